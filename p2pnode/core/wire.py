@@ -1,0 +1,114 @@
+"""Canonical CBOR in and out: the one place where bytes become values.
+
+Everything that crosses the network or is hashed is a frozen `Record`, encoded as a
+CBOR map in the canonical order of RFC 7049 section 3.9 (also DAG-CBOR's order), with
+definite lengths, text keys, integers, text, bytes, booleans, null, arrays and maps.
+There are no tags and no floats: a tag makes a decoder build objects that its sender
+chose, and a float has more than one spelling.
+
+Whatever reads a peer's bytes ends in `_untrusted` and raises `BadMessage` only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+import cbor2
+import msgspec
+
+# A frame of a link, the largest thing that is ever decoded at once (DESIGN: links).
+MESSAGE_SIZE_BYTES_MAX = 1024 * 1024
+# A job file nests 8 deep; free-form parameters may add to that.
+NESTING_DEPTH_MAX = 24
+
+T = TypeVar("T")
+
+
+class BadMessage(Exception):
+    """A peer sent bytes that are not the message that we expected."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A value with a fixed set of fields, checked on decoding."""
+
+
+def encode(value: Any) -> bytes:
+    """The canonical bytes of a record, or of plain values."""
+    return cbor2.dumps(plain(value), canonical=True)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 over the canonical bytes, in hexadecimal: how specs and ids are named."""
+    return hashlib.sha256(encode(value)).hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """The value as dicts, lists, text, bytes and integers, which JSON (but for bytes) and CBOR can hold."""
+    return msgspec.to_builtins(value, builtin_types=(bytes,))
+
+
+def convert(value: Any, kind: type[T]) -> T:
+    """Plain values as a `kind`.
+
+    Raises `ValueError` naming the field that is not as the type says.
+    """
+    return msgspec.convert(value, kind)
+
+
+def decode(data: bytes, kind: type[T]) -> T:
+    """Bytes that this node wrote itself (its journal) as a `kind`."""
+    return msgspec.convert(cbor2.loads(data), kind)
+
+
+def decode_untrusted(data: bytes, kind: type[T], size_bytes_max: int = MESSAGE_SIZE_BYTES_MAX) -> T:
+    """A peer's bytes as a `kind`; raises `BadMessage` whatever the bytes are.
+
+    Refuses what is too large, nests too deep, holds a tag, a float, an indefinite
+    length or a key twice, is not in canonical form, or has other fields than `kind`.
+    """
+    if len(data) > size_bytes_max:
+        raise BadMessage(f"{len(data)} bytes, over the limit of {size_bytes_max}")
+    try:
+        value = cbor2.loads(
+            data,
+            tag_hook=_refuse_tag,
+            semantic_decoders=_EVERY_TAG,
+            max_depth=NESTING_DEPTH_MAX,
+            allow_indefinite=False,
+            allow_duplicate_keys=False,
+            strict_hashable_types=True,
+        )
+        record = msgspec.convert(value, kind)
+        canonical = cbor2.dumps(value, canonical=True)
+    except (cbor2.CBORError, ValueError, TypeError, RecursionError, OverflowError) as exc:
+        raise BadMessage(f"not a {_name(kind)}: {exc}") from exc
+    # One value has one encoding, or a signature could cover two.
+    if canonical != data:
+        raise BadMessage(f"not a {_name(kind)}: not canonical CBOR")
+    return record
+
+
+def _name(kind: Any) -> str:
+    return str(getattr(kind, "__name__", "message")).lower()
+
+
+def _refuse_tag(*_: Any) -> NoReturn:
+    raise ValueError("a CBOR tag")
+
+
+class _EveryTag(dict[int, Callable[[Any], Any]]):
+    """A decoder table in which each tag there is leads to a refusal."""
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+    def __missing__(self, key: int) -> Callable[[Any], Any]:
+        return _refuse_tag
+
+    def get(self, key: int, default: Any = None) -> Any:
+        return _refuse_tag
+
+
+_EVERY_TAG = _EveryTag()
