@@ -91,9 +91,23 @@ class Resources(Record, frozen=True):
     gpus: int = 0
 
 
+class Port(Record, frozen=True):
+    """A port that the task listens on, under a name; only where the network is Host or Bridge."""
+
+    name: str
+    # On the peer; None: the peer chooses one.
+    static: int | None = None
+    # Inside the container (Bridge only); None: the same number as on the peer.
+    target: int | None = None
+    # The peer's address to listen on; "": all of them.
+    host_network: str = ""
+
+
 class Network(Record, frozen=True):
     type: NetworkType = NetworkType.NONE
+    # A leading dot means the domain and all below it.
     domains: tuple[str, ...] = ()
+    ports: tuple[Port, ...] = ()
 
 
 class Timeouts(Record, frozen=True):
