@@ -1,0 +1,186 @@
+"""What an engine is given, what it gives back, and what both engines do alike.
+
+An engine gets a `Workload` whose inputs are already on disk, calls back while it goes on,
+and returns an `Ended`. It raises nothing for what a job does. Output is appended live to
+two files of limited size; disk use is looked at from outside (`disk_problem`), because
+neither engine can set a hard limit on a plain directory.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from p2pnode.core.messages import REASON_LENGTH_MAX, Fault
+from p2pnode.core.spec import NetworkType, Task
+
+# What one stream of one execution may keep. A result is fetched whole; more than this is data, not a log.
+LOG_SIZE_BYTES_MAX = 16 * 1024 * 1024
+# Looking through a result tree takes about 1 ms per 1,000 entries; more entries than this is an attack.
+RESULT_ENTRIES_MAX = 200_000
+# A job that set no disk limit may fill the disk down to this, so that the node can still store results.
+DISK_FREE_BYTES_MIN = 512 * 1024 * 1024
+# How often disk and memory are looked at: a fast disk writes 1 GB in this time.
+WATCH_INTERVAL_S = 0.5
+# How long a killed program may take to be gone before the node goes on without it.
+KILL_S_MAX = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """A directory or file of the host and where the program sees it."""
+
+    host_path: Path
+    target: str
+    read_only: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """One execution, ready to run: its inputs are on disk, its result directories exist."""
+
+    execution_id: str
+    task: Task
+    job_id: str
+    replica: int
+    replica_count: int
+    # The execution's own scratch directory: the engine may create files in it.
+    directory: Path
+    inputs: tuple[Mount, ...] = ()
+    results: tuple[Mount, ...] = ()
+    stdout: Path
+    stderr: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a program ended. `fault` is None exactly when it ran and exited 0."""
+
+    # None: no program came to an end by itself.
+    exit_code: int | None
+    reason: str
+    fault: Fault | None
+    cpu_ms: int = 0
+    memory_bytes_max: int = 0
+    # What really ran, where the engine knows it better than the job: the id of the Docker image.
+    program: str = ""
+
+
+class Engine(Protocol):
+    """Runs programs of one kind. One `run` per execution; any number at once."""
+
+    name: str
+
+    async def available(self) -> str | None:
+        """None if programs can run here now, else the reason why not."""
+
+    def networks(self) -> frozenset[NetworkType]:
+        """The network types that this engine can give, and enforce, here."""
+
+    async def run(
+        self, workload: Workload, started: Callable[[], None], progress: Callable[[str], None]
+    ) -> Ended:
+        """Run to the end. `started` is called when the program begins: timeouts count from there.
+
+        Cancelling kills the program for certain before it leaves. After a restart of the node it
+        is called again with the same execution: Docker goes on with the container that is still
+        there, WASM starts over.
+        """
+
+
+def failed(fault: Fault, reason: str) -> Ended:
+    """The end of an execution whose program never ran, or was ended by us."""
+    return Ended(exit_code=None, reason=reason[:REASON_LENGTH_MAX], fault=fault)
+
+
+def first_line(text: str) -> str:
+    """The first line of an engine's error: what a person needs of it."""
+    return text.strip().partition("\n")[0][:REASON_LENGTH_MAX]
+
+
+def environment(workload: Workload) -> dict[str, str]:
+    """The program's environment: the task's, then the engine's, then ours, the later winning.
+
+    The BACALHAU_ names are there so that programs written for Bacalhau find what they expect.
+    """
+    replica, count = str(workload.replica), str(workload.replica_count)
+    system = {
+        "P2PNODE_JOB_ID": workload.job_id,
+        "P2PNODE_EXECUTION_ID": workload.execution_id,
+        "P2PNODE_REPLICA": replica,
+        "P2PNODE_REPLICA_COUNT": count,
+        "BACALHAU_JOB_ID": workload.job_id,
+        "BACALHAU_EXECUTION_ID": workload.execution_id,
+        "BACALHAU_PARTITION_INDEX": replica,
+        "BACALHAU_PARTITION_COUNT": count,
+    }
+    return {**workload.task.environment, **workload.task.engine.environment, **system}
+
+
+def clear_directory(directory: Path) -> None:
+    """Remove what an earlier try left in a directory, never following a link."""
+    for entry in os.scandir(directory):
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        else:
+            os.unlink(entry.path)
+
+
+class LogFile:
+    """One output stream on disk: appended live, cut at a size with a note, never an error to the writer."""
+
+    def __init__(self, path: Path, *, append: bool = False) -> None:
+        self._file = open(path, "ab" if append else "wb", buffering=0)  # noqa: SIM115 - close() ends it
+        self.size_bytes = path.stat().st_size
+        # Why output was lost, other than by the cap: the disk's own error.
+        self.problem = ""
+
+    def write(self, data: bytes) -> None:
+        """Append what still fits; after the cap, and after a disk error, output is dropped."""
+        room = LOG_SIZE_BYTES_MAX - self.size_bytes
+        if room <= 0 or self.problem:
+            return
+        kept = data[:room]
+        if len(data) >= room:
+            kept += f"\n[p2pnode: output cut at {LOG_SIZE_BYTES_MAX} bytes]\n".encode()
+        try:
+            # Page cache, not the disk: a thread per write would cost more than it spares the loop.
+            self._file.write(kept)
+        except OSError as error:
+            self.problem = f"cannot keep the program's output: {error.strerror}"
+        self.size_bytes += len(kept)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def disk_problem(workload: Workload, directories: tuple[Path, ...]) -> str:
+    """Why the program has to be ended for its use of disk, or "". Blocking: call it in a thread."""
+    limit = workload.task.resources.disk_bytes
+    used, entries = 0, 0
+    for directory in directories:
+        for root, names, files in os.walk(directory):
+            entries += len(names) + len(files)
+            if entries > RESULT_ENTRIES_MAX:
+                return f"it wrote more than {RESULT_ENTRIES_MAX} files"
+            used += sum(_allocated_bytes(os.path.join(root, name)) for name in files)
+    if limit and used > limit:
+        return f"it wrote {used} bytes; the job's disk limit is {limit}"
+    free = shutil.disk_usage(workload.directory).free
+    if not limit and used > DISK_FREE_BYTES_MIN > free:
+        return f"the peer's disk is nearly full ({free} bytes left) and the job set no disk limit"
+    return ""
+
+
+def _allocated_bytes(path: str) -> int:
+    """What a regular file takes on disk; a sparse file counts as what it holds."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return 0
+    return status.st_blocks * 512 if stat.S_ISREG(status.st_mode) else 0
