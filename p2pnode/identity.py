@@ -1,0 +1,124 @@
+"""A node's identity: an Ed25519 key on disk, the peer id made from it, and signatures.
+
+The key is kept as libp2p keeps it (the protobuf `PrivateKey`, type Ed25519), so that
+other libp2p software can read it. A peer id is the identity multihash of the protobuf
+`PublicKey`, in base58: the public key can be taken out of it, so a signature is checked
+with the peer id alone.
+(https://github.com/libp2p/specs/blob/master/peer-ids/peer-ids.md)
+
+libp2p itself is not imported: that costs half a second, and `p2pnode id` needs none of it.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import base58
+from nacl.exceptions import BadSignatureError
+from nacl.signing import SigningKey, VerifyKey
+
+from p2pnode.core.messages import PEER_ID_LENGTH_MAX, Signed
+from p2pnode.core.wire import BadMessage
+
+KEY_FILE_NAME = "identity.key"
+# Field 1 (type) = 1 (Ed25519), then field 2 (data) with its length: 64 bytes private, 32 public.
+_PRIVATE_KEY_PREFIX = bytes.fromhex("08011240")
+_PUBLIC_KEY_PREFIX = bytes.fromhex("08011220")
+# Multihash code 0 (identity) and the length of the protobuf that follows.
+_PEER_ID_PREFIX = bytes.fromhex("0024")
+_KEY_SIZE_BYTES = 32
+
+
+class IdentityError(Exception):
+    """The identity file cannot be read or written; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """This node's key. `seed` is the secret of 32 bytes from which the key pair is made."""
+
+    seed: bytes = field(repr=False)
+
+    @property
+    def peer_id(self) -> str:
+        return peer_id_of(bytes(SigningKey(self.seed).verify_key))
+
+    def sign(self, domain: bytes, body: bytes) -> bytes:
+        """The signature of 64 bytes over `domain + body`.
+
+        `domain` names the kind of the body (such as b"p2pnode/advert/1\\0"), so that
+        a signature of one kind cannot be shown as one of another.
+        """
+        return SigningKey(self.seed).sign(domain + body).signature
+
+
+def load_or_create(directory: Path) -> Identity:
+    """The identity in `directory`, made anew where there is none; raises `IdentityError`.
+
+    The file is readable by its owner only and appears whole or not at all.
+    """
+    path = directory / KEY_FILE_NAME
+    try:
+        try:
+            return _decoded(path.read_bytes(), path)
+        except FileNotFoundError:
+            directory.mkdir(parents=True, exist_ok=True)
+            _create(path)
+            return _decoded(path.read_bytes(), path)
+    except OSError as exc:
+        raise IdentityError(f"cannot use the identity file {path}: {exc.strerror}") from exc
+
+
+def _create(path: Path) -> None:
+    key = SigningKey.generate()
+    descriptor, name = tempfile.mkstemp(prefix=path.name, dir=path.parent)
+    try:
+        # mkstemp makes the file with mode 0600.
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(_PRIVATE_KEY_PREFIX + bytes(key) + bytes(key.verify_key))
+            file.flush()
+            os.fsync(file.fileno())
+        # Unlike rename, link never replaces: of two processes that start at once, one wins.
+        os.link(name, path)
+    except FileExistsError:
+        return
+    finally:
+        os.unlink(name)
+
+
+def _decoded(data: bytes, path: Path) -> Identity:
+    prefix, seed, public = data[:4], data[4:36], data[36:]
+    if prefix != _PRIVATE_KEY_PREFIX or len(data) != 68 or bytes(SigningKey(seed).verify_key) != public:
+        raise IdentityError(f"{path} is not an Ed25519 identity; move it away to get a new one")
+    return Identity(seed)
+
+
+def peer_id_of(public_key: bytes) -> str:
+    """The peer id of an Ed25519 public key of 32 bytes."""
+    return str(base58.b58encode(_PEER_ID_PREFIX + _PUBLIC_KEY_PREFIX + public_key), "ascii")
+
+
+def public_key_untrusted(peer_id: str) -> bytes:
+    """The Ed25519 public key in a peer id; raises `BadMessage` if it is none."""
+    if len(peer_id) > PEER_ID_LENGTH_MAX:
+        raise BadMessage("a peer id that is too long")
+    try:
+        data = base58.b58decode(peer_id)
+    except ValueError as exc:
+        raise BadMessage(f"not a peer id: {exc}") from exc
+    prefix = _PEER_ID_PREFIX + _PUBLIC_KEY_PREFIX
+    if not data.startswith(prefix) or len(data) != len(prefix) + _KEY_SIZE_BYTES:
+        raise BadMessage("not the peer id of an Ed25519 key")
+    return bytes(data[len(prefix) :])
+
+
+def verify_untrusted(peer_id: str, domain: bytes, signed: Signed) -> bytes:
+    """The body of `signed`, which `peer_id` did sign for `domain`; raises `BadMessage`."""
+    key = VerifyKey(public_key_untrusted(peer_id))
+    try:
+        return key.verify(domain + signed.body, signed.signature)[len(domain) :]
+    except (BadSignatureError, ValueError, TypeError) as exc:
+        raise BadMessage(f"not signed by {peer_id}") from exc

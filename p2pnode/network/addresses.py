@@ -1,0 +1,113 @@
+"""Peers' addresses: taken apart, and told only to those who can use them.
+
+An address is a multiaddr such as `/ip4/192.0.2.1/tcp/4001/p2p/12D3Koo...`. This node
+speaks TCP alone, so that is the whole grammar here:
+`/(ip4|ip6|dns|dns4|dns6)/HOST/tcp/PORT[/p2p/PEER]`. All functions are pure.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+ADDRESS_LENGTH_MAX = 256  # A DNS name of 253 characters is already rare.
+PORT_MAX = 65_535
+_DNS_NAME = re.compile(r"(?!-)[A-Za-z0-9_.-]{1,253}")
+_PEER = re.compile(r"[1-9A-HJ-NP-Za-km-z]{20,64}")
+
+
+class BadAddress(ValueError):
+    """Not an address that this node can listen on or dial; the message says what is expected."""
+
+
+class Scope(enum.IntEnum):
+    """How far away an address has a meaning."""
+
+    LOOPBACK = 0
+    PRIVATE = 1
+    PUBLIC = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One address; `peer` is "" where it does not say whose it is."""
+
+    family: str
+    host: str
+    port: int
+    peer: str = ""
+
+    @property
+    def transport(self) -> str:
+        """The address without the peer."""
+        return f"/{self.family}/{self.host}/tcp/{self.port}"
+
+    def __str__(self) -> str:
+        return f"{self.transport}/p2p/{self.peer}" if self.peer else self.transport
+
+
+def parse(text: str) -> Address:
+    """The parts of an address; raises `BadAddress`."""
+    parts = text.split("/")
+    if len(text) > ADDRESS_LENGTH_MAX or len(parts) not in (5, 7) or parts[0] or parts[3] != "tcp":
+        raise BadAddress(f"{text[:ADDRESS_LENGTH_MAX]!r} is not like /ip4/192.0.2.1/tcp/4001/p2p/PEER")
+    _, family, host, _, port = parts[:5]
+    peer = ""
+    if len(parts) == 7:
+        peer = parts[6]
+        if parts[5] != "p2p" or not _PEER.fullmatch(peer):
+            raise BadAddress(f"{text!r} does not end in /p2p/ and a peer id")
+    if not (port.isascii() and port.isdigit() and int(port) <= PORT_MAX):
+        raise BadAddress(f"{text!r} has no port between 0 and {PORT_MAX}")
+    if not _is_host(family, host):
+        raise BadAddress(f"{text!r}: {host!r} does not go with /{family}/ (ip4, ip6, dns, dns4 or dns6)")
+    return Address(family, host, int(port), peer)
+
+
+def _is_host(family: str, host: str) -> bool:
+    try:
+        if family == "ip4":
+            return bool(ipaddress.IPv4Address(host))
+        if family == "ip6":
+            return bool(ipaddress.IPv6Address(host)) and "%" not in host
+    except ValueError:
+        return False
+    return family in ("dns", "dns4", "dns6") and _DNS_NAME.fullmatch(host) is not None
+
+
+def scope_of(host: str) -> Scope:
+    """How far an IP address reaches; a name counts as public, whoever gave it meant it for all."""
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        return Scope.LOOPBACK if host == "localhost" else Scope.PUBLIC
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    if ip.is_loopback or ip.is_unspecified:
+        return Scope.LOOPBACK
+    return Scope.PUBLIC if ip.is_global else Scope.PRIVATE
+
+
+def tellable(addresses: Iterable[str], remote_hosts: Sequence[str]) -> list[str]:
+    """Those of our addresses that mean something to each of the peers at `remote_hosts`.
+
+    A peer that we reach at a public address is told public addresses only; one on our
+    own network private ones too; one on this machine all. So nodes that all live on one
+    machine share loopback addresses. What is gossiped goes to all, so all must share it.
+    """
+    least = max((scope_of(host) for host in remote_hosts), default=Scope.LOOPBACK)
+    return [text for text in addresses if scope_of(parse(text).host) >= least]
+
+
+def by_peer(addresses: Iterable[str]) -> dict[str, list[str]]:
+    """Addresses that name their peers, by peer; raises `BadAddress` if one names none."""
+    peers: dict[str, list[str]] = {}
+    for text in addresses:
+        address = parse(text)
+        if not address.peer:
+            raise BadAddress(f"{text!r} does not end in /p2p/ and a peer id")
+        peers.setdefault(address.peer, []).append(address.transport)
+    return peers

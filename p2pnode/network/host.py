@@ -1,0 +1,387 @@
+"""The libp2p host: TCP, Noise and Yamux, with what libp2p itself lacks to survive.
+
+A handler that raises, or a peer that sends garbage, ends a stock py-libp2p host. Here
+every inbound stream runs behind one guard, which resets the stream and logs a line. Dials
+go to the addresses that are given, all of them, and not through libp2p's own dialling:
+that waits 250 ms, tries one address, and refuses a peer for 60 s after a failure. Every
+wait has a deadline. There are limits on the inbound streams of a peer, in all and for
+each protocol, and on the time that a handler may take.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import trio
+from libp2p import new_host
+from libp2p.abc import IHost, INetConn, INetStream, INetwork, INotifee
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.crypto.x25519 import create_new_key_pair as create_new_x25519_key_pair
+from libp2p.custom_types import TProtocol
+from libp2p.exceptions import BaseLibp2pError
+from libp2p.network.config import ConnectionConfig, RetryConfig
+from libp2p.peer.id import ID
+from libp2p.rcmgr import new_resource_manager
+from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_ID
+from libp2p.security.noise.transport import Transport as Noise
+from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_ID
+from multiaddr import Multiaddr
+from multiaddr.utils import get_thin_waist_addresses
+
+from p2pnode.identity import Identity
+
+from . import addresses as addressing
+from .logs import limit_dependency_logs
+from .muxer import WholeFrameYamux, shielded
+from .streams import NetworkError, Stream
+
+log = logging.getLogger(__name__)
+
+CONNECTIONS_MAX = 300  # About 1 MiB each with gossip.
+STREAMS_PER_PEER_MAX = 128  # Half of what Yamux allows on a connection; libp2p's own protocols take some.
+STREAMS_PER_PROTOCOL_MAX = 32  # Of one peer at once; a node has no use for more.
+HANDLER_S_MAX = 600.0  # A large file's blocks over a slow line; a stuck handler is gone after that.
+NEGOTIATE_S_MAX = 10  # libp2p's default: several round trips on the slowest lines.
+# The next address of a peer is tried after this, while the earlier ones go on (RFC 8305: 250 ms).
+DIAL_STAGGER_S = 0.25
+ADDRESSES_DIALLED_MAX = 8
+# libp2p takes 0.1 s for each connection that it closes; all at once they take no longer.
+SHUTDOWN_S_MAX = 2.0
+
+
+class Unreachable(NetworkError):
+    """No connection to the peer could be made; the message says what was tried."""
+
+
+class CannotListen(NetworkError):
+    """A listen address cannot be used; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A first connection with a peer is there. `host` is its IP address as seen from here."""
+
+    peer: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The last connection with a peer is gone."""
+
+    peer: str
+
+
+Handler = Callable[[Stream], Awaitable[None]]
+Watcher = Callable[[Connected | Disconnected], None]
+
+
+class Host:
+    """This node on the network. Made by `open_host`."""
+
+    def __init__(self, inner: IHost, peer_id: str) -> None:
+        self.inner = inner
+        self.peer_id = peer_id
+        self._network = inner.get_network()
+        self._watchers: list[Watcher] = []
+        self._inbound: Counter[tuple[str, str]] = Counter()
+        self._dialling: dict[str, trio.Lock] = {}
+        self._guard()
+        self._network.register_notifee(_Notifee(self._notify_connected, self._notify_disconnected))
+
+    def addresses(self) -> list[str]:
+        """Where this node listens, with real ports and `/p2p/ID`, wildcards replaced by all interfaces."""
+        found = [
+            f"{concrete}/p2p/{self.peer_id}"
+            for bound in self.inner.get_transport_addrs()
+            for concrete in get_thin_waist_addresses(bound)
+        ]
+        return list(dict.fromkeys(found))
+
+    def tellable_addresses(self) -> list[str]:
+        """Those of `addresses` that all peers connected now can use: what may be gossiped."""
+        return addressing.tellable(self.addresses(), [self.remote_host(peer) for peer in self.connected()])
+
+    def remote_host(self, peer: str) -> str:
+        """The IP address of a connected peer as seen from here; "" if it is not connected."""
+        for connection in self._network.get_connections(ID.from_string(peer)):
+            return _remote_host(connection)
+        return ""
+
+    def connected(self) -> list[str]:
+        """The peers that have a connection with this node."""
+        return [str(peer) for peer, connections in self._network.connections.items() if connections]
+
+    def watch(self, watcher: Watcher) -> None:
+        """Has `watcher` called on every `Connected` and `Disconnected`; it must not block or raise."""
+        self._watchers.append(watcher)
+
+    def handle(
+        self,
+        protocol: str,
+        handler: Handler,
+        *,
+        time_limit_s: float = HANDLER_S_MAX,
+        streams_per_peer_max: int = STREAMS_PER_PROTOCOL_MAX,
+    ) -> None:
+        """Has `handler` serve the streams that peers open with `protocol`.
+
+        The stream is closed when the handler returns, and reset when it raises or takes
+        longer than `time_limit_s`; a peer's streams beyond `streams_per_peer_max` are refused.
+        """
+
+        async def serve(inner: INetStream) -> None:
+            stream = Stream(inner)
+            key = (stream.peer, protocol)
+            if self._inbound[key] >= streams_per_peer_max:
+                log.info("refused %s a stream of %s: it has %d", stream.peer, protocol, self._inbound[key])
+                await stream.reset()
+                return
+            self._inbound[key] += 1
+            try:
+                with trio.fail_after(time_limit_s):
+                    async with stream:
+                        await handler(stream)
+            finally:
+                self._forget_one(key)
+
+        self.inner.set_stream_handler(TProtocol(protocol), serve)
+
+    async def connect(self, peer: str, addresses: Sequence[str], timeout_s: float) -> None:
+        """Sees to it that there is a connection with `peer`; raises `Unreachable`.
+
+        The addresses are tried in their order, each a little after the one before.
+        """
+        if peer == self.peer_id:
+            raise Unreachable("that is this node itself")
+        lock = self._dialling.setdefault(peer, trio.Lock())
+        try:
+            with trio.fail_after(timeout_s):
+                async with lock:
+                    if not self._is_connected(peer):
+                        await self._dial(peer, addresses)
+        except trio.TooSlowError as exc:
+            raise Unreachable(f"no connection to {peer} within {timeout_s:.1f} s") from exc
+        finally:
+            if not lock.statistics().tasks_waiting and not lock.locked():
+                self._dialling.pop(peer, None)
+
+    async def disconnect(self, peer: str) -> None:
+        """Closes the connections with `peer`, if there are any."""
+        with trio.move_on_after(SHUTDOWN_S_MAX):
+            await self._network.close_peer(ID.from_string(peer))
+
+    async def open_stream(self, peer: str, protocols: Sequence[str], timeout_s: float) -> Stream:
+        """A stream to a connected peer, in the first of `protocols` that it speaks.
+
+        Raises `Unreachable` if it is not connected, speaks none, or does not answer in time.
+        """
+        if not self._is_connected(peer):
+            raise Unreachable(f"{peer} is not connected")
+        try:
+            with trio.fail_after(timeout_s):
+                inner = await self.inner.new_stream(
+                    ID.from_string(peer), [TProtocol(protocol) for protocol in protocols]
+                )
+        except trio.TooSlowError as exc:
+            raise Unreachable(f"{peer} opened no stream within {timeout_s:.1f} s") from exc
+        except (BaseLibp2pError, OSError) as exc:
+            raise Unreachable(f"{peer} opened no stream of {', '.join(protocols)}: {exc}") from exc
+        return Stream(inner)
+
+    def _is_connected(self, peer: str) -> bool:
+        return any(
+            not connection.is_closed for connection in self._network.get_connections(ID.from_string(peer))
+        )
+
+    async def _dial(self, peer: str, addresses: Sequence[str]) -> None:
+        failures: dict[str, str] = {}
+        async with trio.open_nursery() as nursery:
+
+            async def attempt(address: str, failed: trio.Event) -> None:
+                try:
+                    text = addressing.parse(address).transport
+                    await self._network.dial_addr(Multiaddr(text), ID.from_string(peer))
+                    nursery.cancel_scope.cancel()
+                except (BaseLibp2pError, OSError, ValueError) as exc:
+                    failures[address] = str(exc.__cause__ or exc)
+                    failed.set()
+
+            for address in list(dict.fromkeys(addresses))[:ADDRESSES_DIALLED_MAX]:
+                failed = trio.Event()
+                nursery.start_soon(attempt, address, failed)
+                with trio.move_on_after(DIAL_STAGGER_S):
+                    await failed.wait()
+        if not self._is_connected(peer):
+            tried = "; ".join(f"{address}: {reason}" for address, reason in failures.items())
+            raise Unreachable(f"no connection to {peer}: {tried or 'no address of it is known'}")
+
+    def _guard(self) -> None:
+        """Puts all handlers, also libp2p's own, behind one that lets no exception out."""
+        handle = self._network.common_stream_handler
+
+        async def guarded(inner: INetStream) -> None:
+            peer = str(inner.muxed_conn.peer_id)
+            key = (peer, "")
+            if self._inbound[key] >= STREAMS_PER_PEER_MAX:
+                await inner.reset()
+                return
+            self._inbound[key] += 1
+            # The guard: whatever a peer or a handler does costs this stream and nothing else.
+            try:
+                await handle(inner)
+            except Exception as exc:  # noqa: BLE001
+                log.info("a stream of %s from %s was reset: %r", inner.get_protocol(), peer, exc)
+                with shielded(SHUTDOWN_S_MAX):
+                    await inner.reset()
+            finally:
+                self._forget_one(key)
+
+        self._network.set_stream_handler(guarded)
+
+    def _forget_one(self, key: tuple[str, str]) -> None:
+        self._inbound[key] -= 1
+        if not self._inbound[key]:
+            del self._inbound[key]
+
+    def _notify_connected(self, connection: INetConn) -> None:
+        peer = str(connection.muxed_conn.peer_id)
+        if len(self._network.get_connections(ID.from_string(peer))) == 1:
+            self._tell(Connected(peer, _remote_host(connection)))
+
+    def _notify_disconnected(self, connection: INetConn) -> None:
+        peer = str(connection.muxed_conn.peer_id)
+        if not self._is_connected(peer):
+            self._tell(Disconnected(peer))
+
+    def _tell(self, event: Connected | Disconnected) -> None:
+        for watcher in self._watchers:
+            watcher(event)
+
+    async def close_connections(self) -> None:
+        """Closes all connections at once, within `SHUTDOWN_S_MAX`."""
+        with shielded(SHUTDOWN_S_MAX):
+            async with trio.open_nursery() as nursery:
+                for peer in self.connected():
+                    nursery.start_soon(self.disconnect, peer)
+
+
+class _Notifee(INotifee):  # type: ignore[misc]  # libp2p is not followed by mypy.
+    """Passes on what libp2p says of connections."""
+
+    def __init__(
+        self, connected: Callable[[INetConn], None], disconnected: Callable[[INetConn], None]
+    ) -> None:
+        self._connected = connected
+        self._disconnected = disconnected
+
+    async def connected(self, network: INetwork, conn: INetConn) -> None:
+        self._connected(conn)
+
+    async def disconnected(self, network: INetwork, conn: INetConn) -> None:
+        self._disconnected(conn)
+
+    async def opened_stream(self, network: INetwork, stream: INetStream) -> None: ...
+
+    async def closed_stream(self, network: INetwork, stream: INetStream) -> None: ...
+
+    async def listen(self, network: INetwork, multiaddr: Multiaddr) -> None: ...
+
+    async def listen_close(self, network: INetwork, multiaddr: Multiaddr) -> None: ...
+
+
+@asynccontextmanager
+async def open_host(
+    identity: Identity, listen: Sequence[str], *, dependency_log_level: int | None = None
+) -> AsyncIterator[Host]:
+    """A running host that listens on the multiaddrs `listen`; port 0 takes a free port.
+
+    Raises `CannotListen` if an address is wrong or taken. libp2p's log records below
+    `dependency_log_level` are dropped, all of them by default.
+    """
+    limit_dependency_logs(dependency_log_level)
+    for text in listen:
+        _check_free(text)
+    multiaddrs = [Multiaddr(text) for text in listen]
+    inner = _new_host(identity, multiaddrs)
+    try:
+        async with inner.run(listen_addrs=multiaddrs):
+            for text, multiaddr in zip(listen, multiaddrs, strict=True):
+                if str(multiaddr) not in inner.get_network().listeners:
+                    raise CannotListen(f"cannot listen on {text}")
+            host = Host(inner, identity.peer_id)
+            try:
+                yield host
+            finally:
+                await host.close_connections()
+    except BaseExceptionGroup as group:
+        raise _only(group) from None
+
+
+def _only(error: BaseException) -> BaseException:
+    """What is inside the groups that libp2p's nurseries wrap one exception in."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _new_host(identity: Identity, listen: Sequence[Multiaddr]) -> IHost:
+    keys = create_new_key_pair(identity.seed)
+    inner = new_host(
+        key_pair=keys,
+        listen_addrs=listen,
+        sec_opt={
+            TProtocol(NOISE_ID): Noise(keys, noise_privkey=create_new_x25519_key_pair().private_key),
+        },
+        muxer_opt={TProtocol(YAMUX_ID): WholeFrameYamux},
+        negotiate_timeout=NEGOTIATE_S_MAX,
+        # The breaker and the degradation refuse everyone after one bad peer.
+        resource_manager=new_resource_manager(
+            enable_circuit_breaker=False, enable_graceful_degradation=False, enable_memory_limits=False
+        ),
+        connection_config=ConnectionConfig(
+            max_connections=CONNECTIONS_MAX,
+            # 0: no dials of libp2p's own; discovery.py decides whom to know.
+            min_connections=0,
+            low_watermark=0,
+            high_watermark=CONNECTIONS_MAX,
+            max_connections_per_peer=1,
+        ),
+        disable_identify_address_discovery=True,
+    )
+    # Whoever dials tries again by itself, and knows newer addresses by then.
+    inner.get_network().retry_config = RetryConfig(max_retries=0)
+    return inner
+
+
+def _check_free(text: str) -> None:
+    """Raises `CannotListen` for an address that is wrong or taken.
+
+    libp2p sets SO_REUSEPORT, with which two nodes would share a port and each get some
+    of the other's connections.
+    """
+    try:
+        address = addressing.parse(text)
+    except addressing.BadAddress as exc:
+        raise CannotListen(f"cannot listen: {exc}") from exc
+    if address.family not in ("ip4", "ip6"):
+        raise CannotListen(f"cannot listen on {text}: an IP address is needed")
+    family = socket.AF_INET if address.family == "ip4" else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # Connections of the last run that linger do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address.host, address.port))
+            probe.listen(1)
+        except OSError as exc:
+            raise CannotListen(f"cannot listen on {text}: {exc.strerror}") from exc
+
+
+def _remote_host(connection: INetConn) -> str:
+    remote = connection.muxed_conn.get_remote_address()
+    return str(remote[0]) if remote else ""
