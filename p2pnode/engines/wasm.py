@@ -10,6 +10,7 @@ program has one thread, at a low priority.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -48,6 +50,8 @@ COMPILE_MEMORY_BYTES_MAX = 3 * 1024**3
 WORKER_MEMORY_BYTES_MAX = 512 * 1024**2
 # A wasm32 memory cannot be larger.
 MEMORY_BYTES_MAX = 4 * 1024**3
+# In a cached file's name: code compiled by another wasmtime, or with other settings, is never found.
+COMPILER = f"wasmtime-{version('wasmtime')}-1"
 REPORT_LINE_BYTES_MAX = 8_192
 READ_SIZE_BYTES = 65_536
 PROBE_S_MAX = 10.0
@@ -245,10 +249,10 @@ def _prepare(workload: Workload, cache: Path) -> dict[str, Any]:
         clear_directory(directory)
     modules = (task.entry_module, *task.import_modules)
     return {
-        "module": str(_host_path(workload, task.entry_module)),
+        "module": _module(workload, task.entry_module, cache),
         # A library is imported under its file's name without the suffix.
         "imports": [
-            (PurePosixPath(name).stem, str(_host_path(workload, name))) for name in task.import_modules
+            (PurePosixPath(name).stem, *_module(workload, name, cache)) for name in task.import_modules
         ],
         "argv": [PurePosixPath(task.entry_module).name, *task.parameters],
         "environment": environment(workload),
@@ -256,7 +260,6 @@ def _prepare(workload: Workload, cache: Path) -> dict[str, Any]:
         "preopens": _preopens(workload, modules, scratch),
         "memory_bytes": _memory_bytes(workload),
         "file_bytes": workload.task.resources.disk_bytes,
-        "cache": str(cache),
     }
 
 
@@ -288,6 +291,14 @@ def _preopens(workload: Workload, modules: tuple[str, ...], scratch: Path) -> li
         _link_or_copy(mount.host_path, stand_ins[parent] / target.name)
     opened.setdefault("/tmp", (str(scratch), "/tmp", True))
     return list(opened.values())
+
+
+def _module(workload: Workload, guest_path: str, cache: Path) -> tuple[str, str]:
+    """The module's file, and the file that holds, or will hold, its compiled code."""
+    path = _host_path(workload, guest_path)
+    with path.open("rb") as file:
+        content_hash = hashlib.file_digest(file, "sha256").hexdigest()
+    return str(path), str(cache / f"{content_hash}-{COMPILER}.cwasm")
 
 
 def _link_or_copy(source: Path, destination: Path) -> None:

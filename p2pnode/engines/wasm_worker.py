@@ -12,14 +12,12 @@ start of this process is most of what a small job costs.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import resource
 import signal
 import sys
 import threading
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,8 +30,6 @@ CACHE_SIZE_BYTES_MAX = 2 * 1024**3
 # A module's tables: a C program needs one of some hundred elements, a large runtime some ten thousand.
 TABLE_ELEMENTS_MAX = 1_000_000
 TABLES_MAX = 64
-# Part of a cached file's name: what was compiled under other settings is never found.
-CACHE_SETTINGS = "1"
 EXPORTS_SHOWN_MAX = 8
 PAGE_SIZE_BYTES = 65_536
 
@@ -81,9 +77,10 @@ def run(request: dict[str, Any], report: Any) -> tuple[int | None, str]:
     config.wasm_threads = False
     engine = wasmtime.Engine(config)
     try:
-        module = _load(engine, Path(request["module"]), request["cache"], report)
+        module = _load(engine, Path(request["module"][0]), Path(request["module"][1]), report)
         imports = [
-            (name, _load(engine, Path(path), request["cache"], report)) for name, path in request["imports"]
+            (name, _load(engine, Path(path), Path(cached), report))
+            for name, path, cached in request["imports"]
         ]
         store = wasmtime.Store(engine)
         count = 1 + len(imports)
@@ -108,16 +105,8 @@ def run(request: dict[str, Any], report: Any) -> tuple[int | None, str]:
     return exit_code, reason
 
 
-def _load(engine: wasmtime.Engine, path: Path, cache: str, report: Any) -> wasmtime.Module:
-    """The compiled module, from the cache if this very content was compiled before."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise Refused(f"cannot read the module {path.name}: {error.strerror}") from None
-    if not content.startswith(b"\0asm"):
-        raise Refused(f"{path.name} is not a WASM module: it does not begin with \\0asm")
-    name = f"{hashlib.sha256(content).hexdigest()}-{version('wasmtime')}-{CACHE_SETTINGS}.cwasm"
-    cached = Path(cache, name)
+def _load(engine: wasmtime.Engine, path: Path, cached: Path, report: Any) -> wasmtime.Module:
+    """The compiled module, from `cached` if this very content was compiled before."""
     if cached.exists():
         try:
             module = wasmtime.Module.deserialize_file(engine, str(cached))
@@ -127,6 +116,9 @@ def _load(engine: wasmtime.Engine, path: Path, cache: str, report: Any) -> wasmt
             # Written on another CPU, or damaged: compile again.
             cached.unlink(missing_ok=True)
     report({"event": "compiling"})
+    content = path.read_bytes()
+    if not content.startswith(b"\0asm"):
+        raise Refused(f"{path.name} is not a WASM module: it does not begin with \\0asm")
     try:
         module = wasmtime.Module(engine, content)
     except wasmtime.WasmtimeError as error:
