@@ -1,0 +1,1 @@
+"""IPFS: content addresses, UnixFS, a block store on disk, CAR streams and bitswap."""
