@@ -1,0 +1,272 @@
+"""The routes of the local door: HTTP in, calls of a `NodeService` out, JSON back.
+
+Whoever may read the token file may do what the node's owner may. A web page that the owner
+visits may not: it cannot know the token, and a name that resolves to 127.0.0.1 (DNS
+rebinding) is refused by its Host header. `/api/v1/alive` alone answers anybody.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from contextlib import aclosing
+from typing import TypeVar
+
+import trio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from p2pnode.api.service import CALL_TIMEOUT_S, CAR_MEDIA_TYPE, Code, Json, NodeService, ServiceError
+from p2pnode.api.streaming import Streaming, event_stream
+from p2pnode.core import jobfile
+from p2pnode.core.problems import JobFileError
+from p2pnode.core.yamltree import TEXT_SIZE_BYTES_MAX
+
+log = logging.getLogger(__name__)
+
+# Requests other than a job file or a CAR hold an id, a reason or an address.
+BODY_SIZE_BYTES_MAX = 64 * 1024
+BODY_TIMEOUT_S = 30.0
+# Between two pieces of a CAR on its way in: the client reads them from a disk.
+CHUNK_TIMEOUT_S = 60.0
+# More than a laptop's disk should take unasked; a larger tree can be added in parts.
+CAR_SIZE_BYTES_MAX = 64 * 1024**3
+T = TypeVar("T")
+
+LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
+
+_STATUS = {
+    Code.BAD_REQUEST: 400,
+    Code.BAD_JOB: 422,
+    Code.UNAUTHORIZED: 401,
+    Code.NOT_FOUND: 404,
+    Code.AMBIGUOUS: 409,
+    Code.CONFLICT: 409,
+    Code.TOO_LARGE: 413,
+    Code.TIMEOUT: 504,
+    Code.UNAVAILABLE: 503,
+    Code.INTERNAL: 500,
+}
+
+
+def make_app(service: NodeService, token: str) -> ASGIApp:
+    """The ASGI application. `token` is what each request has to bring."""
+    door = _Door(service)
+    routes = [
+        Route("/api/v1/alive", door.alive),
+        Route("/api/v1/id", door.identity),
+        Route("/api/v1/jobs", door.jobs),
+        Route("/api/v1/jobs", door.submit, methods=["POST"]),
+        Route("/api/v1/jobs/{job}", door.job),
+        Route("/api/v1/jobs/{job}/events", door.job_events),
+        Route("/api/v1/jobs/{job}/logs", door.logs),
+        Route("/api/v1/jobs/{job}/stop", door.stop, methods=["POST"]),
+        Route("/api/v1/nodes", door.nodes),
+        Route("/api/v1/peers", door.connect, methods=["POST"]),
+        Route("/api/v1/metrics", door.metrics),
+        Route("/api/v1/ipfs", door.import_car, methods=["POST"]),
+        Route("/ipfs/{cid}", door.export_car),
+    ]
+    handlers = {ServiceError: _refuse, JobFileError: _refuse_job_file, HTTPException: _refuse_http}
+    # Starlette types its handlers by `Exception` alone.
+    app = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]
+    return _Guard(app, token)
+
+
+class _Guard:
+    """Lets in who brings the token to a local name; what fails inside costs one request and one log line."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._bearer = f"Bearer {token}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        refusal = None
+        if host.rpartition(":")[0] not in LOCAL_NAMES and host not in LOCAL_NAMES:
+            refusal = f"the Host header is {host!r}; this API answers at {LOCAL_NAMES[0]} only"
+        elif scope["path"] != "/api/v1/alive" and not hmac.compare_digest(
+            headers.get(b"authorization", b""), self._bearer
+        ):
+            refusal = "the token is missing or wrong; it is in api.token in the node's data directory"
+        try:
+            if refusal:
+                await _error(Code.UNAUTHORIZED, refusal)(scope, receive, send)
+            else:
+                await self._app(scope, receive, send)
+        except* (ClientDisconnect, trio.BrokenResourceError, trio.TooSlowError):
+            log.info("%s %s: the client went away", scope["method"], scope["path"])
+        except* Exception:
+            # The guard: one request's failure is not the node's.
+            log.exception("%s %s failed", scope["method"], scope["path"])
+
+
+class _Door:
+    """The handlers, one for each route."""
+
+    def __init__(self, service: NodeService) -> None:
+        self._service = service
+
+    async def alive(self, request: Request) -> Response:
+        return JSONResponse({"alive": True})
+
+    async def identity(self, request: Request) -> Response:
+        return JSONResponse(self._service.identity())
+
+    async def jobs(self, request: Request) -> Response:
+        return JSONResponse({"jobs": self._service.jobs()})
+
+    async def submit(self, request: Request) -> Response:
+        """The body is a job file; the query's `name` is how its problems name it."""
+        body = await _body(request, TEXT_SIZE_BYTES_MAX)
+        parsed = jobfile.parse(body, request.query_params.get("name", "job"))
+        job = await _in_time(self._service.submit(parsed.spec, body.decode()))
+        return JSONResponse({"id": job}, status_code=201)
+
+    async def job(self, request: Request) -> Response:
+        return JSONResponse(self._service.job(request.path_params["job"]))
+
+    async def job_events(self, request: Request) -> Response:
+        job = self._service.job(request.path_params["job"])["id"]
+        since = _number(request, "since", 0)
+        return event_stream(self._service.job_events(job, since, _flag(request, "follow")))
+
+    async def logs(self, request: Request) -> Response:
+        job = self._service.job(request.path_params["job"])["id"]
+        stream = request.query_params.get("stream", "both")
+        if stream not in ("stdout", "stderr", "both"):
+            raise ServiceError(Code.BAD_REQUEST, f"stream is {stream!r}; it is stdout, stderr or both")
+        execution = request.query_params.get("execution")
+        return event_stream(self._log_text(job, execution, stream, _flag(request, "follow")))
+
+    async def _log_text(
+        self, job: str, execution: str | None, stream: str, follow: bool
+    ) -> AsyncGenerator[Json, None]:
+        """The chunks with their bytes as Latin-1 text, which JSON holds and which gives every byte back."""
+        async with aclosing(self._service.logs(job, execution, stream, follow)) as chunks:
+            async for chunk in chunks:
+                yield {**chunk, "data": chunk["data"].decode("latin-1")}
+
+    async def stop(self, request: Request) -> Response:
+        job = self._service.job(request.path_params["job"])["id"]
+        reason = str((await _json(request)).get("reason") or "stopped by its owner")
+        await _in_time(self._service.stop(job, reason))
+        return JSONResponse(self._service.job(job))
+
+    async def nodes(self, request: Request) -> Response:
+        return JSONResponse({"nodes": self._service.nodes()})
+
+    async def connect(self, request: Request) -> Response:
+        address = (await _json(request)).get("address")
+        if not isinstance(address, str):
+            raise ServiceError(Code.BAD_REQUEST, "the field address has to be a multiaddr")
+        return JSONResponse({"peer": await _in_time(self._service.connect(address))})
+
+    async def metrics(self, request: Request) -> Response:
+        return JSONResponse(self._service.metrics())
+
+    async def import_car(self, request: Request) -> Response:
+        chunks = _chunks(request, CAR_SIZE_BYTES_MAX)
+        return JSONResponse({"cid": await self._service.import_car(chunks)}, status_code=201)
+
+    async def export_car(self, request: Request) -> Response:
+        """As a trustless gateway answers, CAR only: the client verifies the blocks."""
+        if request.query_params.get("format", "car") != "car":
+            raise ServiceError(Code.BAD_REQUEST, "only format=car is served")
+        hints = request.query_params.getlist("peer")
+        generator = self._service.export_car(request.path_params["cid"], hints)
+        # Before the head is sent, a CID that cannot be had is still an error status.
+        first = await anext(generator, b"")
+        return Streaming(_prepend(first, generator), CAR_MEDIA_TYPE)
+
+
+async def _prepend(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(rest):
+        yield first
+        async for chunk in rest:
+            yield chunk
+
+
+async def _in_time(call: Awaitable[T]) -> T:
+    try:
+        with trio.fail_after(CALL_TIMEOUT_S):
+            return await call
+    except trio.TooSlowError:
+        raise ServiceError(Code.TIMEOUT, f"the node did not finish within {CALL_TIMEOUT_S:.0f} s") from None
+
+
+async def _chunks(request: Request, size_bytes_max: int) -> AsyncIterator[bytes]:
+    received_bytes = 0
+    stream = request.stream()
+    while True:
+        try:
+            with trio.fail_after(CHUNK_TIMEOUT_S):
+                chunk = await anext(stream)
+        except StopAsyncIteration:
+            return
+        except trio.TooSlowError:
+            raise ServiceError(Code.TIMEOUT, f"no data for {CHUNK_TIMEOUT_S:.0f} s") from None
+        received_bytes += len(chunk)
+        if received_bytes > size_bytes_max:
+            raise ServiceError(Code.TOO_LARGE, f"the body is over the limit of {size_bytes_max:,} bytes")
+        yield chunk
+
+
+async def _body(request: Request, size_bytes_max: int) -> bytes:
+    try:
+        with trio.fail_after(BODY_TIMEOUT_S):
+            return b"".join([chunk async for chunk in _chunks(request, size_bytes_max)])
+    except trio.TooSlowError:
+        raise ServiceError(Code.TIMEOUT, f"the body took over {BODY_TIMEOUT_S:.0f} s") from None
+
+
+async def _json(request: Request) -> Json:
+    body = await _body(request, BODY_SIZE_BYTES_MAX)
+    try:
+        value = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise ServiceError(Code.BAD_REQUEST, "the body has to be a JSON object")
+    return value
+
+
+def _flag(request: Request, name: str) -> bool:
+    return request.query_params.get(name, "0") not in ("0", "false", "")
+
+
+def _number(request: Request, name: str, default: int) -> int:
+    text = request.query_params.get(name, str(default))
+    if not (text.isascii() and text.isdecimal() and len(text) < 16):
+        raise ServiceError(Code.BAD_REQUEST, f"{name} is {text!r}; it has to be a whole number from 0")
+    return int(text)
+
+
+def _error(code: Code, message: str, **more: object) -> Response:
+    return JSONResponse({"error": code, "message": message, **more}, status_code=_STATUS[code])
+
+
+async def _refuse(request: Request, error: ServiceError) -> Response:
+    return _error(error.code, error.message)
+
+
+async def _refuse_job_file(request: Request, error: JobFileError) -> Response:
+    return _error(Code.BAD_JOB, "the job file has errors", problems=[str(one) for one in error.problems])
+
+
+async def _refuse_http(request: Request, error: HTTPException) -> Response:
+    code = Code.NOT_FOUND if error.status_code == 404 else Code.BAD_REQUEST
+    return JSONResponse(
+        {"error": code, "message": f"{request.method} {request.url.path}: {error.detail}"},
+        status_code=error.status_code,
+    )

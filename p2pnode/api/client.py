@@ -1,0 +1,227 @@
+"""A client of the local door for programs that block, such as the command line.
+
+It stands on the standard library's `http.client`: one request a connection, and nothing
+to import that a short command would wait for.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+from urllib.parse import quote, urlencode, urlsplit
+
+from p2pnode.api.service import (
+    CALL_TIMEOUT_S,
+    CAR_MEDIA_TYPE,
+    KEEP_ALIVE_INTERVAL_S,
+    NODE_FILE,
+    TOKEN_FILE,
+    Code,
+    EventJson,
+    IdentityJson,
+    JobJson,
+    Json,
+    LogChunk,
+    NodeJson,
+    ServiceError,
+)
+
+# The node is on this machine: it accepts at once or is not there.
+CONNECT_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = CALL_TIMEOUT_S + 5.0
+EVENT_TIMEOUT_S = 3 * KEEP_ALIVE_INTERVAL_S
+# The node may have to find a peer that holds the next block; its own deadlines are shorter.
+CAR_TIMEOUT_S = 300.0
+CHUNK_SIZE_BYTES = 256 * 1024
+# Listings are far smaller; what answers with more is no node.
+ANSWER_SIZE_BYTES_MAX = 256 * 1024**2
+
+
+class NodeUnreachable(Exception):
+    """No node answers where one should be; the message says where and what to do."""
+
+
+class Client:
+    """Calls the API at `url` (http://127.0.0.1:PORT).
+
+    Every method raises `NodeUnreachable`, and `ServiceError` where the node refuses.
+    """
+
+    def __init__(self, url: str, token: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "http" or not parts.hostname:
+            raise NodeUnreachable(f"{url!r} is no API address; it looks like http://127.0.0.1:4701")
+        self.url = url.rstrip("/")
+        self._host, self._port = parts.hostname, parts.port or 80
+        self._headers = {"Authorization": f"Bearer {token}"}
+
+    def identity(self) -> IdentityJson:
+        return cast(IdentityJson, self._call("GET", "/api/v1/id"))
+
+    def submit(self, job_file: bytes, name: str) -> str:
+        """The id of the new job; `name` is what its problems call the file."""
+        return str(self._call("POST", f"/api/v1/jobs?{urlencode({'name': name})}", job_file)["id"])
+
+    def jobs(self) -> list[JobJson]:
+        return cast(list[JobJson], self._call("GET", "/api/v1/jobs")["jobs"])
+
+    def job(self, id_or_prefix: str) -> JobJson:
+        return cast(JobJson, self._call("GET", f"/api/v1/jobs/{quote(id_or_prefix, safe='')}"))
+
+    def job_events(self, job: str, since: int = 0, follow: bool = False) -> Iterator[EventJson]:
+        """The history after number `since`; with `follow` until the job has ended."""
+        query = urlencode({"since": since, "follow": int(follow)})
+        for event in self._events(f"/api/v1/jobs/{job}/events?{query}"):
+            yield cast(EventJson, event)
+
+    def logs(
+        self, job: str, execution: str | None = None, stream: str = "both", follow: bool = False
+    ) -> Iterator[LogChunk]:
+        query = {"stream": stream, "follow": int(follow)} | ({"execution": execution} if execution else {})
+        for event in self._events(f"/api/v1/jobs/{job}/logs?{urlencode(query)}"):
+            # The server says why.
+            yield cast(LogChunk, {**event, "data": event["data"].encode("latin-1")})
+
+    def stop(self, job: str, reason: str) -> JobJson:
+        return cast(JobJson, self._call_json("POST", f"/api/v1/jobs/{job}/stop", {"reason": reason}))
+
+    def nodes(self) -> list[NodeJson]:
+        return cast(list[NodeJson], self._call("GET", "/api/v1/nodes")["nodes"])
+
+    def connect(self, address: str) -> str:
+        """Have the node connect to a peer's multiaddr; gives the peer's id."""
+        return str(self._call_json("POST", "/api/v1/peers", {"address": address})["peer"])
+
+    def import_car(self, car: BinaryIO) -> str:
+        """Send a CAR from an open file; gives its root's CID."""
+        return str(self._call("POST", "/api/v1/ipfs", car, CAR_MEDIA_TYPE, CAR_TIMEOUT_S)["cid"])
+
+    def export_car(self, cid: str, peers: list[str]) -> Iterator[bytes]:
+        """The tree below a CID as a CAR, piece by piece; `peers` are likely to hold it."""
+        query = urlencode([("format", "car"), *(("peer", peer) for peer in peers)])
+        with self._response(
+            "GET", f"/ipfs/{quote(cid, safe='')}?{query}", timeout_s=CAR_TIMEOUT_S
+        ) as response:
+            while chunk := response.read(CHUNK_SIZE_BYTES):
+                yield chunk
+
+    def _call_json(self, method: str, path: str, body: Json) -> Json:
+        return self._call(method, path, json.dumps(body).encode(), "application/json")
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | BinaryIO | None = None,
+        media_type: str = "application/octet-stream",
+        timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> Json:
+        with self._response(method, path, body, media_type, timeout_s) as response:
+            return cast(Json, json.loads(response.read(ANSWER_SIZE_BYTES_MAX)))
+
+    def _events(self, path: str) -> Iterator[Any]:
+        with self._response("GET", path, timeout_s=EVENT_TIMEOUT_S) as response:
+            kind = ""
+            for line in iter(response.readline, b""):
+                name, _, value = line.decode().rstrip("\n").partition(": ")
+                if name == "event":
+                    kind = value
+                elif name == "data" and kind == "end":
+                    return
+                elif name == "data" and kind == "error":
+                    _raise_refusal(json.loads(value))
+                elif name == "data":
+                    yield json.loads(value)
+        raise NodeUnreachable(f"the node at {self.url} ended the stream: it is shutting down or has died")
+
+    @contextmanager
+    def _response(
+        self,
+        method: str,
+        path: str,
+        body: bytes | BinaryIO | None = None,
+        media_type: str = "application/octet-stream",
+        timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> Iterator[http.client.HTTPResponse]:
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=CONNECT_TIMEOUT_S)
+        headers = self._headers | ({"Content-Type": media_type} if body is not None else {})
+        try:
+            connection.connect()
+            connection.sock.settimeout(timeout_s)
+            # A node that refuses before it has read all closes the connection: its answer says why.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            if response.status >= 400:
+                _raise_refusal(_refusal(response))
+            yield response
+        except (OSError, http.client.HTTPException, UnicodeDecodeError, json.JSONDecodeError) as error:
+            reason = str(error) or type(error).__name__
+            raise NodeUnreachable(f"the node at {self.url} cannot be reached: {reason}") from error
+        finally:
+            connection.close()
+
+
+def _refusal(response: http.client.HTTPResponse) -> Json:
+    text = response.read(ANSWER_SIZE_BYTES_MAX).decode(errors="replace")
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if isinstance(value, dict) and "message" in value:
+        return value
+    return {"error": Code.INTERNAL, "message": f"HTTP {response.status}: {text[:200]}"}
+
+
+def _raise_refusal(value: Json) -> None:
+    try:
+        code = Code(value["error"])
+    except ValueError:
+        code = Code.INTERNAL
+    problems = value.get("problems", [])
+    raise ServiceError(code, "\n".join([*problems, str(value["message"])]))
+
+
+def find(data_dir: Path, environ: Mapping[str, str]) -> Client:
+    """The node to talk to: `P2PNODE_API` names it, or else the one that runs on `data_dir`.
+
+    The token is `P2PNODE_TOKEN`, or else the data directory's. Raises `NodeUnreachable`.
+    """
+    url = environ.get("P2PNODE_API") or _running(data_dir)
+    token = environ.get("P2PNODE_TOKEN") or _read(data_dir / TOKEN_FILE)
+    if token is None:
+        raise NodeUnreachable(
+            f"no token for {url}: set P2PNODE_DATA_DIR to the node's data directory (now {data_dir})"
+            " or P2PNODE_TOKEN"
+        )
+    return Client(url, token)
+
+
+def running_node(data_dir: Path) -> Json | None:
+    """`{api, pid, peer, name}` as the node on a data directory wrote it; it may have died since."""
+    text = _read(data_dir / NODE_FILE)
+    try:
+        node = json.loads(text) if text else None
+    except ValueError:
+        return None
+    return node if isinstance(node, dict) and {"api", "pid", "peer", "name"} <= node.keys() else None
+
+
+def _running(data_dir: Path) -> str:
+    node = running_node(data_dir)
+    if node is None:
+        raise NodeUnreachable(f"no node runs on {data_dir}; start one with: p2pnode serve")
+    return str(node["api"])
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise NodeUnreachable(f"{path} cannot be read: {error.strerror}") from error

@@ -1,0 +1,70 @@
+"""The local door on a socket: loopback only, its token and its address in the data directory.
+
+`api.token` holds the secret that each request brings (mode 0600, made once); `node.json` says
+where the node that runs now is: `{api, pid, peer, name}`. It is there while the door is open.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import hypercorn.config
+import hypercorn.trio
+import trio
+
+from p2pnode.api.app import make_app
+from p2pnode.api.service import NODE_FILE, TOKEN_FILE, NodeService
+
+# A client that keeps a connection open must not hold up the node's end.
+SHUTDOWN_TIMEOUT_S = 1.0
+# The CLI and the page open a few; more is a mistake.
+READ_TIMEOUT_S = 60
+TOKEN_SIZE_BYTES = 32
+
+
+@asynccontextmanager
+async def open_api(service: NodeService, data_dir: Path, port: int) -> AsyncIterator[str]:
+    """The door, open while the block runs; gives its URL. Port 0 takes a free one.
+
+    Raises `OSError` where the port is taken or the directory cannot be written.
+    """
+    config = hypercorn.config.Config()
+    config.bind = [f"127.0.0.1:{port}"]
+    config.graceful_timeout = SHUTDOWN_TIMEOUT_S
+    config.read_timeout = READ_TIMEOUT_S
+    # Its own handler would write to the terminal; what matters is logged by the app's guard.
+    config.errorlog = logging.getLogger("p2pnode.api.http")
+    config.include_server_header = False
+    app = make_app(service, _token(data_dir / TOKEN_FILE))
+    path = data_dir / NODE_FILE
+    async with trio.open_nursery() as nursery:
+        (url,) = await nursery.start(hypercorn.trio.serve, app, config)
+        identity = service.identity()
+        node = {"api": url, "pid": os.getpid(), "peer": identity["peer"], "name": identity["name"]}
+        _write_private(path, json.dumps(node))
+        try:
+            yield url
+        finally:
+            path.unlink(missing_ok=True)
+            nursery.cancel_scope.cancel()
+
+
+def _token(path: Path) -> str:
+    if not path.exists():
+        _write_private(path, secrets.token_urlsafe(TOKEN_SIZE_BYTES))
+    return path.read_text().strip()
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write it whole or not at all, for the owner's eyes."""
+    part = path.with_name(path.name + ".part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    part.replace(path)

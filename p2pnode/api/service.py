@@ -1,0 +1,196 @@
+"""What the local door needs of a node, and the shapes of what it says: the API's vocabulary.
+
+`NodeService` is implemented by the node and, in tests, by a fake. The dictionaries are the
+JSON that users and their programs see, so their fields are only ever added to.
+Times are Unix seconds, sizes bytes, CPU thousandths of a core.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+
+if TYPE_CHECKING:
+    # The client needs none of it, and a command line starts often.
+    from p2pnode.core.spec import JobSpec
+
+Json = dict[str, Any]
+
+# In the data directory: the secret that each request brings, and where the running node is.
+TOKEN_FILE = "api.token"
+NODE_FILE = "node.json"
+# Streams of events carry a comment this often; a client takes three missing ones for a dead node.
+KEEP_ALIVE_INTERVAL_S = 10.0
+# What a call other than a transfer may take.
+CALL_TIMEOUT_S = 60.0
+CAR_MEDIA_TYPE = "application/vnd.ipld.car"
+
+
+class Code(enum.StrEnum):
+    """What went wrong, for programs; the client and the CLI's exit status go by it."""
+
+    BAD_REQUEST = "bad-request"
+    BAD_JOB = "bad-job"
+    UNAUTHORIZED = "unauthorized"
+    NOT_FOUND = "not-found"
+    AMBIGUOUS = "ambiguous"
+    CONFLICT = "conflict"
+    TOO_LARGE = "too-large"
+    TIMEOUT = "timeout"
+    UNAVAILABLE = "unavailable"
+    INTERNAL = "internal"
+
+
+class ServiceError(Exception):
+    """A request that the node refuses or cannot serve: a code, and one sentence for a person."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class ExecutionJson(TypedDict):
+    """One execution that was awarded to a peer; bids that lost are in the history only."""
+
+    id: str
+    peer: str
+    # "" where the peer's name is not known.
+    peer_name: str
+    replica: int
+    state: str
+    reason: str
+    # None: no program came to an end.
+    exit_code: int | None
+    # "job", "peer" or "network" for one that failed.
+    fault: str | None
+    result_cid: str | None
+    receipt_cid: str | None
+    created: float
+    modified: float
+
+
+class JobJson(TypedDict):
+    """A job: what `submit --json` and `job describe --json` print."""
+
+    id: str
+    name: str
+    type: str
+    namespace: str
+    state: str
+    reason: str
+    # How it ended (`core.lifecycle.Outcome`); None while it goes on.
+    outcome: str | None
+    priority: int
+    count: int
+    created: float
+    modified: float
+    owner: str
+    # The job in the form of a job file.
+    spec: Json
+    # In the order of their awards.
+    executions: list[ExecutionJson]
+
+
+class EventJson(TypedDict):
+    """A line of a job's history. Numbers grow by one from 1 for each job."""
+
+    number: int
+    at: float
+    topic: str
+    # "" where it is about the whole job.
+    execution: str
+    message: str
+    # The state of the execution, or of the job, after it.
+    state: str
+
+
+class LogChunk(TypedDict):
+    """A piece of what an execution wrote; `data` need not end at a line or a character."""
+
+    execution: str
+    # "stdout" or "stderr".
+    stream: str
+    data: bytes
+
+
+class ResourcesJson(TypedDict):
+    cpu_millis: int
+    memory_bytes: int
+    disk_bytes: int
+    gpus: int
+
+
+class NodeJson(TypedDict):
+    """A node as this one knows it: from its advert, or itself."""
+
+    peer: str
+    name: str
+    engines: list[str]
+    labels: dict[str, str]
+    total: ResourcesJson
+    free: ResourcesJson
+    addresses: list[str]
+    connected: bool
+    # True for the node that answers.
+    self: bool
+
+
+class IdentityJson(TypedDict):
+    """The node that answers."""
+
+    peer: str
+    name: str
+    version: str
+    addresses: list[str]
+    data_dir: str
+    engines: list[str]
+    labels: dict[str, str]
+
+
+class NodeService(Protocol):
+    """A node, as its local door sees it. Each method may raise `ServiceError`.
+
+    What gives a generator is an `async def` with `yield`: the door closes it when the client goes away.
+    """
+
+    def identity(self) -> IdentityJson: ...
+
+    async def submit(self, spec: JobSpec, source_text: str) -> str:
+        """Accept a job, in the journal before this returns; gives its id. `source_text` is its file."""
+
+    def jobs(self) -> list[JobJson]:
+        """All jobs, newest first."""
+
+    def job(self, id_or_prefix: str) -> JobJson:
+        """Raises `ServiceError` NOT_FOUND or AMBIGUOUS (its message lists the candidates)."""
+
+    def job_events(self, job_id: str, since: int, follow: bool) -> AsyncGenerator[EventJson, None]:
+        """The history after number `since`; with `follow` it goes on until the job has ended."""
+
+    async def stop(self, job_id: str, reason: str) -> None:
+        """Stop a job and wait until that is journalled; CONFLICT if it has ended."""
+
+    def logs(
+        self, job_id: str, execution: str | None, stream: str, follow: bool
+    ) -> AsyncGenerator[LogChunk, None]:
+        """What executions wrote; `stream` is "stdout", "stderr" or "both"; a prefix names an execution."""
+
+    def nodes(self) -> list[NodeJson]:
+        """The nodes known, this one first."""
+
+    async def connect(self, address: str) -> str:
+        """Connect to a peer by its multiaddr (with /p2p/PEER) and give its id."""
+
+    async def import_car(self, chunks: AsyncIterator[bytes]) -> str:
+        """Verify, store and pin the blocks of a CAR; gives its root. BAD_REQUEST names the bad block."""
+
+    def export_car(self, cid: str, peers_hint: list[str]) -> AsyncGenerator[bytes, None]:
+        """The whole tree below a CID as a CAR, fetched from peers first where it is not here.
+
+        `peers_hint` are peers likely to hold it. NOT_FOUND, with the reason, comes before the first chunk.
+        """
+
+    def metrics(self) -> Json:
+        """Figures about the node, by name."""

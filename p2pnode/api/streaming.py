@@ -1,0 +1,94 @@
+"""Responses that go on: server-sent events, and bytes as they come.
+
+Starlette's own streaming response leaves its generator to the garbage collector when the
+client goes away; this one closes it, so what feeds the stream always ends with the request.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import trio
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from p2pnode.api.service import KEEP_ALIVE_INTERVAL_S, ServiceError
+
+KEEP_ALIVE = b":\n\n"
+# A client that takes nothing for so long is gone.
+WRITE_TIMEOUT_S = 60.0
+
+
+class Streaming(Response):
+    """A response whose body is a generator, which is closed with it."""
+
+    def __init__(self, body: AsyncGenerator[bytes, None], media_type: str, keep_alive: bytes = b"") -> None:
+        super().__init__(media_type=media_type, headers={"cache-control": "no-store"})
+        del self.headers["content-length"]
+        self._generator = body
+        self._keep_alive = keep_alive
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_watch_disconnect, receive, nursery.cancel_scope)
+            chunks_in, chunks_out = trio.open_memory_channel[bytes](0)
+            nursery.start_soon(_pump, self._generator, chunks_in)
+            await send(
+                {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+            )
+            # Hypercorn holds the head back until the first piece of the body.
+            await _write(send, self._keep_alive)
+            async with chunks_out:
+                while (chunk := await self._next(chunks_out)) is not None:
+                    await _write(send, chunk)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            nursery.cancel_scope.cancel()
+
+    async def _next(self, chunks: trio.MemoryReceiveChannel[bytes]) -> bytes | None:
+        with trio.move_on_after(KEEP_ALIVE_INTERVAL_S if self._keep_alive else float("inf")):
+            try:
+                return await chunks.receive()
+            except trio.EndOfChannel:
+                return None
+        return self._keep_alive
+
+
+def event_stream(items: AsyncGenerator[Any, None]) -> Streaming:
+    """Each item as one server-sent event holding JSON; an event `end` or `error` comes last."""
+    return Streaming(_events(items), "text/event-stream", keep_alive=KEEP_ALIVE)
+
+
+async def _events(items: AsyncGenerator[Any, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(items):
+        try:
+            async for item in items:
+                yield _event("message", item)
+        except ServiceError as error:
+            yield _event("error", {"error": error.code, "message": error.message})
+        else:
+            # Tells the end from a broken connection.
+            yield _event("end", {})
+
+
+def _event(name: str, data: Mapping[str, Any]) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+async def _pump(body: AsyncGenerator[bytes, None], chunks: trio.MemorySendChannel[bytes]) -> None:
+    async with chunks, aclosing(body):
+        async for chunk in body:
+            await chunks.send(chunk)
+
+
+async def _write(send: Send, chunk: bytes) -> None:
+    with trio.fail_after(WRITE_TIMEOUT_S):
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+
+async def _watch_disconnect(receive: Receive, scope: trio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()

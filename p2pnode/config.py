@@ -1,0 +1,195 @@
+"""How a node is set up: defaults < config file < environment < flags.
+
+The file is `config.toml` in the data directory. A setting has one name (`api_port`): so it
+stands in the file, in the environment as `P2PNODE_API_PORT`, and on the command line as
+`--api-port` (`--peer` and `--label` once for each, `--no-...` for what is on by default).
+A wrong value is refused with the name of where it stands.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+CONFIG_FILE = "config.toml"
+CONFIG_SIZE_BYTES_MAX = 64 * 1024
+LOG_LEVELS = ("error", "warning", "info", "debug")
+# As long as an advert's fields may be (core.messages).
+NAME_LENGTH_MAX = 64
+LABELS_MAX = 32
+LABEL_LENGTH_MAX = 256
+
+_PREFIX = "P2PNODE_"
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+_MULTIADDR = re.compile(r"(/[^/\s]+)+")
+
+
+class ConfigError(Exception):
+    """A setting is wrong; the message says which, where it stands, and what is expected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """One node's settings."""
+
+    data_dir: Path
+    # For people; need not be unique.
+    name: str = field(default_factory=lambda: _host_name())
+    # Multiaddrs to listen at. Port 0: a free one.
+    listen: tuple[str, ...] = ("/ip4/0.0.0.0/tcp/0",)
+    # Multiaddrs (with /p2p/PEER) of nodes through which to join.
+    peers: tuple[str, ...] = ()
+    # On 127.0.0.1. Port 0: a free one.
+    api_port: int = 0
+    # What constraints of jobs are matched against.
+    labels: Mapping[str, str] = field(default_factory=dict)
+    # Whether to run jobs for others.
+    compute: bool = True
+    # Whether to find peers on the local network, and be found.
+    mdns: bool = True
+    log_level: str = "warning"
+
+
+def default_data_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """`P2PNODE_DATA_DIR`, or the platform's place for an application's data."""
+    named = environ.get(f"{_PREFIX}DATA_DIR")
+    return Path(named).expanduser().absolute() if named else Path(platformdirs.user_data_dir("p2pnode"))
+
+
+def default_devnet_dir() -> Path:
+    """Where `devnet` keeps its nodes unless told."""
+    return Path(platformdirs.user_state_dir("p2pnode")) / "devnet"
+
+
+def load(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> NodeConfig:
+    """The settings of a node that is started with these flags.
+
+    `flags` maps setting names to what was typed (text, a list of texts, or a bool); None and an
+    empty list mean not given. Raises `ConfigError`.
+    """
+    given = {name: value for name, value in flags.items() if value not in (None, [])}
+    data_dir = Path(given.pop("data_dir", default_data_dir(environ))).expanduser().absolute()
+    values: dict[str, Any] = {}
+    for name, value in _read(data_dir / CONFIG_FILE).items():
+        values[name] = _checked(name, value, f"{data_dir / CONFIG_FILE}: {name}")
+    for name in _SETTINGS:
+        variable = _PREFIX + name.upper()
+        if text := environ.get(variable):
+            values[name] = _checked(name, _SETTINGS[name].split(text), f"the environment's {variable}")
+    for name, value in given.items():
+        values[name] = _checked(name, value, _SETTINGS[name].flag)
+    return NodeConfig(data_dir=data_dir, **values)
+
+
+def parse_toml(path: Path) -> dict[str, Any]:
+    """A small TOML file of ours; raises `ConfigError`."""
+    try:
+        if path.stat().st_size > CONFIG_SIZE_BYTES_MAX:
+            raise ConfigError(f"{path}: over the limit of {CONFIG_SIZE_BYTES_MAX:,} bytes")
+        return tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+
+
+def check(values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Settings as a file has them, checked; `source` names the file in errors. Raises `ConfigError`."""
+    return {name: _checked(name, value, f"{source}: {name}") for name, value in values.items()}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return parse_toml(path) if path.exists() else {}
+
+
+def _host_name() -> str:
+    """The host's name as far as it is fit for a node's."""
+    fit = re.sub(r"[^A-Za-z0-9-]+", "-", socket.gethostname().partition(".")[0])[:NAME_LENGTH_MAX]
+    return fit.strip("-") or "node"
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    flag: str
+    expected: str
+    # The value, or None where it is not as expected.
+    read: Callable[[Any], Any]
+    # Text of the environment as a file would have it.
+    split: Callable[[str], Any] = str
+
+
+def _checked(name: str, value: Any, where: str) -> Any:
+    if name not in _SETTINGS:
+        raise ConfigError(f"{where}: no such setting; there are {', '.join(_SETTINGS)}")
+    setting = _SETTINGS[name]
+    read = setting.read(value)
+    if read is None:
+        raise ConfigError(f"{where}: expected {setting.expected}, got {value!r}")
+    return read
+
+
+def _read_name(value: Any) -> str | None:
+    fits = isinstance(value, str) and len(value) <= NAME_LENGTH_MAX and _NAME.fullmatch(value)
+    return value if fits else None
+
+
+def _read_multiaddrs(value: Any) -> tuple[str, ...] | None:
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        return None
+    return tuple(value) if all(_MULTIADDR.fullmatch(one) for one in value) else None
+
+
+def _read_port(value: Any) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 6:
+        value = int(value)
+    return value if type(value) is int and 0 <= value < 65536 else None
+
+
+def _read_flag(value: Any) -> bool | None:
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    return value if isinstance(value, bool) else words.get(str(value).lower())
+
+
+def _read_labels(value: Any) -> dict[str, str] | None:
+    """A table, or a list of `key=value`."""
+    if isinstance(value, list):
+        if not all(isinstance(one, str) and "=" in one for one in value):
+            return None
+        pairs = [one.split("=", 1) for one in value]
+        value = {key.strip(): text.strip() for key, text in pairs}
+    if not isinstance(value, dict) or len(value) > LABELS_MAX:
+        return None
+    labels = {str(key): str(text) for key, text in value.items()}
+    fits = all(key and len(key) <= LABEL_LENGTH_MAX >= len(text) for key, text in labels.items())
+    return labels if fits else None
+
+
+def _read_log_level(value: Any) -> str | None:
+    return value.lower() if isinstance(value, str) and value.lower() in LOG_LEVELS else None
+
+
+def _words(text: str) -> list[str]:
+    return text.replace(",", " ").split()
+
+
+_SETTINGS = {
+    "name": _Setting("--name", "1 to 64 letters, digits, dots and dashes", _read_name),
+    "listen": _Setting("--listen", "multiaddrs such as /ip4/0.0.0.0/tcp/4001", _read_multiaddrs, _words),
+    "peers": _Setting(
+        "--peer", "multiaddrs such as /ip4/192.0.2.7/tcp/4001/p2p/12D3...", _read_multiaddrs, _words
+    ),
+    "api_port": _Setting("--api-port", "a port from 0 to 65535", _read_port),
+    "labels": _Setting("--label", "at most 32 key=value pairs", _read_labels, lambda text: text.split(",")),
+    "compute": _Setting("--no-compute", "true or false", _read_flag),
+    "mdns": _Setting("--no-mdns", "true or false", _read_flag),
+    "log_level": _Setting("--log-level", f"one of {', '.join(LOG_LEVELS)}", _read_log_level),
+}
+assert set(_SETTINGS) == {one.name for one in fields(NodeConfig)} - {"data_dir"}
