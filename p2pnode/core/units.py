@@ -129,7 +129,8 @@ def format_duration(duration_s: int) -> str:
 def _scaled(number: str, unit: int) -> int:
     """A decimal number, which may have a point, times the unit; what is finer than 1 is cut off."""
     whole, _, fraction = number.partition(".")
-    return int(whole + fraction) * unit // 10 ** len(fraction)
+    scale: int = 10 ** len(fraction)
+    return int(whole + fraction) * unit // scale
 
 
 def _whole(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:

@@ -1,0 +1,172 @@
+"""The engines' parameters, checked before a job leaves the machine and not by the peer that would run it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from .kinds import SOME_TEXT, TEXT, Field, ListOf, Object, TextMap, Value, shown
+from .problems import Path, Report
+from .sources import SOURCE, Typed, Variant, absolute_path
+from .spec import DockerEngine, InputSource, WasmEngine
+from .yamltree import Mapping, Node, Scalar, Sequence
+
+# Dots and dashes are no POSIX names, but containers are given such variables.
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,254}")
+# The node itself sets these for the program.
+_VARIABLES_RESERVED = ("BACALHAU_", "P2PNODE_")
+
+# A reference to an image, roughly: blanks, upper-case repositories and options are caught.
+_IMAGE = re.compile(
+    r"(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?[a-z0-9._/-]+(?::[\w][\w.-]{0,127})?(?:@[a-z0-9]+:[0-9a-fA-F]{32,})?",
+    re.ASCII,
+)
+
+
+def variable_name(text: str) -> str:
+    """The name of an environment variable. Raises `ValueError` saying what is allowed."""
+    if not _VARIABLE.fullmatch(text):
+        allowed = "a letter or _, then letters, digits, _ . and -"
+        raise ValueError(f'"{text[:80]}" is not the name of a variable; allowed: {allowed}')
+    if text.startswith(_VARIABLES_RESERVED):
+        raise ValueError(
+            f"{text[:80]} is set by the node; choose a name without {' or '.join(_VARIABLES_RESERVED)}"
+        )
+    return text
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f'"{text[:80]}" has no =; write it as NAME = value')
+    return variable_name(name.strip()), value.strip()
+
+
+class Assignments:
+    """A list of `NAME = value`; blanks at both sides of name and value are dropped."""
+
+    _list = ListOf(Value(_assignment, "NAME = value"))
+
+    def read(self, node: Node, path: Path, report: Report) -> dict[str, str] | None:
+        pairs = self._list.read(node, path, report)
+        if pairs is None:
+            return None
+        found = dict(pairs)
+        if len(found) < len(pairs) and type(node) is Sequence:
+            self._report_twice(node, path, report)
+        return found
+
+    def _report_twice(self, node: Sequence, path: Path, report: Report) -> None:
+        seen = set()
+        for index, item in enumerate(node.items):
+            name = item.text.partition("=")[0].strip() if type(item) is Scalar else ""
+            if name and name in seen:
+                report.error((*path, index), f"{name} is set twice", item)
+            seen.add(name)
+
+
+def _image(text: str) -> str:
+    if not _IMAGE.fullmatch(text):
+        raise ValueError(f'"{text[:80]}" is not an image; allowed: [host/]name[:tag][@digest] in lower case')
+    return text
+
+
+def _working_directory(text: str) -> str:
+    # The root is a fair place to start in, though not to mount over.
+    return text and (text if text == "/" else absolute_path(text))
+
+
+_WORDS = ListOf(TEXT, null="")
+
+
+def _docker(
+    values: dict[str, Any], path: Path, report: Report
+) -> tuple[DockerEngine, tuple[InputSource, ...]]:
+    engine = DockerEngine(
+        image=values["Image"],
+        entrypoint=values.get("Entrypoint"),
+        parameters=values.get("Parameters", ()),
+        environment=values.get("EnvironmentVariables", {}),
+        working_directory=values.get("WorkingDirectory", ""),
+        meta=values.get("Meta", {}),
+    )
+    return engine, ()
+
+
+DOCKER = Object(
+    Field("Image", Value(_image, "an image"), required=True, hint="the image to run"),
+    Field("Entrypoint", _WORDS),
+    Field("Parameters", _WORDS),
+    Field("EnvironmentVariables", Assignments()),
+    Field("WorkingDirectory", Value(_working_directory, "a path")),
+    Field("Meta", TextMap()),
+    build=_docker,
+)
+
+
+class Module:
+    """A WASM module: the path of an input, or, as in old job files, an input source itself.
+
+    Such a source is read as an input whose Target is `target` (with {} for its number).
+    """
+
+    def __init__(self, target: str) -> None:
+        self._path = Value(absolute_path, "the Target of an input source")
+        self._input = Object(
+            Field("Source", SOURCE, required=True, hint="a map of Type and Params"),
+            Field("Alias", TEXT),
+            Field("Target", TEXT),
+        )
+        self._target = target
+
+    def read(self, node: Node, path: Path, report: Report) -> Any:
+        """The path as text, or an `InputSource`; None if it is neither."""
+        if type(node) is Mapping:
+            found = self._input.read(node, path, report)
+            message = "a source here is an old form; make it one of InputSources and name its Target"
+            report.warning(path, message, node)
+            number = path[-1] if isinstance(path[-1], int) else 0
+            return found and InputSource(source=found["Source"], target=self._target.format(number))
+        if type(node) is Sequence:
+            report.error(path, f"expected the Target of an input source, found {shown(node)}", node)
+            return None
+        return self._path.read(node, path, report)
+
+
+def _wasm(values: dict[str, Any], path: Path, report: Report) -> tuple[WasmEngine, tuple[InputSource, ...]]:
+    modules = (values["EntryModule"], *values.get("ImportModules", ()))
+    paths = tuple(one.target if isinstance(one, InputSource) else one for one in modules)
+    engine = WasmEngine(
+        entry_module=paths[0],
+        entrypoint=values.get("Entrypoint", "_start"),
+        parameters=values.get("Parameters", ()),
+        import_modules=paths[1:],
+        environment=values.get("EnvironmentVariables", {}),
+    )
+    return engine, tuple(one for one in modules if isinstance(one, InputSource))
+
+
+WASM = Object(
+    Field(
+        "EntryModule",
+        Module("/wasm/entry.wasm"),
+        required=True,
+        hint="the Target of the input that is the module",
+    ),
+    Field("Entrypoint", SOME_TEXT),
+    Field("Parameters", _WORDS),
+    Field("ImportModules", ListOf(Module("/wasm/imports/module_{}.wasm"))),
+    Field("EnvironmentVariables", Assignments()),
+    build=_wasm,
+)
+
+
+class EngineKind(Typed):
+    """An engine, with the inputs that old forms of its parameters hold."""
+
+    def read(self, node: Node, path: Path, report: Report) -> Any:
+        found = super().read(node, path, report)
+        return found and found[1]
+
+
+ENGINE = EngineKind({"docker": Variant("docker", DOCKER), "wasm": Variant("wasm", WASM)}, "a type of engine")

@@ -1,0 +1,183 @@
+"""A job file's text as a `JobSpec`, with every mistake found at once; and a spec as a job file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from . import yamltree
+from .jobfields import JOB
+from .problems import JobFileError, Problem, Report, Severity
+from .spec import (
+    Constraint,
+    DockerEngine,
+    InputSource,
+    JobSpec,
+    JobType,
+    NetworkType,
+    Port,
+    Source,
+    Task,
+    WasmEngine,
+)
+from .units import format_bytes, format_cpu
+
+# Up to here a line may hold a comment, in which braces are nobody's business.
+_TEMPLATE_ACTION = re.compile(r"^[^#\n]*?(\{\{[^\n]{0,40})", re.MULTILINE)
+
+# How types are written that the spec has in lower case.
+_TYPE_NAMES = {"urldownload": "urlDownload"}
+_NETWORK_NAMES = {
+    NetworkType.NONE: "None",
+    NetworkType.HOST: "Host",
+    NetworkType.BRIDGE: "Bridge",
+    NetworkType.HTTP: "HTTP",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    spec: JobSpec
+    # What the author should know though the file is accepted.
+    warnings: tuple[Problem, ...]
+
+
+def parse(text: str | bytes, name: str) -> Parsed:
+    """The job that a file describes; `name` is the file's, for the messages.
+
+    YAML or JSON, without templates (they are filled in before). Raises `JobFileError`
+    with all that is wrong, whatever the text is.
+    """
+    try:
+        root = yamltree.compose(text)
+    except yamltree.BadYaml as exc:
+        raise JobFileError((_unreadable(text, name, exc),)) from exc
+    return _read(root, name)
+
+
+def check(spec: JobSpec) -> None:
+    """Holds a spec that did not come from a file here (a peer's, a command line's) to the same rules.
+
+    Raises `JobFileError`.
+    """
+    if _read(yamltree.from_plain(render(spec)), "job").spec != spec:
+        message = "the spec has fields in a form that no job file leads to"
+        raise JobFileError((Problem("job", 1, 1, "", Severity.ERROR, message),))
+
+
+def _read(root: yamltree.Node, name: str) -> Parsed:
+    report = Report(name, root)
+    spec = JOB.read(root, (), report)
+    if report.has_errors:
+        raise JobFileError(report.problems())
+    return Parsed(spec, report.problems())
+
+
+def _unreadable(text: str | bytes, name: str, exc: yamltree.BadYaml) -> Problem:
+    """The YAML error, or, where braces of a template led to it, what to do about these."""
+    readable = text.decode(errors="replace") if isinstance(text, bytes) else text
+    action = _TEMPLATE_ACTION.search(readable)
+    if action is None:
+        return Problem(name, exc.line, exc.column, "", Severity.ERROR, exc.message)
+    line = readable.count("\n", 0, action.start(1)) + 1
+    if line > exc.line:
+        return Problem(name, exc.line, exc.column, "", Severity.ERROR, exc.message)
+    column = action.start(1) - readable.rfind("\n", 0, action.start(1))
+    message = (
+        f"found the template action {action[1].strip()}; give its variables with -V name=value, "
+        "or put the text in quotes if the braces are meant"
+    )
+    return Problem(name, line, column, "", Severity.ERROR, message)
+
+
+def render(spec: JobSpec) -> dict[str, Any]:
+    """The job file that leads to this spec, ready for YAML or JSON: `parse` gives the same spec again.
+
+    Fields that hold nothing are left out; defaults are written down.
+    """
+    job: dict[str, Any] = {"Name": spec.name} if spec.name else {}
+    job |= {"Type": spec.type.value, "Namespace": spec.namespace, "Priority": spec.priority}
+    if spec.type in (JobType.BATCH, JobType.SERVICE):
+        job["Count"] = spec.count
+    return job | _filled(
+        Meta=dict(spec.meta),
+        Labels=dict(spec.labels),
+        Constraints=[_constraint(one) for one in spec.constraints],
+        Tasks=[_task(spec.task)],
+    )
+
+
+def _filled(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value not in ("", None, [], {})}
+
+
+def _constraint(one: Constraint) -> dict[str, Any]:
+    return {"Key": one.key, "Operator": one.operator.value} | (
+        {"Values": list(one.values)} if one.values else {}
+    )
+
+
+def _task(task: Task) -> dict[str, Any]:
+    resources, timeouts = task.resources, task.timeouts
+    rendered: dict[str, Any] = {"Name": task.name, "Engine": _engine(task.engine)}
+    rendered |= _filled(
+        Env=dict(task.environment),
+        Meta=dict(task.meta),
+        Publisher=task.publisher and _source(task.publisher),
+        InputSources=[_input(one) for one in task.inputs],
+        ResultPaths=[{"Name": one.name, "Path": one.path} for one in task.results],
+    )
+    rendered["Resources"] = {
+        "CPU": format_cpu(resources.cpu_millis),
+        "Memory": format_bytes(resources.memory_bytes),
+        "Disk": format_bytes(resources.disk_bytes),
+        "GPU": str(resources.gpus),
+    }
+    network = _filled(Domains=list(task.network.domains), Ports=[_port(one) for one in task.network.ports])
+    rendered["Network"] = {"Type": _NETWORK_NAMES[task.network.type]} | network
+    # Whole seconds, as the files that people have; 0 in the queue is not the same as nothing.
+    times = (
+        ("ExecutionTimeout", timeouts.execution_s),
+        ("QueueTimeout", timeouts.queue_s),
+        ("TotalTimeout", timeouts.total_s),
+    )
+    limits = {name: seconds for name, seconds in times if seconds is not None}
+    return rendered | ({"Timeouts": limits} if limits else {})
+
+
+def _engine(engine: DockerEngine | WasmEngine) -> dict[str, Any]:
+    variables = [f"{name}={value}" for name, value in engine.environment.items()]
+    parameters = list(engine.parameters)
+    if isinstance(engine, WasmEngine):
+        return {
+            "Type": "wasm",
+            "Params": {"EntryModule": engine.entry_module, "Entrypoint": engine.entrypoint}
+            | _filled(
+                Parameters=parameters,
+                ImportModules=list(engine.import_modules),
+                EnvironmentVariables=variables,
+            ),
+        }
+    # An empty entrypoint does without the image's own, none at all uses it.
+    entrypoint = {} if engine.entrypoint is None else {"Entrypoint": list(engine.entrypoint)}
+    rest = _filled(
+        Parameters=parameters,
+        WorkingDirectory=engine.working_directory,
+        EnvironmentVariables=variables,
+        Meta=dict(engine.meta),
+    )
+    return {"Type": "docker", "Params": {"Image": engine.image} | entrypoint | rest}
+
+
+def _source(source: Source) -> dict[str, Any]:
+    params = {"Params": dict(source.params)} if source.params else {}
+    return {"Type": _TYPE_NAMES.get(source.type, source.type)} | params
+
+
+def _input(one: InputSource) -> dict[str, Any]:
+    return _filled(Target=one.target, Alias=one.alias) | {"Source": _source(one.source)}
+
+
+def _port(port: Port) -> dict[str, Any]:
+    return _filled(Name=port.name, Static=port.static, Target=port.target, HostNetwork=port.host_network)

@@ -1,0 +1,299 @@
+"""Kinds of values that a job file has: each reads a node of the YAML tree into a Python value.
+
+A file's fields are declared as a tree of kinds (`core.jobfields`). `read` gives the value,
+or None after it has put a problem in the report; it never stops at the first problem.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from . import yamltree
+from .problems import Path, Report
+from .yamltree import Node, Scalar
+
+# How much of a wrong value or key a message repeats.
+_SHOWN_CHARS_MAX = 60
+# A command line of more words, or a job with more inputs, is a mistake or an attack.
+LIST_COUNT_MAX = 1000
+# How alike a key must be to be suggested: Resourses and Resources are 0.89, CPUs and CPU 0.86.
+_ALIKE = 0.6
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# More digits are beyond every bound here.
+_INTEGER = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,18})")
+
+
+class Kind(Protocol):
+    def read(self, node: Node, path: Path, report: Report) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Value:
+    """A scalar. `convert` makes a value of its text, or raises `ValueError` saying what is allowed."""
+
+    convert: Callable[[str], Any]
+    # What people call such a value, for "expected text": text, a number of seconds.
+    expected: str
+
+    def read(self, node: Node, path: Path, report: Report) -> Any:
+        if type(node) is not Scalar:
+            report.error(path, f"expected {self.expected}, found {shown(node)}", node)
+            return None
+        try:
+            return self.convert(node.text)
+        except ValueError as exc:
+            report.error(path, str(exc), node)
+            return None
+
+
+@dataclass(frozen=True)
+class ListOf:
+    """A list of at most `count_max` members."""
+
+    item: Kind
+    # No two members may have the same here, other than nothing: field of the file, attribute of the member.
+    unique: Mapping[str, str] = field(default_factory=dict)
+    # What a null member stands for: an empty text where templates leave nothing, else an error.
+    null: str | None = None
+    count_max: int = LIST_COUNT_MAX
+
+    def read(self, node: Node, path: Path, report: Report) -> tuple[Any, ...] | None:
+        if type(node) is not yamltree.Sequence:
+            report.error(path, f"expected a list, found {shown(node)}", node)
+            return None
+        if len(node.items) > self.count_max:
+            report.error(path, f"{len(node.items)} members; allowed: at most {self.count_max}", node)
+            return None
+        values = []
+        taken: dict[tuple[str, Any], int] = {}
+        for index, item in enumerate(node.items):
+            here = (*path, index)
+            if type(item) is Scalar and item.is_null:
+                if self.null is None:
+                    report.error(here, "an empty member; remove it, or give it a value", item)
+                else:
+                    values.append(self.null)
+            elif (value := self.item.read(item, here, report)) is not None:
+                values.append(value)
+                for name, attribute in self.unique.items():
+                    used = getattr(value, attribute)
+                    first = taken.setdefault((name, used), index)
+                    if first != index and used not in (None, ""):
+                        report.error((*here, name), f'"{used}" is already the {name} of member {first}')
+        return tuple(values)
+
+
+@dataclass(frozen=True)
+class TextMap:
+    """A free map from text to text; its keys keep their case. A null value is an empty text."""
+
+    # Checks a key; raises `ValueError` saying what is allowed.
+    check_key: Callable[[str], Any] | None = None
+    # Keys that begin so are dropped with a warning.
+    reserved_prefix: str = ""
+
+    def read(self, node: Node, path: Path, report: Report) -> dict[str, str] | None:
+        if type(node) is not yamltree.Mapping:
+            report.error(path, f"expected a map of names to texts, found {shown(node)}", node)
+            return None
+        found: dict[str, str] = {}
+        for key, value in node.entries:
+            here = (*path, key.text)
+            if key.text in found:
+                report.error(here, f"{_cut(key.text)} occurs twice", key)
+            elif self.reserved_prefix and key.text.startswith(self.reserved_prefix):
+                report.warning(
+                    here, f"names that begin with {self.reserved_prefix} are reserved; ignored", key
+                )
+            elif self._key_is_good(key, here, report) and (text := _text(value, here, report)) is not None:
+                found[key.text] = text
+        return found
+
+    def _key_is_good(self, key: Scalar, path: Path, report: Report) -> bool:
+        try:
+            plain_text(key.text)
+            if self.check_key is not None:
+                self.check_key(key.text)
+        except ValueError as exc:
+            report.error(path, str(exc), key)
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Whatever is there, for somebody who knows more to read."""
+
+    def read(self, node: Node, path: Path, report: Report) -> Node:
+        return node
+
+
+@dataclass(frozen=True)
+class Field:
+    """One key of an object. A key that is absent, or null, is left out of the values."""
+
+    name: str
+    kind: Kind
+    required: bool = False
+    # Said after "missing": what to write.
+    hint: str = ""
+
+
+class Object:
+    """A map with a fixed set of keys, in any case.
+
+    `check` sees the values that could be read and reports what is wrong between them;
+    `build` makes the result, and is called only if all required fields could be read.
+    `refused` has keys that are known but not allowed, and why.
+    """
+
+    def __init__(
+        self,
+        *fields: Field,
+        build: Callable[[dict[str, Any], Path, Report], Any] | None = None,
+        check: Callable[[dict[str, Any], Path, Report], None] | None = None,
+        refused: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self.fields = fields
+        self.refused = refused
+        self._build, self._check = build, check
+        self._by_name = {one.name.lower(): one for one in fields}
+        self._refused = {name.lower(): why for name, why in refused.items()}
+
+    def read(self, node: Node, path: Path, report: Report) -> Any:
+        if type(node) is not yamltree.Mapping:
+            report.error(path, f"expected a map of {self._names()}; found {shown(node)}", node)
+            return None
+        values: dict[str, Any] = {}
+        seen: set[str] = set()
+        for key, value in node.entries:
+            one = self._by_name.get(key.text.lower())
+            if one is None:
+                self._unknown(key, path, report)
+                continue
+            here = (*path, one.name)
+            if one.name in seen:
+                report.error(here, f"{_cut(key.text)} occurs twice (keys are the same in any case)", key)
+            elif not (type(value) is Scalar and value.is_null):
+                seen.add(one.name)
+                if (read := one.kind.read(value, here, report)) is not None:
+                    values[one.name] = read
+        return self._finish(values, seen, path, report)
+
+    def _finish(self, values: dict[str, Any], seen: set[str], path: Path, report: Report) -> Any:
+        for one in self.fields:
+            if one.required and one.name not in seen:
+                report.error((*path, one.name), f"missing{one.hint and ': '}{one.hint}")
+        if self._check is not None:
+            self._check(values, path, report)
+        if any(one.required and one.name not in values for one in self.fields):
+            return None
+        return values if self._build is None else self._build(values, path, report)
+
+    def _unknown(self, key: Scalar, path: Path, report: Report) -> None:
+        here, name = (*path, key.text[:_SHOWN_CHARS_MAX]), key.text.lower()
+        if why := self._refused.get(name):
+            report.error(here, why, key)
+        elif report.is_full:
+            report.error(here, "unknown", key)
+        else:
+            report.error(here, f"unknown field {_cut(key.text)}{self._suggestion(name)}", key)
+
+    def _suggestion(self, name: str) -> str:
+        if like := alike(name, self._by_name):
+            return f"; did you mean {self._by_name[like].name}?"
+        return f"; known here: {self._names()}"
+
+    def _names(self) -> str:
+        return ", ".join(one.name for one in self.fields) or "nothing"
+
+
+def alike(text: str, known: Iterable[str]) -> str | None:
+    """The known word that is most like the text, if any is."""
+    close = difflib.get_close_matches(text[:_SHOWN_CHARS_MAX], known, n=1, cutoff=_ALIKE)
+    return close[0] if close else None
+
+
+def choice(values: Mapping[str, Any], what: str) -> Callable[[str], Any]:
+    """A converter of one of these words, in any case and between blanks."""
+
+    def convert(text: str) -> Any:
+        word = text.strip().lower()
+        if word not in values:
+            like = alike(word, values)
+            meant = f"; did you mean {like}?" if like else ""
+            raise ValueError(f"{_cut(text)} is not {what}; allowed: {', '.join(values)}{meant}")
+        return values[word]
+
+    return convert
+
+
+def integer(low: int, high: int) -> Callable[[str], int]:
+    """A converter of a whole number between two bounds."""
+
+    def convert(text: str) -> int:
+        # A leading zero is octal to some readers of YAML and decimal to others.
+        if not _INTEGER.fullmatch(text) or not low <= int(text) <= high:
+            raise ValueError(
+                f"{_cut(text)} is not allowed here; allowed: a whole number from {low} to {high}"
+            )
+        return int(text)
+
+    return convert
+
+
+def boolean(text: str) -> bool:
+    """`true` or `false`, in any case."""
+    return bool(choice({"true": True, "false": False}, "true or false")(text))
+
+
+def plain_text(text: str) -> str:
+    """Text without a null character, which ends a string for the programs that would get it."""
+    if "\0" in text:
+        raise ValueError("contains a null character")
+    return text
+
+
+def some_text(text: str) -> str:
+    """Text that is not blank."""
+    if not text.strip():
+        raise ValueError("is empty; give it a value or leave it out")
+    return plain_text(text)
+
+
+def one_line(text: str) -> str:
+    """A name, safe to show in a line of a terminal."""
+    if _CONTROL.search(text):
+        raise ValueError(f"{_cut(ascii(text)[1:-1])} contains a control character or a line break")
+    return text
+
+
+def shown(node: Node) -> str:
+    """What a message says that it found."""
+    if isinstance(node, yamltree.Mapping):
+        return "a map"
+    if isinstance(node, yamltree.Sequence):
+        return "a list"
+    return "nothing" if node.is_null else _cut(node.text)
+
+
+def _text(node: Node, path: Path, report: Report) -> str | None:
+    if type(node) is Scalar and node.is_null:
+        return ""
+    value: str | None = TEXT.read(node, path, report)
+    return value
+
+
+def _cut(text: str) -> str:
+    return f'"{text}"' if len(text) <= _SHOWN_CHARS_MAX else f'"{text[:_SHOWN_CHARS_MAX]}..."'
+
+
+NAME = Value(one_line, "a name")
+TEXT = Value(plain_text, "text")
+SOME_TEXT = Value(some_text, "text")
+BOOLEAN = Value(boolean, "true or false")
