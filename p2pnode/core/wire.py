@@ -24,6 +24,8 @@ MESSAGE_SIZE_BYTES_MAX = 1024 * 1024
 NESTING_DEPTH_MAX = 24
 
 T = TypeVar("T")
+Meta = msgspec.Meta
+replace = msgspec.structs.replace
 
 
 class BadMessage(Exception):
@@ -32,6 +34,10 @@ class BadMessage(Exception):
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A value with a fixed set of fields, checked on decoding."""
+
+
+class State(msgspec.Struct, kw_only=True):
+    """A value that changes, and that the journal keeps."""
 
 
 def encode(value: Any) -> bytes:

@@ -1,0 +1,173 @@
+"""What the core is told, and what it asks the shell to do.
+
+The shell performs actions in order, and commits those that name the journal (`Save...`,
+`Drop...`, `Send`, `Note`) in one transaction with the receipt of the message that caused them:
+after a crash, a message was handled with all its effects or not at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .lending_records import Loan
+from .lifecycle import JobRecord
+from .messages import Advert, Award, Fault, Message, Offer, Receipt, Signed, Stage
+from .spec import JobSpec
+
+# Events
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """`deadline` has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message over the link. For `Ended`, the shell has checked the signature; its receipt is beside it."""
+
+    peer: str
+    message: Message
+    receipt: Receipt | None = None
+    receipt_cid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AdvertHeard:
+    """An advert whose signature holds."""
+
+    signed: Signed
+    advert: Advert
+    remaining_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class OfferChanged:
+    """What this node can lend in all has changed, or is known at last; `free` is not looked at."""
+
+    offer: Offer
+
+
+@dataclass(frozen=True, slots=True)
+class JobSubmitted:
+    job: str
+    spec: JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class JobStopped:
+    job: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """An execution here has come to a stage, or has something to say about it."""
+
+    execution: str
+    stage: Stage
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An execution here is over, its program dead, and its receipt signed."""
+
+    execution: str
+    signed: Signed
+    receipt: Receipt
+    receipt_cid: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerLost:
+    """A peer has been silent for too long, or came back without its journal."""
+
+    peer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """This node is shutting down: tell the others not to ask it."""
+
+
+Event = (
+    Tick
+    | Received
+    | AdvertHeard
+    | OfferChanged
+    | JobSubmitted
+    | JobStopped
+    | Progressed
+    | Finished
+    | PeerLost
+    | Leaving
+)
+
+
+# Actions
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Put a message into the link's outbox to a peer."""
+
+    peer: str
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Advertise:
+    """Sign an advert of this offer and gossip it."""
+
+    offer: Offer
+    ttl_ms: int
+    leaving: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Begin, or after a restart go on with, an execution that was awarded to this node."""
+
+    loan: Loan
+    award: Award
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End an execution here. `publish`: its output so far is still wanted."""
+
+    execution: str
+    reason: str
+    fault: Fault
+    publish: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SaveJob:
+    record: JobRecord
+
+
+@dataclass(frozen=True, slots=True)
+class SaveLoan:
+    loan: Loan
+
+
+@dataclass(frozen=True, slots=True)
+class DropLoan:
+    execution: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A line of a job's history, for people."""
+
+    job: str
+    topic: str
+    text: str
+    execution: str = ""
+    peer: str = ""
+
+
+Action = Send | Advertise | Start | Kill | SaveJob | SaveLoan | DropLoan | Note

@@ -1,0 +1,111 @@
+"""Whether a peer can run a job, and if not, why: pure functions that both sides use.
+
+The requester applies them to adverts, to choose whom to ask; the compute peer applies
+them to its own truth, to decide whether to bid. Reasons are written to be counted: the
+same cause gives the same text on every peer ("97 of 100: no docker engine").
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from .constraints import preferences, requirements
+from .constraints import why_not as constraint_why_not
+from .messages import Offer, Refusing, Requirements
+from .spec import DockerEngine, JobSpec, NetworkType, Resources
+from .units import about_bytes, format_cpu
+
+RESOURCE_NAMES = ("cpu_millis", "memory_bytes", "disk_bytes", "gpus")
+
+
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """A reason why not, and whether it is one that passes."""
+
+    refusing: Refusing
+    reason: str
+
+
+def requirements_of(spec: JobSpec) -> Requirements:
+    """What an ask says of a job: all that decides, and nothing that is private to it."""
+    task = spec.task
+    return Requirements(
+        engine="docker" if isinstance(task.engine, DockerEngine) else "wasm",
+        resources=task.resources,
+        constraints=spec.constraints,
+        network=task.network.type,
+        publisher=task.publisher.type if task.publisher else "",
+        sources=tuple(sorted({one.source.type for one in task.inputs})),
+    )
+
+
+def why_not(need: Requirements, offer: Offer) -> Unfit | None:
+    """Why a peer that offers this can't run a job with these requirements; None where it can.
+
+    A lack that only other jobs cause is `BUSY`, everything else `UNSUITABLE`.
+    """
+    reason = _never(need, offer)
+    if reason is not None:
+        return Unfit(Refusing.UNSUITABLE, reason)
+    if not fits(need.resources, offer.free):
+        return Unfit(Refusing.BUSY, "busy: " + _lack(need.resources, offer.free, "free"))
+    return None
+
+
+def fits(need: Resources, room: Resources) -> bool:
+    return all(getattr(need, name) <= getattr(room, name) for name in RESOURCE_NAMES)
+
+
+def minus(room: Resources, used: Iterable[Resources]) -> Resources:
+    """What is left of `room`; a reservation that outgrew it (the machine shrank) leaves 0, not less."""
+    left = {name: getattr(room, name) for name in RESOURCE_NAMES}
+    for resources in used:
+        for name in RESOURCE_NAMES:
+            left[name] -= getattr(resources, name)
+    return Resources(**{name: max(0, value) for name, value in left.items()})
+
+
+def favours(need: Requirements, offer: Offer) -> int:
+    """How many of the job's preferences (`favour_` constraints) the peer meets."""
+    return sum(constraint_why_not(one, offer.labels) is None for one in preferences(need.constraints))
+
+
+def grouped(reasons: Iterable[str], total: int) -> str:
+    """Reasons of many peers in one line, the most frequent first: "2 of 3: no docker engine"."""
+    counts = sorted(Counter(reasons).items(), key=lambda item: (-item[1], item[0]))
+    return "; ".join(f"{count} of {total}: {reason}" for reason, count in counts)
+
+
+def _never(need: Requirements, offer: Offer) -> str | None:
+    if need.engine not in offer.engines:
+        return f"no {need.engine} engine"
+    if need.network is not NetworkType.NONE and need.network not in offer.networks:
+        return f"no network of type {need.network}"
+    if need.publisher not in ("", *offer.publishers):
+        return f"no {need.publisher} publisher"
+    missing = [source for source in need.sources if source not in offer.sources]
+    if missing:
+        return f"no input source of type {missing[0]}"
+    for constraint in requirements(need.constraints):
+        reason = constraint_why_not(constraint, offer.labels)
+        if reason is not None:
+            return reason
+    if not fits(need.resources, offer.total):
+        return "too small: " + _lack(need.resources, offer.total, "in all")
+    return None
+
+
+def _lack(need: Resources, room: Resources, which: str) -> str:
+    shown: dict[str, tuple[str, Callable[[int], str]]] = {
+        "cpu_millis": ("CPU", format_cpu),
+        "memory_bytes": ("memory", about_bytes),
+        "disk_bytes": ("disk", about_bytes),
+        "gpus": ("GPU", str),
+    }
+    return ", ".join(
+        f"{label} {form(getattr(need, name))} asked, {form(getattr(room, name))} {which}"
+        for name, (label, form) in shown.items()
+        if getattr(need, name) > getattr(room, name)
+    )

@@ -1,0 +1,222 @@
+"""Every message that nodes send each other, as records; `protocols/` says what each means.
+
+An ask, and so everything that follows from it, is named by its execution id. The id is
+derived from the job, the round of asking, the peer and the slot (`execution_id`), so an
+answer of an earlier round can never be taken for this round's, and a message that
+arrives twice names the same thing twice.
+
+Durations on the wire are relative and in milliseconds: peers' clocks differ.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated
+
+from . import wire
+from .spec import Constraint, JobSpec, NetworkType, Resources
+from .wire import Meta, Record
+
+# Fields are limited so that no message can carry what its kind has no use for.
+PEER_ID_LENGTH_MAX = 64
+REASON_LENGTH_MAX = 2_000  # The tail of an engine's error, and no more.
+ADVERT_SIZE_BYTES_MAX = 2_048  # Gossip costs every node 5 to 10 ms a message (DESIGN: links).
+NAMES_MAX = 64
+# About 292 million years: what fits a signed 64-bit integer, as other languages have it.
+INTEGER_MAX = 2**63 - 1
+
+PeerId = Annotated[str, Meta(min_length=1, max_length=PEER_ID_LENGTH_MAX)]
+JobId = Annotated[str, Meta(pattern=r"^j-[0-9a-f]{32}$")]
+ExecutionId = Annotated[str, Meta(pattern=r"^e-[0-9a-f]{32}$")]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Cid = Annotated[str, Meta(min_length=1, max_length=128)]
+Reason = Annotated[str, Meta(max_length=REASON_LENGTH_MAX)]
+Natural = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
+Name = Annotated[str, Meta(max_length=256)]
+Names = Annotated[tuple[Name, ...], Meta(max_length=NAMES_MAX)]
+
+
+class Fault(enum.StrEnum):
+    """Whose fault a failure is: it decides whether another peer may do better."""
+
+    JOB = "job"
+    PEER = "peer"
+    NETWORK = "network"
+
+
+class Refusing(enum.StrEnum):
+    """Why a peer says no: for good, or only until something is free."""
+
+    UNSUITABLE = "unsuitable"
+    BUSY = "busy"
+    EXPIRED = "expired"
+
+
+class Stage(enum.StrEnum):
+    """How far an awarded execution is, as its peer reports it."""
+
+    PREPARING = "preparing"
+    RUNNING = "running"
+    PUBLISHING = "publishing"
+
+
+class Offer(Record, frozen=True):
+    """What a peer could lend to one job, were it idle, and what of it is free now."""
+
+    engines: Names
+    publishers: Names
+    sources: Names
+    networks: tuple[NetworkType, ...]
+    labels: dict[Name, Name]
+    total: Resources
+    free: Resources
+    price_micros: Natural = 0
+
+
+class Advert(Record, frozen=True):
+    """What a peer offers in general; gossiped. `number` only ever grows, over restarts too."""
+
+    peer: PeerId
+    number: Natural
+    issued_ms: Natural
+    ttl_ms: Natural
+    name: Name
+    version: Name
+    offer: Offer
+    addresses: Names
+    leaving: bool = False
+
+
+class Requirements(Record, frozen=True):
+    """All that a peer needs to know of a job to say whether it would run it."""
+
+    engine: Name
+    resources: Resources
+    constraints: Annotated[tuple[Constraint, ...], Meta(max_length=NAMES_MAX)] = ()
+    network: NetworkType = NetworkType.NONE
+    publisher: Name = ""
+    sources: Names = ()
+
+
+class Ask(Record, frozen=True, tag_field="kind", tag="ask"):
+    """Requester to peer: would you run this?"""
+
+    execution: ExecutionId
+    job: JobId
+    round: Natural
+    spec_hash: Digest
+    priority: Annotated[int, Meta(ge=-INTEGER_MAX, le=INTEGER_MAX)]
+    requirements: Requirements
+
+
+class Bid(Record, frozen=True, tag_field="kind", tag="bid"):
+    """Peer to requester: yes; the resources are held for `valid_ms`."""
+
+    execution: ExecutionId
+    round: Natural
+    valid_ms: Natural
+    price_micros: Natural
+    start_ms: Natural
+
+
+class Refusal(Record, frozen=True, tag_field="kind", tag="refusal"):
+    """Peer to requester: no, and why."""
+
+    execution: ExecutionId
+    round: Natural
+    refusing: Refusing
+    reason: Reason
+
+
+class Award(Record, frozen=True, tag_field="kind", tag="award"):
+    """Requester to peer: your bid is taken; here is the job."""
+
+    execution: ExecutionId
+    round: Natural
+    replica: Natural
+    spec: JobSpec
+
+
+class Release(Record, frozen=True, tag_field="kind", tag="release"):
+    """Requester to peer: your bid is not needed; free what it holds."""
+
+    execution: ExecutionId
+    round: Natural
+
+
+class Update(Record, frozen=True, tag_field="kind", tag="update"):
+    """Peer to requester: how far the execution is. The first one confirms the award."""
+
+    execution: ExecutionId
+    round: Natural
+    sequence: Natural
+    stage: Stage
+    detail: Reason
+
+
+class Cancel(Record, frozen=True, tag_field="kind", tag="cancel"):
+    """Requester to peer: end this execution."""
+
+    execution: ExecutionId
+    round: Natural
+    reason: Reason
+
+
+class Receipt(Record, frozen=True):
+    """How an execution ended, as its peer signs it."""
+
+    job: JobId
+    execution: ExecutionId
+    round: Natural
+    replica: Natural
+    peer: PeerId
+    requester: PeerId
+    spec_hash: Digest
+    # The Docker image's id, or the CID of the WASM module: what really ran. "" if nothing did.
+    program: Name
+    inputs: Annotated[tuple[Cid, ...], Meta(max_length=NAMES_MAX)]
+    # None: no program came to an end.
+    exit_code: Annotated[int, Meta(ge=0, le=255)] | None
+    # None: the program ran and exited 0.
+    fault: Fault | None
+    reason: Reason
+    # None: nothing could be kept.
+    result_cid: Cid | None
+    started_ms: Natural
+    ended_ms: Natural
+    cpu_ms: Natural
+    memory_bytes: Natural
+
+
+class Signed(Record, frozen=True):
+    """The canonical bytes of an advert or a receipt, and their peer's Ed25519 signature."""
+
+    body: bytes
+    signature: Annotated[bytes, Meta(min_length=64, max_length=64)]
+
+
+class Ended(Record, frozen=True, tag_field="kind", tag="ended"):
+    """Peer to requester: the execution is over. `receipt` is a `Signed` receipt."""
+
+    execution: ExecutionId
+    round: Natural
+    receipt: Signed
+
+
+Message = Ask | Bid | Refusal | Award | Release | Update | Cancel | Ended
+
+
+def decode_message_untrusted(data: bytes) -> Message:
+    """The message in a link's frame; raises `BadMessage`."""
+    message: Message = wire.decode_untrusted(data, Message)  # type: ignore[arg-type]
+    return message
+
+
+def execution_id(job: str, round: int, peer: str, slot: int) -> str:
+    """The id of the `slot`th ask to a peer in a round of asking for a job."""
+    return "e-" + wire.digest([job, round, peer, slot])[:32]
+
+
+def job_id(spec_hash: str, requester: str, nonce: bytes) -> str:
+    """The id of a job: its spec, who submitted it, and a nonce that makes each submission its own."""
+    return "j-" + wire.digest([spec_hash, requester, nonce])[:32]

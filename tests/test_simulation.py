@@ -1,0 +1,83 @@
+"""The invariants of the design, over a thousand seeded networks."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from p2pnode.core.lending_records import LoanState
+from p2pnode.core.lifecycle import JobState
+
+from .sim.network import EPOCH, Simulation, Weather, sim_spec
+from .sim.scenarios import run_scenario
+
+GOOD_WEATHER = Weather(failures=0.0, delay_s=(0.001, 0.05))
+
+
+@pytest.mark.parametrize("first", range(0, 1000, 50))
+def test_every_job_ends_and_nothing_is_held_in_any_of_fifty_networks(first):
+    for seed in range(first, first + 50):
+        try:
+            run_scenario(seed)
+        except AssertionError as exc:
+            raise AssertionError(f"seed {seed}: {exc}") from exc
+
+
+def test_a_job_completes_while_queued_when_a_lost_peer_brings_its_result():
+    run_scenario(58)
+
+
+@pytest.mark.parametrize("seed", [207, 379, 441, 615, 749])
+def test_a_job_that_has_failed_waits_for_its_last_execution_without_spinning(seed):
+    run_scenario(seed)
+
+
+def test_the_same_seed_gives_the_same_trace():
+    for seed in (1, 2, 3):
+        assert run_scenario(seed).trace.hexdigest() == run_scenario(seed).trace.hexdigest()
+
+
+def good_network(nodes=8, jobs=4):
+    sim = Simulation(5, nodes, GOOD_WEATHER)
+    for node in sim.nodes.values():
+        assert node.offer.engines == ("wasm",)
+    spec = sim_spec(random.Random(1))
+    for _ in range(jobs):
+        sim.at(2.0, sim.submit, sim.nodes["peer00"], spec)
+    return sim
+
+
+def test_in_good_weather_with_room_every_job_completes():
+    sim = good_network()
+    sim.run(400)
+    sim.check_end()
+    assert [record.state for record in sim.records()] == [JobState.COMPLETED] * 4
+
+
+def test_losing_bids_are_released_long_before_they_expire():
+    sim = good_network(jobs=1)
+    sim.run(3.0)
+    assert any(node.running for node in sim.nodes.values())
+    held = [loan for node in sim.nodes.values() for loan in node.core.lending.loans.values()]
+    assert not [loan for loan in held if loan.state is LoanState.OFFERED]
+
+
+def test_stopping_a_job_frees_its_peers_at_once():
+    sim = good_network(jobs=1)
+    sim.run(2.5)
+    assert any(node.running for node in sim.nodes.values())
+    sim.stop(next(iter(sim.submitted)))
+    sim.run(sim.now - EPOCH + 1.0)
+    assert not any(node.running or node.core.lending.loans for node in sim.nodes.values())
+
+
+def test_messages_per_job_do_not_grow_with_the_network():
+    counts = {}
+    for nodes in (8, 50):
+        sim = Simulation(7, nodes, GOOD_WEATHER)
+        spec = sim_spec(random.Random(1))
+        sim.at(2.0, sim.submit, sim.nodes["peer00"], spec)
+        sim.run(100)
+        counts[nodes] = sim.messages
+    assert counts[50] <= 1.3 * counts[8]
