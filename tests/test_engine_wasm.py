@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 import trio
 import wasmtime
-from engine_support import Calls, make_workload, read, run
 
 from p2pnode.core.messages import Fault
 from p2pnode.core.spec import Network, NetworkType, Resources
 from p2pnode.core.spec import WasmEngine as WasmTask
 from p2pnode.engines.wasm import WasmEngine
 from p2pnode.engines.workload import LOG_SIZE_BYTES_MAX, Ended
+
+from .engine_support import Calls, make_workload, read, run
 
 JOBS = Path(__file__).parent.parent / "devnet" / "jobs"
 EXIT = '(import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))'
@@ -244,14 +245,14 @@ import trio
 from pathlib import Path
 from p2pnode.core.spec import WasmEngine as Task
 from p2pnode.engines.wasm import WasmEngine
-from engine_support import make_workload
+from tests.engine_support import make_workload
 path = Path({str(tmp_path)!r})
 workload = make_workload(path, Task(entry_module="/m"), inputs={{"/m": path / "spin.wasm"}})
 trio.run(WasmEngine(path / "cache").run, workload, lambda: print("started", flush=True), print)
 """
     with trio.fail_after(20):
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-c", node], stdout=subprocess.PIPE, cwd=Path(__file__).parent
+            [sys.executable, "-c", node], stdout=subprocess.PIPE, cwd=JOBS.parent.parent
         )
         assert process.stdout
         output = b""

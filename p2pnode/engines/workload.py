@@ -159,10 +159,13 @@ class LogFile:
         self._file.close()
 
 
-def disk_problem(workload: Workload, directories: tuple[Path, ...]) -> str:
-    """Why the program has to be ended for its use of disk, or "". Blocking: call it in a thread."""
+def disk_problem(workload: Workload, directories: tuple[Path, ...], used: int = 0) -> str:
+    """Why the program has to be ended for its use of disk, or "". Blocking: call it in a thread.
+
+    `used` is what it has written elsewhere, in bytes.
+    """
     limit = workload.task.resources.disk_bytes
-    used, entries = 0, 0
+    entries = 0
     for directory in directories:
         for root, names, files in os.walk(directory):
             entries += len(names) + len(files)

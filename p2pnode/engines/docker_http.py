@@ -1,0 +1,142 @@
+"""Requests to the Docker engine that must be cancellable: streams, waits, clean-up, the probe.
+
+The docker SDK blocks a thread in each of these for as long as it lasts. Here they are plain
+HTTP/1.0 over the engine's unix socket, on trio: with 1.0 the engine neither chunks its answer
+nor keeps the connection, so a body is what comes until the end. Paths carry no API version:
+the engine then uses its own, and those used here have not changed since 1.24.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+
+HEAD_SIZE_BYTES_MAX = 16_384
+# Inspecting a container with many mounts takes some 10 kB.
+BODY_SIZE_BYTES_MAX = 4 * 1024**2
+READ_SIZE_BYTES = 65_536
+# An engine that does this host's work under load answers within a few seconds.
+ANSWER_S_MAX = 30.0
+
+
+class EngineGone(Exception):
+    """The engine cannot be reached, or stopped in the middle of an answer; the message says how."""
+
+
+class EngineRefused(Exception):
+    """The engine answered with an error."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Body:
+    """The rest of an answer, as it comes."""
+
+    def __init__(self, stream: trio.SocketStream, first: bytes) -> None:
+        self._stream = stream
+        self._first = first
+
+    async def read_some(self) -> bytes:
+        """The next bytes, b"" at the end; raises `EngineGone`."""
+        first, self._first = self._first, b""
+        if first:
+            return first
+        try:
+            return bytes(await self._stream.receive_some(READ_SIZE_BYTES))
+        except trio.BrokenResourceError as error:
+            raise EngineGone("the connection to the Docker engine broke") from error
+
+    async def read_all(self) -> bytes:
+        data = b""
+        while some := await self.read_some():
+            data += some
+            if len(data) > BODY_SIZE_BYTES_MAX:
+                raise EngineGone(f"the Docker engine answered with more than {BODY_SIZE_BYTES_MAX} bytes")
+        return data
+
+
+@asynccontextmanager
+async def stream(socket_path: str, method: str, path: str) -> AsyncIterator[Body]:
+    """An answer whose body may take any time. Raises `EngineGone`, `EngineRefused`."""
+    try:
+        connection = await trio.open_unix_socket(socket_path)
+    except OSError as error:
+        raise EngineGone(f"cannot reach the Docker engine at {socket_path}: {error.strerror}") from error
+    async with connection:
+        with trio.move_on_after(ANSWER_S_MAX) as deadline:
+            status, first = await _exchange_heads(connection, f"{method} {path}")
+        if deadline.cancelled_caught:
+            raise EngineGone(f"the Docker engine did not answer within {ANSWER_S_MAX:g} s")
+        body = Body(connection, first)
+        if status >= 300:
+            raise EngineRefused(status, _message(await body.read_all()))
+        yield body
+
+
+async def request(socket_path: str, method: str, path: str) -> Any:
+    """A short answer, as JSON (None if empty). Raises `EngineGone`, `EngineRefused`."""
+    with trio.move_on_after(ANSWER_S_MAX):
+        async with stream(socket_path, method, path) as body:
+            data = await body.read_all()
+        return json.loads(data) if data.startswith((b"{", b"[")) else None
+    raise EngineGone(f"the Docker engine did not answer within {ANSWER_S_MAX:g} s")
+
+
+async def wait(socket_path: str, container: str) -> int:
+    """The exit code of a container, once it is not running."""
+    async with stream(socket_path, "POST", f"/containers/{container}/wait") as body:
+        data = await body.read_all()
+    if not data:
+        raise EngineGone("the Docker engine stopped while a container ran")
+    return int(json.loads(data)["StatusCode"])
+
+
+async def output(body: Body) -> AsyncIterator[tuple[int, bytes]]:
+    """(1 for stdout or 2 for stderr, bytes) of an attach or logs stream, in order.
+
+    Each frame has a head of one byte for the stream, three of padding, and the length
+    (https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerAttach).
+    """
+    pending = b""
+    number, left = 0, 0
+    while data := await body.read_some():
+        pending += data
+        while pending:
+            if not left:
+                if len(pending) < 8:
+                    break
+                number, left = pending[0], int.from_bytes(pending[4:8], "big")
+                pending = pending[8:]
+            part, pending = pending[:left], pending[left:]
+            left -= len(part)
+            if part:
+                yield number, part
+
+
+async def _exchange_heads(connection: trio.SocketStream, line: str) -> tuple[int, bytes]:
+    """Send a request without a body; returns the status and what came after the answer's head."""
+    try:
+        await connection.send_all(f"{line} HTTP/1.0\r\nHost: docker\r\nContent-Length: 0\r\n\r\n".encode())
+        data = b""
+        while b"\r\n\r\n" not in data:
+            some = await connection.receive_some(READ_SIZE_BYTES)
+            if not some or len(data) > HEAD_SIZE_BYTES_MAX:
+                raise EngineGone("the Docker engine closed the connection")
+            data += some
+    except trio.BrokenResourceError as error:
+        raise EngineGone("the connection to the Docker engine broke") from error
+    head, _, first = data.partition(b"\r\n\r\n")
+    return int(head.split(b" ", 2)[1]), first
+
+
+def _message(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        return body.decode(errors="replace").strip()

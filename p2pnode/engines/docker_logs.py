@@ -1,0 +1,44 @@
+"""From a container's output stream into the two log files, also where an earlier run stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import docker_http
+from .workload import LogFile
+
+GAP_NOTE = b"\n[p2pnode: output is missing or repeated here: the node was restarted]\n"
+
+
+class ResumedLog(LogFile):
+    """Takes a container's whole stream again and appends only what the file does not have yet.
+
+    The engine's log is a ring, so its beginning may be gone. What comes is therefore compared
+    with the file; where the two differ, a note is left and everything from there on is kept.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, append=True)
+        self._known = open(path, "rb")  # noqa: SIM115 - close() ends it
+        self._known_left = self.size_bytes
+
+    def write(self, data: bytes) -> None:
+        if self._known_left:
+            part, data = data[: self._known_left], data[self._known_left :]
+            self._known_left -= len(part)
+            if self._known.read(len(part)) != part:
+                self._known_left = 0
+                super().write(GAP_NOTE + part)
+        if data:
+            super().write(data)
+
+    def close(self) -> None:
+        self._known.close()
+        super().close()
+
+
+async def copy(body: docker_http.Body, logs: Sequence[LogFile]) -> None:
+    """Move a container's output into (stdout, stderr) until the stream ends; raises `EngineGone`."""
+    async for number, data in docker_http.output(body):
+        logs[1 if number == 2 else 0].write(data)

@@ -1,0 +1,257 @@
+"""Containers and images through the docker SDK: what is asked of the engine in one short call.
+
+The SDK blocks, so each call has a thread of a limiter of our own: trio's default limiter is the
+whole node's. Whatever can last is in `docker_http`, except a pull, whose progress the SDK
+reports and whose registry login it takes from the node's Docker configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
+
+import docker
+import docker.errors
+import docker.types
+import docker.utils
+import trio
+
+from p2pnode.core.messages import Fault
+from p2pnode.core.spec import DockerEngine as DockerTask
+
+from . import netns
+from .workload import Workload, environment, first_line
+
+# The engine starts about 7 containers a second on two cores; more at once only makes each later.
+STARTS_AT_ONCE = 3
+THREADS_MAX = 8
+TIMEOUT_S = 60
+PULL_S_MAX = 30 * 60.0
+# A shell pipeline needs ten; a large Java or Go program some hundred.
+PROCESSES_MAX = 1_024
+# The engine's own lower limits.
+MEMORY_BYTES_MIN = 6 * 1024**2
+CPU_MILLIS_MIN = 10
+# The engine's own copy of the output, from which a restarted node takes what it missed.
+LOG_RING = {"max-size": "16m", "max-file": "2"}
+PAUSE_IMAGE = "p2pnode/pause"
+# Each is a way to more than the program was given; nothing that a job needs is behind them.
+HARDENED: Mapping[str, Any] = {
+    "cap_drop": ["ALL"],
+    "security_opt": ["no-new-privileges:true"],
+    # PID 1 ignores signals that it does not handle, its own crash included.
+    "init": True,
+}
+# The engine's words for a start that the image or the command is to blame for.
+JOB_START_ERRORS = (
+    "exec:",
+    "executable file not found",
+    "no such file or directory",
+    "chdir to cwd",
+    "not a directory",
+)
+NO_SUCH_IMAGE_ERRORS = (
+    "not found",
+    "manifest unknown",
+    "pull access denied",
+    "does not exist",
+    "invalid reference",
+    "unauthorized",
+)
+
+T = TypeVar("T")
+
+
+class ContainerFailed(Exception):
+    """The execution cannot go on; the message says why, `fault` whose fault that is."""
+
+    def __init__(self, fault: Fault, reason: str) -> None:
+        super().__init__(reason)
+        self.fault = fault
+
+
+class Sdk:
+    """The engine behind a unix socket. Every method raises `ContainerFailed`, and OSError if it is gone."""
+
+    def __init__(self, socket_path: str) -> None:
+        self._socket = socket_path
+        self._threads = trio.CapacityLimiter(THREADS_MAX)
+        # Pulls last: they must not hold the threads that start and inspect.
+        self._pulls = trio.CapacityLimiter(THREADS_MAX)
+        self._starts = trio.Semaphore(STARTS_AT_ONCE)
+        self._client: docker.APIClient | None = None
+
+    async def call(self, function: Callable[..., T], *args: Any, **options: Any) -> T:
+        """Run something blocking in one of the engine's threads."""
+        return await trio.to_thread.run_sync(partial(function, *args, **options), limiter=self._threads)
+
+    async def image(self, image: str, progress: Callable[[str], None]) -> str:
+        """The id of the image, which is pulled if it is not here."""
+        client = await self._connected()
+        try:
+            try:
+                found = await self.call(client.inspect_image, image)
+            except docker.errors.ImageNotFound:
+                progress(f"pulling image {image}")
+                await self._pull(client, image, progress)
+                found = await self.call(client.inspect_image, image)
+        except docker.errors.APIError as error:
+            raise ContainerFailed(Fault.JOB, f"image {image}: {_text(error)}") from error
+        engine = await self.call(client.version)
+        if found["Architecture"] != engine["Arch"]:
+            raise ContainerFailed(
+                Fault.PEER, f"image {image} is for {found['Architecture']}; this peer is {engine['Arch']}"
+            )
+        return str(found["Id"])
+
+    async def create(
+        self,
+        workload: Workload,
+        task: DockerTask,
+        network_mode: str,
+        labels: dict[str, str],
+        variables: dict[str, str],
+    ) -> None:
+        """Create, not start, the execution's container."""
+        client = await self._connected()
+        resources = workload.task.resources
+        memory = max(resources.memory_bytes, MEMORY_BYTES_MIN)
+        cores = (await self.call(client.info))["NCPU"]
+        devices = [docker.types.DeviceRequest(count=resources.gpus, capabilities=[["gpu"]])]
+        host_config = client.create_host_config(
+            network_mode=network_mode,
+            mounts=_mounts(workload),
+            mem_limit=memory,
+            # The same number: memory and swap together, that is no swap.
+            memswap_limit=memory,
+            nano_cpus=min(max(resources.cpu_millis, CPU_MILLIS_MIN), cores * 1000) * 1_000_000,
+            pids_limit=PROCESSES_MAX,
+            device_requests=devices if resources.gpus else None,
+            # A core dump is written by the host's kernel, outside every limit.
+            ulimits=[docker.types.Ulimit(name="core", soft=0, hard=0)],
+            log_config=docker.types.LogConfig(type="json-file", config=LOG_RING),
+            **HARDENED,
+        )
+        try:
+            await self.call(
+                client.create_container,
+                image=task.image,
+                name=workload.execution_id,
+                command=list(task.parameters) or None,
+                entrypoint=None if task.entrypoint is None else list(task.entrypoint),
+                environment=environment(workload) | variables,
+                working_dir=task.working_directory or None,
+                labels=labels,
+                host_config=host_config,
+            )
+        except docker.errors.APIError as error:
+            fault = Fault.JOB if error.status_code == 400 else Fault.PEER
+            raise ContainerFailed(fault, f"cannot create the container: {_text(error)}") from error
+
+    async def create_pause(self, name: str, labels: dict[str, str]) -> None:
+        """Create a container that does nothing, with a network namespace of its own and no network."""
+        client = await self._connected()
+        try:
+            try:
+                await self.call(client.inspect_image, PAUSE_IMAGE)
+            except docker.errors.ImageNotFound:
+                await self.call(
+                    client.import_image_from_data,
+                    netns.pause_image(),
+                    repository=PAUSE_IMAGE,
+                    tag="latest",
+                    changes=['ENTRYPOINT ["/pause"]'],
+                )
+            host_config = client.create_host_config(
+                network_mode="none",
+                # Names are resolved by the proxy, never from inside.
+                dns=["127.0.0.1"],
+                read_only=True,
+                mem_limit=MEMORY_BYTES_MIN,
+                pids_limit=1,
+                cap_drop=["ALL"],
+                security_opt=["no-new-privileges:true"],
+                log_config=docker.types.LogConfig(type="none"),
+            )
+            await self.call(
+                client.create_container, image=PAUSE_IMAGE, name=name, labels=labels, host_config=host_config
+            )
+        except docker.errors.APIError as error:
+            raise ContainerFailed(Fault.PEER, f"cannot set up Network Type HTTP: {_text(error)}") from error
+
+    async def start(self, container: str) -> None:
+        client = await self._connected()
+        try:
+            async with self._starts:
+                await self.call(client.start, container)
+        except docker.errors.APIError as error:
+            text = _text(error)
+            fault = Fault.JOB if any(sign in text for sign in JOB_START_ERRORS) else Fault.PEER
+            raise ContainerFailed(fault, f"cannot start the container: {text}") from error
+
+    async def _connected(self) -> docker.APIClient:
+        """The client, made when first needed: making it asks the engine for its version."""
+        if self._client is None:
+            try:
+                self._client = await self.call(
+                    docker.APIClient, base_url=f"unix://{self._socket}", version="auto", timeout=TIMEOUT_S
+                )
+            except docker.errors.DockerException as error:
+                raise ContainerFailed(Fault.PEER, f"no Docker engine: {first_line(str(error))}") from error
+        return self._client
+
+    async def _pull(self, client: docker.APIClient, image: str, progress: Callable[[str], None]) -> None:
+        with trio.move_on_after(PULL_S_MAX):
+            pull = partial(_pull, client, image, progress)
+            reason = await trio.to_thread.run_sync(pull, limiter=self._pulls)
+            if reason:
+                raise ContainerFailed(_pull_fault(reason), f"cannot pull image {image}: {first_line(reason)}")
+            return
+        raise ContainerFailed(Fault.NETWORK, f"image {image} was not pulled within {PULL_S_MAX:g} s")
+
+
+def _pull(client: docker.APIClient, image: str, progress: Callable[[str], None]) -> str:
+    """Pull, reporting each new percentage; returns the engine's error, or "". Ends soon after a cancel."""
+    repository, tag = docker.utils.parse_repository_tag(image)
+    layers: dict[str, tuple[int, int]] = {}
+    shown = -1
+    try:
+        for event in client.pull(repository, tag=tag or "latest", stream=True, decode=True):
+            trio.from_thread.check_cancelled()
+            if "error" in event:
+                return str(event["error"])
+            detail = event.get("progressDetail") or {}
+            if event.get("status") == "Downloading" and detail.get("total"):
+                layers[event["id"]] = (detail["current"], detail["total"])
+                done, total = (sum(column) for column in zip(*layers.values(), strict=True))
+                if shown < (shown := 100 * done // total):
+                    trio.from_thread.run_sync(progress, f"pulling image {image}: {shown}%")
+    except docker.errors.APIError as error:
+        return _text(error)
+    return ""
+
+
+def _pull_fault(reason: str) -> Fault:
+    """Whether the image is not there, is for other machines, or the registry cannot be asked."""
+    text = reason.lower()
+    if "no matching manifest" in text:
+        return Fault.PEER
+    # "lookup registry.example: no such host" also is a thing not found.
+    if any(sign in text for sign in ("dial tcp", "lookup ", "timeout", "connection refused")):
+        return Fault.NETWORK
+    return Fault.JOB if any(sign in text for sign in NO_SUCH_IMAGE_ERRORS) else Fault.NETWORK
+
+
+def _mounts(workload: Workload) -> list[docker.types.Mount]:
+    """Bind mounts. Not `volumes`: for those the engine makes a missing source, as root."""
+    return [
+        docker.types.Mount(
+            target=mount.target, source=str(mount.host_path), type="bind", read_only=mount.read_only
+        )
+        for mount in (*workload.inputs, *workload.results)
+    ]
+
+
+def _text(error: docker.errors.APIError) -> str:
+    return first_line(error.explanation or str(error))
