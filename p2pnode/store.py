@@ -1,0 +1,248 @@
+"""The journal: what a node must find again after any crash, in one SQLite file.
+
+Jobs, their history, what is lent, the outboxes of the links, peers' addresses. Everything that one
+event causes is written in one transaction (`transaction`), with the number of the link's
+message that caused it: after a crash that message was handled with all its effects, or
+will come again. Calls are synchronous and take well under a millisecond; write-ahead
+logging without a flush per commit survives the death of the process, which is what
+nodes do, and may lose the last moments when the machine itself dies.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2pnode.core import wire
+from p2pnode.core.lending_records import Loan
+from p2pnode.core.lifecycle import JobRecord
+from p2pnode.core.link_events import LinkRecord
+
+FILE_NAME = "journal.sqlite"
+SCHEMA_VERSION = 1
+# Another process of the same data directory would be a mistake; a backup tool reads for moments.
+BUSY_TIMEOUT_S = 1.0
+# Peers remembered for the next start: to join again, a few that are alive suffice.
+PEERS_REMEMBERED_MAX = 200
+HISTORY_ROWS_MAX = 2_000
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE jobs (id TEXT PRIMARY KEY, created REAL NOT NULL, ended INTEGER NOT NULL, record BLOB NOT NULL)
+  WITHOUT ROWID;
+CREATE TABLE sources (job TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE history (job TEXT NOT NULL, number INTEGER NOT NULL, at REAL NOT NULL, topic TEXT NOT NULL,
+  execution TEXT NOT NULL, peer TEXT NOT NULL, text TEXT NOT NULL, state TEXT NOT NULL,
+  PRIMARY KEY (job, number)) WITHOUT ROWID;
+CREATE TABLE loans (execution TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE links (peer TEXT PRIMARY KEY, peer_store TEXT NOT NULL, received INTEGER NOT NULL,
+  sent INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE outbox (peer TEXT NOT NULL, sequence INTEGER NOT NULL, payload BLOB NOT NULL,
+  PRIMARY KEY (peer, sequence)) WITHOUT ROWID;
+CREATE TABLE peers (peer TEXT PRIMARY KEY, addresses TEXT NOT NULL, seen REAL NOT NULL) WITHOUT ROWID;
+"""
+
+
+class StoreError(Exception):
+    """The journal cannot be used; the message says why and what helps."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """A line of a job's history; `number` grows by one from 1."""
+
+    number: int
+    at: float
+    topic: str
+    execution: str
+    peer: str
+    text: str
+    state: str
+
+
+class Store:
+    def __init__(self, directory: Path) -> None:
+        """Opens the journal in `directory`, making it where there is none; raises `StoreError`."""
+        self._path = directory / FILE_NAME
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+            os.chmod(self._path, 0o600)
+            # Held for the life of the process: two nodes on one journal would tear it apart.
+            self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._migrate()
+        except sqlite3.OperationalError as exc:
+            if "locked" in str(exc):
+                raise StoreError(f"{directory} is in use by another node") from exc
+            raise StoreError(f"cannot use the journal {self._path}: {exc}") from exc
+        except (sqlite3.DatabaseError, OSError) as exc:
+            raise StoreError(f"cannot use the journal {self._path}: {exc}") from exc
+
+    def _migrate(self) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version not in (0, SCHEMA_VERSION):
+            raise StoreError(f"{self._path} is of version {version}; this program knows {SCHEMA_VERSION}")
+        with self.transaction():
+            if version == 0:
+                for statement in _SCHEMA.strip().split(";\n"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+                self.set_meta("store", uuid.uuid4().hex)
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All that is written in the block is on disk after it, or, if it raises, nothing of it."""
+        if self._db.in_transaction:
+            yield
+            return
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
+            self._db.execute("COMMIT")
+        except BaseException as exc:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            if isinstance(exc, sqlite3.Error):
+                raise StoreError(f"cannot write the journal {self._path}: {exc}") from exc
+            raise
+
+    # Small values
+
+    @property
+    def store_id(self) -> str:
+        """What tells this journal from another of the same node: peers' numbering goes by it."""
+        value = self.meta("store")
+        assert value is not None
+        return value
+
+    def meta(self, key: str) -> str | None:
+        row = self._db.execute("SELECT value FROM meta WHERE key=?", (key,)).fetchone()
+        return row[0] if row else None
+
+    def set_meta(self, key: str, value: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (key, value))
+
+    # Jobs
+
+    def save_job(self, record: JobRecord) -> None:
+        row = (record.id, record.created, int(record.ended), wire.encode(record))
+        self._db.execute("INSERT OR REPLACE INTO jobs VALUES (?,?,?,?)", row)
+
+    def save_source(self, job: str, text: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO sources VALUES (?,?)", (job, text))
+
+    def job(self, id: str) -> JobRecord | None:
+        row = self._db.execute("SELECT record FROM jobs WHERE id=?", (id,)).fetchone()
+        return wire.decode(row[0], JobRecord) if row else None
+
+    def job_ids(self, prefix: str, limit: int) -> list[str]:
+        """The ids that begin with `prefix`, at most `limit` of them."""
+        end = prefix[:-1] + chr(ord(prefix[-1]) + 1) if prefix else "\U0010ffff"
+        rows = self._db.execute("SELECT id FROM jobs WHERE id>=? AND id<? LIMIT ?", (prefix, end, limit))
+        return [id for (id,) in rows]
+
+    def jobs(self, limit: int) -> list[JobRecord]:
+        """The newest jobs first."""
+        rows = self._db.execute("SELECT record FROM jobs ORDER BY created DESC LIMIT ?", (limit,))
+        return [wire.decode(data, JobRecord) for (data,) in rows]
+
+    def live_jobs(self) -> list[JobRecord]:
+        rows = self._db.execute("SELECT record FROM jobs WHERE NOT ended ORDER BY created")
+        return [wire.decode(data, JobRecord) for (data,) in rows]
+
+    def add_history(
+        self, job: str, at: float, topic: str, execution: str, peer: str, text: str, state: str
+    ) -> None:
+        """Adds a line; beyond `HISTORY_ROWS_MAX` lines of one job only its end is still told."""
+        (last,) = self._db.execute(
+            "SELECT coalesce(max(number),0) FROM history WHERE job=?", (job,)
+        ).fetchone()
+        if last < HISTORY_ROWS_MAX or topic == "End":
+            row = (job, last + 1, at, topic, execution, peer, text, state)
+            self._db.execute("INSERT INTO history VALUES (?,?,?,?,?,?,?,?)", row)
+
+    def history(self, job: str, since: int) -> list[HistoryRow]:
+        """The lines after number `since`."""
+        rows = self._db.execute(
+            "SELECT number,at,topic,execution,peer,text,state FROM history WHERE job=? AND number>?"
+            " ORDER BY number",
+            (job, since),
+        )
+        return [HistoryRow(*row) for row in rows]
+
+    # What is lent
+
+    def save_loan(self, loan: Loan) -> None:
+        self._db.execute("INSERT OR REPLACE INTO loans VALUES (?,?)", (loan.execution, wire.encode(loan)))
+
+    def drop_loan(self, execution: str) -> None:
+        self._db.execute("DELETE FROM loans WHERE execution=?", (execution,))
+
+    def loans(self) -> list[Loan]:
+        rows = self._db.execute("SELECT record FROM loans ORDER BY execution")
+        return [wire.decode(data, Loan) for (data,) in rows]
+
+    # Links (network.links.LinkJournal)
+
+    def load_link(self, peer: str) -> tuple[LinkRecord, Sequence[tuple[int, bytes]]]:
+        row = self._db.execute("SELECT peer_store,received,sent FROM links WHERE peer=?", (peer,)).fetchone()
+        outbox = self._db.execute(
+            "SELECT sequence,payload FROM outbox WHERE peer=? ORDER BY sequence", (peer,)
+        )
+        return LinkRecord(*row) if row else LinkRecord(), outbox.fetchall()
+
+    def peers_waiting(self) -> Sequence[str]:
+        return [peer for (peer,) in self._db.execute("SELECT DISTINCT peer FROM outbox")]
+
+    def save_link(self, peer: str, record: LinkRecord) -> None:
+        row = (peer, record.peer_store, record.received, record.sent)
+        self._db.execute("INSERT OR REPLACE INTO links VALUES (?,?,?,?)", row)
+
+    def mark_received(self, peer: str, sequence: int) -> None:
+        """The peer's message of this number has been handled."""
+        self._db.execute("UPDATE links SET received=? WHERE peer=?", (sequence, peer))
+
+    def add_message(self, peer: str, sequence: int, payload: bytes) -> None:
+        with self.transaction():
+            self._db.execute(
+                "INSERT INTO links VALUES (?,'',0,?) ON CONFLICT (peer) DO UPDATE SET sent=excluded.sent",
+                (peer, sequence),
+            )
+            self._db.execute("INSERT INTO outbox VALUES (?,?,?)", (peer, sequence, payload))
+
+    def forget_messages(self, peer: str, sequence: int) -> None:
+        self._db.execute("DELETE FROM outbox WHERE peer=? AND sequence<=?", (peer, sequence))
+
+    def replace_messages(self, peer: str, record: LinkRecord, outbox: Sequence[tuple[int, bytes]]) -> None:
+        with self.transaction():
+            self.save_link(peer, record)
+            self._db.execute("DELETE FROM outbox WHERE peer=?", (peer,))
+            rows = [(peer, sequence, payload) for sequence, payload in outbox]
+            self._db.executemany("INSERT INTO outbox VALUES (?,?,?)", rows)
+
+    # Peers to join through at the next start
+
+    def remember_peer(self, peer: str, addresses: Sequence[str], seen: float) -> None:
+        with self.transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO peers VALUES (?,?,?)", (peer, "\n".join(addresses), seen)
+            )
+            self._db.execute(
+                "DELETE FROM peers WHERE peer NOT IN (SELECT peer FROM peers ORDER BY seen DESC LIMIT ?)",
+                (PEERS_REMEMBERED_MAX,),
+            )
+
+    def remembered_peers(self) -> dict[str, list[str]]:
+        """Addresses by peer, those seen last first."""
+        rows = self._db.execute("SELECT peer,addresses FROM peers ORDER BY seen DESC")
+        return {peer: addresses.splitlines() for peer, addresses in rows}

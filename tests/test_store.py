@@ -1,0 +1,92 @@
+"""The journal, on a real file."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pnode.core.lifecycle import JobRecord
+from p2pnode.core.link_events import LinkRecord
+from p2pnode.core.spec import JobSpec, JobType, Task, WasmEngine
+from p2pnode.store import HISTORY_ROWS_MAX, Store, StoreError
+
+SPEC = JobSpec(type=JobType.BATCH, task=Task(engine=WasmEngine(entry_module="/m")))
+
+
+def record(id, created=1.0):
+    return JobRecord(id=id, requester="me", spec=SPEC, spec_hash="0" * 64, created=created, modified=created)
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path)
+    yield store
+    store.close()
+
+
+def test_a_job_and_its_history_are_there_after_a_restart(tmp_path, store):
+    store.save_job(record("j-1"))
+    store.add_history("j-1", 1.0, "Submission", "", "", "Job submitted", "Pending")
+    id = store.store_id
+    store.close()
+    again = Store(tmp_path)
+    assert again.job("j-1") == record("j-1")
+    assert [row.text for row in again.history("j-1", 0)] == ["Job submitted"]
+    assert again.history("j-1", 1) == []
+    assert again.store_id == id
+    again.close()
+
+
+def test_a_transaction_that_raises_leaves_nothing(store):
+    def write_and_fail():
+        with store.transaction():
+            store.save_job(record("j-1"))
+            with store.transaction():
+                store.add_message("peer", 1, b"x")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        write_and_fail()
+    assert store.job("j-1") is None
+    assert store.load_link("peer") == (LinkRecord(), [])
+
+
+def test_ids_are_found_by_prefix(store):
+    for id in ("j-aa", "j-ab", "j-b"):
+        store.save_job(record(id))
+    assert store.job_ids("j-a", 10) == ["j-aa", "j-ab"]
+    assert store.job_ids("j-a", 1) == ["j-aa"]
+    assert store.job_ids("", 10) == ["j-aa", "j-ab", "j-b"]
+    assert store.job_ids("k", 10) == []
+
+
+def test_an_outbox_keeps_its_order_and_its_numbers(store):
+    for sequence in (1, 2, 3):
+        store.add_message("peer", sequence, b"%d" % sequence)
+    store.forget_messages("peer", 1)
+    store.mark_received("peer", 7)
+    assert store.load_link("peer") == (LinkRecord(received=7, sent=3), [(2, b"2"), (3, b"3")])
+    assert store.peers_waiting() == ["peer"]
+    store.replace_messages("peer", LinkRecord("s", 0, 1), [(1, b"z")])
+    assert store.load_link("peer") == (LinkRecord("s", 0, 1), [(1, b"z")])
+
+
+def test_a_second_node_on_the_same_directory_is_refused(tmp_path, store):
+    with pytest.raises(StoreError, match="in use by another node"):
+        Store(tmp_path)
+
+
+def test_a_file_that_is_no_journal_is_refused_and_kept(tmp_path):
+    path = tmp_path / "journal.sqlite"
+    path.write_bytes(b"not a database" * 100)
+    with pytest.raises(StoreError, match="cannot use the journal"):
+        Store(tmp_path)
+    assert path.read_bytes().startswith(b"not a database")
+
+
+def test_endless_history_is_cut_but_tells_the_end(store):
+    for number in range(HISTORY_ROWS_MAX + 5):
+        store.add_history("j", 1.0, "Asking", "", "", str(number), "Queued")
+    store.add_history("j", 1.0, "End", "", "", "over", "Failed")
+    rows = store.history("j", 0)
+    assert len(rows) == HISTORY_ROWS_MAX + 1
+    assert rows[-1].text == "over"
