@@ -24,6 +24,7 @@ from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as create_new_x25519_key_pair
 from libp2p.custom_types import TProtocol
 from libp2p.exceptions import BaseLibp2pError
+from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.peer.id import ID
 from libp2p.rcmgr import new_resource_manager
@@ -56,6 +57,10 @@ SHUTDOWN_S_MAX = 2.0
 
 class Unreachable(NetworkError):
     """No connection to the peer could be made; the message says what was tried."""
+
+
+class PeerSilent(Unreachable):
+    """The peer is connected, but does not answer any more."""
 
 
 class CannotListen(NetworkError):
@@ -189,7 +194,7 @@ class Host:
                     ID.from_string(peer), [TProtocol(protocol) for protocol in protocols]
                 )
         except trio.TooSlowError as exc:
-            raise Unreachable(f"{peer} opened no stream within {timeout_s:.1f} s") from exc
+            raise PeerSilent(f"{peer} opened no stream within {timeout_s:.1f} s") from exc
         except (BaseLibp2pError, OSError) as exc:
             raise Unreachable(f"{peer} opened no stream of {', '.join(protocols)}: {exc}") from exc
         return Stream(inner)
@@ -263,10 +268,13 @@ class Host:
         for watcher in self._watchers:
             watcher(event)
 
-    async def close_connections(self) -> None:
-        """Closes all connections at once, within `SHUTDOWN_S_MAX`."""
+    async def close(self) -> None:
+        """Closes the listeners and all connections at once, within `SHUTDOWN_S_MAX`."""
         with shielded(SHUTDOWN_S_MAX):
             async with trio.open_nursery() as nursery:
+                # libp2p leaves its listeners open when it is stopped by cancellation.
+                for listener in self._network.listeners.values():
+                    nursery.start_soon(listener.close)
                 for peer in self.connected():
                     nursery.start_soon(self.disconnect, peer)
 
@@ -318,7 +326,7 @@ async def open_host(
             try:
                 yield host
             finally:
-                await host.close_connections()
+                await host.close()
     except BaseExceptionGroup as group:
         raise _only(group) from None
 
@@ -346,7 +354,6 @@ def _new_host(identity: Identity, listen: Sequence[Multiaddr]) -> IHost:
         ),
         connection_config=ConnectionConfig(
             max_connections=CONNECTIONS_MAX,
-            # 0: no dials of libp2p's own; discovery.py decides whom to know.
             min_connections=0,
             low_watermark=0,
             high_watermark=CONNECTIONS_MAX,
@@ -354,9 +361,18 @@ def _new_host(identity: Identity, listen: Sequence[Multiaddr]) -> IHost:
         ),
         disable_identify_address_discovery=True,
     )
+    network = inner.get_network()
     # Whoever dials tries again by itself, and knows newer addresses by then.
-    inner.get_network().retry_config = RetryConfig(max_retries=0)
+    network.retry_config = RetryConfig(max_retries=0)
+    network.auto_connector = _NoAutoConnector(network)
     return inner
+
+
+class _NoAutoConnector(AutoConnector):  # type: ignore[misc]  # libp2p is not followed by mypy.
+    """libp2p's own dialling of whomever it has heard of, off: no setting does that. See discovery.py."""
+
+    async def maybe_connect(self) -> None:
+        return
 
 
 def _check_free(text: str) -> None:

@@ -1,0 +1,23 @@
+"""How much a peer may ask of this node: a token bucket, without a clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+
+@dataclass(slots=True)
+class TokenBucket:
+    """`burst` tokens at first, and `rate_per_s` more each second up to that many."""
+
+    rate_per_s: float
+    burst: float
+    _tokens: float = inf
+    _filled_at: float = 0.0
+
+    def take(self, cost: float, now: float) -> float:
+        """Takes `cost` tokens; returns how many seconds to wait before acting on it (0: none)."""
+        filled = self._tokens + (now - self._filled_at) * self.rate_per_s
+        self._tokens = min(self.burst, filled) - cost
+        self._filled_at = now
+        return max(0.0, -self._tokens / self.rate_per_s)
