@@ -151,7 +151,11 @@ async def _forward(
     host, port = parse_authority_untrusted(authority, HTTP_PORT)
     async with await _connect(host, port, False, policy, resolve) as upstream:
         outer = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_SIZE_BYTES_MAX)
-        headers = [(b"Host", authority.encode()), *_end_to_end(request.headers), (b"Connection", b"close")]
+        headers = [
+            (b"Host", authority.encode()),
+            *_end_to_end(request.headers.raw_items()),
+            (b"Connection", b"close"),
+        ]
         if any(name == b"transfer-encoding" for name, _ in request.headers):
             headers.append((b"Transfer-Encoding", b"chunked"))
         head = h11.Request(
@@ -192,7 +196,7 @@ async def _response(
         event = await _next(outer, upstream)
         idle.deadline = trio.current_time() + IDLE_S_MAX
         if isinstance(event, h11.Response):
-            headers = [*_end_to_end(event.headers), (b"Connection", b"close")]
+            headers = [*_end_to_end(event.headers.raw_items()), (b"Connection", b"close")]
             response = h11.Response(status_code=event.status_code, headers=headers, reason=event.reason)
             await client.send_all(inner.send(response) or b"")
         elif isinstance(event, h11.Data):
@@ -244,16 +248,13 @@ async def _answer(client: trio.SocketStream, inner: h11.Connection, status: int,
         await client.send_all(data)
 
 
-def _end_to_end(headers: h11._headers.Headers) -> list[tuple[bytes, bytes]]:
+def _end_to_end(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """The headers that go on, without those of the connection and those that Connection names."""
-    named = {
-        token.strip().lower()
-        for name, value in headers
-        if name == b"connection"
-        for token in value.split(b",")
-    }
+    connection = b",".join(value for name, value in headers if name.lower() == b"connection")
+    named = {token.strip().lower() for token in connection.split(b",")}
+    dropped = HOP_HEADERS | named | {b"host"}
     return [
         (name, value)
         for name, value in headers
-        if name != b"host" and name not in HOP_HEADERS | named and not name.startswith(b"proxy-")
+        if name.lower() not in dropped and not name.lower().startswith(b"proxy-")
     ]

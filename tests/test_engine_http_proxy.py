@@ -1,0 +1,328 @@
+"""The proxy of Network Type HTTP: its decisions by table, its connections on this machine's loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2pnode.core.wire import BadMessage
+from p2pnode.engines.http_policy import (
+    GREETING_SIZE_BYTES_MAX,
+    Policy,
+    is_public,
+    parse_authority_untrusted,
+    same_name,
+    server_name_untrusted,
+)
+from p2pnode.engines.http_proxy import serve
+
+# Addresses of the loopback that only these tests use: the made-up internet, and what is not in it.
+INTERNET, ELSEWHERE = "127.0.0.79", "127.0.0.80"
+NAMES = {
+    "allowed.example": INTERNET,
+    "sub.wild.example": INTERNET,
+    "wild.example": INTERNET,
+    "evil.example": INTERNET,
+    "inside.example": ELSEWHERE,
+}
+POLICY = Policy(
+    domains=("allowed.example", ".wild.example", "inside.example", "nowhere.example", "10.1.2.3"),
+    private_networks=(IPv4Network(f"{INTERNET}/32"),),
+)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "tunnel", "refusal"),
+    [
+        ("allowed.example", 80, False, ""),
+        ("ALLOWED.example.", 443, True, ""),
+        ("sub.wild.example", 443, True, ""),
+        ("a.b.wild.example", 443, True, ""),
+        ("wild.example", 443, True, ""),
+        ("10.1.2.3", 443, True, ""),
+        ("sub.allowed.example", 443, True, "not among"),
+        ("notwild.example", 443, True, "not among"),
+        ("allowed.example.evil.example", 443, True, "not among"),
+        ("10.1.2.4", 443, True, "not among"),
+        ("0x0a010203", 443, True, "not among"),
+        ("169.254.169.254", 80, False, "not among"),
+        ("allowed.example", 22, True, "port 22"),
+        ("allowed.example", 80, True, "port 80"),
+        ("allowed.example", 443, False, "port 443"),
+        ("allowed.example", 8080, False, "port 8080"),
+    ],
+)
+def test_a_program_may_ask_for_its_domains_on_the_web_ports_only(
+    host: str, port: int, tunnel: bool, refusal: str
+) -> None:
+    found = POLICY.refusal(host, port, tunnel)
+    assert refusal in found
+    assert bool(refusal) == bool(found)
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("93.184.216.34", True),
+        ("2606:2800:220:1::1", True),
+        ("::ffff:93.184.216.34", True),
+        ("127.0.0.1", False),
+        ("0.0.0.0", False),
+        ("10.0.0.1", False),
+        ("172.16.0.1", False),
+        ("192.168.1.1", False),
+        ("100.64.0.1", False),
+        ("169.254.169.254", False),
+        ("192.0.2.1", False),
+        ("198.18.0.1", False),
+        ("224.0.0.1", False),
+        ("255.255.255.255", False),
+        ("::", False),
+        ("::1", False),
+        ("fe80::1%eth0", False),
+        ("fc00::1", False),
+        ("ff02::1", False),
+        ("::ffff:10.0.0.1", False),
+        ("::127.0.0.1", False),
+        ("64:ff9b::a00:1", False),
+        ("2002:7f00:1::", False),
+        ("2001:0:7f00:1::", False),
+    ],
+)
+def test_only_addresses_of_the_internet_are_public(address: str, public: bool) -> None:
+    assert is_public(address) is public
+
+
+def test_the_operator_may_open_a_private_network() -> None:
+    assert POLICY.reachable(INTERNET)
+    assert not POLICY.reachable(ELSEWHERE)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a.example", ("a.example", 80)),
+        ("A.example:81", ("a.example", 81)),
+        ("[::1]:82", ("::1", 82)),
+        ("a.example:", ("a.example", 80)),
+        ("user@a.example", None),
+        ("a.example:x", None),
+        ("a.example:99999", None),
+        ("a.example/path", None),
+        ("[::1", None),
+        ("", None),
+    ],
+)
+def test_an_authority_is_a_host_and_a_port(text: str, expected: tuple[str, int] | None) -> None:
+    if expected is None:
+        with pytest.raises(BadMessage):
+            parse_authority_untrusted(text, 80)
+    else:
+        assert parse_authority_untrusted(text, 80) == expected
+
+
+def greeting(name: str) -> bytes:
+    """What a real TLS client sends first."""
+    context = ssl.create_default_context()
+    outgoing = ssl.MemoryBIO()
+    connection = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name)
+    with pytest.raises(ssl.SSLWantReadError):
+        connection.do_handshake()
+    return outgoing.read()
+
+
+def test_the_name_in_a_tls_greeting_is_read_however_it_is_cut() -> None:
+    whole = greeting("allowed.example")
+    assert server_name_untrusted(whole) == "allowed.example"
+    assert all(server_name_untrusted(whole[:size]) is None for size in range(len(whole)))
+    # The same handshake in records of 20 bytes.
+    body = whole[5:]
+    parts = [body[at : at + 20] for at in range(0, len(body), 20)]
+    records = b"".join(whole[:3] + len(part).to_bytes(2, "big") + part for part in parts)
+    assert server_name_untrusted(records) == "allowed.example"
+    assert server_name_untrusted(greeting("10.1.2.3")) == ""
+
+
+@given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda data: b"\x16\x03\x01\x00\x50" + data))
+def test_any_bytes_have_a_name_or_none_or_are_refused(data: bytes) -> None:
+    with contextlib.suppress(BadMessage):
+        assert server_name_untrusted(data) is None or isinstance(server_name_untrusted(data), str)
+
+
+def test_an_endless_tls_greeting_is_refused() -> None:
+    with pytest.raises(BadMessage):
+        server_name_untrusted(b"\x16\x03\x01\xff\xff\x01\xff\xff\xff" + bytes(GREETING_SIZE_BYTES_MAX))
+
+
+def test_a_tunnel_carries_the_name_that_it_was_asked_for() -> None:
+    assert same_name("Allowed.example.", "allowed.example")
+    assert same_name("10.1.2.3", "")
+    assert not same_name("allowed.example", "")
+    assert not same_name("allowed.example", "evil.example")
+
+
+async def resolve(host: str, port: int) -> list[str]:
+    if host not in NAMES:
+        raise OSError("no such name")
+    return [NAMES[host]]
+
+
+Handler = Callable[[trio.SocketStream], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def proxied(web: Handler, port: int = 80) -> AsyncIterator[Callable[[], Awaitable[trio.SocketStream]]]:
+    """A proxy and a server of the made-up internet; gives a function that connects to the proxy."""
+    try:
+        (server,) = await trio.open_tcp_listeners(port, host=INTERNET)
+    except PermissionError:
+        pytest.skip("listening on the web's ports needs root")
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    proxy_port = listener.socket.getsockname()[1]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, web, [server])
+        nursery.start_soon(serve, listener, POLICY, resolve)
+        with trio.fail_after(20):
+            yield partial(trio.open_tcp_stream, "127.0.0.1", proxy_port)
+        nursery.cancel_scope.cancel()
+
+
+async def ask(connect: Callable[[], Awaitable[trio.SocketStream]], request: str) -> str:
+    """Everything that comes back for a request."""
+    async with await connect() as stream:
+        await stream.send_all(request.encode())
+        answer = b""
+        while some := await stream.receive_some(65_536):
+            answer += some
+        return answer.decode()
+
+
+async def show_request(stream: trio.SocketStream) -> None:
+    """A web server that answers with the request that it got."""
+    async with stream:
+        request = b""
+        while b"\r\n\r\n" not in request or (b"POST" in request and b"body" not in request):
+            request += await stream.receive_some(65_536)
+        await stream.send_all(b"HTTP/1.0 200 OK\r\nKeep-Alive: 5\r\nX-Kept: yes\r\n\r\n" + request)
+
+
+async def test_a_request_is_written_anew_without_what_concerns_one_connection_only() -> None:
+    request = (
+        "GET http://allowed.example/path?q=1 HTTP/1.1\r\nHost: evil.example\r\nAccept: a\r\n"
+        "Proxy-Authorization: secret\r\nConnection: x-hop\r\nX-Hop: 1\r\n\r\n"
+    )
+    async with proxied(show_request) as connect:
+        answer = await ask(connect, request)
+    assert answer.startswith("HTTP/1.1 200 OK\r\n")
+    head, _, got = answer.partition("\r\n\r\n")
+    assert "x-kept: yes" in head.lower()
+    assert "keep-alive" not in head.lower()
+    assert "GET /path?q=1 HTTP/1.1\r\nHost: allowed.example\r\nAccept: a\r\nConnection: close\r\n" in got
+    assert "evil" not in got
+    assert "secret" not in got
+    assert "X-Hop" not in got
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("Content-Length: 4\r\n\r\nbody", "body"),
+        ("Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n", "4\r\nbody"),
+    ],
+)
+async def test_a_body_goes_through(body: str, expected: str) -> None:
+    async with proxied(show_request) as connect:
+        answer = await ask(connect, f"POST http://wild.example/ HTTP/1.1\r\nHost: wild.example\r\n{body}")
+    assert expected in answer.partition("\r\n\r\n")[2]
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "reason"),
+    [
+        ("GET http://evil.example/", 403, "evil.example is not among the job's domains"),
+        ("GET http://inside.example/", 403, "inside.example is not at a public address"),
+        ("GET http://nowhere.example/", 502, "cannot resolve nowhere.example"),
+        ("GET http://allowed.example:81/", 403, "port 81 is not allowed"),
+        ("GET http://allowed.example@evil.example/", 400, "not a host and port"),
+        ("GET /path", 400, "ask for http://host/path"),
+        ("GET ftp://allowed.example/", 400, "ask for http://host/path"),
+        ("CONNECT evil.example:443", 403, "not among"),
+        ("CONNECT allowed.example:22", 403, "port 22"),
+        ("CONNECT 127.0.0.1:443", 403, "not among"),
+        ("NONSENSE", 400, ""),
+    ],
+)
+async def test_what_is_refused_says_why(line: str, status: int, reason: str) -> None:
+    async with proxied(show_request) as connect:
+        answer = await ask(connect, f"{line} HTTP/1.1\r\nHost: allowed.example\r\n\r\n")
+    assert answer.startswith(f"HTTP/1.1 {status} ")
+    assert reason in answer
+
+
+async def test_a_tunnel_carries_tls_to_the_host_that_was_asked_for(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    server_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server_context.load_cert_chain(certificate, key)
+
+    async def web(stream: trio.SocketStream) -> None:
+        tls = trio.SSLStream(stream, server_context, server_side=True)
+        await tls.send_all(b"hello " + await tls.receive_some(100))
+        await tls.aclose()
+
+    async with proxied(web, port=443) as connect:
+        stream = await connect()
+        await stream.send_all(b"CONNECT allowed.example:443 HTTP/1.1\r\nHost: allowed.example\r\n\r\n")
+        assert (await stream.receive_some(1000)).startswith(b"HTTP/1.1 200 ")
+        context = ssl.create_default_context(cafile=certificate)
+        tls = trio.SSLStream(stream, context, server_hostname="allowed.example")
+        await tls.send_all(b"there")
+        assert await tls.receive_some(100) == b"hello there"
+        await trio.aclose_forcefully(tls)
+
+
+@pytest.mark.parametrize("first", [greeting("evil.example"), b"SSH-2.0-OpenSSH_9.2\r\n"])
+async def test_a_tunnel_for_another_name_or_protocol_is_cut(first: bytes) -> None:
+    reached: list[bytes] = []
+
+    async def web(stream: trio.SocketStream) -> None:
+        reached.append(bytes(await stream.receive_some(100)))
+
+    async with proxied(web, port=443) as connect:
+        async with await connect() as stream:
+            await stream.send_all(b"CONNECT allowed.example:443 HTTP/1.1\r\nHost: allowed.example\r\n\r\n")
+            assert (await stream.receive_some(1000)).startswith(b"HTTP/1.1 200 ")
+            await stream.send_all(first)
+            assert await stream.receive_some(100) == b""
+    assert reached in ([], [b""])
+
+
+async def test_a_connection_that_breaks_leaves_the_proxy_running() -> None:
+    async with proxied(show_request) as connect:
+        for garbage in (b"\x16\x03\x01", b"\0" * 70_000, b"GET http://allowed.example/ HTTP/1.1\r\n"):
+            stream = await connect()
+            await stream.send_all(garbage)
+            # An abrupt end: the kernel sends a reset.
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            await stream.aclose()
+        answer = await ask(connect, "GET http://allowed.example/ HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert answer.startswith("HTTP/1.1 200 OK")
+
+
+def make_certificate(directory: Path) -> tuple[Path, Path]:
+    certificate, key = directory / "certificate.pem", directory / "key.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
+    names = ["-subj", "/CN=allowed.example", "-addext", "subjectAltName=DNS:allowed.example"]
+    files = ["-keyout", key, "-out", certificate]
+    subprocess.run([*command.split(), *names, *files], check=True, capture_output=True)
+    return certificate, key
