@@ -26,7 +26,7 @@ async def until(condition: Callable[[], object], timeout_s: float = WAIT_S) -> f
     """Waits for the condition; returns how long it took. What it looks at has no event of its own."""
     started = trio.current_time()
     with trio.fail_after(timeout_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await trio.sleep(0.005)
     return trio.current_time() - started
 
@@ -65,7 +65,7 @@ class MemoryJournal:
         self._check()
         self.records[peer], self.outboxes[peer] = record, dict(outbox)
 
-    def save_received(self, peer: str, sequence: int) -> None:
+    def mark_received(self, peer: str, sequence: int) -> None:
         self._check()
         record = self.records.get(peer, LinkRecord())
         self.records[peer] = LinkRecord(record.peer_store, sequence, record.sent)
@@ -105,7 +105,7 @@ async def open_node(
         async def deliver(peer: str, sequence: int, payload: bytes) -> None:
             if node.on_message is not None:
                 await node.on_message(peer, payload)
-            journal.save_received(peer, sequence)
+            journal.mark_received(peer, sequence)
             node.got.append((peer, payload))
 
         events: list[LinkEvent] = []

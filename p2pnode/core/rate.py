@@ -17,7 +17,18 @@ class TokenBucket:
 
     def take(self, cost: float, now: float) -> float:
         """Takes `cost` tokens; returns how many seconds to wait before acting on it (0: none)."""
-        filled = self._tokens + (now - self._filled_at) * self.rate_per_s
-        self._tokens = min(self.burst, filled) - cost
-        self._filled_at = now
+        self._fill(now)
+        self._tokens -= cost
         return max(0.0, -self._tokens / self.rate_per_s)
+
+    def allows(self, cost: float, now: float) -> bool:
+        """Takes `cost` tokens if there are so many; else takes none."""
+        self._fill(now)
+        if self._tokens < cost:
+            return False
+        self._tokens -= cost
+        return True
+
+    def _fill(self, now: float) -> None:
+        self._tokens = min(self.burst, self._tokens + (now - self._filled_at) * self.rate_per_s)
+        self._filled_at = now

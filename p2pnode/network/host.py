@@ -38,7 +38,8 @@ from p2pnode.identity import Identity
 
 from . import addresses as addressing
 from .logs import limit_dependency_logs
-from .muxer import WholeFrameYamux, shielded
+from .muxer import WholeFrameYamux
+from .scopes import shielded, unwrapped
 from .streams import NetworkError, Stream
 
 log = logging.getLogger(__name__)
@@ -317,7 +318,7 @@ async def open_host(
         _check_free(text)
     multiaddrs = [Multiaddr(text) for text in listen]
     inner = _new_host(identity, multiaddrs)
-    try:
+    with unwrapped():
         async with inner.run(listen_addrs=multiaddrs):
             for text, multiaddr in zip(listen, multiaddrs, strict=True):
                 if str(multiaddr) not in inner.get_network().listeners:
@@ -327,15 +328,6 @@ async def open_host(
                 yield host
             finally:
                 await host.close()
-    except BaseExceptionGroup as group:
-        raise _only(group) from None
-
-
-def _only(error: BaseException) -> BaseException:
-    """What is inside the groups that libp2p's nurseries wrap one exception in."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
 
 
 def _new_host(identity: Identity, listen: Sequence[Multiaddr]) -> IHost:

@@ -52,7 +52,7 @@ from p2pnode.core.rate import TokenBucket
 from p2pnode.core.wire import BadMessage
 
 from .host import Connected, Disconnected, Host, PeerSilent
-from .muxer import shielded
+from .scopes import shielded
 from .streams import NetworkError, Stream, StreamBroken
 
 if TYPE_CHECKING:

@@ -8,17 +8,13 @@ the peer takes none for `FRAME_WRITE_S_MAX`, the connection is closed.
 
 from __future__ import annotations
 
-import trio
 from libp2p.io.exceptions import ConnectionClosedError
 from libp2p.stream_muxer.yamux.yamux import Yamux
 
+from .scopes import shielded
+
 # A frame is 64 KiB at most: a peer that cannot take that in this time is of no use.
 FRAME_WRITE_S_MAX = 5.0
-
-
-def shielded(timeout_s: float) -> trio.CancelScope:
-    """A scope that ends after `timeout_s`, and not before because an outer one was cancelled."""
-    return trio.CancelScope(deadline=trio.current_time() + timeout_s, shield=True)
 
 
 class WholeFrameYamux(Yamux):  # type: ignore[misc]  # libp2p is not followed by mypy.

@@ -15,7 +15,7 @@ from libp2p.abc import INetStream
 from libp2p.exceptions import BaseLibp2pError
 from libp2p.network.stream.exceptions import StreamEOF
 
-from .muxer import shielded
+from .scopes import shielded
 
 # One Yamux frame; to ask for more brings no more at once.
 READ_SIZE_BYTES = 64 * 1024

@@ -1,0 +1,109 @@
+"""Handing over the whole advert table: what a joiner asks its first peers for.
+
+Gossip would bring a joiner the adverts one by one, within their interval. Here it opens
+a stream and gets them all. `protocols/peers.md` says what goes over the wire.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated
+
+import msgspec
+import trio
+
+from p2pnode.core import wire
+from p2pnode.core.messages import Natural, Signed
+from p2pnode.core.rate import TokenBucket
+from p2pnode.core.wire import BadMessage, Record
+
+from .host import Connected, Disconnected, Host
+from .streams import NetworkError, Stream
+
+log = logging.getLogger(__name__)
+
+PROTOCOL = "/p2pnode/adverts/1"
+HEADER_SIZE_BYTES = 4
+# A frame of 25 adverts is a few tens of KiB: large enough to be quick, and small to decode at once.
+PAGE_ENTRIES_MAX = 25
+PAGE_SIZE_BYTES_MAX = 64 * 1024
+# More than a topic carries (DESIGN: some thousand nodes); at 2 KiB each that is 20 MiB.
+ENTRIES_MAX = 10_000
+TABLE_S_MAX = 30.0
+OPEN_S_MAX = 5.0
+# A joiner asks once or twice; a node that is alone again asks again.
+ASKED_RATE_PER_S = 0.1
+ASKED_BURST = 5.0
+
+
+class Entry(Record, frozen=True):
+    """A signed advert, and how much longer the sender will keep it."""
+
+    signed: Signed
+    remaining_ms: Natural
+
+
+class Page(Record, frozen=True):
+    """A part of the table; the last one has `more` false."""
+
+    entries: Annotated[tuple[Entry, ...], msgspec.Meta(max_length=PAGE_ENTRIES_MAX)]
+    more: bool
+
+
+def decode_page_untrusted(data: bytes) -> Page:
+    """The page in a frame; raises `BadMessage`."""
+    return wire.decode_untrusted(data, Page, PAGE_SIZE_BYTES_MAX)
+
+
+def serve_table(host: Host, table: Callable[[], Iterable[tuple[Signed, int]]]) -> None:
+    """Has the host answer those who ask for the table: signed adverts, each with its remaining ms."""
+    buckets: dict[str, TokenBucket] = {}
+
+    def forget(event: Connected | Disconnected) -> None:
+        if isinstance(event, Disconnected):
+            buckets.pop(event.peer, None)
+
+    async def serve(stream: Stream) -> None:
+        bucket = buckets.setdefault(stream.peer, TokenBucket(ASKED_RATE_PER_S, ASKED_BURST))
+        if not bucket.allows(1, trio.current_time()):
+            raise BadMessage(f"{stream.peer} asks for the adverts too often")
+        entries = [Entry(signed=signed, remaining_ms=ms) for signed, ms in table()][:ENTRIES_MAX]
+        starts = range(0, max(len(entries), 1), PAGE_ENTRIES_MAX)
+        for start in starts:
+            page = Page(
+                entries=tuple(entries[start : start + PAGE_ENTRIES_MAX]),
+                more=start + PAGE_ENTRIES_MAX < len(entries),
+            )
+            data = wire.encode(page)
+            await stream.write(len(data).to_bytes(HEADER_SIZE_BYTES, "big") + data, TABLE_S_MAX)
+
+    host.watch(forget)
+    host.handle(PROTOCOL, serve, time_limit_s=TABLE_S_MAX, streams_per_peer_max=1)
+
+
+async def pull_table(host: Host, peer: str) -> Sequence[Entry]:
+    """The whole table of a connected peer; nothing in it has been checked yet.
+
+    Raises `NetworkError` if the peer does not hand it over, or sends something else.
+    """
+    entries: list[Entry] = []
+    try:
+        with trio.fail_after(TABLE_S_MAX):
+            async with await host.open_stream(peer, [PROTOCOL], OPEN_S_MAX) as stream:
+                more = True
+                while more:
+                    header = await stream.read_exactly(HEADER_SIZE_BYTES, TABLE_S_MAX)
+                    size_bytes = int.from_bytes(header, "big")
+                    if size_bytes > PAGE_SIZE_BYTES_MAX:
+                        raise BadMessage(f"a page of {size_bytes} bytes")
+                    page = decode_page_untrusted(await stream.read_exactly(size_bytes, TABLE_S_MAX))
+                    entries += page.entries
+                    more = page.more
+                    if len(entries) > ENTRIES_MAX or (more and not page.entries):
+                        raise BadMessage(f"more than {ENTRIES_MAX} adverts, or an empty page among them")
+    except BadMessage as exc:
+        raise NetworkError(f"{peer} did not send its adverts: {exc}") from exc
+    except trio.TooSlowError as exc:
+        raise NetworkError(f"{peer} did not send its adverts within {TABLE_S_MAX:.0f} s") from exc
+    return entries
