@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 from urllib.parse import quote, urlencode, urlsplit
 
 from p2pnode.api.service import (
@@ -96,8 +96,8 @@ class Client:
         """Have the node connect to a peer's multiaddr; gives the peer's id."""
         return str(self._call_json("POST", "/api/v1/peers", {"address": address})["peer"])
 
-    def import_car(self, car: BinaryIO) -> str:
-        """Send a CAR from an open file; gives its root's CID."""
+    def import_car(self, car: Iterable[bytes]) -> str:
+        """Send a CAR in pieces; gives its root's CID."""
         return str(self._call("POST", "/api/v1/ipfs", car, CAR_MEDIA_TYPE, CAR_TIMEOUT_S)["cid"])
 
     def export_car(self, cid: str, peers: list[str]) -> Iterator[bytes]:
@@ -116,7 +116,7 @@ class Client:
         self,
         method: str,
         path: str,
-        body: bytes | BinaryIO | None = None,
+        body: bytes | Iterable[bytes] | None = None,
         media_type: str = "application/octet-stream",
         timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> Json:
@@ -143,7 +143,7 @@ class Client:
         self,
         method: str,
         path: str,
-        body: bytes | BinaryIO | None = None,
+        body: bytes | Iterable[bytes] | None = None,
         media_type: str = "application/octet-stream",
         timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> Iterator[http.client.HTTPResponse]:

@@ -1,0 +1,306 @@
+"""`devnet`: a network of real nodes on this machine, each a process with its own data directory.
+
+    DIR/devnet.json   the nodes: name, pid, start time of the process, data directory
+    DIR/NAME/         a node's data directory, with its settings and its log
+
+`down` ends the processes and leaves the directories to be looked at; the next `up` removes them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from p2pnode import config
+from p2pnode.api.client import Client, NodeUnreachable, find, running_node
+from p2pnode.api.service import NodeJson, ServiceError
+from p2pnode.cli import processes, topology
+from p2pnode.cli.output import answer, answer_json, say, short_peer, table
+from p2pnode.cli.processes import ProcessName
+from p2pnode.cli.progress import Progress
+from p2pnode.cli.status import CommandError, Status
+
+STATE_FILE = "devnet.json"
+LOG_FILE = "node.log"
+READY_TIMEOUT_S = 60.0
+POLL_INTERVAL_S = 0.05
+TABLE_INTERVAL_S = 1.0
+LOG_TAIL_SIZE_BYTES = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class DevnetNode:
+    name: str
+    data_dir: Path
+    process: ProcessName
+
+    @property
+    def door(self) -> Mapping[str, Any] | None:
+        """What the node wrote of itself when it was ready."""
+        written = running_node(self.data_dir)
+        return written if written and written["pid"] == self.process.pid and self.process.alive else None
+
+    @property
+    def client(self) -> Client | None:
+        return find(self.data_dir, {}) if self.door else None
+
+    @property
+    def state(self) -> str:
+        return "ready" if self.door else "starting" if self.process.alive else "ended"
+
+
+def up(arguments: argparse.Namespace) -> int:
+    """Start the nodes; without `--detach` show them until interrupted, and end them then."""
+    directory = _directory(arguments)
+    settings = topology.read(Path(arguments.topology) if arguments.topology else None, arguments.peers)
+    if any(node.process.alive for node in _read(directory)):
+        raise CommandError(
+            Status.USAGE, f"a devnet runs in {directory} already", "end it with: p2pnode devnet down"
+        )
+    _remove_old(directory)
+    with _ended_unless_kept(directory) as keep:
+        nodes = _start(directory, topology.lay_out(directory, settings))
+        _wait_until_ready(nodes)
+        if arguments.detach:
+            keep.append(directory)
+            for line in _table(nodes, {}):
+                say(line)
+            say("\nuse its first node:  " + _hint("env", arguments.dir, evaluated=True))
+            say(f"end it:              {_hint('down', arguments.dir)}")
+            return Status.OK
+        _show(nodes, arguments.dir)
+    return Status.OK
+
+
+def status(arguments: argparse.Namespace) -> int:
+    nodes = _nodes(arguments)
+    if arguments.json:
+        answer_json({"nodes": [_node_json(node) for node in nodes]})
+    else:
+        for line in _table(nodes, {}):
+            answer(line)
+    return Status.OK
+
+
+def env(arguments: argparse.Namespace) -> int:
+    """Print shell exports with which the other commands reach the first node."""
+    first = _nodes(arguments)[0]
+    if not first.door:
+        raise CommandError(Status.UNREACHABLE, f"the first node, {first.name}, has {first.state}")
+    answer(f"export P2PNODE_API={shlex.quote(first.door['api'])}")
+    answer(f"export P2PNODE_DATA_DIR={shlex.quote(str(first.data_dir))}")
+    return Status.OK
+
+
+def down(arguments: argparse.Namespace) -> int:
+    """End all the nodes for certain; none running is fine."""
+    directory = _directory(arguments)
+    alive = [node.process for node in _read(directory) if node.process.alive]
+    processes.end(alive)
+    say(f"ended {len(alive)} nodes in {directory}")
+    return Status.OK
+
+
+def _directory(arguments: argparse.Namespace) -> Path:
+    return Path(arguments.dir).expanduser().absolute() if arguments.dir else config.default_devnet_dir()
+
+
+def _nodes(arguments: argparse.Namespace) -> list[DevnetNode]:
+    directory = _directory(arguments)
+    nodes = _read(directory)
+    if not any(node.process.alive for node in nodes):
+        raise CommandError(
+            Status.UNREACHABLE, f"no devnet runs in {directory}", "start one with: p2pnode devnet up"
+        )
+    return nodes
+
+
+def _read(directory: Path) -> list[DevnetNode]:
+    """The nodes that were started last in a directory, running or not."""
+    path = directory / STATE_FILE
+    try:
+        written = json.loads(path.read_text())
+        return [
+            DevnetNode(one["name"], Path(one["data_dir"]), ProcessName(one["pid"], one["started"]))
+            for one in written["nodes"]
+        ]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CommandError(Status.FAILED, f"{path} cannot be read: {error!r}; remove it") from error
+
+
+def _remove_old(directory: Path) -> None:
+    """Remove what the last devnet here left, and nothing else."""
+    for node in _read(directory):
+        if node.data_dir.parent == directory:
+            shutil.rmtree(node.data_dir, ignore_errors=True)
+    (directory / STATE_FILE).unlink(missing_ok=True)
+
+
+@contextmanager
+def _ended_unless_kept(directory: Path) -> Iterator[list[Path]]:
+    """Whatever ends the block ends the nodes, unless it put something into the list."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    keep: list[Path] = []
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+    try:
+        yield keep
+    except KeyboardInterrupt:
+        say("\nending the nodes")
+    finally:
+        if not keep:
+            # A second Ctrl-C must not leave some of them behind.
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+            processes.end(node.process for node in _read(directory))
+
+
+def _start(directory: Path, data_dirs: list[Path]) -> list[DevnetNode]:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("P2PNODE_")}
+    nodes = []
+    for data_dir in data_dirs:
+        with (data_dir / LOG_FILE).open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "p2pnode", "serve", "--data-dir", str(data_dir)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environ,
+                # Ctrl-C is for `up`, which then ends them in order.
+                start_new_session=True,
+            )
+        nodes.append(DevnetNode(data_dir.name, data_dir, processes.name_of(process.pid)))
+        # After each, so that `down` finds all that were started whatever happens to this process.
+        _write(directory, nodes)
+    return nodes
+
+
+def _write(directory: Path, nodes: list[DevnetNode]) -> None:
+    written = [
+        {
+            "name": node.name,
+            "pid": node.process.pid,
+            "started": node.process.started,
+            "data_dir": str(node.data_dir),
+        }
+        for node in nodes
+    ]
+    part = directory / f"{STATE_FILE}.part"
+    part.write_text(json.dumps({"nodes": written}))
+    part.replace(directory / STATE_FILE)
+
+
+def _wait_until_ready(nodes: list[DevnetNode]) -> None:
+    """Until every node answers and the first one knows them all."""
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    with Progress() as progress:
+        while time.monotonic() < deadline:
+            for node in nodes:
+                if not node.process.alive:
+                    raise CommandError(Status.FAILED, f"{node.name} has ended: {_log_tail(node)}")
+            ready = sum(node.door is not None for node in nodes)
+            known = len(_known(nodes[0])) if ready == len(nodes) else 0
+            if known >= len(nodes):
+                return
+            progress.show_once(f"{ready} of {len(nodes)} nodes are ready; {nodes[0].name} knows {known}")
+            time.sleep(POLL_INTERVAL_S)
+    late = [node.name for node in nodes if not node.door] or [nodes[0].name]
+    raise CommandError(
+        Status.FAILED, f"not ready within {READY_TIMEOUT_S:.0f} s: {', '.join(late)}", _log_tail(nodes[0])
+    )
+
+
+def _log_tail(node: DevnetNode) -> str:
+    said = (node.data_dir / LOG_FILE).read_bytes()[-LOG_TAIL_SIZE_BYTES:]
+    return said.decode(errors="replace").strip() or f"its log {node.data_dir / LOG_FILE} is empty"
+
+
+def _known(node: DevnetNode) -> list[NodeJson]:
+    try:
+        return node.client.nodes() if node.client else []
+    except (NodeUnreachable, ServiceError):
+        return []
+
+
+def _show(nodes: list[DevnetNode], directory: str | None) -> None:
+    """A live table on a terminal, else a line for each change of state, until interrupted."""
+    live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    hint = f"Ctrl-C ends the network; use it with: {_hint('env', directory, evaluated=True)}"
+    states: dict[str, str] = {}
+    lines: list[str] = []
+    if not live:
+        say(hint)
+    while any(node.process.alive for node in nodes):
+        if live:
+            known = {node.name: _known(node) for node in nodes}
+            up_again = f"\x1b[{len(lines)}A" if lines else ""
+            lines = [*_table(nodes, known), "", hint]
+            sys.stderr.write(up_again + "".join(f"\x1b[2K{line}\n" for line in lines))
+            sys.stderr.flush()
+        for node in nodes:
+            if states.get(node.name) != node.state and not live:
+                say(f"{node.name} {node.state}")
+            states[node.name] = node.state
+        time.sleep(TABLE_INTERVAL_S)
+    raise CommandError(Status.FAILED, "all nodes have ended by themselves", _log_tail(nodes[0]))
+
+
+def _table(nodes: list[DevnetNode], known: Mapping[str, list[NodeJson]]) -> list[str]:
+    """`known` is what each node knows of the network, where that is to be shown."""
+    rows = []
+    for node in nodes:
+        door = node.door
+        seen = known.get(node.name, [])
+        itself = next((one for one in seen if one["self"]), None)
+        used = ""
+        if itself:
+            used_millis = itself["total"]["cpu_millis"] - itself["free"]["cpu_millis"]
+            used = f"{used_millis / 1000:g} of {itself['total']['cpu_millis'] / 1000:g}"
+        rows.append(
+            [
+                node.name,
+                short_peer(door["peer"]) if door else "",
+                node.state,
+                *([str(sum(one["connected"] for one in seen)), used] if known else []),
+                str(node.process.pid),
+                door["api"] if door else "",
+                str(node.data_dir),
+            ]
+        )
+    more = ["CONNECTED", "CPU IN USE"] if known else []
+    return table(["NAME", "PEER", "STATE", *more, "PID", "API", "DATA"], rows)
+
+
+def _node_json(node: DevnetNode) -> dict[str, Any]:
+    door = node.door or {}
+    return {
+        "name": node.name,
+        "peer": door.get("peer"),
+        "pid": node.process.pid,
+        "api": door.get("api"),
+        "data_dir": str(node.data_dir),
+        "state": node.state,
+    }
+
+
+def _hint(command: str, directory: str | None, evaluated: bool = False) -> str:
+    """A devnet command as the user has to type it for this directory."""
+    text = f"p2pnode devnet {command}" + (f" --dir {shlex.quote(directory)}" if directory else "")
+    return f'eval "$({text})"' if evaluated else text

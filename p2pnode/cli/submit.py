@@ -1,0 +1,155 @@
+"""`submit` and `validate`: a job file checked, sent, and watched until the job has ended."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+import time
+from pathlib import Path
+
+from p2pnode.api.client import Client, NodeUnreachable
+from p2pnode.api.service import JobJson, ServiceError
+from p2pnode.cli.output import answer, answer_json, say, short_id, state
+from p2pnode.cli.progress import Progress
+from p2pnode.cli.requester import Door, any_node
+from p2pnode.cli.results import final_executions
+from p2pnode.cli.status import CommandError, Status
+from p2pnode.core import jobfile
+from p2pnode.core.lifecycle import Outcome
+from p2pnode.core.problems import JobFileError
+from p2pnode.core.yamltree import TEXT_SIZE_BYTES_MAX
+
+# What a program wrote last may still be on its way when its job ends.
+LAST_LOGS_TIMEOUT_S = 10.0
+_STATUS_OF_OUTCOME = {
+    Outcome.COMPLETED: Status.OK,
+    Outcome.NO_PEER: Status.NO_PEER,
+    Outcome.PROGRAM: Status.PROGRAM,
+}
+
+
+def validate(arguments: argparse.Namespace) -> int:
+    """Print whether a job file is valid; its problems go to stderr."""
+    text, name = _read(arguments.spec)
+    spec = _parse(text, name).spec
+    answer(f"{name}: a valid {spec.type.value} job")
+    return Status.OK
+
+
+def submit(arguments: argparse.Namespace) -> int:
+    """Send a job and, unless told otherwise, wait for its end; the status says how it ended."""
+    text, name = _read(arguments.spec)
+    _parse(text, name)
+    with any_node(arguments.peer, keeps_on=not arguments.wait) as door:
+        job_id = door.client.submit(text, name)
+        if not arguments.wait:
+            _answer_unwaited(door.client, job_id, arguments.json)
+            return Status.OK
+        try:
+            elapsed_s = _watch(door.client, job_id, arguments.follow)
+        except KeyboardInterrupt:
+            _interrupted(door, job_id)
+            return Status.INTERRUPTED
+        except NodeUnreachable as error:
+            raise CommandError(Status.UNREACHABLE, str(error), _look(job_id)) from error
+        job = door.client.job(job_id)
+    return _report(job, elapsed_s, arguments.json)
+
+
+def _read(spec: str) -> tuple[bytes, str]:
+    """The job file's bytes, up to one more than may be, and its name in messages."""
+    try:
+        if spec == "-":
+            if sys.stdin.isatty():
+                say("reading the job file from the terminal; Ctrl-D ends it")
+            return sys.stdin.buffer.read(TEXT_SIZE_BYTES_MAX + 1), "<stdin>"
+        with Path(spec).open("rb") as file:
+            return file.read(TEXT_SIZE_BYTES_MAX + 1), spec
+    except OSError as error:
+        raise CommandError(Status.USAGE, f"{spec}: {error.strerror}") from error
+
+
+def _parse(text: bytes, name: str) -> jobfile.Parsed:
+    try:
+        parsed = jobfile.parse(text, name)
+    except JobFileError as error:
+        for problem in error.problems:
+            say(str(problem))
+        raise CommandError(Status.USAGE, f"{name} is no valid job file; nothing was sent") from error
+    for warning in parsed.warnings:
+        say(str(warning))
+    return parsed
+
+
+def _answer_unwaited(client: Client, job_id: str, as_json: bool) -> None:
+    if as_json:
+        answer_json(client.job(job_id))
+    else:
+        answer(job_id)
+    say(_look(job_id))
+
+
+def _watch(client: Client, job_id: str, follow: bool) -> float:
+    """Show what happens until the job has ended; gives the seconds that it took."""
+    with Progress() as progress:
+        progress.show(f"submitted {job_id}", _now())
+        logs = threading.Thread(target=_follow_logs, args=(client, job_id, progress), daemon=True)
+        if follow:
+            logs.start()
+        for event in client.job_events(job_id, follow=True):
+            progress.show(
+                f"{short_id(event['execution'] or job_id)}  {event['message']}", _clock_ms(event["at"])
+            )
+        if follow:
+            logs.join(LAST_LOGS_TIMEOUT_S)
+        return progress.elapsed_s
+
+
+def _follow_logs(client: Client, job_id: str, progress: Progress) -> None:
+    try:
+        for chunk in client.logs(job_id, follow=True):
+            progress.above(chunk["data"])
+    except (NodeUnreachable, ServiceError) as error:
+        progress.above(f"the output cannot be followed: {error}\n".encode())
+
+
+def _interrupted(door: Door, job_id: str) -> None:
+    if door.lent:
+        door.client.stop(job_id, "interrupted by its owner")
+        say(f"\nstopped {job_id}, as the node that looks after it ends with this command")
+    else:
+        say(f"\n{job_id} goes on.")
+        say(_look(job_id))
+        say(f"  stop it:     p2pnode job stop {short_id(job_id)}")
+
+
+def _look(job_id: str) -> str:
+    short = short_id(job_id)
+    return f"  look at it:  p2pnode job describe {short}\n  its output:  p2pnode job logs -f {short}"
+
+
+def _report(job: JobJson, elapsed_s: float, as_json: bool) -> int:
+    finals = final_executions(job)
+    if as_json:
+        answer_json(job)
+    else:
+        for execution in finals:
+            if execution["result_cid"]:
+                answer(execution["result_cid"])
+    reason = f": {job['reason']}" if job["reason"] else ""
+    say(f"{short_id(job['id'])} {state(job['state'])} after {elapsed_s:.1f} s{reason}")
+    if any(execution["result_cid"] for execution in finals):
+        say(f"  fetch the results:  p2pnode get {short_id(job['id'])}")
+    elif job["executions"]:
+        say(_look(job["id"]))
+    outcome = job["outcome"]
+    return _STATUS_OF_OUTCOME.get(Outcome(outcome), Status.FAILED) if outcome else Status.FAILED
+
+
+def _now() -> str:
+    return _clock_ms(time.time())
+
+
+def _clock_ms(at: float) -> str:
+    return f"{time.strftime('%H:%M:%S', time.localtime(at))}.{int(at % 1 * 1000):03d}"
