@@ -21,6 +21,7 @@ BODY_SIZE_BYTES_MAX = 4 * 1024**2
 READ_SIZE_BYTES = 65_536
 # An engine that does this host's work under load answers within a few seconds.
 ANSWER_S_MAX = 30.0
+PROBE_S_MAX = 3.0
 
 
 class EngineGone(Exception):
@@ -86,6 +87,27 @@ async def request(socket_path: str, method: str, path: str) -> Any:
             data = await body.read_all()
         return json.loads(data) if data.startswith((b"{", b"[")) else None
     raise EngineGone(f"the Docker engine did not answer within {ANSWER_S_MAX:g} s")
+
+
+async def unavailable(socket_path: str) -> str | None:
+    """Why the engine cannot be used now; None if it answers."""
+    with trio.move_on_after(PROBE_S_MAX):
+        try:
+            await request(socket_path, "GET", "/_ping")
+        except (EngineGone, EngineRefused) as error:
+            return str(error)
+        return None
+    return f"the Docker engine at {socket_path} did not answer within {PROBE_S_MAX:g} s"
+
+
+async def inspect(socket_path: str, container: str) -> Any:
+    """What the engine knows of a container; None if there is none."""
+    try:
+        return await request(socket_path, "GET", f"/containers/{container}/json")
+    except EngineRefused as error:
+        if error.status == 404:
+            return None
+        raise
 
 
 async def wait(socket_path: str, container: str) -> int:

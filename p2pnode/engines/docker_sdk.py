@@ -75,7 +75,7 @@ class Sdk:
     """The engine behind a unix socket. Every method raises `ContainerFailed`, and OSError if it is gone."""
 
     def __init__(self, socket_path: str) -> None:
-        self._socket = socket_path
+        self.socket_path = socket_path
         self._threads = trio.CapacityLimiter(THREADS_MAX)
         # Pulls last: they must not hold the threads that start and inspect.
         self._pulls = trio.CapacityLimiter(THREADS_MAX)
@@ -195,7 +195,7 @@ class Sdk:
         if self._client is None:
             try:
                 self._client = await self.call(
-                    docker.APIClient, base_url=f"unix://{self._socket}", version="auto", timeout=TIMEOUT_S
+                    docker.APIClient, base_url=f"unix://{self.socket_path}", version="auto", timeout=TIMEOUT_S
                 )
             except docker.errors.DockerException as error:
                 raise ContainerFailed(Fault.PEER, f"no Docker engine: {first_line(str(error))}") from error

@@ -1,0 +1,164 @@
+"""From a started container to its end: its output, what it uses, and why it ended.
+
+The engine may be restarted meanwhile: its streams break, and are taken up again where the log
+files end. Containers live on if the engine is set to live-restore.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+import trio
+
+from p2pnode.core.messages import Fault
+
+from . import cgroups, docker_http, docker_logs
+from .docker_http import EngineGone, EngineRefused
+from .docker_sdk import ContainerFailed, Sdk
+from .workload import WATCH_INTERVAL_S, Ended, LogFile, Workload, disk_problem, failed
+
+# A restarted engine is back in some seconds.
+ENGINE_RETURN_S_MAX = 60.0
+# After the program has ended, its last output is already in the socket.
+DRAIN_S_MAX = 20.0
+EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_KILLED = 126, 127, 137
+
+
+@dataclass(slots=True)
+class _Run:
+    """What is known of one container while it runs."""
+
+    # Why we killed it, if we did.
+    verdict: Ended | None = None
+    cpu_ms: int = 0
+    memory_bytes_max: int = 0
+
+
+def output_from_the_start(sdk: Sdk, workload: Workload) -> AbstractAsyncContextManager[docker_http.Body]:
+    path = f"/containers/{workload.execution_id}/logs?follow=1&stdout=1&stderr=1"
+    return docker_http.stream(sdk.socket_path, "GET", path)
+
+
+async def to_the_end(
+    sdk: Sdk, workload: Workload, image: str, logs: Sequence[LogFile], body: docker_http.Body
+) -> Ended:
+    """Follow a running container, through restarts of the engine, and say how it ended."""
+    run = _Run()
+    ended = await _follow(sdk, workload, run, logs, body)
+    while not ended:
+        await _engine_back(sdk)
+        close(logs)
+        logs = resumed(workload)
+        try:
+            async with output_from_the_start(sdk, workload) as again:
+                ended = await _follow(sdk, workload, run, logs, again)
+        finally:
+            close(logs)
+    return await _ended(sdk, workload, image, logs, run)
+
+
+async def _follow(
+    sdk: Sdk, workload: Workload, run: _Run, logs: Sequence[LogFile], body: docker_http.Body
+) -> bool:
+    """Copy output and wait; True when the container has ended, False when the engine went away."""
+    ended = False
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_watch, sdk, workload, run)
+            async with trio.open_nursery() as streams:
+                streams.start_soon(docker_logs.copy, body, logs)
+                await docker_http.wait(sdk.socket_path, workload.execution_id)
+                ended = True
+                streams.cancel_scope.deadline = trio.current_time() + DRAIN_S_MAX
+            nursery.cancel_scope.cancel()
+    except* EngineGone:
+        pass
+    return ended
+
+
+async def _engine_back(sdk: Sdk) -> None:
+    with trio.move_on_after(ENGINE_RETURN_S_MAX):
+        while True:
+            await trio.sleep(WATCH_INTERVAL_S)
+            if await docker_http.unavailable(sdk.socket_path) is None:
+                return
+    reason = f"the Docker engine went away and was not back within {ENGINE_RETURN_S_MAX:g} s"
+    raise ContainerFailed(Fault.PEER, reason)
+
+
+async def _ended(sdk: Sdk, workload: Workload, image: str, logs: Sequence[LogFile], run: _Run) -> Ended:
+    found = await docker_http.inspect(sdk.socket_path, workload.execution_id)
+    if run.verdict:
+        return run.verdict
+    if not found:
+        raise ContainerFailed(Fault.PEER, "the container was removed by somebody else while it ran")
+    if problem := logs[0].problem or logs[1].problem:
+        raise ContainerFailed(Fault.PEER, problem)
+    code = found["State"]["ExitCode"]
+    reason, fault = _why(code, found["State"]["OOMKilled"], workload.task.resources.memory_bytes)
+    return Ended(
+        exit_code=code,
+        reason=reason,
+        fault=fault,
+        cpu_ms=run.cpu_ms,
+        memory_bytes_max=run.memory_bytes_max,
+        program=image,
+    )
+
+
+async def _watch(sdk: Sdk, workload: Workload, run: _Run) -> None:
+    """Note what the container uses; kill it when that is too much disk."""
+    name = workload.execution_id
+    directories = tuple(mount.host_path for mount in workload.results)
+    try:
+        pid = (await docker_http.request(sdk.socket_path, "GET", f"/containers/{name}/json"))["State"]["Pid"]
+        while True:
+            cpu_ms, memory_bytes = cgroups.usage(pid)
+            run.cpu_ms = max(run.cpu_ms, cpu_ms)
+            run.memory_bytes_max = max(run.memory_bytes_max, memory_bytes)
+            await trio.sleep(WATCH_INTERVAL_S)
+            found = await docker_http.request(sdk.socket_path, "GET", f"/containers/{name}/json?size=1")
+            written = found.get("SizeRw") or 0
+            problem = await sdk.call(disk_problem, workload, directories, written)
+            if problem:
+                run.verdict = failed(Fault.JOB, f"out of disk: {problem}")
+                await docker_http.request(sdk.socket_path, "POST", f"/containers/{name}/kill")
+                return
+    except EngineRefused:
+        # It ended meanwhile.
+        return
+
+
+def resumed(workload: Workload) -> tuple[LogFile, LogFile]:
+    return docker_logs.ResumedLog(workload.stdout), docker_logs.ResumedLog(workload.stderr)
+
+
+def close(logs: Sequence[LogFile]) -> None:
+    for log in logs:
+        log.close()
+
+
+def _why(code: int, out_of_memory: bool, memory_bytes: int) -> tuple[str, Fault | None]:
+    """The reason and the fault of an exit code that we did not cause."""
+    if code == 0:
+        return "exited", None
+    if out_of_memory:
+        return (
+            f"out of memory: it needed more than {memory_bytes} bytes (exit code {code})",
+            Fault.JOB,
+        )
+    if code == EXIT_KILLED:
+        return "the program was killed from outside (exit code 137)", Fault.PEER
+    if code == EXIT_NOT_FOUND:
+        return "the command was not found in the image (exit code 127); see stderr", Fault.JOB
+    if code == EXIT_NOT_EXECUTABLE:
+        return "the command cannot be executed (exit code 126); see stderr", Fault.JOB
+    try:
+        # By convention of shells and of the init process in the container.
+        name = signal.Signals(code - 128).name
+    except ValueError:
+        return f"the program exited with {code}", Fault.JOB
+    return f"the program exited with {code} ({name})", Fault.JOB

@@ -1,0 +1,131 @@
+"""What a WASM worker is asked to run: module, directories, limits, from a workload.
+
+The worker opens what it is told to open; everything that comes from the job (targets, paths
+inside inputs) is resolved and checked here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from p2pnode.core.spec import NetworkType
+from p2pnode.core.spec import WasmEngine as WasmTask
+
+from .workload import Workload, clear_directory, environment
+
+# In a cached file's name: code compiled by another wasmtime, or with other settings, is never found.
+COMPILER = f"wasmtime-{version('wasmtime')}-1"
+# A wasm32 memory cannot be larger.
+MEMORY_BYTES_MAX = 4 * 1024**3
+
+
+class Unfit(Exception):
+    """The workload cannot run here; the message is for the job's author."""
+
+
+def prepare(workload: Workload, cache: Path) -> dict[str, Any]:
+    """The worker's request; makes empty result directories. Raises `Unfit` and OSError. Blocking."""
+    task = workload.task.engine
+    if not isinstance(task, WasmTask):
+        raise Unfit(f"the WASM engine cannot run an engine of type {type(task).__name__}")
+    if workload.task.network.type is not NetworkType.NONE:
+        raise Unfit(
+            f"a WASM program has no network, so Network Type {workload.task.network.type} cannot be given"
+        )
+    scratch = workload.directory / "tmp"
+    scratch.mkdir(exist_ok=True)
+    for directory in (scratch, *(mount.host_path for mount in workload.results)):
+        clear_directory(directory)
+    modules = (task.entry_module, *task.import_modules)
+    return {
+        "module": _module(workload, task.entry_module, cache),
+        # A library is imported under its file's name without the suffix.
+        "imports": [
+            (PurePosixPath(name).stem, *_module(workload, name, cache)) for name in task.import_modules
+        ],
+        "argv": [PurePosixPath(task.entry_module).name, *task.parameters],
+        "environment": environment(workload),
+        "entrypoint": task.entrypoint,
+        "preopens": _preopens(workload, modules, scratch),
+        "memory_bytes": memory_bytes(workload),
+        "file_bytes": workload.task.resources.disk_bytes,
+    }
+
+
+def _preopens(workload: Workload, modules: tuple[str, ...], scratch: Path) -> list[tuple[str, str, bool]]:
+    """(host directory, guest path, writable) for every mount. WASI can open directories only.
+
+    A single file is therefore hard-linked (or copied) into a directory of its own that stands in for
+    its target's parent. A module of the program itself is not shown to it.
+    """
+    opened: dict[str, tuple[str, str, bool]] = {}
+    stand_ins: dict[str, Path] = {}
+    for mount in (*workload.inputs, *workload.results):
+        if not mount.host_path.is_file():
+            opened[_normal(mount.target)] = (str(mount.host_path), _normal(mount.target), not mount.read_only)
+    for mount in workload.inputs:
+        if not mount.host_path.is_file() or mount.target in modules:
+            continue
+        target = PurePosixPath(_normal(mount.target))
+        parent = str(target.parent)
+        if parent in opened and parent not in stand_ins:
+            raise Unfit(
+                f"the input file {target} lies inside the directory at {parent}: WASI cannot show both"
+            )
+        if parent not in stand_ins:
+            stand_ins[parent] = workload.directory / f"files-{len(stand_ins)}"
+            stand_ins[parent].mkdir(exist_ok=True)
+            clear_directory(stand_ins[parent])
+            opened[parent] = (str(stand_ins[parent]), parent, False)
+        _link_or_copy(mount.host_path, stand_ins[parent] / target.name)
+    opened.setdefault("/tmp", (str(scratch), "/tmp", True))
+    return list(opened.values())
+
+
+def _module(workload: Workload, guest_path: str, cache: Path) -> tuple[str, str]:
+    """The module's file, and the file that holds, or will hold, its compiled code."""
+    path = _host_path(workload, guest_path)
+    with path.open("rb") as file:
+        content_hash = hashlib.file_digest(file, "sha256").hexdigest()
+    return str(path), str(cache / f"{content_hash}-{COMPILER}.cwasm")
+
+
+def _link_or_copy(source: Path, destination: Path) -> None:
+    try:
+        destination.hardlink_to(source.resolve())
+    except OSError:
+        destination.write_bytes(source.read_bytes())
+
+
+def _host_path(workload: Workload, guest_path: str) -> Path:
+    """Where the file that the program would see at `guest_path` lies; raises `Unfit`."""
+    wanted = PurePosixPath(_normal(guest_path))
+    for mount in workload.inputs:
+        target = PurePosixPath(_normal(mount.target))
+        if not wanted.is_relative_to(target):
+            continue
+        root = mount.host_path.resolve()
+        path = (root / wanted.relative_to(target)).resolve()
+        # An input may hold a link that leads out of it.
+        if path.is_file() and path.is_relative_to(root):
+            return path
+    raise Unfit(
+        f"no input source holds the module {guest_path}: its Target must be that path or a folder above it"
+    )
+
+
+def _normal(target: str) -> str:
+    return os.path.normpath("/" + target.lstrip("/"))
+
+
+def memory_bytes(workload: Workload) -> int:
+    return min(workload.task.resources.memory_bytes, MEMORY_BYTES_MAX)
+
+
+def import_count(workload: Workload) -> int:
+    task = workload.task.engine
+    return len(task.import_modules) if isinstance(task, WasmTask) else 0
