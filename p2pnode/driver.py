@@ -32,6 +32,7 @@ from p2pnode.core.events import (
     Start,
     Tick,
 )
+from p2pnode.core.lifecycle import JobRecord
 from p2pnode.core.messages import Ended, Receipt
 from p2pnode.core.participant import Participant
 from p2pnode.store import Store, StoreError
@@ -167,6 +168,7 @@ class Driver:
         changed: dict[str, None],
         pending: deque[Event],
     ) -> None:
+        records = {action.record.id: action.record for action in actions if isinstance(action, SaveJob)}
         for action in actions:
             match action:
                 case Send(peer, Ended(receipt=signed) as message) if peer == self.core.me:
@@ -187,16 +189,13 @@ class Driver:
                 case DropLoan(execution):
                     self._store.drop_loan(execution)
                 case Note():
-                    self._note(action)
+                    self._note(action, records[action.job])
                     changed[action.job] = None
                 case Start() | Kill() | Advertise():
                     effects.append(action)
 
-    def _note(self, note: Note) -> None:
-        job = self.core.jobs.get(note.job)
-        state = ""
-        if job is not None:
-            execution = job.record.executions.get(note.execution)
-            state = execution.state if execution else job.record.state
+    def _note(self, note: Note, record: JobRecord) -> None:
+        execution = record.executions.get(note.execution)
+        state = execution.state if execution else record.state
         row = (note.job, self._clock.now(), note.topic, note.execution, note.peer, note.text, state)
         self._store.add_history(*row)

@@ -107,9 +107,7 @@ class TextMap:
             if key.text in found:
                 report.error(here, f"{_cut(key.text)} occurs twice", key)
             elif self.reserved_prefix and key.text.startswith(self.reserved_prefix):
-                report.warning(
-                    here, f"names that begin with {self.reserved_prefix} are reserved; ignored", key
-                )
+                report.warning(here, f"ignored: names with {self.reserved_prefix} are reserved", key)
             elif self._key_is_good(key, here, report) and (text := _text(value, here, report)) is not None:
                 found[key.text] = text
         return found
@@ -160,7 +158,6 @@ class Object:
         refused: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.fields = fields
-        self.refused = refused
         self._build, self._check = build, check
         self._by_name = {one.name.lower(): one for one in fields}
         self._refused = {name.lower(): why for name, why in refused.items()}
@@ -171,10 +168,11 @@ class Object:
             return None
         values: dict[str, Any] = {}
         seen: set[str] = set()
+        misspelt: set[str] = set()
         for key, value in node.entries:
             one = self._by_name.get(key.text.lower())
             if one is None:
-                self._unknown(key, path, report)
+                misspelt.add(self._unknown(key, path, report))
                 continue
             here = (*path, one.name)
             if one.name in seen:
@@ -183,7 +181,8 @@ class Object:
                 seen.add(one.name)
                 if (read := one.kind.read(value, here, report)) is not None:
                     values[one.name] = read
-        return self._finish(values, seen, path, report)
+        # A required field that is only misspelt is not missing as well.
+        return self._finish(values, seen | misspelt, path, report)
 
     def _finish(self, values: dict[str, Any], seen: set[str], path: Path, report: Report) -> Any:
         for one in self.fields:
@@ -195,19 +194,18 @@ class Object:
             return None
         return values if self._build is None else self._build(values, path, report)
 
-    def _unknown(self, key: Scalar, path: Path, report: Report) -> None:
-        here, name = (*path, key.text[:_SHOWN_CHARS_MAX]), key.text.lower()
+    def _unknown(self, key: Scalar, path: Path, report: Report) -> str:
+        """Reports the key; returns the name of the field that seems to be meant, or ""."""
+        here, name = (*path, key.text), key.text.lower()
         if why := self._refused.get(name):
             report.error(here, why, key)
-        elif report.is_full:
-            report.error(here, "unknown", key)
-        else:
-            report.error(here, f"unknown field {_cut(key.text)}{self._suggestion(name)}", key)
-
-    def _suggestion(self, name: str) -> str:
-        if like := alike(name, self._by_name):
-            return f"; did you mean {self._by_name[like].name}?"
-        return f"; known here: {self._names()}"
+            return ""
+        # Looking for what is alike is slow, and a report that is full would not show it.
+        like = None if report.is_full else alike(name, self._by_name)
+        meant = self._by_name[like].name if like else ""
+        hint = f"did you mean {meant}?" if meant else f"known here: {self._names()}"
+        report.error(here, f"unknown field {_cut(key.text)}; {hint}", key)
+        return meant
 
     def _names(self) -> str:
         return ", ".join(one.name for one in self.fields) or "nothing"
@@ -239,9 +237,7 @@ def integer(low: int, high: int) -> Callable[[str], int]:
     def convert(text: str) -> int:
         # A leading zero is octal to some readers of YAML and decimal to others.
         if not _INTEGER.fullmatch(text) or not low <= int(text) <= high:
-            raise ValueError(
-                f"{_cut(text)} is not allowed here; allowed: a whole number from {low} to {high}"
-            )
+            raise ValueError(f"{_cut(text)} is not a whole number from {low} to {high}")
         return int(text)
 
     return convert

@@ -11,7 +11,7 @@ Durations on the wire are relative and in milliseconds: peers' clocks differ.
 from __future__ import annotations
 
 import enum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from . import wire
 from .spec import Constraint, JobSpec, NetworkType, Resources
@@ -22,6 +22,8 @@ PEER_ID_LENGTH_MAX = 64
 REASON_LENGTH_MAX = 2_000  # The tail of an engine's error, and no more.
 ADVERT_SIZE_BYTES_MAX = 2_048  # Gossip costs every node 5 to 10 ms a message (DESIGN: links).
 NAMES_MAX = 64
+# One read of a log file; it shares a connection with everything else.
+LOGS_PIECE_SIZE_BYTES_MAX = 64 * 1024
 # About 292 million years: what fits a signed 64-bit integer, as other languages have it.
 INTEGER_MAX = 2**63 - 1
 
@@ -201,6 +203,25 @@ class Ended(Record, frozen=True, tag_field="kind", tag="ended"):
     execution: ExecutionId
     round: Natural
     receipt: Signed
+
+
+class LogsRequest(Record, frozen=True):
+    """Requester to peer, on a stream of its own: send me what an execution writes.
+
+    The offsets are where in each stream to begin. With `follow` the pieces go on until the program has ended.
+    """
+
+    execution: ExecutionId
+    stdout_offset: Natural
+    stderr_offset: Natural
+    follow: bool
+
+
+class LogsPiece(Record, frozen=True):
+    """Some bytes of one stream, in their order."""
+
+    stream: Literal["stdout", "stderr"]
+    data: Annotated[bytes, Meta(max_length=LOGS_PIECE_SIZE_BYTES_MAX)]
 
 
 Message = Ask | Bid | Refusal | Award | Release | Update | Cancel | Ended

@@ -1,0 +1,109 @@
+"""What an execution writes, read live from the peer that runs it (`protocols/logs.md`).
+
+The requester opens a stream and sends one request; the peer sends pieces and closes the stream when the
+program has ended. Whole and for good the output is in the result; this is for those who watch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import trio
+
+from p2pnode.core import wire
+from p2pnode.core.messages import LOGS_PIECE_SIZE_BYTES_MAX, LogsPiece, LogsRequest
+from p2pnode.core.wire import BadMessage, T
+from p2pnode.network.host import Host
+from p2pnode.network.streams import Stream, StreamBroken
+
+PROTOCOL = "/p2pnode/logs/1"
+HEADER_SIZE_BYTES = 4
+FRAME_SIZE_BYTES_MAX = LOGS_PIECE_SIZE_BYTES_MAX + 1024
+OPEN_TIMEOUT_S = 5.0
+REQUEST_TIMEOUT_S = 5.0
+WRITE_TIMEOUT_S = 30.0
+# New output is looked for this often; people read, so a tenth of a second is live.
+LOOK_INTERVAL_S = 0.1
+# A silent program is normal: an empty piece goes this often, and three missing ones mean a dead peer.
+KEEP_ALIVE_INTERVAL_S = 10.0
+READ_TIMEOUT_S = 3 * KEEP_ALIVE_INTERVAL_S
+# As long as a program may run and be watched; the watcher asks again from where it was.
+SERVE_TIME_S_MAX = 24 * 3600.0
+
+Name = Literal["stdout", "stderr"]
+# Where an execution here writes, if the peer that asks is its owner; else None.
+FilesFor = Callable[[str, str], tuple[Path, Path] | None]
+
+
+async def serve(stream: Stream, files_for: FilesFor) -> None:
+    """Answers one request; raises `StreamBroken` and `BadMessage`, which end the stream."""
+    request = await _read_frame_untrusted(stream, LogsRequest, REQUEST_TIMEOUT_S)
+    if request is None:
+        raise BadMessage("the stream ended before a request")
+    files = files_for(stream.peer, request.execution)
+    if files is None:
+        await stream.close()
+        return
+    wanted: tuple[tuple[Name, Path, int], ...] = (
+        ("stdout", files[0], request.stdout_offset),
+        ("stderr", files[1], request.stderr_offset),
+    )
+    opened: dict[Name, BinaryIO] = {}
+    told_at = trio.current_time()
+    with ExitStack() as stack:
+        while True:
+            # Looked at before the files: what was written before the end is then read, too.
+            runs = files_for(stream.peer, request.execution) is not None
+            sent = False
+            for name, path, offset in wanted:
+                if name not in opened and path.exists():
+                    opened[name] = stack.enter_context(path.open("rb"))
+                    opened[name].seek(offset)
+                if name in opened and (data := opened[name].read(LOGS_PIECE_SIZE_BYTES_MAX)):
+                    sent = True
+                    await _write_frame(stream, LogsPiece(stream=name, data=data))
+            if sent:
+                told_at = trio.current_time()
+                continue
+            if not (runs and request.follow):
+                break
+            if trio.current_time() - told_at >= KEEP_ALIVE_INTERVAL_S:
+                await _write_frame(stream, LogsPiece(stream="stdout", data=b""))
+                told_at = trio.current_time()
+            await trio.sleep(LOOK_INTERVAL_S)
+    await stream.close()
+
+
+async def read(host: Host, peer: str, request: LogsRequest) -> AsyncGenerator[LogsPiece, None]:
+    """The pieces that a peer sends, until it has no more; raises `NetworkError` and `BadMessage`."""
+    stream = await host.open_stream(peer, [PROTOCOL], OPEN_TIMEOUT_S)
+    try:
+        await _write_frame(stream, request)
+        while (piece := await _read_frame_untrusted(stream, LogsPiece, READ_TIMEOUT_S)) is not None:
+            yield piece
+    finally:
+        await stream.reset()
+
+
+async def _write_frame(stream: Stream, record: LogsRequest | LogsPiece) -> None:
+    data = wire.encode(record)
+    await stream.write(len(data).to_bytes(HEADER_SIZE_BYTES, "big") + data, WRITE_TIMEOUT_S)
+
+
+async def _read_frame_untrusted(stream: Stream, kind: type[T], timeout_s: float) -> T | None:
+    """The next frame, or None at the stream's end."""
+    first = await stream.read_some(1, timeout_s)
+    if not first:
+        return None
+    header = first + await stream.read_exactly(HEADER_SIZE_BYTES - 1, timeout_s)
+    size = int.from_bytes(header, "big")
+    if not 0 < size <= FRAME_SIZE_BYTES_MAX:
+        raise BadMessage(f"a frame of {size} bytes; at most {FRAME_SIZE_BYTES_MAX} are read")
+    try:
+        data = await stream.read_exactly(size, timeout_s)
+    except StreamBroken as exc:
+        raise BadMessage(f"the stream ended within a frame: {exc}") from exc
+    return wire.decode_untrusted(data, kind, FRAME_SIZE_BYTES_MAX)

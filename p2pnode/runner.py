@@ -1,0 +1,292 @@
+"""Runs what was awarded to this node: inputs, program, result, receipt.
+
+One task per execution, in a nursery that ends with the node. Each step leaves on disk what
+the next needs, so that after a crash `start` goes on: inputs that are whole are kept, the
+engine decides whether its program is still there, and a program that has ended (`ended`)
+is not run again but published.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import trio
+
+from p2pnode.core import wire
+from p2pnode.core.events import Finished, Kill, Progressed, Start
+from p2pnode.core.lending_records import Loan
+from p2pnode.core.messages import REASON_LENGTH_MAX, Award, Fault, Receipt, Signed, Stage
+from p2pnode.core.wire import State
+from p2pnode.data.inputs import InputFailed, Inputs
+from p2pnode.engines.workload import Ended, Engine, Mount, Workload, failed
+
+log = logging.getLogger(__name__)
+
+RECEIPT_DOMAIN = b"p2pnode/receipt/1\0"
+# Progress of a download, at most this often: each report is a message to the owner and a line of history.
+PROGRESS_INTERVAL_S = 2.0
+# Adding to the store is disk and hashing; two at once fill both cores of a small machine.
+PUBLISHING_AT_ONCE_MAX = 2
+
+
+class Publish(Protocol):
+    """Stores and pins a result directory: `stdout stderr exitCode` and a folder per result path."""
+
+    def __call__(self, stdout: Path, stderr: Path, exit_code: int | None, results: Mapping[str, Path]) -> str:
+        """The root's CID. Blocking. Raises `OSError` and the store's own refusals."""
+
+
+@dataclass(slots=True)
+class _Execution:
+    loan: Loan
+    award: Award
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    kill: Kill | None = None
+    started_at: float | None = None
+    # When progress was last told, on trio's clock.
+    told_at: float = float("-inf")
+
+
+class _EndedOnDisk(State, kw_only=True):
+    """What the engine said, kept until the receipt is in the journal."""
+
+    exit_code: int | None
+    reason: str
+    fault: Fault | None
+    cpu_ms: int
+    memory_bytes: int
+    program: str
+    started_ms: int
+    ended_ms: int
+    publish: bool
+
+
+class Runner:
+    def __init__(
+        self,
+        directory: Path,
+        peer: str,
+        engines: Mapping[str, Engine],
+        inputs: Inputs,
+        publish: Publish,
+        publish_failures: tuple[type[Exception], ...],
+        sign: Callable[[bytes], bytes],
+        keep_receipt: Callable[[bytes], str],
+        report: Callable[[Progressed | Finished], None],
+    ) -> None:
+        """`sign` signs a receipt's body; `keep_receipt` stores a signed receipt and gives its CID."""
+        self._directory = directory
+        self._peer = peer
+        self._engines = engines
+        self._inputs = inputs
+        self._publish = publish
+        self._publish_failures = publish_failures
+        self._sign = sign
+        self._keep_receipt = keep_receipt
+        self._report = report
+        self._running: dict[str, _Execution] = {}
+        self._publishing = trio.CapacityLimiter(PUBLISHING_AT_ONCE_MAX)
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Owns the executions' tasks until cancelled."""
+        async with trio.open_nursery() as self._nursery:
+            task_status.started()
+            await trio.sleep_forever()
+
+    def start(self, action: Start) -> None:
+        assert self._nursery is not None
+        assert action.loan.execution not in self._running
+        execution = self._running[action.loan.execution] = _Execution(action.loan, action.award)
+        self._nursery.start_soon(self._run, execution)
+
+    def kill(self, action: Kill) -> None:
+        execution = self._running.get(action.execution)
+        if execution is not None and execution.kill is None:
+            execution.kill = action
+            execution.scope.cancel()
+
+    @property
+    def executions(self) -> list[str]:
+        """What runs here now, in any stage."""
+        return list(self._running)
+
+    def log_files(self, execution: str) -> tuple[Path, Path] | None:
+        """Where an execution that is here writes stdout and stderr; None if it is not here."""
+        if execution not in self._running:
+            return None
+        directory = self._directory / execution
+        return directory / "stdout", directory / "stderr"
+
+    def clear(self, keep: set[str]) -> None:
+        """Remove the directories of executions that nobody knows any more. Blocking."""
+        if self._directory.exists():
+            for path in self._directory.iterdir():
+                if path.name not in keep:
+                    shutil.rmtree(path, ignore_errors=True)
+
+    async def _run(self, execution: _Execution) -> None:
+        id = execution.loan.execution
+        directory = self._directory / id
+        try:
+            ended = await self._to_the_end(execution, directory)
+            result_cid = await self._publish_result(execution, directory, ended)
+            receipt = self._receipt(execution, ended, result_cid)
+            signed = Signed(body=wire.encode(receipt), signature=self._sign(wire.encode(receipt)))
+            receipt_cid = self._keep_receipt(wire.encode(signed))
+            del self._running[id]
+            self._report(Finished(id, signed, receipt, receipt_cid))
+        finally:
+            self._running.pop(id, None)
+        await trio.to_thread.run_sync(lambda: shutil.rmtree(directory, ignore_errors=True))
+
+    async def _to_the_end(self, execution: _Execution, directory: Path) -> _EndedOnDisk:
+        """Prepare and run; whatever goes wrong on the way is how it ended."""
+        path = directory / "ended"
+        if path.exists():
+            return wire.decode(path.read_bytes(), _EndedOnDisk)
+        with execution.scope:
+            ended = await self._prepare_and_run(execution, directory)
+        kill = execution.kill
+        if execution.scope.cancelled_caught:
+            assert kill is not None
+            ended = failed(kill.fault, kill.reason)
+        on_disk = _EndedOnDisk(
+            exit_code=ended.exit_code,
+            reason=ended.reason[:REASON_LENGTH_MAX],
+            fault=ended.fault,
+            cpu_ms=ended.cpu_ms,
+            memory_bytes=ended.memory_bytes_max,
+            program=ended.program or _program(execution.award),
+            started_ms=int((execution.started_at or 0) * 1000),
+            ended_ms=int(time.time() * 1000),
+            publish=execution.started_at is not None and (kill is None or kill.publish),
+        )
+        _note_end(path, on_disk)
+        return on_disk
+
+    async def _prepare_and_run(self, execution: _Execution, directory: Path) -> Ended:
+        task = execution.award.spec.task
+        try:
+            inputs_directory = directory / "inputs"
+            inputs_directory.mkdir(parents=True, exist_ok=True)
+            paths = await self._inputs.fetch_all(
+                task.inputs, inputs_directory, lambda text: self._tell(execution, text)
+            )
+            results = []
+            for result in task.results:
+                path = directory / "results" / result.name
+                path.mkdir(parents=True, exist_ok=True)
+                results.append(Mount(host_path=path, target=result.path, read_only=False))
+        except InputFailed as exc:
+            return failed(exc.fault, str(exc))
+        except OSError as exc:
+            return failed(Fault.PEER, f"cannot prepare the execution's directory: {exc.strerror}")
+        workload = Workload(
+            execution_id=execution.loan.execution,
+            task=task,
+            job_id=execution.loan.job,
+            replica=execution.award.replica,
+            replica_count=execution.award.spec.count,
+            directory=directory,
+            inputs=tuple(
+                Mount(host_path=path, target=source.target)
+                for path, source in zip(paths, task.inputs, strict=True)
+            ),
+            results=tuple(results),
+            stdout=directory / "stdout",
+            stderr=directory / "stderr",
+        )
+        engine = self._engines[execution.loan.requirements.engine]
+        return await engine.run(
+            workload, lambda: self._started(execution), lambda text: self._tell(execution, text)
+        )
+
+    def _started(self, execution: _Execution) -> None:
+        execution.started_at = time.time()
+        self._report(Progressed(execution.loan.execution, Stage.RUNNING, ""))
+
+    def _tell(self, execution: _Execution, text: str) -> None:
+        now = trio.current_time()
+        if now - execution.told_at >= PROGRESS_INTERVAL_S:
+            execution.told_at = now
+            self._report(Progressed(execution.loan.execution, Stage.PREPARING, text[:REASON_LENGTH_MAX]))
+
+    async def _publish_result(
+        self, execution: _Execution, directory: Path, ended: _EndedOnDisk
+    ) -> str | None:
+        """The CID of the result, or None with the reason in `ended`."""
+        if not ended.publish:
+            return None
+        if execution.kill is None:
+            self._report(Progressed(execution.loan.execution, Stage.PUBLISHING, ""))
+        results = {one.name: directory / "results" / one.name for one in execution.award.spec.task.results}
+        result_cid: str | None = None
+        # A new scope: a killed program's output is still wanted, and a kill while publishing ends it.
+        with trio.CancelScope() as execution.scope:
+            try:
+                async with self._publishing:
+                    result_cid = await trio.to_thread.run_sync(
+                        lambda: self._publish(
+                            directory / "stdout", directory / "stderr", ended.exit_code, results
+                        ),
+                        abandon_on_cancel=True,
+                    )
+            except self._publish_failures as exc:
+                ended.fault, ended.reason = Fault.PEER, f"cannot store the result: {exc}"
+            except OSError as exc:
+                ended.fault, ended.reason = Fault.PEER, f"cannot store the result: {exc.strerror}"
+        if execution.scope.cancelled_caught:
+            assert execution.kill is not None
+            ended.fault, ended.reason = execution.kill.fault, execution.kill.reason
+        return result_cid
+
+    def _receipt(self, execution: _Execution, ended: _EndedOnDisk, result_cid: str | None) -> Receipt:
+        loan, spec = execution.loan, execution.award.spec
+        cids = [one.source.params.get("CID") for one in spec.task.inputs if one.source.type == "ipfs"]
+        return Receipt(
+            job=loan.job,
+            execution=loan.execution,
+            round=loan.round,
+            replica=execution.award.replica,
+            peer=self._peer,
+            requester=loan.owner,
+            spec_hash=loan.spec_hash,
+            program=ended.program,
+            inputs=tuple(str(cid) for cid in cids),
+            exit_code=ended.exit_code,
+            fault=ended.fault,
+            reason=ended.reason,
+            result_cid=result_cid,
+            started_ms=ended.started_ms,
+            ended_ms=ended.ended_ms,
+            cpu_ms=ended.cpu_ms,
+            memory_bytes=ended.memory_bytes,
+        )
+
+
+def _note_end(path: Path, ended: _EndedOnDisk) -> None:
+    part = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(wire.encode(ended))
+        part.replace(path)
+    except OSError as exc:
+        # After a crash the program would run again; that is all that is lost.
+        log.warning("cannot note the end of %s: %s", path.parent.name, exc.strerror)
+
+
+def _program(award: Award) -> str:
+    """The CID of a WASM job's module, where one input is just that; "" where the engine must know."""
+    engine = award.spec.task.engine
+    entry = getattr(engine, "entry_module", None)
+    for source in award.spec.task.inputs:
+        if source.target == entry and source.source.type == "ipfs":
+            return str(source.source.params["CID"])
+    return ""
