@@ -1,4 +1,4 @@
-"""YAML text as a tree of nodes that know their line and column. The only importer of yaml.
+"""YAML text as a tree of nodes that know their line and column, and back. The only importer of yaml.
 
 Nodes are made from libyaml's parser events in a loop, not by PyYAML's composer, which
 recurses and could be made to overflow the C stack. A scalar keeps its text as written:
@@ -33,6 +33,7 @@ _UNPRINTABLE = re.compile(
 # JSON writes what lies above U+FFFF as two escapes, which YAML does not know. The first
 # branch steps over an escaped backslash, so that "\\\\ud83d" stays text.
 _SURROGATE_PAIR = re.compile(r"\\\\|\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})", re.IGNORECASE)
+_UNUSUAL_BREAK = re.compile("[\x85\u2028\u2029]")
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 
 
@@ -87,6 +88,15 @@ def compose(text: str | bytes) -> Node:
         raise BadYaml(line, column, f"not YAML: {why}") from exc
     except yaml.YAMLError as exc:
         raise BadYaml(1, 1, f"not YAML: {exc}") from exc
+
+
+def dump(value: Any) -> str:
+    """Dicts, lists and scalars as YAML that `compose` reads as the same."""
+    text = str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100))
+    # Such a break inside quotes would be read as a blank, unless it is escaped.
+    if _UNUSUAL_BREAK.search(text):
+        text = str(yaml.safe_dump(value, sort_keys=False, width=100))
+    return text
 
 
 def from_plain(value: Any) -> Node:
