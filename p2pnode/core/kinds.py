@@ -53,21 +53,20 @@ class Value:
 
 @dataclass(frozen=True)
 class ListOf:
-    """A list of at most `count_max` members."""
+    """A list of at most `LIST_COUNT_MAX` members."""
 
     item: Kind
     # No two members may have the same here, other than nothing: field of the file, attribute of the member.
     unique: Mapping[str, str] = field(default_factory=dict)
     # What a null member stands for: an empty text where templates leave nothing, else an error.
     null: str | None = None
-    count_max: int = LIST_COUNT_MAX
 
     def read(self, node: Node, path: Path, report: Report) -> tuple[Any, ...] | None:
         if type(node) is not yamltree.Sequence:
             report.error(path, f"expected a list, found {shown(node)}", node)
             return None
-        if len(node.items) > self.count_max:
-            report.error(path, f"{len(node.items)} members; allowed: at most {self.count_max}", node)
+        if len(node.items) > LIST_COUNT_MAX:
+            report.error(path, f"{len(node.items)} members; allowed: at most {LIST_COUNT_MAX}", node)
             return None
         values = []
         taken: dict[tuple[str, Any], int] = {}

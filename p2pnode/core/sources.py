@@ -40,7 +40,11 @@ class Typed:
     """A map of Type and Params, where Type says which Params there are."""
 
     def __init__(self, variants: Mapping[str, Variant], what: str) -> None:
-        known = choice({name: one for name, one in variants.items() if name and not one.refused}, what)
+        # Messages name what a new file should use.
+        current = {
+            name: one for name, one in variants.items() if name and not one.refused and not one.deprecated
+        }
+        known = choice(current, what)
 
         def convert(text: str) -> Any:
             word = text.strip().lower()
@@ -51,7 +55,7 @@ class Typed:
                 "Type",
                 Value(convert, what),
                 required=True,
-                hint="one of " + ", ".join(filter(None, variants)),
+                hint="one of " + ", ".join(current),
             ),
             Field("Params", Raw()),
         )
