@@ -1,0 +1,222 @@
+"""A node behind a real door on loopback that has no network: its jobs end as their names say."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import trio
+
+from p2pnode.api.server import open_api
+from p2pnode.api.service import (
+    Code,
+    EventJson,
+    ExecutionJson,
+    IdentityJson,
+    JobJson,
+    Json,
+    LogChunk,
+    NodeJson,
+    ResourcesJson,
+    ServiceError,
+)
+from p2pnode.core import jobfile
+from p2pnode.core.lifecycle import JobState, Outcome
+from p2pnode.core.spec import JobSpec
+from p2pnode.core.wire import BadMessage
+from p2pnode.ipfs import car, unixfs
+from p2pnode.ipfs.blocks import BlockStore
+
+PEER = "12D3KooWFakeNodeFakeNodeFakeNodeFakeNodeFakeNodeFake"
+RESULT = {"stdout": b"42\n", "stderr": b"", "exitCode": b"0", "outputs": {"answer.txt": b"forty-two"}}
+EVENTS = ("asked 3 peers", "2 bids", "awarded to alpha", "preparing", "running", "publishing")
+START = 1_700_000_000.0
+RESOURCES = ResourcesJson(cpu_millis=2000, memory_bytes=4_000_000_000, disk_bytes=10**10, gpus=0)
+
+# How a job ends, by its name; one with another name works, and "endless" never ends.
+ENDS = {
+    "unplaceable": (JobState.FAILED, Outcome.NO_PEER, "no suitable peer: 2 of 2: no docker engine"),
+    "exits-3": (JobState.FAILED, Outcome.PROGRAM, "the program exited 3"),
+    "times-out": (JobState.FAILED, Outcome.TIMEOUT, "over its TotalTimeout of 5s"),
+}
+
+
+class FakeNode:
+    """Implements `NodeService`."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.blocks = BlockStore(data_dir / "store")
+        self.result = unixfs.add_directory(RESULT, self.blocks.put)
+        self.records: dict[str, JobJson] = {}
+        self.connected: list[str] = []
+        self.submitted: list[str] = []
+        self.hints: list[str] = []
+
+    def identity(self) -> IdentityJson:
+        return IdentityJson(
+            peer=PEER,
+            name="fake",
+            version="0.1.0",
+            addresses=["/ip4/127.0.0.1/tcp/4001"],
+            data_dir=str(self.data_dir),
+            engines=["wasm"],
+            labels={"zone": "a"},
+        )
+
+    async def submit(self, spec: JobSpec, source_text: str) -> str:
+        self.submitted.append(source_text)
+        digest = hashlib.sha256(f"{len(self.records)}".encode()).hexdigest()
+        job = f"j-{digest[:32]}"
+        self.records[job] = JobJson(
+            id=job,
+            name=spec.name,
+            type=spec.type.value,
+            namespace=spec.namespace,
+            state=JobState.RUNNING,
+            reason="",
+            outcome=None,
+            priority=spec.priority,
+            count=spec.count,
+            created=START,
+            modified=START,
+            owner=PEER,
+            spec=jobfile.render(spec),
+            executions=[],
+        )
+        return job
+
+    def _end(self, job: JobJson) -> None:
+        state, outcome, reason = ENDS.get(job["name"], (JobState.COMPLETED, Outcome.COMPLETED, ""))
+        job["state"], job["outcome"], job["reason"] = state, outcome, reason
+        exit_code = 3 if outcome is Outcome.PROGRAM else 0
+        if outcome in (Outcome.COMPLETED, Outcome.PROGRAM):
+            job["executions"] = [self._execution(job["id"], one, exit_code) for one in range(job["count"])]
+
+    def _execution(self, job: str, replica: int, exit_code: int) -> ExecutionJson:
+        return ExecutionJson(
+            id="e-" + hashlib.sha256(f"{job}{replica}".encode()).hexdigest()[:32],
+            peer=PEER,
+            peer_name="alpha\x1b[31m",
+            replica=replica,
+            state="Failed" if exit_code else "Completed",
+            reason="",
+            exit_code=exit_code,
+            fault="job" if exit_code else None,
+            result_cid=self.result,
+            receipt_cid=None,
+            created=START,
+            modified=START,
+        )
+
+    def jobs(self) -> list[JobJson]:
+        return list(reversed(self.records.values()))
+
+    def job(self, id_or_prefix: str) -> JobJson:
+        found = [job for name, job in self.records.items() if name.startswith(id_or_prefix)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise ServiceError(Code.AMBIGUOUS, f"{id_or_prefix} could be {len(found)} jobs")
+        raise ServiceError(Code.NOT_FOUND, f"there is no job {id_or_prefix}")
+
+    async def job_events(self, job_id: str, since: int, follow: bool) -> AsyncGenerator[EventJson, None]:
+        job = self.records[job_id]
+        for number, message in enumerate(EVENTS, start=1):
+            if number > since:
+                yield EventJson(
+                    number=number,
+                    at=START + number,
+                    topic="Execution",
+                    execution="",
+                    message=message,
+                    state="Running",
+                )
+        if follow and job["name"] == "endless":
+            await trio.sleep_forever()
+        if follow:
+            self._end(job)
+
+    async def stop(self, job_id: str, reason: str) -> None:
+        job = self.records[job_id]
+        job["state"], job["outcome"], job["reason"] = JobState.STOPPED, Outcome.STOPPED, reason
+
+    async def logs(
+        self, job_id: str, execution: str | None, stream: str, follow: bool
+    ) -> AsyncGenerator[LogChunk, None]:
+        for name, data in (("stdout", b"out \xff\n"), ("stderr", b"err\n")):
+            if stream in (name, "both"):
+                yield LogChunk(execution="e-0", stream=name, data=data)
+
+    def nodes(self) -> list[NodeJson]:
+        return [
+            NodeJson(
+                peer=PEER,
+                name="fake",
+                engines=["wasm"],
+                labels={"zone": "a"},
+                total=RESOURCES,
+                free=RESOURCES,
+                addresses=[],
+                connected=False,
+                self=True,
+            )
+        ]
+
+    async def connect(self, address: str) -> str:
+        self.connected.append(address)
+        return PEER
+
+    async def import_car(self, chunks: AsyncIterator[bytes]) -> str:
+        data = b"".join([chunk async for chunk in chunks])
+        root = ""
+        try:
+            for cid, block in car.read_car_untrusted([data]):
+                self.blocks.put_verified(cid, block)
+                root = root or cid
+        except BadMessage as error:
+            raise ServiceError(Code.BAD_REQUEST, str(error)) from error
+        return root
+
+    async def export_car(self, cid: str, peers_hint: list[str]) -> AsyncGenerator[bytes, None]:
+        self.hints += peers_hint
+        if not self.blocks.has(cid):
+            raise ServiceError(Code.NOT_FOUND, f"no peer has {cid}")
+        for chunk in car.write_car(cid, self.blocks.get):
+            yield chunk
+
+    def metrics(self) -> Json:
+        return {"jobs": len(self.records)}
+
+
+class Served:
+    """A fake node behind its door, in a thread of its own."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.node = FakeNode(data_dir)
+        self.url = ""
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=trio.run, args=(self._serve,))
+
+    async def _serve(self) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+        self._stop = trio.Event()
+        try:
+            async with open_api(self.node, self.node.data_dir, 0) as self.url:
+                self._ready.set()
+                await self._stop.wait()
+        finally:
+            self._ready.set()
+
+    @contextmanager
+    def running(self) -> Iterator[Served]:
+        self._thread.start()
+        self._ready.wait()
+        try:
+            yield self
+        finally:
+            self._token.run_sync_soon(self._stop.set)
+            self._thread.join()

@@ -1,0 +1,62 @@
+"""Settings of a node: which source wins, and what a wrong one is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from p2pnode.config import CONFIG_FILE, ConfigError, load
+
+
+def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    (tmp_path / CONFIG_FILE).write_text('name = "file"\napi_port = 1\nlog_level = "info"\n')
+    environ = {"P2PNODE_DATA_DIR": str(tmp_path), "P2PNODE_NAME": "environment", "P2PNODE_API_PORT": "2"}
+    config = load({"name": "flag", "api_port": None}, environ)
+    assert (config.name, config.api_port, config.log_level) == ("flag", 2, "info")
+    assert config.data_dir == tmp_path
+
+
+def test_lists_are_read_from_every_source(tmp_path: Path) -> None:
+    (tmp_path / CONFIG_FILE).write_text('labels = { zone = "a", rack = "1" }\n')
+    from_file = load({"data_dir": str(tmp_path)}, {})
+    environ = {
+        "P2PNODE_PEERS": "/ip4/1.2.3.4/tcp/1/p2p/X,/ip4/1.2.3.4/tcp/2/p2p/Y",
+        "P2PNODE_LABELS": "a=1,b=2",
+    }
+    from_environ = load({"data_dir": str(tmp_path)}, environ)
+    from_flags = load({"data_dir": str(tmp_path), "labels": ["zone=b=c"]}, environ)
+    assert from_file.labels == {"zone": "a", "rack": "1"}
+    assert len(from_environ.peers) == 2
+    assert from_environ.labels == {"a": "1", "b": "2"}
+    assert from_flags.labels == {"zone": "b=c"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "text", "said"),
+    [
+        ({"api_port": "x"}, {}, "", "--api-port: expected a port"),
+        ({"labels": ["zone"]}, {}, "", "--label: expected"),
+        ({"peers": ["1.2.3.4"]}, {}, "", "--peer: expected multiaddrs"),
+        ({}, {"P2PNODE_API_PORT": "70000"}, "", "P2PNODE_API_PORT: expected a port"),
+        ({}, {"P2PNODE_COMPUTE": "maybe"}, "", "P2PNODE_COMPUTE: expected true or false"),
+        ({}, {}, 'api_port = "x"', "config.toml: api_port: expected a port"),
+        ({}, {}, "aip_port = 1", "config.toml: aip_port: no such setting"),
+        ({}, {}, "= 1", "config.toml: not TOML"),
+        ({}, {}, 'name = "two words"', "config.toml: name: expected"),
+        ({}, {}, "#" * 100_000, "over the limit"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_source(
+    tmp_path: Path, flags: dict[str, Any], environ: dict[str, str], text: str, said: str
+) -> None:
+    (tmp_path / CONFIG_FILE).write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        load({"data_dir": str(tmp_path), **flags}, environ)
+
+
+def test_without_any_source_a_node_has_a_name_and_a_free_port(tmp_path: Path) -> None:
+    config = load({"data_dir": str(tmp_path / "new")}, {})
+    assert config.name
+    assert (config.api_port, config.compute, config.mdns) == (0, True, True)
