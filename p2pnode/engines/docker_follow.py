@@ -24,7 +24,9 @@ from .workload import WATCH_INTERVAL_S, Ended, LogFile, Workload, disk_problem, 
 ENGINE_RETURN_S_MAX = 60.0
 # After the program has ended, its last output is already in the socket.
 DRAIN_S_MAX = 20.0
-EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_KILLED = 126, 127, 137
+EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND = 126, 127
+# By SIGKILL or SIGTERM, which an engine that shuts down sends; the program's own limits send neither.
+EXIT_KILLED = (137, 143)
 
 
 @dataclass(slots=True)
@@ -150,8 +152,8 @@ def _why(code: int, out_of_memory: bool, memory_bytes: int) -> tuple[str, Fault 
             f"out of memory: it needed more than {memory_bytes} bytes (exit code {code})",
             Fault.JOB,
         )
-    if code == EXIT_KILLED:
-        return "the program was killed from outside (exit code 137)", Fault.PEER
+    if code in EXIT_KILLED:
+        return f"the program was killed from outside (exit code {code})", Fault.PEER
     if code == EXIT_NOT_FOUND:
         return "the command was not found in the image (exit code 127); see stderr", Fault.JOB
     if code == EXIT_NOT_EXECUTABLE:
