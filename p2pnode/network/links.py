@@ -52,6 +52,7 @@ from p2pnode.core.rate import TokenBucket
 from p2pnode.core.wire import BadMessage
 
 from .host import Connected, Disconnected, Host, PeerSilent
+from .redial import redial_s
 from .scopes import shielded
 from .streams import NetworkError, Stream, StreamBroken
 
@@ -79,11 +80,6 @@ FRAMES_WAITING_MAX = 512
 FRAME_RATE_PER_S = 250.0
 FRAME_BURST = 1_000.0
 FRAME_COST_SIZE_BYTES = 64 * 1024
-# A peer that was killed is back in a few seconds, if at all: until then look often.
-REDIAL_S_MIN = 0.1
-REDIAL_SOON_S_MAX = 2.0
-REDIAL_SOON_COUNT = 40
-REDIAL_S_MAX = 30.0
 # A link that was up for less than this does not count as a success.
 STEADY_S = 5.0
 
@@ -149,15 +145,6 @@ class LinkJournal(Protocol):
 # Called as deliver(peer, sequence, payload). It must commit the effects of the payload and `sequence` as the
 # `received` of the peer's record, in one transaction. `BadMessage` drops the link.
 DeliverMessage = Callable[[str, int, bytes], Awaitable[None]]
-
-
-def redial_s(attempt: int, jitter: float) -> float:
-    """How long to wait before the next dial, after `attempt` failures; `jitter` is within 0 and 1."""
-    if attempt > REDIAL_SOON_COUNT:
-        longest = REDIAL_S_MAX
-    else:
-        longest = min(REDIAL_SOON_S_MAX, REDIAL_S_MIN * 2.0 ** min(attempt, 10))
-    return longest * (0.5 + jitter / 2)
 
 
 @dataclass(slots=True)
