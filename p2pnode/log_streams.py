@@ -7,7 +7,7 @@ program has ended. Whole and for good the output is in the result; this is for t
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, aclosing
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -34,46 +34,67 @@ READ_TIMEOUT_S = 3 * KEEP_ALIVE_INTERVAL_S
 SERVE_TIME_S_MAX = 24 * 3600.0
 
 Name = Literal["stdout", "stderr"]
-# Where an execution here writes, if the peer that asks is its owner; else None.
-FilesFor = Callable[[str, str], tuple[Path, Path] | None]
+# Where an execution writes; None once it is not here any more.
+Files = Callable[[], tuple[Path, Path] | None]
 
 
-async def serve(stream: Stream, files_for: FilesFor) -> None:
-    """Answers one request; raises `StreamBroken` and `BadMessage`, which end the stream."""
-    request = await _read_frame_untrusted(stream, LogsRequest, REQUEST_TIMEOUT_S)
-    if request is None:
-        raise BadMessage("the stream ended before a request")
-    files = files_for(stream.peer, request.execution)
-    if files is None:
-        await stream.close()
+async def tail(
+    files: Files, stdout_offset: int, stderr_offset: int, follow: bool
+) -> AsyncGenerator[tuple[Name, bytes], None]:
+    """What is in an execution's two files from the offsets on, and with `follow` what comes to be there.
+
+    An empty piece comes now and then from a silent program.
+    """
+    found = files()
+    if found is None:
         return
     wanted: tuple[tuple[Name, Path, int], ...] = (
-        ("stdout", files[0], request.stdout_offset),
-        ("stderr", files[1], request.stderr_offset),
+        ("stdout", found[0], stdout_offset),
+        ("stderr", found[1], stderr_offset),
     )
     opened: dict[Name, BinaryIO] = {}
     told_at = trio.current_time()
     with ExitStack() as stack:
         while True:
-            # Looked at before the files: what was written before the end is then read, too.
-            runs = files_for(stream.peer, request.execution) is not None
-            sent = False
+            # Asked before reading: what was written before the end is then read, too.
+            runs = files() is not None
+            some = False
             for name, path, offset in wanted:
                 if name not in opened and path.exists():
                     opened[name] = stack.enter_context(path.open("rb"))
                     opened[name].seek(offset)
                 if name in opened and (data := opened[name].read(LOGS_PIECE_SIZE_BYTES_MAX)):
-                    sent = True
-                    await _write_frame(stream, LogsPiece(stream=name, data=data))
-            if sent:
+                    some = True
+                    yield name, data
+            if some:
                 told_at = trio.current_time()
                 continue
-            if not (runs and request.follow):
-                break
+            if not (runs and follow):
+                return
             if trio.current_time() - told_at >= KEEP_ALIVE_INTERVAL_S:
-                await _write_frame(stream, LogsPiece(stream="stdout", data=b""))
                 told_at = trio.current_time()
+                yield "stdout", b""
             await trio.sleep(LOOK_INTERVAL_S)
+
+
+async def serve(stream: Stream, files_for: Callable[[str, str], tuple[Path, Path] | None]) -> None:
+    """Answers one request; `files_for(peer, execution)` gives files to the execution's owner only.
+
+    Raises `StreamBroken` and `BadMessage`, which end the stream.
+    """
+    request = await _read_frame_untrusted(stream, LogsRequest, REQUEST_TIMEOUT_S)
+    if request is None:
+        raise BadMessage("the stream ended before a request")
+    execution = request.execution
+    pieces = tail(
+        lambda: files_for(stream.peer, execution),
+        request.stdout_offset,
+        request.stderr_offset,
+        request.follow,
+    )
+    async with aclosing(pieces):
+        async for name, data in pieces:
+            await _write_frame(stream, LogsPiece(stream=name, data=data))
     await stream.close()
 
 

@@ -23,6 +23,6 @@ def serve(arguments: argparse.Namespace) -> int:
     }
     settings = config.load(flags)
     # Last: this imports the network, which takes half a second.
-    from p2pnode import node
+    from p2pnode import serving
 
-    return node.serve(settings)
+    return serving.serve(settings)

@@ -88,6 +88,11 @@ class PeerLost:
 
 
 @dataclass(frozen=True, slots=True)
+class NeighbourJoined:
+    """A connection with a peer has begun: it, and those behind it, may not have heard of this node."""
+
+
+@dataclass(frozen=True, slots=True)
 class Leaving:
     """This node is shutting down: tell the others not to ask it."""
 
@@ -102,6 +107,7 @@ Event = (
     | Progressed
     | Finished
     | PeerLost
+    | NeighbourJoined
     | Leaving
 )
 

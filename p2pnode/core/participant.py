@@ -22,6 +22,7 @@ from .events import (
     JobStopped,
     JobSubmitted,
     Leaving,
+    NeighbourJoined,
     OfferChanged,
     PeerLost,
     Progressed,
@@ -119,6 +120,9 @@ class Participant:
                 return self.jobs[id].handle(event, now) if id in self.jobs else []
             case PeerLost():
                 return [action for job in list(self.jobs.values()) for action in job.handle(event, now)]
+            case NeighbourJoined():
+                self.advertising.due = min(self.advertising.due, self.advertising.soonest(now))
+                return []
             case Progressed() | Finished() | Leaving():
                 return self.lending.handle(event, now)
             case Tick():
@@ -129,10 +133,12 @@ class Participant:
             case Ask() | Award() | Release() | Cancel():
                 return self.lending.handle(event, now)
             case Bid() | Refusal() | Update() | Ended():
-                for job in self.jobs.values():
-                    if message.execution in job.record.executions:
-                        return job.handle(event, now)
-                return self._of_no_job(peer, message)
+                job = self.owner_of(message.execution)
+                return job.handle(event, now) if job else self._of_no_job(peer, message)
+
+    def owner_of(self, execution: str) -> Job | None:
+        """The job here that an execution, wherever it runs, belongs to."""
+        return next((job for job in self.jobs.values() if execution in job.record.executions), None)
 
     def _of_no_job(self, peer: str, message: Message) -> list[Action]:
         """An answer to what is over: the peer may hold resources for it, or run it still."""

@@ -1,0 +1,57 @@
+"""What this machine can lend: processors, memory, disk, and the labels that every node has.
+
+Jobs written for Bacalhau select nodes by its label names, of which there are an old and a
+new set; both are published.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from p2pnode.core.spec import Resources
+
+# What the system and this node itself need of the machine's memory, in hundredths.
+MEMORY_LENT_PERCENT = 80
+DISK_LENT_PERCENT = 80
+# Below this much free disk nothing is lent: results, images and the journal need room to end well.
+DISK_RESERVE_BYTES = 512 * 1024 * 1024
+# Free disk moves all the time; an advert is not worth less than this.
+DISK_STEP_BYTES = 1024**3
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+def lendable(directory: Path, lent_disk_bytes: int) -> Resources | None:
+    """What may be lent in all; None while the disk below `directory` is nearly full.
+
+    `lent_disk_bytes` is what is reserved already: part of it may be used, and is counted back.
+    """
+    free = shutil.disk_usage(directory).free
+    if free < DISK_RESERVE_BYTES:
+        return None
+    disk = (free + lent_disk_bytes) * DISK_LENT_PERCENT // 100
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Resources(
+        cpu_millis=1000 * len(os.sched_getaffinity(0)),
+        memory_bytes=memory * MEMORY_LENT_PERCENT // 100,
+        disk_bytes=disk - disk % DISK_STEP_BYTES if disk > DISK_STEP_BYTES else disk,
+    )
+
+
+def labels(name: str, own: Mapping[str, str]) -> dict[str, str]:
+    """The built-in labels and the operator's own, which win."""
+    system = platform.system().lower()
+    machine = platform.machine().lower()
+    architecture = _ARCHITECTURES.get(machine, machine)
+    return {
+        "Operating-System": system,
+        "Architecture": architecture,
+        "os_type": system,
+        "os_arch": architecture,
+        "name": name,
+        **own,
+    }

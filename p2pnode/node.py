@@ -1,0 +1,392 @@
+"""One node, put together from its parts: what the core decides is carried out here.
+
+    adverts, messages --> Driver (core + journal) --> links, gossip, runner
+    the local door ----> Service ----^
+
+Everything here is wiring; `serving` opens the parts and ends them. Decisions are in `core`; no
+part knows of the others.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import trio
+
+from p2pnode import __version__, identity, log_streams, machine
+from p2pnode.config import NodeConfig
+from p2pnode.core import jobfile, wire
+from p2pnode.core.events import (
+    AdvertHeard,
+    Advertise,
+    Event,
+    Kill,
+    Leaving,
+    NeighbourJoined,
+    OfferChanged,
+    PeerLost,
+    Received,
+    Start,
+)
+from p2pnode.core.lifecycle import LIVE
+from p2pnode.core.messages import (
+    ADVERT_SIZE_BYTES_MAX,
+    Advert,
+    Ended,
+    Offer,
+    Receipt,
+    Signed,
+    decode_message_untrusted,
+)
+from p2pnode.core.participant import Participant
+from p2pnode.core.problems import JobFileError
+from p2pnode.core.spec import JobSpec, NetworkType, Resources
+from p2pnode.core.wire import BadMessage
+from p2pnode.data.inputs import SOURCE_TYPES, Inputs
+from p2pnode.driver import Clock, Driver
+from p2pnode.engines.docker import DockerEngine
+from p2pnode.engines.wasm import WasmEngine
+from p2pnode.engines.workload import Engine
+from p2pnode.ipfs import cid as cids
+from p2pnode.ipfs import unixfs
+from p2pnode.ipfs.bitswap import Bitswap
+from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable
+from p2pnode.ipfs.export import CannotExport, export
+from p2pnode.network.gossip import Gossip
+from p2pnode.network.host import Connected, Disconnected, Host
+from p2pnode.network.links import LinkEvent, Links, OutboxFull, PeerForgot
+from p2pnode.network.pull import pull_table
+from p2pnode.network.streams import NetworkError, Stream
+from p2pnode.runner import RECEIPT_DOMAIN, Runner
+from p2pnode.store import Store, StoreError
+
+log = logging.getLogger(__name__)
+
+ADVERT_DOMAIN = b"p2pnode/advert/1\0"
+# Engines come and go rarely; Docker answers this question in 2 ms.
+ENGINES_LOOK_INTERVAL_S = 5.0
+# A peer that is restarted is back within 5 s; one that is not has died (DESIGN: links).
+PEER_LOST_AFTER_S = 6.0
+LINKS_LOOK_INTERVAL_S = 1.0
+# At the end: to kill what runs, sign its receipts and say goodbye.
+SHUTDOWN_TIMEOUT_S = 3.0
+SHUTDOWN_LOOK_S = 0.02
+CONNECT_TIMEOUT_S = 5.0
+PUBLISHER_TYPES = ("ipfs", "none")
+
+
+class Node:
+    """A running node's parts, and the effects that the driver asks for."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        me: identity.Identity,
+        store: Store,
+        host: Host,
+        blocks: BlockStore,
+        bitswap: Bitswap,
+        nursery: trio.Nursery,
+    ) -> None:
+        """`nursery` is for what an effect begins; it ends with the node."""
+        self.config = config
+        self.me = me
+        self.store = store
+        self.host = host
+        self.blocks = blocks
+        self.bitswap = bitswap
+        self.nursery = nursery
+        self.clock = Clock()
+        self.links = Links(
+            host,
+            store.store_id,
+            store,
+            deliver=self._deliver,
+            notify=self._link_event,
+            addresses_of=self.addresses_of,
+        )
+        self.engines: Mapping[str, Engine] = {}
+        if config.compute:
+            self.docker = DockerEngine(me.peer_id)
+            self.engines = {"wasm": WasmEngine(config.data_dir / "wasm-cache"), "docker": self.docker}
+        core = Participant(me.peer_id, _why_not_spec)
+        self.runner = Runner(
+            config.data_dir / "executions",
+            me.peer_id,
+            self.engines,
+            Inputs(
+                self._fetch_input, self._export, (BlockUnavailable, BadMessage, CannotExport, NetworkError)
+            ),
+            self._publish,
+            (BadMessage, unixfs.CannotAdd),
+            lambda body: me.sign(RECEIPT_DOMAIN, body),
+            self._keep_receipt,
+            self.tell,
+        )
+        self.driver = Driver(
+            core, store, self.clock, self, self._send, OutboxFull, lambda data: cids.make(data, "dag-cbor")
+        )
+        self.gossip: Gossip | None = None
+        # Told whenever a job has changed: those who follow its history wait for it.
+        self.changed: dict[str, trio.Event] = {}
+        self._kept: set[str] = set()
+        self._remembered = store.remembered_peers()
+
+    # Events
+
+    def tell(self, event: Event) -> None:
+        """Give an event to the core; a journal that fails ends the node through `Driver.run`."""
+        try:
+            self.driver.apply(event)
+        except StoreError as exc:
+            log.error("%s", exc)
+
+    async def _deliver(self, peer: str, sequence: int, payload: bytes) -> None:
+        message = decode_message_untrusted(payload)
+        event = Received(peer, message)
+        if isinstance(message, Ended):
+            body = identity.verify_untrusted(peer, RECEIPT_DOMAIN, message.receipt)
+            receipt = wire.decode_untrusted(body, Receipt)
+            signed = wire.encode(message.receipt)
+            cid = cids.make(signed, "dag-cbor")
+            if self.driver.core.owner_of(message.execution):
+                self._keep_receipt(signed)
+            event = Received(peer, message, receipt, cid)
+        self.driver.apply(event, (peer, sequence))
+
+    def heard(self, data: bytes, forwarder: str) -> bool:
+        """An advert over gossip; whether it is worth passing on."""
+        try:
+            self._learn_untrusted(wire.decode_untrusted(data, Signed), None)
+        except BadMessage as exc:
+            log.info("a bad advert from %s: %s", forwarder, exc)
+            return False
+        return True
+
+    def on_connection(self, event: Connected | Disconnected) -> None:
+        if isinstance(event, Connected):
+            self.nursery.start_soon(self._greet, event.peer)
+
+    async def _greet(self, peer: str) -> None:
+        """Get to know all that a new neighbour knows, and have it, and those behind it, know us."""
+        self.tell(NeighbourJoined())
+        try:
+            for entry in await pull_table(self.host, peer):
+                self._learn_untrusted(entry.signed, entry.remaining_ms)
+        except (NetworkError, BadMessage) as exc:
+            log.info("no adverts from %s: %s", peer, exc)
+
+    def _learn_untrusted(self, signed: Signed, remaining_ms: int | None) -> None:
+        advert = wire.decode_untrusted(signed.body, Advert, ADVERT_SIZE_BYTES_MAX)
+        identity.verify_untrusted(advert.peer, ADVERT_DOMAIN, signed)
+        self.tell(AdvertHeard(signed, advert, advert.ttl_ms if remaining_ms is None else remaining_ms))
+        if not advert.leaving and advert.peer != self.me.peer_id and self.knows(advert):
+            self.remember(advert.peer, advert.addresses)
+
+    def _link_event(self, event: LinkEvent) -> None:
+        if isinstance(event, PeerForgot):
+            self.tell(PeerLost(event.peer, "it has lost its journal"))
+
+    def knows(self, advert: Advert) -> bool:
+        """Is this the newest advert of its peer here?"""
+        known = self.driver.core.table.known.get(advert.peer)
+        return known is not None and known.advert.number == advert.number
+
+    # Effects
+
+    def start(self, action: Start) -> None:
+        self.runner.start(action)
+
+    def kill(self, action: Kill) -> None:
+        self.runner.kill(action)
+
+    def advertise(self, action: Advertise) -> None:
+        now_ms = int(self.clock.now() * 1000)
+        number = max(int(self.store.meta("advert_number") or 0) + 1, now_ms)
+        self.store.set_meta("advert_number", str(number))
+        advert = Advert(
+            peer=self.me.peer_id,
+            number=number,
+            issued_ms=now_ms,
+            ttl_ms=action.ttl_ms,
+            name=self.config.name,
+            version=__version__,
+            offer=action.offer,
+            addresses=tuple(self.host.tellable_addresses()),
+            leaving=action.leaving,
+        )
+        body = wire.encode(advert)
+        signed = Signed(body=body, signature=self.me.sign(ADVERT_DOMAIN, body))
+        self.tell(AdvertHeard(signed, advert, action.ttl_ms))
+        self.nursery.start_soon(self._publish_advert, wire.encode(signed))
+
+    async def _publish_advert(self, data: bytes) -> None:
+        try:
+            if self.gossip is not None:
+                await self.gossip.publish(data)
+        except NetworkError as exc:
+            log.info("an advert was not published: %s", exc)
+
+    def job_changed(self, job: str) -> None:
+        self.changed.pop(job, trio.Event()).set()
+
+    def _send(self, peer: str, payload: bytes) -> None:
+        self.links.send(peer, payload)
+
+    async def resume(self) -> None:
+        """Go on from the journal, and clean up after executions that it does not know."""
+        loans = {loan.execution for loan in self.store.loans() if loan.award is not None}
+        await trio.to_thread.run_sync(self.runner.clear, loans)
+        if self.config.compute and await self.docker.available() is None:
+            for container in await self.docker.reap(loans):
+                log.info("removed the container %s, which nobody waits for", container)
+        self.driver.resume()
+
+    # What the parts ask of each other
+
+    def peers_to_join(self) -> Mapping[str, Sequence[str]]:
+        """Who is known by advert, and from earlier."""
+        adverts = self.driver.core.table.known
+        return {**self._remembered, **{peer: known.advert.addresses for peer, known in adverts.items()}}
+
+    def remember(self, peer: str, addresses: Sequence[str]) -> None:
+        self._remembered[peer] = list(addresses)
+        self.store.remember_peer(peer, addresses, self.clock.now())
+
+    def addresses_of(self, peer: str) -> Sequence[str]:
+        known = self.driver.core.table.known.get(peer)
+        return known.advert.addresses if known else self._remembered.get(peer, [])
+
+    def holders(self, first: Sequence[str]) -> list[str]:
+        """The connected peers to ask for blocks, those likely to have them first."""
+        connected = self.host.connected()
+        return [peer for peer in dict.fromkeys([*first, *connected]) if peer in connected]
+
+    async def fetch(
+        self, cid: str, first: Sequence[str], progress: Callable[[int, int], None] = lambda blocks, size: None
+    ) -> None:
+        """Bring all blocks below a CID into the store, from `first` and from all connected peers."""
+        for peer in first:
+            with suppress(NetworkError):
+                await self.join(peer, self.addresses_of(peer), CONNECT_TIMEOUT_S)
+        await self.bitswap.fetch_dag(cid, self.holders(first), progress=progress)
+
+    async def join(self, peer: str, addresses: Sequence[str], timeout_s: float) -> None:
+        """Connect with a peer; raises `NetworkError`."""
+        if peer != self.me.peer_id:
+            await self.host.connect(peer, addresses, timeout_s)
+
+    async def _fetch_input(self, cid: str, progress: Callable[[str], None]) -> None:
+        owners = [loan.owner for loan in self.driver.core.lending.loans.values()]
+        await self.fetch(
+            cid, owners, lambda blocks, size_bytes: progress(f"{blocks} blocks, {size_bytes} bytes")
+        )
+
+    def _export(self, cid: str, path: Path) -> None:
+        export(cid, self.get_block, path)
+
+    def get_block(self, cid: str) -> bytes:
+        data = self.blocks.get(cid)
+        if data is None:
+            raise BlockUnavailable(cid, "it is not in this node's store")
+        return data
+
+    def _publish(self, stdout: Path, stderr: Path, exit_code: int | None, results: Mapping[str, Path]) -> str:
+        for path in (stdout, stderr):
+            path.touch()
+        code = b"" if exit_code is None else str(exit_code).encode()
+        entries: unixfs.Tree = {"stdout": stdout, "stderr": stderr, "exitCode": code, **results}
+        root = unixfs.add_directory(entries, self.blocks.put)
+        self.blocks.pin(root)
+        return root
+
+    def _keep_receipt(self, signed: bytes) -> str:
+        cid = self.blocks.put(signed, "dag-cbor")
+        self.blocks.pin(cid)
+        self.bitswap.blocks_added()
+        return cid
+
+    def log_files_for(self, peer: str, execution: str) -> tuple[Path, Path] | None:
+        loan = self.driver.core.lending.loans.get(execution)
+        if loan is None or loan.owner != peer:
+            return None
+        return self.runner.log_files(execution)
+
+    # Tasks
+
+    async def watch_engines(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Tells the core what can be lent, whenever that changes."""
+        offered: Offer | None = None
+        while True:
+            offer = await self._offer()
+            if offer != offered:
+                offered = offer
+                self.tell(OfferChanged(offer))
+            task_status.started()
+            task_status = trio.TASK_STATUS_IGNORED
+            await trio.sleep(ENGINES_LOOK_INTERVAL_S)
+
+    async def _offer(self) -> Offer:
+        loans = self.driver.core.lending.loans.values()
+        lent = sum(loan.requirements.resources.disk_bytes for loan in loans)
+        total = await trio.to_thread.run_sync(machine.lendable, self.config.data_dir, lent)
+        if total is None:
+            log.warning("the disk of %s is nearly full: nothing is lent", self.config.data_dir)
+        available = [
+            name for name, engine in self.engines.items() if total and await engine.available() is None
+        ]
+        networks = {NetworkType.NONE}.union(*(self.engines[name].networks() for name in available))
+        total = total or Resources(cpu_millis=0, memory_bytes=0)
+        return Offer(
+            engines=tuple(available),
+            publishers=PUBLISHER_TYPES,
+            sources=SOURCE_TYPES,
+            networks=tuple(sorted(networks)),
+            labels=machine.labels(self.config.name, self.config.labels),
+            total=total,
+            free=total,
+        )
+
+    async def watch_links(self) -> None:
+        """Keeps a link to each peer that runs something for a job here; reports those that stay away."""
+        down_since: dict[str, float] = {}
+        while True:
+            records = [job.record for job in self.driver.core.jobs.values()]
+            wanted = {one.peer for record in records for one in record.of(*LIVE)} - {self.me.peer_id}
+            for peer in sorted(wanted - self._kept):
+                self.links.keep(peer)
+            for peer in sorted(self._kept - wanted):
+                self.links.release(peer)
+                down_since.pop(peer, None)
+            self._kept = wanted
+            for peer in sorted(wanted):
+                if self.links.is_up(peer):
+                    down_since.pop(peer, None)
+                elif (
+                    trio.current_time() - down_since.setdefault(peer, trio.current_time())
+                    >= PEER_LOST_AFTER_S
+                ):
+                    del down_since[peer]
+                    self.tell(PeerLost(peer, f"no link to it for {PEER_LOST_AFTER_S:.0f} s"))
+            await trio.sleep(LINKS_LOOK_INTERVAL_S)
+
+    async def serve_logs(self, stream: Stream) -> None:
+        await log_streams.serve(stream, self.log_files_for)
+
+    async def say_goodbye(self) -> None:
+        """End what runs for others, tell their owners, and tell everybody not to ask any more."""
+        with trio.move_on_after(SHUTDOWN_TIMEOUT_S, shield=True):
+            self.tell(Leaving())
+            while self.runner.executions or any(map(self.links.waiting, self.host.connected())):  # noqa: ASYNC110
+                await trio.sleep(SHUTDOWN_LOOK_S)
+
+
+def _why_not_spec(spec: JobSpec) -> str | None:
+    try:
+        jobfile.check(spec)
+    except JobFileError as exc:
+        return f"the job is not valid: {exc.problems[0].message}"
+    return None

@@ -1,0 +1,370 @@
+"""What a node does for its local door: jobs, logs, nodes and blocks, in the API's shapes.
+
+Reads come from the journal, which is always as new as the core; writes are events to the core.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+import trio
+
+from p2pnode import __version__, log_streams
+from p2pnode.api.service import (
+    Code,
+    EventJson,
+    ExecutionJson,
+    IdentityJson,
+    JobJson,
+    Json,
+    LogChunk,
+    NodeJson,
+    ResourcesJson,
+    ServiceError,
+)
+from p2pnode.core import jobfile, wire
+from p2pnode.core.events import JobStopped, JobSubmitted
+from p2pnode.core.lifecycle import LIVE, Execution, ExecutionState, JobRecord
+from p2pnode.core.messages import LogsRequest, job_id
+from p2pnode.core.participant import JOBS_LIVE_MAX
+from p2pnode.core.spec import JobSpec, JobType, Resources
+from p2pnode.core.wire import BadMessage
+from p2pnode.ipfs import car, reading
+from p2pnode.ipfs.blocks import BlockUnavailable
+from p2pnode.network.streams import NetworkError
+from p2pnode.store import StoreError
+
+if TYPE_CHECKING:
+    from p2pnode.node import Node
+
+JOBS_LISTED_MAX = 1_000
+CANDIDATES_SHOWN_MAX = 5
+CONNECT_TIMEOUT_S = 10.0
+# Between two looks for an execution whose logs are awaited.
+LOGS_RETRY_S = 0.3
+READ_SIZE_BYTES = 64 * 1024
+NONCE_SIZE_BYTES = 16
+
+_PEER_IN_ADDRESS = re.compile(r"/p2p/([1-9A-HJ-NP-Za-km-z]+)$")
+
+
+class Service:
+    """Implements `api.service.NodeService` over a running node."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def identity(self) -> IdentityJson:
+        node = self._node
+        offer = node.driver.core.lending.capacity
+        return {
+            "peer": node.me.peer_id,
+            "name": node.config.name,
+            "version": __version__,
+            "addresses": node.host.addresses(),
+            "data_dir": str(node.config.data_dir),
+            "engines": list(offer.engines) if offer else [],
+            "labels": dict(offer.labels) if offer else {},
+        }
+
+    # Jobs
+
+    async def submit(self, spec: JobSpec, source_text: str) -> str:
+        node = self._node
+        if spec.type is not JobType.BATCH:
+            raise ServiceError(Code.BAD_JOB, f"Type: jobs of type {spec.type} are not run yet; batch is")
+        if len(node.driver.core.jobs) >= JOBS_LIVE_MAX:
+            raise ServiceError(Code.UNAVAILABLE, f"this node looks after {JOBS_LIVE_MAX} jobs, its limit")
+        id = job_id(wire.digest(spec), node.me.peer_id, os.urandom(NONCE_SIZE_BYTES))
+        try:
+            with node.store.transaction():
+                node.store.save_source(id, source_text)
+                node.driver.apply(JobSubmitted(id, spec))
+        except StoreError as exc:
+            raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
+        return id
+
+    def jobs(self) -> list[JobJson]:
+        return [self._job_json(record) for record in self._node.store.jobs(JOBS_LISTED_MAX)]
+
+    def job(self, id_or_prefix: str) -> JobJson:
+        return self._job_json(self._record(id_or_prefix))
+
+    def _record(self, prefix: str) -> JobRecord:
+        store = self._node.store
+        ids = store.job_ids(prefix, CANDIDATES_SHOWN_MAX + 1) if prefix.startswith("j-") else []
+        if not ids:
+            raise ServiceError(Code.NOT_FOUND, f"no job {prefix} on this node")
+        if len(ids) > 1 and prefix not in ids:
+            shown = ", ".join(id[:14] for id in ids[:CANDIDATES_SHOWN_MAX])
+            raise ServiceError(Code.AMBIGUOUS, f"{prefix} could be {shown}: give more of the id")
+        record = store.job(prefix if prefix in ids else ids[0])
+        assert record is not None
+        return record
+
+    async def job_events(self, job_id: str, since: int, follow: bool) -> AsyncGenerator[EventJson, None]:
+        node = self._node
+        while True:
+            # Taken before the look, so that what changes in between is not missed.
+            changed = node.changed.setdefault(job_id, trio.Event())
+            record = node.store.job(job_id)
+            for row in node.store.history(job_id, since):
+                since = row.number
+                yield {
+                    "number": row.number,
+                    "at": row.at,
+                    "topic": row.topic,
+                    "execution": row.execution,
+                    "message": f"{row.text} ({self._name_of(row.peer)})" if row.peer else row.text,
+                    "state": row.state,
+                }
+            if record is None or record.ended or not follow:
+                return
+            await changed.wait()
+
+    async def stop(self, job_id: str, reason: str) -> None:
+        record = self._record(job_id)
+        if record.ended:
+            raise ServiceError(Code.CONFLICT, f"the job has ended: it is {record.state}")
+        try:
+            self._node.driver.apply(JobStopped(record.id, reason))
+        except StoreError as exc:
+            raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
+
+    def _name_of(self, peer: str) -> str:
+        known = self._node.driver.core.table.known.get(peer)
+        return known.advert.name if known else peer
+
+    def _job_json(self, record: JobRecord) -> JobJson:
+        spec = record.spec
+        awarded = [one for one in record.executions.values() if one.replica is not None]
+        return {
+            "id": record.id,
+            "name": spec.name or record.id,
+            "type": spec.type,
+            "namespace": spec.namespace,
+            "state": record.state,
+            "reason": record.reason,
+            "outcome": record.outcome,
+            "priority": spec.priority,
+            "count": spec.count,
+            "created": record.created,
+            "modified": record.modified,
+            "owner": record.requester,
+            "spec": jobfile.render(spec),
+            "executions": [self._execution_json(one) for one in awarded],
+        }
+
+    def _execution_json(self, one: Execution) -> ExecutionJson:
+        known = self._node.driver.core.table.known.get(one.peer)
+        return {
+            "id": one.id,
+            "peer": one.peer,
+            "peer_name": known.advert.name if known else "",
+            "replica": one.replica or 0,
+            "state": one.state,
+            "reason": one.reason,
+            "exit_code": one.exit_code,
+            "fault": one.fault,
+            "result_cid": one.result_cid,
+            "receipt_cid": one.receipt_cid,
+            "created": one.created,
+            "modified": one.modified,
+        }
+
+    # Logs
+
+    async def logs(
+        self, job_id: str, execution: str | None, stream: str, follow: bool
+    ) -> AsyncGenerator[LogChunk, None]:
+        """Each execution in turn; one that runs is followed from its peer and completed from its result."""
+        told: set[str] = set()
+        while True:
+            changed = self._node.changed.setdefault(job_id, trio.Event())
+            record = self._record(job_id)
+            awarded = [one for one in record.executions.values() if one.replica is not None]
+            if execution is not None:
+                awarded = [one for one in awarded if one.id.startswith(execution)]
+                if not awarded:
+                    raise ServiceError(Code.NOT_FOUND, f"{record.id} has no execution {execution}")
+            for one in awarded:
+                if one.id not in told:
+                    told.add(one.id)
+                    async with aclosing(self._logs_of(record.id, one.id, stream, follow)) as chunks:
+                        async for chunk in chunks:
+                            yield chunk
+                    break
+            else:
+                if record.ended or not follow:
+                    return
+                await changed.wait()
+
+    async def _logs_of(self, job: str, id: str, stream: str, follow: bool) -> AsyncGenerator[LogChunk, None]:
+        offsets = {"stdout": 0, "stderr": 0}
+        while True:
+            one = self._record(job).executions[id]
+            if one.state not in LIVE:
+                break
+            try:
+                async with aclosing(self._live(one, offsets, follow)) as pieces:
+                    async for name, data in pieces:
+                        offsets[name] += len(data)
+                        if data and stream in (name, "both"):
+                            yield {"execution": id, "stream": name, "data": data}
+            except (NetworkError, BadMessage) as exc:
+                if not follow:
+                    raise ServiceError(
+                        Code.UNAVAILABLE, f"no logs from {self._name_of(one.peer)}: {exc}"
+                    ) from exc
+            if not follow:
+                return
+            # It is being prepared, published, or its peer is out of reach for a moment.
+            await trio.sleep(LOGS_RETRY_S)
+        if one.result_cid is None or one.state is ExecutionState.CANCELLED:
+            return
+        for name in ("stdout", "stderr"):
+            if stream in (name, "both"):
+                async with aclosing(self._kept(one, name, offsets[name])) as kept:
+                    async for data in kept:
+                        yield {"execution": id, "stream": name, "data": data}
+
+    async def _live(
+        self, one: Execution, offsets: dict[str, int], follow: bool
+    ) -> AsyncGenerator[tuple[str, bytes], None]:
+        node = self._node
+        if one.peer == node.me.peer_id:
+            files = partial(node.runner.log_files, one.id)
+            tail = log_streams.tail(files, offsets["stdout"], offsets["stderr"], follow)
+            async with aclosing(tail):
+                async for pair in tail:
+                    yield pair
+            return
+        request = LogsRequest(
+            execution=one.id,
+            stdout_offset=offsets["stdout"],
+            stderr_offset=offsets["stderr"],
+            follow=follow,
+        )
+        await node.host.connect(one.peer, node.addresses_of(one.peer), CONNECT_TIMEOUT_S)
+        async with aclosing(log_streams.read(node.host, one.peer, request)) as pieces:
+            async for piece in pieces:
+                yield piece.stream, piece.data
+
+    async def _kept(self, one: Execution, name: str, offset: int) -> AsyncGenerator[bytes, None]:
+        """What the result holds of a stream, from `offset` on."""
+        node = self._node
+        assert one.result_cid is not None
+        await self._fetch(one.result_cid, [one.peer])
+        file = reading.resolve(one.result_cid, name, node.get_block)
+        for data in reading.read_file(file, node.get_block):
+            if offset < len(data):
+                yield data[offset:]
+            offset = max(0, offset - len(data))
+
+    # Nodes
+
+    def nodes(self) -> list[NodeJson]:
+        node = self._node
+        connected = set(node.host.connected())
+        me = node.me.peer_id
+        found: list[NodeJson] = []
+        for peer, known in node.driver.core.table.known.items():
+            advert = known.advert
+            found.append(
+                {
+                    "peer": peer,
+                    "name": advert.name,
+                    "engines": list(advert.offer.engines),
+                    "labels": dict(advert.offer.labels),
+                    "total": _resources(advert.offer.total),
+                    "free": _resources(advert.offer.free),
+                    "addresses": list(advert.addresses),
+                    "connected": peer in connected or peer == me,
+                    "self": peer == me,
+                }
+            )
+        return sorted(found, key=lambda one: (not one["self"], one["name"], one["peer"]))
+
+    async def connect(self, address: str) -> str:
+        match = _PEER_IN_ADDRESS.search(address)
+        if match is None:
+            raise ServiceError(Code.BAD_REQUEST, f"{address!r} is not a multiaddr that ends in /p2p/PEER")
+        peer = match[1]
+        try:
+            await self._node.join(peer, [address], CONNECT_TIMEOUT_S)
+        except NetworkError as exc:
+            raise ServiceError(Code.UNAVAILABLE, f"cannot connect to {address}: {exc}") from exc
+        return peer
+
+    # Blocks
+
+    async def import_car(self, chunks: AsyncIterator[bytes]) -> str:
+        node = self._node
+        with tempfile.TemporaryFile(dir=node.config.data_dir) as file:
+            async for chunk in chunks:
+                await trio.to_thread.run_sync(file.write, chunk)
+            file.seek(0)
+            try:
+                root = await trio.to_thread.run_sync(self._store_car, file)
+            except BadMessage as exc:
+                raise ServiceError(Code.BAD_REQUEST, str(exc)) from exc
+            except OSError as exc:
+                raise ServiceError(Code.UNAVAILABLE, f"cannot store the blocks: {exc.strerror}") from exc
+        node.bitswap.blocks_added()
+        return root
+
+    def _store_car(self, file: BinaryIO) -> str:
+        """Stores and pins; the first block of a depth-first stream is the root."""
+        root = ""
+        for cid, data in car.read_car_untrusted(iter(lambda: file.read(READ_SIZE_BYTES), b"")):
+            root = root or cid
+            self._node.blocks.put_verified(cid, data)
+        if not root:
+            raise BadMessage("a CAR stream without blocks")
+        self._node.blocks.pin(root)
+        return root
+
+    async def export_car(self, cid: str, peers_hint: list[str]) -> AsyncGenerator[bytes, None]:
+        await self._fetch(cid, peers_hint)
+        pieces: Iterator[bytes] = car.write_car(cid, self._node.blocks.get)
+        end: Literal[b""] = b""
+        while piece := await trio.to_thread.run_sync(next, pieces, end):
+            yield piece
+
+    async def _fetch(self, cid: str, peers_hint: list[str]) -> None:
+        node = self._node
+        try:
+            await node.fetch(cid, peers_hint)
+        except BlockUnavailable as exc:
+            raise ServiceError(Code.NOT_FOUND, str(exc)) from exc
+        except BadMessage as exc:
+            raise ServiceError(Code.BAD_REQUEST, str(exc)) from exc
+        except OSError as exc:
+            raise ServiceError(Code.UNAVAILABLE, f"cannot store the blocks: {exc.strerror}") from exc
+
+    def metrics(self) -> Json:
+        node = self._node
+        core = node.driver.core
+        return {
+            "peers_known": len(core.table.known),
+            "peers_connected": len(node.host.connected()),
+            "jobs_live": len(core.jobs),
+            "loans": len(core.lending.loans),
+            "executions_running": len(node.runner.executions),
+            "blocks_size_bytes": node.blocks.size_bytes,
+        }
+
+
+def _resources(one: Resources) -> ResourcesJson:
+    return {
+        "cpu_millis": one.cpu_millis,
+        "memory_bytes": one.memory_bytes,
+        "disk_bytes": one.disk_bytes,
+        "gpus": one.gpus,
+    }
