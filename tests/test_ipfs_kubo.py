@@ -70,12 +70,21 @@ async def test_kubo_fetches_a_directory_from_us(tmp_path: Path, kubo: Kubo) -> N
     assert contents(tmp_path / "got") == contents(tree)
 
 
-async def test_kubo_gets_a_block_that_comes_after_it_asked(tmp_path: Path, kubo: Kubo) -> None:
+async def test_kubo_gets_a_block_that_comes_after_it_asked(
+    tmp_path: Path, kubo: Kubo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = trio.Event()
+    block_size = BlockStore.block_size
+
+    def watched_block_size(store: BlockStore, address: str) -> int | None:
+        trio.from_thread.run_sync(asked.set)
+        return block_size(store, address)
+
     async with our_node(tmp_path, kubo) as (_, store, bitswap), trio.open_nursery() as nursery:
+        monkeypatch.setattr(BlockStore, "block_size", watched_block_size)
         root = cid.make(b"late", "raw")
         nursery.start_soon(lambda: kubo.call("get", cid=root, path=str(tmp_path / "got")))
-        while not bitswap.wants_of(kubo.peer_id):
-            await trio.sleep(0.01)
+        await asked.wait()
         store.put(b"late")
         bitswap.blocks_added()
     assert (tmp_path / "got").read_bytes() == b"late"

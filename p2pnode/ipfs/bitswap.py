@@ -164,11 +164,6 @@ class Bitswap:
             if peer.remembered:
                 self._nursery.start_soon(self._answer, peer, list(peer.remembered.values()), False)
 
-    def wants_of(self, peer: str) -> list[str]:
-        """The blocks that a peer waits for because they are not here."""
-        known = self._peers.get(peer)
-        return [] if known is None else [str(want.cid) for want in known.remembered.values()]
-
     # Sending.
 
     def _ask(self, peer: str, cid: cids.Cid) -> None:

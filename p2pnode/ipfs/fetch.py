@@ -285,7 +285,7 @@ class Fetch:
         now = trio.current_time()
         for source in self._sources.values():
             if source.asked and now >= source.heard_at + PEER_STALL_TIMEOUT_S:
-                source.trouble = f"it sent nothing for {PEER_STALL_TIMEOUT_S:.0f} s"
+                source.trouble = f"it sent nothing useful for {PEER_STALL_TIMEOUT_S:.0f} s"
                 for multihash in list(source.asked):
                     self._needed[multihash].silent.add(source.peer)
                     self._take_back(multihash, self._needed[multihash])
