@@ -306,7 +306,7 @@ async def test_a_lying_peer_costs_time_and_nothing_else(
         assert block_count(here.store, root) == block_count(there.store, root)
         assert liar.wants
         assert here.store.size_bytes == there.store.size_bytes
-        with pytest.raises(BlockUnavailable, match="liar: it sends other blocks"):
+        with pytest.raises(BlockUnavailable, match="liar: it sent nothing useful"):
             await here.bitswap.fetch_dag(cid.make(b"x", "raw"), ["liar"])
 
 
