@@ -22,7 +22,7 @@ def test_lists_are_read_from_every_source(tmp_path: Path) -> None:
     (tmp_path / CONFIG_FILE).write_text('labels = { zone = "a", rack = "1" }\n')
     from_file = load({"data_dir": str(tmp_path)}, {})
     environ = {
-        "P2PNODE_PEERS": "/ip4/1.2.3.4/tcp/1/p2p/X,/ip4/1.2.3.4/tcp/2/p2p/Y",
+        "P2PNODE_PEERS": "/ip4/1.2.3.4/tcp/1,/ip4/1.2.3.4/tcp/2",
         "P2PNODE_LABELS": "a=1,b=2",
     }
     from_environ = load({"data_dir": str(tmp_path)}, environ)
