@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf
 
 from .adverts import Known
@@ -33,19 +34,23 @@ TRIES_PER_PEER_MAX = 2
 REFUSAL_HOLDS_S = 60.0
 
 
-@dataclass(slots=True)
+@dataclass
 class Asking:
+    """One look at a job and the peers: made anew for each decision, since both change."""
+
     record: JobRecord
     known: Mapping[str, Known]
 
-    @property
+    @cached_property
     def need(self) -> Requirements:
         return requirements_of(self.record.spec)
 
+    @cached_property
     def used(self) -> dict[str, int]:
         """How many of the job's replicas each peer runs or has completed."""
         return dict(Counter(one.peer for one in self.record.of(*LIVE, ExecutionState.COMPLETED)))
 
+    @cached_property
     def failures(self) -> dict[str, int]:
         """How often each peer has failed the job."""
         return dict(Counter(one.peer for one in self.record.of(ExecutionState.FAILED, ExecutionState.LOST)))
@@ -66,7 +71,7 @@ class Asking:
         if not candidates:
             return []
         record.round += 1
-        ranked = rank_candidates(record.id, record.round, need, candidates, self.used(), self.failures())[
+        ranked = rank_candidates(record.id, record.round, need, candidates, self.used, self.failures)[
             : asks_for(needed)
         ]
         slots = -(-needed // len(ranked))
@@ -132,7 +137,7 @@ class Asking:
         unfit = why_not(need, advert.offer)
         if unfit is not None:
             return unfit
-        if self.failures().get(peer, 0) >= TRIES_PER_PEER_MAX:
+        if self.failures.get(peer, 0) >= TRIES_PER_PEER_MAX:
             return Unfit(Refusing.UNSUITABLE, f"failed this job {TRIES_PER_PEER_MAX} times")
         refused = self.record.refusals.get(peer)
         if refused is None or advert.number > refused.number or now >= refused.at + REFUSAL_HOLDS_S:

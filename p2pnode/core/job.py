@@ -273,6 +273,8 @@ class Job:
         for execution in asked:
             self._cancel(execution, "did not answer in time", now)
             self._remember_refusal(execution.peer, Refusing.BUSY, "did not answer in time", now)
+        if bids:
+            self._note("Bids", f"{len(bids)} bid{'s' if len(bids) > 1 else ''}")
         while vacant and (bids := record.of(ExecutionState.BID)):
             self._award(vacant.pop(0), bids, now)
         if not vacant or now < record.ask_after:
@@ -296,7 +298,7 @@ class Job:
         asking = Asking(self.record, self.known)
         adverts = {peer: known.advert for peer, known in self.known.items()}
         need = asking.need
-        best = best_bid(self.record.id, need, bids, adverts, asking.used(), asking.failures())
+        best = best_bid(self.record.id, need, bids, adverts, asking.used, asking.failures)
         best.move(ExecutionState.AWARDED, now)
         best.replica, best.deadline = replica, now + AWARD_CONFIRM_S
         award = Award(execution=best.id, round=best.round, replica=replica, spec=self.record.spec)
