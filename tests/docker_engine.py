@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -24,9 +25,14 @@ START_S_MAX = 30.0
 def require_docker() -> None:
     """Skip (fail where CI is set) unless an engine with the images answers."""
     if reason := missing():
-        if os.environ.get("CI"):
-            pytest.fail(f"Docker tests must run where CI is set: {reason}")
-        pytest.skip(reason)
+        cannot_run(reason)
+
+
+def cannot_run(reason: str) -> NoReturn:
+    """Skip the test, or fail it where CI is set: there these tests must run."""
+    if os.environ.get("CI"):
+        pytest.fail(f"must run where CI is set: {reason}")
+    pytest.skip(reason)
 
 
 @cache

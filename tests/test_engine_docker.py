@@ -19,7 +19,7 @@ from p2pnode.core.spec import Network, NetworkType, Resources
 from p2pnode.engines.docker import LABEL_NODE, DockerEngine
 from p2pnode.engines.workload import LOG_SIZE_BYTES_MAX, Ended, Workload
 
-from .docker_engine import BATCH_EXAMPLE, BUSYBOX, containers, require_docker
+from .docker_engine import BATCH_EXAMPLE, BUSYBOX, cannot_run, containers, require_docker
 from .engine_support import Calls, make_workload, read, run
 
 DATA = Path(__file__).parent.parent / "devnet" / "jobs" / "wordcount-data"
@@ -324,7 +324,7 @@ async def test_network_http_reaches_its_domains_and_nothing_else(
     engine: DockerEngine, tmp_path: Path
 ) -> None:
     if NetworkType.HTTP not in engine.networks():
-        pytest.skip("Network Type HTTP needs root")
+        cannot_run("Network Type HTTP needs root")
     network = Network(type=NetworkType.HTTP, domains=(INTERNET, "localhost"))
     workload = make_workload(tmp_path, shell(HTTP_PROBES), network=network)
     async with trio.open_nursery() as nursery:

@@ -19,7 +19,7 @@ from p2pnode.engines.docker import DockerEngine
 from p2pnode.engines.docker_http import unavailable
 from p2pnode.engines.workload import Ended, Workload
 
-from .docker_engine import BUSYBOX, require_docker
+from .docker_engine import BUSYBOX, cannot_run, require_docker
 from .engine_support import Calls, make_workload, read, run
 
 SCRIPT = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo $i; sleep 0.3; done; exit 9"
@@ -76,7 +76,7 @@ def directory() -> Iterator[Path]:
     """Short: a unix socket's path has 107 bytes."""
     require_docker()
     if os.geteuid() or not shutil.which("dockerd"):
-        pytest.skip("an engine of our own needs root and dockerd")
+        cannot_run("an engine of our own needs root and dockerd")
     path = Path(tempfile.mkdtemp(prefix="dkr"))
     yield path
     # dockerd leaves its data directory bind-mounted onto itself.

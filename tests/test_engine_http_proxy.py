@@ -27,6 +27,8 @@ from p2pnode.engines.http_policy import (
 )
 from p2pnode.engines.http_proxy import serve
 
+from .docker_engine import cannot_run
+
 # Addresses of the loopback that only these tests use: the made-up internet, and what is not in it.
 INTERNET, ELSEWHERE = "127.0.0.79", "127.0.0.80"
 NAMES = {
@@ -187,7 +189,7 @@ async def proxied(web: Handler, port: int = 80) -> AsyncIterator[Callable[[], Aw
     try:
         (server,) = await trio.open_tcp_listeners(port, host=INTERNET)
     except PermissionError:
-        pytest.skip("listening on the web's ports needs root")
+        cannot_run("listening on the web's ports needs root")
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     proxy_port = listener.socket.getsockname()[1]
     async with trio.open_nursery() as nursery:

@@ -81,6 +81,9 @@ class Sdk:
         self._pulls = trio.CapacityLimiter(THREADS_MAX)
         self._starts = trio.Semaphore(STARTS_AT_ONCE)
         self._client: docker.APIClient | None = None
+        # Of the engine's machine; asked once, as each question takes some 8 ms.
+        self._architecture = ""
+        self._cores = 1
 
     async def call(self, function: Callable[..., T], *args: Any, **options: Any) -> T:
         """Run something blocking in one of the engine's threads."""
@@ -98,11 +101,9 @@ class Sdk:
                 found = await self.call(client.inspect_image, image)
         except docker.errors.APIError as error:
             raise ContainerFailed(Fault.JOB, f"image {image}: {_text(error)}") from error
-        engine = await self.call(client.version)
-        if found["Architecture"] != engine["Arch"]:
-            raise ContainerFailed(
-                Fault.PEER, f"image {image} is for {found['Architecture']}; this peer is {engine['Arch']}"
-            )
+        if found["Architecture"] != self._architecture:
+            reason = f"image {image} is for {found['Architecture']}; this peer is {self._architecture}"
+            raise ContainerFailed(Fault.PEER, reason)
         return str(found["Id"])
 
     async def create(
@@ -117,7 +118,6 @@ class Sdk:
         client = await self._connected()
         resources = workload.task.resources
         memory = max(resources.memory_bytes, MEMORY_BYTES_MIN)
-        cores = (await self.call(client.info))["NCPU"]
         devices = [docker.types.DeviceRequest(count=resources.gpus, capabilities=[["gpu"]])]
         host_config = client.create_host_config(
             network_mode=network_mode,
@@ -125,7 +125,7 @@ class Sdk:
             mem_limit=memory,
             # The same number: memory and swap together, that is no swap.
             memswap_limit=memory,
-            nano_cpus=min(max(resources.cpu_millis, CPU_MILLIS_MIN), cores * 1000) * 1_000_000,
+            nano_cpus=min(max(resources.cpu_millis, CPU_MILLIS_MIN), self._cores * 1000) * 1_000_000,
             pids_limit=PROCESSES_MAX,
             device_requests=devices if resources.gpus else None,
             # A core dump is written by the host's kernel, outside every limit.
@@ -193,12 +193,16 @@ class Sdk:
     async def _connected(self) -> docker.APIClient:
         """The client, made when first needed: making it asks the engine for its version."""
         if self._client is None:
+            make = partial(
+                docker.APIClient, base_url=f"unix://{self.socket_path}", version="auto", timeout=TIMEOUT_S
+            )
             try:
-                self._client = await self.call(
-                    docker.APIClient, base_url=f"unix://{self.socket_path}", version="auto", timeout=TIMEOUT_S
-                )
+                client = await self.call(make)
+                self._architecture = (await self.call(client.version))["Arch"]
+                self._cores = (await self.call(client.info))["NCPU"]
             except docker.errors.DockerException as error:
                 raise ContainerFailed(Fault.PEER, f"no Docker engine: {first_line(str(error))}") from error
+            self._client = client
         return self._client
 
     async def _pull(self, client: docker.APIClient, image: str, progress: Callable[[str], None]) -> None:
@@ -206,7 +210,7 @@ class Sdk:
             pull = partial(_pull, client, image, progress)
             reason = await trio.to_thread.run_sync(pull, limiter=self._pulls)
             if reason:
-                raise ContainerFailed(_pull_fault(reason), f"cannot pull image {image}: {first_line(reason)}")
+                raise ContainerFailed(pull_fault(reason), f"cannot pull image {image}: {first_line(reason)}")
             return
         raise ContainerFailed(Fault.NETWORK, f"image {image} was not pulled within {PULL_S_MAX:g} s")
 
@@ -232,7 +236,7 @@ def _pull(client: docker.APIClient, image: str, progress: Callable[[str], None])
     return ""
 
 
-def _pull_fault(reason: str) -> Fault:
+def pull_fault(reason: str) -> Fault:
     """Whether the image is not there, is for other machines, or the registry cannot be asked."""
     text = reason.lower()
     if "no matching manifest" in text:

@@ -64,7 +64,7 @@ def main() -> NoReturn:
             "exit_code": exit_code,
             "reason": reason[:1000],
             "cpu_ms": int((usage.ru_utime + usage.ru_stime) * 1000),
-            "memory_bytes_max": _memory_bytes_max(),
+            "memory_bytes_max": _memory_bytes_max(usage.ru_maxrss),
         }
     )
     # Not sys.exit: the runtime's own threads must not meet an interpreter that is going down.
@@ -252,13 +252,13 @@ def _memory_note(store: wasmtime.Store, instance: wasmtime.Instance, memory_byte
     return f"; probably out of memory: it had {used} of the {memory_bytes} bytes that the job allows"
 
 
-def _memory_bytes_max() -> int:
-    """Peak resident size. Not ru_maxrss, which a forked process inherits from its parent."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-        for line in status:
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return 0
+def _memory_bytes_max(fallback: int) -> int:
+    """Peak resident size. Where there is /proc not ru_maxrss, which a forked process inherits."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        return fallback
 
 
 def _die_with_parent() -> None:

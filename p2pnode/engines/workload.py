@@ -143,10 +143,11 @@ class LogFile:
     def write(self, data: bytes) -> None:
         """Append what still fits; after the cap, and after a disk error, output is dropped."""
         room = LOG_SIZE_BYTES_MAX - self.size_bytes
-        if room <= 0 or self.problem:
+        if room < 0 or self.problem:
             return
         kept = data[:room]
-        if len(data) >= room:
+        if len(data) > room:
+            # The note makes the file longer than the cap, which is how a second one is prevented.
             kept += f"\n[p2pnode: output cut at {LOG_SIZE_BYTES_MAX} bytes]\n".encode()
         try:
             # Page cache, not the disk: a thread per write would cost more than it spares the loop.

@@ -1,0 +1,118 @@
+"""What both engines share: environment, log files, the watch on disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from p2pnode.core.messages import REASON_LENGTH_MAX, Fault
+from p2pnode.core.spec import Resources, WasmEngine
+from p2pnode.engines import workload as shared
+from p2pnode.engines.docker_logs import GAP_NOTE, ResumedLog
+from p2pnode.engines.docker_sdk import pull_fault
+from p2pnode.engines.workload import LogFile, clear_directory, disk_problem, environment, failed
+
+from .engine_support import make_workload
+
+
+def test_the_engines_variables_win_over_the_tasks_and_ours_over_both(tmp_path: Path) -> None:
+    engine = WasmEngine(entry_module="/m", environment={"B": "engine", "BACALHAU_JOB_ID": "forged"})
+    workload = make_workload(tmp_path, engine, environment={"A": "task", "B": "task"})
+    variables = environment(workload)
+    assert (variables["A"], variables["B"]) == ("task", "engine")
+    assert variables["BACALHAU_JOB_ID"] == variables["P2PNODE_JOB_ID"] == workload.job_id
+    assert (variables["P2PNODE_REPLICA"], variables["P2PNODE_REPLICA_COUNT"]) == ("1", "2")
+
+
+def test_a_reason_fits_its_message() -> None:
+    assert len(failed(Fault.JOB, "x" * 10_000).reason) == REASON_LENGTH_MAX
+
+
+def test_a_log_is_cut_once_and_only_when_something_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "LOG_SIZE_BYTES_MAX", 10)
+    log = LogFile(tmp_path / "log")
+    log.write(b"0123456789")
+    assert (tmp_path / "log").read_bytes() == b"0123456789"
+    for _ in range(3):
+        log.write(b"more")
+    log.close()
+    assert (tmp_path / "log").read_bytes() == b"0123456789\n[p2pnode: output cut at 10 bytes]\n"
+
+
+def test_a_full_disk_is_noted_and_not_raised() -> None:
+    log = LogFile(Path("/dev/full"))
+    log.write(b"lost")
+    log.write(b"lost too")
+    log.close()
+    assert log.problem == "cannot keep the program's output: No space left on device"
+
+
+def test_a_resumed_log_appends_only_what_is_new(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"one\ntwo\n")
+    log = ResumedLog(tmp_path / "log")
+    for part in (b"on", b"e\ntwo", b"\nthree\n", b"four\n"):
+        log.write(part)
+    log.close()
+    assert (tmp_path / "log").read_bytes() == b"one\ntwo\nthree\nfour\n"
+
+
+def test_a_resumed_log_whose_beginning_is_gone_says_so_and_keeps_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"one\ntwo\n")
+    log = ResumedLog(tmp_path / "log")
+    log.write(b"six\n")
+    log.write(b"seven\n")
+    log.close()
+    assert (tmp_path / "log").read_bytes() == b"one\ntwo\n" + GAP_NOTE + b"six\nseven\n"
+
+
+def test_clearing_a_directory_removes_links_and_not_what_they_lead_to(tmp_path: Path) -> None:
+    outside, inside = tmp_path / "outside", tmp_path / "inside"
+    (outside / "kept").mkdir(parents=True)
+    (inside / "deep").mkdir(parents=True)
+    (inside / "directory").symlink_to(outside)
+    (inside / "deep" / "link").symlink_to(outside)
+    os.mkfifo(inside / "pipe")
+    clear_directory(inside)
+    assert os.listdir(inside) == []
+    assert os.listdir(outside) == ["kept"]
+
+
+def test_disk_use_counts_blocks_of_regular_files_and_follows_no_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resources = Resources(disk_bytes=100_000)
+    workload = make_workload(
+        tmp_path, WasmEngine(entry_module="/m"), results={"outputs": "/outputs"}, resources=resources
+    )
+    outputs = workload.results[0].host_path
+    (tmp_path / "huge").write_bytes(bytes(1_000_000))
+    (outputs / "link").symlink_to(tmp_path / "huge")
+    with open(outputs / "sparse", "wb") as sparse:
+        sparse.truncate(10**12)
+    assert disk_problem(workload, (outputs,)) == ""
+    assert "the job's disk limit is 100000" in disk_problem(workload, (outputs,), used=100_001)
+    (outputs / "file").write_bytes(bytes(120_000))
+    assert "the job's disk limit is 100000" in disk_problem(workload, (outputs,))
+    monkeypatch.setattr(shared, "RESULT_ENTRIES_MAX", 2)
+    assert disk_problem(workload, (outputs,)) == "it wrote more than 2 files"
+
+
+@pytest.mark.parametrize(
+    ("reason", "fault"),
+    [
+        ("manifest for a/b:1 not found: manifest unknown: manifest unknown", Fault.JOB),
+        ("pull access denied for a/b, repository does not exist or may require 'docker login'", Fault.JOB),
+        ("invalid reference format", Fault.JOB),
+        ("no matching manifest for linux/amd64 in the manifest list entries", Fault.PEER),
+        ('Get "https://r/v2/": dial tcp: lookup r on 1.1.1.1:53: no such host', Fault.NETWORK),
+        ('Get "http://r/v2/": dial tcp 127.0.0.1:1: connect: connection refused', Fault.NETWORK),
+        ('Get "https://r/v2/": net/http: TLS handshake timeout', Fault.NETWORK),
+        ("toomanyrequests: You have reached your pull rate limit", Fault.NETWORK),
+    ],
+)
+def test_whose_fault_a_failed_pull_is(reason: str, fault: Fault) -> None:
+    assert pull_fault(reason) is fault
