@@ -1,7 +1,7 @@
 """A node's identity: an Ed25519 key on disk, the peer id made from it, and signatures.
 
-The key is kept as libp2p keeps it (the protobuf `PrivateKey`, type Ed25519), so that
-other libp2p software can read it. A peer id is the identity multihash of the protobuf
+The key is kept as libp2p's specification has it (the protobuf `PrivateKey`, type Ed25519,
+64 bytes), so that other libp2p software can read it. A peer id is the identity multihash of the protobuf
 `PublicKey`, in base58: the public key can be taken out of it, so a signature is checked
 with the peer id alone.
 (https://github.com/libp2p/specs/blob/master/peer-ids/peer-ids.md)

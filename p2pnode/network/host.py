@@ -29,8 +29,8 @@ from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.peer.id import ID
 from libp2p.rcmgr import new_resource_manager
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_ID
-from libp2p.security.noise.transport import Transport as Noise
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_ID
+from libp2p.stream_muxer.yamux.yamux import Yamux
 from multiaddr import Multiaddr
 from multiaddr.utils import get_thin_waist_addresses
 
@@ -38,7 +38,7 @@ from p2pnode.identity import Identity
 
 from . import addresses as addressing
 from .logs import limit_dependency_logs
-from .muxer import WholeFrameYamux
+from .noise import WholeMessageNoise
 from .scopes import shielded, unwrapped
 from .streams import NetworkError, Stream
 
@@ -332,13 +332,16 @@ async def open_host(
 
 def _new_host(identity: Identity, listen: Sequence[Multiaddr]) -> IHost:
     keys = create_new_key_pair(identity.seed)
+    noise_keys = create_new_x25519_key_pair()
     inner = new_host(
         key_pair=keys,
         listen_addrs=listen,
         sec_opt={
-            TProtocol(NOISE_ID): Noise(keys, noise_privkey=create_new_x25519_key_pair().private_key),
+            TProtocol(NOISE_ID): WholeMessageNoise(
+                keys, noise_privkey=create_new_x25519_key_pair().private_key
+            ),
         },
-        muxer_opt={TProtocol(YAMUX_ID): WholeFrameYamux},
+        muxer_opt={TProtocol(YAMUX_ID): Yamux},
         negotiate_timeout=NEGOTIATE_S_MAX,
         # The breaker and the degradation refuse everyone after one bad peer.
         resource_manager=new_resource_manager(

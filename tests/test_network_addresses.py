@@ -1,0 +1,99 @@
+"""Addresses: their grammar, and who is told which."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pnode.network.addresses import Address, BadAddress, Scope, by_peer, parse, scope_of, tellable
+
+PEER = "12D3KooWHHzSeKaY8xuZVzkLbKFfvNgPPeKhFBGrMbNzbm5akpqu"
+LOOPBACK, PRIVATE, PUBLIC = "/ip4/127.0.0.1/tcp/1", "/ip4/192.168.1.2/tcp/1", "/ip4/9.9.9.9/tcp/1"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/ip4/192.0.2.1/tcp/4001",
+        f"/ip4/192.0.2.1/tcp/4001/p2p/{PEER}",
+        "/ip6/::1/tcp/0",
+        "/dns/node.example.org/tcp/65535",
+    ],
+)
+def test_an_address_is_written_as_it_was_read(text: str) -> None:
+    assert str(parse(text)) == text
+
+
+def test_an_address_has_parts() -> None:
+    assert parse(f"/ip4/192.0.2.1/tcp/4001/p2p/{PEER}") == Address("ip4", "192.0.2.1", 4001, PEER)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "192.0.2.1:4001",
+        "/ip4/192.0.2.1",
+        "/ip4/192.0.2.1/udp/4001/quic-v1",
+        "/ip4/192.0.2.1/tcp/4001/ws",
+        "/ip4/192.0.2.256/tcp/4001",
+        "/ip4/192.0.2.1/tcp/65536",
+        "/ip4/192.0.2.1/tcp/-1",
+        "/ip4/192.0.2.1/tcp/²",
+        "/ip6/192.0.2.1/tcp/1",
+        "/ip6/fe80::1%eth0/tcp/1",
+        "/dns/a b/tcp/1",
+        "/dns/" + "a" * 300 + "/tcp/1",
+        "/ip4/192.0.2.1/tcp/4001/p2p/0OIl",
+        f"/ip4/192.0.2.1/tcp/4001/p2p/{PEER}/p2p-circuit",
+    ],
+)
+def test_what_is_no_tcp_address_is_refused(text: str) -> None:
+    with pytest.raises(BadAddress):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("host", "scope"),
+    [
+        ("127.0.0.1", Scope.LOOPBACK),
+        ("127.9.9.9", Scope.LOOPBACK),
+        ("::1", Scope.LOOPBACK),
+        ("0.0.0.0", Scope.LOOPBACK),
+        ("localhost", Scope.LOOPBACK),
+        ("::ffff:127.0.0.1", Scope.LOOPBACK),
+        ("10.1.2.3", Scope.PRIVATE),
+        ("172.17.0.1", Scope.PRIVATE),
+        ("192.168.0.1", Scope.PRIVATE),
+        ("100.64.0.1", Scope.PRIVATE),
+        ("169.254.1.1", Scope.PRIVATE),
+        ("fe80::1", Scope.PRIVATE),
+        ("fd00::2", Scope.PRIVATE),
+        ("::ffff:10.0.0.1", Scope.PRIVATE),
+        ("9.9.9.9", Scope.PUBLIC),
+        ("2606:4700::1111", Scope.PUBLIC),
+        ("node.example.org", Scope.PUBLIC),
+    ],
+)
+def test_how_far_a_host_reaches(host: str, scope: Scope) -> None:
+    assert scope_of(host) == scope
+
+
+@pytest.mark.parametrize(
+    ("remote_hosts", "told"),
+    [
+        ([], [LOOPBACK, PRIVATE, PUBLIC]),
+        (["127.0.0.1"], [LOOPBACK, PRIVATE, PUBLIC]),
+        (["192.168.1.9"], [PRIVATE, PUBLIC]),
+        (["9.9.9.10"], [PUBLIC]),
+        (["127.0.0.1", "9.9.9.10"], [PUBLIC]),
+        (["127.0.0.1", "::1", "10.0.0.1"], [PRIVATE, PUBLIC]),
+    ],
+)
+def test_a_peer_is_told_only_what_it_can_use(remote_hosts: list[str], told: list[str]) -> None:
+    assert tellable([LOOPBACK, PRIVATE, PUBLIC], remote_hosts) == told
+
+
+def test_addresses_are_sorted_by_peer() -> None:
+    assert by_peer([f"{LOOPBACK}/p2p/{PEER}", f"{PUBLIC}/p2p/{PEER}"]) == {PEER: [LOOPBACK, PUBLIC]}
+    with pytest.raises(BadAddress, match="does not end in /p2p/"):
+        by_peer([LOOPBACK])
