@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO
 
 import trio
 
@@ -333,9 +333,10 @@ class Service:
     async def export_car(self, cid: str, peers_hint: list[str]) -> AsyncGenerator[bytes, None]:
         await self._fetch(cid, peers_hint)
         pieces: Iterator[bytes] = car.write_car(cid, self._node.blocks.get)
-        end: Literal[b""] = b""
-        while piece := await trio.to_thread.run_sync(next, pieces, end):
-            yield piece
+        # An empty file's block is an empty piece, not the end.
+        while (piece := await trio.to_thread.run_sync(next, pieces, None)) is not None:
+            if piece:
+                yield piece
 
     async def _fetch(self, cid: str, peers_hint: list[str]) -> None:
         node = self._node
