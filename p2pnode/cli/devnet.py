@@ -38,6 +38,7 @@ READY_TIMEOUT_S = 60.0
 POLL_INTERVAL_S = 0.05
 TABLE_INTERVAL_S = 1.0
 LOG_TAIL_SIZE_BYTES = 2_000
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,8 @@ def _ended_unless_kept(directory: Path) -> Iterator[list[Path]]:
         raise KeyboardInterrupt
 
     keep: list[Path] = []
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # SIGINT too: in the background of a script Python would ignore it.
+    for number in _ENDINGS:
         signal.signal(number, interrupt)
     try:
         yield keep
@@ -167,7 +169,7 @@ def _ended_unless_kept(directory: Path) -> Iterator[list[Path]]:
     finally:
         if not keep:
             # A second Ctrl-C must not leave some of them behind.
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            for number in _ENDINGS:
                 signal.signal(number, signal.SIG_IGN)
             processes.end(node.process for node in _read(directory))
 
@@ -251,8 +253,10 @@ def _show(nodes: list[DevnetNode], directory: str | None) -> None:
         if live:
             known = {node.name: _known(node) for node in nodes}
             up_again = f"\x1b[{len(lines)}A" if lines else ""
-            lines = [*_table(nodes, known), "", hint]
-            sys.stderr.write(up_again + "".join(f"\x1b[2K{line}\n" for line in lines))
+            lines = [hint, "", *_table(nodes, known)]
+            # A line that wraps would put the next table in the wrong place.
+            width = shutil.get_terminal_size().columns - 1
+            sys.stderr.write(up_again + "".join(f"\x1b[2K{line[:width]}\n" for line in lines))
             sys.stderr.flush()
         for node in nodes:
             if states.get(node.name) != node.state and not live:

@@ -17,9 +17,13 @@ _ERASE_LINE = "\r\x1b[2K"
 
 
 class Progress:
-    """Shows the latest of what it is told; leaving the block removes the live line."""
+    """Shows the latest of what it is told; leaving the block removes the live line.
 
-    def __init__(self) -> None:
+    `plain`: whether it is worth a line each where there is no terminal.
+    """
+
+    def __init__(self, plain: bool = True) -> None:
+        self._plain = plain
         self._live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._started = time.monotonic()
         self._text = ""
@@ -50,7 +54,7 @@ class Progress:
         text = clean(text).replace("\n", " ")
         if self._live:
             self._text = text
-        else:
+        elif self._plain:
             say(f"{at}  {text}" if at else text)
 
     def show_once(self, text: str) -> None:

@@ -65,7 +65,10 @@ def ipfs_add(arguments: argparse.Namespace) -> int:
         client = running()
         client.identity()
         # Held on disk in between: a CAR names its root before the blocks that make it.
-        with tempfile.TemporaryDirectory(prefix="p2pnode-add-") as directory, Progress() as progress:
+        with (
+            tempfile.TemporaryDirectory(prefix="p2pnode-add-") as directory,
+            Progress(plain=False) as progress,
+        ):
             store = BlockStore(Path(directory))
             progress.show(f"reading {path}")
             root = unixfs.add_path(path, store.put, _left_out)
@@ -81,7 +84,7 @@ def ipfs_add(arguments: argparse.Namespace) -> int:
 
 def _fetch(client: Client, wanted: str, destination: Path, peers: list[str]) -> None:
     """Write what a CID names to `destination`, which must not exist or be an empty directory."""
-    with Progress() as progress:
+    with Progress(plain=False) as progress:
         progress.show(f"fetching {wanted} to {destination}")
         try:
             blocks = car.blocks_in_order(client.export_car(wanted, peers))

@@ -92,8 +92,8 @@ def _answer_unwaited(client: Client, job_id: str, as_json: bool) -> None:
 
 def _watch(client: Client, job_id: str, follow: bool) -> float:
     """Show what happens until the job has ended; gives the seconds that it took."""
+    say(f"job {job_id}")
     with Progress() as progress:
-        progress.show(f"submitted {job_id}", _now())
         logs = threading.Thread(target=_follow_logs, args=(client, job_id, progress), daemon=True)
         if follow:
             logs.start()
@@ -140,15 +140,13 @@ def _report(job: JobJson, elapsed_s: float, as_json: bool) -> int:
     reason = f": {job['reason']}" if job["reason"] else ""
     say(f"{short_id(job['id'])} {state(job['state'])} after {elapsed_s:.1f} s{reason}")
     if any(execution["result_cid"] for execution in finals):
-        say(f"  fetch the results:  p2pnode get {short_id(job['id'])}")
-    elif job["executions"]:
+        say(f"  fetch it:    p2pnode get {short_id(job['id'])}")
+    status = (
+        _STATUS_OF_OUTCOME.get(Outcome(job["outcome"]), Status.FAILED) if job["outcome"] else Status.FAILED
+    )
+    if status is not Status.OK:
         say(_look(job["id"]))
-    outcome = job["outcome"]
-    return _STATUS_OF_OUTCOME.get(Outcome(outcome), Status.FAILED) if outcome else Status.FAILED
-
-
-def _now() -> str:
-    return _clock_ms(time.time())
+    return status
 
 
 def _clock_ms(at: float) -> str:
