@@ -337,9 +337,7 @@ def _new_host(identity: Identity, listen: Sequence[Multiaddr]) -> IHost:
         key_pair=keys,
         listen_addrs=listen,
         sec_opt={
-            TProtocol(NOISE_ID): WholeMessageNoise(
-                keys, noise_privkey=create_new_x25519_key_pair().private_key
-            ),
+            TProtocol(NOISE_ID): WholeMessageNoise(keys, noise_privkey=noise_keys.private_key),
         },
         muxer_opt={TProtocol(YAMUX_ID): Yamux},
         negotiate_timeout=NEGOTIATE_S_MAX,

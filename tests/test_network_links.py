@@ -1,0 +1,286 @@
+"""Links between real hosts on loopback: loss, restart, silence and garbage."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from p2pnode.core import wire
+from p2pnode.core.link_frames import FRAME_SIZE_BYTES_MAX, PAYLOAD_SIZE_BYTES_MAX, Beat, Data, Hello
+from p2pnode.core.wire import BadMessage
+from p2pnode.network import links
+from p2pnode.network.host import open_host
+from p2pnode.network.links import LinkDown, LinkSuspect, LinkUp, OutboxFull, PeerForgot
+
+from .network_support import LOOPBACK, WAIT_S, MemoryJournal, Node, new_identity, open_node, until
+
+
+def numbers(count: int, first: int = 0) -> list[bytes]:
+    return [str(number).encode() for number in range(first, first + count)]
+
+
+async def test_messages_arrive_in_order_both_ways_and_are_forgotten() -> None:
+    async with open_node() as a, open_node() as b:
+        a.meet(b)
+        for payload in numbers(200):
+            a.links.send(b.id, payload)
+        await until(lambda: len(b.got) == 200)
+        for payload in numbers(200):
+            b.links.send(a.id, payload)
+        await until(lambda: len(a.got) == 200)
+        assert [payload for _, payload in a.got] == [payload for _, payload in b.got] == numbers(200)
+        await until(lambda: not (a.links.waiting(b.id) or b.links.waiting(a.id)))
+        assert a.journal.outboxes[b.id] == {}
+        assert a.events == [LinkUp(b.id)]
+
+
+async def test_both_sides_may_begin_at_once() -> None:
+    async with open_node() as a, open_node() as b:
+        a.meet(b)
+        b.meet(a)
+        for payload in numbers(20):
+            a.links.send(b.id, payload)
+            b.links.send(a.id, payload)
+        await until(lambda: len(a.got) == len(b.got) == 20)
+        assert [payload for _, payload in a.got] == [payload for _, payload in b.got] == numbers(20)
+
+
+async def test_the_largest_message_arrives_and_a_larger_one_is_refused() -> None:
+    async with open_node() as a, open_node() as b:
+        a.meet(b)
+        payload = os.urandom(PAYLOAD_SIZE_BYTES_MAX)
+        a.links.send(b.id, payload)
+        await until(lambda: b.got)
+        assert b.got == [(a.id, payload)]
+        with pytest.raises(OutboxFull, match="at most"):
+            a.links.send(b.id, payload + b"x")
+        assert a.links.waiting(b.id) in (0, 1)
+
+
+async def test_what_was_sent_to_an_absent_peer_arrives_when_it_comes() -> None:
+    journal, identity = MemoryJournal(), new_identity()
+    async with open_node(journal=journal) as a:
+        a.links.send(identity.peer_id, b"before")
+    async with open_node(journal=journal) as a:
+        async with open_node(identity) as b:
+            a.meet(b)
+            await until(lambda: b.got)
+            assert b.got[0][1] == b"before"
+
+
+async def test_a_peer_that_restarts_on_its_port_is_found_again_and_nothing_is_lost() -> None:
+    identity, journal = new_identity(), MemoryJournal()
+    async with open_node() as a:
+        async with open_node(identity, journal) as b:
+            a.meet(b)
+            address = b.host.addresses()[0].split("/p2p")[0]
+            a.links.keep(b.id)
+            a.links.send(b.id, b"0")
+            await until(lambda: b.got)
+        await until(lambda: not a.links.is_up(b.id))
+        for payload in numbers(10, 1):
+            a.links.send(b.id, payload)
+        async with open_node(identity, journal, address) as b:
+            assert await until(lambda: len(b.got) == 10) < 5
+            assert [payload for _, payload in b.got] == numbers(10, 1)
+        assert PeerForgot(b.id) not in a.events
+
+
+async def test_a_peer_that_lost_its_disk_is_reported_and_served() -> None:
+    identity = new_identity()
+    async with open_node() as a:
+        for payload in numbers(2):
+            async with open_node(identity) as b:
+                a.meet(b)
+                a.links.send(b.id, payload)
+                await until(lambda b=b: b.got)
+                await until(lambda b=b: not a.links.waiting(b.id))
+                assert b.got == [(a.id, payload)]
+        assert PeerForgot(identity.peer_id) in a.events
+
+
+async def test_a_journal_that_fails_refuses_the_message_and_the_node_goes_on() -> None:
+    async with open_node() as a, open_node() as b:
+        a.meet(b)
+        a.links.send(b.id, b"0")
+        await until(lambda: b.got)
+        a.journal.fails = True
+        with pytest.raises(OSError, match="disk is full"):
+            a.links.send(b.id, b"lost")
+        a.journal.fails = False
+        a.links.send(b.id, b"1")
+        await until(lambda: len(b.got) == 2)
+        assert [payload for _, payload in b.got] == numbers(2)
+
+
+async def test_a_receiver_whose_journal_fails_gets_the_message_again() -> None:
+    async with open_node() as a, open_node() as b:
+        a.meet(b)
+        a.links.send(b.id, b"0")
+        await until(lambda: b.got)
+        b.journal.fails = True
+        a.links.send(b.id, b"1")
+        await until(lambda: any(isinstance(event, LinkDown) for event in b.events))
+        b.journal.fails = False
+        await until(lambda: len(b.got) == 2)
+        assert [payload for _, payload in b.got] == numbers(2)
+
+
+async def test_a_message_that_the_owner_calls_bad_costs_the_link() -> None:
+    async def refuse(peer: str, payload: bytes) -> None:
+        b.journal.mark_received(peer, 1)
+        raise BadMessage("no such kind")
+
+    async with open_node() as a, open_node() as b:
+        a.meet(b)
+        b.on_message = refuse
+        a.links.send(b.id, b"junk")
+        await until(lambda: any(isinstance(event, LinkDown) for event in b.events))
+        assert [event.reason for event in b.events if isinstance(event, LinkDown)] == [
+            "a bad message: no such kind"
+        ]
+        b.on_message = None
+        a.links.send(b.id, b"good")
+        await until(lambda: b.got)
+        assert b.got == [(a.id, b"good")]
+
+
+def framed(data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + data
+
+
+HELLO = framed(wire.encode(Hello(version=1, store="f" * 32, first=1, known="", received=0)))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x00",
+        bytes(4),
+        os.urandom(100),
+        (FRAME_SIZE_BYTES_MAX + 1).to_bytes(4, "big") + b"x",
+        framed(b"junk"),
+        framed(wire.encode(Beat())),
+        HELLO,
+        HELLO + framed(b"junk"),
+        HELLO + framed(wire.encode(Data(sequence=5, payload=b"x"))),
+        HELLO + framed(wire.encode(Beat())) + HELLO,
+        HELLO + framed(wire.encode(Beat())) + (FRAME_SIZE_BYTES_MAX + 1).to_bytes(4, "big"),
+        HELLO + framed(wire.encode(Beat())) + b"\x00\x00\x10\x00half",
+    ],
+)
+async def test_garbage_on_a_link_costs_that_peer_its_link_and_nothing_else(data: bytes) -> None:
+    async with open_node() as a, open_node() as b, open_host(new_identity(), [LOOPBACK]) as stranger:
+        a.meet(b)
+        a.links.keep(b.id)
+        await until(lambda: a.links.is_up(b.id))
+        await stranger.connect(b.id, b.host.addresses(), WAIT_S)
+        stream = await stranger.open_stream(b.id, [links.PROTOCOL], WAIT_S)
+        await stream.write(data, WAIT_S)
+        await stream.close_write()
+        # Whatever it is, the other end lets go of the stream.
+        with trio.fail_after(WAIT_S):
+            while await stream.read_some(65_536, WAIT_S):
+                pass
+        await until(lambda: not b.links.is_up(stranger.peer_id))
+        a.links.send(b.id, b"still here")
+        await until(lambda: b.got)
+        assert LinkDown not in [type(event) for event in a.events]
+        assert b.got == [(a.id, b"still here")]
+
+
+_NODE = """
+import sys, trio
+sys.path.insert(0, sys.argv[1])
+from tests.network_support import open_node
+
+async def main():
+    async with open_node() as node:
+        print(node.host.addresses()[0], flush=True)
+        await trio.sleep_forever()
+
+trio.run(main)
+"""
+
+
+class Process:
+    """A node in a process of its own, that can be stopped and killed."""
+
+    def __init__(self) -> None:
+        root = str(Path(__file__).parent.parent)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _NODE, root], stdout=subprocess.PIPE, text=True, cwd=root
+        )
+        assert self._process.stdout is not None
+        self.address = self._process.stdout.readline().strip()
+        self.peer = self.address.rpartition("/")[2]
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+async def linked(a: Node, process: Process) -> None:
+    a.known[process.peer] = [process.address]
+    a.links.keep(process.peer)
+    await until(lambda: a.links.is_up(process.peer))
+
+
+async def test_a_killed_peer_is_noticed_at_once() -> None:
+    async with open_node() as a:
+        with Process() as process:
+            await linked(a, process)
+            process.signal(signal.SIGKILL)
+            assert await until(lambda: not a.links.is_up(process.peer)) < 1
+
+
+async def test_a_stopped_peer_is_suspected_then_lost_and_found_again() -> None:
+    async with open_node() as a:
+        with Process() as process:
+            await linked(a, process)
+            a.events.clear()
+            process.signal(signal.SIGSTOP)
+            took_s = await until(lambda: len(a.events) > 1)
+            assert [type(event) for event in a.events[:2]] == [LinkSuspect, LinkDown]
+            assert 5 < took_s < 9
+            process.signal(signal.SIGCONT)
+            await until(lambda: a.links.is_up(process.peer))
+
+
+async def test_a_pause_of_three_seconds_is_no_loss() -> None:
+    async with open_node() as a:
+        with Process() as process:
+            await linked(a, process)
+            a.events.clear()
+            process.signal(signal.SIGSTOP)
+            await trio.sleep(3)  # The pause itself, which no event announces.
+            process.signal(signal.SIGCONT)
+            a.links.send(process.peer, b"hello")
+            await until(lambda: not a.links.waiting(process.peer))
+            assert a.events == []
+
+
+async def test_what_nobody_wants_is_not_kept() -> None:
+    async with open_node() as a, open_node() as b:
+        a.meet(b)
+        a.links.keep(b.id)
+        await until(lambda: a.links.is_up(b.id))
+        a.links.release(b.id)
+        await b.host.disconnect(a.id)
+        await until(lambda: not a.links._ends)
+        await until(lambda: not b.links._ends)
