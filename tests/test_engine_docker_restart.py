@@ -27,9 +27,13 @@ SCRIPT = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo $i; sleep 0.3; done; exit
 
 @asynccontextmanager
 async def own_engine(directory: Path, *options: str) -> AsyncIterator[str]:
-    """A second engine below the directory, without a network of its own; gives its socket's path."""
+    """A second engine below the directory; gives its socket's path.
+
+    It has a network namespace of its own: told to have no bridge, dockerd removes the other engine's.
+    """
     socket_path = str(directory / "docker.sock")
-    command = ["dockerd", "--host", f"unix://{socket_path}", "--bridge", "none", "--iptables=false"]
+    command = ["unshare", "--net", "dockerd", "--host", f"unix://{socket_path}"]
+    command += ["--bridge", "none", "--iptables=false"]
     command += ["--data-root", str(directory / "data"), "--exec-root", str(directory / "exec")]
     command += ["--pidfile", str(directory / "pid"), *options]
     log = os.open(directory / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -75,7 +79,7 @@ async def run_through_a_restart(directory: Path, tmp_path: Path, *options: str) 
 def directory() -> Iterator[Path]:
     """Short: a unix socket's path has 107 bytes."""
     require_docker()
-    if os.geteuid() or not shutil.which("dockerd"):
+    if os.geteuid() or not (shutil.which("dockerd") and shutil.which("unshare")):
         cannot_run("an engine of our own needs root and dockerd")
     path = Path(tempfile.mkdtemp(prefix="dkr"))
     yield path
