@@ -68,16 +68,21 @@ class WasmEngine:
 
     def __init__(self, cache_directory: Path) -> None:
         self._cache = cache_directory
+        # Unlike a Docker engine, it does not come and go while the node runs.
+        self._works = False
         # Compiled code is machine code that a worker maps and runs: nobody else may write it.
         self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._cache.chmod(0o700)
 
     async def available(self) -> str | None:
-        """None if a worker starts here, else the reason why not."""
+        """None if wasmtime works here, else the reason why not; a success is asked for once only."""
+        if self._works:
+            return None
         command = [sys.executable, "-P", "-c", "import wasmtime; wasmtime.Engine()"]
         with trio.move_on_after(PROBE_S_MAX):
             result = await trio.run_process(command, capture_stderr=True, check=False)
-            if result.returncode == 0:
+            self._works = result.returncode == 0
+            if self._works:
                 return None
             lines = result.stderr.decode(errors="replace").strip().splitlines()
             return f"wasmtime does not work here: {lines[-1] if lines else result.returncode}"
