@@ -18,7 +18,7 @@ from math import inf
 
 from . import lifecycle
 from .adverts import Known
-from .asking import Asking
+from .asking import REFUSAL_HOLDS_S, Asking
 from .events import Action, Event, JobStopped, Note, PeerLost, Received, SaveJob, Send
 from .lending import run_limit_s
 from .lifecycle import LIVE, OPEN, Execution, ExecutionState, JobRecord, JobState, Outcome, Refused
@@ -311,6 +311,8 @@ class Job:
     def _remember_refusal(self, peer: str, refusing: Refusing, reason: str, now: float) -> None:
         known = self.known.get(peer)
         number = known.advert.number if known else 0
+        held = self.record.refusals.items()
+        self.record.refusals = {peer: one for peer, one in held if now < one.at + REFUSAL_HOLDS_S}
         self.record.refusals[peer] = Refused(number=number, refusing=refusing, reason=reason, at=now)
 
     def _back_off(self, replica: int | None, now: float) -> None:

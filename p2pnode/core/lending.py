@@ -102,7 +102,12 @@ class Lending:
         for loan in self.loans.values():
             if loan.award is None:
                 continue
-            # What was being ended, or collected, begins again at its start: the runner knows how far it came.
+            if loan.state is LoanState.ENDING:
+                assert loan.end_fault is not None
+                kill = Kill(loan.execution, loan.end_reason, loan.end_fault, loan.end_publish)
+                actions += [Start(loan, loan.award), kill]
+                continue
+            # It begins again at its start: the runner and the engine know how far it came.
             loan.state, loan.deadline = LoanState.PREPARING, now + PREPARE_TIMEOUT_S
             actions += [SaveLoan(loan), Start(loan, loan.award)]
         return actions
@@ -254,6 +259,7 @@ class Lending:
 
     def _kill(self, loan: Loan, reason: str, fault: Fault, *, publish: bool) -> list[Action]:
         loan.state, loan.deadline = LoanState.ENDING, None
+        loan.end_reason, loan.end_fault, loan.end_publish = reason, fault, publish
         return [SaveLoan(loan), Kill(loan.execution, reason, fault, publish)]
 
     def _leave(self) -> list[Action]:

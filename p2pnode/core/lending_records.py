@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 
-from .messages import Award, Requirements
+from .messages import Award, Fault, Requirements
 from .wire import State
 
 
@@ -38,4 +38,8 @@ class Loan(State, kw_only=True):
     # When the bid expires, or the present stage has taken too long; None: it may take any time.
     deadline: float | None = None
     sequence: int = 0
+    # Why it is being ended, whose fault that is, and whether its output so far is wanted.
+    end_reason: str = ""
+    end_fault: Fault | None = None
+    end_publish: bool = False
     created: float
