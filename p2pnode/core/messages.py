@@ -14,7 +14,7 @@ import enum
 from typing import Annotated, Literal
 
 from . import wire
-from .spec import Constraint, JobSpec, NetworkType, Resources
+from .spec import MEMBERS_MAX, REPLICAS_MAX, Constraints, JobSpec, NetworkType, Priority, Resources
 from .wire import Meta, Record
 
 # Fields are limited so that no message can carry what its kind has no use for.
@@ -24,6 +24,8 @@ ADVERT_SIZE_BYTES_MAX = 2_048  # Gossip costs every node 5 to 10 ms a message (D
 NAMES_MAX = 64
 # One read of a log file; it shares a connection with everything else.
 LOGS_PIECE_SIZE_BYTES_MAX = 64 * 1024
+# A bid that outlives this would hold resources for a requester that has long forgotten it.
+BID_VALID_MS_MAX = 60 * 60 * 1000
 # About 292 million years: what fits a signed 64-bit integer, as other languages have it.
 INTEGER_MAX = 2**63 - 1
 
@@ -31,11 +33,14 @@ PeerId = Annotated[str, Meta(min_length=1, max_length=PEER_ID_LENGTH_MAX)]
 JobId = Annotated[str, Meta(pattern=r"^j-[0-9a-f]{32}$")]
 ExecutionId = Annotated[str, Meta(pattern=r"^e-[0-9a-f]{32}$")]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
-Cid = Annotated[str, Meta(min_length=1, max_length=128)]
+# A CIDv1 in base32 of an identity hash of 128 bytes is the longest that a job file may name.
+Cid = Annotated[str, Meta(min_length=1, max_length=256)]
 Reason = Annotated[str, Meta(max_length=REASON_LENGTH_MAX)]
 Natural = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
+Replica = Annotated[int, Meta(ge=0, lt=REPLICAS_MAX)]
 Name = Annotated[str, Meta(max_length=256)]
-Names = Annotated[tuple[Name, ...], Meta(max_length=NAMES_MAX)]
+SomeName = Annotated[str, Meta(min_length=1, max_length=256)]
+Names = Annotated[tuple[SomeName, ...], Meta(max_length=NAMES_MAX)]
 
 
 class Fault(enum.StrEnum):
@@ -68,8 +73,8 @@ class Offer(Record, frozen=True):
     engines: Names
     publishers: Names
     sources: Names
-    networks: tuple[NetworkType, ...]
-    labels: dict[Name, Name]
+    networks: Annotated[tuple[NetworkType, ...], Meta(max_length=NAMES_MAX)]
+    labels: Annotated[dict[SomeName, Name], Meta(max_length=NAMES_MAX)]
     total: Resources
     free: Resources
     price_micros: Natural = 0
@@ -92,9 +97,9 @@ class Advert(Record, frozen=True):
 class Requirements(Record, frozen=True):
     """All that a peer needs to know of a job to say whether it would run it."""
 
-    engine: Name
+    engine: SomeName
     resources: Resources
-    constraints: Annotated[tuple[Constraint, ...], Meta(max_length=NAMES_MAX)] = ()
+    constraints: Constraints = ()
     network: NetworkType = NetworkType.NONE
     publisher: Name = ""
     sources: Names = ()
@@ -107,7 +112,7 @@ class Ask(Record, frozen=True, tag_field="kind", tag="ask"):
     job: JobId
     round: Natural
     spec_hash: Digest
-    priority: Annotated[int, Meta(ge=-INTEGER_MAX, le=INTEGER_MAX)]
+    priority: Priority
     requirements: Requirements
 
 
@@ -116,7 +121,7 @@ class Bid(Record, frozen=True, tag_field="kind", tag="bid"):
 
     execution: ExecutionId
     round: Natural
-    valid_ms: Natural
+    valid_ms: Annotated[int, Meta(ge=0, le=BID_VALID_MS_MAX)]
     price_micros: Natural
     start_ms: Natural
 
@@ -135,7 +140,7 @@ class Award(Record, frozen=True, tag_field="kind", tag="award"):
 
     execution: ExecutionId
     round: Natural
-    replica: Natural
+    replica: Replica
     spec: JobSpec
 
 
@@ -170,13 +175,13 @@ class Receipt(Record, frozen=True):
     job: JobId
     execution: ExecutionId
     round: Natural
-    replica: Natural
+    replica: Replica
     peer: PeerId
     requester: PeerId
     spec_hash: Digest
     # The Docker image's id, or the CID of the WASM module: what really ran. "" if nothing did.
     program: Name
-    inputs: Annotated[tuple[Cid, ...], Meta(max_length=NAMES_MAX)]
+    inputs: Annotated[tuple[Cid, ...], Meta(max_length=MEMBERS_MAX)]
     # None: no program came to an end.
     exit_code: Annotated[int, Meta(ge=0, le=255)] | None
     # None: the program ran and exited 0.

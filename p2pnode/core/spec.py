@@ -3,14 +3,39 @@
 `core.jobfile` makes a `JobSpec` of a job file; `JobSpec`'s canonical bytes (`wire.encode`)
 are what an award carries and what a job's id is derived from. Names follow the job
 file's; units are part of the name.
+
+The limits here hold for specs that peers send. They are wider than the job file's, so that
+what is not valid but within them is refused with a reason (`core.jobfile.check`), and what
+exceeds them is no spec at all. Making a record checks nothing; decoding one does.
 """
 
 from __future__ import annotations
 
 import enum
-from typing import Any
+from typing import Annotated
 
-from .wire import Record
+from .units import AMOUNT_MAX, DURATION_S_MAX, GPUS_MAX
+from .wire import Meta, Record
+
+# No job file has more nodes (core.yamltree), and so no list or map of a spec more members.
+MEMBERS_MAX = 20_000
+# No job file is longer (core.yamltree), and so no text in it.
+TEXT_LENGTH_MAX = 256 * 1024
+# Placing more replicas than the largest network has peers serves nobody.
+REPLICAS_MAX = 10_000
+
+Text = Annotated[str, Meta(max_length=TEXT_LENGTH_MAX)]
+SomeText = Annotated[str, Meta(min_length=1, max_length=TEXT_LENGTH_MAX)]
+Texts = Annotated[tuple[Text, ...], Meta(max_length=MEMBERS_MAX)]
+TextMap = Annotated[dict[Text, Text], Meta(max_length=MEMBERS_MAX)]
+Amount = Annotated[int, Meta(ge=0, le=AMOUNT_MAX)]
+Priority = Annotated[int, Meta(ge=-AMOUNT_MAX, le=AMOUNT_MAX)]
+Seconds = Annotated[int, Meta(ge=0, le=DURATION_S_MAX)]
+PortNumber = Annotated[int, Meta(ge=1, le=65_535)]
+# Parameters of sources and publishers; only S3's Partition is a map.
+Scalar = Text | bool | Annotated[int, Meta(ge=-AMOUNT_MAX, le=AMOUNT_MAX)]
+Scalars = Annotated[dict[SomeText, Scalar], Meta(max_length=MEMBERS_MAX)]
+Params = Annotated[dict[SomeText, Scalar | Scalars], Meta(max_length=MEMBERS_MAX)]
 
 
 class JobType(enum.StrEnum):
@@ -41,91 +66,94 @@ class NetworkType(enum.StrEnum):
 
 
 class Constraint(Record, frozen=True):
-    key: str
+    key: SomeText
     operator: Operator
-    values: tuple[str, ...] = ()
+    values: Texts = ()
+
+
+Constraints = Annotated[tuple[Constraint, ...], Meta(max_length=MEMBERS_MAX)]
 
 
 class DockerEngine(Record, frozen=True, tag_field="type", tag="docker"):
-    image: str
+    image: SomeText
     # None: the image's own entrypoint.
-    entrypoint: tuple[str, ...] | None = None
-    parameters: tuple[str, ...] = ()
-    environment: dict[str, str] = {}
-    working_directory: str = ""
-    meta: dict[str, str] = {}
+    entrypoint: Texts | None = None
+    parameters: Texts = ()
+    environment: TextMap = {}
+    working_directory: Text = ""
+    meta: TextMap = {}
 
 
 class WasmEngine(Record, frozen=True, tag_field="type", tag="wasm"):
     # The Target (or a path below the Target) of the input source that is the module.
-    entry_module: str
-    entrypoint: str = "_start"
-    parameters: tuple[str, ...] = ()
-    import_modules: tuple[str, ...] = ()
-    environment: dict[str, str] = {}
+    entry_module: SomeText
+    entrypoint: SomeText = "_start"
+    parameters: Texts = ()
+    import_modules: Texts = ()
+    environment: TextMap = {}
 
 
 class Source(Record, frozen=True):
     """A publisher or an input source: its type, lower case, and its parameters under the job file's names."""
 
-    type: str
-    params: dict[str, Any] = {}
+    type: SomeText
+    params: Params = {}
 
 
 class InputSource(Record, frozen=True):
     source: Source
-    target: str
-    alias: str = ""
+    target: SomeText
+    alias: Text = ""
 
 
 class ResultPath(Record, frozen=True):
-    name: str
-    path: str
+    name: SomeText
+    path: SomeText
 
 
 class Resources(Record, frozen=True):
-    cpu_millis: int = 500
-    memory_bytes: int = 512_000_000
+    cpu_millis: Amount = 500
+    memory_bytes: Amount = 512_000_000
     # 0: no more is asked than there happens to be.
-    disk_bytes: int = 0
-    gpus: int = 0
+    disk_bytes: Amount = 0
+    gpus: Annotated[int, Meta(ge=0, le=GPUS_MAX)] = 0
 
 
 class Port(Record, frozen=True):
     """A port that the task listens on, under a name; only where the network is Host or Bridge."""
 
-    name: str
+    name: SomeText
     # On the peer; None: the peer chooses one.
-    static: int | None = None
+    static: PortNumber | None = None
     # Inside the container (Bridge only); None: the same number as on the peer.
-    target: int | None = None
+    target: PortNumber | None = None
     # The peer's address to listen on; "": all of them.
-    host_network: str = ""
+    host_network: Text = ""
 
 
 class Network(Record, frozen=True):
     type: NetworkType = NetworkType.NONE
     # A leading dot means the domain and all below it.
-    domains: tuple[str, ...] = ()
-    ports: tuple[Port, ...] = ()
+    domains: Texts = ()
+    ports: Annotated[tuple[Port, ...], Meta(max_length=MEMBERS_MAX)] = ()
 
 
 class Timeouts(Record, frozen=True):
     """Seconds; None where the job file sets none."""
 
-    execution_s: int | None = None
-    queue_s: int | None = None
-    total_s: int | None = None
+    execution_s: Seconds | None = None
+    queue_s: Seconds | None = None
+    total_s: Seconds | None = None
 
 
 class Task(Record, frozen=True):
     engine: DockerEngine | WasmEngine
-    name: str = "main"
+    name: SomeText = "main"
     publisher: Source | None = None
-    environment: dict[str, str] = {}
-    meta: dict[str, str] = {}
-    inputs: tuple[InputSource, ...] = ()
-    results: tuple[ResultPath, ...] = ()
+    environment: TextMap = {}
+    meta: TextMap = {}
+    inputs: Annotated[tuple[InputSource, ...], Meta(max_length=MEMBERS_MAX)] = ()
+    results: Annotated[tuple[ResultPath, ...], Meta(max_length=MEMBERS_MAX)] = ()
     resources: Resources = Resources()
     network: Network = Network()
     timeouts: Timeouts = Timeouts()
@@ -135,10 +163,10 @@ class JobSpec(Record, frozen=True):
     type: JobType
     task: Task
     # "": the job's id stands in for it.
-    name: str = ""
-    namespace: str = "default"
-    priority: int = 0
-    count: int = 1
-    constraints: tuple[Constraint, ...] = ()
-    meta: dict[str, str] = {}
-    labels: dict[str, str] = {}
+    name: Text = ""
+    namespace: SomeText = "default"
+    priority: Priority = 0
+    count: Annotated[int, Meta(ge=0, le=REPLICAS_MAX)] = 1
+    constraints: Constraints = ()
+    meta: TextMap = {}
+    labels: TextMap = {}

@@ -72,7 +72,8 @@ def decode_untrusted(data: bytes, kind: type[T], size_bytes_max: int = MESSAGE_S
     """A peer's bytes as a `kind`; raises `BadMessage` whatever the bytes are.
 
     Refuses what is too large, nests too deep, holds a tag, a float, an indefinite
-    length or a key twice, is not in canonical form, or has other fields than `kind`.
+    length or a key twice, is not in canonical form, or has other fields than `kind`: none
+    may be left out, defaults are for those who make a record.
     """
     if len(data) > size_bytes_max:
         raise BadMessage(f"{len(data)} bytes, over the limit of {size_bytes_max}")
@@ -87,7 +88,7 @@ def decode_untrusted(data: bytes, kind: type[T], size_bytes_max: int = MESSAGE_S
             strict_hashable_types=True,
         )
         record = msgspec.convert(value, kind)
-        canonical = cbor2.dumps(value, canonical=True)
+        canonical = encode(record)
     except (cbor2.CBORError, ValueError, TypeError, RecursionError, OverflowError) as exc:
         raise BadMessage(f"not a {_name(kind)}: {exc}") from exc
     # One value has one encoding, or a signature could cover two.
