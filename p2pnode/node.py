@@ -31,6 +31,7 @@ from p2pnode.core.events import (
     Received,
     Start,
 )
+from p2pnode.core.lending_records import LoanState
 from p2pnode.core.lifecycle import LIVE
 from p2pnode.core.messages import (
     ADVERT_SIZE_BYTES_MAX,
@@ -238,7 +239,11 @@ class Node:
 
     async def resume(self) -> None:
         """Go on from the journal, and clean up after executions that it does not know."""
-        loans = {loan.execution for loan in self.store.loans() if loan.award is not None}
+        loans = {
+            loan.execution
+            for loan in self.store.loans()
+            if loan.award is not None and loan.state is not LoanState.ENDING
+        }
         await trio.to_thread.run_sync(self.runner.clear, loans)
         if self.config.compute and await self.docker.available() is None:
             for container in await self.docker.reap(loans):
