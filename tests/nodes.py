@@ -63,15 +63,18 @@ class Node:
     data_dir: Path
     arguments: list[str]
     process: subprocess.Popen[bytes] | None = None
+    # Where it listens; 0 until it has run.
+    port: int = 0
 
     @property
     def log(self) -> Path:
         """All that its processes have written to stderr."""
         return self.data_dir.with_suffix(".log")
 
-    def start(self, *arguments: str, ready: bool = True) -> Node:
-        """Run it (again); `arguments` are added to its own for this time."""
-        command = [sys.executable, "-m", "p2pnode", "serve", *self.arguments, *arguments]
+    def start(self, *arguments: str, ready: bool = True, moved: bool = False) -> Node:
+        """Run it, again on the port that it had unless it has `moved`; `arguments` are for this time only."""
+        own = [*self.arguments, "--listen", f"{LOOPBACK}{0 if moved else self.port}", *arguments]
+        command = [sys.executable, "-m", "p2pnode", "serve", *own]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(self.data_dir)
@@ -79,7 +82,8 @@ class Node:
         return self.wait_ready() if ready else self
 
     def wait_ready(self) -> Node:
-        until(f"{self.name} is ready:\n{self.printed()}", self._is_ready)
+        until(f"{self.name} is ready", self._is_ready)
+        self.port = int(self.address.removeprefix(LOOPBACK).partition("/")[0])
         return self
 
     def _is_ready(self) -> bool:
@@ -187,10 +191,10 @@ class Nodes:
     directory: Path
     all: list[Node] = field(default_factory=list)
 
-    def new(self, name: str, *arguments: str, peers: tuple[Node, ...] = (), port: int = 0) -> Node:
+    def new(self, name: str, *arguments: str, peers: tuple[Node, ...] = ()) -> Node:
         """A node that is not started yet; it joins through `peers`."""
         data_dir = self.directory / name
-        own = ["--name", name, "--data-dir", str(data_dir), "--listen", f"{LOOPBACK}{port}", "--no-mdns"]
+        own = ["--name", name, "--data-dir", str(data_dir), "--no-mdns"]
         for peer in peers:
             own += ["--peer", peer.address]
         node = Node(name, data_dir, [*own, *arguments])
