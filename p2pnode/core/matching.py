@@ -81,8 +81,12 @@ def grouped(reasons: Iterable[str], total: int) -> str:
 def _never(need: Requirements, offer: Offer) -> str | None:
     if need.engine not in offer.engines:
         return f"no {need.engine} engine"
-    if need.network is not NetworkType.NONE and need.network not in offer.networks:
-        return f"no network of type {need.network}"
+    if need.network is not NetworkType.NONE:
+        # WASI gives a program no sockets; a peer's network types are those of its containers.
+        if need.engine == "wasm":
+            return f"no network of type {need.network} for WASM programs"
+        if need.network not in offer.networks:
+            return f"no network of type {need.network}"
     if need.publisher not in ("", *offer.publishers):
         return f"no {need.publisher} publisher"
     missing = [source for source in need.sources if source not in offer.sources]
