@@ -17,7 +17,7 @@ from .adverts import Known
 from .events import Action, Note, Send
 from .lifecycle import LIVE, Execution, ExecutionState, JobRecord
 from .matching import Unfit, grouped, requirements_of, why_not
-from .messages import Ask, Refusing, Requirements, execution_id
+from .messages import Advert, Ask, Refusing, Requirements, execution_id
 from .ranking import asks_for, rank_candidates
 
 # A first answer over a fresh connection takes tenths of a second on a loaded machine.
@@ -30,6 +30,8 @@ DISCOVERY_GRACE_S = 3.0
 QUEUE_TIMEOUT_S = 10 * 60.0
 # Tries of one job on one peer that failed there.
 TRIES_PER_PEER_MAX = 2
+# Of one round, where there are fewer peers than replicas: each bid holds resources until it is released.
+ASKS_PER_PEER_MAX = 16
 # A silent peer's advert may stay the same for as long as it lives: after a while it is asked again.
 REFUSAL_HOLDS_S = 60.0
 
@@ -65,16 +67,11 @@ class Asking:
     def begin_round(self, needed: int, now: float) -> list[Action]:
         """Ask the best candidates, one bid a peer; two or more only where the peers are too few."""
         record, need = self.record, self.need
-        candidates = [
-            known.advert for peer, known in self.known.items() if self._unfit(peer, need, now) is None
-        ]
-        if not candidates:
+        ranked = self.whom_to_ask(needed, now)
+        if not ranked:
             return []
         record.round += 1
-        ranked = rank_candidates(record.id, record.round, need, candidates, self.used, self.failures)[
-            : asks_for(needed)
-        ]
-        slots = -(-needed // len(ranked))
+        slots = min(-(-needed // len(ranked)), ASKS_PER_PEER_MAX)
         actions: list[Action] = []
         for slot in range(slots):
             for advert in ranked:
@@ -86,6 +83,15 @@ class Asking:
         record.window_ends = now + BID_WINDOW_S
         peers = f"{len(ranked)} peer{'s' if len(ranked) > 1 else ''}"
         return [*actions, Note(record.id, "Asking", f"Asked {peers}")]
+
+    def whom_to_ask(self, needed: int, now: float) -> list[Advert]:
+        """The peers that a round for `needed` replicas asks, the best first."""
+        record, need = self.record, self.need
+        candidates = [
+            known.advert for peer, known in self.known.items() if self._unfit(peer, need, now) is None
+        ]
+        ranked = rank_candidates(record.id, record.round + 1, need, candidates, self.used, self.failures)
+        return ranked[: asks_for(needed)]
 
     def _ask(self, id: str, need: Requirements) -> Ask:
         record = self.record

@@ -1,0 +1,60 @@
+"""What `plan` says, on a small table of peers."""
+
+from __future__ import annotations
+
+from p2pnode.core.adverts import Known
+from p2pnode.core.messages import Advert, Offer, Signed
+from p2pnode.core.planning import plan
+from p2pnode.core.spec import JobSpec, JobType, Network, NetworkType, Resources, Task, WasmEngine
+
+BIG = Resources(cpu_millis=4000, memory_bytes=8_000_000_000, disk_bytes=10_000_000_000)
+NONE_FREE = Resources(cpu_millis=0, memory_bytes=0)
+
+
+def known(peer, engines=("wasm",), free=BIG):
+    offer = Offer(
+        engines=engines,
+        publishers=("ipfs",),
+        sources=("ipfs",),
+        networks=(NetworkType.NONE,),
+        labels={},
+        total=BIG,
+        free=free,
+    )
+    advert = Advert(
+        peer=peer, number=1, issued_ms=0, ttl_ms=90_000, name=peer, version="0", offer=offer, addresses=()
+    )
+    return Known(advert, Signed(body=b"", signature=bytes(64)), 1e9)
+
+
+PEERS = {
+    "a": known("a"),
+    "b": known("b", free=NONE_FREE),
+    "c": known("c", engines=("docker",)),
+    "d": known("d", engines=("docker",)),
+}
+
+
+def spec(**task):
+    return JobSpec(type=JobType.BATCH, task=Task(engine=WasmEngine(entry_module="/m"), **task))
+
+
+def test_a_plan_names_who_is_asked_and_counts_why_not_the_others():
+    made = plan(spec(), "me", PEERS, now=0.0)
+    assert [advert.peer for advert in made.asked] == ["a"]
+    assert (made.needed, made.would_bid, made.known) == (1, 1, 4)
+    assert made.unsuitable == (("no wasm engine", 2),)
+    ((reason, count),) = made.busy
+    assert reason.startswith("busy: CPU 500m asked")
+    assert count == 1
+
+
+def test_a_wasm_job_with_a_network_suits_nobody():
+    made = plan(spec(network=Network(type=NetworkType.HTTP, domains=("example.com",))), "me", PEERS, now=0.0)
+    assert not made.asked
+    assert ("no network of type http for WASM programs", 2) in made.unsuitable
+
+
+def test_without_peers_nobody_is_asked():
+    made = plan(spec(), "me", {}, now=0.0)
+    assert (made.asked, made.would_bid, made.known) == ((), 0, 0)
