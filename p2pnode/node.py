@@ -133,6 +133,7 @@ class Node:
         self.gossip: Gossip | None = None
         # Told whenever a job has changed: those who follow its history wait for it.
         self.changed: dict[str, trio.Event] = {}
+        self._adverts_on_their_way = 0
         self._kept: set[str] = set()
         self._remembered = store.remembered_peers()
 
@@ -222,6 +223,7 @@ class Node:
         body = wire.encode(advert)
         signed = Signed(body=body, signature=self.me.sign(ADVERT_DOMAIN, body))
         self.tell(AdvertHeard(signed, advert, action.ttl_ms))
+        self._adverts_on_their_way += 1
         self.nursery.start_soon(self._publish_advert, wire.encode(signed))
 
     async def _publish_advert(self, data: bytes) -> None:
@@ -230,6 +232,8 @@ class Node:
                 await self.gossip.publish(data)
         except NetworkError as exc:
             log.info("an advert was not published: %s", exc)
+        finally:
+            self._adverts_on_their_way -= 1
 
     def job_changed(self, job: str) -> None:
         self.changed.pop(job, trio.Event()).set()
@@ -383,10 +387,14 @@ class Node:
 
     async def say_goodbye(self) -> None:
         """End what runs for others, tell their owners, and tell everybody not to ask any more."""
-        with trio.move_on_after(SHUTDOWN_TIMEOUT_S, shield=True):
+        with trio.move_on_after(SHUTDOWN_TIMEOUT_S):
             self.tell(Leaving())
-            while self.runner.executions or any(map(self.links.waiting, self.host.connected())):  # noqa: ASYNC110
+            while self._has_to_say():  # noqa: ASYNC110
                 await trio.sleep(SHUTDOWN_LOOK_S)
+
+    def _has_to_say(self) -> bool:
+        told = not any(map(self.links.waiting, self.host.connected()))
+        return bool(self.runner.executions or self._adverts_on_their_way or not told)
 
 
 def _why_not_spec(spec: JobSpec) -> str | None:

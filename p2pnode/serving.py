@@ -1,7 +1,8 @@
 """Runs a node from its start to its end: opens its parts in order, and closes them in reverse.
 
 The node ends on SIGINT or SIGTERM: it kills what it runs for others and tells their owners, says
-goodbye in an advert, and closes its links. It also ends when its journal can't be written.
+goodbye in an advert, and closes its links; a second signal ends it without all that. It also
+ends when its journal can't be written.
 """
 
 from __future__ import annotations
@@ -46,27 +47,29 @@ def serve(config: NodeConfig) -> int:
     try:
         trio.run(_run, config)
     except* (StoreError, NetworkError, BadAddress, identity.IdentityError, OSError) as group:
-        print(f"p2pnode: {_first(group)}", file=sys.stderr)  # noqa: T201
+        print(f"p2pnode: {_sentence(_first(group))}", file=sys.stderr)  # noqa: T201
         status = STATUS_FAILED
     return status
 
 
 async def _run(config: NodeConfig) -> None:
+    told_to_end = trio.Event()
     # Before anything is opened: a signal that comes while the node starts must not tear it.
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
 
             async def end_on_signal() -> None:
                 async for _ in signals:
-                    nursery.cancel_scope.cancel()
-                    return
+                    if told_to_end.is_set():
+                        nursery.cancel_scope.cancel()
+                    told_to_end.set()
 
             nursery.start_soon(end_on_signal)
-            await _run_node(config)
+            await _run_node(config, told_to_end)
             nursery.cancel_scope.cancel()
 
 
-async def _run_node(config: NodeConfig) -> None:
+async def _run_node(config: NodeConfig, told_to_end: trio.Event) -> None:
     config.data_dir.mkdir(parents=True, exist_ok=True)
     store = Store(config.data_dir)
     me = identity.load_or_create(config.data_dir)
@@ -80,13 +83,13 @@ async def _run_node(config: NodeConfig) -> None:
         ):
             node = Node(config, me, store, host, blocks, bitswap, effects)
             async with open_gossip(host, node.heard) as node.gossip:
-                await _work(node)
+                await _work(node, told_to_end)
             effects.cancel_scope.cancel()
     finally:
         store.close()
 
 
-async def _work(node: Node) -> None:
+async def _work(node: Node, told_to_end: trio.Event) -> None:
     config, host = node.config, node.host
     discovery = Discovery(
         host,
@@ -108,10 +111,10 @@ async def _work(node: Node) -> None:
         nursery.start_soon(discovery.run)
         async with open_api(Service(node), config.data_dir, config.api_port) as api:
             _say_ready(config.name, node.me.peer_id, host.addresses(), api)
-            try:
-                await trio.sleep_forever()
-            finally:
-                await node.say_goodbye()
+            await told_to_end.wait()
+            # All parts still work: the others are to hear of it.
+            await node.say_goodbye()
+        nursery.cancel_scope.cancel()
 
 
 def _say_ready(name: str, peer: str, addresses: Sequence[str], api: str) -> None:
@@ -126,3 +129,9 @@ def _say_ready(name: str, peer: str, addresses: Sequence[str], api: str) -> None
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:
     error = group.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import secrets
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -35,7 +36,7 @@ async def open_api(service: NodeService, data_dir: Path, port: int) -> AsyncIter
     Raises `OSError` where the port is taken or the directory cannot be written.
     """
     config = hypercorn.config.Config()
-    config.bind = [f"127.0.0.1:{port}"]
+    config.bind = [f"fd://{_bind(port).detach()}"]
     config.graceful_timeout = SHUTDOWN_TIMEOUT_S
     config.read_timeout = READ_TIMEOUT_S
     # Its own handler would write to the terminal; what matters is logged by the app's guard.
@@ -53,6 +54,19 @@ async def open_api(service: NodeService, data_dir: Path, port: int) -> AsyncIter
         finally:
             path.unlink(missing_ok=True)
             nursery.cancel_scope.cancel()
+
+
+def _bind(port: int) -> socket.socket:
+    """Here and not in hypercorn, whose error would not name the port."""
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        bound.bind(("127.0.0.1", port))
+    except OSError as exc:
+        bound.close()
+        raise OSError(f"cannot open the API at 127.0.0.1:{port}: {exc.strerror}") from exc
+    return bound
 
 
 def _token(path: Path) -> str:
