@@ -1,0 +1,117 @@
+"""Containers on real nodes: the batch example as users write it, and what a crash leaves of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .docker_engine import BUSYBOX, containers, require_docker
+from .nodes import Node, Nodes, know_each_other, running_nodes, until
+from .programs import JOBS, WAITING_SHELL, docker_job, text_of
+
+
+class Network:
+    """Two nodes that run containers, and one that only submits."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        self.a = nodes.start("a", "--no-compute")
+        self.b, self.c = (nodes.new(name, peers=(self.a,)) for name in "bc")
+        for node in (self.b, self.c):
+            node.start(ready=False)
+        for node in (self.b, self.c):
+            node.wait_ready()
+        know_each_other(self.a, self.b, self.c)
+        self.by_peer = {self.b.peer: self.b, self.c.peer: self.c}
+
+    def begin(self) -> tuple[str, str, Node]:
+        job = self.a.submit(docker_job(BUSYBOX, WAITING_SHELL))
+        execution = self.a.execution(job, "Running")
+        node = self.by_peer[execution["peer"]]
+        node.begun(execution["id"])
+        return job, execution["id"], node
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    require_docker()
+    with running_nodes(tmp_path_factory.mktemp("nodes")) as nodes:
+        yield Network(nodes)
+
+
+def containers_of(execution: str) -> list[str]:
+    return containers(f"name={execution}")
+
+
+def test_the_batch_example_runs_on_two_peers(network: Network, tmp_path: Path) -> None:
+    a = network.a
+    a.add(JOBS / "wordcount-data")
+    done = a.cli("submit", str(JOBS / "batch-docker.yaml"), timeout_s=60)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2
+    job = a.client.jobs()[0]
+    assert {one["peer"] for one in job["executions"]} == {network.b.peer, network.c.peer}
+    assert job["priority"] == 100
+    got = a.cli("get", job["id"], "-o", str(tmp_path / "got"))
+    assert got.returncode == 0, got.stderr
+    for result in (tmp_path / "got").iterdir():
+        lines = (result / "outputs" / "result.txt").read_text().splitlines()
+        assert lines[0] == "the first 5 primes: 2 3 5 7 11"
+        assert len(lines) == 4 and all("/data/" in line for line in lines[1:])
+        assert (result / "stdout").read_text().startswith("supercalc: 5 primes, 3 input files")
+    for execution in job["executions"]:
+        until("its container is removed", lambda id=execution["id"]: not containers_of(id))
+
+
+def test_an_image_that_nobody_has_ends_the_job_with_that_reason(network: Network, tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_bytes(text_of(docker_job("127.0.0.1:9/no/such:image", "true")))
+    done = network.a.cli("submit", str(path))
+    assert done.returncode == 5, done.stderr
+    (line,) = (one for one in done.stderr.splitlines() if " Failed after " in one)
+    assert "127.0.0.1:9/no/such:image" in line
+
+
+def test_a_container_outlives_its_node_and_is_not_doubled(network: Network) -> None:
+    job, execution, peer = network.begin()
+    before = containers_of(execution)
+    peer.kill()
+    assert containers_of(execution) == before
+    peer.start()
+    until("the job still runs", lambda: network.a.job(job)["state"] == "Running")
+    peer.finish(execution)
+    ended = network.a.ended(job)
+    assert ended["state"] == "Completed", ended["reason"]
+    assert [one["id"] for one in ended["executions"]] == [execution]
+    assert network.a.cli("job", "logs", job).stdout == "begun\nended\n"
+    until("its container is removed", lambda: not containers_of(execution))
+
+
+def test_a_container_that_ends_while_its_node_is_dead_still_delivers(network: Network) -> None:
+    job, execution, peer = network.begin()
+    peer.kill()
+    peer.finish(execution)
+    until("it has ended", lambda: not containers(f"name={execution}", "status=running"))
+    peer.start()
+    ended = network.a.ended(job)
+    assert ended["state"] == "Completed", ended["reason"]
+    assert [one["id"] for one in ended["executions"]] == [execution]
+
+
+def test_a_stopped_jobs_container_is_gone(network: Network) -> None:
+    job, execution, _ = network.begin()
+    network.a.client.stop(job, "enough")
+    until("its container is removed", lambda: not containers_of(execution), 5.0)
+
+
+def test_a_node_that_ends_takes_its_containers_with_it(network: Network) -> None:
+    job, execution, peer = network.begin()
+    assert peer.end() == 0
+    assert not containers_of(execution)
+    second = network.a.execution(job, "Running")
+    other = network.by_peer[second["peer"]]
+    assert other is not peer
+    other.finish(second["id"])
+    assert network.a.ended(job)["state"] == "Completed"
+    peer.start()
