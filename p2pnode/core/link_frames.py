@@ -16,7 +16,7 @@ PAYLOAD_SIZE_BYTES_MAX = FRAME_SIZE_BYTES_MAX - 64
 # What JSON readers of other languages hold exactly; no link ever gets there.
 SEQUENCE_MAX = 2**53 - 1
 
-StoreId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$")]
+StoreId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
 Sequence = Annotated[int, msgspec.Meta(ge=0, le=SEQUENCE_MAX)]
 
 
@@ -26,7 +26,7 @@ class Hello(Record, frozen=True, tag_field="kind", tag="hello"):
     version: Annotated[int, msgspec.Meta(ge=1, le=255)]
     store: StoreId
     first: Annotated[int, msgspec.Meta(ge=1, le=SEQUENCE_MAX)]  # The number of my next message to you.
-    known: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{32})?$")]  # The store of yours that I know.
+    known: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{32})?\Z")]  # The store of yours that I know.
     received: Sequence  # The last message of that store that I have.
 
 

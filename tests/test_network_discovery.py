@@ -1,0 +1,138 @@
+"""How nodes find each other, and find each other again."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from p2pnode.identity import Identity
+from p2pnode.network.addresses import BadAddress
+from p2pnode.network.discovery import Discovery
+from p2pnode.network.host import Host, open_host
+from p2pnode.network.mdns import ADDRESSES_MAX, decode_txt_untrusted, encode_txt
+from p2pnode.network.redial import casual_redial_s, redial_s
+
+from .network_support import LOOPBACK, new_identity, until
+
+PEER = "12D3KooWHHzSeKaY8xuZVzkLbKFfvNgPPeKhFBGrMbNzbm5akpqu"
+
+
+@asynccontextmanager
+async def open_finder(
+    identity: Identity | None = None,
+    listen: str = LOOPBACK,
+    *,
+    given: Sequence[str] = (),
+    known: Mapping[str, Sequence[str]] | None = None,
+    mdns: bool = False,
+) -> AsyncIterator[Host]:
+    async with open_host(identity or new_identity(), [listen]) as host, trio.open_nursery() as nursery:
+        discovery = Discovery(host, given=given, known=lambda: known or {}, mdns=mdns)
+        nursery.start_soon(discovery.run)
+        yield host
+        nursery.cancel_scope.cancel()
+
+
+def port_free() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def test_a_given_peer_is_joined_also_when_it_starts_later() -> None:
+    identity, listen = new_identity(), f"/ip4/127.0.0.1/tcp/{port_free()}"
+    async with open_finder(given=[f"{listen}/p2p/{identity.peer_id}"]) as a:
+        await trio.sleep(1)  # The time for which the peer is not there.
+        async with open_finder(identity, listen):
+            assert await until(a.connected) < 5
+
+
+async def test_a_remembered_peer_is_joined() -> None:
+    async with open_finder() as a:
+        async with open_finder(known={a.peer_id: a.addresses()}):
+            await until(a.connected)
+
+
+async def test_a_given_peer_must_say_who_it_is() -> None:
+    async with open_host(new_identity(), [LOOPBACK]) as host:
+        with pytest.raises(BadAddress, match="does not end in /p2p/"):
+            Discovery(host, given=["/ip4/127.0.0.1/tcp/4001"])
+
+
+async def test_a_node_does_not_join_itself() -> None:
+    identity, listen = new_identity(), f"/ip4/127.0.0.1/tcp/{port_free()}"
+    async with open_finder(identity, listen, given=[f"{listen}/p2p/{identity.peer_id}"]) as a:
+        await trio.sleep(0.3)  # Nothing is to happen.
+        assert a.connected() == []
+
+
+async def test_a_peer_that_restarts_on_its_port_is_found_again() -> None:
+    identity, listen = new_identity(), f"/ip4/127.0.0.1/tcp/{port_free()}"
+    async with open_finder(known={identity.peer_id: [listen]}) as a:
+        async with open_finder(identity, listen):
+            await until(a.connected)
+        await until(lambda: not a.connected())
+        async with open_finder(identity, listen):
+            assert await until(a.connected) < 5
+
+
+async def test_a_lost_connection_to_a_living_peer_is_made_again() -> None:
+    async with open_finder() as a, open_finder(given=a.addresses()) as b:
+        await until(a.connected)
+        await a.disconnect(b.peer_id)
+        await until(lambda: not b.connected())
+        assert await until(b.connected) < 5
+
+
+async def test_a_peer_that_restarts_on_another_port_comes_back_by_what_it_remembers() -> None:
+    identity = new_identity()
+    async with open_finder() as a:
+        async with open_finder(identity, given=a.addresses()) as b:
+            await until(a.connected)
+            remembered = {a.peer_id: a.addresses()}
+            old = b.addresses()
+        await until(lambda: not a.connected())
+        async with open_finder(identity, known=remembered) as b:
+            assert b.addresses() != old
+            assert await until(a.connected) < 5
+
+
+async def test_nodes_on_one_machine_find_each_other_by_mdns_and_only_then() -> None:
+    async with open_finder(mdns=True) as a, open_finder() as deaf:
+        async with open_finder(mdns=True) as b:
+            try:
+                await until(lambda: b.peer_id in a.connected())
+            except trio.TooSlowError:
+                pytest.skip("this machine passes no multicast on loopback")
+            assert deaf.connected() == []
+
+
+def test_a_txt_record_is_read_as_it_was_written() -> None:
+    addresses = [f"/ip4/192.0.2.{number}/tcp/4001/p2p/{PEER}" for number in range(3)]
+    assert decode_txt_untrusted(encode_txt(addresses)) == {PEER: [a.split("/p2p")[0] for a in addresses]}
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\0", b"\xff", b"\xffabc", b"\x03abc", b"\x08dnsaddr=", b"\x0bdnsaddr=\xff\xfe\xfd"]
+)
+def test_junk_in_a_txt_record_is_left_out(data: bytes) -> None:
+    assert decode_txt_untrusted(data) == {}
+
+
+def test_a_txt_record_gives_so_many_addresses_and_no_more() -> None:
+    address = f"/ip4/192.0.2.1/tcp/4001/p2p/{PEER}"
+    data = encode_txt([address]) * 50
+    assert len(decode_txt_untrusted(data)[PEER]) == ADDRESSES_MAX
+
+
+def test_a_needed_peer_is_dialled_often_for_a_minute_and_then_rarely() -> None:
+    waits_s = [redial_s(failures, 1.0) for failures in range(60)]
+    assert waits_s == sorted(waits_s)
+    assert max(waits_s[:40]) <= 2
+    assert waits_s[-1] == 30
+    assert redial_s(5, 0.0) == redial_s(5, 1.0) / 2
+    assert [casual_redial_s(failures, 1.0) for failures in (0, 1, 99)] == [2, 4, 60]

@@ -1,0 +1,186 @@
+"""Adverts among real hosts, and the four ways in which a stock gossip node is ended by a neighbour."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11
+from libp2p.pubsub.pb import rpc_pb2
+from libp2p.utils.varint import encode_varint_prefixed
+
+from p2pnode.core.messages import Signed
+from p2pnode.network import pull
+from p2pnode.network.gossip import GOSSIP_SIZE_BYTES_MAX, TOPIC, Gossip, open_gossip
+from p2pnode.network.host import Host, open_host
+from p2pnode.network.pull import PAGE_SIZE_BYTES_MAX, pull_table, serve_table
+from p2pnode.network.streams import NetworkError, Stream
+
+from .network_support import LOOPBACK, WAIT_S, new_identity, until
+
+
+@dataclass
+class Member:
+    host: Host
+    gossip: Gossip
+    heard: list[tuple[bytes, str]] = field(default_factory=list)
+
+
+@asynccontextmanager
+async def open_member() -> AsyncIterator[Member]:
+    heard: list[tuple[bytes, str]] = []
+
+    def hear(data: bytes, forwarder: str) -> bool:
+        if data == b"raise":
+            raise RuntimeError("on purpose")
+        heard.append((data, forwarder))
+        return not data.startswith(b"junk")
+
+    async with open_host(new_identity(), [LOOPBACK]) as host, open_gossip(host, hear) as gossip:
+        yield Member(host, gossip, heard)
+
+
+async def join(a: Member, b: Member) -> None:
+    await a.host.connect(b.host.peer_id, b.host.addresses(), WAIT_S)
+    await until(lambda: b.host.peer_id in a.gossip.neighbours() and a.host.peer_id in b.gossip.neighbours())
+
+
+async def test_a_message_reaches_those_two_steps_away_once() -> None:
+    async with open_member() as a, open_member() as b, open_member() as c:
+        await join(a, b)
+        await join(b, c)
+        await a.gossip.publish(b"advert")
+        await until(lambda: c.heard)
+        assert b.heard == [(b"advert", a.host.peer_id)]
+        assert c.heard == [(b"advert", b.host.peer_id)]
+        assert a.heard == []
+
+
+async def test_more_messages_than_libp2p_queues_arrive_all() -> None:
+    async with open_member() as a, open_member() as b:
+        await join(a, b)
+        for number in range(50):
+            await a.gossip.publish(str(number).encode())
+            # libp2p's outbound queue holds 32 as well, and drops the rest.
+            await until(lambda number=number: len(b.heard) > number - 5)
+        await until(lambda: len(b.heard) == 50)
+
+
+async def test_what_an_owner_calls_junk_goes_no_further() -> None:
+    async with open_member() as a, open_member() as b, open_member() as c:
+        await join(a, b)
+        await join(b, c)
+        for data in (b"junk", b"raise", b"good"):
+            await a.gossip.publish(data)
+        await until(lambda: c.heard)
+        assert [data for data, _ in b.heard] == [b"junk", b"good"]
+        assert [data for data, _ in c.heard] == [b"good"]
+
+
+async def test_a_message_that_is_too_large_is_neither_sent_nor_heard() -> None:
+    async with open_member() as a, open_member() as b:
+        await join(a, b)
+        with pytest.raises(NetworkError, match="at most"):
+            await a.gossip.publish(bytes(GOSSIP_SIZE_BYTES_MAX + 1))
+        await a.gossip._pubsub.publish(TOPIC, bytes(GOSSIP_SIZE_BYTES_MAX + 1))
+        await a.gossip.publish(bytes(GOSSIP_SIZE_BYTES_MAX))
+        await until(lambda: b.heard)
+        assert b.heard == [(bytes(GOSSIP_SIZE_BYTES_MAX), a.host.peer_id)]
+
+
+def _message(**fields: bytes) -> bytes:
+    values = {"data": b"x", "seqno": bytes(8), "from_id": b"\1\2", "key": b"junk", "signature": b"junk"}
+    message = rpc_pb2.Message(topicIDs=[TOPIC], **(values | fields))
+    return bytes(encode_varint_prefixed(rpc_pb2.RPC(publish=[message]).SerializeToString()))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x0a" + b"\xff" * 10,
+        b"\xff" * 12,
+        _message(),
+        _message(from_id=b""),
+        # The protobuf of an RSA key that is none.
+        _message(key=b"\x08\x00\x12\x03abc"),
+        encode_varint_prefixed(
+            rpc_pb2.RPC(
+                control=rpc_pb2.ControlMessage(iwant=[rpc_pb2.ControlIWant(messageIDs=[b"zz"])])
+            ).SerializeToString()
+        ),
+        encode_varint_prefixed(rpc_pb2.RPC(senderRecord=b"junk").SerializeToString()),
+    ],
+    ids=[
+        "bad protobuf",
+        "bad length",
+        "junk key",
+        "no sender",
+        "junk RSA key",
+        "junk control",
+        "junk record",
+    ],
+)
+async def test_a_neighbours_bytes_do_not_end_the_gossip(data: bytes) -> None:
+    async with open_member() as a, open_member() as b, open_host(new_identity(), [LOOPBACK]) as stranger:
+        await join(a, b)
+
+        async def ignore(stream: Stream) -> None:
+            while await stream.read_some(65_536, WAIT_S):
+                pass
+
+        stranger.handle(PROTOCOL_ID_V11, ignore)
+        await stranger.connect(b.host.peer_id, b.host.addresses(), WAIT_S)
+        for junk in (data, os.urandom(50)):
+            stream = await stranger.open_stream(b.host.peer_id, [PROTOCOL_ID_V11], WAIT_S)
+            await stream.write(junk, WAIT_S)
+            await stream.close()
+        await a.gossip.publish(b"still here")
+        await until(lambda: b.heard)
+        await b.gossip.publish(b"and there")
+        await until(lambda: a.heard)
+
+
+async def test_a_late_joiner_pulls_the_whole_table() -> None:
+    table = [(Signed(body=bytes([number % 256]) * 1500, signature=bytes(64)), number) for number in range(90)]
+    async with open_host(new_identity(), [LOOPBACK]) as a, open_host(new_identity(), [LOOPBACK]) as b:
+        serve_table(a, lambda: table)
+        serve_table(b, list)
+        await b.connect(a.peer_id, a.addresses(), WAIT_S)
+        assert [(entry.signed, entry.remaining_ms) for entry in await pull_table(b, a.peer_id)] == table
+        assert await pull_table(a, b.peer_id) == []
+
+
+async def test_who_asks_for_the_table_again_and_again_is_refused() -> None:
+    async with open_host(new_identity(), [LOOPBACK]) as a, open_host(new_identity(), [LOOPBACK]) as b:
+        serve_table(a, list)
+        await b.connect(a.peer_id, a.addresses(), WAIT_S)
+        for _ in range(int(pull.ASKED_BURST)):
+            await pull_table(b, a.peer_id)
+        with pytest.raises(NetworkError):
+            await pull_table(b, a.peer_id)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\0",
+        b"\0\0\0\4junk",
+        (PAGE_SIZE_BYTES_MAX + 1).to_bytes(4, "big"),
+        b"\xff" * 100,
+        # An empty page that promises more, which could go on for ever.
+        b"\0\0\0\x0f" + bytes.fromhex("a2646d6f7265f567656e747269657380"[:30]),
+    ],
+)
+async def test_a_peer_that_sends_no_table_is_named(data: bytes) -> None:
+    async def serve(stream: Stream) -> None:
+        await stream.write(data, WAIT_S)
+
+    async with open_host(new_identity(), [LOOPBACK]) as a, open_host(new_identity(), [LOOPBACK]) as b:
+        a.handle(pull.PROTOCOL, serve)
+        await b.connect(a.peer_id, a.addresses(), WAIT_S)
+        with pytest.raises(NetworkError):
+            await pull_table(b, a.peer_id)
