@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -164,7 +165,7 @@ HELLO = framed(wire.encode(Hello(version=1, store="f" * 32, first=1, known="", r
         b"",
         b"\x00",
         bytes(4),
-        os.urandom(100),
+        random.Random(1).randbytes(100),
         (FRAME_SIZE_BYTES_MAX + 1).to_bytes(4, "big") + b"x",
         framed(b"junk"),
         framed(wire.encode(Beat())),
