@@ -11,44 +11,43 @@ each protocol, and on the time that a handler may take.
 from __future__ import annotations
 
 import logging
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import trio
-from libp2p import new_host
-from libp2p.abc import IHost, INetConn, INetStream, INetwork, INotifee
-from libp2p.crypto.ed25519 import create_new_key_pair
-from libp2p.crypto.x25519 import create_new_key_pair as create_new_x25519_key_pair
+from libp2p.abc import IHost, INetConn, INetStream
 from libp2p.custom_types import TProtocol
 from libp2p.exceptions import BaseLibp2pError
-from libp2p.network.auto_connector import AutoConnector
-from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.peer.id import ID
-from libp2p.rcmgr import new_resource_manager
-from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_ID
-from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_ID
-from libp2p.stream_muxer.yamux.yamux import Yamux
 from multiaddr import Multiaddr
 from multiaddr.utils import get_thin_waist_addresses
 
 from p2pnode.identity import Identity
 
 from . import addresses as addressing
+from .libp2p_host import CannotListen, ConnectionNotifee, check_free, make_host
 from .logs import limit_dependency_logs
-from .noise import WholeMessageNoise
 from .scopes import shielded, unwrapped
 from .streams import NetworkError, Stream
 
+__all__ = [
+    "CannotListen",
+    "Connected",
+    "Disconnected",
+    "Handler",
+    "Host",
+    "PeerSilent",
+    "Unreachable",
+    "open_host",
+]
+
 log = logging.getLogger(__name__)
 
-CONNECTIONS_MAX = 300  # About 1 MiB each with gossip.
 STREAMS_PER_PEER_MAX = 128  # Half of what Yamux allows on a connection; libp2p's own protocols take some.
 STREAMS_PER_PROTOCOL_MAX = 32  # Of one peer at once; a node has no use for more.
 HANDLER_S_MAX = 600.0  # A large file's blocks over a slow line; a stuck handler is gone after that.
-NEGOTIATE_S_MAX = 10  # libp2p's default: several round trips on the slowest lines.
 # The next address of a peer is tried after this, while the earlier ones go on (RFC 8305: 250 ms).
 DIAL_STAGGER_S = 0.25
 ADDRESSES_DIALLED_MAX = 8
@@ -62,10 +61,6 @@ class Unreachable(NetworkError):
 
 class PeerSilent(Unreachable):
     """The peer is connected, but does not answer any more."""
-
-
-class CannotListen(NetworkError):
-    """A listen address cannot be used; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +93,7 @@ class Host:
         self._inbound: Counter[tuple[str, str]] = Counter()
         self._dialling: dict[str, trio.Lock] = {}
         self._guard()
-        self._network.register_notifee(_Notifee(self._notify_connected, self._notify_disconnected))
+        self._network.register_notifee(ConnectionNotifee(self._notify_connected, self._notify_disconnected))
 
     def addresses(self) -> list[str]:
         """Where this node listens, with real ports and `/p2p/ID`, wildcards replaced by all interfaces."""
@@ -280,30 +275,6 @@ class Host:
                     nursery.start_soon(self.disconnect, peer)
 
 
-class _Notifee(INotifee):  # type: ignore[misc]  # libp2p is not followed by mypy.
-    """Passes on what libp2p says of connections."""
-
-    def __init__(
-        self, connected: Callable[[INetConn], None], disconnected: Callable[[INetConn], None]
-    ) -> None:
-        self._connected = connected
-        self._disconnected = disconnected
-
-    async def connected(self, network: INetwork, conn: INetConn) -> None:
-        self._connected(conn)
-
-    async def disconnected(self, network: INetwork, conn: INetConn) -> None:
-        self._disconnected(conn)
-
-    async def opened_stream(self, network: INetwork, stream: INetStream) -> None: ...
-
-    async def closed_stream(self, network: INetwork, stream: INetStream) -> None: ...
-
-    async def listen(self, network: INetwork, multiaddr: Multiaddr) -> None: ...
-
-    async def listen_close(self, network: INetwork, multiaddr: Multiaddr) -> None: ...
-
-
 @asynccontextmanager
 async def open_host(
     identity: Identity, listen: Sequence[str], *, dependency_log_level: int | None = None
@@ -315,9 +286,9 @@ async def open_host(
     """
     limit_dependency_logs(dependency_log_level)
     for text in listen:
-        _check_free(text)
+        check_free(text)
     multiaddrs = [Multiaddr(text) for text in listen]
-    inner = _new_host(identity, multiaddrs)
+    inner = make_host(identity, multiaddrs)
     with unwrapped():
         async with inner.run(listen_addrs=multiaddrs):
             for text, multiaddr in zip(listen, multiaddrs, strict=True):
@@ -328,67 +299,6 @@ async def open_host(
                 yield host
             finally:
                 await host.close()
-
-
-def _new_host(identity: Identity, listen: Sequence[Multiaddr]) -> IHost:
-    keys = create_new_key_pair(identity.seed)
-    noise_keys = create_new_x25519_key_pair()
-    inner = new_host(
-        key_pair=keys,
-        listen_addrs=listen,
-        sec_opt={
-            TProtocol(NOISE_ID): WholeMessageNoise(keys, noise_privkey=noise_keys.private_key),
-        },
-        muxer_opt={TProtocol(YAMUX_ID): Yamux},
-        negotiate_timeout=NEGOTIATE_S_MAX,
-        # The breaker and the degradation refuse everyone after one bad peer.
-        resource_manager=new_resource_manager(
-            enable_circuit_breaker=False, enable_graceful_degradation=False, enable_memory_limits=False
-        ),
-        connection_config=ConnectionConfig(
-            max_connections=CONNECTIONS_MAX,
-            min_connections=0,
-            low_watermark=0,
-            high_watermark=CONNECTIONS_MAX,
-            max_connections_per_peer=1,
-        ),
-        disable_identify_address_discovery=True,
-    )
-    network = inner.get_network()
-    # Whoever dials tries again by itself, and knows newer addresses by then.
-    network.retry_config = RetryConfig(max_retries=0)
-    network.auto_connector = _NoAutoConnector(network)
-    return inner
-
-
-class _NoAutoConnector(AutoConnector):  # type: ignore[misc]  # libp2p is not followed by mypy.
-    """libp2p's own dialling of whomever it has heard of, off: no setting does that. See discovery.py."""
-
-    async def maybe_connect(self) -> None:
-        return
-
-
-def _check_free(text: str) -> None:
-    """Raises `CannotListen` for an address that is wrong or taken.
-
-    libp2p sets SO_REUSEPORT, with which two nodes would share a port and each get some
-    of the other's connections.
-    """
-    try:
-        address = addressing.parse(text)
-    except addressing.BadAddress as exc:
-        raise CannotListen(f"cannot listen: {exc}") from exc
-    if address.family not in ("ip4", "ip6"):
-        raise CannotListen(f"cannot listen on {text}: an IP address is needed")
-    family = socket.AF_INET if address.family == "ip4" else socket.AF_INET6
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # Connections of the last run that linger do not count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address.host, address.port))
-            probe.listen(1)
-        except OSError as exc:
-            raise CannotListen(f"cannot listen on {text}: {exc.strerror}") from exc
 
 
 def _remote_host(connection: INetConn) -> str:

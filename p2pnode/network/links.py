@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from math import inf
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -34,7 +34,6 @@ from p2pnode.core.link_events import (
     ForgetMessages,
     Forgot,
     Heard,
-    LinkRecord,
     Opened,
     Post,
     Received,
@@ -52,12 +51,33 @@ from p2pnode.core.rate import TokenBucket
 from p2pnode.core.wire import BadMessage
 
 from .host import Connected, Disconnected, Host, PeerSilent
+from .link_owner import (
+    DeliverMessage,
+    LinkDown,
+    LinkEvent,
+    LinkJournal,
+    LinkSuspect,
+    LinkUp,
+    OutboxFull,
+    PeerForgot,
+)
 from .redial import redial_s
 from .scopes import shielded
 from .streams import NetworkError, Stream, StreamBroken
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
+
+__all__ = [
+    "LinkDown",
+    "LinkEvent",
+    "LinkJournal",
+    "LinkSuspect",
+    "LinkUp",
+    "Links",
+    "OutboxFull",
+    "PeerForgot",
+]
 
 log = logging.getLogger(__name__)
 
@@ -82,69 +102,6 @@ FRAME_BURST = 1_000.0
 FRAME_COST_SIZE_BYTES = 64 * 1024
 # A link that was up for less than this does not count as a success.
 STEADY_S = 5.0
-
-
-class OutboxFull(Exception):
-    """The message was not taken; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class LinkUp:
-    peer: str
-
-
-@dataclass(frozen=True, slots=True)
-class LinkSuspect:
-    """The peer has been silent for a while. Either `LinkDown` follows, or it goes on."""
-
-    peer: str
-
-
-@dataclass(frozen=True, slots=True)
-class LinkDown:
-    peer: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class PeerForgot:
-    """The peer has lost its disk, and with it all that it had agreed with this node."""
-
-    peer: str
-
-
-LinkEvent = LinkUp | LinkSuspect | LinkDown | PeerForgot
-
-
-class LinkJournal(Protocol):
-    """What the links keep on disk. All calls are quick; those in one transaction stand or fall together."""
-
-    def load_link(self, peer: str) -> tuple[LinkRecord, Sequence[tuple[int, bytes]]]:
-        """The peer's record (a new one if there is none) and its outbox in the order of its numbers."""
-        ...
-
-    def peers_waiting(self) -> Sequence[str]:
-        """The peers whose outboxes are not empty."""
-        ...
-
-    def save_link(self, peer: str, record: LinkRecord) -> None: ...
-
-    def add_message(self, peer: str, sequence: int, payload: bytes) -> None:
-        """Adds to the outbox, and saves `sequence` as the record's `sent`."""
-        ...
-
-    def forget_messages(self, peer: str, sequence: int) -> None:
-        """Removes what is numbered `sequence` or less."""
-        ...
-
-    def replace_messages(
-        self, peer: str, record: LinkRecord, outbox: Sequence[tuple[int, bytes]]
-    ) -> None: ...
-
-
-# Called as deliver(peer, sequence, payload). It must commit the effects of the payload and `sequence` as the
-# `received` of the peer's record, in one transaction. `BadMessage` drops the link.
-DeliverMessage = Callable[[str, int, bytes], Awaitable[None]]
 
 
 @dataclass(slots=True)

@@ -1,0 +1,117 @@
+"""A host of libp2p with the parts and settings that were measured to hold: TCP, Noise and Yamux alone."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+
+from libp2p import new_host
+from libp2p.abc import IHost, INetConn, INetStream, INetwork, INotifee
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.crypto.x25519 import create_new_key_pair as create_new_x25519_key_pair
+from libp2p.custom_types import TProtocol
+from libp2p.network.auto_connector import AutoConnector
+from libp2p.network.config import ConnectionConfig, RetryConfig
+from libp2p.rcmgr import new_resource_manager
+from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_ID
+from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_ID
+from libp2p.stream_muxer.yamux.yamux import Yamux
+from multiaddr import Multiaddr
+
+from p2pnode.identity import Identity
+
+from . import addresses as addressing
+from .noise import WholeMessageNoise
+from .streams import NetworkError
+
+CONNECTIONS_MAX = 300  # About 1 MiB each with gossip.
+NEGOTIATE_S_MAX = 10  # libp2p's default: several round trips on the slowest lines.
+
+
+class CannotListen(NetworkError):
+    """A listen address cannot be used; the message says why."""
+
+
+def make_host(identity: Identity, listen: Sequence[Multiaddr]) -> IHost:
+    keys = create_new_key_pair(identity.seed)
+    noise_keys = create_new_x25519_key_pair()
+    inner = new_host(
+        key_pair=keys,
+        listen_addrs=listen,
+        sec_opt={
+            TProtocol(NOISE_ID): WholeMessageNoise(keys, noise_privkey=noise_keys.private_key),
+        },
+        muxer_opt={TProtocol(YAMUX_ID): Yamux},
+        negotiate_timeout=NEGOTIATE_S_MAX,
+        # The breaker and the degradation refuse everyone after one bad peer.
+        resource_manager=new_resource_manager(
+            enable_circuit_breaker=False, enable_graceful_degradation=False, enable_memory_limits=False
+        ),
+        connection_config=ConnectionConfig(
+            max_connections=CONNECTIONS_MAX,
+            min_connections=0,
+            low_watermark=0,
+            high_watermark=CONNECTIONS_MAX,
+            max_connections_per_peer=1,
+        ),
+        disable_identify_address_discovery=True,
+    )
+    network = inner.get_network()
+    # Whoever dials tries again by itself, and knows newer addresses by then.
+    network.retry_config = RetryConfig(max_retries=0)
+    network.auto_connector = _NoAutoConnector(network)
+    return inner
+
+
+class _NoAutoConnector(AutoConnector):  # type: ignore[misc]  # libp2p is not followed by mypy.
+    """libp2p's own dialling of whomever it has heard of, off: no setting does that. See discovery.py."""
+
+    async def maybe_connect(self) -> None:
+        return
+
+
+def check_free(text: str) -> None:
+    """Raises `CannotListen` for an address that is wrong or taken.
+
+    libp2p sets SO_REUSEPORT, with which two nodes would share a port and each get some
+    of the other's connections.
+    """
+    try:
+        address = addressing.parse(text)
+    except addressing.BadAddress as exc:
+        raise CannotListen(f"cannot listen: {exc}") from exc
+    if address.family not in ("ip4", "ip6"):
+        raise CannotListen(f"cannot listen on {text}: an IP address is needed")
+    family = socket.AF_INET if address.family == "ip4" else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # Connections of the last run that linger do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address.host, address.port))
+            probe.listen(1)
+        except OSError as exc:
+            raise CannotListen(f"cannot listen on {text}: {exc.strerror}") from exc
+
+
+class ConnectionNotifee(INotifee):  # type: ignore[misc]  # libp2p is not followed by mypy.
+    """Passes on what libp2p says of connections."""
+
+    def __init__(
+        self, connected: Callable[[INetConn], None], disconnected: Callable[[INetConn], None]
+    ) -> None:
+        self._connected = connected
+        self._disconnected = disconnected
+
+    async def connected(self, network: INetwork, conn: INetConn) -> None:
+        self._connected(conn)
+
+    async def disconnected(self, network: INetwork, conn: INetConn) -> None:
+        self._disconnected(conn)
+
+    async def opened_stream(self, network: INetwork, stream: INetStream) -> None: ...
+
+    async def closed_stream(self, network: INetwork, stream: INetStream) -> None: ...
+
+    async def listen(self, network: INetwork, multiaddr: Multiaddr) -> None: ...
+
+    async def listen_close(self, network: INetwork, multiaddr: Multiaddr) -> None: ...

@@ -1,0 +1,72 @@
+"""What the owner of the links gives them (a journal, a handler) and hears from them (events)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from p2pnode.core.link_events import LinkRecord
+
+
+class OutboxFull(Exception):
+    """The message was not taken; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSuspect:
+    """The peer has been silent for a while. Either `LinkDown` follows, or it goes on."""
+
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDown:
+    peer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerForgot:
+    """The peer has lost its disk, and with it all that it had agreed with this node."""
+
+    peer: str
+
+
+LinkEvent = LinkUp | LinkSuspect | LinkDown | PeerForgot
+
+
+class LinkJournal(Protocol):
+    """What the links keep on disk. All calls are quick; those in one transaction stand or fall together."""
+
+    def load_link(self, peer: str) -> tuple[LinkRecord, Sequence[tuple[int, bytes]]]:
+        """The peer's record (a new one if there is none) and its outbox in the order of its numbers."""
+        ...
+
+    def peers_waiting(self) -> Sequence[str]:
+        """The peers whose outboxes are not empty."""
+        ...
+
+    def save_link(self, peer: str, record: LinkRecord) -> None: ...
+
+    def add_message(self, peer: str, sequence: int, payload: bytes) -> None:
+        """Adds to the outbox, and saves `sequence` as the record's `sent`."""
+        ...
+
+    def forget_messages(self, peer: str, sequence: int) -> None:
+        """Removes what is numbered `sequence` or less."""
+        ...
+
+    def replace_messages(
+        self, peer: str, record: LinkRecord, outbox: Sequence[tuple[int, bytes]]
+    ) -> None: ...
+
+
+# Called as deliver(peer, sequence, payload). It must commit the effects of the payload and `sequence` as the
+# `received` of the peer's record, in one transaction. `BadMessage` drops the link.
+DeliverMessage = Callable[[str, int, bytes], Awaitable[None]]
