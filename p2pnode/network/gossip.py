@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -142,10 +142,12 @@ class _SafePubsub(Pubsub):  # type: ignore[misc]  # libp2p is not followed by my
 
 
 class _EagerGossipSub(GossipSub):  # type: ignore[misc]  # libp2p is not followed by mypy.
-    """Gossipsub that tells peers in back-off of the messages it has, as the specification has it.
+    """Gossipsub as its specification (v1.1) has it in two points in which libp2p's loses messages.
 
     Back-off is for grafting alone. libp2p's skips such peers in gossip too, so that a host
-    which all its neighbours have pruned hears nothing for 60 s.
+    which all its neighbours have pruned hears nothing for 60 s. And what a host publishes
+    itself goes to all its neighbours: libp2p's goes to those in its mesh, of which there
+    may be none as yet.
     """
 
     _is_gossiping = False
@@ -163,3 +165,13 @@ class _EagerGossipSub(GossipSub):  # type: ignore[misc]  # libp2p is not followe
         return super()._get_in_topic_gossipsub_peers_from_minus(
             topic, num_to_select, minus, backoff_check and not self._is_gossiping
         )
+
+    def _get_peers_to_send(self, topic_ids: Iterable[str], *args: Any, **kwargs: Any) -> set[ID]:
+        topics = list(topic_ids)
+        peers = set(super()._get_peers_to_send(topics, *args, **kwargs))
+        if kwargs["origin"] == self.pubsub.my_id:
+            for topic in topics:
+                peers |= {
+                    peer for peer in self.pubsub.peer_topics.get(topic, ()) if peer in self.peer_protocol
+                }
+        return peers
