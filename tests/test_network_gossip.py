@@ -13,6 +13,7 @@ from libp2p.pubsub.pb import rpc_pb2
 from libp2p.utils.varint import encode_varint_prefixed
 
 from p2pnode.core.messages import Signed
+from p2pnode.identity import Identity
 from p2pnode.network import pull
 from p2pnode.network.gossip import GOSSIP_SIZE_BYTES_MAX, TOPIC, Gossip, open_gossip
 from p2pnode.network.host import Host, open_host
@@ -30,7 +31,7 @@ class Member:
 
 
 @asynccontextmanager
-async def open_member() -> AsyncIterator[Member]:
+async def open_member(identity: Identity | None = None) -> AsyncIterator[Member]:
     heard: list[tuple[bytes, str]] = []
 
     def hear(data: bytes, forwarder: str) -> bool:
@@ -39,7 +40,7 @@ async def open_member() -> AsyncIterator[Member]:
         heard.append((data, forwarder))
         return not data.startswith(b"junk")
 
-    async with open_host(new_identity(), [LOOPBACK]) as host, open_gossip(host, hear) as gossip:
+    async with open_host(identity or new_identity(), [LOOPBACK]) as host, open_gossip(host, hear) as gossip:
         yield Member(host, gossip, heard)
 
 
@@ -67,6 +68,18 @@ async def test_more_messages_than_libp2p_queues_arrive_all() -> None:
             # libp2p's outbound queue holds 32 as well, and drops the rest.
             await until(lambda number=number: len(b.heard) > number - 5)
         await until(lambda: len(b.heard) == 50)
+
+
+async def test_a_member_that_is_back_at_once_is_heard() -> None:
+    identity = new_identity()
+    async with open_member() as b:
+        for run in range(2):
+            async with open_member(identity) as a:
+                await join(a, b)
+                for number in range(5):
+                    await a.gossip.publish(f"{run} {number}".encode())
+                await until(lambda run=run: len(b.heard) == 5 * (run + 1))
+            await until(lambda: not b.host.connected())
 
 
 async def test_what_an_owner_calls_junk_goes_no_further() -> None:

@@ -10,6 +10,7 @@ delivered there too, since libp2p's subscription queue drops what exceeds 32 mes
 from __future__ import annotations
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -122,6 +123,9 @@ class _SafePubsub(Pubsub):  # type: ignore[misc]  # libp2p is not followed by my
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # libp2p begins with the seconds of the clock: a node that is back soon would use numbers
+        # again, and its adverts would be taken for old ones.
+        self.counter = time.time_ns()
         self._buckets: defaultdict[ID, TokenBucket] = defaultdict(
             lambda: TokenBucket(FORWARDED_RATE_PER_S, FORWARDED_BURST)
         )
