@@ -58,7 +58,7 @@ class Clock:
 
 
 class Effects(Protocol):
-    """What the driver hands on. None of it may block, or raise."""
+    """What the driver hands on. None of it may block, or raise anything but `StoreError`."""
 
     def start(self, action: Start) -> None: ...
 
@@ -145,21 +145,25 @@ class Driver:
                 assert not pending
                 if delivered is not None:
                     self._store.mark_received(*delivered)
+            for effect in effects:
+                match effect:
+                    case Start():
+                        self._effects.start(effect)
+                    case Kill():
+                        self._effects.kill(effect)
+                    case Advertise():
+                        self._effects.advertise(effect)
         except StoreError as exc:
-            self._failure = exc
-            self._failed.set()
+            self.fail(exc)
             raise
-        for effect in effects:
-            match effect:
-                case Start():
-                    self._effects.start(effect)
-                case Kill():
-                    self._effects.kill(effect)
-                case Advertise():
-                    self._effects.advertise(effect)
         for job in changed:
             self._effects.job_changed(job)
         self._wake.set()
+
+    def fail(self, error: StoreError) -> None:
+        """The journal could not be written, by whomever: `run` ends the node with that."""
+        self._failure = self._failure or error
+        self._failed.set()
 
     def _write(
         self,

@@ -141,10 +141,8 @@ class Node:
 
     def tell(self, event: Event) -> None:
         """Give an event to the core; a journal that fails ends the node through `Driver.run`."""
-        try:
+        with suppress(StoreError):
             self.driver.apply(event)
-        except StoreError as exc:
-            log.error("%s", exc)
 
     async def _deliver(self, peer: str, sequence: int, payload: bytes) -> None:
         message = decode_message_untrusted(payload)
@@ -154,7 +152,9 @@ class Node:
             receipt = wire.decode_untrusted(body, Receipt)
             signed = wire.encode(message.receipt)
             cid = cids.make(signed, "dag-cbor")
-            if self.driver.core.owner_of(message.execution):
+            job = self.driver.core.owner_of(message.execution)
+            # Only of whom the execution was given to: a stranger must not fill the store.
+            if job is not None and job.record.executions[message.execution].peer == peer:
                 self._keep_receipt(signed)
             event = Received(peer, message, receipt, cid)
         self.driver.apply(event, (peer, sequence))
@@ -263,7 +263,10 @@ class Node:
 
     def remember(self, peer: str, addresses: Sequence[str]) -> None:
         self._remembered[peer] = list(addresses)
-        self.store.remember_peer(peer, addresses, self.clock.now())
+        try:
+            self.store.remember_peer(peer, addresses, self.clock.now())
+        except StoreError as exc:
+            self.driver.fail(exc)
 
     def addresses_of(self, peer: str) -> Sequence[str]:
         known = self.driver.core.table.known.get(peer)

@@ -130,16 +130,19 @@ class Store:
         return row[0] if row else None
 
     def set_meta(self, key: str, value: str) -> None:
-        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (key, value))
+        with self.transaction():
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (key, value))
 
     # Jobs
 
     def save_job(self, record: JobRecord) -> None:
-        row = (record.id, record.created, int(record.ended), wire.encode(record))
-        self._db.execute("INSERT OR REPLACE INTO jobs VALUES (?,?,?,?)", row)
+        with self.transaction():
+            row = (record.id, record.created, int(record.ended), wire.encode(record))
+            self._db.execute("INSERT OR REPLACE INTO jobs VALUES (?,?,?,?)", row)
 
     def save_source(self, job: str, text: str) -> None:
-        self._db.execute("INSERT OR REPLACE INTO sources VALUES (?,?)", (job, text))
+        with self.transaction():
+            self._db.execute("INSERT OR REPLACE INTO sources VALUES (?,?)", (job, text))
 
     def job(self, id: str) -> JobRecord | None:
         row = self._db.execute("SELECT record FROM jobs WHERE id=?", (id,)).fetchone()
@@ -164,12 +167,13 @@ class Store:
         self, job: str, at: float, topic: str, execution: str, peer: str, text: str, state: str
     ) -> None:
         """Adds a line; beyond `HISTORY_ROWS_MAX` lines of one job only its end is still told."""
-        (last,) = self._db.execute(
-            "SELECT coalesce(max(number),0) FROM history WHERE job=?", (job,)
-        ).fetchone()
-        if last < HISTORY_ROWS_MAX or topic == "End":
-            row = (job, last + 1, at, topic, execution, peer, text, state)
-            self._db.execute("INSERT INTO history VALUES (?,?,?,?,?,?,?,?)", row)
+        with self.transaction():
+            (last,) = self._db.execute(
+                "SELECT coalesce(max(number),0) FROM history WHERE job=?", (job,)
+            ).fetchone()
+            if last < HISTORY_ROWS_MAX or topic == "End":
+                row = (job, last + 1, at, topic, execution, peer, text, state)
+                self._db.execute("INSERT INTO history VALUES (?,?,?,?,?,?,?,?)", row)
 
     def history(self, job: str, since: int) -> list[HistoryRow]:
         """The lines after number `since`."""
@@ -183,10 +187,12 @@ class Store:
     # What is lent
 
     def save_loan(self, loan: Loan) -> None:
-        self._db.execute("INSERT OR REPLACE INTO loans VALUES (?,?)", (loan.execution, wire.encode(loan)))
+        with self.transaction():
+            self._db.execute("INSERT OR REPLACE INTO loans VALUES (?,?)", (loan.execution, wire.encode(loan)))
 
     def drop_loan(self, execution: str) -> None:
-        self._db.execute("DELETE FROM loans WHERE execution=?", (execution,))
+        with self.transaction():
+            self._db.execute("DELETE FROM loans WHERE execution=?", (execution,))
 
     def loans(self) -> list[Loan]:
         rows = self._db.execute("SELECT record FROM loans ORDER BY execution")
@@ -205,12 +211,14 @@ class Store:
         return [peer for (peer,) in self._db.execute("SELECT DISTINCT peer FROM outbox")]
 
     def save_link(self, peer: str, record: LinkRecord) -> None:
-        row = (peer, record.peer_store, record.received, record.sent)
-        self._db.execute("INSERT OR REPLACE INTO links VALUES (?,?,?,?)", row)
+        with self.transaction():
+            row = (peer, record.peer_store, record.received, record.sent)
+            self._db.execute("INSERT OR REPLACE INTO links VALUES (?,?,?,?)", row)
 
     def mark_received(self, peer: str, sequence: int) -> None:
         """The peer's message of this number has been handled."""
-        self._db.execute("UPDATE links SET received=? WHERE peer=?", (sequence, peer))
+        with self.transaction():
+            self._db.execute("UPDATE links SET received=? WHERE peer=?", (sequence, peer))
 
     def add_message(self, peer: str, sequence: int, payload: bytes) -> None:
         with self.transaction():
@@ -221,7 +229,8 @@ class Store:
             self._db.execute("INSERT INTO outbox VALUES (?,?,?)", (peer, sequence, payload))
 
     def forget_messages(self, peer: str, sequence: int) -> None:
-        self._db.execute("DELETE FROM outbox WHERE peer=? AND sequence<=?", (peer, sequence))
+        with self.transaction():
+            self._db.execute("DELETE FROM outbox WHERE peer=? AND sequence<=?", (peer, sequence))
 
     def replace_messages(self, peer: str, record: LinkRecord, outbox: Sequence[tuple[int, bytes]]) -> None:
         with self.transaction():

@@ -62,14 +62,11 @@ class Node:
     name: str
     data_dir: Path
     arguments: list[str]
+    # All that its processes have written to stderr.
+    log: Path
     process: subprocess.Popen[bytes] | None = None
     # Where it listens; 0 until it has run.
     port: int = 0
-
-    @property
-    def log(self) -> Path:
-        """All that its processes have written to stderr."""
-        return self.data_dir.with_suffix(".log")
 
     def start(self, *arguments: str, ready: bool = True, moved: bool = False) -> Node:
         """Run it, again on the port that it had unless it has `moved`; `arguments` are for this time only."""
@@ -180,8 +177,15 @@ class Node:
 
     def begun(self, execution: str) -> None:
         """Waits until the waiting program of an execution here has begun."""
-        stdout = self.data_dir / "executions" / execution / "stdout"
+        stdout = self._stdout(execution)
         until("the program has begun", lambda: stdout.exists() and stdout.read_text().startswith("begun"))
+
+    def begins_again(self, execution: str) -> None:
+        """To be called while the node is dead: `begun` is then about the next run of the program."""
+        self._stdout(execution).unlink()
+
+    def _stdout(self, execution: str) -> Path:
+        return self.data_dir / "executions" / execution / "stdout"
 
 
 @dataclass
@@ -191,13 +195,15 @@ class Nodes:
     directory: Path
     all: list[Node] = field(default_factory=list)
 
-    def new(self, name: str, *arguments: str, peers: tuple[Node, ...] = ()) -> Node:
-        """A node that is not started yet; it joins through `peers`."""
-        data_dir = self.directory / name
+    def new(
+        self, name: str, *arguments: str, peers: tuple[Node, ...] = (), place: Path | None = None
+    ) -> Node:
+        """A node that is not started yet; it joins through `peers`. Its directory is made in `place`."""
+        data_dir = (place or self.directory) / name
         own = ["--name", name, "--data-dir", str(data_dir), "--no-mdns"]
         for peer in peers:
             own += ["--peer", peer.address]
-        node = Node(name, data_dir, [*own, *arguments])
+        node = Node(name, data_dir, [*own, *arguments], self.directory / f"{name}.log")
         self.all.append(node)
         return node
 

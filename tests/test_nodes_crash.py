@@ -72,10 +72,8 @@ def test_a_result_is_delivered_to_an_owner_that_was_down(network: Network) -> No
 def test_a_compute_peer_that_was_killed_runs_its_program_again(network: Network) -> None:
     job, execution, peer = network.begin()
     peer.kill()
-    peer.start()
-    until(
-        "it runs again", lambda: "begun" in (peer.data_dir / "executions" / execution / "stdout").read_text()
-    )
+    peer.begins_again(execution)
+    peer.start().begun(execution)
     peer.finish(execution)
     ended = network.a.ended(job)
     assert ended["state"] == "Completed"
@@ -86,6 +84,7 @@ def test_a_compute_peer_on_another_port_is_found_again(network: Network) -> None
     job, execution, peer = network.begin()
     before = peer.port
     peer.kill()
+    peer.begins_again(execution)
     peer.start(moved=True)
     assert peer.port != before
     until(
@@ -93,6 +92,7 @@ def test_a_compute_peer_on_another_port_is_found_again(network: Network) -> None
         lambda: any(one["connected"] for one in network.a.client.nodes() if one["peer"] == peer.peer),
         5.0,
     )
+    peer.begun(execution)
     peer.finish(execution)
     assert network.a.ended(job)["state"] == "Completed"
 
@@ -118,10 +118,12 @@ def test_a_network_that_is_killed_as_a_whole_goes_on(network: Network) -> None:
     job, execution, peer = network.begin()
     for node in (network.a, network.b, network.c):
         node.kill()
+    peer.begins_again(execution)
     for node in (network.a, network.b, network.c):
         node.start(ready=False)
     for node in (network.a, network.b, network.c):
         node.wait_ready()
+    peer.begun(execution)
     peer.finish(execution)
     ended = network.a.ended(job)
     assert ended["state"] == "Completed"

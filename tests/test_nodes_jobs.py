@@ -229,7 +229,7 @@ def test_nothing_is_reserved_when_all_has_ended(network: Network) -> None:
 
 
 def test_a_command_without_a_node_gives_status_6(network: Network, tmp_path: Path) -> None:
-    nobody = Node("nobody", tmp_path / "nobody", [])
+    nobody = Node("nobody", tmp_path / "nobody", [], tmp_path / "nobody.log")
     done = nobody.cli("job", "list")
     assert done.returncode == 6
     assert "no node runs on" in done.stderr

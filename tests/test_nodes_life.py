@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+
+from p2pnode.machine import DISK_RESERVE_BYTES
 
 from .nodes import LOOPBACK, Node, Nodes, children, know_each_other, known, running_nodes, until
 from .programs import JOBS, waiting_module, wasm_job
@@ -84,8 +87,7 @@ def test_a_node_alone_runs_its_own_jobs(nodes: Nodes) -> None:
 
 def test_two_nodes_do_not_share_a_directory(nodes: Nodes) -> None:
     first = nodes.start("first")
-    second = Node("second", first.data_dir, first.arguments)
-    second.start(ready=False)
+    second = Node("second", first.data_dir, first.arguments, first.log).start(ready=False)
     assert second.process is not None
     assert second.process.wait(20) == 1
     assert f"p2pnode: {first.data_dir} is in use by another node\n" in first.printed()
@@ -114,19 +116,14 @@ def test_a_directory_that_cannot_be_made_is_named(nodes: Nodes, tmp_path: Path) 
     assert node.printed() == f"p2pnode: {tmp_path / 'file' / 'below'}: Not a directory\n"
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of `SMALL_DISK_BYTES`."""
-    if os.geteuid() or subprocess.run(["which", "mount"], capture_output=True, check=False).returncode:
+@contextmanager
+def mounted(place: Path, size_bytes: int) -> Iterator[Path]:
+    """A file system of that size, in memory."""
+    if os.geteuid() or not shutil.which("mount"):
         pytest.skip("a small file system takes root to mount")
-    place = tmp_path / "small"
     place.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_BYTES}", "tmpfs", str(place)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(place)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode:
         pytest.skip(f"no file system can be mounted here: {made.stderr.strip()}")
     try:
@@ -135,17 +132,32 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-def fill(place: Path) -> None:
-    with (place / "ballast").open("ab", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(4096))
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    with mounted(tmp_path / "small", SMALL_DISK_BYTES) as place:
+        yield place
+
+
+@pytest.fixture
+def disk_that_fills(tmp_path: Path) -> Iterator[Path]:
+    """A file system on which a node lends as yet: just above what it keeps in reserve."""
+    with mounted(tmp_path / "filling", DISK_RESERVE_BYTES + 64 * 1024**2) as place:
+        yield place
+
+
+def fill(place: Path) -> Path:
+    """Write until nothing fits any more; the file that takes the room."""
+    ballast = place / "ballast"
+    with ballast.open("ab", buffering=0) as file:
+        for size in (1024**2, 4096):
+            with suppress(OSError):
+                while file.write(bytes(size)) == size:
+                    pass
+    return ballast
 
 
 def test_a_node_on_a_nearly_full_disk_lends_nothing_and_says_why(nodes: Nodes, small_disk: Path) -> None:
-    small = Nodes(small_disk)
-    nodes.all.append(small.new("small"))
-    (node,) = small.all
-    node.start()
+    node = nodes.new("small", place=small_disk).start()
     assert "the disk" in node.printed() and "nearly full" in node.printed()
     (own,) = node.client.nodes()
     assert own["engines"] == []
@@ -155,9 +167,7 @@ def test_a_node_whose_journal_cannot_be_written_ends_with_one_sentence(
     nodes: Nodes, small_disk: Path
 ) -> None:
     a = nodes.start("a", "--no-compute")
-    node = Nodes(small_disk).new("small", peers=(a,))
-    nodes.all.append(node)
-    node.start()
+    node = nodes.new("small", peers=(a,), place=small_disk).start()
     fill(small_disk)
     refused = node.cli("submit", str(JOBS / "noop.yaml"))
     assert refused.returncode in (5, 6), refused.stderr
@@ -165,3 +175,27 @@ def test_a_node_whose_journal_cannot_be_written_ends_with_one_sentence(
     assert node.process.wait(20) == 1
     last = node.printed().splitlines()[-1]
     assert last.startswith("p2pnode: cannot write the journal") and "full" in last
+
+
+def test_a_job_goes_on_after_the_disk_of_its_peer_was_full(nodes: Nodes, disk_that_fills: Path) -> None:
+    a = nodes.start("a", "--no-compute")
+    b = nodes.new("b", peers=(a,), place=disk_that_fills).start()
+    know_each_other(a, b)
+    job = a.submit(wasm_job(waiting(a, nodes.directory)))
+    execution = a.execution(job, "Running")
+    b.begun(execution["id"])
+    ballast = fill(disk_that_fills)
+    b.finish(execution["id"])
+    assert b.process is not None
+    assert b.process.wait(20) == 1
+    *_, last = b.printed().splitlines()
+    assert last.startswith("p2pnode: cannot write the journal") and "full" in last
+
+    ballast.unlink()
+    # There was no room to note that the program had ended, so it runs again.
+    b.begins_again(execution["id"])
+    b.start().begun(execution["id"])
+    b.finish(execution["id"])
+    ended = a.ended(job)
+    assert ended["state"] == "Completed", ended["reason"]
+    assert [one["id"] for one in ended["executions"]] == [execution["id"]]
