@@ -9,13 +9,12 @@ import os
 import re
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 import trio
 
-from p2pnode import __version__, log_streams
+from p2pnode import __version__
 from p2pnode.api.service import (
     Code,
     EventJson,
@@ -30,13 +29,14 @@ from p2pnode.api.service import (
 )
 from p2pnode.core import jobfile, wire
 from p2pnode.core.events import JobStopped, JobSubmitted
-from p2pnode.core.lifecycle import LIVE, Execution, ExecutionState, JobRecord
-from p2pnode.core.messages import LogsRequest, job_id
+from p2pnode.core.lifecycle import Execution, JobRecord
+from p2pnode.core.messages import job_id
 from p2pnode.core.participant import JOBS_LIVE_MAX
 from p2pnode.core.spec import JobSpec, JobType, Resources
 from p2pnode.core.wire import BadMessage
-from p2pnode.ipfs import car, reading
+from p2pnode.ipfs import car
 from p2pnode.ipfs.blocks import BlockUnavailable
+from p2pnode.job_logs import JobLogs
 from p2pnode.network.streams import NetworkError
 from p2pnode.store import StoreError
 
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
 JOBS_LISTED_MAX = 1_000
 CANDIDATES_SHOWN_MAX = 5
 CONNECT_TIMEOUT_S = 10.0
-# Between two looks for an execution whose logs are awaited.
-LOGS_RETRY_S = 0.3
 READ_SIZE_BYTES = 64 * 1024
 NONCE_SIZE_BYTES = 16
 
@@ -178,94 +176,11 @@ class Service:
             "modified": one.modified,
         }
 
-    # Logs
-
-    async def logs(
+    def logs(
         self, job_id: str, execution: str | None, stream: str, follow: bool
     ) -> AsyncGenerator[LogChunk, None]:
-        """Each execution in turn; one that runs is followed from its peer and completed from its result."""
-        told: set[str] = set()
-        while True:
-            changed = self._node.changed.setdefault(job_id, trio.Event())
-            record = self._record(job_id)
-            awarded = [one for one in record.executions.values() if one.replica is not None]
-            if execution is not None:
-                awarded = [one for one in awarded if one.id.startswith(execution)]
-                if not awarded:
-                    raise ServiceError(Code.NOT_FOUND, f"{record.id} has no execution {execution}")
-            for one in awarded:
-                if one.id not in told:
-                    told.add(one.id)
-                    async with aclosing(self._logs_of(record.id, one.id, stream, follow)) as chunks:
-                        async for chunk in chunks:
-                            yield chunk
-                    break
-            else:
-                if record.ended or not follow:
-                    return
-                await changed.wait()
-
-    async def _logs_of(self, job: str, id: str, stream: str, follow: bool) -> AsyncGenerator[LogChunk, None]:
-        offsets = {"stdout": 0, "stderr": 0}
-        while True:
-            one = self._record(job).executions[id]
-            if one.state not in LIVE:
-                break
-            try:
-                async with aclosing(self._live(one, offsets, follow)) as pieces:
-                    async for name, data in pieces:
-                        offsets[name] += len(data)
-                        if data and stream in (name, "both"):
-                            yield {"execution": id, "stream": name, "data": data}
-            except (NetworkError, BadMessage) as exc:
-                if not follow:
-                    raise ServiceError(
-                        Code.UNAVAILABLE, f"no logs from {self._name_of(one.peer)}: {exc}"
-                    ) from exc
-            if not follow:
-                return
-            # It is being prepared, published, or its peer is out of reach for a moment.
-            await trio.sleep(LOGS_RETRY_S)
-        if one.result_cid is None or one.state is ExecutionState.CANCELLED:
-            return
-        for name in ("stdout", "stderr"):
-            if stream in (name, "both"):
-                async with aclosing(self._kept(one, name, offsets[name])) as kept:
-                    async for data in kept:
-                        yield {"execution": id, "stream": name, "data": data}
-
-    async def _live(
-        self, one: Execution, offsets: dict[str, int], follow: bool
-    ) -> AsyncGenerator[tuple[str, bytes], None]:
-        node = self._node
-        if one.peer == node.me.peer_id:
-            files = partial(node.runner.log_files, one.id)
-            tail = log_streams.tail(files, offsets["stdout"], offsets["stderr"], follow)
-            async with aclosing(tail):
-                async for pair in tail:
-                    yield pair
-            return
-        request = LogsRequest(
-            execution=one.id,
-            stdout_offset=offsets["stdout"],
-            stderr_offset=offsets["stderr"],
-            follow=follow,
-        )
-        await node.host.connect(one.peer, node.addresses_of(one.peer), CONNECT_TIMEOUT_S)
-        async with aclosing(log_streams.read(node.host, one.peer, request)) as pieces:
-            async for piece in pieces:
-                yield piece.stream, piece.data
-
-    async def _kept(self, one: Execution, name: str, offset: int) -> AsyncGenerator[bytes, None]:
-        """What the result holds of a stream, from `offset` on."""
-        node = self._node
-        assert one.result_cid is not None
-        await self._fetch(one.result_cid, [one.peer])
-        file = reading.resolve(one.result_cid, name, node.get_block)
-        for data in reading.read_file(file, node.get_block):
-            if offset < len(data):
-                yield data[offset:]
-            offset = max(0, offset - len(data))
+        record = partial(self._record, job_id)
+        return JobLogs(self._node, record, stream, follow).chunks(execution)
 
     # Nodes
 

@@ -337,6 +337,7 @@ class Job:
         else:
             self._send_cancel(execution, reason)
             execution.move(ExecutionState.CANCELLED, now, reason)
+            self._note("Execution", f"Cancelled: {reason}", execution)
 
     def _send_cancel(self, execution: Execution, reason: str) -> None:
         cancel = Cancel(execution=execution.id, round=execution.round, reason=reason)

@@ -1,0 +1,138 @@
+"""The output of a job's executions, wherever they run: live from their peers, then from their results.
+
+All executions are followed side by side, each as it is awarded. What was seen live is counted,
+so the result gives only the rest: every byte once, in the order of its stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from p2pnode import log_streams
+from p2pnode.api.service import Code, LogChunk, ServiceError
+from p2pnode.core.lifecycle import LIVE, Execution, ExecutionState, JobRecord
+from p2pnode.core.messages import LogsRequest
+from p2pnode.core.wire import BadMessage
+from p2pnode.ipfs import reading
+from p2pnode.ipfs.blocks import BlockUnavailable
+from p2pnode.network.scopes import unwrapped
+from p2pnode.network.streams import NetworkError
+
+if TYPE_CHECKING:
+    from p2pnode.node import Node
+
+CONNECT_TIMEOUT_S = 10.0
+# Between two looks at an execution that is being prepared, published, or out of reach for a moment.
+RETRY_S = 0.3
+# Chunks that wait for a slow reader; a full channel holds back the peers.
+CHUNKS_WAITING_MAX = 16
+
+
+class JobLogs:
+    """Follows one job. `record` gives its record as it is now."""
+
+    def __init__(self, node: Node, record: Callable[[], JobRecord], stream: str, follow: bool) -> None:
+        self._node = node
+        self._record = record
+        self._names = ("stdout", "stderr") if stream == "both" else (stream,)
+        self._follow = follow
+
+    async def chunks(self, execution: str | None) -> AsyncGenerator[LogChunk, None]:
+        """Every chunk; `execution` is the beginning of one's id, or None for all.
+
+        Raises `ServiceError`: NOT_FOUND without such an execution, UNAVAILABLE where a peer does not answer.
+        """
+        if execution is not None and not self._awarded(execution):
+            raise ServiceError(Code.NOT_FOUND, f"{self._record().id} has no execution {execution}")
+        sending, receiving = trio.open_memory_channel[LogChunk](CHUNKS_WAITING_MAX)
+        # Safe across the yields: the door iterates and closes this generator in one task.
+        with unwrapped():
+            async with trio.open_nursery() as nursery, receiving:
+                nursery.start_soon(self._all, execution, sending)
+                async for chunk in receiving:
+                    yield chunk
+                nursery.cancel_scope.cancel()
+
+    def _awarded(self, prefix: str) -> list[str]:
+        executions = self._record().executions.values()
+        return [one.id for one in executions if one.replica is not None and one.id.startswith(prefix)]
+
+    async def _all(self, execution: str | None, sending: trio.MemorySendChannel[LogChunk]) -> None:
+        begun: set[str] = set()
+        async with sending, trio.open_nursery() as nursery:
+            while True:
+                record = self._record()
+                changed = self._node.changed.setdefault(record.id, trio.Event())
+                for id in self._awarded(execution or ""):
+                    if id not in begun:
+                        begun.add(id)
+                        nursery.start_soon(self._one, id, sending.clone())
+                if record.ended or not self._follow:
+                    return
+                await changed.wait()
+
+    async def _one(self, id: str, sending: trio.MemorySendChannel[LogChunk]) -> None:
+        offsets = {"stdout": 0, "stderr": 0}
+        async with sending:
+            while (one := self._record().executions[id]).state in LIVE:
+                try:
+                    await self._pass_on(one, offsets, sending)
+                except (NetworkError, BadMessage) as exc:
+                    if not self._follow:
+                        reason = f"no logs from the peer of {id}: {exc}"
+                        raise ServiceError(Code.UNAVAILABLE, reason) from exc
+                if not self._follow:
+                    return
+                await trio.sleep(RETRY_S)
+            if one.result_cid is None or one.state is ExecutionState.CANCELLED:
+                return
+            for name in self._names:
+                async with aclosing(self._kept(one.result_cid, one.peer, name, offsets[name])) as pieces:
+                    async for data in pieces:
+                        await sending.send({"execution": id, "stream": name, "data": data})
+
+    async def _pass_on(
+        self, one: Execution, offsets: dict[str, int], sending: trio.MemorySendChannel[LogChunk]
+    ) -> None:
+        async with aclosing(self._live(one, offsets)) as pieces:
+            async for name, data in pieces:
+                offsets[name] += len(data)
+                if data and name in self._names:
+                    await sending.send({"execution": one.id, "stream": name, "data": data})
+
+    async def _live(self, one: Execution, offsets: dict[str, int]) -> AsyncGenerator[tuple[str, bytes], None]:
+        node = self._node
+        if one.peer == node.me.peer_id:
+            files = partial(node.runner.log_files, one.id)
+            tail = log_streams.tail(files, offsets["stdout"], offsets["stderr"], self._follow)
+            async with aclosing(tail):
+                async for pair in tail:
+                    yield pair
+            return
+        request = LogsRequest(
+            execution=one.id,
+            stdout_offset=offsets["stdout"],
+            stderr_offset=offsets["stderr"],
+            follow=self._follow,
+        )
+        await node.join(one.peer, node.addresses_of(one.peer), CONNECT_TIMEOUT_S)
+        async with aclosing(log_streams.read(node.host, one.peer, request)) as pieces:
+            async for piece in pieces:
+                yield piece.stream, piece.data
+
+    async def _kept(self, result: str, peer: str, name: str, offset: int) -> AsyncGenerator[bytes, None]:
+        """What a result holds of a stream, from `offset` on."""
+        node = self._node
+        try:
+            await node.fetch(result, [peer])
+            for data in reading.read_file(reading.resolve(result, name, node.get_block), node.get_block):
+                if offset < len(data):
+                    yield data[offset:]
+                offset = max(0, offset - len(data))
+        except (BlockUnavailable, BadMessage, reading.NoSuchPath) as exc:
+            raise ServiceError(Code.NOT_FOUND, f"the output is not to be had: {exc}") from exc
