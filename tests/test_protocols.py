@@ -1,0 +1,431 @@
+"""Code, CDDL and golden vectors of adverts, placement, execution and logs, held together."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pycddl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from p2pnode import identity, log_streams, node, runner
+from p2pnode.core import adverts, asking, job, kinds, lending, messages, spec, wire, yamltree
+from p2pnode.core.matching import requirements_of
+from p2pnode.core.messages import Advert, LogsPiece, LogsRequest, Message, Offer, Receipt, Signed
+from p2pnode.core.spec import JobSpec, NetworkType, Resources
+from p2pnode.core.wire import BadMessage
+from p2pnode.network import gossip, pull
+
+PROTOCOLS = Path(__file__).parent.parent / "protocols"
+PAGES = ("advert", "placement", "execution", "logs")
+# What a vector's "kind" names: the type in the code, and the rule of the schema.
+KINDS: dict[str, tuple[Any, str]] = {
+    "message": (Message, "placement-message / execution-message"),
+    "advert": (Advert, "advert"),
+    "signed": (Signed, "signed"),
+    "receipt": (Receipt, "receipt"),
+    "logs-request": (LogsRequest, "logs-request"),
+    "logs-piece": (LogsPiece, "logs-piece"),
+}
+DEFINITIONS = "\n".join((PROTOCOLS / f"{name}.cddl").read_text() for name in ("types", "spec", *PAGES))
+
+
+# What pycddl overlooks though the schema says it.
+_OVERLOOKED = {"array", "nested too deep", "logs-piece: text for bytes"}
+
+
+@cache
+def schema(rule: str) -> pycddl.Schema:
+    # pycddl validates against a file's first rule.
+    return pycddl.Schema(f"start = {rule}\n{DEFINITIONS}")
+
+
+def vectors(which: str) -> list[Any]:
+    return [
+        pytest.param(vector, id=f"{page}: {vector['name']}")
+        for page in PAGES
+        for vector in json.loads((PROTOCOLS / "vectors" / f"{page}.json").read_text())[which]
+    ]
+
+
+def plain(value: Any) -> Any:
+    """What the vectors write as {"bytes": hex} is bytes."""
+    if isinstance(value, dict):
+        if value.keys() == {"bytes"}:
+            return bytes.fromhex(value["bytes"])
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("vector", vectors("good"))
+def test_good_vectors_are_read_and_written_as_they_are(vector: dict[str, Any]) -> None:
+    kind, rule = KINDS[vector["kind"]]
+    data = bytes.fromhex(vector["hex"])
+    record = wire.decode_untrusted(data, kind)
+    assert wire.encode(record) == wire.encode(plain(vector["value"])) == data
+    schema(rule).validate_cbor(data)
+
+
+@pytest.mark.parametrize("vector", vectors("bad"))
+def test_bad_vectors_are_refused(vector: dict[str, Any]) -> None:
+    kind, rule = KINDS[vector["kind"]]
+    data = bytes.fromhex(vector["hex"])
+    with pytest.raises(BadMessage):
+        wire.decode_untrusted(data, kind)
+    if vector.get("schema") != "cannot tell" and vector["name"] not in _OVERLOOKED:
+        with pytest.raises(pycddl.ValidationError):
+            schema(rule).validate_cbor(data)
+
+
+def good(page: str, kind: str) -> list[Any]:
+    found = json.loads((PROTOCOLS / "vectors" / f"{page}.json").read_text())["good"]
+    data = [bytes.fromhex(one["hex"]) for one in found if one["kind"] == kind]
+    return [wire.decode_untrusted(one, KINDS[kind][0]) for one in data]
+
+
+def test_ids_in_the_vectors_are_derived_as_the_pages_say() -> None:
+    asks = {one.execution: one for one in good("placement", "message") if isinstance(one, messages.Ask)}
+    peer = good("advert", "advert")[0].peer
+    assert asks
+    for ask in asks.values():
+        assert messages.execution_id(ask.job, ask.round, peer, 0) == ask.execution
+    for award in good("placement", "message"):
+        if isinstance(award, messages.Award):
+            ask = asks[award.execution]
+            assert wire.digest(award.spec) == ask.spec_hash
+            assert requirements_of(award.spec) == ask.requirements
+            assert award.spec.priority == ask.priority
+
+
+def test_signatures_in_the_vectors_hold_for_their_own_domain_only() -> None:
+    me = identity.Identity(bytes(range(32)))
+    adverts_signed = good("advert", "signed")
+    ended = [one.receipt for one in good("execution", "message") if isinstance(one, messages.Ended)]
+    assert adverts_signed and ended
+    for signed in adverts_signed:
+        body = identity.verify_untrusted(me.peer_id, node.ADVERT_DOMAIN, signed)
+        assert wire.decode_untrusted(body, Advert) in good("advert", "advert")
+    for signed in ended:
+        body = identity.verify_untrusted(me.peer_id, runner.RECEIPT_DOMAIN, signed)
+        assert wire.decode_untrusted(body, Receipt) in good("execution", "receipt")
+        with pytest.raises(BadMessage):
+            identity.verify_untrusted(me.peer_id, node.ADVERT_DOMAIN, signed)
+
+
+_SETTINGS = settings(max_examples=60, suppress_health_check=list(HealthCheck), deadline=None)
+_TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+_SOME = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
+_NATURALS = st.integers(0, messages.INTEGER_MAX)
+_AMOUNTS = st.integers(0, 2**53 - 1)
+_MAPS = st.dictionaries(_TEXTS, _TEXTS, max_size=2)
+
+
+def hexadecimal(prefix: str, digits: int) -> st.SearchStrategy[str]:
+    return st.text("0123456789abcdef", min_size=digits, max_size=digits).map(lambda text: prefix + text)
+
+
+def some(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.lists(strategy, max_size=3).map(tuple)
+
+
+def optional(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.none() | strategy
+
+
+_EXECUTIONS, _JOBS, _DIGESTS = hexadecimal("e-", 32), hexadecimal("j-", 32), hexadecimal("", 64)
+_RESOURCES = st.builds(
+    Resources,
+    cpu_millis=_AMOUNTS,
+    memory_bytes=_AMOUNTS,
+    disk_bytes=_AMOUNTS,
+    gpus=st.integers(0, 1024),
+)
+_CONSTRAINTS = some(
+    st.builds(spec.Constraint, key=_SOME, operator=st.sampled_from(spec.Operator), values=some(_TEXTS))
+)
+_SCALARS = _TEXTS | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1)
+_SOURCES = st.builds(
+    spec.Source,
+    type=_SOME,
+    params=st.dictionaries(_SOME, _SCALARS | st.dictionaries(_SOME, _SCALARS, max_size=2), max_size=2),
+)
+_ENGINES = st.builds(
+    spec.DockerEngine,
+    image=_SOME,
+    entrypoint=optional(some(_TEXTS)),
+    parameters=some(_TEXTS),
+    environment=_MAPS,
+    working_directory=_TEXTS,
+    meta=_MAPS,
+) | st.builds(
+    spec.WasmEngine,
+    entry_module=_SOME,
+    entrypoint=_SOME,
+    parameters=some(_TEXTS),
+    import_modules=some(_TEXTS),
+    environment=_MAPS,
+)
+_PORTS = st.builds(
+    spec.Port,
+    name=_SOME,
+    static=optional(st.integers(1, 65_535)),
+    target=optional(st.integers(1, 65_535)),
+    host_network=_TEXTS,
+)
+_SECONDS = optional(st.integers(0, 315_360_000))
+_TASKS = st.builds(
+    spec.Task,
+    engine=_ENGINES,
+    name=_SOME,
+    publisher=optional(_SOURCES),
+    environment=_MAPS,
+    meta=_MAPS,
+    inputs=some(st.builds(spec.InputSource, source=_SOURCES, target=_SOME, alias=_TEXTS)),
+    results=some(st.builds(spec.ResultPath, name=_SOME, path=_SOME)),
+    resources=_RESOURCES,
+    network=st.builds(
+        spec.Network, type=st.sampled_from(NetworkType), domains=some(_TEXTS), ports=some(_PORTS)
+    ),
+    timeouts=st.builds(spec.Timeouts, execution_s=_SECONDS, queue_s=_SECONDS, total_s=_SECONDS),
+)
+_SPECS = st.builds(
+    JobSpec,
+    type=st.sampled_from(spec.JobType),
+    task=_TASKS,
+    name=_TEXTS,
+    namespace=_SOME,
+    priority=st.integers(-(2**53) + 1, 2**53 - 1),
+    count=st.integers(0, spec.REPLICAS_MAX),
+    constraints=_CONSTRAINTS,
+    meta=_MAPS,
+    labels=_MAPS,
+)
+_OFFERS = st.builds(
+    Offer,
+    engines=some(_SOME),
+    publishers=some(_SOME),
+    sources=some(_SOME),
+    networks=some(st.sampled_from(NetworkType)),
+    labels=st.dictionaries(_SOME, _TEXTS, max_size=3),
+    total=_RESOURCES,
+    free=_RESOURCES,
+    price_micros=_NATURALS,
+)
+_SIGNED = st.builds(Signed, body=st.binary(max_size=9), signature=st.binary(min_size=64, max_size=64))
+_NAMED = {"execution": _EXECUTIONS, "round": _NATURALS}
+_REPLICAS = st.integers(0, spec.REPLICAS_MAX - 1)
+_MESSAGES = st.one_of(
+    st.builds(
+        messages.Ask,
+        **_NAMED,
+        job=_JOBS,
+        spec_hash=_DIGESTS,
+        priority=st.integers(-(2**53) + 1, 2**53 - 1),
+        requirements=st.builds(
+            messages.Requirements,
+            engine=_SOME,
+            resources=_RESOURCES,
+            constraints=_CONSTRAINTS,
+            network=st.sampled_from(NetworkType),
+            publisher=_TEXTS,
+            sources=some(_SOME),
+        ),
+    ),
+    st.builds(
+        messages.Bid,
+        **_NAMED,
+        valid_ms=st.integers(0, messages.BID_VALID_MS_MAX),
+        price_micros=_NATURALS,
+        start_ms=_NATURALS,
+    ),
+    st.builds(
+        messages.Refusal, **_NAMED, refusing=st.sampled_from(messages.Refusing), reason=st.text(max_size=2000)
+    ),
+    st.builds(messages.Award, **_NAMED, replica=_REPLICAS, spec=_SPECS),
+    st.builds(messages.Release, **_NAMED),
+    st.builds(
+        messages.Update, **_NAMED, sequence=_NATURALS, stage=st.sampled_from(messages.Stage), detail=_TEXTS
+    ),
+    st.builds(messages.Ended, **_NAMED, receipt=_SIGNED),
+    st.builds(messages.Cancel, **_NAMED, reason=_TEXTS),
+)
+_FAULTS = optional(st.sampled_from(messages.Fault))
+_RECORDS: dict[str, st.SearchStrategy[Any]] = {
+    "message": _MESSAGES,
+    "advert": st.builds(
+        Advert,
+        peer=_SOME,
+        number=_NATURALS,
+        issued_ms=_NATURALS,
+        ttl_ms=_NATURALS,
+        name=_TEXTS,
+        version=_TEXTS,
+        offer=_OFFERS,
+        addresses=some(_SOME),
+        leaving=st.booleans(),
+    ),
+    "signed": _SIGNED,
+    "receipt": st.builds(
+        Receipt,
+        **_NAMED,
+        job=_JOBS,
+        replica=_REPLICAS,
+        peer=_SOME,
+        requester=_SOME,
+        spec_hash=_DIGESTS,
+        program=_TEXTS,
+        inputs=some(_SOME),
+        exit_code=optional(st.integers(0, 255)),
+        fault=_FAULTS,
+        reason=_TEXTS,
+        result_cid=optional(_SOME),
+        started_ms=_NATURALS,
+        ended_ms=_NATURALS,
+        cpu_ms=_NATURALS,
+        memory_bytes=_NATURALS,
+    ),
+    "logs-request": st.builds(
+        LogsRequest,
+        execution=_EXECUTIONS,
+        stdout_offset=_NATURALS,
+        stderr_offset=_NATURALS,
+        follow=st.booleans(),
+    ),
+    "logs-piece": st.builds(
+        LogsPiece, stream=st.sampled_from(["stdout", "stderr"]), data=st.binary(max_size=99)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", _RECORDS)
+def test_whatever_is_encoded_is_as_the_schema_says_and_comes_back(kind: str) -> None:
+    type_, rule = KINDS[kind]
+
+    @_SETTINGS
+    @given(_RECORDS[kind])
+    def holds(record: Any) -> None:
+        data = wire.encode(record)
+        schema(rule).validate_cbor(data)
+        assert wire.decode_untrusted(data, type_) == record
+
+    holds()
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_message_or_a_bad_message(data: bytes) -> None:
+    for kind, _ in KINDS.values():
+        with contextlib.suppress(BadMessage):
+            wire.decode_untrusted(data, kind)
+
+
+_GOOD_BYTES = [bytes.fromhex(one.values[0]["hex"]) for one in vectors("good")]
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.sampled_from(_GOOD_BYTES), st.integers(0), st.binary(min_size=1, max_size=3))
+def test_a_good_message_with_some_bytes_changed_is_a_message_or_a_bad_message(
+    data: bytes, at: int, change: bytes
+) -> None:
+    at %= len(data)
+    for kind, _ in KINDS.values():
+        with contextlib.suppress(BadMessage):
+            changed = data[:at] + change + data[at + len(change) :]
+            assert wire.encode(wire.decode_untrusted(changed, kind)) == changed
+
+
+def test_a_piece_of_a_log_is_limited() -> None:
+    most = wire.encode(LogsPiece(stream="stdout", data=bytes(messages.LOGS_PIECE_SIZE_BYTES_MAX)))
+    assert len(most) <= log_streams.FRAME_SIZE_BYTES_MAX
+    assert wire.decode_untrusted(most, LogsPiece)
+    too_much = wire.encode(LogsPiece(stream="stdout", data=bytes(messages.LOGS_PIECE_SIZE_BYTES_MAX + 1)))
+    with pytest.raises(BadMessage):
+        wire.decode_untrusted(too_much, LogsPiece)
+
+
+def typical_advert(labels: dict[str, str]) -> bytes:
+    advert = good("advert", "advert")[0]
+    total = Resources(cpu_millis=128_000, memory_bytes=2**41, disk_bytes=2**50, gpus=8)
+    offer = wire.replace(advert.offer, labels=advert.offer.labels | labels, total=total, free=total)
+    addresses = (
+        *("/ip4/203.0.113.255/tcp/65535", "/ip6/2001:db8:1234:5678:9abc:def0:1234:5678/tcp/65535"),
+        *("/ip4/192.168.100.100/tcp/65535", "/dns4/a-node-of-ours.compute.example.org/tcp/65535"),
+    )
+    return wire.encode(wire.replace(advert, offer=offer, addresses=addresses, name="n" * 63))
+
+
+def test_a_well_equipped_nodes_advert_fits() -> None:
+    labels = {f"example.org/label-{index}": "some-value-or-other" for index in range(16)}
+    assert len(typical_advert({})) <= messages.ADVERT_SIZE_BYTES_MAX / 2
+    assert len(typical_advert(labels)) <= messages.ADVERT_SIZE_BYTES_MAX
+
+
+def test_an_advert_that_keeps_to_every_field_can_still_be_too_large_and_is_refused() -> None:
+    data = typical_advert({f"k{index}": "v" * 256 for index in range(8)})
+    assert wire.decode_untrusted(data, Advert)
+    with pytest.raises(BadMessage, match="over the limit"):
+        wire.decode_untrusted(data, Advert, messages.ADVERT_SIZE_BYTES_MAX)
+
+
+def test_the_wire_takes_whatever_a_job_file_can_hold() -> None:
+    assert spec.MEMBERS_MAX >= yamltree.NODES_MAX
+    # All inputs of a list, and those that an old form of a WASM engine adds.
+    assert spec.MEMBERS_MAX >= 2 * kinds.LIST_COUNT_MAX + 1
+    assert spec.TEXT_LENGTH_MAX >= yamltree.TEXT_SIZE_BYTES_MAX
+
+
+def test_the_pages_name_the_limits_that_the_code_has() -> None:
+    limits: dict[str, list[str]] = {
+        "README": [
+            f"{wire.MESSAGE_SIZE_BYTES_MAX:,}",
+            f"{wire.NESTING_DEPTH_MAX} deep",
+            f"{messages.ADVERT_SIZE_BYTES_MAX:,}",
+            f"{messages.REASON_LENGTH_MAX:,}",
+            f"{spec.MEMBERS_MAX:,}",
+            f"{spec.TEXT_LENGTH_MAX:,}",
+            f"{spec.REPLICAS_MAX:,}",
+        ],
+        "advert": [
+            f"{messages.ADVERT_SIZE_BYTES_MAX:,}",
+            f"{gossip.GOSSIP_SIZE_BYTES_MAX:,}",
+            gossip.TOPIC,
+            pull.PROTOCOL.removeprefix("/"),
+            f"{adverts.ADVERT_INTERVAL_S_MIN:g} s",
+            f"{adverts.ADVERT_GAP_S:g} s",
+            f"{adverts.PEERS_MAX:,}",
+            f"{adverts.CLOCK_SKEW_MS_MAX:,} ms",
+            f"{adverts.ADVERT_TTL_MS_MAX:,} ms",
+        ],
+        "placement": [
+            f"{asking.BID_WINDOW_S:g} s",
+            f"{asking.ENOUGH_WAIT_S:g} s",
+            f"{asking.REFUSAL_HOLDS_S:g} s",
+            f"{job.AWARD_CONFIRM_S:g} s",
+            f"{job.BID_MARGIN_S:g} s",
+            f"{lending.BID_VALID_S:g} s",
+            f"{lending.OPEN_BIDS_PER_PEER_MAX} ",
+            f"{lending.LOANS_MAX} ",
+        ],
+        "execution": [
+            f"{lending.PREPARE_TIMEOUT_S / 60:g} minutes",
+            f"{lending.PUBLISH_TIMEOUT_S / 60:g} minutes",
+            f"{job.OVERDUE_GRACE_S:g} s",
+            f"{node.PEER_LOST_AFTER_S:g} s",
+        ],
+        "logs": [
+            log_streams.PROTOCOL,
+            f"{log_streams.FRAME_SIZE_BYTES_MAX:,}",
+            f"{messages.LOGS_PIECE_SIZE_BYTES_MAX:,}",
+            f"{log_streams.REQUEST_TIMEOUT_S:g} s",
+            f"{log_streams.KEEP_ALIVE_INTERVAL_S:g} s",
+            f"{log_streams.READ_TIMEOUT_S:g} s",
+        ],
+    }
+    for page, stated in limits.items():
+        text = (PROTOCOLS / f"{page}.md").read_text()
+        assert [one for one in stated if one not in text] == []
