@@ -311,3 +311,8 @@ async def test_idle_connections_to_the_port_do_not_keep_peers_out_for_ever() -> 
         finally:
             for connection in idle:
                 connection.close()
+
+
+async def test_a_wildcard_is_reached_by_loopback_too() -> None:
+    async with open_host(new_identity(), ["/ip4/0.0.0.0/tcp/0"]) as host:
+        assert any(address.startswith("/ip4/127.0.0.1/") for address in host.addresses())

@@ -100,7 +100,8 @@ class Host:
         found = [
             f"{concrete}/p2p/{self.peer_id}"
             for bound in self.inner.get_transport_addrs()
-            for concrete in get_thin_waist_addresses(bound)
+            for concrete in [*get_thin_waist_addresses(bound), _loopback(bound)]
+            if concrete is not None
         ]
         return list(dict.fromkeys(found))
 
@@ -304,3 +305,11 @@ async def open_host(
 def _remote_host(connection: INetConn) -> str:
     remote = connection.muxed_conn.get_remote_address()
     return str(remote[0]) if remote else ""
+
+
+def _loopback(bound: Multiaddr) -> str | None:
+    """Where a wildcard is reached on this machine itself, which libp2p leaves out; None for no wildcard."""
+    for wildcard, loopback in (("/ip4/0.0.0.0/", "/ip4/127.0.0.1/"), ("/ip6/::/", "/ip6/::1/")):
+        if str(bound).startswith(wildcard):
+            return str(bound).replace(wildcard, loopback, 1)
+    return None
