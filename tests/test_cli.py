@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import click
 import pytest
 
-from p2pnode.cli.main import main
+from p2pnode.cli.app import SECTIONS, front_page, program
+from p2pnode.cli.main import HELP_FILE, main
 from tests.fake_node import PEER, Served
 
 JOB = """\
@@ -165,11 +167,85 @@ def test_a_named_node_that_cannot_be_reached_is_no_reason_to_start_another(
     assert "cannot be reached" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["submit"], ["submit", "x", "--fol"], ["job"]])
-def test_wrong_usage_exits_2(arguments: list[str], capfd: Output) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert caught.value.code == 2
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "Usage: p2pnode [OPTIONS] COMMAND"),
+        (["job"], "Usage: p2pnode job [OPTIONS] COMMAND"),
+        (["nonsense"], "error: No such command 'nonsense'"),
+        (["sumbit"], "Did you mean 'submit'?"),
+        (["submit"], "error: Missing argument 'SPEC'"),
+        (["submit", "x", "--fol"], "Did you mean '--follow'?"),
+        (["job", "logs", "j-", "--stream", "x"], "Try 'p2pnode job logs --help' for help."),
+        (["devnet", "up", "--peers", "0"], "0 is not in the range"),
+    ],
+)
+def test_wrong_usage_exits_2_and_says_what_was_expected(
+    arguments: list[str], said: str, capfd: Output
+) -> None:
+    assert main(arguments) == 2
+    out, err = capfd.readouterr()
+    assert said in err
+    assert out == ""
+
+
+def commands_of(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words that name each command, and each group."""
+    for name in group.list_commands(click.Context(group)):
+        yield (*words, name)
+        command = group.get_command(click.Context(group), name)
+        if isinstance(command, click.Group):
+            yield from commands_of(command, (*words, name))
+
+
+@pytest.mark.parametrize("words", list(commands_of(program)), ids=" ".join)
+def test_every_command_explains_itself(words: tuple[str, ...], capfd: Output) -> None:
+    for flag in ("-h", "--help"):
+        assert main([*words, flag]) == 0
+        out, err = capfd.readouterr()
+        assert out.startswith(f"Usage: p2pnode {' '.join(words)} [OPTIONS]")
+        assert err == ""
+
+
+def test_the_table_of_commands_says_what_their_own_pages_say() -> None:
+    for section in SECTIONS.values():
+        for name, lazy in section.items():
+            command = program.get_command(click.Context(program), name)
+            assert command is not None and command.help is not None
+            assert command.help.startswith(lazy.short_help.rstrip(".")), name
+
+
+def test_the_stored_front_page_is_the_one_that_click_prints() -> None:
+    renew = "from p2pnode.cli.app import front_page; print(front_page(), end='')"
+    assert Path(HELP_FILE).read_text() == front_page(), (
+        f'renew it: .venv/bin/python -c "{renew}" > p2pnode/cli/help.txt'
+    )
+
+
+def test_the_front_page_is_an_answer_only_if_it_was_asked_for(capfd: Output) -> None:
+    assert [main([flag]) for flag in ("-h", "--help")] == [0, 0]
+    assert capfd.readouterr() == (front_page() * 2, "")
+    assert main([]) == 2
+    assert capfd.readouterr() == ("", front_page())
+
+
+@pytest.mark.parametrize(("typed", "completed"), [("val", "validate"), ("job des", "describe")])
+def test_shells_complete_commands(typed: str, completed: str) -> None:
+    words = {"COMP_WORDS": f"p2pnode {typed}", "COMP_CWORD": str(len(typed.split()))}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("p2pnode")],
+        env={**os.environ, **words, "_P2PNODE_COMPLETE": "bash_complete"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"plain,{completed}\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script_for_the_shell(shell: str, capfd: Output) -> None:
+    assert main(["completion", shell]) == 0
+    assert f"_P2PNODE_COMPLETE={shell}_complete" in capfd.readouterr().out
 
 
 def test_unknown_and_ambiguous_ids_are_refused(served: Served, capfd: Output) -> None:
@@ -307,12 +383,11 @@ def test_help_imports_nothing_slow() -> None:
     script = (
         "import sys\n"
         "from p2pnode.cli.main import main\n"
-        "try: main(['--help'])\n"
-        "except SystemExit: pass\n"
+        "main(['--help'])\n"
         "sys.stderr.write(' '.join(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    slow = {"libp2p", "trio", "httpx", "starlette", "cbor2", "msgspec", "yaml", "http.client", "asyncio"}
+    slow = {"click", "http.client", "json", "enum"}
     assert not slow & set(done.stderr.split())
 
 

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shlex
@@ -23,10 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
+
 from p2pnode import config
 from p2pnode.api.client import Client, NodeUnreachable, find, running_node
 from p2pnode.api.service import NodeJson, ServiceError
-from p2pnode.cli import processes, topology
+from p2pnode.cli import options, processes, topology
+from p2pnode.cli.groups import Group
 from p2pnode.cli.output import answer, answer_json, say, short_peer, table
 from p2pnode.cli.processes import ProcessName
 from p2pnode.cli.progress import Progress
@@ -62,10 +64,43 @@ class DevnetNode:
         return "ready" if self.door else "starting" if self.process.alive else "ended"
 
 
-def up(arguments: argparse.Namespace) -> int:
-    """Start the nodes; without `--detach` show them until interrupted, and end them then."""
-    directory = _directory(arguments)
-    settings = topology.read(Path(arguments.topology) if arguments.topology else None, arguments.peers)
+_in_directory = click.option(
+    "--dir",
+    "directory",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    callback=lambda _ctx, _option, given: (
+        given.expanduser().absolute() if given else config.default_devnet_dir()
+    ),
+    help="Where the network lives.  [default: one per user]",
+)
+
+
+@click.group(cls=Group)
+def devnet() -> None:
+    """Run a network of nodes on this machine."""
+
+
+@devnet.command()
+@click.option(
+    "--peers",
+    "count",
+    metavar="N",
+    type=click.IntRange(1, topology.NODES_MAX),
+    help="How many.  [default: 3, or all of the topology]",
+)
+@click.option(
+    "--topology",
+    "topology_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A TOML file that names and labels the nodes.",
+)
+@click.option("--detach", is_flag=True, help="Return when all are ready, and leave them running.")
+@_in_directory
+def up(count: int | None, topology_file: Path | None, detach: bool, directory: Path) -> int:
+    """Start the nodes and show them until interrupted."""
+    settings = topology.read(topology_file, count)
     if any(node.process.alive for node in _read(directory)):
         raise CommandError(
             Status.USAGE, f"a devnet runs in {directory} already", "end it with: p2pnode devnet down"
@@ -74,20 +109,24 @@ def up(arguments: argparse.Namespace) -> int:
     with _ended_unless_kept(directory) as keep:
         nodes = _start(directory, topology.lay_out(directory, settings))
         _wait_until_ready(nodes)
-        if arguments.detach:
+        if detach:
             keep.append(directory)
             for line in _table(nodes, {}):
                 say(line)
-            say("\nuse its first node:  " + _hint("env", arguments.dir, evaluated=True))
-            say(f"end it:              {_hint('down', arguments.dir)}")
+            say("\nuse its first node:  " + _hint("env", directory, evaluated=True))
+            say(f"end it:              {_hint('down', directory)}")
             return Status.OK
-        _show(nodes, arguments.dir)
+        _show(nodes, directory)
     return Status.OK
 
 
-def status(arguments: argparse.Namespace) -> int:
-    nodes = _nodes(arguments)
-    if arguments.json:
+@devnet.command()
+@options.as_json
+@_in_directory
+def status(as_json: bool, directory: Path) -> int:
+    """List the nodes."""
+    nodes = _nodes(directory)
+    if as_json:
         answer_json({"nodes": [_node_json(node) for node in nodes]})
     else:
         for line in _table(nodes, {}):
@@ -95,9 +134,11 @@ def status(arguments: argparse.Namespace) -> int:
     return Status.OK
 
 
-def env(arguments: argparse.Namespace) -> int:
-    """Print shell exports with which the other commands reach the first node."""
-    first = _nodes(arguments)[0]
+@devnet.command()
+@_in_directory
+def env(directory: Path) -> int:
+    """Print shell exports with which commands use its first node."""
+    first = _nodes(directory)[0]
     if not first.door:
         raise CommandError(Status.UNREACHABLE, f"the first node, {first.name}, has {first.state}")
     answer(f"export P2PNODE_API={shlex.quote(first.door['api'])}")
@@ -105,21 +146,17 @@ def env(arguments: argparse.Namespace) -> int:
     return Status.OK
 
 
-def down(arguments: argparse.Namespace) -> int:
-    """End all the nodes for certain; none running is fine."""
-    directory = _directory(arguments)
+@devnet.command()
+@_in_directory
+def down(directory: Path) -> int:
+    """End all the nodes."""
     alive = [node.process for node in _read(directory) if node.process.alive]
     processes.end(alive)
     say(f"ended {len(alive)} nodes in {directory}")
     return Status.OK
 
 
-def _directory(arguments: argparse.Namespace) -> Path:
-    return Path(arguments.dir).expanduser().absolute() if arguments.dir else config.default_devnet_dir()
-
-
-def _nodes(arguments: argparse.Namespace) -> list[DevnetNode]:
-    directory = _directory(arguments)
+def _nodes(directory: Path) -> list[DevnetNode]:
     nodes = _read(directory)
     if not any(node.process.alive for node in nodes):
         raise CommandError(
@@ -241,7 +278,7 @@ def _known(node: DevnetNode) -> list[NodeJson]:
         return []
 
 
-def _show(nodes: list[DevnetNode], directory: str | None) -> None:
+def _show(nodes: list[DevnetNode], directory: Path) -> None:
     """A live table on a terminal, else a line for each change of state, until interrupted."""
     live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
     hint = f"Ctrl-C ends the network; use it with: {_hint('env', directory, evaluated=True)}"
@@ -304,7 +341,8 @@ def _node_json(node: DevnetNode) -> dict[str, Any]:
     }
 
 
-def _hint(command: str, directory: str | None, evaluated: bool = False) -> str:
+def _hint(command: str, directory: Path, evaluated: bool = False) -> str:
     """A devnet command as the user has to type it for this directory."""
-    text = f"p2pnode devnet {command}" + (f" --dir {shlex.quote(directory)}" if directory else "")
+    named = directory != config.default_devnet_dir()
+    text = f"p2pnode devnet {command}" + (f" --dir {shlex.quote(str(directory))}" if named else "")
     return f'eval "$({text})"' if evaluated else text

@@ -2,70 +2,102 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
+import click
+
 from p2pnode.api.service import ExecutionJson, JobJson
+from p2pnode.cli import options
+from p2pnode.cli.groups import Group
 from p2pnode.cli.output import answer, answer_json, clock, fields, say, short_id, short_peer, table
 from p2pnode.cli.requester import running
 from p2pnode.cli.status import Status
 
 
-def list_jobs(arguments: argparse.Namespace) -> int:
+@click.group(cls=Group)
+def job() -> None:
+    """Look at jobs, and stop them.
+
+    A job is named by its id or a unique prefix of it.
+    """
+
+
+@job.command("list")
+@options.as_json
+def list_jobs(as_json: bool) -> int:
+    """List the jobs of this node, newest first."""
     jobs = running().jobs()
-    if arguments.json:
+    if as_json:
         answer_json({"jobs": jobs})
         return Status.OK
     rows = [
-        [short_id(job["id"]), job["name"], job["type"], job["state"], clock(job["created"]), job["reason"]]
-        for job in jobs
+        [short_id(one["id"]), one["name"], one["type"], one["state"], clock(one["created"]), one["reason"]]
+        for one in jobs
     ]
     for line in table(["ID", "NAME", "TYPE", "STATE", "CREATED", "REASON"], rows):
         answer(line)
     return Status.OK
 
 
-def describe(arguments: argparse.Namespace) -> int:
-    """Show one job; as JSON it is the object that `submit --json` gives."""
+@job.command()
+@options.job_id
+@options.as_json
+def describe(job_id: str, as_json: bool) -> int:
+    """Show a job, its executions and its history.
+
+    As JSON it is the object that `submit --json` gives.
+    """
     client = running()
-    job = client.job(arguments.job)
-    if arguments.json:
-        answer_json(job)
+    found = client.job(job_id)
+    if as_json:
+        answer_json(found)
         return Status.OK
-    for line in fields(_header(job)):
+    for line in fields(_header(found)):
         answer(line)
-    if job["executions"]:
+    if found["executions"]:
         answer("\nExecutions")
         for line in table(
             ["ID", "REPLICA", "PEER", "STATE", "EXIT", "MODIFIED", "RESULT", "REASON"],
-            [_execution_row(one) for one in job["executions"]],
+            [_execution_row(one) for one in found["executions"]],
         ):
             answer(line)
     answer("\nHistory")
     events = [
         [clock(event["at"]), short_id(event["execution"]), event["topic"], event["message"]]
-        for event in client.job_events(job["id"])
+        for event in client.job_events(found["id"])
     ]
     for line in table(["TIME", "EXECUTION", "TOPIC", "EVENT"], events):
         answer(line)
     return Status.OK
 
 
-def logs(arguments: argparse.Namespace) -> int:
-    """Copy the programs' stdout to stdout and their stderr to stderr, as they wrote it."""
+@job.command()
+@options.job_id
+@click.option("-e", "--execution", metavar="ID", help="Of this execution only.")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
+@click.option("--stream", type=click.Choice(["stdout", "stderr", "both"]), default="both")
+def logs(job_id: str, execution: str | None, follow: bool, stream: str) -> int:
+    """Show what a job's programs wrote.
+
+    Their stdout goes to stdout and their stderr to stderr, as they wrote it.
+    """
     client = running()
-    job = client.job(arguments.job)
+    found = client.job(job_id)
     targets = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
-    for chunk in client.logs(job["id"], arguments.execution, arguments.stream, arguments.follow):
+    for chunk in client.logs(found["id"], execution, stream, follow):
         target = targets[chunk["stream"]]
         target.write(chunk["data"])
         target.flush()
     return Status.OK
 
 
-def stop(arguments: argparse.Namespace) -> int:
-    job = running().stop(arguments.job, arguments.reason)
-    say(f"{job['id']} {job['state']}")
+@job.command()
+@options.job_id
+@click.option("--reason", default="stopped by its owner", help="Kept with the job.")
+def stop(job_id: str, reason: str) -> int:
+    """Stop a job."""
+    stopped = running().stop(job_id, reason)
+    say(f"{stopped['id']} {stopped['state']}")
     return Status.OK
 
 

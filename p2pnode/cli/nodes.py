@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
+import click
 
 from p2pnode.api.service import ResourcesJson
+from p2pnode.cli import options
+from p2pnode.cli.groups import Group
 from p2pnode.cli.output import answer, answer_json, fields, short_peer, table
 from p2pnode.cli.requester import running
 from p2pnode.cli.status import Status
 from p2pnode.core.units import about_bytes
 
 
-def show_id(arguments: argparse.Namespace) -> int:
+@click.command("id")
+@options.as_json
+def show_id(as_json: bool) -> int:
+    """Show who this node is and where it listens."""
     identity = running().identity()
-    if arguments.json:
+    if as_json:
         answer_json(identity)
         return Status.OK
     pairs = [
@@ -30,21 +35,29 @@ def show_id(arguments: argparse.Namespace) -> int:
     return Status.OK
 
 
-def list_nodes(arguments: argparse.Namespace) -> int:
+@click.group(cls=Group)
+def node() -> None:
+    """Look at the network."""
+
+
+@node.command("list")
+@options.as_json
+def list_nodes(as_json: bool) -> int:
+    """List the nodes that this one knows."""
     nodes = running().nodes()
-    if arguments.json:
+    if as_json:
         answer_json({"nodes": nodes})
         return Status.OK
     rows = [
         [
-            node["name"],
-            short_peer(node["peer"]),
-            "self" if node["self"] else "yes" if node["connected"] else "no",
-            ",".join(node["engines"]),
-            *_free_of_total(node["free"], node["total"]),
-            _labels(node["labels"]),
+            one["name"],
+            short_peer(one["peer"]),
+            "self" if one["self"] else "yes" if one["connected"] else "no",
+            ",".join(one["engines"]),
+            *_free_of_total(one["free"], one["total"]),
+            _labels(one["labels"]),
         ]
-        for node in nodes
+        for one in nodes
     ]
     for line in table(
         ["NAME", "PEER", "CONNECTED", "ENGINES", "CPU FREE", "MEMORY FREE", "DISK FREE", "LABELS"], rows

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from pathlib import Path
 
+import click
+
 from p2pnode.api.client import Client
 from p2pnode.api.service import ExecutionJson, JobJson
+from p2pnode.cli import options
+from p2pnode.cli.groups import Group
 from p2pnode.cli.output import answer, clean, say, short_id
 from p2pnode.cli.progress import Progress
 from p2pnode.cli.requester import any_node, running
@@ -24,13 +27,33 @@ def final_executions(job: JobJson) -> list[ExecutionJson]:
     return [last[replica] for replica in sorted(last)]
 
 
-def get(arguments: argparse.Namespace) -> int:
-    """Fetch a job's results into a directory, or a CID as `ipfs get` does."""
-    if not arguments.what.startswith("j-"):
-        return ipfs_get(arguments)
-    with any_node(arguments.peer) as door:
-        job = door.client.job(arguments.what)
-        output = Path(arguments.output or f"job-{short_id(job['id'])[2:]}")
+@click.command()
+@click.argument("what", metavar="JOB|CID")
+@click.option(
+    "-o",
+    "--output",
+    metavar="DIR",
+    type=click.Path(),
+    help="A directory to make.  [default: named by JOB or CID]",
+)
+@options.peers
+def get(what: str, output: str | None, peers: tuple[str, ...]) -> int:
+    """Fetch a job's results, or any CID, and verify every block.
+
+    A job is named by its id or a unique prefix of it. Where several of its executions have results, each
+    gets a folder in DIR.
+    """
+    if what.startswith("j-"):
+        _get_results(what, output, peers)
+    else:
+        _get_path(what, output, peers)
+    return Status.OK
+
+
+def _get_results(id_or_prefix: str, output: str | None, peers: tuple[str, ...]) -> None:
+    with any_node(peers) as door:
+        job = door.client.job(id_or_prefix)
+        directory = Path(output or f"job-{short_id(job['id'])[2:]}")
         found = [(one, one["result_cid"]) for one in final_executions(job)]
         results = [(one, result) for one, result in found if result]
         if not results:
@@ -39,27 +62,44 @@ def get(arguments: argparse.Namespace) -> int:
             )
         for execution, result in results:
             several = len(results) > 1
-            destination = output / short_id(execution["id"]) if several else output
+            destination = directory / short_id(execution["id"]) if several else directory
             _fetch(door.client, result, destination, [execution["peer"]])
-    answer(str(output))
-    return Status.OK
+    answer(str(directory))
 
 
-def ipfs_get(arguments: argparse.Namespace) -> int:
+def _get_path(what: str, output: str | None, peers: tuple[str, ...]) -> None:
     """Fetch a CID to a path that must not be there yet."""
-    wanted = _cid(arguments.what)
-    output = Path(arguments.output or wanted)
-    with any_node(arguments.peer) as door:
-        _fetch(door.client, wanted, output, [])
-    answer(str(output))
+    wanted = _cid(what)
+    path = Path(output or wanted)
+    with any_node(peers) as door:
+        _fetch(door.client, wanted, path, [])
+    answer(str(path))
+
+
+@click.group(cls=Group)
+def ipfs() -> None:
+    """Put files into the node's block store, and fetch them."""
+
+
+@ipfs.command("get")
+@click.argument("what", metavar="CID")
+@click.option(
+    "-o", "--output", metavar="PATH", type=click.Path(), help="Where to put it.  [default: named by the CID]"
+)
+@options.peers
+def ipfs_get(what: str, output: str | None, peers: tuple[str, ...]) -> int:
+    """Fetch a CID and verify every block."""
+    _get_path(what, output, peers)
     return Status.OK
 
 
-def ipfs_add(arguments: argparse.Namespace) -> int:
-    """Compute a path's CID and, unless only that is asked for, send its blocks to the node."""
-    path = Path(arguments.path)
+@ipfs.command("add")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--only-hash", is_flag=True, help="Store nothing; needs no node.")
+def ipfs_add(path: Path, only_hash: bool) -> int:
+    """Add a file or directory and print its CID."""
     try:
-        if arguments.only_hash:
+        if only_hash:
             answer(unixfs.add_path(path, cid.make, _left_out))
             return Status.OK
         client = running()

@@ -2,24 +2,54 @@
 
 from __future__ import annotations
 
-import argparse
+import click
 
 from p2pnode import config
 
 
-def serve(arguments: argparse.Namespace) -> int:
-    """Run a node until it is interrupted; raises `ConfigError`."""
+@click.command()
+@click.option("--name", help="A name for people.  [default: the host's]")
+@click.option(
+    "--data-dir", metavar="DIR", type=click.Path(), help="Where it keeps its identity, jobs and blocks."
+)
+@click.option("--listen", metavar="ADDR", multiple=True, help="A multiaddr to listen at; may be repeated.")
+@click.option(
+    "--peer", "peers", metavar="ADDR", multiple=True, help="A node to join through; may be repeated."
+)
+@click.option("--api-port", metavar="PORT", help="The port of the local API.  [default: a free one]")
+@click.option(
+    "--label", "labels", metavar="K=V", multiple=True, help="A label for constraints; may be repeated."
+)
+@click.option("--no-compute", is_flag=True, help="Run no jobs for others.")
+@click.option("--no-mdns", is_flag=True, help="Neither find peers on the LAN nor be found.")
+@click.option("--log-level", metavar="LEVEL", help="error, warning, info or debug.  [default: warning]")
+def serve(
+    name: str | None,
+    data_dir: str | None,
+    listen: tuple[str, ...],
+    peers: tuple[str, ...],
+    api_port: str | None,
+    labels: tuple[str, ...],
+    no_compute: bool,
+    no_mdns: bool,
+    log_level: str | None,
+) -> int:
+    """Run a node until it is interrupted.
+
+    Settings come from config.toml in the data directory, P2PNODE_... in the environment, and flags; the
+    later wins.
+    """
     flags = {
-        "name": arguments.name,
-        "data_dir": arguments.data_dir,
-        "listen": arguments.listen,
-        "peers": arguments.peer,
-        "api_port": arguments.api_port,
-        "labels": arguments.label,
+        "name": name,
+        "data_dir": data_dir,
+        "listen": list(listen),
+        "peers": list(peers),
+        "api_port": api_port,
+        "labels": list(labels),
         # None leaves it to the file and the environment.
-        "compute": False if arguments.no_compute else None,
-        "mdns": False if arguments.no_mdns else None,
-        "log_level": arguments.log_level,
+        "compute": False if no_compute else None,
+        "mdns": False if no_mdns else None,
+        "log_level": log_level,
     }
     settings = config.load(flags)
     # Last: this imports the network, which takes half a second.

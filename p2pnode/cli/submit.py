@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import threading
 import time
 from pathlib import Path
 
+import click
+
 from p2pnode.api.client import Client, NodeUnreachable
 from p2pnode.api.service import JobJson, ServiceError
+from p2pnode.cli import options
 from p2pnode.cli.output import answer, answer_json, say, short_id, state
 from p2pnode.cli.progress import Progress
 from p2pnode.cli.requester import Door, any_node
@@ -29,32 +31,49 @@ _STATUS_OF_OUTCOME = {
 }
 
 
-def validate(arguments: argparse.Namespace) -> int:
-    """Print whether a job file is valid; its problems go to stderr."""
-    text, name = _read(arguments.spec)
+@click.command()
+@options.job_file
+def validate(job_file: str) -> int:
+    """Check a job file and send nothing.
+
+    SPEC is a job file; - reads standard input.
+    """
+    text, name = _read(job_file)
     spec = _parse(text, name).spec
     answer(f"{name}: a valid {spec.type.value} job")
     return Status.OK
 
 
-def submit(arguments: argparse.Namespace) -> int:
-    """Send a job and, unless told otherwise, wait for its end; the status says how it ended."""
-    text, name = _read(arguments.spec)
+@click.command()
+@options.job_file
+@click.option(
+    "--wait/--no-wait", default=True, help="Wait until the job has ended, or print its id and return."
+)
+@click.option("--follow", is_flag=True, help="Show what the programs write, on stderr.")
+@options.as_json
+@options.peers
+def submit(job_file: str, wait: bool, follow: bool, as_json: bool, peers: tuple[str, ...]) -> int:
+    """Submit a job and wait for its results.
+
+    SPEC is a job file; - reads standard input. Prints the CID of each result. Without a running node it
+    starts one for as long as the job goes on.
+    """
+    text, name = _read(job_file)
     _parse(text, name)
-    with any_node(arguments.peer, keeps_on=not arguments.wait) as door:
+    with any_node(peers, keeps_on=not wait) as door:
         job_id = door.client.submit(text, name)
-        if not arguments.wait:
-            _answer_unwaited(door.client, job_id, arguments.json)
+        if not wait:
+            _answer_unwaited(door.client, job_id, as_json)
             return Status.OK
         try:
-            elapsed_s = _watch(door.client, job_id, arguments.follow)
+            elapsed_s = _watch(door.client, job_id, follow)
         except KeyboardInterrupt:
             _interrupted(door, job_id)
             return Status.INTERRUPTED
         except NodeUnreachable as error:
             raise CommandError(Status.UNREACHABLE, str(error), _look(job_id)) from error
         job = door.client.job(job_id)
-    return _report(job, elapsed_s, arguments.json)
+    return _report(job, elapsed_s, as_json)
 
 
 def _read(spec: str) -> tuple[bytes, str]:

@@ -1,0 +1,131 @@
+"""The command `p2pnode` with all its commands, and what stops one as a message and an exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from p2pnode.api.client import NodeUnreachable
+from p2pnode.api.service import Code, ServiceError
+from p2pnode.cli.groups import Lazy, LazyGroup
+from p2pnode.cli.output import say, style
+from p2pnode.cli.status import CommandError, Status
+from p2pnode.config import ConfigError
+
+PROGRAM = "p2pnode"
+# Help is easier to read in lines that are not too long, however wide the terminal.
+HELP_WIDTH = 100
+
+_STATUS_OF_CODE = {
+    Code.BAD_REQUEST: Status.USAGE,
+    Code.BAD_JOB: Status.USAGE,
+    Code.AMBIGUOUS: Status.USAGE,
+    Code.UNAUTHORIZED: Status.UNREACHABLE,
+    Code.UNAVAILABLE: Status.UNREACHABLE,
+}
+
+SECTIONS = {
+    "Jobs": {
+        "submit": Lazy("Submit a job and wait for its results.", "submit:submit"),
+        "get": Lazy("Fetch a job's results, or any CID.", "results:get"),
+        "job": Lazy("Look at jobs, and stop them.", "jobs:job"),
+        "validate": Lazy("Check a job file and send nothing.", "submit:validate"),
+    },
+    "Nodes": {
+        "serve": Lazy("Run a node until it is interrupted.", "serve:serve"),
+        "id": Lazy("Show who this node is and where it listens.", "nodes:show_id"),
+        "node": Lazy("Look at the network.", "nodes:node"),
+        "ipfs": Lazy("Put files into the node's block store, and fetch them.", "results:ipfs"),
+        "devnet": Lazy("Run a network of nodes on this machine.", "devnet:devnet"),
+    },
+    "Shell": {
+        "completion": Lazy("Print a script that completes commands in a shell.", "completion:completion"),
+    },
+}
+
+EPILOG = """\
+\b
+Exit status:
+  0  done; for a job: all its programs ran and exited 0
+  2  wrong usage, or a bad job file
+  3  no suitable peer
+  4  a program exited non-zero
+  5  failed, stopped or timed out
+  6  the node cannot be reached
+
+\b
+Environment:
+  P2PNODE_DATA_DIR  the data directory of the node to use
+  P2PNODE_API       its API (http://127.0.0.1:PORT), where it is not the one
+                    that the data directory names
+  P2PNODE_TOKEN     the API's token, where it is not the data directory's
+  NO_COLOR          no colours
+"""
+
+
+class _Program(LazyGroup):
+    def invoke(self, ctx: click.Context) -> int:
+        """Run the command that was named; gives the exit status.
+
+        What stops it is caught here, as click has exit statuses of its own for interrupts and closed pipes.
+        """
+        try:
+            return int(super().invoke(ctx))
+        except CommandError as error:
+            return _fail(error.status, error.message, error.hint)
+        except ConfigError as error:
+            return _fail(Status.USAGE, str(error))
+        except NodeUnreachable as error:
+            return _fail(Status.UNREACHABLE, str(error))
+        except ServiceError as error:
+            return _fail(_STATUS_OF_CODE.get(error.code, Status.FAILED), error.message)
+        except KeyboardInterrupt:
+            return Status.INTERRUPTED
+        except BrokenPipeError:
+            # Whoever read our output has seen enough. Python must not find that out again at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return Status.PIPE_CLOSED
+
+
+program = click.version_option(package_name=PROGRAM, message="%(prog)s %(version)s")(
+    _Program(
+        name=PROGRAM,
+        sections=SECTIONS,
+        help="Runs containers and WASM programs on a network of peers, with no control plane.",
+        epilog=EPILOG,
+        context_settings={
+            "help_option_names": ["-h", "--help"],
+            "max_content_width": HELP_WIDTH,
+            "show_default": True,
+        },
+    )
+)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line with click; gives the exit status."""
+    try:
+        return int(program.main(list(arguments), prog_name=PROGRAM, standalone_mode=False))
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return Status.USAGE
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else PROGRAM
+        usage = f"{error.ctx.get_usage()}\n" if error.ctx else ""
+        return _fail(Status.USAGE, error.format_message(), f"{usage}Try '{where} --help' for help.")
+
+
+def front_page() -> str:
+    """The help of the whole program, as help.txt has it for a start without click."""
+    with program.make_context(PROGRAM, [], terminal_width=80, resilient_parsing=True) as ctx:
+        return program.get_help(ctx) + "\n"
+
+
+def _fail(status: Status, message: str, hint: str = "") -> int:
+    say(f"{style('error:', 'red', sys.stderr)} {message}")
+    if hint:
+        say(hint)
+    return status
