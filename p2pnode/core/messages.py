@@ -30,9 +30,9 @@ BID_VALID_MS_MAX = 60 * 60 * 1000
 INTEGER_MAX = 2**63 - 1
 
 PeerId = Annotated[str, Meta(min_length=1, max_length=PEER_ID_LENGTH_MAX)]
-JobId = Annotated[str, Meta(pattern=r"^j-[0-9a-f]{32}$")]
-ExecutionId = Annotated[str, Meta(pattern=r"^e-[0-9a-f]{32}$")]
-Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+JobId = Annotated[str, Meta(pattern=r"^j-[0-9a-f]{32}\Z")]
+ExecutionId = Annotated[str, Meta(pattern=r"^e-[0-9a-f]{32}\Z")]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 # A CIDv1 in base32 of an identity hash of 128 bytes is the longest that a job file may name.
 Cid = Annotated[str, Meta(min_length=1, max_length=256)]
 Reason = Annotated[str, Meta(max_length=REASON_LENGTH_MAX)]
