@@ -45,6 +45,7 @@ from p2pnode.core.messages import (
 from p2pnode.core.participant import Participant
 from p2pnode.core.problems import JobFileError
 from p2pnode.core.spec import JobSpec, NetworkType, Resources
+from p2pnode.core.units import about_bytes
 from p2pnode.core.wire import BadMessage
 from p2pnode.data.inputs import SOURCE_TYPES, Inputs
 from p2pnode.driver import Clock, Driver
@@ -293,9 +294,7 @@ class Node:
 
     async def _fetch_input(self, cid: str, progress: Callable[[str], None]) -> None:
         owners = [loan.owner for loan in self.driver.core.lending.loans.values()]
-        await self.fetch(
-            cid, owners, lambda blocks, size_bytes: progress(f"{blocks} blocks, {size_bytes} bytes")
-        )
+        await self.fetch(cid, owners, lambda _, size_bytes: progress(about_bytes(size_bytes)))
 
     def _export(self, cid: str, path: Path) -> None:
         export(cid, self.get_block, path)

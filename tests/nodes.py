@@ -52,7 +52,8 @@ def until(what: str, look: Callable[[], T], timeout_s: float = WAIT_S) -> T:
 def environment(data_dir: Path) -> dict[str, str]:
     """This process's environment, with the node of `data_dir` as the one that commands talk to."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("P2PNODE_")}
-    return {**kept, "P2PNODE_DATA_DIR": str(data_dir)}
+    # No node of these tests is to meet one of others on this machine.
+    return {**kept, "P2PNODE_DATA_DIR": str(data_dir), "P2PNODE_MDNS": "false"}
 
 
 @dataclass
@@ -67,11 +68,13 @@ class Node:
     process: subprocess.Popen[bytes] | None = None
     # Where it listens; 0 until it has run.
     port: int = 0
+    # A command that sets up its surroundings and then runs it.
+    within: tuple[str, ...] = ()
 
     def start(self, *arguments: str, ready: bool = True, moved: bool = False) -> Node:
         """Run it, again on the port that it had unless it has `moved`; `arguments` are for this time only."""
         own = [*self.arguments, "--listen", f"{LOOPBACK}{0 if moved else self.port}", *arguments]
-        command = [sys.executable, "-m", "p2pnode", "serve", *own]
+        command = [*self.within, sys.executable, "-m", "p2pnode", "serve", *own]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(self.data_dir)
@@ -200,7 +203,7 @@ class Nodes:
     ) -> Node:
         """A node that is not started yet; it joins through `peers`. Its directory is made in `place`."""
         data_dir = (place or self.directory) / name
-        own = ["--name", name, "--data-dir", str(data_dir), "--no-mdns"]
+        own = ["--name", name, "--data-dir", str(data_dir)]
         for peer in peers:
             own += ["--peer", peer.address]
         node = Node(name, data_dir, [*own, *arguments], self.directory / f"{name}.log")

@@ -78,6 +78,7 @@ def test_a_compute_peer_that_was_killed_runs_its_program_again(network: Network)
     ended = network.a.ended(job)
     assert ended["state"] == "Completed"
     assert [one["id"] for one in ended["executions"]] == [execution]
+    assert any(line.startswith("Its node was restarted (") for line in network.a.history(job))
 
 
 def test_a_compute_peer_on_another_port_is_found_again(network: Network) -> None:

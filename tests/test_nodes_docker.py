@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +40,13 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     require_docker()
     with running_nodes(tmp_path_factory.mktemp("nodes")) as nodes:
         yield Network(nodes)
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Nodes]:
+    require_docker()
+    with running_nodes(tmp_path) as nodes:
+        yield nodes
 
 
 def containers_of(execution: str) -> list[str]:
@@ -115,3 +124,27 @@ def test_a_node_that_ends_takes_its_containers_with_it(network: Network) -> None
     other.finish(second["id"])
     assert network.a.ended(job)["state"] == "Completed"
     peer.start()
+
+
+def test_a_node_notices_when_docker_comes_and_goes(nodes: Nodes, tmp_path: Path) -> None:
+    """It runs with a /run of its own, in which the engine's socket is there or not as the test wants."""
+    if os.geteuid() or not shutil.which("unshare"):
+        pytest.skip("a node is given a /run of its own by root only")
+    (tmp_path / "run").mkdir()
+    script = f'mount --bind /run {tmp_path}/run && mount -t tmpfs tmpfs /run && exec "$@"'
+    watcher = nodes.start("watcher", "--no-compute")
+    node = nodes.new("node", peers=(watcher,))
+    node.within = ("unshare", "--mount", "sh", "-c", script, "sh")
+    node.start()
+    know_each_other(watcher, node)
+
+    def engines() -> list[str]:
+        return next(one["engines"] for one in watcher.client.nodes() if not one["self"])
+
+    assert engines() == ["wasm"]
+    assert node.process is not None
+    socket = Path(f"/proc/{node.process.pid}/root/run/docker.sock")
+    socket.symlink_to(tmp_path / "run" / "docker.sock")
+    until("Docker has come", lambda: engines() == ["wasm", "docker"], 10.0)
+    socket.unlink()
+    until("Docker has gone", lambda: engines() == ["wasm"], 10.0)

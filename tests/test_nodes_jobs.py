@@ -228,6 +228,15 @@ def test_nothing_is_reserved_when_all_has_ended(network: Network) -> None:
         assert own["free"] == own["total"]
 
 
+def test_without_a_node_submit_runs_one_until_the_job_has_ended(network: Network, tmp_path: Path) -> None:
+    nobody = Node("nobody", tmp_path / "nobody", [], tmp_path / "nobody.log")
+    done = nobody.cli("submit", "--peer", network.a.address, str(JOBS / "noop.yaml"))
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1
+    assert "no node runs on" in done.stderr
+    assert not (nobody.data_dir / "node.json").exists()
+
+
 def test_a_command_without_a_node_gives_status_6(network: Network, tmp_path: Path) -> None:
     nobody = Node("nobody", tmp_path / "nobody", [], tmp_path / "nobody.log")
     done = nobody.cli("job", "list")

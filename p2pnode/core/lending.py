@@ -29,7 +29,21 @@ from .events import (
 )
 from .lending_records import Loan, LoanState
 from .matching import minus, requirements_of, why_not
-from .messages import Ask, Award, Bid, Cancel, Ended, Fault, Offer, Refusal, Refusing, Release, Stage, Update
+from .messages import (
+    REASON_LENGTH_MAX,
+    Ask,
+    Award,
+    Bid,
+    Cancel,
+    Ended,
+    Fault,
+    Offer,
+    Refusal,
+    Refusing,
+    Release,
+    Stage,
+    Update,
+)
 from .spec import JobSpec
 
 # Long enough for a requester to hear the other bidders and award; short, since it holds resources.
@@ -109,7 +123,10 @@ class Lending:
                 continue
             # It begins again at its start: the runner and the engine know how far it came.
             loan.state, loan.deadline = LoanState.PREPARING, now + PREPARE_TIMEOUT_S
-            actions += [SaveLoan(loan), Start(loan, loan.award)]
+            actions += [
+                *self._report(loan, Stage.PREPARING, "Its node was restarted"),
+                Start(loan, loan.award),
+            ]
         return actions
 
     def _loan_of(self, peer: str, execution: str) -> Loan | None:
@@ -126,11 +143,7 @@ class Lending:
         if refused is not None:
             refusing, reason = refused
             self.refused_busy |= refusing is Refusing.BUSY
-            return [
-                Send(
-                    peer, Refusal(execution=ask.execution, round=ask.round, refusing=refusing, reason=reason)
-                )
-            ]
+            return [self._refuse(peer, ask, refusing, reason)]
         loan = Loan(
             execution=ask.execution,
             owner=peer,
@@ -196,10 +209,15 @@ class Lending:
             return "the job needs other things than its ask said"
         return self.check_spec(award.spec)
 
-    def _refuse(self, peer: str, award: Award, refusing: Refusing, reason: str) -> Send:
-        return Send(
-            peer, Refusal(execution=award.execution, round=award.round, refusing=refusing, reason=reason)
+    def _refuse(self, peer: str, message: Ask | Award, refusing: Refusing, reason: str) -> Send:
+        # A reason may quote the job's constraints, which have no such limit.
+        refusal = Refusal(
+            execution=message.execution,
+            round=message.round,
+            refusing=refusing,
+            reason=reason[:REASON_LENGTH_MAX],
         )
+        return Send(peer, refusal)
 
     def _cancelled(self, peer: str, execution: str, reason: str) -> list[Action]:
         loan = self._loan_of(peer, execution)

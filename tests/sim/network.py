@@ -232,6 +232,10 @@ class Simulation:
                     node.core.table.learn(signed, advert, remaining_ms, self.now)
                 if node.store:
                     self.give(other, other.incarnation, PeerLost(node.peer, "it has lost its journal"))
+        # Whom it misses it gives up in its own time: it was down when the others did.
+        for other in self.nodes.values():
+            if not other.alive:
+                self.at(LOST_AFTER_S, self.notice, node, other, other.down_since)
         self.perform(node, node.core.resume(live, loans, self.now))
         self.give(node, node.incarnation, OfferChanged(node.offer))
 
