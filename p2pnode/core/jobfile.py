@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from . import yamltree
+from . import template, yamltree
 from .jobfields import JOB
 from .problems import JobFileError, Problem, Report, Severity
 from .spec import (
@@ -43,17 +44,45 @@ class Parsed:
     warnings: tuple[Problem, ...]
 
 
-def parse(text: str | bytes, name: str) -> Parsed:
+def parse(text: str | bytes, name: str, *, literal_braces: bool = False) -> Parsed:
     """The job that a file describes; `name` is the file's, for the messages.
 
-    YAML or JSON, without templates (they are filled in before). Raises `JobFileError`
-    with all that is wrong, whatever the text is.
+    YAML or JSON. Templates in it are a mistake, or, with `literal_braces`, text like any
+    other. Raises `JobFileError` with all that is wrong, whatever the text is.
     """
     try:
-        root = yamltree.compose(text)
+        root = yamltree.compose(text, literal_braces=literal_braces)
     except yamltree.BadYaml as exc:
-        raise JobFileError((_unreadable(text, name, exc),)) from exc
+        problem = Problem(name, exc.line, exc.column, "", Severity.ERROR, exc.message)
+        raise JobFileError((problem if literal_braces else _unreadable(text, problem),)) from exc
     return _read(root, name)
+
+
+def parse_template(text: str | bytes, variables: Mapping[str, str], name: str) -> Parsed:
+    """The job that a file describes once its templates are filled in (`core.template`).
+
+    Lines and columns of problems are those of the file as it was written. Raises
+    `JobFileError` as `parse` does; while templates are wrong, with what is wrong in these alone.
+    """
+    try:
+        # A mark before the text would move its first line by a column.
+        readable = (yamltree.decode(text) if isinstance(text, bytes) else text).removeprefix("\ufeff")
+    except yamltree.BadYaml as exc:
+        raise JobFileError((Problem(name, exc.line, exc.column, "", Severity.ERROR, exc.message),)) from exc
+    expanded = template.expand(readable, variables, name)
+    try:
+        parsed = parse(expanded.text, name, literal_braces="{{" in readable)
+    except JobFileError as exc:
+        raise JobFileError(_at_their_origin(exc.problems, expanded)) from exc
+    return replace(parsed, warnings=_at_their_origin(parsed.warnings, expanded))
+
+
+def _at_their_origin(problems: tuple[Problem, ...], expanded: template.Expanded) -> tuple[Problem, ...]:
+    found = []
+    for one in problems:
+        line, column = expanded.origin(one.line, one.column)
+        found.append(replace(one, line=line, column=column))
+    return tuple(found)
 
 
 def check(spec: JobSpec) -> None:
@@ -74,21 +103,21 @@ def _read(root: yamltree.Node, name: str) -> Parsed:
     return Parsed(spec, report.problems())
 
 
-def _unreadable(text: str | bytes, name: str, exc: yamltree.BadYaml) -> Problem:
+def _unreadable(text: str | bytes, problem: Problem) -> Problem:
     """The YAML error, or, where braces of a template led to it, what to do about these."""
     readable = text.decode(errors="replace") if isinstance(text, bytes) else text
     action = _TEMPLATE_ACTION.search(readable)
     if action is None:
-        return Problem(name, exc.line, exc.column, "", Severity.ERROR, exc.message)
+        return problem
     line = readable.count("\n", 0, action.start(1)) + 1
-    if line > exc.line:
-        return Problem(name, exc.line, exc.column, "", Severity.ERROR, exc.message)
+    if line > problem.line:
+        return problem
     column = action.start(1) - readable.rfind("\n", 0, action.start(1))
     message = (
         f"found the template action {action[1].strip()}; give its variables with -V name=value, "
         "or put the text in quotes if the braces are meant"
     )
-    return Problem(name, line, column, "", Severity.ERROR, message)
+    return replace(problem, line=line, column=column, message=message)
 
 
 def render(spec: JobSpec) -> dict[str, Any]:

@@ -76,11 +76,14 @@ class Mapping:
 Node = Scalar | Sequence | Mapping
 
 
-def compose(text: str | bytes) -> Node:
-    """The tree of one YAML or JSON document. Raises `BadYaml`, whatever the text is."""
+def compose(text: str | bytes, *, literal_braces: bool = False) -> Node:
+    """The tree of one YAML or JSON document. Raises `BadYaml`, whatever the text is.
+
+    `{{` outside of quotes is refused, as nobody filled in the template, unless braces are literal.
+    """
     readable = _readable(text)
     try:
-        return _Composer(yaml.CBaseLoader(readable)).compose()
+        return _Composer(yaml.CBaseLoader(readable), literal_braces).compose()
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -120,7 +123,7 @@ def _readable(text: str | bytes) -> str:
     if size_bytes > TEXT_SIZE_BYTES_MAX:
         raise BadYaml(1, 1, f"{size_bytes} bytes, over the limit of {TEXT_SIZE_BYTES_MAX}")
     if isinstance(text, bytes):
-        text = _decoded(text)
+        text = decode(text)
     text = text.removeprefix("\ufeff")
     if unprintable := _UNPRINTABLE.search(text):
         line, column = _position(text, unprintable.start())
@@ -130,7 +133,8 @@ def _readable(text: str | bytes) -> str:
     return text
 
 
-def _decoded(data: bytes) -> str:
+def decode(data: bytes) -> str:
+    """UTF-8 as text. Raises `BadYaml` saying where it is none."""
     try:
         return data.decode()
     except UnicodeDecodeError as exc:
@@ -156,8 +160,9 @@ def _position(text: str, index: int) -> tuple[int, int]:
 class _Composer:
     """Turns the events of one document into nodes, with an explicit stack of open collections."""
 
-    def __init__(self, parser: yaml.CBaseLoader) -> None:
+    def __init__(self, parser: yaml.CBaseLoader, literal_braces: bool) -> None:
         self._parser = parser
+        self._literal_braces = literal_braces
         self._open: list[Sequence | Mapping] = []
         # Beside each open mapping: the key that waits for its value.
         self._keys: list[Scalar | None] = []
@@ -194,7 +199,7 @@ class _Composer:
     def _scalar(self, event: Any) -> Scalar:
         _refuse_properties(event)
         mark, quoted = event.start_mark, event.style != ""
-        if not quoted and "{{" in event.value:
+        if not quoted and "{{" in event.value and not self._literal_braces:
             # Left by a template that nobody filled in: "A={{.query}}" is text to YAML.
             raise _bad(event, "{{ in text without quotes")
         return Scalar(event.value, mark.line + 1, mark.column + 1, quoted)
