@@ -59,7 +59,8 @@ class AdvertTable:
         `remaining_ms` is how long whoever handed it over would still have kept it; at most
         the advert's own time to live counts.
         """
-        if abs(now * 1000 - advert.issued_ms) > CLOCK_SKEW_MS_MAX + advert.ttl_ms:
+        ttl_ms = min(advert.ttl_ms, ADVERT_TTL_MS_MAX)
+        if abs(now * 1000 - advert.issued_ms) > CLOCK_SKEW_MS_MAX + ttl_ms:
             return False
         held = self.known.get(advert.peer)
         newest = held.advert.number if held else self.gone.get(advert.peer, -1)
@@ -71,7 +72,7 @@ class AdvertTable:
         if held is None and len(self.known) >= PEERS_MAX:
             return False
         self.gone.pop(advert.peer, None)
-        lifetime_ms = min(remaining_ms, advert.ttl_ms, ADVERT_TTL_MS_MAX)
+        lifetime_ms = min(remaining_ms, ttl_ms)
         self.known[advert.peer] = Known(advert, signed, now + lifetime_ms / 1000)
         self.deadline = min(self.deadline, now + lifetime_ms / 1000)
         return True

@@ -23,6 +23,7 @@ from .events import Action, Event, JobStopped, Note, PeerLost, Received, SaveJob
 from .lending import run_limit_s
 from .lifecycle import LIVE, OPEN, Execution, ExecutionState, JobRecord, JobState, Outcome, Refused
 from .messages import (
+    REASON_LENGTH_MAX,
     Award,
     Bid,
     Cancel,
@@ -340,7 +341,7 @@ class Job:
             self._note("Execution", f"Cancelled: {reason}", execution)
 
     def _send_cancel(self, execution: Execution, reason: str) -> None:
-        cancel = Cancel(execution=execution.id, round=execution.round, reason=reason)
+        cancel = Cancel(execution=execution.id, round=execution.round, reason=reason[:REASON_LENGTH_MAX])
         self._actions.append(Send(execution.peer, cancel))
 
     def _release(self, executions: list[Execution], reason: str, now: float) -> None:

@@ -1,0 +1,149 @@
+"""Offers, adverts, specs and jobs that the tests of the core's machines are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from p2pnode.core import wire
+from p2pnode.core.adverts import Known
+from p2pnode.core.events import Action, Received, Send
+from p2pnode.core.job import Job
+from p2pnode.core.lifecycle import JobRecord
+from p2pnode.core.matching import requirements_of
+from p2pnode.core.messages import (
+    Advert,
+    Ask,
+    Award,
+    Bid,
+    Ended,
+    Fault,
+    Message,
+    Offer,
+    Receipt,
+    Signed,
+    execution_id,
+)
+from p2pnode.core.spec import JobSpec, JobType, NetworkType, Resources, Task, Timeouts, WasmEngine
+
+JOB = "j-" + "0" * 32
+ROOM = Resources(cpu_millis=4000, memory_bytes=8_000_000_000, disk_bytes=10**11)
+
+
+def offer(**changes: Any) -> Offer:
+    plain = Offer(
+        engines=("wasm",),
+        publishers=("ipfs",),
+        sources=("ipfs",),
+        networks=(NetworkType.NONE,),
+        labels={"os": "linux"},
+        total=ROOM,
+        free=ROOM,
+    )
+    return wire.replace(plain, **changes)
+
+
+def advert(peer: str, number: int = 1, issued_ms: int = 0, **changes: Any) -> Advert:
+    leaving, ttl_ms = changes.pop("leaving", False), changes.pop("ttl_ms", 90_000)
+    return Advert(
+        peer=peer,
+        number=number,
+        issued_ms=issued_ms,
+        ttl_ms=ttl_ms,
+        name=peer,
+        version="0",
+        offer=offer(**changes),
+        addresses=(),
+        leaving=leaving,
+    )
+
+
+def signed(record: Any) -> Signed:
+    return Signed(body=wire.encode(record), signature=bytes(64))
+
+
+def spec(cpu_millis: int = 1000, timeouts: Timeouts | None = None, **changes: Any) -> JobSpec:
+    task = Task(
+        engine=WasmEngine(entry_module="/m"),
+        resources=Resources(cpu_millis=cpu_millis, memory_bytes=10**8),
+        timeouts=timeouts or Timeouts(),
+    )
+    return wire.replace(JobSpec(type=JobType.BATCH, task=task), **changes)
+
+
+def known(*adverts: Advert) -> dict[str, Known]:
+    return {one.peer: Known(one, signed(one), float("inf")) for one in adverts}
+
+
+def new_job(peers: str = "abc", wanted: JobSpec | None = None) -> Job:
+    wanted = wanted or spec()
+    record = JobRecord(
+        id=JOB, requester="me", spec=wanted, spec_hash=wire.digest(wanted), created=0, modified=0
+    )
+    return Job(record, "me", known(*map(advert, peers)))
+
+
+def ask(wanted: JobSpec | None = None, slot: int = 0, **changes: Any) -> Ask:
+    wanted = wanted or spec()
+    plain = Ask(
+        execution=execution_id(JOB, 1, "lender", slot),
+        job=JOB,
+        round=1,
+        spec_hash=wire.digest(wanted),
+        priority=wanted.priority,
+        requirements=requirements_of(wanted),
+    )
+    return wire.replace(plain, **changes)
+
+
+def award(asked: Ask, wanted: JobSpec | None = None) -> Award:
+    return Award(execution=asked.execution, round=asked.round, replica=0, spec=wanted or spec())
+
+
+def bid(execution: str, price: int = 0, round: int = 1) -> Bid:
+    return Bid(execution=execution, round=round, valid_ms=10_000, price_micros=price, start_ms=0)
+
+
+def receipt(execution: str, **changes: Any) -> Receipt:
+    plain = Receipt(
+        job=JOB,
+        execution=execution,
+        round=1,
+        replica=0,
+        peer="a",
+        requester="me",
+        spec_hash=wire.digest(spec()),
+        program="",
+        inputs=(),
+        exit_code=0,
+        fault=None,
+        reason="exited",
+        result_cid="bafy",
+        started_ms=0,
+        ended_ms=0,
+        cpu_ms=0,
+        memory_bytes=0,
+    )
+    return wire.replace(plain, **changes)
+
+
+def end(job: Job, execution: str, exit_code: int | None = 0, fault: Fault | None = None) -> Received:
+    """The event that an execution's peer sends its receipt with."""
+    one = job.record.executions[execution]
+    found = receipt(
+        execution,
+        round=one.round,
+        replica=one.replica,
+        peer=one.peer,
+        spec_hash=job.record.spec_hash,
+        exit_code=exit_code,
+        fault=fault,
+        reason="it broke" if fault else "exited",
+    )
+    message = Ended(execution=execution, round=one.round, receipt=signed(found))
+    return Received(one.peer, message, found, "bafyreceipt")
+
+
+def sent(actions: list[Action], kind: type[Message] | None = None) -> list[tuple[str, Any]]:
+    """Whom the actions send messages of this kind."""
+    sends = [(one.peer, one.message) for one in actions if isinstance(one, Send)]
+    return [(peer, message) for peer, message in sends if kind is None or isinstance(message, kind)]

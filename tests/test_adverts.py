@@ -1,0 +1,125 @@
+"""The table of adverts, and when a node sends its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pnode.core import adverts, wire
+from p2pnode.core.adverts import (
+    ADVERT_GAP_S,
+    ADVERT_TTL_MS_MAX,
+    CLOCK_SKEW_MS_MAX,
+    PEERS_MAX,
+    Advertising,
+    AdvertTable,
+    advert_interval_s,
+)
+from p2pnode.core.messages import Advert
+
+from .core_support import ROOM, advert, offer, signed
+
+NOW = 1_700_000_000.0
+NOW_MS = int(NOW * 1000)
+
+
+def learn(table: AdvertTable, one: Advert, remaining_ms: int = 10**9, now: float = NOW) -> bool:
+    return table.learn(signed(one), one, remaining_ms, now)
+
+
+def test_a_newer_advert_replaces_an_older_one_and_never_the_other_way() -> None:
+    table = AdvertTable()
+    news = [learn(table, advert("a", number, NOW_MS)) for number in (5, 5, 4, 6)]
+    assert news == [True, False, False, True]
+    assert table.known["a"].advert.number == 6
+
+
+def test_an_advert_expires_by_our_own_clock() -> None:
+    table = AdvertTable()
+    learn(table, advert("a", 1, NOW_MS + 500_000, ttl_ms=90_000))
+    assert table.deadline == NOW + 90
+    assert not table.expire(NOW + 89)
+    assert table.expire(NOW + 90) and not table.known
+
+
+def test_a_pulled_advert_counts_for_no_longer_than_its_sender_would_keep_it() -> None:
+    table = AdvertTable()
+    learn(table, advert("a", 1, NOW_MS), remaining_ms=1000)
+    assert table.known["a"].expires == NOW + 1
+    assert [ms for _, ms in table.entries(NOW)] == [1000]
+    assert list(table.entries(NOW + 1)) == []
+
+
+@pytest.mark.parametrize("ends", ["goodbye", "expiry"])
+def test_a_replayed_advert_does_not_bring_back_who_is_gone(ends: str) -> None:
+    table = AdvertTable()
+    old = advert("a", 7, NOW_MS)
+    learn(table, old)
+    if ends == "goodbye":
+        assert learn(table, advert("a", 8, NOW_MS, leaving=True, ttl_ms=0))
+    else:
+        table.expire(NOW + 90)
+    assert not learn(table, old, now=NOW + 91)
+    assert not table.known
+    assert learn(table, advert("a", 9, NOW_MS), now=NOW + 91)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_an_advert_from_a_time_far_from_ours_is_not_taken(sign: int) -> None:
+    most = CLOCK_SKEW_MS_MAX + 90_000
+    assert learn(AdvertTable(), advert("a", 1, NOW_MS + sign * most, ttl_ms=90_000))
+    assert not learn(AdvertTable(), advert("a", 1, NOW_MS + sign * (most + 1), ttl_ms=90_000))
+
+
+def test_a_long_time_to_live_neither_keeps_an_advert_nor_lets_it_be_replayed() -> None:
+    forever = 2**62
+    table = AdvertTable()
+    assert learn(table, advert("a", 1, NOW_MS, ttl_ms=forever), remaining_ms=forever)
+    assert table.known["a"].expires == NOW + ADVERT_TTL_MS_MAX / 1000
+    assert not learn(AdvertTable(), advert("a", 1, NOW_MS - 24 * 3_600_000, ttl_ms=forever))
+
+
+def test_a_full_table_takes_no_newcomers_but_hears_of_those_it_knows() -> None:
+    table = AdvertTable()
+    entry = signed(advert("x"))
+    for index in range(PEERS_MAX):
+        table.learn(entry, advert(str(index), 1, NOW_MS), 90_000, NOW)
+    assert not learn(table, advert("newcomer", 1, NOW_MS))
+    assert learn(table, advert("7", 2, NOW_MS))
+    assert learn(table, advert("7", 3, NOW_MS, leaving=True))
+    assert learn(table, advert("newcomer", 1, NOW_MS))
+
+
+def test_the_interval_grows_with_the_network_so_that_a_topic_carries_it() -> None:
+    assert [advert_interval_s(peers) for peers in (0, 600, 10_000)] == [30, 30, 500]
+
+
+def test_the_first_offer_is_advertised_at_once_and_then_at_intervals() -> None:
+    own = Advertising()
+    own.changed(offer(), NOW)
+    assert own.due == NOW
+    own.take(offer(), 5, 0.5, NOW)
+    assert own.due == NOW + 30
+
+
+@pytest.mark.parametrize(
+    ("changes", "soon"),
+    [
+        ({}, False),
+        ({"free": wire.replace(ROOM, cpu_millis=3500)}, False),
+        ({"free": wire.replace(ROOM, cpu_millis=3000)}, True),
+        ({"free": wire.replace(ROOM, memory_bytes=1)}, True),
+        ({"engines": ("docker",)}, True),
+        ({"labels": {"os": "linux", "zone": "b"}}, True),
+        ({"total": wire.replace(ROOM, gpus=1)}, True),
+    ],
+)
+def test_what_others_would_decide_by_is_advertised_soon(changes: dict[str, object], soon: bool) -> None:
+    own = Advertising()
+    own.take(offer(), 5, 0.5, NOW)
+    own.changed(offer(**changes), NOW + 0.1)
+    assert own.due == NOW + (ADVERT_GAP_S if soon else 30)
+
+
+def test_an_advert_outlives_a_missed_one() -> None:
+    assert adverts.ADVERT_TTL_INTERVALS >= 2
+    assert advert_interval_s(PEERS_MAX) * adverts.ADVERT_TTL_INTERVALS * 1000 <= ADVERT_TTL_MS_MAX

@@ -1,0 +1,279 @@
+"""A job, event by event, as its owner sees it; the simulation covers what is between them."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pnode.core import wire
+from p2pnode.core.asking import BID_WINDOW_S, ENOUGH_WAIT_S
+from p2pnode.core.events import Action, JobStopped, PeerLost, Received, Tick
+from p2pnode.core.job import ATTEMPTS_MAX, AWARD_CONFIRM_S, OVERDUE_GRACE_S, Job
+from p2pnode.core.lifecycle import LIVE, OPEN, ExecutionState, JobState, Outcome
+from p2pnode.core.messages import (
+    REASON_LENGTH_MAX,
+    Ask,
+    Award,
+    Cancel,
+    Fault,
+    Refusal,
+    Refusing,
+    Release,
+    Stage,
+    Update,
+)
+from p2pnode.core.spec import Timeouts
+
+from .core_support import JOB, advert, bid, end, known, new_job, sent, spec
+
+
+def asked(job: Job) -> dict[str, str]:
+    """Peer to execution id, of this round's asks."""
+    return {one.peer: one.id for one in job.record.of(*OPEN)}
+
+
+def refusal(execution: str, refusing: Refusing = Refusing.BUSY, reason: str = "busy") -> Refusal:
+    return Refusal(execution=execution, round=1, refusing=refusing, reason=reason)
+
+
+def update(execution: str, sequence: int, stage: Stage = Stage.PREPARING) -> Update:
+    return Update(execution=execution, round=1, sequence=sequence, stage=stage, detail="")
+
+
+def awarded(peers: str = "a", **changes: object) -> tuple[Job, str, list[Action]]:
+    """A job whose one replica was awarded to the first peer at 0; its execution; the actions."""
+    job = new_job(peers, spec(**changes))  # type: ignore[arg-type]
+    job.begin(0)
+    actions: list[Action] = []
+    for price, (peer, execution) in enumerate(sorted(asked(job).items())):
+        actions = job.handle(Received(peer, bid(execution, price)), 0)
+    ((_, message),) = sent(actions, Award)
+    return job, message.execution, actions
+
+
+def running(peers: str = "a", **changes: object) -> tuple[Job, str]:
+    job, execution, _ = awarded(peers, **changes)
+    job.handle(Received("a", update(execution, 1)), 0)
+    job.handle(Received("a", update(execution, 2, Stage.RUNNING)), 0)
+    assert job.record.state is JobState.RUNNING
+    return job, execution
+
+
+def test_a_job_asks_two_peers_for_each_replica_and_three_more() -> None:
+    job = new_job("abcdefghij")
+    assert len(sent(job.begin(0), Ask)) == 5
+
+
+def test_the_cheapest_bid_is_awarded_as_soon_as_all_have_answered() -> None:
+    job = new_job("ab")
+    job.begin(0)
+    ids = asked(job)
+    assert not sent(job.handle(Received("a", bid(ids["a"], 9)), 0), Award)
+    assert [peer for peer, _ in sent(job.handle(Received("b", bid(ids["b"], 2)), 0.1), Award)] == ["b"]
+
+
+def test_with_bids_enough_the_others_get_a_moment_and_are_then_released() -> None:
+    job = new_job("ab")
+    job.begin(0)
+    ids = asked(job)
+    job.handle(Received("a", bid(ids["a"])), 1)
+    assert job.deadline == 1 + ENOUGH_WAIT_S
+    actions = job.handle(Tick(), job.deadline)
+    assert [peer for peer, _ in sent(actions, Award)] == ["a"]
+    assert [peer for peer, _ in sent(actions, Release)] == ["b"]
+
+
+def test_losing_bids_are_kept_until_the_award_is_confirmed_and_released_at_once_then() -> None:
+    job, execution, actions = awarded("ab")
+    assert not sent(actions, Release)
+    actions = job.handle(Received("a", update(execution, 1)), 0.2)
+    assert [peer for peer, _ in sent(actions)] == ["b"]
+    assert sent(actions, Release)
+
+
+def test_a_refused_award_goes_to_the_next_bid() -> None:
+    job, execution, _ = awarded("ab")
+    actions = job.handle(Received("a", refusal(execution, Refusing.EXPIRED)), 1)
+    assert [peer for peer, _ in sent(actions, Award)] == ["b"]
+
+
+def test_an_award_that_is_not_confirmed_is_cancelled_and_goes_to_the_next_bid() -> None:
+    job, _, _ = awarded("ab")
+    assert job.deadline == AWARD_CONFIRM_S
+    actions = job.handle(Tick(), AWARD_CONFIRM_S)
+    assert [peer for peer, _ in sent(actions, Cancel)] == ["a"]
+    assert [peer for peer, _ in sent(actions, Award)] == ["b"]
+
+
+@pytest.mark.parametrize("sequence", [0, 1, 2])
+def test_a_late_or_repeated_update_changes_nothing(sequence: int) -> None:
+    job, execution = running()
+    job.handle(Received("a", update(execution, sequence)), 1)
+    assert job.record.executions[execution].state is ExecutionState.RUNNING
+
+
+def test_a_replayed_bid_or_refusal_does_not_end_what_runs() -> None:
+    job, execution = running()
+    for message in (bid(execution), refusal(execution, Refusing.EXPIRED)):
+        assert not sent(job.handle(Received("a", message), 1))
+    assert job.record.executions[execution].state is ExecutionState.RUNNING
+
+
+@pytest.mark.parametrize("execution", ["e-" + "f" * 32, "of another peer"])
+def test_a_bid_for_what_was_never_asked_of_that_peer_is_released(execution: str) -> None:
+    job, own = running()
+    message = bid(own if execution == "of another peer" else execution)
+    actions = job.handle(Received("stranger", message), 1)
+    assert [(peer, type(one)) for peer, one in sent(actions)] == [("stranger", Release)]
+
+
+def test_a_receipt_of_success_completes_the_job() -> None:
+    job, execution = running()
+    job.handle(end(job, execution), 9)
+    assert (job.record.state, job.record.outcome) == (JobState.COMPLETED, Outcome.COMPLETED)
+    assert job.record.executions[execution].result_cid == "bafy"
+    assert job.record.executions[execution].receipt_cid == "bafyreceipt"
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "outcome"), [(3, Outcome.PROGRAM), (None, Outcome.EXECUTION), (0, Outcome.EXECUTION)]
+)
+def test_a_failure_that_is_the_jobs_own_fails_it_without_another_try(
+    exit_code: int | None, outcome: Outcome
+) -> None:
+    job, execution = running("ab")
+    actions = job.handle(end(job, execution, exit_code, Fault.JOB), 9)
+    assert (job.record.state, job.record.outcome, job.record.reason) == (JobState.FAILED, outcome, "it broke")
+    assert not sent(actions, Ask)
+
+
+def test_a_failure_of_the_peer_is_tried_elsewhere_and_the_tries_end() -> None:
+    job = new_job("abcd")
+    job.begin(0)
+    now = 0.0
+    for _ in range(ATTEMPTS_MAX):
+        for peer, execution in asked(job).items():
+            job.handle(Received(peer, bid(execution)), now)
+        (one,) = job.record.of(*LIVE)
+        job.handle(end(job, one.id, None, Fault.PEER), now)
+        if not job.record.of(*LIVE) and not job.record.ended:
+            now = job.deadline
+            job.handle(Tick(), now)
+    failed = [one.peer for one in job.record.of(ExecutionState.FAILED)]
+    assert len(set(failed)) == ATTEMPTS_MAX
+    assert (job.record.state, job.record.outcome) == (JobState.FAILED, Outcome.EXECUTION)
+
+
+def test_a_receipt_about_another_execution_is_the_peers_failure() -> None:
+    job, execution = running()
+    event = end(job, execution)
+    assert event.receipt is not None
+    wrong = Received("a", event.message, wire.replace(event.receipt, replica=7), "bafyreceipt")
+    job.handle(wrong, 1)
+    assert job.record.executions[execution].state is ExecutionState.LOST
+    assert not job.record.ended
+
+
+def test_a_lost_peers_late_result_counts_and_ends_the_other_try() -> None:
+    job, execution = running("ab")
+    job.handle(PeerLost("a", "no link"), 1)
+    job.handle(Tick(), job.deadline)
+    second = asked(job)["b"]
+    for peer, id in asked(job).items():
+        job.handle(Received(peer, bid(id, 0 if peer == "b" else 9, job.record.round)), 3)
+    assert [one.id for one in job.record.of(*LIVE)] == [second]
+    actions = job.handle(end(job, execution), 4)
+    assert [peer for peer, _ in sent(actions, Cancel)] == ["b"]
+    assert job.record.state is JobState.COMPLETED
+
+
+def test_news_of_a_cancelled_execution_is_answered_with_cancel_again() -> None:
+    job, execution = running("ab", count=1)
+    one = job.record.executions[execution]
+    one.move(ExecutionState.CANCELLED, 1, "not needed")
+    actions = job.handle(Received("a", update(execution, 3, Stage.RUNNING)), 2)
+    assert ("a", "not needed") in [(peer, message.reason) for peer, message in sent(actions, Cancel)]
+
+
+def test_replicas_are_spread_over_peers() -> None:
+    job = new_job("abc", spec(count=2))
+    job.begin(0)
+    for peer, execution in asked(job).items():
+        job.handle(Received(peer, bid(execution)), 0)
+    live = job.record.of(*LIVE)
+    assert len({one.peer for one in live}) == 2
+    assert sorted(one.replica or 0 for one in live) == [0, 1]
+
+
+def test_too_few_peers_are_asked_for_several_replicas_each() -> None:
+    job = new_job("a", spec(count=3))
+    assert len({message.execution for _, message in sent(job.begin(0), Ask)}) == 3
+
+
+def test_stopping_cancels_what_runs_and_releases_what_was_asked() -> None:
+    job, _ = running()
+    actions = job.handle(JobStopped(JOB, "enough"), 1)
+    assert [message.reason for _, message in sent(actions, Cancel)] == ["enough"]
+    assert (job.record.state, job.record.outcome) == (JobState.STOPPED, Outcome.STOPPED)
+    fresh = new_job("ab")
+    fresh.begin(0)
+    assert len(sent(fresh.handle(JobStopped(JOB, "enough"), 1), Release)) == 2
+
+
+def test_a_reason_that_is_too_long_for_the_wire_is_cut() -> None:
+    job, _ = running()
+    ((_, message),) = sent(job.handle(JobStopped(JOB, "r" * 5000), 1), Cancel)
+    assert len(message.reason) == REASON_LENGTH_MAX
+
+
+def test_a_job_that_no_peer_can_run_fails_with_the_reasons_grouped() -> None:
+    job = new_job("ab", spec(cpu_millis=64_000))
+    assert not sent(job.begin(0), Ask)
+    job.handle(Tick(), job.deadline)
+    assert job.record.outcome is Outcome.NO_PEER
+    assert "2 of 2: too small" in job.record.reason
+
+
+def test_a_job_that_only_lacks_room_waits_and_asks_when_there_is_some() -> None:
+    job = new_job("", spec(timeouts=Timeouts(queue_s=60)))
+    job.known = busy = known(advert("a", free=spec(10).task.resources))
+    job.begin(0)
+    assert job.record.state is JobState.QUEUED and job.waits and job.deadline == 60
+    busy.update(known(advert("a", number=2)))
+    assert sent(job.handle(Tick(), 30), Ask)
+
+
+def test_a_peer_that_refused_is_asked_again_only_when_it_has_advertised_anew() -> None:
+    job = new_job("a", spec(timeouts=Timeouts(queue_s=500)))
+    job.begin(0)
+    assert not sent(job.handle(Received("a", refusal(asked(job)["a"])), 1), Ask)
+    assert not sent(job.handle(Tick(), 2), Ask)
+    job.known = known(advert("a", number=2))
+    assert sent(job.handle(Tick(), 3), Ask)
+
+
+def test_peers_that_do_not_answer_are_released_when_the_window_ends() -> None:
+    job = new_job("ab")
+    job.begin(0)
+    assert job.deadline == BID_WINDOW_S
+    assert len(sent(job.handle(Tick(), BID_WINDOW_S), Release)) == 2
+
+
+def test_what_runs_long_past_its_timeout_is_given_up() -> None:
+    job, _ = running("a", timeouts=Timeouts(execution_s=10))
+    assert job.deadline == 10 + OVERDUE_GRACE_S
+    assert sent(job.handle(Tick(), job.deadline), Cancel)
+
+
+def test_the_total_timeout_ends_the_job_and_all_that_runs() -> None:
+    job, _ = running("a", timeouts=Timeouts(total_s=100))
+    actions = job.handle(Tick(), 100)
+    assert sent(actions, Cancel)
+    assert (job.record.state, job.record.outcome) == (JobState.FAILED, Outcome.TIMEOUT)
+
+
+def test_an_ended_job_does_nothing_any_more() -> None:
+    job, execution = running()
+    receipt = end(job, execution)
+    job.handle(receipt, 9)
+    assert job.handle(receipt, 10) == job.handle(Tick(), 10**9) == []
+    assert job.deadline == float("inf")

@@ -1,0 +1,272 @@
+"""What a peer promises and runs for others, event by event."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+
+from p2pnode.core import wire
+from p2pnode.core.events import DropLoan, Finished, Kill, Leaving, Progressed, Received, SaveLoan, Start, Tick
+from p2pnode.core.lending import (
+    BID_VALID_S,
+    LOANS_MAX,
+    OPEN_BIDS_PER_PEER_MAX,
+    PREPARE_TIMEOUT_S,
+    PUBLISH_TIMEOUT_S,
+    Lending,
+)
+from p2pnode.core.lending_records import LoanState
+from p2pnode.core.messages import (
+    REASON_LENGTH_MAX,
+    Award,
+    Bid,
+    Cancel,
+    Ended,
+    Fault,
+    Refusal,
+    Refusing,
+    Release,
+    Stage,
+    Update,
+)
+from p2pnode.core.spec import Constraint, Operator, Timeouts
+
+from .core_support import ROOM, ask, award, offer, receipt, sent, signed, spec
+
+ASK = ask()
+ID = ASK.execution
+RELEASE = Release(execution=ID, round=1)
+CANCEL = Cancel(execution=ID, round=1, reason="enough")
+
+
+def new(wrong: str | None = None) -> Lending:
+    return Lending(lambda spec: wrong, offer())
+
+
+def offered() -> Lending:
+    lending = new()
+    lending.handle(Received("me", ASK), 0)
+    return lending
+
+
+def running(**changes: object) -> Lending:
+    lending, wanted = new(), spec(**changes)  # type: ignore[arg-type]
+    lending.handle(Received("me", ask(wanted)), 0)
+    lending.handle(Received("me", award(ASK, wanted)), 0)
+    lending.handle(Progressed(ID, Stage.RUNNING, ""), 10)
+    assert lending.loans[ID].state is LoanState.RUNNING
+    return lending
+
+
+def finished() -> Finished:
+    found = receipt(ID)
+    return Finished(ID, signed(found), found, "bafyreceipt")
+
+
+def held(lending: Lending) -> int:
+    assert lending.offer is not None
+    return ROOM.cpu_millis - lending.offer.free.cpu_millis
+
+
+def test_a_bid_holds_the_resources_and_says_for_how_long() -> None:
+    lending = new()
+    actions = lending.handle(Received("me", ASK), 0)
+    ((to, message),) = sent(actions, Bid)
+    assert (to, message.execution, message.valid_ms) == ("me", ID, BID_VALID_S * 1000)
+    assert any(isinstance(action, SaveLoan) for action in actions)
+    assert held(lending) == 1000
+
+
+def test_an_ask_that_comes_twice_gets_the_same_bid_and_holds_once() -> None:
+    lending = offered()
+    ((_, message),) = sent(lending.handle(Received("me", ASK), 4))
+    assert message.valid_ms == (BID_VALID_S - 4) * 1000
+    assert held(lending) == 1000
+
+
+def test_a_bid_that_nobody_takes_expires() -> None:
+    lending = offered()
+    assert lending.deadline == BID_VALID_S
+    assert lending.handle(Tick(), BID_VALID_S) == [DropLoan(ID)]
+    assert (held(lending), lending.deadline) == (0, inf)
+
+
+def test_a_released_bid_frees_its_resources_at_once() -> None:
+    lending = offered()
+    assert lending.handle(Received("me", RELEASE), 1) == [DropLoan(ID)]
+    assert held(lending) == 0
+
+
+def test_an_award_starts_one_program_however_often_it_comes() -> None:
+    lending = offered()
+    actions = lending.handle(Received("me", award(ASK)), 1)
+    ((_, message),) = sent(actions, Update)
+    assert (message.sequence, message.stage) == (1, Stage.PREPARING)
+    assert len([action for action in actions if isinstance(action, Start)]) == 1
+    assert lending.handle(Received("me", award(ASK)), 2) == []
+
+
+@pytest.mark.parametrize("message", [RELEASE, CANCEL, award(ASK)], ids=["release", "cancel", "award"])
+def test_only_who_asked_decides_over_a_bid(message: Release | Cancel | Award) -> None:
+    lending = offered()
+    actions = lending.handle(Received("stranger", message), 1)
+    assert not any(isinstance(action, Start) for action in actions)
+    assert lending.loans[ID].state is LoanState.OFFERED
+
+
+def test_an_award_without_an_open_bid_is_refused_as_expired() -> None:
+    ((to, message),) = sent(new().handle(Received("me", award(ASK)), 0))
+    assert (to, message.refusing) == ("me", Refusing.EXPIRED)
+
+
+@pytest.mark.parametrize(
+    ("asked", "awarded", "wrong", "reason"),
+    [
+        (ASK, spec(name="other"), None, "not the one"),
+        (ask(spec(4000), requirements=ASK.requirements), spec(4000), None, "other things"),
+        (ask(priority=9), spec(), None, "other things"),
+        (ASK, spec(), "the job is not valid", "not valid"),
+    ],
+    ids=["another job", "more resources", "another priority", "an invalid job"],
+)
+def test_an_award_that_is_not_what_was_asked_is_refused_and_frees_the_bid(
+    asked, awarded, wrong: str | None, reason: str
+) -> None:
+    lending = new(wrong)
+    lending.handle(Received("me", asked), 0)
+    actions = lending.handle(Received("me", award(asked, awarded)), 1)
+    ((_, message),) = sent(actions)
+    assert message.refusing is Refusing.UNSUITABLE
+    assert reason in message.reason
+    assert held(lending) == 0 and not any(isinstance(action, Start) for action in actions)
+
+
+def refusal_of(lending: Lending, asked=ASK) -> Refusal:
+    ((_, message),) = sent(lending.handle(Received("me", asked), 0), Refusal)
+    assert isinstance(message, Refusal)
+    return message
+
+
+def test_what_never_fits_is_refused_for_good_and_what_does_not_fit_now_for_a_while() -> None:
+    never = refusal_of(new(), ask(spec(64_000)))
+    assert (never.refusing, never.reason) == (
+        Refusing.UNSUITABLE,
+        "too small: CPU 64 asked, 4 in all",
+    )
+    lending = new()
+    for slot in range(4):
+        lending.handle(Received("me", ask(slot=slot)), 0)
+    now = refusal_of(lending, ask(slot=4))
+    assert (now.refusing, now.reason) == (Refusing.BUSY, "busy: CPU 1 asked, 0m free")
+
+
+def test_who_was_refused_for_want_of_room_hears_when_there_is_some() -> None:
+    lending = new()
+    for slot in range(5):
+        lending.handle(Received("me", ask(slot=slot)), 0)
+    assert not lending.owes_news
+    lending.handle(Received("me", RELEASE), 1)
+    assert lending.owes_news
+
+
+def test_before_the_engines_were_looked_at_everything_is_refused() -> None:
+    assert refusal_of(Lending(lambda spec: None)).reason == "runs nothing for others"
+
+
+def test_one_requester_has_so_many_open_bids_and_all_together_so_many_executions() -> None:
+    tiny = spec(cpu_millis=1)
+    large = wire.replace(ROOM, memory_bytes=10**12)
+    lending = Lending(lambda spec: None, offer(total=large, free=large))
+    for slot in range(OPEN_BIDS_PER_PEER_MAX):
+        lending.handle(Received("me", ask(tiny, slot)), 0)
+    assert "still open" in refusal_of(lending, ask(tiny, 999)).reason
+    for slot in range(1000, 1000 + LOANS_MAX):
+        lending.handle(Received(f"peer{slot}", ask(tiny, slot)), 0)
+    assert len(lending.loans) == LOANS_MAX
+    assert "the limit" in refusal_of(lending, ask(tiny, 999)).reason
+
+
+def test_a_reason_that_quotes_a_long_constraint_is_cut_to_what_the_wire_takes() -> None:
+    values = tuple(str(number) for number in range(5000))
+    constraints = (Constraint(key="os", operator=Operator.IN, values=values),)
+    reason = refusal_of(new(), ask(spec(constraints=constraints))).reason
+    assert len(reason) == REASON_LENGTH_MAX
+
+
+def test_stages_are_reported_with_growing_numbers() -> None:
+    lending = running()
+    ((_, first),) = sent(lending.handle(Progressed(ID, Stage.RUNNING, "half"), 11))
+    ((_, second),) = sent(lending.handle(Progressed(ID, Stage.PUBLISHING, ""), 12))
+    assert first.sequence < second.sequence
+    assert (first.detail, second.stage) == ("half", Stage.PUBLISHING)
+
+
+def kill(actions: list) -> Kill:
+    (found,) = (action for action in actions if isinstance(action, Kill))
+    return found
+
+
+def test_a_program_past_its_timeout_is_killed_and_what_it_wrote_is_kept() -> None:
+    lending = running(timeouts=Timeouts(execution_s=5))
+    assert lending.deadline == 15
+    found = kill(lending.handle(Tick(), 15))
+    assert (found.fault, found.publish) == (Fault.JOB, True)
+    assert "5 s" in found.reason
+
+
+def test_a_program_without_a_timeout_may_run_for_ever() -> None:
+    assert running().deadline == inf
+
+
+@pytest.mark.parametrize("stage", [Stage.PREPARING, Stage.PUBLISHING])
+def test_preparing_or_publishing_for_too_long_is_the_peers_fault(stage: Stage) -> None:
+    lending = running()
+    lending.handle(Progressed(ID, stage, ""), 20)
+    limit_s = PREPARE_TIMEOUT_S if stage is Stage.PREPARING else PUBLISH_TIMEOUT_S
+    assert lending.deadline == 20 + limit_s
+    found = kill(lending.handle(Tick(), lending.deadline))
+    assert (found.fault, found.publish) == (Fault.PEER, False)
+
+
+def test_a_cancel_kills_once_and_holds_the_resources_until_the_program_is_dead() -> None:
+    lending = running()
+    found = kill(lending.handle(Received("me", CANCEL), 11))
+    assert (found.fault, found.publish, found.reason) == (Fault.JOB, False, "cancelled: enough")
+    assert lending.handle(Received("me", CANCEL), 12) == []
+    assert held(lending) == 1000
+    actions = lending.handle(finished(), 13)
+    assert [to for to, _ in sent(actions, Ended)] == ["me"]
+    assert held(lending) == 0
+
+
+def test_a_release_does_not_end_what_was_awarded() -> None:
+    lending = running()
+    assert lending.handle(Received("me", RELEASE), 11) == []
+    assert lending.loans[ID].state is LoanState.RUNNING
+
+
+def test_an_end_is_told_once() -> None:
+    lending = running()
+    assert lending.handle(finished(), 20)
+    assert lending.handle(finished(), 21) == []
+
+
+def test_a_leaving_node_refuses_its_bids_kills_what_it_runs_and_takes_no_more() -> None:
+    lending = running()
+    other = ask(slot=1)
+    lending.handle(Received("me", other), 11)
+    actions = lending.handle(Leaving(), 12)
+    assert [message.execution for _, message in sent(actions, Refusal)] == [other.execution]
+    assert kill(actions).fault is Fault.PEER
+    assert refusal_of(lending, ask(slot=2)).reason == "is shutting down"
+
+
+def test_after_a_restart_what_was_awarded_goes_on_and_open_bids_expire() -> None:
+    lending = running()
+    lending.handle(Received("me", ask(slot=1)), 11)
+    again = new()
+    again.loans = lending.loans
+    actions = again.resume(20)
+    assert [action.loan.execution for action in actions if isinstance(action, Start)] == [ID]
+    assert again.handle(Tick(), 21.1) == [DropLoan(ask(slot=1).execution)]
