@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -24,10 +24,12 @@ from p2pnode.api.service import (
     Json,
     LogChunk,
     NodeJson,
+    PlanJson,
+    ReasonJson,
     ResourcesJson,
     ServiceError,
 )
-from p2pnode.core import jobfile, wire
+from p2pnode.core import jobfile, planning, wire
 from p2pnode.core.events import JobStopped, JobSubmitted
 from p2pnode.core.lifecycle import Execution, JobRecord
 from p2pnode.core.messages import job_id
@@ -87,6 +89,18 @@ class Service:
         except StoreError as exc:
             raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
         return id
+
+    def plan(self, spec: JobSpec) -> PlanJson:
+        node = self._node
+        found = planning.plan(spec, node.me.peer_id, node.driver.core.table.known, node.clock.now())
+        return {
+            "needed": found.needed,
+            "asked": [{"peer": advert.peer, "name": advert.name} for advert in found.asked],
+            "would_bid": found.would_bid,
+            "known": found.known,
+            "busy": _reasons(found.busy),
+            "unsuitable": _reasons(found.unsuitable),
+        }
 
     def jobs(self) -> list[JobJson]:
         return [self._job_json(record) for record in self._node.store.jobs(JOBS_LISTED_MAX)]
@@ -275,6 +289,10 @@ class Service:
             "executions_running": len(node.runner.executions),
             "blocks_size_bytes": node.blocks.size_bytes,
         }
+
+
+def _reasons(counts: Sequence[tuple[str, int]]) -> list[ReasonJson]:
+    return [{"reason": reason, "peers": peers} for reason, peers in counts]
 
 
 def _resources(one: Resources) -> ResourcesJson:

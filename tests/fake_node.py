@@ -20,6 +20,7 @@ from p2pnode.api.service import (
     Json,
     LogChunk,
     NodeJson,
+    PlanJson,
     ResourcesJson,
     ServiceError,
 )
@@ -55,6 +56,7 @@ class FakeNode:
         self.connected: list[str] = []
         self.submitted: list[str] = []
         self.hints: list[str] = []
+        self.planned: list[JobSpec] = []
 
     def identity(self) -> IdentityJson:
         return IdentityJson(
@@ -88,6 +90,18 @@ class FakeNode:
             executions=[],
         )
         return job
+
+    def plan(self, spec: JobSpec) -> PlanJson:
+        self.planned.append(spec)
+        suitable = spec.name != "unplaceable"
+        return PlanJson(
+            needed=spec.count,
+            asked=[{"peer": PEER, "name": "alpha\x1b[31m"}] * suitable,
+            would_bid=1 * suitable,
+            known=4,
+            busy=[{"reason": "memory: 2 GB of 4 GB free", "peers": 1}] * suitable,
+            unsuitable=[{"reason": "no docker engine", "peers": 2 if suitable else 4}],
+        )
 
     def _end(self, job: JobJson) -> None:
         state, outcome, reason = ENDS.get(job["name"], (JobState.COMPLETED, Outcome.COMPLETED, ""))

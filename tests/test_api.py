@@ -168,3 +168,13 @@ def test_garbage_instead_of_http_costs_its_connection_only(served: Served) -> No
 def test_an_answer_of_something_else_is_no_answer_of_a_node() -> None:
     with pytest.raises(NodeUnreachable, match="no API address"):
         Client("ftp://somewhere", "token")
+
+
+def test_a_plan_is_made_of_a_job_file_and_runs_nothing(served: Served) -> None:
+    plan = client_of(served).plan(JOB, "job.yaml")
+    assert (plan["needed"], plan["would_bid"], plan["known"]) == (1, 1, 4)
+    assert plan["asked"][0]["peer"] == PEER
+    assert served.node.planned[0].name == "test"
+    assert served.node.submitted == []
+    with pytest.raises(ServiceError, match=r"job\.yaml:1:1: error: "):
+        client_of(served).plan(b"Nonsense: 1", "job.yaml")

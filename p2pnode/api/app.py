@@ -26,6 +26,7 @@ from p2pnode.api.service import CALL_TIMEOUT_S, CAR_MEDIA_TYPE, Code, Json, Node
 from p2pnode.api.streaming import Streaming, event_stream
 from p2pnode.core import jobfile
 from p2pnode.core.problems import JobFileError
+from p2pnode.core.spec import JobSpec
 from p2pnode.core.yamltree import TEXT_SIZE_BYTES_MAX
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ def make_app(service: NodeService, token: str) -> ASGIApp:
         Route("/api/v1/jobs/{job}/events", door.job_events),
         Route("/api/v1/jobs/{job}/logs", door.logs),
         Route("/api/v1/jobs/{job}/stop", door.stop, methods=["POST"]),
+        Route("/api/v1/plan", door.plan, methods=["POST"]),
         Route("/api/v1/nodes", door.nodes),
         Route("/api/v1/peers", door.connect, methods=["POST"]),
         Route("/api/v1/metrics", door.metrics),
@@ -127,11 +129,13 @@ class _Door:
         return JSONResponse({"jobs": self._service.jobs()})
 
     async def submit(self, request: Request) -> Response:
-        """The body is a job file; the query's `name` is how its problems name it."""
-        body = await _body(request, TEXT_SIZE_BYTES_MAX)
-        parsed = jobfile.parse(body, request.query_params.get("name", "job"))
-        job = await _in_time(self._service.submit(parsed.spec, body.decode()))
+        spec, text = await _job_file(request)
+        job = await _in_time(self._service.submit(spec, text))
         return JSONResponse({"id": job}, status_code=201)
+
+    async def plan(self, request: Request) -> Response:
+        spec, _ = await _job_file(request)
+        return JSONResponse(self._service.plan(spec))
 
     async def job(self, request: Request) -> Response:
         return JSONResponse(self._service.job(request.path_params["job"]))
@@ -228,6 +232,12 @@ async def _body(request: Request, size_bytes_max: int) -> bytes:
             return b"".join([chunk async for chunk in _chunks(request, size_bytes_max)])
     except trio.TooSlowError:
         raise ServiceError(Code.TIMEOUT, f"the body took over {BODY_TIMEOUT_S:.0f} s") from None
+
+
+async def _job_file(request: Request) -> tuple[JobSpec, str]:
+    """The body as a job and as it was sent; the query's `name` is how its problems name it."""
+    body = await _body(request, TEXT_SIZE_BYTES_MAX)
+    return jobfile.parse(body, request.query_params.get("name", "job")).spec, body.decode()
 
 
 async def _json(request: Request) -> Json:

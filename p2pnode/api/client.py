@@ -27,6 +27,7 @@ from p2pnode.api.service import (
     Json,
     LogChunk,
     NodeJson,
+    PlanJson,
     ServiceError,
 )
 
@@ -65,6 +66,9 @@ class Client:
     def submit(self, job_file: bytes, name: str) -> str:
         """The id of the new job; `name` is what its problems call the file."""
         return str(self._call("POST", f"/api/v1/jobs?{urlencode({'name': name})}", job_file)["id"])
+
+    def plan(self, job_file: bytes, name: str) -> PlanJson:
+        return cast(PlanJson, self._call("POST", f"/api/v1/plan?{urlencode({'name': name})}", job_file))
 
     def jobs(self) -> list[JobJson]:
         return cast(list[JobJson], self._call("GET", "/api/v1/jobs")["jobs"])

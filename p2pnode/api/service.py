@@ -137,6 +137,31 @@ class NodeJson(TypedDict):
     self: bool
 
 
+class AskedJson(TypedDict):
+    peer: str
+    name: str
+
+
+class ReasonJson(TypedDict):
+    reason: str
+    # How many peers it keeps from bidding.
+    peers: int
+
+
+class PlanJson(TypedDict):
+    """What would happen to a job if it were submitted now, from what this node knows."""
+
+    # How many executions it would begin with.
+    needed: int
+    # The best first.
+    asked: list[AskedJson]
+    would_bid: int
+    known: int
+    # The most frequent first: of peers that only lack room now, and of those that could never run it.
+    busy: list[ReasonJson]
+    unsuitable: list[ReasonJson]
+
+
 class IdentityJson(TypedDict):
     """The node that answers."""
 
@@ -159,6 +184,9 @@ class NodeService(Protocol):
 
     async def submit(self, spec: JobSpec, source_text: str) -> str:
         """Accept a job, in the journal before this returns; gives its id. `source_text` is its file."""
+
+    def plan(self, spec: JobSpec) -> PlanJson:
+        """Whom the job would ask, and why not the others; nothing is asked or run."""
 
     def jobs(self) -> list[JobJson]:
         """All jobs, newest first."""
