@@ -29,17 +29,6 @@ Tasks:
 """
 
 
-@pytest.fixture
-def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    data_dir = tmp_path / "data"
-    data_dir.mkdir()
-    monkeypatch.delenv("P2PNODE_API", raising=False)
-    monkeypatch.setenv("P2PNODE_DATA_DIR", str(data_dir))
-    monkeypatch.chdir(tmp_path)
-    with Served(data_dir).running() as running:
-        yield running
-
-
 def job_file(name: str, count: int = 1) -> str:
     Path(f"{name}.yaml").write_text(JOB.format(name=name, count=count))
     return f"{name}.yaml"

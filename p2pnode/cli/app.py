@@ -32,7 +32,10 @@ SECTIONS = {
         "submit": Lazy("Submit a job and wait for its results.", "submit:submit"),
         "get": Lazy("Fetch a job's results, or any CID.", "results:get"),
         "job": Lazy("Look at jobs, and stop them.", "jobs:job"),
-        "validate": Lazy("Check a job file and send nothing.", "submit:validate"),
+        "validate": Lazy("Check a job file and send nothing.", "checking:validate"),
+        "docker": Lazy("Run a container as a job that is made of flags.", "runs:docker"),
+        "wasm": Lazy("Run a WASM module as a job that is made of flags.", "runs:wasm"),
+        "plan": Lazy("Show who would be asked to run a job, and why not the others.", "checking:plan"),
     },
     "Nodes": {
         "serve": Lazy("Run a node until it is interrupted.", "serve:serve"),

@@ -9,9 +9,20 @@ import click
 from p2pnode.api.service import ExecutionJson, JobJson
 from p2pnode.cli import options
 from p2pnode.cli.groups import Group
-from p2pnode.cli.output import answer, answer_json, clock, fields, say, short_id, short_peer, table
+from p2pnode.cli.output import (
+    answer,
+    answer_job_file,
+    answer_json,
+    clock,
+    fields,
+    say,
+    short_id,
+    short_peer,
+    table,
+)
 from p2pnode.cli.requester import running
 from p2pnode.cli.status import Status
+from p2pnode.core import yamltree
 
 
 @click.group(cls=Group)
@@ -41,16 +52,24 @@ def list_jobs(as_json: bool) -> int:
 
 @job.command()
 @options.job_id
-@options.as_json
-def describe(job_id: str, as_json: bool) -> int:
+@click.option("-o", "--output", "form", type=click.Choice(["yaml", "json"]), help="Print it in this form.")
+@click.option("--json", "form", flag_value="json", help="As -o json.")
+def describe(job_id: str, form: str | None) -> int:
     """Show a job, its executions and its history.
 
-    As JSON it is the object that `submit --json` gives.
+    As JSON it is the object that `submit --json` gives; as YAML it is a job file that can be submitted
+    again.
     """
     client = running()
     found = client.job(job_id)
-    if as_json:
+    if form == "json":
         answer_json(found)
+        return Status.OK
+    if form == "yaml":
+        text = yamltree.dump(found["spec"])
+        answer_job_file(text)
+        if "{{" in text:
+            say("it has braces that are no template: submit it with --no-template")
         return Status.OK
     for line in fields(_header(found)):
         answer(line)

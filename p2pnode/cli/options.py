@@ -2,11 +2,103 @@
 
 from __future__ import annotations
 
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 import click
+
+from p2pnode.core.variables import parse_assignment, select_environment
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 peers = click.option(
     "--peer", "peers", metavar="ADDR", multiple=True, help="A node to connect to first; may be repeated."
 )
 job_id = click.argument("job_id", metavar="JOB")
-job_file = click.argument("job_file", metavar="SPEC", type=click.Path(allow_dash=True))
+
+
+class Parsed(click.ParamType[Any]):
+    """A value that a function reads, whose `ValueError` says what is wrong with it."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A job file as the command line names it."""
+
+    path: str
+    # None: braces are text like any other.
+    variables: dict[str, str] | None
+
+
+def job_file(command: Callable[..., int]) -> Callable[..., int]:
+    """SPEC and the flags of its templates, which the command gets as one `Given` by the name `given`."""
+
+    @click.argument("spec", type=click.Path(allow_dash=True))
+    @click.option(
+        "-V",
+        "--template-vars",
+        metavar="NAME=VALUE",
+        type=Parsed("variable", parse_assignment),
+        multiple=True,
+        help="A variable of the file's templates; may be repeated.",
+    )
+    @click.option(
+        "-E",
+        "--template-envs",
+        metavar="PATTERN",
+        type=Parsed("pattern", lambda text: select_environment(text, os.environ)),
+        help="Variables from the environment: all whose name matches; * stands for any text, | for or.",
+    )
+    @click.option("--no-template", is_flag=True, help="The file has no templates; {{ is text.")
+    @functools.wraps(command)
+    def with_job_file(
+        spec: str,
+        template_vars: tuple[tuple[str, str], ...],
+        template_envs: dict[str, str] | None,
+        no_template: bool,
+        **others: Any,
+    ) -> int:
+        variables = None if no_template else {**(template_envs or {}), **dict(template_vars)}
+        return command(given=Given(spec, variables), **others)
+
+    return with_job_file
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How a command that submits a job waits for it, and through which node."""
+
+    wait: bool
+    follow: bool
+    as_json: bool
+    peers: tuple[str, ...]
+
+
+def waiting(command: Callable[..., int]) -> Callable[..., int]:
+    """The flags of `submit`, which the command gets as one `Waiting` by the name `waiting`."""
+
+    @click.option(
+        "--wait/--no-wait",
+        default=True,
+        help="Wait until the job has ended, or print its id and return.",
+    )
+    @click.option("--follow", is_flag=True, help="Show what the programs write, on stderr.")
+    @as_json
+    @peers
+    @functools.wraps(command)
+    def with_waiting(wait: bool, follow: bool, as_json: bool, peers: tuple[str, ...], **others: Any) -> int:
+        return command(waiting=Waiting(wait, follow, as_json, peers), **others)
+
+    return with_waiting

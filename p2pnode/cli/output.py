@@ -33,6 +33,14 @@ def answer_json(value: Any) -> None:
     sys.stdout.flush()
 
 
+def answer_job_file(text: str) -> None:
+    """A job of the user's own as a file, exactly as it is."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+    if "{{" in text:
+        say("it has braces that are no template: submit it with --no-template")
+
+
 def say(text: str) -> None:
     """A line for the person at the terminal."""
     sys.stderr.write(text + "\n")

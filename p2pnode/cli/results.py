@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -98,28 +100,40 @@ def ipfs_get(what: str, output: str | None, peers: tuple[str, ...]) -> int:
 @click.option("--only-hash", is_flag=True, help="Store nothing; needs no node.")
 def ipfs_add(path: Path, only_hash: bool) -> int:
     """Add a file or directory and print its CID."""
+    answer(hashed(path) if only_hash else add(running(), path))
+    return Status.OK
+
+
+def hashed(path: Path) -> str:
+    """The CID that a file or directory has; nothing is stored."""
+    with _readable(path):
+        return unixfs.add_path(path, cid.make, _left_out)
+
+
+def add(client: Client, path: Path) -> str:
+    """Send a file or directory to the node's block store; gives its CID."""
+    client.identity()
+    # Held on disk in between: a CAR names its root before the blocks that make it.
+    with (
+        _readable(path),
+        tempfile.TemporaryDirectory(prefix="p2pnode-add-") as directory,
+        Progress(plain=False) as progress,
+    ):
+        store = BlockStore(Path(directory))
+        progress.show(f"reading {path}")
+        root = unixfs.add_path(path, store.put, _left_out)
+        progress.show(f"storing {root}")
+        return client.import_car(car.write_car(root, store.get))
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        if only_hash:
-            answer(unixfs.add_path(path, cid.make, _left_out))
-            return Status.OK
-        client = running()
-        client.identity()
-        # Held on disk in between: a CAR names its root before the blocks that make it.
-        with (
-            tempfile.TemporaryDirectory(prefix="p2pnode-add-") as directory,
-            Progress(plain=False) as progress,
-        ):
-            store = BlockStore(Path(directory))
-            progress.show(f"reading {path}")
-            root = unixfs.add_path(path, store.put, _left_out)
-            progress.show(f"storing {root}")
-            added = client.import_car(car.write_car(root, store.get))
+        yield
     except unixfs.CannotAdd as error:
         raise CommandError(Status.FAILED, str(error)) from error
     except OSError as error:
         raise CommandError(Status.USAGE, f"{error.filename or path}: {error.strerror}") from error
-    answer(added)
-    return Status.OK
 
 
 def _fetch(client: Client, wanted: str, destination: Path, peers: list[str]) -> None:

@@ -1,26 +1,24 @@
-"""`submit` and `validate`: a job file checked, sent, and watched until the job has ended."""
+"""`submit`: a job file checked, sent, and watched until the job has ended."""
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from p2pnode.api.client import Client, NodeUnreachable
 from p2pnode.api.service import JobJson, ServiceError
-from p2pnode.cli import options
+from p2pnode.cli import jobfiles, options, results
+from p2pnode.cli.options import Given, Waiting
 from p2pnode.cli.output import answer, answer_json, say, short_id, state
 from p2pnode.cli.progress import Progress
 from p2pnode.cli.requester import Door, any_node
 from p2pnode.cli.results import final_executions
 from p2pnode.cli.status import CommandError, Status
-from p2pnode.core import jobfile
 from p2pnode.core.lifecycle import Outcome
-from p2pnode.core.problems import JobFileError
-from p2pnode.core.yamltree import TEXT_SIZE_BYTES_MAX
 
 # What a program wrote last may still be on its way when its job ends.
 LAST_LOGS_TIMEOUT_S = 10.0
@@ -33,72 +31,38 @@ _STATUS_OF_OUTCOME = {
 
 @click.command()
 @options.job_file
-def validate(job_file: str) -> int:
-    """Check a job file and send nothing.
-
-    SPEC is a job file; - reads standard input.
-    """
-    text, name = _read(job_file)
-    spec = _parse(text, name).spec
-    answer(f"{name}: a valid {spec.type.value} job")
-    return Status.OK
-
-
-@click.command()
-@options.job_file
-@click.option(
-    "--wait/--no-wait", default=True, help="Wait until the job has ended, or print its id and return."
-)
-@click.option("--follow", is_flag=True, help="Show what the programs write, on stderr.")
-@options.as_json
-@options.peers
-def submit(job_file: str, wait: bool, follow: bool, as_json: bool, peers: tuple[str, ...]) -> int:
+@options.waiting
+def submit(given: Given, waiting: Waiting) -> int:
     """Submit a job and wait for its results.
 
     SPEC is a job file; - reads standard input. Prints the CID of each result. Without a running node it
     starts one for as long as the job goes on.
     """
-    text, name = _read(job_file)
-    _parse(text, name)
-    with any_node(peers, keeps_on=not wait) as door:
-        job_id = door.client.submit(text, name)
-        if not wait:
-            _answer_unwaited(door.client, job_id, as_json)
+    job = jobfiles.read_valid(given)
+    return run(job.text, job.name, waiting)
+
+
+def run(job_file: bytes, name: str, waiting: Waiting, files: Sequence[Path] = ()) -> int:
+    """Send a job and, unless told otherwise, wait for its end; the status says how it ended.
+
+    `files` are added to the node's store first, as the job has their CIDs among its inputs.
+    """
+    with any_node(waiting.peers, keeps_on=not waiting.wait) as door:
+        for path in files:
+            results.add(door.client, path)
+        job_id = door.client.submit(job_file, name)
+        if not waiting.wait:
+            _answer_unwaited(door.client, job_id, waiting.as_json)
             return Status.OK
         try:
-            elapsed_s = _watch(door.client, job_id, follow)
+            elapsed_s = _watch(door.client, job_id, waiting.follow)
         except KeyboardInterrupt:
             _interrupted(door, job_id)
             return Status.INTERRUPTED
         except NodeUnreachable as error:
             raise CommandError(Status.UNREACHABLE, str(error), _look(job_id)) from error
         job = door.client.job(job_id)
-    return _report(job, elapsed_s, as_json)
-
-
-def _read(spec: str) -> tuple[bytes, str]:
-    """The job file's bytes, up to one more than may be, and its name in messages."""
-    try:
-        if spec == "-":
-            if sys.stdin.isatty():
-                say("reading the job file from the terminal; Ctrl-D ends it")
-            return sys.stdin.buffer.read(TEXT_SIZE_BYTES_MAX + 1), "<stdin>"
-        with Path(spec).open("rb") as file:
-            return file.read(TEXT_SIZE_BYTES_MAX + 1), spec
-    except OSError as error:
-        raise CommandError(Status.USAGE, f"{spec}: {error.strerror}") from error
-
-
-def _parse(text: bytes, name: str) -> jobfile.Parsed:
-    try:
-        parsed = jobfile.parse(text, name)
-    except JobFileError as error:
-        for problem in error.problems:
-            say(str(problem))
-        raise CommandError(Status.USAGE, f"{name} is no valid job file; nothing was sent") from error
-    for warning in parsed.warnings:
-        say(str(warning))
-    return parsed
+    return _report(job, elapsed_s, waiting.as_json)
 
 
 def _answer_unwaited(client: Client, job_id: str, as_json: bool) -> None:

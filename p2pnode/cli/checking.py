@@ -1,0 +1,83 @@
+"""`validate`, `plan` and `spec`: what can be said of a job before it is submitted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import click
+
+from p2pnode.api.service import PlanJson, ReasonJson
+from p2pnode.cli import jobfiles, options
+from p2pnode.cli.options import Given
+from p2pnode.cli.output import answer, answer_json, fields, short_peer
+from p2pnode.cli.requester import any_node
+from p2pnode.cli.status import Status
+from p2pnode.core.problems import JobFileError, Problem
+
+
+@click.command()
+@options.job_file
+@options.as_json
+def validate(given: Given, as_json: bool) -> int:
+    """Check a job file and send nothing.
+
+    SPEC is a job file; - reads standard input. All that is wrong with it is shown at once, with line and
+    column.
+    """
+    if not as_json:
+        job = jobfiles.read_valid(given)
+        answer(f"{job.name}: a valid {job.spec.type.value} job")
+        return Status.OK
+    try:
+        problems, valid = jobfiles.read(given).parsed.warnings, True
+    except JobFileError as error:
+        problems, valid = error.problems, False
+    answer_json({"valid": valid, "problems": [_problem_json(one) for one in problems]})
+    return Status.OK if valid else Status.USAGE
+
+
+@click.command()
+@options.job_file
+@options.as_json
+@options.peers
+def plan(given: Given, as_json: bool, peers: tuple[str, ...]) -> int:
+    """Show who would be asked to run a job, and why not the others.
+
+    SPEC is a job file; - reads standard input. It goes by what the node knows now, and runs nothing. The
+    exit status is 3 if no peer that is known could ever run the job.
+    """
+    job = jobfiles.read_valid(given)
+    with any_node(peers) as door:
+        found = door.client.plan(job.text, job.name)
+    if as_json:
+        answer_json(found)
+    else:
+        for line in fields(_plan_fields(found)):
+            answer(line)
+    return Status.OK if found["would_bid"] or found["busy"] else Status.NO_PEER
+
+
+def _plan_fields(found: PlanJson) -> list[tuple[str, str]]:
+    return [
+        ("Executions", str(found["needed"])),
+        ("Peers known", str(found["known"])),
+        ("Would bid", str(found["would_bid"])),
+        *(("Asked", f"{one['name']} ({short_peer(one['peer'])})") for one in found["asked"]),
+        *_reasons("Busy", found["busy"]),
+        *_reasons("Unsuitable", found["unsuitable"]),
+    ]
+
+
+def _reasons(heading: str, reasons: Iterable[ReasonJson]) -> list[tuple[str, str]]:
+    return [(heading, f"{one['peers']}: {one['reason']}") for one in reasons]
+
+
+def _problem_json(one: Problem) -> dict[str, object]:
+    return {
+        "file": one.file,
+        "line": one.line,
+        "column": one.column,
+        "field": one.path,
+        "severity": one.severity.value,
+        "message": one.message,
+    }

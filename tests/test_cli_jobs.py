@@ -1,0 +1,161 @@
+"""Job files on the command line: templates, `validate`, `plan`, and a job as a file again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from p2pnode.cli.main import main
+from p2pnode.core import jobfile
+from tests.fake_node import Served
+
+Output = pytest.CaptureFixture[str]
+
+TEMPLATE = """\
+Name: {{or (index . "name") "unnamed"}}
+Type: batch
+Tasks:
+- Engine:
+    Type: docker
+    Params:
+      Image: busybox
+      Parameters: ["{{.query}}"]
+"""
+
+
+@pytest.fixture
+def template(served: Served) -> str:
+    Path("job.yaml").write_text(TEMPLATE)
+    return "job.yaml"
+
+
+def parameters(served: Served) -> tuple[str, ...]:
+    return jobfile.parse(served.node.submitted[-1], "job").spec.task.engine.parameters
+
+
+def test_templates_are_filled_in_before_a_job_is_sent(served: Served, template: str) -> None:
+    assert main(["submit", template, "-V", "query=a,b=c", "-V", "name=works"]) == 0
+    assert parameters(served) == ("a,b=c",)
+    assert [job["name"] for job in served.node.jobs()] == ["works"]
+
+
+def test_the_environment_fills_in_what_it_is_asked_for(
+    served: Served, template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("query", "of the environment")
+    monkeypatch.setenv("name", "not asked for")
+    assert main(["submit", template, "-E", "^query$"]) == 0
+    assert parameters(served) == ("of the environment",)
+    assert served.node.jobs()[0]["name"] == "unnamed"
+    assert main(["submit", template, "-E", "quer*", "-V", "query=given"]) == 0
+    assert parameters(served) == ("given",)
+
+
+@pytest.mark.parametrize("command", ["submit", "validate", "plan"])
+def test_a_missing_variable_is_named_with_its_place_and_the_flag_to_give(
+    served: Served, template: str, capfd: Output, command: str
+) -> None:
+    assert main([command, template]) == 2
+    out, err = capfd.readouterr()
+    assert "job.yaml:8:" in err
+    assert "-V query=" in err
+    assert out == ""
+    assert served.node.submitted == []
+
+
+def test_without_templates_braces_are_text(served: Served, capfd: Output) -> None:
+    Path("job.yaml").write_text(TEMPLATE.replace('"name"', "'name'").replace("Name: {{", "Name: a {{"))
+    assert main(["submit", "--no-template", "job.yaml"]) == 0
+    assert parameters(served) == ("{{.query}}",)
+
+
+@pytest.mark.parametrize("flags", [["-V", "query"], ["-V", "=x"], ["-E", "("]])
+def test_a_variable_without_a_form_is_wrong_usage(template: str, capfd: Output, flags: list[str]) -> None:
+    assert main(["validate", template, *flags]) == 2
+    assert f"Invalid value for '{flags[0]}'" in capfd.readouterr().err
+
+
+def test_validate_json_lists_every_problem_with_its_place(served: Served, capfd: Output) -> None:
+    Path("bad.yaml").write_text("Type: batch\nCount: many\nTasks: 3\n")
+    assert main(["validate", "--json", "bad.yaml"]) == 2
+    answer = json.loads(capfd.readouterr().out)
+    assert answer["valid"] is False
+    assert [(one["line"], one["field"], one["severity"]) for one in answer["problems"]] == [
+        (2, "Count", "error"),
+        (3, "Tasks", "error"),
+    ]
+    assert all(one["file"] == "bad.yaml" and one["column"] and one["message"] for one in answer["problems"])
+
+
+def test_warnings_are_shown_and_do_not_stop_a_job(served: Served, capfd: Output) -> None:
+    Path("old.yaml").write_text(TEMPLATE.replace("batch", "ops\nCount: 1"))
+    assert main(["validate", "--json", "old.yaml", "-V", "query=x"]) == 0
+    answer = json.loads(capfd.readouterr().out)
+    assert answer["valid"] is True
+    assert [(one["field"], one["severity"]) for one in answer["problems"]] == [("Count", "warning")]
+    assert main(["submit", "old.yaml", "-V", "query=x"]) == 0
+    assert "old.yaml:3:8: warning: Count:" in capfd.readouterr().err
+
+
+def test_plan_says_who_would_be_asked_and_why_not_the_others(
+    served: Served, template: str, capfd: Output
+) -> None:
+    assert main(["plan", template, "-V", "query=x"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.split(maxsplit=2)[:2] for line in lines[:3]] == [
+        ["Executions", "1"],
+        ["Peers", "known"],
+        ["Would", "bid"],
+    ]
+    assert any(line.startswith("Asked") and "alpha" in line for line in lines)
+    assert any(line.startswith("Unsuitable") and "2: no docker engine" in line for line in lines)
+    assert not any("\x1b" in line for line in lines)
+    assert served.node.submitted == []
+
+
+def test_a_plan_that_no_peer_fits_exits_as_its_job_would(
+    served: Served, template: str, capfd: Output
+) -> None:
+    assert main(["plan", "--json", template, "-V", "query=x", "-V", "name=unplaceable"]) == 3
+    found = json.loads(capfd.readouterr().out)
+    assert found["asked"] == []
+    assert found["unsuitable"] == [{"reason": "no docker engine", "peers": 4}]
+
+
+def test_a_described_job_can_be_submitted_again(served: Served, template: str, capfd: Output) -> None:
+    main(["submit", template, "-V", "query=x: # y", "-V", "name=works"])
+    first = served.node.jobs()[0]
+    capfd.readouterr()
+    assert main(["job", "describe", first["id"], "-o", "yaml"]) == 0
+    Path("again.yaml").write_text(capfd.readouterr().out)
+    assert main(["submit", "again.yaml"]) == 0
+    assert served.node.jobs()[0]["id"] != first["id"]
+    assert served.node.jobs()[0]["spec"] == first["spec"]
+
+
+def test_a_described_job_with_braces_says_how_to_submit_it_again(
+    served: Served, template: str, capfd: Output
+) -> None:
+    main(["submit", template, "-V", "query={{x}}"])
+    job = served.node.jobs()[0]
+    capfd.readouterr()
+    main(["job", "describe", job["id"], "-o", "yaml"])
+    out, err = capfd.readouterr()
+    assert "--no-template" in err
+    Path("again.yaml").write_text(out)
+    assert main(["submit", "--no-template", "again.yaml"]) == 0
+    assert served.node.jobs()[0]["spec"] == job["spec"]
+
+
+def test_both_flags_for_json_give_the_same(served: Served, template: str, capfd: Output) -> None:
+    main(["submit", template, "-V", "query=x"])
+    job = served.node.jobs()[0]["id"]
+    capfd.readouterr()
+    answers = []
+    for flags in (["--json"], ["-o", "json"]):
+        assert main(["job", "describe", job, *flags]) == 0
+        answers.append(json.loads(capfd.readouterr().out))
+    assert answers[0] == answers[1]
+    assert answers[0]["id"] == job
