@@ -80,7 +80,7 @@ IN_A_TASK = {
     "ResultPaths: [{Name: StdOut, Path: /o}]": '"StdOut" is the name of a file that every result has',
     "ResultPaths: [{Name: a, Path: /o}, {Name: a, Path: /p}]": 'ResultPaths[1].Name: "a" is already the Name of member 0',
     "ResultPaths: [{Name: a, Path: /o}, {Name: b, Path: /o}]": 'ResultPaths[1].Path: "/o" is already the Path of member 0',
-    "Network: {Type: Fu11}": '4:19: error: Tasks[0].Network.Type: "Fu11" is not a type of network; allowed: none, host',
+    "Network: {Type: Fu11}": '4:19: error: Tasks[0].Network.Type: "Fu11" is not a type of network; allowed: None, Host',
     "Network: {Type: Full}": "4:19: warning: Tasks[0].Network.Type: Full is called Host now",
     "Network: {Type: Default}": "4:19: warning: Tasks[0].Network.Type: Default is None here",
     "Network: {Type: HTTP}": "4:12: error: Tasks[0].Network.Domains: missing: Type HTTP needs at least one domain",

@@ -89,6 +89,15 @@ def test_a_value_in_printf_q_stays_as_it_is_in_yaml(value: str) -> None:
     assert parse_template(text, {"v": value}, "job.yaml").spec.labels == {"a": value}
 
 
+@pytest.mark.parametrize(("value", "is_cut"), [("a #1", True), (" a", True), ("a#1", False), ("a b", False)])
+def test_a_value_that_yaml_would_cut_is_warned_of(value: str, is_cut: bool) -> None:
+    text = "Type: batch\nNamespace: {{.v}}\nTasks: [{Engine: {Type: docker, Params: {Image: x}}}]\n"
+    warnings = [str(one) for one in parse_template(text, {"v": value}, "f").warnings]
+    assert [line.partition(",")[0] for line in warnings] == [f'f:2:12: warning: "{value}"'] * is_cut
+    quoted = text.replace("{{.v}}", "'{{.v}}'")
+    assert parse_template(quoted, {"v": value}, "f").warnings == ()
+
+
 def test_many_missing_variables_are_cut_to_what_a_person_reads() -> None:
     found = problems("".join(f"{{{{.missing{number}}}}}" for number in range(1_900)))
     assert len(found) == PROBLEMS_MAX
@@ -127,6 +136,22 @@ def test_the_worst_template_is_refused_within_a_second(text: str) -> None:
     variables = {f"name{number}": "x" * 100 for number in range(1_000)} | {"n": "1"}
     begin = time.process_time()
     assert problems(text, **variables)
+    assert time.process_time() - begin < 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{{range $i := 9000}}{{printf "%d #" $i}}: x\n{{end}}',
+        "{{1}}" + "\n" * 250_000 + "{" + "Taskss: b, " * 900 + "}",
+        "{{range 9000}}Taskss: b\n{{end}}",
+    ],
+    ids=range(3),
+)
+def test_the_worst_template_of_a_wrong_file_is_explained_within_a_second(text: str) -> None:
+    begin = time.process_time()
+    with pytest.raises(JobFileError):
+        parse_template(text, {}, "job.yaml")
     assert time.process_time() - begin < 1
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from .converters import absolute_path
 from .kinds import SOME_TEXT, TEXT, Field, ListOf, Object, TextMap, Value, shown
 from .problems import Path, Report
-from .sources import SOURCE, Typed, Variant, absolute_path
+from .sources import PATH, SOURCE, Typed, Variant
 from .spec import DockerEngine, InputSource, WasmEngine
 from .yamltree import Mapping, Node, Scalar, Sequence
 
@@ -15,6 +16,8 @@ from .yamltree import Mapping, Node, Scalar, Sequence
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,254}")
 # The node itself sets these for the program.
 _VARIABLES_RESERVED = ("BACALHAU_", "P2PNODE_")
+
+VARIABLE_PATTERN = rf"^(?!{'|'.join(_VARIABLES_RESERVED)}){_VARIABLE.pattern}$"
 
 # A reference to an image, roughly: blanks, upper-case repositories and options are caught.
 _IMAGE = re.compile(
@@ -45,10 +48,10 @@ def _assignment(text: str) -> tuple[str, str]:
 class Assignments:
     """A list of `NAME = value`; blanks at both sides of name and value are dropped."""
 
-    _list = ListOf(Value(_assignment, "NAME = value"))
+    list = ListOf(Value(_assignment, "NAME = value", r"^\s*[A-Za-z_][A-Za-z0-9_.-]*\s*="))
 
     def read(self, node: Node, path: Path, report: Report) -> dict[str, str] | None:
-        pairs = self._list.read(node, path, report)
+        pairs = self.list.read(node, path, report)
         if pairs is None:
             return None
         found = dict(pairs)
@@ -77,6 +80,20 @@ def _working_directory(text: str) -> str:
 
 
 _WORDS = ListOf(TEXT, null="")
+_PARAMETERS = Field(
+    "Parameters",
+    _WORDS,
+    about="The arguments of the program.",
+    default=(),
+    example=["python", "program.py", "--fast"],
+)
+_VARIABLES = Field(
+    "EnvironmentVariables",
+    Assignments(),
+    about="Variables for the program, each as NAME = value; blanks around both are dropped.",
+    default=(),
+    example=["MODE = fast", "LEVEL=3"],
+)
 
 
 def _docker(
@@ -94,12 +111,31 @@ def _docker(
 
 
 DOCKER = Object(
-    Field("Image", Value(_image, "an image"), required=True, hint="the image to run"),
-    Field("Entrypoint", _WORDS),
-    Field("Parameters", _WORDS),
-    Field("EnvironmentVariables", Assignments()),
-    Field("WorkingDirectory", Value(_working_directory, "a path")),
-    Field("Meta", TextMap()),
+    Field(
+        "Image",
+        Value(_image, "an image", f"^(?:{_IMAGE.pattern})$"),
+        required=True,
+        hint="the image to run",
+        example="ghcr.io/someone/tool:1.0",
+    ),
+    Field(
+        "Entrypoint",
+        _WORDS,
+        about="The program to start, in place of the image's own; an empty list does without one.",
+        example=["/bin/sh", "-c"],
+    ),
+    _PARAMETERS,
+    _VARIABLES,
+    Field(
+        "WorkingDirectory",
+        Value(_working_directory, "a path", "^(/.*)?$"),
+        about="The folder to start in; empty for the image's own.",
+        default="",
+        example="/work",
+    ),
+    Field(
+        "Meta", TextMap(), about="Notes for people about the engine.", default={}, example={"Goal": "test"}
+    ),
     build=_docker,
 )
 
@@ -111,18 +147,18 @@ class Module:
     """
 
     def __init__(self, target: str) -> None:
-        self._path = Value(absolute_path, "the Target of an input source")
-        self._input = Object(
+        self.path = Value(absolute_path, "the Target of an input source", PATH.pattern)
+        self.input = Object(
             Field("Source", SOURCE, required=True, hint="a map of Type and Params"),
-            Field("Alias", TEXT),
-            Field("Target", TEXT),
+            Field("Alias", TEXT, about="Not looked at."),
+            Field("Target", TEXT, about="Not looked at."),
         )
         self._target = target
 
     def read(self, node: Node, path: Path, report: Report) -> Any:
         """The path as text, or an `InputSource`; None if it is neither."""
         if type(node) is Mapping:
-            found = self._input.read(node, path, report)
+            found = self.input.read(node, path, report)
             message = "a source here is an old form; make it one of InputSources and name its Target"
             report.warning(path, message, node)
             number = path[-1] if isinstance(path[-1], int) else 0
@@ -130,7 +166,7 @@ class Module:
         if type(node) is Sequence:
             report.error(path, f"expected the Target of an input source, found {shown(node)}", node)
             return None
-        return self._path.read(node, path, report)
+        return self.path.read(node, path, report)
 
 
 def _wasm(values: dict[str, Any], path: Path, report: Report) -> tuple[WasmEngine, tuple[InputSource, ...]]:
@@ -152,11 +188,25 @@ WASM = Object(
         Module("/wasm/entry.wasm"),
         required=True,
         hint="the Target of the input that is the module",
+        about="The module to run: the Target of an input source, or a path below one.",
+        example="/module/program.wasm",
     ),
-    Field("Entrypoint", SOME_TEXT),
-    Field("Parameters", _WORDS),
-    Field("ImportModules", ListOf(Module("/wasm/imports/module_{}.wasm"))),
-    Field("EnvironmentVariables", Assignments()),
+    Field(
+        "Entrypoint",
+        SOME_TEXT,
+        about="The function of the module to call.",
+        default="_start",
+        example="_start",
+    ),
+    _PARAMETERS,
+    Field(
+        "ImportModules",
+        ListOf(Module("/wasm/imports/module_{}.wasm")),
+        about="Modules that it imports from, each as EntryModule.",
+        default=(),
+        example=["/module/library.wasm"],
+    ),
+    _VARIABLES,
     build=_wasm,
 )
 

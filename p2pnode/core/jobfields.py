@@ -12,18 +12,22 @@ from collections.abc import Iterable
 from typing import Any
 
 from . import constraints
-from .enginefields import ENGINE, variable_name
-from .kinds import NAME, TEXT, Field, ListOf, Object, TextMap, Value, choice, integer
+from .converters import Choice, Integer
+from .enginefields import ENGINE, VARIABLE_PATTERN, variable_name
+from .kinds import NAME, TEXT, Field, ListOf, Object, TextMap, Value, when
 from .problems import Path, Report
 from .sources import INPUT, PUBLISHER
 from .spec import Constraint, InputSource, JobSpec, JobType, ResultPath, Source, Task, WasmEngine
 from .taskfields import NETWORK, RESOURCES, RESULT_PATH, TIMEOUTS
-from .units import AMOUNT_MAX
+from .units import AMOUNT_MAX, DURATION_ALLOWED
 
 # Placing more replicas than the largest network has peers serves nobody.
 COUNT_MAX = 10_000
 # The system whose job files we read keeps notes of its own under such names.
 _META = TextMap(reserved_prefix="bacalhau.org/")
+# For the schema.
+_ONE = {"minItems": 1, "maxItems": 1}
+_INTEGER = {"type": ["string", "integer"], "pattern": "^[+-]?[0-9]{1,19}$"}
 _EVERYWHERE = (JobType.OPS, JobType.DAEMON)
 _ENDLESS = (JobType.DAEMON, JobType.SERVICE)
 
@@ -39,15 +43,36 @@ def _constraint(values: dict[str, Any], path: Path, report: Report) -> Constrain
 
 
 CONSTRAINT = Object(
-    Field("Key", NAME, required=True, hint="the label to look at"),
+    Field(
+        "Key",
+        NAME,
+        required=True,
+        hint="the label to look at",
+        about="The label to look at. After favour_ it is a preference, and excludes no peer.",
+        example="Operating-System",
+    ),
     Field(
         "Operator",
-        Value(choice(constraints.OPERATORS, "an operator"), "an operator"),
+        Value(Choice(constraints.OPERATORS, "an operator"), "an operator"),
         required=True,
         hint="one of " + ", ".join(constraints.OPERATORS),
+        about="How it is compared, as in Kubernetes: != and notin hold for a peer without the label as well.",
+        example="=",
     ),
-    Field("Values", ListOf(TEXT, null="")),
+    Field(
+        "Values",
+        ListOf(TEXT, null=""),
+        about="What it is compared with: none for exists and !, any number for in and notin, else one.",
+        default=(),
+        example=["linux"],
+    ),
     build=_constraint,
+    rules=(
+        when("Operator", ["exists", "!"], then={"Values": {"maxItems": 0}}),
+        when("Operator", ["in", "notin"], then={"Values": {"minItems": 1}}, needs=["Values"]),
+        when("Operator", ["=", "==", "!="], then={"Values": _ONE}, needs=["Values"]),
+        when("Operator", ["gt", "lt"], then={"Values": _ONE | {"items": _INTEGER}}, needs=["Values"]),
+    ),
 )
 
 
@@ -105,16 +130,47 @@ def _task(values: dict[str, Any], path: Path, report: Report) -> Task:
 
 
 TASK = Object(
-    Field("Name", NAME),
-    Field("Engine", ENGINE, required=True, hint="a map of Type and Params"),
-    Field("Env", TextMap(check_key=variable_name)),
-    Field("Meta", _META),
-    Field("Publisher", PUBLISHER),
-    Field("InputSources", ListOf(INPUT, unique={"Target": "target", "Alias": "alias"})),
-    Field("ResultPaths", ListOf(RESULT_PATH, unique={"Name": "name", "Path": "path"})),
-    Field("Resources", RESOURCES),
-    Field("Network", NETWORK),
-    Field("Timeouts", TIMEOUTS),
+    Field("Name", NAME, about="What the task is called.", default="main", example="calculate"),
+    Field(
+        "Engine",
+        ENGINE,
+        required=True,
+        hint="a map of Type and Params",
+        about="What runs the task.",
+        example={"Type": "docker", "Params": {"Image": "busybox"}},
+    ),
+    Field(
+        "Env",
+        TextMap(check_key=variable_name, key_pattern=VARIABLE_PATTERN),
+        about="Variables for the program, whatever the engine.",
+        default={},
+        example={"MODE": "fast"},
+    ),
+    Field("Meta", _META, about="Notes for people about the task.", default={}, example={"Goal": "test"}),
+    Field("Publisher", PUBLISHER, about="Where the results go; left out, nowhere.", example={"Type": "ipfs"}),
+    Field(
+        "InputSources",
+        ListOf(INPUT, unique={"Target": "target", "Alias": "alias"}),
+        about="Data that is there before the task begins, each at a Target of its own.",
+        default=(),
+        example=[{"Target": "/logs", "Source": {"Type": "local", "Params": {"SourcePath": "/var/log"}}}],
+    ),
+    Field(
+        "ResultPaths",
+        ListOf(RESULT_PATH, unique={"Name": "name", "Path": "path"}),
+        about="Folders of the task that are part of its result; no two alike. Only for jobs that end.",
+        default=(),
+        example=[{"Name": "outputs", "Path": "/outputs"}],
+    ),
+    Field("Resources", RESOURCES, about="What the task asks of a peer.", default={}, example={"CPU": "2"}),
+    Field("Network", NETWORK, about="What the task may reach.", default={}, example={"Type": "Host"}),
+    Field(
+        "Timeouts",
+        TIMEOUTS,
+        about=f"How long things may take: {DURATION_ALLOWED}.",
+        default={},
+        example={"TotalTimeout": "1h"},
+    ),
     check=_check_task,
     build=_task,
 )
@@ -156,17 +212,57 @@ _OF_THE_NETWORK = "is given to a job by the network and cannot be set in its fil
 _TYPES = {kind.value: kind for kind in JobType}
 
 JOB = Object(
-    Field("Name", NAME),
-    Field("Namespace", NAME),
+    Field("Name", NAME, about="What the job is called; left out, its id.", default="", example="Word Count"),
     Field(
-        "Type", Value(choice(_TYPES, "a type of job"), "a type of job"), True, "one of " + ", ".join(_TYPES)
+        "Namespace",
+        NAME,
+        about="Jobs of one namespace are listed together.",
+        default="default",
+        example="logging",
     ),
-    Field("Priority", Value(integer(-AMOUNT_MAX, AMOUNT_MAX), "a whole number")),
-    Field("Count", Value(integer(0, COUNT_MAX), "a whole number")),
-    Field("Meta", _META),
-    Field("Labels", TextMap()),
-    Field("Constraints", ListOf(CONSTRAINT)),
-    Field("Tasks", ListOf(TASK), required=True, hint="a list of one task"),
+    Field(
+        "Type",
+        Value(Choice(_TYPES, "a type of job"), "a type of job"),
+        required=True,
+        hint="one of " + ", ".join(_TYPES),
+        about="batch runs Count replicas to their end, ops one on every suitable peer; "
+        "service and daemon are the same without an end.",
+        example="batch",
+    ),
+    Field(
+        "Priority",
+        Value(Integer(-AMOUNT_MAX, AMOUNT_MAX), "a whole number"),
+        about="Jobs of a higher one are placed first.",
+        default=0,
+        example=100,
+    ),
+    Field(
+        "Count",
+        Value(Integer(0, COUNT_MAX), "a whole number"),
+        about="How many replicas of a batch or service job are wanted. ops and daemon jobs leave it out.",
+        default=1,
+        example=3,
+    ),
+    Field("Meta", _META, about="Notes for people about the job.", default={}, example={"Purpose": "test"}),
+    Field("Labels", TextMap(), about="What jobs can be found by.", default={}, example={"team": "research"}),
+    Field(
+        "Constraints",
+        ListOf(CONSTRAINT),
+        about="Which peers are suitable: those whose labels hold to all of these.",
+        default=(),
+        example=[{"Key": "zone", "Operator": "in", "Values": ["a", "b"]}],
+    ),
+    Field(
+        "Tasks",
+        ListOf(TASK),
+        required=True,
+        hint="a list of one task",
+        example=[{"Engine": {"Type": "docker", "Params": {"Image": "busybox"}}}],
+    ),
+    rules=(
+        {"properties": {"Tasks": _ONE}},
+        when("Type", [kind.value for kind in _EVERYWHERE], then={"Count": {"maximum": 1}}),
+    ),
     check=_check_job,
     build=_job,
     refused=dict.fromkeys(

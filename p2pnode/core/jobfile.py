@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from . import template, yamltree
+from .converters import cut
+from .expanded import Expanded, position
 from .jobfields import JOB
-from .problems import JobFileError, Problem, Report, Severity
+from .problems import PROBLEMS_MAX, JobFileError, Problem, Report, Severity
 from .spec import (
     Constraint,
     DockerEngine,
@@ -26,6 +29,9 @@ from .units import format_bytes, format_cpu
 
 # Up to here a line may hold a comment, in which braces are nobody's business.
 _TEMPLATE_ACTION = re.compile(r"^[^#\n]*?(\{\{[^\n]{0,40})", re.MULTILINE)
+
+# What YAML does not take as it is in text without quotes: a comment, blanks at an end, a line break.
+_NOT_PLAIN = re.compile(r"(?:^|\s)#|^\s|\s$|\n")
 
 # How types are written that the spec has in lower case.
 _TYPE_NAMES = {"urldownload": "urlDownload"}
@@ -50,12 +56,7 @@ def parse(text: str | bytes, name: str, *, literal_braces: bool = False) -> Pars
     YAML or JSON. Templates in it are a mistake, or, with `literal_braces`, text like any
     other. Raises `JobFileError` with all that is wrong, whatever the text is.
     """
-    try:
-        root = yamltree.compose(text, literal_braces=literal_braces)
-    except yamltree.BadYaml as exc:
-        problem = Problem(name, exc.line, exc.column, "", Severity.ERROR, exc.message)
-        raise JobFileError((problem if literal_braces else _unreadable(text, problem),)) from exc
-    return _read(root, name)
+    return _read(_tree(text, name, literal_braces), name)
 
 
 def parse_template(text: str | bytes, variables: Mapping[str, str], name: str) -> Parsed:
@@ -71,18 +72,43 @@ def parse_template(text: str | bytes, variables: Mapping[str, str], name: str) -
         raise JobFileError((Problem(name, exc.line, exc.column, "", Severity.ERROR, exc.message),)) from exc
     expanded = template.expand(readable, variables, name)
     try:
-        parsed = parse(expanded.text, name, literal_braces="{{" in readable)
+        root = _tree(expanded.text, name, literal_braces="{{" in readable)
+        parsed = _read(root, name)
     except JobFileError as exc:
         raise JobFileError(_at_their_origin(exc.problems, expanded)) from exc
-    return replace(parsed, warnings=_at_their_origin(parsed.warnings, expanded))
+    warnings = (*_at_their_origin(parsed.warnings, expanded), *_cut_short(root, expanded, name))
+    return replace(parsed, warnings=tuple(sorted(warnings, key=lambda one: (one.line, one.column))))
 
 
-def _at_their_origin(problems: tuple[Problem, ...], expanded: template.Expanded) -> tuple[Problem, ...]:
+def _tree(text: str | bytes, name: str, literal_braces: bool) -> yamltree.Node:
+    try:
+        return yamltree.compose(text, literal_braces=literal_braces)
+    except yamltree.BadYaml as exc:
+        problem = Problem(name, exc.line, exc.column, "", Severity.ERROR, exc.message)
+        raise JobFileError((problem if literal_braces else _unreadable(text, problem),)) from exc
+
+
+def _at_their_origin(problems: tuple[Problem, ...], expanded: Expanded) -> tuple[Problem, ...]:
     found = []
     for one in problems:
         line, column = expanded.origin(one.line, one.column)
         found.append(replace(one, line=line, column=column))
     return tuple(found)
+
+
+def _cut_short(root: yamltree.Node, expanded: Expanded, name: str) -> Iterator[Problem]:
+    """Warnings of what a template wrote and YAML did not read as one text: it begins a comment, say."""
+    texts = ""
+    strange = ((value, start) for value, start in expanded.written() if _NOT_PLAIN.search(value))
+    for value, start in itertools.islice(strange, PROBLEMS_MAX):
+        texts = texts or "\0".join(yamltree.texts(root))
+        if value not in texts:
+            message = (
+                f"{cut(value)}, which a template puts here, is not read as one text; "
+                'if it is meant so, write {{printf "%q" ...}}'
+            )
+            line, column = expanded.origin(*position(expanded.text, start))
+            yield Problem(name, line, column, "", Severity.WARNING, message)
 
 
 def check(spec: JobSpec) -> None:

@@ -6,26 +6,18 @@ or None after it has put a problem in the report; it never stops at the first pr
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol
 
 from . import yamltree
+from .converters import BOOLEANS, alike, cut, one_line, plain_text, some_text
 from .problems import Path, Report
 from .yamltree import Node, Scalar
 
-# How much of a wrong value or key a message repeats.
-_SHOWN_CHARS_MAX = 60
 # A command line of more words, or a job with more inputs, is a mistake or an attack.
 LIST_COUNT_MAX = 1000
-# How alike a key must be to be suggested: Resourses and Resources are 0.89, CPUs and CPU 0.86.
-_ALIKE = 0.6
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-# More digits are beyond every bound here.
-_INTEGER = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,18})")
 
 
 class Kind(Protocol):
@@ -39,6 +31,8 @@ class Value:
     convert: Callable[[str], Any]
     # What people call such a value, for "expected text": text, a number of seconds.
     expected: str
+    # For the schema: a regular expression, as JavaScript knows them, that all such texts match.
+    pattern: str = ""
 
     def read(self, node: Node, path: Path, report: Report) -> Any:
         if type(node) is not Scalar:
@@ -95,6 +89,8 @@ class TextMap:
     check_key: Callable[[str], Any] | None = None
     # Keys that begin so are dropped with a warning.
     reserved_prefix: str = ""
+    # As that of a `Value`, for the keys.
+    key_pattern: str = ""
 
     def read(self, node: Node, path: Path, report: Report) -> dict[str, str] | None:
         if type(node) is not yamltree.Mapping:
@@ -104,7 +100,7 @@ class TextMap:
         for key, value in node.entries:
             here = (*path, key.text)
             if key.text in found:
-                report.error(here, f"{_cut(key.text)} occurs twice", key)
+                report.error(here, f"{cut(key.text)} occurs twice", key)
             elif self.reserved_prefix and key.text.startswith(self.reserved_prefix):
                 report.warning(here, f"ignored: names with {self.reserved_prefix} are reserved", key)
             elif self._key_is_good(key, here, report) and (text := _text(value, here, report)) is not None:
@@ -139,6 +135,12 @@ class Field:
     required: bool = False
     # Said after "missing": what to write.
     hint: str = ""
+    # For the schema and the page of all fields: what it means, if the hint does not say so, ...
+    about: str = ""
+    # ... what it is when left out, if that is a value that could be written down, ...
+    default: Any = None
+    # ... and what one could write.
+    example: Any = None
 
 
 class Object:
@@ -146,7 +148,8 @@ class Object:
 
     `check` sees the values that could be read and reports what is wrong between them;
     `build` makes the result, and is called only if all required fields could be read.
-    `refused` has keys that are known but not allowed, and why.
+    `refused` has keys that are known but not allowed, and why. `rules` are parts of a JSON
+    Schema: what it can say of `check` and `build`.
     """
 
     def __init__(
@@ -155,8 +158,9 @@ class Object:
         build: Callable[[dict[str, Any], Path, Report], Any] | None = None,
         check: Callable[[dict[str, Any], Path, Report], None] | None = None,
         refused: Mapping[str, str] = MappingProxyType({}),
+        rules: tuple[Mapping[str, Any], ...] = (),
     ) -> None:
-        self.fields = fields
+        self.fields, self.rules = fields, rules
         self._build, self._check = build, check
         self._by_name = {one.name.lower(): one for one in fields}
         self._refused = {name.lower(): why for name, why in refused.items()}
@@ -175,7 +179,7 @@ class Object:
                 continue
             here = (*path, one.name)
             if one.name in seen:
-                report.error(here, f"{_cut(key.text)} occurs twice (keys are the same in any case)", key)
+                report.error(here, f"{cut(key.text)} occurs twice (keys are the same in any case)", key)
             elif not (type(value) is Scalar and value.is_null):
                 seen.add(one.name)
                 if (read := one.kind.read(value, here, report)) is not None:
@@ -203,69 +207,32 @@ class Object:
         like = None if report.is_full else alike(name, self._by_name)
         meant = self._by_name[like].name if like else ""
         hint = f"did you mean {meant}?" if meant else f"known here: {self._names()}"
-        report.error(here, f"unknown field {_cut(key.text)}; {hint}", key)
+        report.error(here, f"unknown field {cut(key.text)}; {hint}", key)
         return meant
 
     def _names(self) -> str:
         return ", ".join(one.name for one in self.fields) or "nothing"
 
 
-def alike(text: str, known: Iterable[str]) -> str | None:
-    """The known word that is most like the text, if any is."""
-    close = difflib.get_close_matches(text[:_SHOWN_CHARS_MAX], known, n=1, cutoff=_ALIKE)
-    return close[0] if close else None
-
-
-def choice(values: Mapping[str, Any], what: str) -> Callable[[str], Any]:
-    """A converter of one of these words, in any case and between blanks."""
-
-    def convert(text: str) -> Any:
-        word = text.strip().lower()
-        if word not in values:
-            like = alike(word, values)
-            meant = f"; did you mean {like}?" if like else ""
-            raise ValueError(f"{_cut(text)} is not {what}; allowed: {', '.join(values)}{meant}")
-        return values[word]
-
-    return convert
-
-
-def integer(low: int, high: int) -> Callable[[str], int]:
-    """A converter of a whole number between two bounds."""
-
-    def convert(text: str) -> int:
-        # A leading zero is octal to some readers of YAML and decimal to others.
-        if not _INTEGER.fullmatch(text) or not low <= int(text) <= high:
-            raise ValueError(f"{_cut(text)} is not a whole number from {low} to {high}")
-        return int(text)
-
-    return convert
-
-
-def boolean(text: str) -> bool:
-    """`true` or `false`, in any case."""
-    return bool(choice({"true": True, "false": False}, "true or false")(text))
-
-
-def plain_text(text: str) -> str:
-    """Text without a null character, which ends a string for the programs that would get it."""
-    if "\0" in text:
-        raise ValueError("contains a null character")
-    return text
-
-
-def some_text(text: str) -> str:
-    """Text that is not blank."""
-    if not text.strip():
-        raise ValueError("is empty; give it a value or leave it out")
-    return plain_text(text)
-
-
-def one_line(text: str) -> str:
-    """A name, safe to show in a line of a terminal."""
-    if _CONTROL.search(text):
-        raise ValueError(f"{_cut(ascii(text)[1:-1])} contains a control character or a line break")
-    return text
+def when(
+    name: str,
+    words: Sequence[str],
+    *,
+    then: Mapping[str, Any] = MappingProxyType({}),
+    needs: Sequence[str] = (),
+    otherwise: Mapping[str, Any] = MappingProxyType({}),
+) -> Mapping[str, Any]:
+    """A rule for a schema: what fields are where another is one of these words, which of them it needs,
+    and what they are where it is not."""
+    present = {"type": ["object", "array", "string", "number", "boolean"]}
+    return {
+        "if": {"properties": {name: {"enum": list(words)}}, "required": [name]},
+        "then": {
+            "required": list(needs),
+            "allOf": [{"properties": dict(then)}, {"properties": dict.fromkeys(needs, present)}],
+        },
+        "else": {"properties": dict(otherwise)},
+    }
 
 
 def shown(node: Node) -> str:
@@ -274,7 +241,7 @@ def shown(node: Node) -> str:
         return "a map"
     if isinstance(node, yamltree.Sequence):
         return "a list"
-    return "nothing" if node.is_null else _cut(node.text)
+    return "nothing" if node.is_null else cut(node.text)
 
 
 def _text(node: Node, path: Path, report: Report) -> str | None:
@@ -284,11 +251,7 @@ def _text(node: Node, path: Path, report: Report) -> str | None:
     return value
 
 
-def _cut(text: str) -> str:
-    return f'"{text}"' if len(text) <= _SHOWN_CHARS_MAX else f'"{text[:_SHOWN_CHARS_MAX]}..."'
-
-
 NAME = Value(one_line, "a name")
 TEXT = Value(plain_text, "text")
 SOME_TEXT = Value(some_text, "text")
-BOOLEAN = Value(boolean, "true or false")
+BOOLEAN = Value(BOOLEANS, "true or false")

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from . import yamltree
-from .kinds import BOOLEAN, NAME, SOME_TEXT, TEXT, Field, Object, Raw, Value, choice, integer, one_line
+from .converters import CID, Choice, Integer, absolute_path, cid, data_url, pattern, url
+from .kinds import BOOLEAN, NAME, SOME_TEXT, TEXT, Field, Object, Raw, Value, when
 from .problems import Path, Report
 from .spec import InputSource, Source
 from .units import AMOUNT_MAX
-
-# Longer patterns are slow to compile, and nobody filters keys with them.
-_PATTERN_CHARS_MAX = 500
-
-# CIDv0, and CIDv1 in base32, which is what all our tools print: shape only, as decoding is
-# the block store's. A CIDv1 has at least version, codec, hash and length, and one byte.
-_CID = re.compile(r"Qm[1-9A-HJ-NP-Za-km-z]{44}|b[a-z2-7]{8,200}")
-_URL = re.compile(r"https?://[^\s/?#]+(?:[/?#]\S*)?", re.IGNORECASE)
-_DATA_URL = re.compile(r"data:[^,\s]*,.*", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -44,16 +35,12 @@ class Typed:
         current = {
             name: one for name, one in variants.items() if name and not one.refused and not one.deprecated
         }
-        known = choice(current, what)
-
-        def convert(text: str) -> Any:
-            word = text.strip().lower()
-            return variants[word] if word in variants else known(text)
-
+        others = {name: one for name, one in variants.items() if name not in current}
+        self.variants = variants
         self._head = Object(
             Field(
                 "Type",
-                Value(convert, what),
+                Value(Choice(current, what, others), what),
                 required=True,
                 hint="one of " + ", ".join(current),
             ),
@@ -84,48 +71,7 @@ class SourceKind(Typed):
         return found and Source(type=found[0], params=found[1])
 
 
-def absolute_path(text: str) -> str:
-    """A path inside the task in its shortest form.
-
-    Raises `ValueError` where it is not absolute, climbs with `..`, or is the root.
-    """
-    parts = [part for part in one_line(text).split("/") if part not in ("", ".")]
-    if not text.startswith("/"):
-        raise ValueError(f'"{text[:80]}" must be an absolute path, such as /{text[:80].lstrip("./")}')
-    if ".." in parts or not parts:
-        raise ValueError(f'"{text[:80]}" must be a folder or file below /, without ..')
-    return "/" + "/".join(parts)
-
-
-def _cid(text: str) -> str:
-    if not _CID.fullmatch(text):
-        hint = "; give the CID alone" if "/" in text else ""
-        raise ValueError(
-            f'"{text[:80]}" is not a CID; allowed: CIDv0 (Qm...) and CIDv1 in base32 (b...){hint}'
-        )
-    return text
-
-
-def _url(text: str) -> str:
-    if not _URL.fullmatch(text):
-        raise ValueError(f'"{text[:80]}" is not an http or https URL')
-    return text
-
-
-def _data_url(text: str) -> str:
-    if not _DATA_URL.fullmatch(text):
-        raise ValueError(f'"{text[:80]}" is not a data URL, such as data:text/plain;base64,aGVsbG8=')
-    return text
-
-
-def _pattern(text: str) -> str:
-    if len(text) > _PATTERN_CHARS_MAX:
-        raise ValueError(f"{len(text)} characters; allowed: a regular expression of {_PATTERN_CHARS_MAX}")
-    try:
-        re.compile(text)
-    except (re.error, RecursionError, OverflowError) as exc:
-        raise ValueError(f'"{text[:80]}" is not a regular expression: {exc}') from exc
-    return text
+PATH = Value(absolute_path, "a path", r"^/+[^/]")
 
 
 def _partition(values: dict[str, Any], path: Path, report: Report) -> None:
@@ -138,47 +84,88 @@ def _partition(values: dict[str, Any], path: Path, report: Report) -> None:
             report.error((*path, "DateFormat"), "missing: a partition by date needs it")
 
 
-def _words(*words: str) -> dict[str, str]:
-    return {word.lower(): word for word in words}
+def _words(*words: str) -> Mapping[str, str]:
+    return {word: word for word in words}
 
 
-_BUCKET = Field("Bucket", SOME_TEXT, required=True, hint="the bucket's name")
-_PLACE = (Field("Region", NAME), Field("Endpoint", Value(_url, "a URL")))
-_INDEX = Value(integer(0, AMOUNT_MAX), "a whole number")
+# S3 parameters: what the peer's or the node's own configuration says where they are left out.
+_BUCKET = Field("Bucket", SOME_TEXT, required=True, hint="the bucket's name", example="data")
+_URL_VALUE = Value(url, "a URL", r"^[hH][tT][tT][pP][sS]?://[^\s/?#]+")
+_PLACE = (
+    Field("Region", NAME, about="The region of the bucket.", example="us-east-1"),
+    Field(
+        "Endpoint",
+        _URL_VALUE,
+        about="The URL of the service, where it is not Amazon's.",
+        example="http://127.0.0.1:9000",
+    ),
+)
+_INDEX = Value(Integer(0, AMOUNT_MAX), "a whole number")
+_REGEX = Value(pattern, "a regular expression")
 _NOTHING = Object()
 
 _PARTITION = Object(
     Field(
         "Type",
-        Value(choice(_words("none", "object", "regex", "substring", "date"), "a way to partition"), "a word"),
+        Value(Choice(_words("none", "object", "regex", "substring", "date"), "a way to partition"), "a word"),
         required=True,
         hint="none, object, regex, substring or date",
+        about="How objects are shared out among the replicas: none, or by object, regex, substring or date.",
+        example="object",
     ),
-    Field("Pattern", Value(_pattern, "a regular expression")),
-    Field("StartIndex", _INDEX),
-    Field("EndIndex", _INDEX),
-    Field("DateFormat", TEXT),
+    Field("Pattern", _REGEX, about="With regex: the part of a key that counts.", example="[0-9]+"),
+    Field("StartIndex", _INDEX, about="With substring: where in the key it begins, from 0.", example=0),
+    Field("EndIndex", _INDEX, about="With substring: where in the key it ends.", example=4),
+    Field("DateFormat", TEXT, about="With date: how the key writes it.", example="2006-01-02"),
+    rules=(
+        when("Type", ["regex"], needs=["Pattern"]),
+        when("Type", ["substring"], needs=["EndIndex"]),
+        when("Type", ["date"], needs=["DateFormat"]),
+    ),
     check=_partition,
 )
 _S3_INPUT = Object(
     _BUCKET,
-    Field("Key", TEXT),
-    Field("Filter", Value(_pattern, "a regular expression")),
+    Field(
+        "Key", TEXT, about="The object, or, with * at its end, all objects that begin so.", example="logs/*"
+    ),
+    Field("Filter", _REGEX, about="Only the keys that match it.", example="\\.csv$"),
     *_PLACE,
-    Field("VersionID", TEXT),
-    Field("ChecksumSHA256", TEXT),
-    Field("Partition", _PARTITION),
+    Field("VersionID", TEXT, about="The version of the object.", example="3HL4kqtJlcpXroDTDmJ"),
+    Field("ChecksumSHA256", TEXT, about="What the object must hash to, in base64.", example="uU0nuZNNPgil="),
+    Field(
+        "Partition",
+        _PARTITION,
+        about="Which objects each replica gets; else all.",
+        example={"Type": "object"},
+    ),
 )
 _LOCAL_INPUT = Object(
-    Field("SourcePath", Value(absolute_path, "a path"), required=True, hint="an absolute path on the peer"),
-    Field("ReadWrite", BOOLEAN),
-    Field("CreateAs", Value(choice(_words("dir", "file", "noCreate"), "a way to create"), "a word")),
+    Field("SourcePath", PATH, required=True, hint="an absolute path on the peer", example="/data/logs"),
+    Field("ReadWrite", BOOLEAN, about="Whether the task may write there too.", example=True),
+    Field(
+        "CreateAs",
+        Value(Choice(_words("dir", "file", "noCreate"), "a way to create"), "a word"),
+        about="What to make of a path that is not there: a folder, a file, or nothing.",
+        example="noCreate",
+    ),
 )
 _S3_PUBLISHER = Object(
     _BUCKET,
-    Field("Key", SOME_TEXT, required=True, hint="where in the bucket, such as results/{jobID}/{executionID}"),
+    Field(
+        "Key",
+        SOME_TEXT,
+        required=True,
+        hint="where in the bucket, such as results/{jobID}/{executionID}",
+        example="results/{jobID}/{executionID}",
+    ),
     *_PLACE,
-    Field("Encoding", Value(choice(_words("gzip", "plain"), "an encoding"), "a word")),
+    Field(
+        "Encoding",
+        Value(Choice(_words("gzip", "plain"), "an encoding"), "a word"),
+        about="Whether the result is one compressed archive or plain files.",
+        example="gzip",
+    ),
 )
 
 PUBLISHERS: Mapping[str, Variant] = MappingProxyType(
@@ -200,17 +187,43 @@ INPUTS: Mapping[str, Variant] = MappingProxyType(
     {
         "ipfs": Variant(
             "ipfs",
-            Object(Field("CID", Value(_cid, "a CID"), required=True, hint="the address of the data")),
+            Object(
+                Field(
+                    "CID",
+                    Value(cid, "a CID", f"^(?:{CID.pattern})$"),
+                    required=True,
+                    hint="the address of the data",
+                    example="bafkreigeud3jwrymzwafqso23lhb3246k4oy5ynntpn5f3f77tclflrcde",
+                )
+            ),
         ),
         "s3": Variant("s3", _S3_INPUT),
         "local": Variant("local", _LOCAL_INPUT),
-        "localdirectory": Variant("local", _LOCAL_INPUT, deprecated="localDirectory is called local now"),
-        "urldownload": Variant(
+        "localDirectory": Variant("local", _LOCAL_INPUT, deprecated="localDirectory is called local now"),
+        "urlDownload": Variant(
             "urldownload",
-            Object(Field("URL", Value(_url, "a URL"), required=True, hint="an http or https URL")),
+            Object(
+                Field(
+                    "URL",
+                    _URL_VALUE,
+                    required=True,
+                    hint="an http or https URL",
+                    example="https://example.com/data.csv",
+                )
+            ),
         ),
         "inline": Variant(
-            "inline", Object(Field("URL", Value(_data_url, "a data URL"), required=True, hint="a data URL"))
+            "inline",
+            Object(
+                Field(
+                    "URL",
+                    Value(data_url, "a data URL", r"^[dD][aA][tT][aA]:[^,\s]*,"),
+                    required=True,
+                    hint="a data URL",
+                    about="The data itself, as a data URL.",
+                    example="data:text/plain;base64,aGVsbG8=",
+                )
+            ),
         ),
     }
 )
@@ -224,13 +237,23 @@ def _input(values: dict[str, Any], path: Path, report: Report) -> InputSource:
 
 
 INPUT = Object(
-    Field("Source", SOURCE, required=True, hint="a map of Type and Params"),
+    Field(
+        "Source",
+        SOURCE,
+        required=True,
+        hint="a map of Type and Params",
+        about="Where it comes from.",
+        example={"Type": "urlDownload", "Params": {"URL": "https://example.com/data.csv"}},
+    ),
     Field(
         "Target",
-        Value(absolute_path, "a path"),
+        PATH,
         required=True,
         hint="where the task finds it, an absolute path",
+        example="/data",
     ),
-    Field("Alias", NAME),
+    Field(
+        "Alias", NAME, about="Another name for people; no two the same.", default="", example="measurements"
+    ),
     build=_input,
 )

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Callable
 from typing import Any
 
 from . import units
-from .domains import parse_domain
-from .kinds import Field, ListOf, Object, Value, choice, integer, one_line
+from .converters import Choice, Integer, one_line
+from .domains import DOMAIN_ALLOWED, parse_domain
+from .kinds import Field, ListOf, Object, Value, when
 from .problems import Path, Report
-from .sources import absolute_path
+from .sources import PATH
 from .spec import Network, NetworkType, Port, Resources, ResultPath, Timeouts
 
 # Names of folders in a result; UnixFS and every file system hold 255 bytes.
@@ -25,19 +27,21 @@ _RESULT_FILES = ("stdout", "stderr", "exitcode")
 _PORT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
+_RESOURCES = Resources()
+
+
 def _resources(values: dict[str, Any], path: Path, report: Report) -> Resources:
-    default = Resources()
     return Resources(
-        cpu_millis=values.get("CPU") or default.cpu_millis,
-        memory_bytes=values.get("Memory") or default.memory_bytes,
+        cpu_millis=values.get("CPU") or _RESOURCES.cpu_millis,
+        memory_bytes=values.get("Memory") or _RESOURCES.memory_bytes,
         disk_bytes=values.get("Disk", 0),
         gpus=values.get("GPU", 0),
     )
 
 
-def _or_default(parse: Any) -> Any:
-    """The converter, but an empty text stands for the default, which is 0 here."""
-    return lambda text: parse(text) if text.strip() else 0
+def _amount(parse: Callable[[str], int], expected: str, pattern: str) -> Value:
+    """An amount, where an empty text stands for the default, which is 0 here."""
+    return Value(lambda text: parse(text) if text.strip() else 0, expected, rf"{pattern}|^\s*$")
 
 
 def _memory(text: str) -> int:
@@ -47,10 +51,34 @@ def _memory(text: str) -> int:
 
 
 RESOURCES = Object(
-    Field("CPU", Value(_or_default(units.parse_cpu), units.CPU_ALLOWED)),
-    Field("Memory", Value(_or_default(_memory), units.BYTES_ALLOWED)),
-    Field("Disk", Value(_or_default(units.parse_bytes), units.BYTES_ALLOWED)),
-    Field("GPU", Value(_or_default(units.parse_gpus), units.GPU_ALLOWED)),
+    Field(
+        "CPU",
+        _amount(units.parse_cpu, units.CPU_ALLOWED, units.CPU_PATTERN),
+        about=f"Processor time that each execution gets: {units.CPU_ALLOWED}.",
+        default=units.format_cpu(_RESOURCES.cpu_millis),
+        example="250m",
+    ),
+    Field(
+        "Memory",
+        _amount(_memory, units.BYTES_ALLOWED, units.BYTES_PATTERN),
+        about=f"Memory that each execution gets: {units.BYTES_ALLOWED}.",
+        default=units.format_bytes(_RESOURCES.memory_bytes),
+        example="1GB",
+    ),
+    Field(
+        "Disk",
+        _amount(units.parse_bytes, units.BYTES_ALLOWED, units.BYTES_PATTERN),
+        about=f"Disk space for inputs and results: {units.BYTES_ALLOWED}. 0 asks for no more than there is.",
+        default=units.format_bytes(_RESOURCES.disk_bytes),
+        example="100MB",
+    ),
+    Field(
+        "GPU",
+        _amount(units.parse_gpus, units.GPU_ALLOWED, units.GPU_PATTERN),
+        about=f"Number of GPUs: {units.GPU_ALLOWED}.",
+        default=str(_RESOURCES.gpus),
+        example="1",
+    ),
     build=_resources,
 )
 
@@ -73,11 +101,29 @@ def _timeouts(values: dict[str, Any], path: Path, report: Report) -> Timeouts:
     )
 
 
-_DURATION = Value(units.parse_duration, units.DURATION_ALLOWED)
+_DURATION = Value(units.parse_duration, units.DURATION_ALLOWED, units.DURATION_PATTERN)
 TIMEOUTS = Object(
-    Field("ExecutionTimeout", _DURATION),
-    Field("QueueTimeout", _DURATION),
-    Field("TotalTimeout", _DURATION),
+    Field(
+        "ExecutionTimeout",
+        _DURATION,
+        about="How long one execution may run; without it TotalTimeout counts. 0 is no limit.",
+        default=0,
+        example="1h30m",
+    ),
+    Field(
+        "QueueTimeout",
+        _DURATION,
+        about="How long the job waits for peers that take it; left out, as long as the node thinks fit.",
+        example=101,
+    ),
+    Field(
+        "TotalTimeout",
+        _DURATION,
+        about="How long the job may take from its submission to its end; 0 is no limit. "
+        "Not less than the other two together.",
+        default=0,
+        example=301,
+    ),
     check=_timeouts_fit,
     build=_timeouts,
 )
@@ -97,10 +143,33 @@ def _port_name(text: str) -> str:
 
 
 PORT = Object(
-    Field("Name", Value(_port_name, "a name"), required=True, hint="it becomes part of a variable's name"),
-    Field("Static", Value(integer(1024, 65535), "a port number")),
-    Field("Target", Value(integer(1, 65535), "a port number")),
-    Field("HostNetwork", Value(_port_address, "an IP address")),
+    Field(
+        "Name",
+        Value(_port_name, "a name", f"^{_PORT_NAME.pattern}$"),
+        required=True,
+        hint="it becomes part of a variable's name",
+        about="The port's name; it becomes part of a variable's name.",
+        example="web",
+    ),
+    Field(
+        "Static",
+        Value(Integer(1024, 65535), "a port number"),
+        about="The port on the peer; left out, the peer chooses one.",
+        example=8080,
+    ),
+    Field(
+        "Target",
+        Value(Integer(1, 65535), "a port number"),
+        about="The port in the container, only with Type Bridge; left out, the same as on the peer.",
+        example=80,
+    ),
+    Field(
+        "HostNetwork",
+        Value(_port_address, "an IP address", "^[0-9A-Fa-f:.]*$"),
+        about="The peer's address to listen on; empty for all of them.",
+        default="",
+        example="127.0.0.1",
+    ),
     build=lambda values, path, report: Port(
         name=values["Name"],
         static=values.get("Static"),
@@ -109,14 +178,19 @@ PORT = Object(
     ),
 )
 
-_NETWORKS = {
-    "none": (NetworkType.NONE, ""),
-    "host": (NetworkType.HOST, ""),
-    "bridge": (NetworkType.BRIDGE, ""),
-    "http": (NetworkType.HTTP, ""),
-    "full": (NetworkType.HOST, "Full is called Host now"),
-    "default": (NetworkType.NONE, "Default is None here: peers give a network only to jobs that name it"),
-}
+_NETWORKS = Choice(
+    {
+        "None": (NetworkType.NONE, ""),
+        "Host": (NetworkType.HOST, ""),
+        "Bridge": (NetworkType.BRIDGE, ""),
+        "HTTP": (NetworkType.HTTP, ""),
+    },
+    "a type of network",
+    deprecated={
+        "Full": (NetworkType.HOST, "Full is called Host now"),
+        "Default": (NetworkType.NONE, "Default is None here: peers give a network only to jobs that name it"),
+    },
+)
 
 
 def _network_fits(values: dict[str, Any], path: Path, report: Report) -> None:
@@ -138,10 +212,37 @@ def _network_fits(values: dict[str, Any], path: Path, report: Report) -> None:
             report.error((*path, "Ports", index, "Target"), "not allowed with Type: Host, where it is Static")
 
 
+_EMPTY = {"maxItems": 0}
+_NETWORK_RULES = (
+    when(
+        "Type", ["HTTP"], then={"Domains": {"minItems": 1}}, needs=["Domains"], otherwise={"Domains": _EMPTY}
+    ),
+    when("Type", ["Host", "Full", "Bridge"], otherwise={"Ports": _EMPTY}),
+    when("Type", ["Host", "Full"], then={"Ports": {"items": {"properties": {"Target": {"type": "null"}}}}}),
+)
 NETWORK = Object(
-    Field("Type", Value(choice(_NETWORKS, "a type of network"), "a type of network")),
-    Field("Domains", ListOf(Value(parse_domain, "a domain"))),
-    Field("Ports", ListOf(PORT, unique={"Name": "name", "Static": "static", "Target": "target"})),
+    Field(
+        "Type",
+        Value(_NETWORKS, "a type of network"),
+        about="None; Host, the peer's own; Bridge, one apart, with ports; or HTTP, to Domains only.",
+        default="None",
+        example="HTTP",
+    ),
+    Field(
+        "Domains",
+        ListOf(Value(parse_domain, "a domain", "^[^\\s/@*]+$")),
+        about=f"What the task may reach, only and always with Type HTTP: {DOMAIN_ALLOWED}.",
+        default=(),
+        example=["example.com", ".ghcr.io"],
+    ),
+    Field(
+        "Ports",
+        ListOf(PORT, unique={"Name": "name", "Static": "static", "Target": "target"}),
+        about="Ports that the task listens on, only with Type Host or Bridge; no two alike.",
+        default=(),
+        example=[{"Name": "web", "Target": 80}],
+    ),
+    rules=_NETWORK_RULES,
     check=_network_fits,
     build=lambda values, path, report: Network(
         type=values.get("Type", (NetworkType.NONE, ""))[0],
@@ -163,9 +264,19 @@ def _result_name(text: str) -> str:
 
 
 RESULT_PATH = Object(
-    Field("Name", Value(_result_name, "a name"), required=True, hint="the folder's name in the result"),
     Field(
-        "Path", Value(absolute_path, "a path"), required=True, hint="the folder in the task, an absolute path"
+        "Name",
+        Value(_result_name, "a name", "^[^/]+$"),
+        required=True,
+        hint="the folder's name in the result",
+        example="outputs",
+    ),
+    Field(
+        "Path",
+        PATH,
+        required=True,
+        hint="the folder in the task, an absolute path",
+        example="/outputs",
     ),
     build=lambda values, path, report: ResultPath(name=values["Name"], path=values["Path"]),
 )

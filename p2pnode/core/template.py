@@ -12,12 +12,12 @@ with `: ` or ` #` in it is safe only as `{{printf "%q" .name}}`, or where the te
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from . import template_syntax as syntax
-from .kinds import alike
+from .converters import alike
+from .expanded import Expanded, Piece, position
 from .problems import PROBLEMS_MAX, JobFileError, Problem, Severity
 from .template_functions import FUNCTIONS, Value, kind_of, text_of
 from .template_tokens import BadTemplate, Text
@@ -26,36 +26,10 @@ from .yamltree import TEXT_SIZE_BYTES_MAX
 # A thousand loops of a hundred actions; keeps the worst template well under a second.
 STEPS_MAX = 100_000
 # What handling a text costs: so many characters are as one step.
-_CHARACTERS_A_STEP = 64
+_CHARACTERS_A_STEP = 32
 # And looking through so many variables.
 _VARIABLES_A_STEP = 8
 _LAZY = ("and", "or")
-
-
-@dataclass(frozen=True, slots=True)
-class Expanded:
-    """A text with its templates filled in, which knows where each part of it came from."""
-
-    text: str
-    # Where each piece begins in the text, where it came from, and whether it was copied from there.
-    _starts: tuple[int, ...] = ()
-    _origins: tuple[tuple[int, bool], ...] = ()
-    _source: str = ""
-
-    def origin(self, line: int, column: int) -> tuple[int, int]:
-        """The line and column, from 1, in the file as it was written, of a place in the text.
-
-        Of what an action wrote, that is where the action begins.
-        """
-        if not self._starts:
-            return line, column
-        offset = 0
-        for _ in range(line - 1):
-            offset = self.text.find("\n", offset) + 1
-        offset += column - 1
-        index = max(0, bisect.bisect_right(self._starts, offset) - 1)
-        start, copied = self._origins[index]
-        return _position(self._source, start + (offset - self._starts[index]) * copied)
 
 
 def expand(text: str, variables: Mapping[str, str], name: str) -> Expanded:
@@ -64,7 +38,7 @@ def expand(text: str, variables: Mapping[str, str], name: str) -> Expanded:
     Raises `JobFileError`: with all the variables that are missing, or with the first other mistake.
     """
     if "{{" not in text:
-        return Expanded(text)
+        return Expanded((Piece(text, 0, True),), text)
     try:
         if len(text) > TEXT_SIZE_BYTES_MAX:
             raise BadTemplate(0, f"{len(text)} characters, over the limit of {TEXT_SIZE_BYTES_MAX}")
@@ -82,7 +56,7 @@ def expand(text: str, variables: Mapping[str, str], name: str) -> Expanded:
         raise JobFileError(
             tuple(_problem(text, name, at, _missing(variable, variables)) for variable, at in found)
         )
-    return walk.expanded(text)
+    return Expanded(tuple(walk.pieces), text)
 
 
 def _missing(variable: str, given: Mapping[str, str]) -> str:
@@ -95,12 +69,8 @@ def _missing(variable: str, given: Mapping[str, str]) -> str:
 
 
 def _problem(text: str, name: str, at: int, message: str) -> Problem:
-    line, column = _position(text, at)
+    line, column = position(text, at)
     return Problem(name, line, column, "", Severity.ERROR, message)
-
-
-def _position(text: str, index: int) -> tuple[int, int]:
-    return text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index)
 
 
 class _Jump(Exception):
@@ -122,21 +92,13 @@ class _Walk:
     def __post_init__(self) -> None:
         # Of two with one name the later counts; a block's are dropped at its end.
         self._set: list[tuple[str, Value]] = [("$", self.variables)]
-        self._pieces: list[tuple[str, int, bool]] = []
+        self.pieces: list[Piece] = []
         self._written_chars = 0
         self._steps = 0
 
     def run(self, statements: tuple[syntax.Statement, ...]) -> None:
         """Raises `BadTemplate`."""
         self._all(statements, self.variables)
-
-    def expanded(self, source: str) -> Expanded:
-        starts, offset = [], 0
-        for text, _, _ in self._pieces:
-            starts.append(offset)
-            offset += len(text)
-        origins = tuple((at, copied) for _, at, copied in self._pieces)
-        return Expanded("".join(text for text, _, _ in self._pieces), tuple(starts), origins, source)
 
     def _all(self, statements: tuple[syntax.Statement, ...], dot: Value) -> None:
         for one in statements:
@@ -291,7 +253,7 @@ class _Walk:
         if self._written_chars > TEXT_SIZE_BYTES_MAX:
             raise BadTemplate(at, f"the templates make more than {TEXT_SIZE_BYTES_MAX} bytes of text")
         if text:
-            self._pieces.append((text, at, copied))
+            self.pieces.append(Piece(text, at, copied))
 
     def _handled(self, value: Value, at: int) -> None:
         if isinstance(value, str):

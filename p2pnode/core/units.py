@@ -31,6 +31,12 @@ _CPU = re.compile(rf"(?:(?P<millis>[0-9]+)m|(?P<cores>{_NUMBER}))")
 _BYTES = re.compile(rf"(?P<number>{_NUMBER})(?P<unit>[{_POWERS}]i?)?b?")
 _DURATION = re.compile(r"(?:(?P<h>[0-9]+)h)?(?:(?P<m>[0-9]+)m)?(?:(?P<s>[0-9]+)s?)?")
 
+# What the readers take, for the schema of job files: regular expressions as JavaScript knows them.
+CPU_PATTERN = rf"^\s*([0-9]+[mM]|{_NUMBER})\s*$"
+BYTES_PATTERN = rf"^\s*({_NUMBER})\s*([{_POWERS}{_POWERS.upper()}][iI]?)?[bB]?\s*$"
+GPU_PATTERN = r"^\s*[0-9]{1,4}\s*$"
+DURATION_PATTERN = r"^\s*([0-9]+[sS]?|(?=[0-9])([0-9]+[hH])?([0-9]+[mM])?([0-9]+[sS])?)\s*$"
+
 CPU_ALLOWED = "cores such as 2 or 0.25, or whole millicores such as 250m"
 BYTES_ALLOWED = "a number with a unit such as 512MB, 1.5GB (powers of 1000) or 2GiB (powers of 1024)"
 GPU_ALLOWED = f"a whole number from 0 to {GPUS_MAX}"

@@ -93,6 +93,20 @@ def compose(text: str | bytes, *, literal_braces: bool = False) -> Node:
         raise BadYaml(1, 1, f"not YAML: {exc}") from exc
 
 
+def texts(root: Node) -> Iterator[str]:
+    """All the scalars and keys of a tree, as they are after YAML's quotes are gone."""
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Scalar):
+            yield node.text
+        elif isinstance(node, Sequence):
+            waiting += node.items
+        else:
+            for key, value in node.entries:
+                waiting += (key, value)
+
+
 def dump(value: Any) -> str:
     """Dicts, lists and scalars as YAML that `compose` reads as the same."""
     text = str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100))
