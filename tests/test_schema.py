@@ -312,11 +312,9 @@ def type_of(kind: Any) -> str:
     words = getattr(kind.convert, "words", None)
     if words and kind is not kinds.BOOLEAN:
         return "one of " + ", ".join(f"`{word}`" for word in words)
-    if kind.expected[:2] in ("a ", "an"):
-        return str(kind.expected.split(" ", 1)[1])
-    return {DURATION_ALLOWED: "duration"}.get(
-        kind.expected, kind.expected if len(kind.expected) < 20 else "amount"
-    )
+    if kind.expected == DURATION_ALLOWED:
+        return "duration"
+    return re.sub("^an? ", "", kind.expected) if len(kind.expected) < 30 else "amount"
 
 
 def row(path: str, one: kinds.Field) -> str:
