@@ -99,6 +99,13 @@ def test_warnings_are_shown_and_do_not_stop_a_job(served: Served, capfd: Output)
     assert "old.yaml:3:8: warning: Count:" in capfd.readouterr().err
 
 
+def test_spec_prints_the_schema_that_editors_check_job_files_with(capfd: Output) -> None:
+    assert main(["spec"]) == 0
+    schema = json.loads(capfd.readouterr().out)
+    assert schema["$schema"].startswith("https://json-schema.org/")
+    assert {"Type", "Count", "Tasks"} <= schema["properties"].keys()
+
+
 def test_plan_says_who_would_be_asked_and_why_not_the_others(
     served: Served, template: str, capfd: Output
 ) -> None:

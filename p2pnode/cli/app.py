@@ -36,6 +36,7 @@ SECTIONS = {
         "docker": Lazy("Run a container as a job that is made of flags.", "runs:docker"),
         "wasm": Lazy("Run a WASM module as a job that is made of flags.", "runs:wasm"),
         "plan": Lazy("Show who would be asked to run a job, and why not the others.", "checking:plan"),
+        "spec": Lazy("Print the JSON Schema of job files.", "checking:spec"),
     },
     "Nodes": {
         "serve": Lazy("Run a node until it is interrupted.", "serve:serve"),

@@ -13,6 +13,7 @@ from p2pnode.cli.output import answer, answer_json, fields, short_peer
 from p2pnode.cli.requester import any_node
 from p2pnode.cli.status import Status
 from p2pnode.core.problems import JobFileError, Problem
+from p2pnode.core.schema import schema
 
 
 @click.command()
@@ -55,6 +56,18 @@ def plan(given: Given, as_json: bool, peers: tuple[str, ...]) -> int:
         for line in fields(_plan_fields(found)):
             answer(line)
     return Status.OK if found["would_bid"] or found["busy"] else Status.NO_PEER
+
+
+@click.command()
+def spec() -> int:
+    """Print the JSON Schema of job files.
+
+    \b
+    Editors complete and check a job file with it, for example by this first line:
+      # yaml-language-server: $schema=job.schema.json
+    """
+    answer_json(schema())
+    return Status.OK
 
 
 def _plan_fields(found: PlanJson) -> list[tuple[str, str]]:

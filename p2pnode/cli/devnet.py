@@ -1,68 +1,37 @@
 """`devnet`: a network of real nodes on this machine, each a process with its own data directory.
 
-    DIR/devnet.json   the nodes: name, pid, start time of the process, data directory
-    DIR/NAME/         a node's data directory, with its settings and its log
-
 `down` ends the processes and leaves the directories to be looked at; the next `up` removes them.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
 from p2pnode import config
-from p2pnode.api.client import Client, NodeUnreachable, find, running_node
+from p2pnode.api.client import NodeUnreachable
 from p2pnode.api.service import NodeJson, ServiceError
-from p2pnode.cli import options, processes, topology
+from p2pnode.cli import devnet_nodes, options, processes, topology
+from p2pnode.cli.devnet_nodes import DevnetNode
 from p2pnode.cli.groups import Group
 from p2pnode.cli.output import answer, answer_json, say, short_peer, table
-from p2pnode.cli.processes import ProcessName
 from p2pnode.cli.progress import Progress
 from p2pnode.cli.status import CommandError, Status
 
-STATE_FILE = "devnet.json"
-LOG_FILE = "node.log"
 READY_TIMEOUT_S = 60.0
 POLL_INTERVAL_S = 0.05
 TABLE_INTERVAL_S = 1.0
-LOG_TAIL_SIZE_BYTES = 2_000
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-@dataclass(frozen=True, slots=True)
-class DevnetNode:
-    name: str
-    data_dir: Path
-    process: ProcessName
-
-    @property
-    def door(self) -> Mapping[str, Any] | None:
-        """What the node wrote of itself when it was ready."""
-        written = running_node(self.data_dir)
-        return written if written and written["pid"] == self.process.pid and self.process.alive else None
-
-    @property
-    def client(self) -> Client | None:
-        return find(self.data_dir, {}) if self.door else None
-
-    @property
-    def state(self) -> str:
-        return "ready" if self.door else "starting" if self.process.alive else "ended"
-
 
 _in_directory = click.option(
     "--dir",
@@ -101,13 +70,13 @@ def devnet() -> None:
 def up(count: int | None, topology_file: Path | None, detach: bool, directory: Path) -> int:
     """Start the nodes and show them until interrupted."""
     settings = topology.read(topology_file, count)
-    if any(node.process.alive for node in _read(directory)):
+    if any(node.process.alive for node in devnet_nodes.read(directory)):
         raise CommandError(
             Status.USAGE, f"a devnet runs in {directory} already", "end it with: p2pnode devnet down"
         )
-    _remove_old(directory)
+    devnet_nodes.remove_old(directory)
     with _ended_unless_kept(directory) as keep:
-        nodes = _start(directory, topology.lay_out(directory, settings))
+        nodes = devnet_nodes.start(directory, topology.lay_out(directory, settings))
         _wait_until_ready(nodes)
         if detach:
             keep.append(directory)
@@ -150,42 +119,19 @@ def env(directory: Path) -> int:
 @_in_directory
 def down(directory: Path) -> int:
     """End all the nodes."""
-    alive = [node.process for node in _read(directory) if node.process.alive]
+    alive = [node.process for node in devnet_nodes.read(directory) if node.process.alive]
     processes.end(alive)
     say(f"ended {len(alive)} nodes in {directory}")
     return Status.OK
 
 
 def _nodes(directory: Path) -> list[DevnetNode]:
-    nodes = _read(directory)
+    nodes = devnet_nodes.read(directory)
     if not any(node.process.alive for node in nodes):
         raise CommandError(
             Status.UNREACHABLE, f"no devnet runs in {directory}", "start one with: p2pnode devnet up"
         )
     return nodes
-
-
-def _read(directory: Path) -> list[DevnetNode]:
-    """The nodes that were started last in a directory, running or not."""
-    path = directory / STATE_FILE
-    try:
-        written = json.loads(path.read_text())
-        return [
-            DevnetNode(one["name"], Path(one["data_dir"]), ProcessName(one["pid"], one["started"]))
-            for one in written["nodes"]
-        ]
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CommandError(Status.FAILED, f"{path} cannot be read: {error!r}; remove it") from error
-
-
-def _remove_old(directory: Path) -> None:
-    """Remove what the last devnet here left, and nothing else."""
-    for node in _read(directory):
-        if node.data_dir.parent == directory:
-            shutil.rmtree(node.data_dir, ignore_errors=True)
-    (directory / STATE_FILE).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -208,42 +154,7 @@ def _ended_unless_kept(directory: Path) -> Iterator[list[Path]]:
             # A second Ctrl-C must not leave some of them behind.
             for number in _ENDINGS:
                 signal.signal(number, signal.SIG_IGN)
-            processes.end(node.process for node in _read(directory))
-
-
-def _start(directory: Path, data_dirs: list[Path]) -> list[DevnetNode]:
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("P2PNODE_")}
-    nodes = []
-    for data_dir in data_dirs:
-        with (data_dir / LOG_FILE).open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "p2pnode", "serve", "--data-dir", str(data_dir)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environ,
-                # Ctrl-C is for `up`, which then ends them in order.
-                start_new_session=True,
-            )
-        nodes.append(DevnetNode(data_dir.name, data_dir, processes.name_of(process.pid)))
-        # After each, so that `down` finds all that were started whatever happens to this process.
-        _write(directory, nodes)
-    return nodes
-
-
-def _write(directory: Path, nodes: list[DevnetNode]) -> None:
-    written = [
-        {
-            "name": node.name,
-            "pid": node.process.pid,
-            "started": node.process.started,
-            "data_dir": str(node.data_dir),
-        }
-        for node in nodes
-    ]
-    part = directory / f"{STATE_FILE}.part"
-    part.write_text(json.dumps({"nodes": written}))
-    part.replace(directory / STATE_FILE)
+            processes.end(node.process for node in devnet_nodes.read(directory))
 
 
 def _wait_until_ready(nodes: list[DevnetNode]) -> None:
@@ -253,7 +164,7 @@ def _wait_until_ready(nodes: list[DevnetNode]) -> None:
         while time.monotonic() < deadline:
             for node in nodes:
                 if not node.process.alive:
-                    raise CommandError(Status.FAILED, f"{node.name} has ended: {_log_tail(node)}")
+                    raise CommandError(Status.FAILED, f"{node.name} has ended: {devnet_nodes.log_tail(node)}")
             ready = sum(node.door is not None for node in nodes)
             known = len(_known(nodes[0])) if ready == len(nodes) else 0
             if known >= len(nodes):
@@ -262,13 +173,10 @@ def _wait_until_ready(nodes: list[DevnetNode]) -> None:
             time.sleep(POLL_INTERVAL_S)
     late = [node.name for node in nodes if not node.door] or [nodes[0].name]
     raise CommandError(
-        Status.FAILED, f"not ready within {READY_TIMEOUT_S:.0f} s: {', '.join(late)}", _log_tail(nodes[0])
+        Status.FAILED,
+        f"not ready within {READY_TIMEOUT_S:.0f} s: {', '.join(late)}",
+        devnet_nodes.log_tail(nodes[0]),
     )
-
-
-def _log_tail(node: DevnetNode) -> str:
-    said = (node.data_dir / LOG_FILE).read_bytes()[-LOG_TAIL_SIZE_BYTES:]
-    return said.decode(errors="replace").strip() or f"its log {node.data_dir / LOG_FILE} is empty"
 
 
 def _known(node: DevnetNode) -> list[NodeJson]:
@@ -300,7 +208,7 @@ def _show(nodes: list[DevnetNode], directory: Path) -> None:
                 say(f"{node.name} {node.state}")
             states[node.name] = node.state
         time.sleep(TABLE_INTERVAL_S)
-    raise CommandError(Status.FAILED, "all nodes have ended by themselves", _log_tail(nodes[0]))
+    raise CommandError(Status.FAILED, "all nodes have ended by themselves", devnet_nodes.log_tail(nodes[0]))
 
 
 def _table(nodes: list[DevnetNode], known: Mapping[str, list[NodeJson]]) -> list[str]:
