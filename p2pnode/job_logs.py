@@ -120,7 +120,7 @@ class JobLogs:
             stderr_offset=offsets["stderr"],
             follow=self._follow,
         )
-        await node.join(one.peer, node.addresses_of(one.peer), CONNECT_TIMEOUT_S)
+        await node.join(one.peer, node.adverts.addresses_of(one.peer), CONNECT_TIMEOUT_S)
         async with aclosing(log_streams.read(node.host, one.peer, request)) as pieces:
             async for piece in pieces:
                 yield piece.stream, piece.data

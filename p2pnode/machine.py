@@ -22,6 +22,9 @@ DISK_RESERVE_BYTES = 512 * 1024 * 1024
 # Free disk moves all the time; an advert is not worth less than this.
 DISK_STEP_BYTES = 1024**3
 
+# The old names and the new ones; every node has them.
+BUILT_IN_LABELS = ("Operating-System", "Architecture", "os_type", "os_arch", "name")
+
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -47,11 +50,5 @@ def labels(name: str, own: Mapping[str, str]) -> dict[str, str]:
     system = platform.system().lower()
     machine = platform.machine().lower()
     architecture = _ARCHITECTURES.get(machine, machine)
-    return {
-        "Operating-System": system,
-        "Architecture": architecture,
-        "os_type": system,
-        "os_arch": architecture,
-        "name": name,
-        **own,
-    }
+    built_in = dict(zip(BUILT_IN_LABELS, (system, architecture, system, architecture, name), strict=True))
+    return {**built_in, **own}

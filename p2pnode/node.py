@@ -16,16 +16,15 @@ from pathlib import Path
 
 import trio
 
-from p2pnode import __version__, identity, log_streams, machine
+from p2pnode import identity, log_streams, machine
+from p2pnode.advertiser import Advertiser
 from p2pnode.config import NodeConfig
 from p2pnode.core import jobfile, wire
 from p2pnode.core.events import (
-    AdvertHeard,
     Advertise,
     Event,
     Kill,
     Leaving,
-    NeighbourJoined,
     OfferChanged,
     PeerLost,
     Received,
@@ -34,12 +33,9 @@ from p2pnode.core.events import (
 from p2pnode.core.lending_records import LoanState
 from p2pnode.core.lifecycle import LIVE
 from p2pnode.core.messages import (
-    ADVERT_SIZE_BYTES_MAX,
-    Advert,
     Ended,
     Offer,
     Receipt,
-    Signed,
     decode_message_untrusted,
 )
 from p2pnode.core.participant import Participant
@@ -57,17 +53,14 @@ from p2pnode.ipfs import unixfs
 from p2pnode.ipfs.bitswap import Bitswap
 from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable
 from p2pnode.ipfs.export import CannotExport, export
-from p2pnode.network.gossip import Gossip
-from p2pnode.network.host import Connected, Disconnected, Host
+from p2pnode.network.host import Host
 from p2pnode.network.links import LinkEvent, Links, OutboxFull, PeerForgot
-from p2pnode.network.pull import pull_table
 from p2pnode.network.streams import NetworkError, Stream
 from p2pnode.runner import RECEIPT_DOMAIN, Runner
 from p2pnode.store import Store, StoreError
 
 log = logging.getLogger(__name__)
 
-ADVERT_DOMAIN = b"p2pnode/advert/1\0"
 # Engines come and go rarely; Docker answers this question in 2 ms.
 ENGINES_LOOK_INTERVAL_S = 5.0
 # A peer that is restarted is back within 5 s; one that is not has died (DESIGN: links).
@@ -102,14 +95,6 @@ class Node:
         self.bitswap = bitswap
         self.nursery = nursery
         self.clock = Clock()
-        self.links = Links(
-            host,
-            store.store_id,
-            store,
-            deliver=self._deliver,
-            notify=self._link_event,
-            addresses_of=self.addresses_of,
-        )
         self.engines: Mapping[str, Engine] = {}
         if config.compute:
             self.docker = DockerEngine(me.peer_id)
@@ -131,12 +116,20 @@ class Node:
         self.driver = Driver(
             core, store, self.clock, self, self._send, OutboxFull, lambda data: cids.make(data, "dag-cbor")
         )
-        self.gossip: Gossip | None = None
+        self.adverts = Advertiser(
+            config.name, me, host, store, self.clock, core.table, self.tell, self.driver.fail, nursery
+        )
+        self.links = Links(
+            host,
+            store.store_id,
+            store,
+            deliver=self._deliver,
+            notify=self._link_event,
+            addresses_of=self.adverts.addresses_of,
+        )
         # Told whenever a job has changed: those who follow its history wait for it.
         self.changed: dict[str, trio.Event] = {}
-        self._adverts_on_their_way = 0
         self._kept: set[str] = set()
-        self._remembered = store.remembered_peers()
 
     # Events
 
@@ -160,43 +153,9 @@ class Node:
             event = Received(peer, message, receipt, cid)
         self.driver.apply(event, (peer, sequence))
 
-    def heard(self, data: bytes, forwarder: str) -> bool:
-        """An advert over gossip; whether it is worth passing on."""
-        try:
-            self._learn_untrusted(wire.decode_untrusted(data, Signed), None)
-        except BadMessage as exc:
-            log.info("a bad advert from %s: %s", forwarder, exc)
-            return False
-        return True
-
-    def on_connection(self, event: Connected | Disconnected) -> None:
-        if isinstance(event, Connected):
-            self.nursery.start_soon(self._greet, event.peer)
-
-    async def _greet(self, peer: str) -> None:
-        """Get to know all that a new neighbour knows, and have it, and those behind it, know us."""
-        self.tell(NeighbourJoined())
-        try:
-            for entry in await pull_table(self.host, peer):
-                self._learn_untrusted(entry.signed, entry.remaining_ms)
-        except (NetworkError, BadMessage) as exc:
-            log.info("no adverts from %s: %s", peer, exc)
-
-    def _learn_untrusted(self, signed: Signed, remaining_ms: int | None) -> None:
-        advert = wire.decode_untrusted(signed.body, Advert, ADVERT_SIZE_BYTES_MAX)
-        identity.verify_untrusted(advert.peer, ADVERT_DOMAIN, signed)
-        self.tell(AdvertHeard(signed, advert, advert.ttl_ms if remaining_ms is None else remaining_ms))
-        if not advert.leaving and advert.peer != self.me.peer_id and self.knows(advert):
-            self.remember(advert.peer, advert.addresses)
-
     def _link_event(self, event: LinkEvent) -> None:
         if isinstance(event, PeerForgot):
             self.tell(PeerLost(event.peer, "it has lost its journal"))
-
-    def knows(self, advert: Advert) -> bool:
-        """Is this the newest advert of its peer here?"""
-        known = self.driver.core.table.known.get(advert.peer)
-        return known is not None and known.advert.number == advert.number
 
     # Effects
 
@@ -207,34 +166,7 @@ class Node:
         self.runner.kill(action)
 
     def advertise(self, action: Advertise) -> None:
-        now_ms = int(self.clock.now() * 1000)
-        number = max(int(self.store.meta("advert_number") or 0) + 1, now_ms)
-        self.store.set_meta("advert_number", str(number))
-        advert = Advert(
-            peer=self.me.peer_id,
-            number=number,
-            issued_ms=now_ms,
-            ttl_ms=action.ttl_ms,
-            name=self.config.name,
-            version=__version__,
-            offer=action.offer,
-            addresses=tuple(self.host.tellable_addresses()),
-            leaving=action.leaving,
-        )
-        body = wire.encode(advert)
-        signed = Signed(body=body, signature=self.me.sign(ADVERT_DOMAIN, body))
-        self.tell(AdvertHeard(signed, advert, action.ttl_ms))
-        self._adverts_on_their_way += 1
-        self.nursery.start_soon(self._publish_advert, wire.encode(signed))
-
-    async def _publish_advert(self, data: bytes) -> None:
-        try:
-            if self.gossip is not None:
-                await self.gossip.publish(data)
-        except NetworkError as exc:
-            log.info("an advert was not published: %s", exc)
-        finally:
-            self._adverts_on_their_way -= 1
+        self.adverts.advertise(action)
 
     def job_changed(self, job: str) -> None:
         self.changed.pop(job, trio.Event()).set()
@@ -257,22 +189,6 @@ class Node:
 
     # What the parts ask of each other
 
-    def peers_to_join(self) -> Mapping[str, Sequence[str]]:
-        """Who is known by advert, and from earlier."""
-        adverts = self.driver.core.table.known
-        return {**self._remembered, **{peer: known.advert.addresses for peer, known in adverts.items()}}
-
-    def remember(self, peer: str, addresses: Sequence[str]) -> None:
-        self._remembered[peer] = list(addresses)
-        try:
-            self.store.remember_peer(peer, addresses, self.clock.now())
-        except StoreError as exc:
-            self.driver.fail(exc)
-
-    def addresses_of(self, peer: str) -> Sequence[str]:
-        known = self.driver.core.table.known.get(peer)
-        return known.advert.addresses if known else self._remembered.get(peer, [])
-
     def holders(self, first: Sequence[str]) -> list[str]:
         """The connected peers to ask for blocks, those likely to have them first."""
         connected = self.host.connected()
@@ -284,7 +200,7 @@ class Node:
         """Bring all blocks below a CID into the store, from `first` and from all connected peers."""
         for peer in first:
             with suppress(NetworkError):
-                await self.join(peer, self.addresses_of(peer), CONNECT_TIMEOUT_S)
+                await self.join(peer, self.adverts.addresses_of(peer), CONNECT_TIMEOUT_S)
         await self.bitswap.fetch_dag(cid, self.holders(first), progress=progress)
 
     async def join(self, peer: str, addresses: Sequence[str], timeout_s: float) -> None:
@@ -396,7 +312,7 @@ class Node:
 
     def _has_to_say(self) -> bool:
         told = not any(map(self.links.waiting, self.host.connected()))
-        return bool(self.runner.executions or self._adverts_on_their_way or not told)
+        return bool(self.runner.executions or self.adverts.on_their_way or not told)
 
 
 def _why_not_spec(spec: JobSpec) -> str | None:

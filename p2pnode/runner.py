@@ -262,7 +262,8 @@ class Runner:
             inputs=tuple(str(cid) for cid in cids),
             exit_code=ended.exit_code,
             fault=ended.fault,
-            reason=ended.reason,
+            # Longer, and the owner would refuse the message, again and again.
+            reason=ended.reason[:REASON_LENGTH_MAX],
             result_cid=result_cid,
             started_ms=ended.started_ms,
             ended_ms=ended.ended_ms,

@@ -82,7 +82,7 @@ async def _run_node(config: NodeConfig, told_to_end: trio.Event) -> None:
             trio.open_nursery() as effects,
         ):
             node = Node(config, me, store, host, blocks, bitswap, effects)
-            async with open_gossip(host, node.heard) as node.gossip:
+            async with open_gossip(host, node.adverts.heard) as node.adverts.gossip:
                 await _work(node, told_to_end)
             effects.cancel_scope.cancel()
     finally:
@@ -94,13 +94,13 @@ async def _work(node: Node, told_to_end: trio.Event) -> None:
     discovery = Discovery(
         host,
         given=config.peers,
-        known=node.peers_to_join,
-        reached=node.remember,
+        known=node.adverts.peers_to_join,
+        reached=node.adverts.remember,
         mdns=config.mdns,
     )
     serve_table(host, lambda: node.driver.core.table.entries(node.clock.now()))
     host.handle(log_streams.PROTOCOL, node.serve_logs, time_limit_s=log_streams.SERVE_TIME_S_MAX)
-    host.watch(node.on_connection)
+    host.watch(node.adverts.on_connection)
     async with trio.open_nursery() as nursery:
         await nursery.start(node.runner.run)
         await nursery.start(node.links.run)

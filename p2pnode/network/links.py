@@ -288,8 +288,9 @@ class Links:
                 end.wake.set()
                 opened.end(await self._read_frames(end, number, stream))
         # The guard of a link: what fails here, the journal for one, costs this link, not the node.
-        except Exception as exc:
-            log.exception("the link with %s failed", end.peer)
+        except Exception as exc:  # noqa: BLE001
+            log.error("the link with %s failed: %r", end.peer, exc)
+            log.debug("where it failed", exc_info=exc)
             self._reload(end, f"this node failed: {exc!r}")
         finally:
             self._give(end, Ended(number, end.streams.pop(number).reason))

@@ -1,0 +1,190 @@
+"""Adverts on their way: ours signed, numbered and gossiped; others' checked before the core sees them.
+
+What is heard over gossip and what is pulled out of a neighbour's table pass the same check.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+import trio
+
+from p2pnode import __version__, identity
+from p2pnode.core import wire
+from p2pnode.core.adverts import AdvertTable
+from p2pnode.core.events import AdvertHeard, Advertise, NeighbourJoined
+from p2pnode.core.messages import ADVERT_SIZE_BYTES_MAX, Advert, Signed
+from p2pnode.core.wire import BadMessage
+from p2pnode.driver import Clock
+from p2pnode.machine import BUILT_IN_LABELS
+from p2pnode.network.gossip import Gossip
+from p2pnode.network.host import Connected, Disconnected, Host
+from p2pnode.network.pull import pull_table
+from p2pnode.network.streams import NetworkError
+from p2pnode.store import Store, StoreError
+
+log = logging.getLogger(__name__)
+
+DOMAIN = b"p2pnode/advert/1\0"
+# Where an advert is too large, this many addresses stay: one of a LAN and one beyond it.
+ADDRESSES_KEPT = 2
+
+Tell = Callable[[AdvertHeard | NeighbourJoined], None]
+
+
+class Advertiser:
+    """`table` is the core's, read only here; `tell` gives it events, `fail` ends the node.
+
+    `nursery` ends with the node, too.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        me: identity.Identity,
+        host: Host,
+        store: Store,
+        clock: Clock,
+        table: AdvertTable,
+        tell: Tell,
+        fail: Callable[[StoreError], None],
+        nursery: trio.Nursery,
+    ) -> None:
+        self._name = name
+        self._me = me
+        self._host = host
+        self._store = store
+        self._clock = clock
+        self._table = table
+        self._tell = tell
+        self._fail = fail
+        self._nursery = nursery
+        self._remembered = store.remembered_peers()
+        self._left_out: tuple[str, ...] = ()
+        # Set once the gossip is open; adverts of before reach neighbours by their pull.
+        self.gossip: Gossip | None = None
+        self.on_their_way = 0
+
+    # Ours
+
+    def advertise(self, action: Advertise) -> None:
+        now_ms = int(self._clock.now() * 1000)
+        number = max(int(self._store.meta("advert_number") or 0) + 1, now_ms)
+        try:
+            self._store.set_meta("advert_number", str(number))
+        except StoreError as exc:
+            self._fail(exc)
+            return
+        advert = Advert(
+            peer=self._me.peer_id,
+            number=number,
+            issued_ms=now_ms,
+            ttl_ms=action.ttl_ms,
+            name=self._name,
+            version=__version__,
+            offer=action.offer,
+            addresses=tuple(self._host.tellable_addresses()),
+            leaving=action.leaving,
+        )
+        advert, left_out = fitted(advert)
+        if left_out != self._left_out:
+            self._left_out = left_out
+            log.warning(
+                "labels that do not fit into an advert of 2 KiB are not told: %s", ", ".join(left_out)
+            )
+        body = wire.encode(advert)
+        signed = Signed(body=body, signature=self._me.sign(DOMAIN, body))
+        self._tell(AdvertHeard(signed, advert, action.ttl_ms))
+        self.on_their_way += 1
+        self._nursery.start_soon(self._publish, wire.encode(signed))
+
+    async def _publish(self, data: bytes) -> None:
+        try:
+            if self.gossip is not None:
+                await self.gossip.publish(data)
+        except NetworkError as exc:
+            log.info("an advert was not published: %s", exc)
+        finally:
+            self.on_their_way -= 1
+
+    # Others'
+
+    def heard(self, data: bytes, forwarder: str) -> bool:
+        """An advert over gossip; whether it is news, and so worth passing on."""
+        try:
+            return self._learn_untrusted(wire.decode_untrusted(data, Signed), None)
+        except BadMessage as exc:
+            log.info("a bad advert from %s: %s", forwarder, exc)
+            return False
+
+    def on_connection(self, event: Connected | Disconnected) -> None:
+        if isinstance(event, Connected):
+            self._nursery.start_soon(self._greet, event.peer)
+
+    async def _greet(self, peer: str) -> None:
+        """Get to know all that a new neighbour knows, and have it, and those behind it, know us."""
+        self._tell(NeighbourJoined())
+        try:
+            entries = await pull_table(self._host, peer)
+        except NetworkError as exc:
+            log.info("no adverts from %s: %s", peer, exc)
+            return
+        for entry in entries:
+            try:
+                self._learn_untrusted(entry.signed, entry.remaining_ms)
+            except BadMessage as exc:
+                log.info("a bad advert out of the table of %s: %s", peer, exc)
+
+    def _learn_untrusted(self, signed: Signed, remaining_ms: int | None) -> bool:
+        """Whether it was news; raises `BadMessage`."""
+        advert = wire.decode_untrusted(signed.body, Advert, ADVERT_SIZE_BYTES_MAX)
+        identity.verify_untrusted(advert.peer, DOMAIN, signed)
+        before = self._newest(advert.peer)
+        self._tell(AdvertHeard(signed, advert, advert.ttl_ms if remaining_ms is None else remaining_ms))
+        news = self._newest(advert.peer) != before
+        if news and not advert.leaving and advert.peer != self._me.peer_id:
+            self.remember(advert.peer, advert.addresses)
+        return news
+
+    def _newest(self, peer: str) -> tuple[int | None, int | None]:
+        known = self._table.known.get(peer)
+        return known.advert.number if known else None, self._table.gone.get(peer)
+
+    # Where peers are
+
+    def peers_to_join(self) -> Mapping[str, Sequence[str]]:
+        """Who is known by advert, and from earlier."""
+        adverts = {peer: known.advert.addresses for peer, known in self._table.known.items()}
+        return {**self._remembered, **adverts}
+
+    def addresses_of(self, peer: str) -> Sequence[str]:
+        known = self._table.known.get(peer)
+        return known.advert.addresses if known else self._remembered.get(peer, [])
+
+    def remember(self, peer: str, addresses: Sequence[str]) -> None:
+        """For the next start."""
+        self._remembered[peer] = list(addresses)
+        try:
+            self._store.remember_peer(peer, addresses, self._clock.now())
+        except StoreError as exc:
+            self._fail(exc)
+
+
+def fitted(advert: Advert) -> tuple[Advert, tuple[str, ...]]:
+    """The advert as it may be sent, and the keys of the labels that had to be left out of it.
+
+    First addresses go, then the operator's labels, the last in the order of keys first (protocols/advert.md).
+    """
+    if len(wire.encode(advert)) <= ADVERT_SIZE_BYTES_MAX:
+        return advert, ()
+    advert = wire.replace(advert, addresses=advert.addresses[:ADDRESSES_KEPT])
+    labels = dict(advert.offer.labels)
+    left_out: list[str] = []
+    for key in sorted(labels.keys() - BUILT_IN_LABELS, reverse=True):
+        if len(wire.encode(advert)) <= ADVERT_SIZE_BYTES_MAX:
+            break
+        del labels[key]
+        left_out.append(key)
+        advert = wire.replace(advert, offer=wire.replace(advert.offer, labels=dict(labels)))
+    return advert, tuple(left_out)
