@@ -17,8 +17,9 @@ from p2pnode.core.spec import Resources
 # What the system and this node itself need of the machine's memory, in hundredths.
 MEMORY_LENT_PERCENT = 80
 DISK_LENT_PERCENT = 80
-# Below this much free disk nothing is lent: results, images and the journal need room to end well.
-DISK_RESERVE_BYTES = 512 * 1024 * 1024
+# Below this much free disk nothing is lent: results, images and the journal need room to end
+# well, and an engine ends a program that leaves less than 1 GiB.
+DISK_RESERVE_BYTES = 1024**3 + 256 * 1024**2
 # Free disk moves all the time; an advert is not worth less than this.
 DISK_STEP_BYTES = 1024**3
 

@@ -15,7 +15,7 @@ from typing import Any
 from p2pnode.core.spec import NetworkType
 from p2pnode.core.spec import WasmEngine as WasmTask
 
-from .workload import Workload, clear_directory, environment
+from .workload import Workload, clear_directory, environment, file_size_bytes_max
 
 # In a cached file's name: code compiled by another wasmtime, or with other settings, is never found.
 COMPILER = f"wasmtime-{version('wasmtime')}-1"
@@ -52,7 +52,7 @@ def prepare(workload: Workload, cache: Path) -> dict[str, Any]:
         "entrypoint": task.entrypoint,
         "preopens": _preopens(workload, modules, scratch),
         "memory_bytes": memory_bytes(workload),
-        "file_bytes": workload.task.resources.disk_bytes,
+        "file_bytes": file_size_bytes_max(workload),
     }
 
 

@@ -94,8 +94,7 @@ def run(request: dict[str, Any], report: Any) -> tuple[int | None, str]:
         instance, entry = _link(engine, store, module, imports, request)
     except Refused as refused:
         return None, str(refused)
-    if request["file_bytes"]:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_bytes"], request["file_bytes"]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_bytes"], request["file_bytes"]))
     report({"event": "started"})
     exit_code, reason = _call(store, entry)
     if exit_code != 0:

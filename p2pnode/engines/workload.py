@@ -24,9 +24,11 @@ LOG_SIZE_BYTES_MAX = 16 * 1024 * 1024
 # Looking through a result tree takes about 1 ms per 1,000 entries; more entries than this is an attack.
 RESULT_ENTRIES_MAX = 200_000
 # A job that set no disk limit may fill the disk down to this, so that the node can still store results.
-DISK_FREE_BYTES_MIN = 512 * 1024 * 1024
-# How often disk and memory are looked at: a fast disk writes 1 GB in this time.
-WATCH_INTERVAL_S = 0.5
+DISK_FREE_BYTES_MIN = 1024**3
+# Who has written less than this is not why the disk is full.
+DISK_BLAMED_BYTES_MIN = 64 * 1024 * 1024
+# How often disk and memory are looked at: a fast disk writes half a GB in this time, less than is kept free.
+WATCH_INTERVAL_S = 0.25
 # How long a killed program may take to be gone before the node goes on without it.
 KILL_S_MAX = 20.0
 
@@ -176,9 +178,16 @@ def disk_problem(workload: Workload, directories: tuple[Path, ...], used: int = 
     if limit and used > limit:
         return f"it wrote {used} bytes; the job's disk limit is {limit}"
     free = shutil.disk_usage(workload.directory).free
-    if not limit and used > DISK_FREE_BYTES_MIN > free:
+    if not limit and free < DISK_FREE_BYTES_MIN and used > DISK_BLAMED_BYTES_MIN:
         return f"the peer's disk is nearly full ({free} bytes left) and the job set no disk limit"
     return ""
+
+
+def file_size_bytes_max(workload: Workload) -> int:
+    """The hard limit on one file that a program writes: the job's disk limit, or what the node can spare."""
+    free = shutil.disk_usage(workload.directory).free
+    spare = max(free - DISK_FREE_BYTES_MIN, DISK_BLAMED_BYTES_MIN)
+    return workload.task.resources.disk_bytes or spare
 
 
 def _allocated_bytes(path: str) -> int:
