@@ -30,6 +30,7 @@ from p2pnode.core.events import (
     Received,
     Start,
 )
+from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.lending_records import LoanState
 from p2pnode.core.lifecycle import LIVE
 from p2pnode.core.messages import (
@@ -39,7 +40,6 @@ from p2pnode.core.messages import (
     decode_message_untrusted,
 )
 from p2pnode.core.participant import Participant
-from p2pnode.core.problems import JobFileError
 from p2pnode.core.spec import JobSpec, NetworkType, Resources
 from p2pnode.core.units import about_bytes
 from p2pnode.core.wire import BadMessage

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from p2pnode.core.jobfile import check, parse, render
-from p2pnode.core.problems import JobFileError
+from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.spec import (
     Constraint,
     DockerEngine,

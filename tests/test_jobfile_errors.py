@@ -10,7 +10,7 @@ import time
 import pytest
 
 from p2pnode.core.jobfile import parse
-from p2pnode.core.problems import PROBLEMS_MAX, JobFileError, Problem, Severity
+from p2pnode.core.jobfile.problems import PROBLEMS_MAX, JobFileError, Problem, Severity
 
 CID = "QmSYE8dVx6RTdDFFhBu51JjFG1fwwPdUJoXZ4ZNXvfoK2V"
 HEAD = "Type: batch\nTasks:\n- Engine: {Type: docker, Params: {Image: x}}\n"

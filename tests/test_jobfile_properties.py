@@ -8,9 +8,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pnode.core import wire, yamltree
-from p2pnode.core.jobfile import check, parse, render
-from p2pnode.core.problems import JobFileError
+from p2pnode.core import wire
+from p2pnode.core.jobfile import check, parse, render, yamltree
+from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.spec import (
     Constraint,
     DockerEngine,

@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from p2pnode import log_streams
+from p2pnode.advertiser import DOMAIN as ADVERT_DOMAIN
 from p2pnode.core import spec as specs
 from p2pnode.core import wire
 from p2pnode.core.matching import requirements_of
@@ -39,7 +40,6 @@ from p2pnode.identity import Identity
 from p2pnode.ipfs import bitswap
 from p2pnode.network import links, pull
 from p2pnode.network.streams import NetworkError
-from p2pnode.node import ADVERT_DOMAIN
 from p2pnode.runner import RECEIPT_DOMAIN
 
 from . import network_support

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from p2pnode import identity, log_streams, node, runner
-from p2pnode.core import adverts, asking, job, kinds, lending, messages, spec, wire, yamltree
+from p2pnode import advertiser, identity, log_streams, node, runner
+from p2pnode.core import adverts, asking, job, lending, messages, spec, wire
+from p2pnode.core.jobfile import kinds, yamltree
 from p2pnode.core.matching import requirements_of
 from p2pnode.core.messages import Advert, LogsPiece, LogsRequest, Message, Offer, Receipt, Signed
 from p2pnode.core.spec import JobSpec, NetworkType, Resources
@@ -114,13 +115,13 @@ def test_signatures_in_the_vectors_hold_for_their_own_domain_only() -> None:
     ended = [one.receipt for one in good("execution", "message") if isinstance(one, messages.Ended)]
     assert adverts_signed and ended
     for signed in adverts_signed:
-        body = identity.verify_untrusted(me.peer_id, node.ADVERT_DOMAIN, signed)
+        body = identity.verify_untrusted(me.peer_id, advertiser.DOMAIN, signed)
         assert wire.decode_untrusted(body, Advert) in good("advert", "advert")
     for signed in ended:
         body = identity.verify_untrusted(me.peer_id, runner.RECEIPT_DOMAIN, signed)
         assert wire.decode_untrusted(body, Receipt) in good("execution", "receipt")
         with pytest.raises(BadMessage):
-            identity.verify_untrusted(me.peer_id, node.ADVERT_DOMAIN, signed)
+            identity.verify_untrusted(me.peer_id, advertiser.DOMAIN, signed)
 
 
 _SETTINGS = settings(max_examples=60, suppress_health_check=list(HealthCheck), deadline=None)

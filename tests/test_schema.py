@@ -11,14 +11,13 @@ import jsonschema
 import pytest
 import yaml
 
-from p2pnode.core import kinds, yamltree
-from p2pnode.core.enginefields import Assignments, Module
-from p2pnode.core.jobfields import JOB
-from p2pnode.core.jobfile import parse, parse_template, render
-from p2pnode.core.problems import JobFileError, Report, Severity
-from p2pnode.core.schema import schema
-from p2pnode.core.sources import Typed
-from p2pnode.core.template import expand
+from p2pnode.core.jobfile import kinds, parse, parse_template, render, yamltree
+from p2pnode.core.jobfile.enginefields import Assignments, Module
+from p2pnode.core.jobfile.jobfields import JOB
+from p2pnode.core.jobfile.problems import JobFileError, Report, Severity
+from p2pnode.core.jobfile.schema import schema
+from p2pnode.core.jobfile.sources import Typed
+from p2pnode.core.jobfile.template import expand
 from p2pnode.core.units import DURATION_ALLOWED
 
 HERE = Path(__file__).parent

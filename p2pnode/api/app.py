@@ -25,9 +25,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from p2pnode.api.service import CALL_TIMEOUT_S, CAR_MEDIA_TYPE, Code, Json, NodeService, ServiceError
 from p2pnode.api.streaming import Streaming, event_stream
 from p2pnode.core import jobfile
-from p2pnode.core.problems import JobFileError
+from p2pnode.core.jobfile.problems import JobFileError
+from p2pnode.core.jobfile.yamltree import TEXT_SIZE_BYTES_MAX
 from p2pnode.core.spec import JobSpec
-from p2pnode.core.yamltree import TEXT_SIZE_BYTES_MAX
 
 log = logging.getLogger(__name__)
 

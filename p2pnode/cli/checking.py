@@ -12,8 +12,8 @@ from p2pnode.cli.options import Given
 from p2pnode.cli.output import answer, answer_json, fields, short_peer
 from p2pnode.cli.requester import any_node
 from p2pnode.cli.status import Status
-from p2pnode.core.problems import JobFileError, Problem
-from p2pnode.core.schema import schema
+from p2pnode.core.jobfile.problems import JobFileError, Problem
+from p2pnode.core.jobfile.schema import schema
 
 
 @click.command()

@@ -12,9 +12,9 @@ from p2pnode.cli.options import Given
 from p2pnode.cli.output import clean, say, style
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.core import jobfile
-from p2pnode.core.problems import JobFileError, Problem, Severity
+from p2pnode.core.jobfile.problems import JobFileError, Problem, Severity
+from p2pnode.core.jobfile.yamltree import TEXT_SIZE_BYTES_MAX
 from p2pnode.core.spec import JobSpec
-from p2pnode.core.yamltree import TEXT_SIZE_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from p2pnode.cli.output import (
 )
 from p2pnode.cli.requester import running
 from p2pnode.cli.status import Status
-from p2pnode.core import yamltree
+from p2pnode.core.jobfile import yamltree
 
 
 @click.group(cls=Group)

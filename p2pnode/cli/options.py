@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from p2pnode.core.variables import parse_assignment, select_environment
+from p2pnode.core.jobfile.variables import parse_assignment, select_environment
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 peers = click.option(

@@ -14,8 +14,9 @@ from p2pnode.cli.groups import Group
 from p2pnode.cli.options import Parsed, Waiting
 from p2pnode.cli.output import answer_job_file, say, style
 from p2pnode.cli.status import CommandError, Status
-from p2pnode.core import jobfile, yamltree
-from p2pnode.core.problems import JobFileError
+from p2pnode.core import jobfile
+from p2pnode.core.jobfile import yamltree
+from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.spec import JobType
 from p2pnode.ipfs import cid
 

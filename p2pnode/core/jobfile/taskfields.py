@@ -12,13 +12,14 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from . import units
+from p2pnode.core import units
+from p2pnode.core.domains import DOMAIN_ALLOWED, parse_domain
+from p2pnode.core.spec import Network, NetworkType, Port, Resources, ResultPath, Timeouts
+
 from .converters import Choice, Integer, one_line
-from .domains import DOMAIN_ALLOWED, parse_domain
 from .kinds import Field, ListOf, Object, Value, when
 from .problems import Path, Report
 from .sources import PATH
-from .spec import Network, NetworkType, Port, Resources, ResultPath, Timeouts
 
 # Names of folders in a result; UnixFS and every file system hold 255 bytes.
 _FILE_NAME_SIZE_BYTES_MAX = 255

@@ -8,12 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from . import template, yamltree
-from .converters import cut
-from .expanded import Expanded, position
-from .jobfields import JOB
-from .problems import PROBLEMS_MAX, JobFileError, Problem, Report, Severity
-from .spec import (
+from p2pnode.core.spec import (
     Constraint,
     DockerEngine,
     InputSource,
@@ -25,7 +20,13 @@ from .spec import (
     Task,
     WasmEngine,
 )
-from .units import format_bytes, format_cpu
+from p2pnode.core.units import format_bytes, format_cpu
+
+from . import template, yamltree
+from .converters import cut
+from .expanded import Expanded, position
+from .jobfields import JOB
+from .problems import PROBLEMS_MAX, JobFileError, Problem, Report, Severity
 
 # Up to here a line may hold a comment, in which braces are nobody's business.
 _TEMPLATE_ACTION = re.compile(r"^[^#\n]*?(\{\{[^\n]{0,40})", re.MULTILINE)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from p2pnode.core.spec import DockerEngine, InputSource, WasmEngine
+
 from .converters import absolute_path
 from .kinds import SOME_TEXT, TEXT, Field, ListOf, Object, TextMap, Value, shown
 from .problems import Path, Report
 from .sources import PATH, SOURCE, Typed, Variant
-from .spec import DockerEngine, InputSource, WasmEngine
 from .yamltree import Mapping, Node, Scalar, Sequence
 
 # Dots and dashes are no POSIX names, but containers are given such variables.

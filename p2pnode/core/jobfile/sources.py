@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from p2pnode.core.spec import InputSource, Source
+from p2pnode.core.units import AMOUNT_MAX
+
 from . import yamltree
 from .converters import CID, Choice, Integer, absolute_path, cid, data_url, pattern, url
 from .kinds import BOOLEAN, NAME, SOME_TEXT, TEXT, Field, Object, Raw, Value, when
 from .problems import Path, Report
-from .spec import InputSource, Source
-from .units import AMOUNT_MAX
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from . import constraints
+from p2pnode.core import constraints
+from p2pnode.core.spec import Constraint, InputSource, JobSpec, JobType, ResultPath, Source, Task, WasmEngine
+from p2pnode.core.units import AMOUNT_MAX, DURATION_ALLOWED
+
 from .converters import Choice, Integer
 from .enginefields import ENGINE, VARIABLE_PATTERN, variable_name
 from .kinds import NAME, TEXT, Field, ListOf, Object, TextMap, Value, when
 from .problems import Path, Report
 from .sources import INPUT, PUBLISHER
-from .spec import Constraint, InputSource, JobSpec, JobType, ResultPath, Source, Task, WasmEngine
 from .taskfields import NETWORK, RESOURCES, RESULT_PATH, TIMEOUTS
-from .units import AMOUNT_MAX, DURATION_ALLOWED
 
 # Placing more replicas than the largest network has peers serves nobody.
 COUNT_MAX = 10_000
