@@ -9,6 +9,7 @@ is not run again but published.
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 RECEIPT_DOMAIN = b"p2pnode/receipt/1\0"
 # Progress of a download, at most this often: each report is a message to the owner and a line of history.
 PROGRESS_INTERVAL_S = 2.0
+_NUMBER = re.compile(r"[\d.]+ ?[kKMGT]?B?%?")
 # Adding to the store is disk and hashing; two at once fill both cores of a small machine.
 PUBLISHING_AT_ONCE_MAX = 2
 
@@ -51,6 +53,8 @@ class _Execution:
     started_at: float | None = None
     # When progress was last told, on trio's clock.
     told_at: float = float("-inf")
+    # And what, without its numbers: a download's progress is one text, whatever its figures.
+    told: str = ""
 
 
 class _EndedOnDisk(State, kw_only=True):
@@ -213,9 +217,9 @@ class Runner:
         self._report(Progressed(execution.loan.execution, Stage.RUNNING, ""))
 
     def _tell(self, execution: _Execution, text: str) -> None:
-        now = trio.current_time()
-        if now - execution.told_at >= PROGRESS_INTERVAL_S:
-            execution.told_at = now
+        now, kind = trio.current_time(), _NUMBER.sub("", text)
+        if kind != execution.told or now - execution.told_at >= PROGRESS_INTERVAL_S:
+            execution.told, execution.told_at = kind, now
             self._report(Progressed(execution.loan.execution, Stage.PREPARING, text[:REASON_LENGTH_MAX]))
 
     async def _publish_result(

@@ -15,7 +15,7 @@ import trio
 
 from p2pnode.core.messages import Fault
 from p2pnode.core.spec import DockerEngine as DockerTask
-from p2pnode.core.spec import Network, NetworkType, Resources
+from p2pnode.core.spec import Network, NetworkType, Port, Resources
 from p2pnode.engines.docker import LABEL_NODE, DockerEngine
 from p2pnode.engines.workload import LOG_SIZE_BYTES_MAX, Ended, Workload
 
@@ -355,3 +355,52 @@ async def serve_hello(stream: trio.SocketStream) -> None:
     assert request.startswith(b"GET /hello HTTP/1.1\r\n"), request
     await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello\n")
     await stream.aclose()
+
+
+async def test_a_named_port_of_a_bridge_network_leads_into_the_container(
+    engine: DockerEngine, tmp_path: Path
+) -> None:
+    network = Network(
+        type=NetworkType.BRIDGE, ports=(Port(name="web", target=8080, host_network="127.0.0.1"),)
+    )
+    script = (
+        "mkdir /tmp/www; echo $P2PNODE_HOST_PORT_WEB $BACALHAU_PORT_WEB > /tmp/www/index.html;"
+        " httpd -f -p 8080 -h /tmp/www"
+    )
+    task = DockerTask(image=BUSYBOX, parameters=("sh", "-c", script))
+    workload = make_workload(tmp_path, task, network=network)
+    calls = Calls()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(engine.run, workload, calls.on_started, calls.progress.append)
+        with trio.fail_after(20):
+            await calls.started_event.wait()
+            (told,) = [text for text in calls.progress if text.startswith("port web: 127.0.0.1:")]
+            number = told.rpartition(":")[2]
+            answer = b""
+            while b"8080" not in answer:
+                answer = await _get(int(number))
+        assert answer.split()[-2:] == [number.encode(), b"8080"]
+        nursery.cancel_scope.cancel()
+
+
+async def _get(port: int) -> bytes:
+    """The whole answer of a web server on loopback; b"" while it does not answer yet."""
+    try:
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        async with stream:
+            await stream.send_all(b"GET / HTTP/1.0\r\n\r\n")
+            return b"".join([piece async for piece in stream])
+    except (OSError, trio.BrokenResourceError):
+        await trio.lowlevel.checkpoint()
+        return b""
+
+
+async def test_a_static_port_that_is_taken_is_the_peers_fault(engine: DockerEngine, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        port = Port(name="web", static=taken, host_network="127.0.0.1")
+        network = Network(type=NetworkType.BRIDGE, ports=(port,))
+        workload = make_workload(tmp_path, DockerTask(image=BUSYBOX, parameters=("true",)), network=network)
+        ended = await run(engine, workload)
+    assert ended.fault is Fault.PEER
+    assert ended.reason == f"port web: 127.0.0.1:{taken} is taken on this peer"

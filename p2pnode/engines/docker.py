@@ -24,7 +24,7 @@ from p2pnode.core.messages import Fault
 from p2pnode.core.spec import DockerEngine as DockerTask
 from p2pnode.core.spec import NetworkType
 
-from . import docker_follow, docker_http, netns
+from . import docker_follow, docker_http, netns, ports
 from .docker_http import EngineGone, EngineRefused
 from .docker_sdk import ContainerFailed, Sdk
 from .http_policy import Policy
@@ -91,7 +91,7 @@ class DockerEngine:
                 ended = await self._adopt(workload, found, started)
             else:
                 ended = await self._run(workload, started, progress)
-        except* ContainerFailed as errors:
+        except* (ContainerFailed, ports.NoPort) as errors:
             first = _first(errors)
             ended = failed(first.fault, str(first))
         except* (EngineGone, EngineRefused, OSError) as errors:
@@ -136,8 +136,13 @@ class DockerEngine:
         await self._sdk.call(_make_ready, workload)
         logs = LogFile(workload.stdout), LogFile(workload.stderr)
         try:
+            mapped = ports.allocate(workload.task.network)
+            for one in mapped:
+                progress(str(one))
+            bound = mapped if workload.task.network.type is NetworkType.BRIDGE else ()
             async with self._network(workload) as (network_mode, variables):
-                await self._sdk.create(workload, task, network_mode, self._labels(workload), variables)
+                variables |= ports.variables(mapped)
+                await self._sdk.create(workload, task, network_mode, self._labels(workload), variables, bound)
                 path = f"/containers/{workload.execution_id}/attach?stream=1&stdout=1&stderr=1"
                 async with docker_http.stream(self._socket, "POST", path) as body:
                     await self._sdk.start(workload.execution_id)

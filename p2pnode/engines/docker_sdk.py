@@ -7,7 +7,7 @@ reports and whose registry login it takes from the node's Docker configuration.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ import trio
 from p2pnode.core.messages import Fault
 from p2pnode.core.spec import DockerEngine as DockerTask
 
-from . import netns
+from . import netns, ports
 from .workload import Workload, environment, first_line
 
 # The engine starts about 7 containers a second on two cores; more at once only makes each later.
@@ -113,14 +113,16 @@ class Sdk:
         network_mode: str,
         labels: dict[str, str],
         variables: dict[str, str],
+        mappings: Sequence[ports.Mapping],
     ) -> None:
-        """Create, not start, the execution's container."""
+        """Create, not start, the execution's container. `mappings` are ports of a Bridge network."""
         client = await self._connected()
         resources = workload.task.resources
         memory = max(resources.memory_bytes, MEMORY_BYTES_MIN)
         devices = [docker.types.DeviceRequest(count=resources.gpus, capabilities=[["gpu"]])]
         host_config = client.create_host_config(
             network_mode=network_mode,
+            port_bindings={f"{one.port}/tcp": (one.host_address, one.host_port) for one in mappings},
             mounts=_mounts(workload),
             mem_limit=memory,
             # The same number: memory and swap together, that is no swap.
@@ -141,6 +143,7 @@ class Sdk:
                 command=list(task.parameters) or None,
                 entrypoint=None if task.entrypoint is None else list(task.entrypoint),
                 environment=environment(workload) | variables,
+                ports=[(one.port, "tcp") for one in mappings],
                 working_dir=task.working_directory or None,
                 labels=labels,
                 host_config=host_config,
