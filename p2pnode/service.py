@@ -205,14 +205,17 @@ class Service:
         found: list[NodeJson] = []
         for peer, known in node.driver.core.table.known.items():
             advert = known.advert
+            # Of itself a node knows better than what it has last told.
+            own = node.driver.core.lending.offer if peer == me else None
+            offer = own or advert.offer
             found.append(
                 {
                     "peer": peer,
                     "name": advert.name,
-                    "engines": list(advert.offer.engines),
-                    "labels": dict(advert.offer.labels),
-                    "total": _resources(advert.offer.total),
-                    "free": _resources(advert.offer.free),
+                    "engines": list(offer.engines),
+                    "labels": dict(offer.labels),
+                    "total": _resources(offer.total),
+                    "free": _resources(offer.free),
                     "addresses": list(advert.addresses),
                     "connected": peer in connected or peer == me,
                     "self": peer == me,
