@@ -86,13 +86,14 @@ def test_without_waiting_submit_prints_the_id(served: Served, capfd: Output) -> 
     assert "p2pnode job describe" in err
 
 
+@pytest.mark.parametrize("arguments", [["submit", "-"], ["submit"]])
 def test_a_job_file_is_read_from_stdin(
-    served: Served, capfd: Output, monkeypatch: pytest.MonkeyPatch
+    served: Served, capfd: Output, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     text = JOB.format(name="works", count=1)
     piped = SimpleNamespace(buffer=io.BytesIO(text.encode()), isatty=lambda: False)
     monkeypatch.setattr(sys, "stdin", piped)
-    assert main(["submit", "-"]) == 0
+    assert main(arguments) == 0
     assert served.node.submitted == [text]
 
 
@@ -163,7 +164,6 @@ def test_a_named_node_that_cannot_be_reached_is_no_reason_to_start_another(
         (["job"], "Usage: p2pnode job [OPTIONS] COMMAND"),
         (["nonsense"], "error: No such command 'nonsense'"),
         (["sumbit"], "Did you mean 'submit'?"),
-        (["submit"], "error: Missing argument 'SPEC'"),
         (["submit", "x", "--fol"], "Did you mean '--follow'?"),
         (["job", "logs", "j-", "--stream", "x"], "Try 'p2pnode job logs --help' for help."),
         (["devnet", "up", "--peers", "0"], "0 is not in the range"),

@@ -22,8 +22,8 @@ from p2pnode.core.jobfile.schema import schema
 def validate(given: Given, as_json: bool) -> int:
     """Check a job file and send nothing.
 
-    SPEC is a job file; - reads standard input. All that is wrong with it is shown at once, with line and
-    column.
+    SPEC is a job file; without it, or with -, standard input is read. All that is wrong with it
+    is shown at once, with line and column.
     """
     if not as_json:
         job = jobfiles.read_valid(given)
@@ -44,8 +44,8 @@ def validate(given: Given, as_json: bool) -> int:
 def plan(given: Given, as_json: bool, peers: tuple[str, ...]) -> int:
     """Show who would be asked to run a job, and why not the others.
 
-    SPEC is a job file; - reads standard input. It goes by what the node knows now, and runs nothing. The
-    exit status is 3 if no peer that is known could ever run the job.
+    SPEC is a job file; without it, or with -, standard input is read. It goes by what the node
+    knows now, and runs nothing. The exit status is 3 if no peer that is known could ever run the job.
     """
     job = jobfiles.read_valid(given)
     with any_node(peers) as door:

@@ -45,7 +45,7 @@ class Given:
 def job_file(command: Callable[..., int]) -> Callable[..., int]:
     """SPEC and the flags of its templates, which the command gets as one `Given` by the name `given`."""
 
-    @click.argument("spec", type=click.Path(allow_dash=True))
+    @click.argument("spec", type=click.Path(allow_dash=True), default="-")
     @click.option(
         "-V",
         "--template-vars",

@@ -35,8 +35,8 @@ _STATUS_OF_OUTCOME = {
 def submit(given: Given, waiting: Waiting) -> int:
     """Submit a job and wait for its results.
 
-    SPEC is a job file; - reads standard input. Prints the CID of each result. Without a running node it
-    starts one for as long as the job goes on.
+    SPEC is a job file; without it, or with -, standard input is read. Prints the CID of each
+    result. Without a running node it starts one for as long as the job goes on.
     """
     job = jobfiles.read_valid(given)
     return run(job.text, job.name, waiting)
