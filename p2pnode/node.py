@@ -32,7 +32,7 @@ from p2pnode.core.events import (
 )
 from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.lending_records import LoanState
-from p2pnode.core.lifecycle import LIVE
+from p2pnode.core.lifecycle import LIVE, ExecutionState
 from p2pnode.core.messages import (
     Ended,
     Offer,
@@ -147,8 +147,9 @@ class Node:
             signed = wire.encode(message.receipt)
             cid = cids.make(signed, "dag-cbor")
             job = self.driver.core.owner_of(message.execution)
-            # Only of whom the execution was given to: a stranger must not fill the store.
-            if job is not None and job.record.executions[message.execution].peer == peer:
+            one = job.record.executions[message.execution] if job else None
+            # Of whom it was given to, and until it has ended: nobody may fill the store with receipts.
+            if one is not None and one.peer == peer and one.state in (*LIVE, ExecutionState.LOST):
                 self._keep_receipt(signed)
             event = Received(peer, message, receipt, cid)
         self.driver.apply(event, (peer, sequence))
