@@ -1,10 +1,11 @@
-"""The proxy of Network Type HTTP: its decisions by table, its connections on this machine's loopback."""
+"""The ways out of Network Type HTTP: its decisions by table, its connections on this machine's loopback."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import ssl
+import struct
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pnode.core.wire import BadMessage
+from p2pnode.engines import http_gate, http_names
 from p2pnode.engines.http_policy import (
     GREETING_SIZE_BYTES_MAX,
     Policy,
@@ -25,10 +27,11 @@ from p2pnode.engines.http_policy import (
     same_name,
     server_name_untrusted,
 )
-from p2pnode.engines.http_proxy import serve
 
 from .docker_engine import cannot_run
 
+# What a refused TLS client is told: unrecognized_name.
+ALERT = bytes.fromhex("15030100020270")
 # Addresses of the loopback that only these tests use: the made-up internet, and what is not in it.
 INTERNET, ELSEWHERE = "127.0.0.79", "127.0.0.80"
 NAMES = {
@@ -180,23 +183,31 @@ async def resolve(host: str, port: int) -> list[str]:
     return [NAMES[host]]
 
 
+# The gate's sockets in their order.
+WAYS = ("proxy", "plain", "tls", "names")
 Handler = Callable[[trio.SocketStream], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
-async def proxied(web: Handler, port: int = 80) -> AsyncIterator[Callable[[], Awaitable[trio.SocketStream]]]:
-    """A proxy and a server of the made-up internet; gives a function that connects to the proxy."""
+async def proxied(
+    web: Handler, port: int = 80, way: str = "proxy"
+) -> AsyncIterator[Callable[[], Awaitable[trio.SocketStream]]]:
+    """A gate and a server of the made-up internet; gives a function that connects to one of its ways."""
     try:
         (server,) = await trio.open_tcp_listeners(port, host=INTERNET)
     except PermissionError:
         cannot_run("listening on the web's ports needs root")
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    proxy_port = listener.socket.getsockname()[1]
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+    sockets.append(socket.socket(type=socket.SOCK_DGRAM))
+    sockets[3].bind(("127.0.0.1", 0))
+    for one in sockets:
+        one.setblocking(False)
+    port = sockets[WAYS.index(way)].getsockname()[1]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, web, [server])
-        nursery.start_soon(serve, listener, POLICY, resolve)
+        nursery.start_soon(http_gate.serve, sockets, POLICY, resolve)
         with trio.fail_after(20):
-            yield partial(trio.open_tcp_stream, "127.0.0.1", proxy_port)
+            yield partial(trio.open_tcp_stream, "127.0.0.1", port)
         nursery.cancel_scope.cancel()
 
 
@@ -293,8 +304,10 @@ async def test_a_tunnel_carries_tls_to_the_host_that_was_asked_for(tmp_path: Pat
         await trio.aclose_forcefully(tls)
 
 
-@pytest.mark.parametrize("first", [greeting("evil.example"), b"SSH-2.0-OpenSSH_9.2\r\n"])
-async def test_a_tunnel_for_another_name_or_protocol_is_cut(first: bytes) -> None:
+@pytest.mark.parametrize(
+    ("first", "answer"), [(greeting("evil.example"), ALERT), (b"SSH-2.0-OpenSSH_9.2\r\n", b"")]
+)
+async def test_a_tunnel_for_another_name_or_protocol_is_cut(first: bytes, answer: bytes) -> None:
     reached: list[bytes] = []
 
     async def web(stream: trio.SocketStream) -> None:
@@ -305,8 +318,121 @@ async def test_a_tunnel_for_another_name_or_protocol_is_cut(first: bytes) -> Non
             await stream.send_all(b"CONNECT allowed.example:443 HTTP/1.1\r\nHost: allowed.example\r\n\r\n")
             assert (await stream.receive_some(1000)).startswith(b"HTTP/1.1 200 ")
             await stream.send_all(first)
-            assert await stream.receive_some(100) == b""
+            assert await stream.receive_some(100) == answer
     assert reached in ([], [b""])
+
+
+async def test_a_plain_request_goes_to_the_host_that_it_names() -> None:
+    async with proxied(show_request, way="plain") as connect:
+        answer = await ask(connect, "GET /path HTTP/1.1\r\nHost: allowed.example\r\nAccept: a\r\n\r\n")
+    assert answer.startswith("HTTP/1.1 200 OK\r\n")
+    assert "GET /path HTTP/1.1\r\nHost: allowed.example\r\nAccept: a\r\n" in answer
+
+
+@pytest.mark.parametrize(
+    ("request_line", "host", "status", "reason"),
+    [
+        ("GET /", "evil.example", 403, "evil.example is not among the job's domains"),
+        ("GET /", "allowed.example:22", 403, "port 22 is not allowed"),
+        ("GET /", "inside.example", 403, "inside.example is not at a public address"),
+        ("GET http://evil.example/", "allowed.example", 400, "ask for a path"),
+        ("CONNECT allowed.example:443", "allowed.example", 400, "ask for a path"),
+        ("GET /", "allowed.example\r\nHost: evil.example", 400, "multiple Host"),
+        ("GET /", "evil.example@allowed.example", 400, "not a host and port"),
+    ],
+)
+async def test_a_plain_request_to_elsewhere_is_refused(
+    request_line: str, host: str, status: int, reason: str
+) -> None:
+    async with proxied(show_request, way="plain") as connect:
+        answer = await ask(connect, f"{request_line} HTTP/1.1\r\nHost: {host}\r\n\r\n")
+    assert answer.startswith(f"HTTP/1.1 {status} ")
+    assert reason in answer
+
+
+async def test_an_old_request_that_names_no_host_is_refused() -> None:
+    async with proxied(show_request, way="plain") as connect:
+        assert "no Host header" in await ask(connect, "GET / HTTP/1.0\r\n\r\n")
+
+
+async def test_tls_goes_to_the_name_in_its_greeting_and_other_names_get_an_alert() -> None:
+    async def web(stream: trio.SocketStream) -> None:
+        await stream.send_all(b"got " + await stream.receive_some(65_536))
+        await stream.aclose()
+
+    hello = greeting("sub.wild.example")
+    async with proxied(web, port=443, way="tls") as connect:
+        async with await connect() as stream:
+            await stream.send_all(hello)
+            assert await stream.receive_some(65_536) == b"got " + hello
+        for name in ("evil.example", "10.1.2.3", "inside.example"):
+            async with await connect() as stream:
+                await stream.send_all(greeting(name))
+                assert await stream.receive_some(100) == ALERT
+        async with await connect() as stream:
+            await stream.send_all(b"SSH-2.0-OpenSSH_9.2\r\n")
+            assert await stream.receive_some(100) == b""
+
+
+def question(name: str, type: int = 1, flags: int = 0x0100, questions: int = 1) -> bytes:
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+    return struct.pack(">HHHHHH", 7, flags, questions, 0, 0, 0) + labels + struct.pack(">BHH", 0, type, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "type", "flags", "addresses"),
+    [
+        ("allowed.example", 1, 0x8580, 1),
+        ("SUB.Wild.example", 1, 0x8580, 1),
+        ("allowed.example", 28, 0x8580, 0),
+        ("allowed.example", 16, 0x8580, 0),
+        ("evil.example", 1, 0x8583, 0),
+        ("secret.allowed.example", 1, 0x8583, 0),
+    ],
+)
+def test_the_jobs_names_are_at_loopback_and_no_others_exist(
+    name: str, type: int, flags: int, addresses: int
+) -> None:
+    asked = question(name, type)
+    found = http_names.answer(http_names.parse_question_untrusted(asked), POLICY)
+    assert struct.unpack_from(">HHHHHH", found) == (7, flags, 1, addresses, 0, 0)
+    assert found[12 : len(asked)] == asked[12:]
+    assert found[len(asked) :].endswith(bytes([0, 4, 127, 0, 0, 1]) if addresses else b"")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        bytes(11),
+        question("a.example")[:-1],
+        question("a.example", flags=0x8000),
+        question("a.example", questions=2),
+        bytes([0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0xC0, 12, 0, 1, 0, 1]),
+    ],
+)
+def test_what_is_no_question_for_a_name_is_refused(data: bytes) -> None:
+    with pytest.raises(BadMessage):
+        http_names.parse_question_untrusted(data)
+
+
+@given(st.binary(max_size=600))
+def test_any_bytes_are_a_question_or_are_refused(data: bytes) -> None:
+    with contextlib.suppress(BadMessage):
+        http_names.answer(http_names.parse_question_untrusted(data), POLICY)
+
+
+async def test_connections_over_the_limit_wait_for_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_gate, "CONNECTIONS_MAX", 4)
+    async with proxied(show_request) as connect:
+        idle = [await connect() for _ in range(4)]
+        with trio.move_on_after(0.3) as waited:
+            await ask(connect, "GET http://allowed.example/ HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert waited.cancelled_caught
+        for stream in idle:
+            await stream.aclose()
+        answer = await ask(connect, "GET http://allowed.example/ HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert answer.startswith("HTTP/1.1 200 OK")
 
 
 async def test_a_connection_that_breaks_leaves_the_proxy_running() -> None:

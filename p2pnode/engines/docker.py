@@ -24,11 +24,10 @@ from p2pnode.core.messages import Fault
 from p2pnode.core.spec import DockerEngine as DockerTask
 from p2pnode.core.spec import NetworkType
 
-from . import docker_follow, docker_http, netns, ports
+from . import docker_follow, docker_http, http_gate, netns, pause, ports
 from .docker_http import EngineGone, EngineRefused
 from .docker_sdk import ContainerFailed, Sdk
 from .http_policy import Policy
-from .http_proxy import PORT, proxy_environment, serve
 from .workload import (
     KILL_S_MAX,
     Ended,
@@ -43,6 +42,8 @@ LABEL_NODE = "p2pnode.node"
 LABEL_EXECUTION = "p2pnode.execution"
 LABEL_JOB = "p2pnode.job"
 SOCKET_PATH = "/var/run/docker.sock"
+# In an execution's directory: where its container's sockets come from.
+GATE = "gate"
 
 E = TypeVar("E", bound=BaseException)
 
@@ -71,9 +72,9 @@ class DockerEngine:
         return await docker_http.unavailable(self._socket)
 
     def networks(self) -> frozenset[NetworkType]:
-        """HTTP needs root: its proxy listens inside the container's network namespace."""
+        """HTTP needs a program that holds the container's network namespace; see `pause`."""
         plain = {NetworkType.NONE, NetworkType.HOST, NetworkType.BRIDGE}
-        return frozenset(plain | {NetworkType.HTTP} if netns.possible() else plain)
+        return frozenset(plain | {NetworkType.HTTP} if pause.possible() else plain)
 
     async def run(
         self, workload: Workload, started: Callable[[], None], progress: Callable[[str], None]
@@ -94,11 +95,12 @@ class DockerEngine:
         except* (ContainerFailed, ports.NoPort) as errors:
             first = _first(errors)
             ended = failed(first.fault, str(first))
-        except* (EngineGone, EngineRefused, OSError) as errors:
+        except* (EngineGone, EngineRefused, netns.NoSockets, OSError) as errors:
             ended = failed(Fault.PEER, first_line(str(_first(errors))))
         finally:
             await self._remove(workload.execution_id)
-            await self._remove(_pause_name(workload))
+            if workload.task.network.type is NetworkType.HTTP:
+                await self._remove(_pause_name(workload))
         return ended
 
     async def reap(self, keep: Collection[str]) -> list[str]:
@@ -129,7 +131,8 @@ class DockerEngine:
         if not isinstance(task, DockerTask):
             raise ContainerFailed(Fault.JOB, f"the Docker engine cannot run a {type(task).__name__}")
         if workload.task.network.type not in self.networks():
-            raise ContainerFailed(Fault.PEER, "this peer cannot enforce Network Type HTTP: it is not root")
+            kind = workload.task.network.type
+            raise ContainerFailed(Fault.PEER, f"this peer has no network of type {kind}")
         image = await self._sdk.image(task.image, progress)
         progress("creating the container")
         await self._remove(workload.execution_id)
@@ -156,7 +159,7 @@ class DockerEngine:
         started()
         logs = docker_follow.resumed(workload)
         try:
-            async with self._listener(workload, found["State"]["Pid"]):
+            async with self._gate(workload, running=found["State"]["Running"]):
                 async with docker_follow.output_from_the_start(self._sdk, workload) as body:
                     return await docker_follow.to_the_end(self._sdk, workload, found["Image"], logs, body)
         finally:
@@ -170,22 +173,22 @@ class DockerEngine:
             return
         name = _pause_name(workload)
         await self._remove(name)
-        await self._sdk.create_pause(name, self._labels(workload))
+        await self._sdk.call(_make_gate, workload)
+        await self._sdk.create_pause(name, self._labels(workload), workload.directory / GATE)
         await self._sdk.start(name)
-        found = await docker_http.request(self._socket, "GET", f"/containers/{name}/json")
-        async with self._listener(workload, found["State"]["Pid"]):
-            yield f"container:{name}", proxy_environment()
+        async with self._gate(workload):
+            yield f"container:{name}", http_gate.environment(pause.PROXY_PORT)
 
     @asynccontextmanager
-    async def _listener(self, workload: Workload, pid: int) -> AsyncIterator[None]:
-        """The proxy of an HTTP-only container, in the network namespace of `pid` (0: it has ended)."""
-        if workload.task.network.type is not NetworkType.HTTP or not pid:
+    async def _gate(self, workload: Workload, *, running: bool = True) -> AsyncIterator[None]:
+        """The ways out of an HTTP-only container, as long as it runs."""
+        if workload.task.network.type is not NetworkType.HTTP or not running:
             yield
             return
-        listener = netns.trio_listener(await self._sdk.call(netns.listen_in, pid, PORT))
+        sockets = await netns.sockets_of(workload.directory / GATE)
         policy = Policy(domains=workload.task.network.domains, private_networks=self._private_networks)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(serve, listener, policy)
+            nursery.start_soon(http_gate.serve, sockets, policy)
             yield
             nursery.cancel_scope.cancel()
 
@@ -210,10 +213,22 @@ def _pause_name(workload: Workload) -> str:
 
 
 def _make_ready(workload: Workload) -> None:
-    """Empty result directories that any user of an image can write into. Blocking."""
+    """Empty result directories that any user of an image can write into, but no other of this machine.
+
+    Blocking.
+    """
+    workload.directory.chmod(0o700)
     for mount in workload.results:
         clear_directory(mount.host_path)
         mount.host_path.chmod(0o777)
+
+
+def _make_gate(workload: Workload) -> None:
+    """An empty directory in which `pause` listens, whatever user that is there. Blocking."""
+    gate = workload.directory / GATE
+    gate.mkdir(exist_ok=True)
+    clear_directory(gate)
+    gate.chmod(0o777)
 
 
 def _first(errors: BaseExceptionGroup[E]) -> E:

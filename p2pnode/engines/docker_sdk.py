@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import docker
@@ -20,7 +21,7 @@ import trio
 from p2pnode.core.messages import Fault
 from p2pnode.core.spec import DockerEngine as DockerTask
 
-from . import netns, ports
+from . import pause, ports
 from .workload import Workload, environment, first_line
 
 # The engine starts about 7 containers a second on two cores; more at once only makes each later.
@@ -152,33 +153,40 @@ class Sdk:
             fault = Fault.JOB if error.status_code == 400 else Fault.PEER
             raise ContainerFailed(fault, f"cannot create the container: {_text(error)}") from error
 
-    async def create_pause(self, name: str, labels: dict[str, str]) -> None:
-        """Create a container that does nothing, with a network namespace of its own and no network."""
+    async def create_pause(self, name: str, labels: dict[str, str], gate: Path) -> None:
+        """Create a container with a network namespace of its own and no network; see `pause`.
+
+        Its sockets will be had from the directory `gate`.
+        """
         client = await self._connected()
+        image = f"{PAUSE_IMAGE}:{pause.image_tag()}"
         try:
             try:
-                await self.call(client.inspect_image, PAUSE_IMAGE)
+                await self.call(client.inspect_image, image)
             except docker.errors.ImageNotFound:
                 await self.call(
                     client.import_image_from_data,
-                    netns.pause_image(),
+                    pause.image_tar(),
                     repository=PAUSE_IMAGE,
-                    tag="latest",
+                    tag=pause.image_tag(),
                     changes=['ENTRYPOINT ["/pause"]'],
                 )
             host_config = client.create_host_config(
                 network_mode="none",
-                # Names are resolved by the proxy, never from inside.
+                # Names are resolved by the node, and only those of the job's domains.
                 dns=["127.0.0.1"],
+                mounts=[docker.types.Mount(target=pause.DIRECTORY, source=str(gate), type="bind")],
                 read_only=True,
                 mem_limit=MEMORY_BYTES_MIN,
                 pids_limit=1,
                 cap_drop=["ALL"],
+                # Ports 53, 80 and 443.
+                cap_add=["NET_BIND_SERVICE"],
                 security_opt=["no-new-privileges:true"],
                 log_config=docker.types.LogConfig(type="none"),
             )
             await self.call(
-                client.create_container, image=PAUSE_IMAGE, name=name, labels=labels, host_config=host_config
+                client.create_container, image=image, name=name, labels=labels, host_config=host_config
             )
         except docker.errors.APIError as error:
             raise ContainerFailed(Fault.PEER, f"cannot set up Network Type HTTP: {_text(error)}") from error

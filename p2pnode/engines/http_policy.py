@@ -37,9 +37,13 @@ class Policy:
         expected = HTTPS_PORT if tunnel else HTTP_PORT
         if port != expected:
             return f"port {port} is not allowed, only {expected}"
-        if not domains.allows(self.domains, host):
+        if not self.names(host):
             return f"{host} is not among the job's domains"
         return ""
+
+    def names(self, host: str) -> bool:
+        """Whether a host is one of the job's domains."""
+        return domains.allows(self.domains, host)
 
     def reachable(self, address: str) -> bool:
         """Whether an address that an allowed name resolved to may be connected to."""
