@@ -2,7 +2,7 @@
 
 The file is `config.toml` in the data directory. A setting has one name (`api_port`): so it
 stands in the file, in the environment as `P2PNODE_API_PORT`, and on the command line as
-`--api-port` (`--peer` and `--label` once for each, `--no-...` for what is on by default).
+`--api-port` (`--peer`, `--label` and other lists once for each, `--no-...` for what is on by default).
 A wrong value is refused with the name of where it stands.
 """
 
@@ -19,6 +19,8 @@ from typing import Any
 
 import platformdirs
 
+from p2pnode.core.internet import AllowedHost
+
 CONFIG_FILE = "config.toml"
 CONFIG_SIZE_BYTES_MAX = 64 * 1024
 LOG_LEVELS = ("error", "warning", "info", "debug")
@@ -30,6 +32,7 @@ LABEL_LENGTH_MAX = 256
 _PREFIX = "P2PNODE_"
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _MULTIADDR = re.compile(r"(/[^/\s]+)+")
+_BUCKET = re.compile(r"\*|[A-Za-z0-9._-]{3,255}")
 
 
 class ConfigError(Exception):
@@ -55,6 +58,12 @@ class NodeConfig:
     compute: bool = True
     # Whether to find peers on the local network, and be found.
     mdns: bool = True
+    # What of this host's files jobs may use: PATH, or PATH:rw for writing too.
+    allow_paths: tuple[str, ...] = ()
+    # Hosts (or host:port) that URLs and S3 endpoints in jobs may name though they are not public.
+    allow_hosts: tuple[str, ...] = ()
+    # Buckets, or * for all, for which jobs have the AWS credentials of this node's environment.
+    s3_buckets: tuple[str, ...] = ()
     log_level: str = "warning"
 
 
@@ -142,9 +151,27 @@ def _read_name(value: Any) -> str | None:
 
 
 def _read_multiaddrs(value: Any) -> tuple[str, ...] | None:
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+    return tuple(value) if _is_texts(value) and all(map(_MULTIADDR.fullmatch, value)) else None
+
+
+def _read_paths(value: Any) -> tuple[str, ...] | None:
+    fits = _is_texts(value) and all(one.startswith("/") for one in value)
+    return tuple(value) if fits else None
+
+
+def _read_hosts(value: Any) -> tuple[str, ...] | None:
+    try:
+        return tuple(value) if _is_texts(value) and [AllowedHost.parse(one) for one in value] else None
+    except ValueError:
         return None
-    return tuple(value) if all(_MULTIADDR.fullmatch(one) for one in value) else None
+
+
+def _read_buckets(value: Any) -> tuple[str, ...] | None:
+    return tuple(value) if _is_texts(value) and all(map(_BUCKET.fullmatch, value)) else None
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def _read_port(value: Any) -> int | None:
@@ -190,6 +217,13 @@ _SETTINGS = {
     "labels": _Setting("--label", "at most 32 key=value pairs", _read_labels, lambda text: text.split(",")),
     "compute": _Setting("--no-compute", "true or false", _read_flag),
     "mdns": _Setting("--no-mdns", "true or false", _read_flag),
+    "allow_paths": _Setting(
+        "--allow-path", "absolute paths, such as /data or /data:rw", _read_paths, lambda text: text.split(",")
+    ),
+    "allow_hosts": _Setting(
+        "--allow-host", "hosts, such as files.example.lan or 192.0.2.7:9000", _read_hosts, _words
+    ),
+    "s3_buckets": _Setting("--s3-bucket", "names of buckets, or * for all", _read_buckets, _words),
     "log_level": _Setting("--log-level", f"one of {', '.join(LOG_LEVELS)}", _read_log_level),
 }
 assert set(_SETTINGS) == {one.name for one in fields(NodeConfig)} - {"data_dir"}

@@ -10,6 +10,7 @@ part knows of the others.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +31,7 @@ from p2pnode.core.events import (
     Received,
     Start,
 )
+from p2pnode.core.internet import AllowedHost
 from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.lending_records import LoanState
 from p2pnode.core.lifecycle import LIVE, ExecutionState
@@ -41,16 +43,19 @@ from p2pnode.core.messages import (
 )
 from p2pnode.core.participant import Participant
 from p2pnode.core.spec import JobSpec, NetworkType, Resources
-from p2pnode.core.units import about_bytes
 from p2pnode.core.wire import BadMessage
-from p2pnode.data.inputs import SOURCE_TYPES, Inputs
+from p2pnode.data.archive import Tree
+from p2pnode.data.inputs import Access, Inputs, Ipfs
+from p2pnode.data.local import AllowedPath
+from p2pnode.data.publishers import Publishers
+from p2pnode.data.s3_client import S3Account
 from p2pnode.driver import Clock, Driver
 from p2pnode.engines.docker import DockerEngine
 from p2pnode.engines.wasm import WasmEngine
 from p2pnode.engines.workload import Engine
 from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs import unixfs
-from p2pnode.ipfs.bitswap import Bitswap
+from p2pnode.ipfs.bitswap import FETCH_SIZE_BYTES_MAX, Bitswap
 from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable
 from p2pnode.ipfs.export import CannotExport, export
 from p2pnode.network.host import Host
@@ -70,7 +75,6 @@ LINKS_LOOK_INTERVAL_S = 1.0
 SHUTDOWN_TIMEOUT_S = 3.0
 SHUTDOWN_LOOK_S = 0.02
 CONNECT_TIMEOUT_S = 5.0
-PUBLISHER_TYPES = ("ipfs", "none")
 
 
 class Node:
@@ -99,16 +103,22 @@ class Node:
         if config.compute:
             self.docker = DockerEngine(me.peer_id)
             self.engines = {"wasm": WasmEngine(config.data_dir / "wasm-cache"), "docker": self.docker}
+        access = _access(config)
+        self.inputs = Inputs(
+            Ipfs(self._fetch_input, self._export, (BlockUnavailable, BadMessage, CannotExport, NetworkError)),
+            access,
+            config.data_dir / "input-cache",
+        )
+        self.publishers = Publishers(
+            self._store_result, (BadMessage, unixfs.CannotAdd), access, config.data_dir / "published"
+        )
         core = Participant(me.peer_id, _why_not_spec)
         self.runner = Runner(
             config.data_dir / "executions",
             me.peer_id,
             self.engines,
-            Inputs(
-                self._fetch_input, self._export, (BlockUnavailable, BadMessage, CannotExport, NetworkError)
-            ),
-            self._publish,
-            (BadMessage, unixfs.CannotAdd),
+            self.inputs,
+            self.publishers,
             lambda body: me.sign(RECEIPT_DOMAIN, body),
             self._keep_receipt,
             self.tell,
@@ -196,25 +206,31 @@ class Node:
         return [peer for peer in dict.fromkeys([*first, *connected]) if peer in connected]
 
     async def fetch(
-        self, cid: str, first: Sequence[str], progress: Callable[[int, int], None] = lambda blocks, size: None
+        self,
+        cid: str,
+        first: Sequence[str],
+        progress: Callable[[int, int], None] = lambda blocks, size: None,
+        size_bytes_max: int = FETCH_SIZE_BYTES_MAX,
     ) -> None:
         """Bring all blocks below a CID into the store, from `first` and from all connected peers."""
         for peer in first:
             with suppress(NetworkError):
                 await self.join(peer, self.adverts.addresses_of(peer), CONNECT_TIMEOUT_S)
-        await self.bitswap.fetch_dag(cid, self.holders(first), progress=progress)
+        await self.bitswap.fetch_dag(
+            cid, self.holders(first), progress=progress, size_bytes_max=size_bytes_max
+        )
 
     async def join(self, peer: str, addresses: Sequence[str], timeout_s: float) -> None:
         """Connect with a peer; raises `NetworkError`."""
         if peer != self.me.peer_id:
             await self.host.connect(peer, addresses, timeout_s)
 
-    async def _fetch_input(self, cid: str, progress: Callable[[str], None]) -> None:
+    async def _fetch_input(self, cid: str, size_bytes_max: int, progress: Callable[[int], None]) -> None:
         owners = [loan.owner for loan in self.driver.core.lending.loans.values()]
-        await self.fetch(cid, owners, lambda _, size_bytes: progress(about_bytes(size_bytes)))
+        await self.fetch(cid, owners, lambda _, size_bytes: progress(size_bytes), size_bytes_max)
 
-    def _export(self, cid: str, path: Path) -> None:
-        export(cid, self.get_block, path)
+    def _export(self, cid: str, path: Path, size_bytes_max: int) -> None:
+        export(cid, self.get_block, path, size_bytes_max=size_bytes_max)
 
     def get_block(self, cid: str) -> bytes:
         data = self.blocks.get(cid)
@@ -222,12 +238,8 @@ class Node:
             raise BlockUnavailable(cid, "it is not in this node's store")
         return data
 
-    def _publish(self, stdout: Path, stderr: Path, exit_code: int | None, results: Mapping[str, Path]) -> str:
-        for path in (stdout, stderr):
-            path.touch()
-        code = b"" if exit_code is None else str(exit_code).encode()
-        entries: unixfs.Tree = {"stdout": stdout, "stderr": stderr, "exitCode": code, **results}
-        root = unixfs.add_directory(entries, self.blocks.put)
+    def _store_result(self, tree: Tree) -> str:
+        root = unixfs.add_directory(tree, self.blocks.put)
         self.blocks.pin(root)
         return root
 
@@ -270,8 +282,8 @@ class Node:
         total = total or Resources(cpu_millis=0, memory_bytes=0)
         return Offer(
             engines=tuple(available),
-            publishers=PUBLISHER_TYPES,
-            sources=SOURCE_TYPES,
+            publishers=self.publishers.types,
+            sources=self.inputs.types,
             networks=tuple(sorted(networks)),
             labels=machine.labels(self.config.name, self.config.labels),
             total=total,
@@ -314,6 +326,15 @@ class Node:
     def _has_to_say(self) -> bool:
         told = not any(map(self.links.waiting, self.host.connected()))
         return bool(self.runner.executions or self.adverts.on_their_way or not told)
+
+
+def _access(config: NodeConfig) -> Access:
+    """What jobs may reach of this node's surroundings."""
+    return Access(
+        paths=tuple(map(AllowedPath.parse, config.allow_paths)),
+        hosts=tuple(map(AllowedHost.parse, config.allow_hosts)),
+        s3=S3Account.of_environment(os.environ, config.s3_buckets),
+    )
 
 
 def _why_not_spec(spec: JobSpec) -> str | None:

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import trio
 
@@ -24,7 +23,9 @@ from p2pnode.core.events import Finished, Kill, Progressed, Start
 from p2pnode.core.lending_records import Loan
 from p2pnode.core.messages import REASON_LENGTH_MAX, Award, Fault, Receipt, Signed, Stage
 from p2pnode.core.wire import State
-from p2pnode.data.inputs import InputFailed, Inputs
+from p2pnode.data.failures import DataFailed, of_disk
+from p2pnode.data.inputs import Inputs
+from p2pnode.data.publishers import Publishers, Result
 from p2pnode.engines.workload import Ended, Engine, Mount, Workload, failed
 
 log = logging.getLogger(__name__)
@@ -33,15 +34,6 @@ RECEIPT_DOMAIN = b"p2pnode/receipt/1\0"
 # Progress of a download, at most this often: each report is a message to the owner and a line of history.
 PROGRESS_INTERVAL_S = 2.0
 _NUMBER = re.compile(r"[\d.]+ ?[kKMGT]?B?%?")
-# Adding to the store is disk and hashing; two at once fill both cores of a small machine.
-PUBLISHING_AT_ONCE_MAX = 2
-
-
-class Publish(Protocol):
-    """Stores and pins a result directory: `stdout stderr exitCode` and a folder per result path."""
-
-    def __call__(self, stdout: Path, stderr: Path, exit_code: int | None, results: Mapping[str, Path]) -> str:
-        """The root's CID. Blocking. Raises `OSError` and the store's own refusals."""
 
 
 @dataclass(slots=True)
@@ -70,6 +62,13 @@ class _EndedOnDisk(State, kw_only=True):
     ended_ms: int
     publish: bool
 
+    def unpublished(self, problem: DataFailed, result_cid: str | None) -> None:
+        """A result that is not where it should be is a failure; the program's own comes first."""
+        kept = f"; it can still be fetched as {result_cid}" if result_cid else ""
+        said = f"the result was not published: {problem}{kept}"
+        self.reason = f"{self.reason}; {said}" if self.fault else said
+        self.fault = self.fault or problem.fault
+
 
 class Runner:
     def __init__(
@@ -78,8 +77,7 @@ class Runner:
         peer: str,
         engines: Mapping[str, Engine],
         inputs: Inputs,
-        publish: Publish,
-        publish_failures: tuple[type[Exception], ...],
+        publishers: Publishers,
         sign: Callable[[bytes], bytes],
         keep_receipt: Callable[[bytes], str],
         report: Callable[[Progressed | Finished], None],
@@ -89,13 +87,11 @@ class Runner:
         self._peer = peer
         self._engines = engines
         self._inputs = inputs
-        self._publish = publish
-        self._publish_failures = publish_failures
+        self._publishers = publishers
         self._sign = sign
         self._keep_receipt = keep_receipt
         self._report = report
         self._running: dict[str, _Execution] = {}
-        self._publishing = trio.CapacityLimiter(PUBLISHING_AT_ONCE_MAX)
         self._nursery: trio.Nursery | None = None
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -180,15 +176,19 @@ class Runner:
         try:
             inputs_directory = directory / "inputs"
             inputs_directory.mkdir(parents=True, exist_ok=True)
-            paths = await self._inputs.fetch_all(
-                task.inputs, inputs_directory, lambda text: self._tell(execution, text)
+            found = await self._inputs.fetch_all(
+                task,
+                execution.award.replica,
+                execution.award.spec.count,
+                inputs_directory,
+                lambda text: self._tell(execution, Stage.PREPARING, text),
             )
             results = []
             for result in task.results:
                 path = directory / "results" / result.name
                 path.mkdir(parents=True, exist_ok=True)
                 results.append(Mount(host_path=path, target=result.path, read_only=False))
-        except InputFailed as exc:
+        except DataFailed as exc:
             return failed(exc.fault, str(exc))
         except OSError as exc:
             return failed(Fault.PEER, f"cannot prepare the execution's directory: {exc.strerror}")
@@ -200,8 +200,8 @@ class Runner:
             replica_count=execution.award.spec.count,
             directory=directory,
             inputs=tuple(
-                Mount(host_path=path, target=source.target)
-                for path, source in zip(paths, task.inputs, strict=True)
+                Mount(host_path=one.path, target=source.target, read_only=one.read_only)
+                for one, source in zip(found, task.inputs, strict=True)
             ),
             results=tuple(results),
             stdout=directory / "stdout",
@@ -209,47 +209,64 @@ class Runner:
         )
         engine = self._engines[execution.loan.requirements.engine]
         return await engine.run(
-            workload, lambda: self._started(execution), lambda text: self._tell(execution, text)
+            workload,
+            lambda: self._started(execution),
+            lambda text: self._tell(execution, Stage.PREPARING, text),
         )
 
     def _started(self, execution: _Execution) -> None:
         execution.started_at = time.time()
         self._report(Progressed(execution.loan.execution, Stage.RUNNING, ""))
 
-    def _tell(self, execution: _Execution, text: str) -> None:
+    def _tell(self, execution: _Execution, stage: Stage, text: str) -> None:
         now, kind = trio.current_time(), _NUMBER.sub("", text)
         if kind != execution.told or now - execution.told_at >= PROGRESS_INTERVAL_S:
             execution.told, execution.told_at = kind, now
-            self._report(Progressed(execution.loan.execution, Stage.PREPARING, text[:REASON_LENGTH_MAX]))
+            self._report(Progressed(execution.loan.execution, stage, text[:REASON_LENGTH_MAX]))
 
     async def _publish_result(
         self, execution: _Execution, directory: Path, ended: _EndedOnDisk
     ) -> str | None:
-        """The CID of the result, or None with the reason in `ended`."""
+        """The CID of the result, or None; what goes wrong is put into `ended`."""
         if not ended.publish:
             return None
         if execution.kill is None:
             self._report(Progressed(execution.loan.execution, Stage.PUBLISHING, ""))
-        results = {one.name: directory / "results" / one.name for one in execution.award.spec.task.results}
         result_cid: str | None = None
         # A new scope: a killed program's output is still wanted, and a kill while publishing ends it.
         with trio.CancelScope() as execution.scope:
             try:
-                async with self._publishing:
-                    result_cid = await trio.to_thread.run_sync(
-                        lambda: self._publish(
-                            directory / "stdout", directory / "stderr", ended.exit_code, results
-                        ),
-                        abandon_on_cancel=True,
-                    )
-            except self._publish_failures as exc:
-                ended.fault, ended.reason = Fault.PEER, f"cannot store the result: {exc}"
+                result = self._result(execution, directory, ended)
+                result_cid = await self._publishers.store(result)
+                await self._publishers.publish(
+                    execution.award.spec.task.publisher,
+                    result,
+                    lambda text: self._tell(execution, Stage.PUBLISHING, text),
+                )
+            except DataFailed as exc:
+                ended.unpublished(exc, result_cid)
             except OSError as exc:
-                ended.fault, ended.reason = Fault.PEER, f"cannot store the result: {exc.strerror}"
+                ended.unpublished(of_disk("cannot collect the result", exc), result_cid)
         if execution.scope.cancelled_caught:
             assert execution.kill is not None
             ended.fault, ended.reason = execution.kill.fault, execution.kill.reason
         return result_cid
+
+    def _result(self, execution: _Execution, directory: Path, ended: _EndedOnDisk) -> Result:
+        stdout, stderr = directory / "stdout", directory / "stderr"
+        for path in (stdout, stderr):
+            path.touch()
+        code = b"" if ended.exit_code is None else str(ended.exit_code).encode()
+        task = execution.award.spec.task
+        folders = {one.name: directory / "results" / one.name for one in task.results}
+        return Result(
+            tree={"stdout": stdout, "stderr": stderr, "exitCode": code, **folders},
+            job=execution.loan.job,
+            execution=execution.loan.execution,
+            peer=self._peer,
+            ended_ms=ended.ended_ms,
+            scratch=directory,
+        )
 
     def _receipt(self, execution: _Execution, ended: _EndedOnDisk, result_cid: str | None) -> Receipt:
         loan, spec = execution.loan, execution.award.spec

@@ -22,6 +22,27 @@ from p2pnode import config
 )
 @click.option("--no-compute", is_flag=True, help="Run no jobs for others.")
 @click.option("--no-mdns", is_flag=True, help="Neither find peers on the LAN nor be found.")
+@click.option(
+    "--allow-path",
+    "allow_paths",
+    metavar="PATH[:rw]",
+    multiple=True,
+    help="A directory or file of this host that jobs may read, or write; may be repeated.",
+)
+@click.option(
+    "--allow-host",
+    "allow_hosts",
+    metavar="HOST[:PORT]",
+    multiple=True,
+    help="A host on a private network that jobs' URLs may name; may be repeated.",
+)
+@click.option(
+    "--s3-bucket",
+    "s3_buckets",
+    metavar="BUCKET",
+    multiple=True,
+    help="A bucket that jobs may use with the AWS credentials in this environment; * for all.",
+)
 @click.option("--log-level", metavar="LEVEL", help="error, warning, info or debug.  [default: warning]")
 def serve(
     name: str | None,
@@ -32,6 +53,9 @@ def serve(
     labels: tuple[str, ...],
     no_compute: bool,
     no_mdns: bool,
+    allow_paths: tuple[str, ...],
+    allow_hosts: tuple[str, ...],
+    s3_buckets: tuple[str, ...],
     log_level: str | None,
 ) -> int:
     """Run a node until it is interrupted.
@@ -49,6 +73,9 @@ def serve(
         # None leaves it to the file and the environment.
         "compute": False if no_compute else None,
         "mdns": False if no_mdns else None,
+        "allow_paths": list(allow_paths),
+        "allow_hosts": list(allow_hosts),
+        "s3_buckets": list(s3_buckets),
         "log_level": log_level,
     }
     settings = config.load(flags)

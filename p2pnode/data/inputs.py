@@ -1,78 +1,217 @@
 """Input sources: what a job names is fetched and laid out on disk before its program starts.
 
-Each input is a file or a directory below one directory of the execution. It is written
-beside its place and renamed, so what is there is whole, and a restart goes on from it.
+Each input is a file or a directory below one directory of the execution. It is written beside
+its place and renamed, so what is there is whole, and a restart goes on from it. Only the
+source `local` copies nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import os
+import shutil
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import trio
 
+from p2pnode.core.internet import AllowedHost
 from p2pnode.core.messages import Fault
-from p2pnode.core.spec import InputSource
+from p2pnode.core.spec import InputSource, Task, WasmEngine
+from p2pnode.core.units import about_bytes
 
-# The types that this module can fetch; a node advertises them.
-SOURCE_TYPES = ("ipfs",)
+from .budget import Budget
+from .cache import Cache
+from .concurrently import all_of
+from .download import Place
+from .failures import DataFailed, of_disk
+from .inline import write_inline
+from .local import AllowedPath, find_local
+from .s3 import S3Fetch
+from .s3_client import Bucket, S3Account
+from .url import fetch_url
+from .web import Web, open_web
+
 # Several at once hide latency; more only compete for the disk.
 FETCHES_AT_ONCE_MAX = 4
+# Also an input must not fill the disk on which the node stores results.
+DISK_FREE_BYTES_MIN = 1024**3
 
-# Brings all blocks of a CID into this node's store; raises what `InputFailed` wraps.
-FetchIpfs = Callable[[str, Callable[[str], None]], Awaitable[None]]
-# Writes what a CID names to a path, from this node's store. Blocking.
-ExportIpfs = Callable[[str, Path], None]
+# Brings all blocks of a CID into this node's store, at most so many bytes, telling how many have come.
+FetchIpfs = Callable[[str, int, Callable[[int], None]], Awaitable[None]]
+# Writes what a CID names to a path, from this node's store, at most so many bytes. Blocking.
+ExportIpfs = Callable[[str, Path, int], None]
 
 
-class InputFailed(Exception):
-    """An input can't be had; the message says which and why."""
+@dataclass(frozen=True, slots=True)
+class Ipfs:
+    """How this node gets at content."""
 
-    def __init__(self, fault: Fault, message: str) -> None:
-        super().__init__(message)
-        self.fault = fault
+    fetch: FetchIpfs
+    export: ExportIpfs
+    # What the two raise when a CID can't be had or is not what it should be.
+    failures: tuple[type[Exception], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """What the operator lets jobs reach."""
+
+    paths: tuple[AllowedPath, ...] = ()
+    # Though their addresses are not public.
+    hosts: tuple[AllowedHost, ...] = ()
+    s3: S3Account = field(default_factory=S3Account)
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """An input as the program gets it."""
+
+    path: Path
+    read_only: bool = True
 
 
 class Inputs:
-    def __init__(self, fetch_ipfs: FetchIpfs, export_ipfs: ExportIpfs, failures: tuple[type[Exception], ...]):
-        """`failures` are what the two raise when a CID can't be had or is not what it should be."""
-        self._fetch_ipfs = fetch_ipfs
-        self._export_ipfs = export_ipfs
-        self._failures = failures
+    def __init__(self, ipfs: Ipfs, access: Access, cache_directory: Path) -> None:
+        self._ipfs = ipfs
+        self._access = access
+        self._cache = Cache(cache_directory)
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The sources that this node can fetch from, for its offer."""
+        return ("ipfs", "s3", "urldownload", "inline", *(["local"] if self._access.paths else []))
 
     async def fetch_all(
-        self, sources: Sequence[InputSource], directory: Path, progress: Callable[[str], None]
-    ) -> tuple[Path, ...]:
-        """The paths of the inputs, in their order; raises `InputFailed` for the first that fails."""
-        limiter = trio.CapacityLimiter(FETCHES_AT_ONCE_MAX)
-        paths = tuple(directory / str(index) for index in range(len(sources)))
-        first: list[InputFailed] = []
+        self, task: Task, replica: int, replica_count: int, directory: Path, progress: Callable[[str], None]
+    ) -> tuple[Input, ...]:
+        """The task's inputs, in their order; raises `DataFailed` for the first that fails."""
+        async with open_web((*self._access.hosts, *self._access.s3.hosts)) as web:
+            fetching = _Fetching(
+                self._ipfs, self._access, self._cache, web, _budget(task, directory), replica, replica_count
+            )
+            found: dict[int, Input] = {}
 
-        async def fetch(source: InputSource, path: Path, scope: trio.CancelScope) -> None:
-            async with limiter:
+            async def fetch(index: int, source: InputSource) -> None:
+                def tell(text: str) -> None:
+                    progress(f"fetching {source.target}: {text}")
+
                 try:
-                    await self._fetch(source, path, progress)
-                except InputFailed as exc:
-                    first.append(exc)
-                    scope.cancel()
+                    one = await fetching.fetch(source, directory / str(index), tell)
+                except DataFailed as exc:
+                    raise DataFailed(exc.fault, f"input {source.target}: {exc}") from exc
+                except OSError as exc:
+                    raise of_disk(f"input {source.target}", exc) from exc
+                found[index] = _as_module(task, source, one)
 
-        async with trio.open_nursery() as nursery:
-            for source, path in zip(sources, paths, strict=True):
-                if not path.exists():
-                    nursery.start_soon(fetch, source, path, nursery.cancel_scope)
-        if first:
-            raise first[0]
-        return paths
+            await all_of(partial(fetch, index, source) for index, source in enumerate(task.inputs))
+        return tuple(found[index] for index in range(len(task.inputs)))
 
-    async def _fetch(self, source: InputSource, path: Path, progress: Callable[[str], None]) -> None:
-        if source.source.type not in SOURCE_TYPES:
-            raise InputFailed(Fault.PEER, f"input {source.target}: no source of type {source.source.type}")
-        cid = str(source.source.params["CID"])
+
+@dataclass(frozen=True, slots=True)
+class _Fetching:
+    """The inputs of one execution, under way."""
+
+    ipfs: Ipfs
+    access: Access
+    cache: Cache
+    web: Web
+    budget: Budget
+    replica: int
+    replica_count: int
+    limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(FETCHES_AT_ONCE_MAX))
+
+    async def fetch(self, source: InputSource, path: Path, progress: Callable[[str], None]) -> Input:
+        if source.source.type == "local":
+            return await trio.to_thread.run_sync(self._find, source)
+        if _is_there(path):
+            self.budget.take(await trio.to_thread.run_sync(_size_of, path))
+        else:
+            whole = path.with_name(f".{path.name}.whole")
+            await trio.to_thread.run_sync(_remove, whole)
+            await self._write(source, whole, path.with_name(f".{path.name}.parts"), progress)
+            whole.rename(path)
+        return Input(path)
+
+    def _find(self, source: InputSource) -> Input:
+        params = source.source.params
+        read_write = params.get("ReadWrite") is True
+        create_as = str(params.get("CreateAs", ""))
+        path = find_local(str(params["SourcePath"]), read_write, create_as, self.access.paths)
+        return Input(path, read_only=not read_write)
+
+    async def _write(
+        self, source: InputSource, path: Path, parts: Path, progress: Callable[[str], None]
+    ) -> None:
+        """Make `path`; what has come by the time that the node dies lies in `parts`, for the next time."""
+        params = source.source.params
+        match source.source.type:
+            case "ipfs":
+                async with self.limiter:
+                    await self._write_ipfs(str(params["CID"]), path, progress)
+            case "inline":
+                await trio.to_thread.run_sync(write_inline, str(params["URL"]), path, self.budget)
+            case "urldownload":
+                _make(path, parts)
+                async with self.limiter:
+                    place = Place(path, parts, self.cache, self.budget, progress)
+                    await fetch_url(self.web, str(params["URL"]), place)
+                await trio.to_thread.run_sync(_remove, parts)
+            case "s3":
+                _make(path, parts)
+                place = Place(path, parts, self.cache, self.budget, progress)
+                bucket = Bucket(self.web, self.access.s3, params)
+                await S3Fetch(bucket, params, place, self.limiter).fetch(self.replica, self.replica_count)
+                await trio.to_thread.run_sync(_remove, parts)
+            case other:
+                raise DataFailed(Fault.PEER, f"no source of type {other} here")
+
+    async def _write_ipfs(self, cid: str, path: Path, progress: Callable[[str], None]) -> None:
+        size_bytes_max = self.budget.left_bytes
         try:
-            await self._fetch_ipfs(cid, lambda text: progress(f"fetching {source.target}: {text}"))
-            await trio.to_thread.run_sync(partial(self._export_ipfs, cid, path))
-        except self._failures as exc:
-            raise InputFailed(Fault.NETWORK, f"input {source.target}: {exc}") from exc
-        except OSError as exc:
-            raise InputFailed(Fault.PEER, f"input {source.target}: {exc.strerror}") from exc
+            await self.ipfs.fetch(cid, size_bytes_max, lambda size_bytes: progress(about_bytes(size_bytes)))
+            await trio.to_thread.run_sync(self.ipfs.export, cid, path, size_bytes_max)
+        except self.ipfs.failures as exc:
+            raise DataFailed(Fault.NETWORK, str(exc)) from exc
+        self.budget.take(await trio.to_thread.run_sync(_size_of, path))
+
+
+def _as_module(task: Task, source: InputSource, one: Input) -> Input:
+    """A module's own file where a job names the Target of a one-file directory as the module."""
+    engine = task.engine
+    if isinstance(engine, WasmEngine) and source.target in (engine.entry_module, *engine.import_modules):
+        files = list(one.path.iterdir()) if one.path.is_dir() else []
+        if len(files) == 1 and files[0].is_file():
+            return replace(one, path=files[0])
+    return one
+
+
+def _budget(task: Task, directory: Path) -> Budget:
+    if task.resources.disk_bytes:
+        return Budget(task.resources.disk_bytes, of_job=True)
+    return Budget(max(shutil.disk_usage(directory).free - DISK_FREE_BYTES_MIN, 0), of_job=False)
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists()
+
+
+def _make(*directories: Path) -> None:
+    for directory in directories:
+        directory.mkdir(exist_ok=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _size_of(path: Path) -> int:
+    if not path.is_dir():
+        return path.lstat().st_size
+    return sum(
+        os.lstat(os.path.join(root, name)).st_size for root, _, names in os.walk(path) for name in names
+    )

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from p2pnode.core import pattern as patterns
+
 # How much of a wrong value or key a message repeats.
 _SHOWN_CHARS_MAX = 60
 # How alike a key must be to be suggested: Resourses and Resources are 0.89, CPUs and CPU 0.86.
@@ -118,13 +120,13 @@ def data_url(text: str) -> str:
 
 
 def pattern(text: str) -> str:
-    """A regular expression that is not too long to be compiled."""
+    """A regular expression as peers will match it, and not too long to be compiled."""
     if len(text) > _PATTERN_CHARS_MAX:
         raise ValueError(f"{len(text)} characters; allowed: a regular expression of {_PATTERN_CHARS_MAX}")
     try:
-        re.compile(text)
-    except (re.error, RecursionError, OverflowError) as exc:
-        raise ValueError(f'"{text[:80]}" is not a regular expression: {exc}') from exc
+        patterns.parse(text)
+    except ValueError as exc:
+        raise ValueError(f'"{text[:80]}" is {exc}') from exc
     return text
 
 

@@ -1,0 +1,160 @@
+"""One file over HTTP, in as many tries as it takes: each goes on where the last one broke off.
+
+What has come lies in a file of its own, named by what is being fetched and its ETag. So neither
+a broken connection nor a restart of the node begins anew, and a file that has changed at its
+source does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from p2pnode.core.messages import Fault
+from p2pnode.core.units import about_bytes
+
+from .budget import Budget
+from .cache import Cache, cache_key
+from .failures import DataFailed, Lost, of_disk
+from .web import Response
+
+TRIES_MAX = 5
+# The first wait between two tries; each is twice the one before.
+BACKOFF_S = 0.5
+# A slow but living source; beyond this a peer's slot is better given to another job.
+DOWNLOAD_S_MAX = 3600.0
+# A thread for each chunk of 64 kB would cost more than the writing.
+WRITE_SIZE_BYTES = 1024**2
+ETAG_LENGTH_MAX = 1024
+_RANGE = re.compile(r"bytes (\d{1,18})-\d+/(?:\d+|\*)")
+
+# Asks for a file, for what is behind an offset if that is not 0: then only if it has this ETag still.
+Ask = Callable[[int, str], AbstractAsyncContextManager[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an input is written, and what is shared by all that is fetched for it."""
+
+    # The input itself, complete when all is fetched.
+    directory: Path
+    # What has come of each file, until it is whole.
+    parts: Path
+    cache: Cache
+    budget: Budget
+    progress: Callable[[str], None]
+
+
+class Download:
+    """A file that is wanted, and what may be spent on it."""
+
+    def __init__(self, name: str, ask: Ask, place: Place, progress: Callable[[str], None]) -> None:
+        """`name` is the file's among all that are cached, whatever its version."""
+        self._name = name
+        self._ask = ask
+        self._place = place
+        self._progress = progress
+        # What of the budget is this file's.
+        self._taken_bytes = 0
+
+    async def fetch(self, destination: Path) -> None:
+        """Write the file, whole or not at all; raises `DataFailed`."""
+        wait_s = BACKOFF_S
+        with trio.move_on_after(DOWNLOAD_S_MAX):
+            for tries_left in reversed(range(TRIES_MAX)):
+                try:
+                    return await self._try(destination)
+                except Lost as exc:
+                    if not tries_left:
+                        raise Lost(f"{exc} ({TRIES_MAX} tries)") from exc
+                except OSError as exc:
+                    raise of_disk("cannot keep it", exc) from exc
+                await trio.sleep(wait_s)
+                wait_s *= 2
+        raise Lost(f"not fetched within {DOWNLOAD_S_MAX / 60:.0f} min")
+
+    async def _try(self, destination: Path) -> None:
+        async with self._ask(0, "") as response:
+            check_status(response)
+            etag, size_bytes = _strong_etag(response), _size_bytes(response)
+            key = cache_key(self._name, etag, size_bytes)
+            cached = await trio.to_thread.run_sync(self._place.cache.take, key, destination) if etag else None
+            if cached is not None:
+                self._count(cached)
+                return
+            part = self._place.parts / key
+            have_bytes = _size_of(part) if etag else 0
+            if not have_bytes:
+                part.unlink(missing_ok=True)
+                await self._receive(response, part, 0, size_bytes)
+        if 0 < have_bytes < size_bytes:
+            async with self._ask(have_bytes, etag) as response:
+                check_status(response)
+                if not _goes_on_at(response, have_bytes):
+                    part.unlink()
+                    have_bytes = 0
+                await self._receive(response, part, have_bytes, size_bytes)
+        self._count(_size_of(part))
+        part.replace(destination)
+        if etag:
+            await trio.to_thread.run_sync(self._place.cache.keep, key, destination)
+
+    async def _receive(self, response: Response, part: Path, have_bytes: int, size_bytes: int) -> None:
+        """Append the body to what is there; `size_bytes` of the whole file, -1 where nobody knows."""
+        self._count(have_bytes)
+        self._place.budget.check(size_bytes - have_bytes)
+        whole = f" of {about_bytes(size_bytes)}" if size_bytes >= 0 else ""
+        pending = bytearray()
+        with part.open("ab") as file:
+            try:
+                async with contextlib.aclosing(response.chunks()) as chunks:
+                    async for chunk in chunks:
+                        self._count(self._taken_bytes + len(chunk))
+                        pending += chunk
+                        if len(pending) >= WRITE_SIZE_BYTES:
+                            data, pending = bytes(pending), bytearray()
+                            await trio.to_thread.run_sync(partial(file.write, data))
+                            self._progress(f"{about_bytes(self._taken_bytes)}{whole}")
+            finally:
+                # Also what came before a connection broke: the next try goes on behind it.
+                file.write(pending)
+
+    def _count(self, size_bytes: int) -> None:
+        """Take so much of the budget for this file in all."""
+        self._place.budget.take(size_bytes - self._taken_bytes)
+        self._taken_bytes = size_bytes
+
+
+def check_status(response: Response) -> None:
+    """Raises `DataFailed` for an answer that is not the file."""
+    if response.status in (408, 425, 429) or response.status >= 500:
+        raise Lost(f"the answer was {response.said}")
+    if response.status not in (200, 206):
+        raise DataFailed(Fault.JOB, f"the answer was {response.said}")
+
+
+def _strong_etag(response: Response) -> str:
+    """What names this version byte for byte (RFC 9110 section 8.8.3), or ""."""
+    etag = response.headers.get("etag", "")
+    return etag if etag.startswith('"') and len(etag) <= ETAG_LENGTH_MAX else ""
+
+
+def _size_bytes(response: Response) -> int:
+    text = response.headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdecimal() else -1
+
+
+def _size_of(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _goes_on_at(response: Response, offset: int) -> bool:
+    found = _RANGE.fullmatch(response.headers.get("content-range", ""))
+    return response.status == 206 and found is not None and int(found[1]) == offset

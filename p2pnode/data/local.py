@@ -1,0 +1,67 @@
+"""The source `local`: a directory or file of this node's own, where its operator allows it.
+
+Symbolic links are resolved first, of the path and of what is allowed, and then compared. So a
+link below an allowed directory leads to nothing that is not allowed itself. Between this check
+and the engine's mounting it, who may write there could still replace a directory by a link: a
+directory that is allowed for writing should have nobody's links in its parents.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2pnode.core.messages import Fault
+
+from .failures import DataFailed
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedPath:
+    """What is at or below it may be given to jobs."""
+
+    path: Path
+    writable: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> AllowedPath:
+        """Of `/data`, `/data:ro` or `/data:rw`; raises `ValueError`."""
+        path, colon, mode = text.rpartition(":")
+        if not colon or mode not in ("ro", "rw"):
+            path, mode = text, "ro"
+        if not path.startswith("/"):
+            raise ValueError(f"{path!r} is not an absolute path")
+        return cls(Path(path), mode == "rw")
+
+
+def find_local(source_path: str, read_write: bool, create_as: str, allowed: tuple[AllowedPath, ...]) -> Path:
+    """The path without links; made, if it is not there and may be. Raises `DataFailed`, `OSError`. Blocking.
+
+    `create_as` is dir, file, or noCreate; "" makes a directory where the job may write, as in Bacalhau.
+    """
+    try:
+        path = Path(source_path).resolve()
+    except RuntimeError as exc:
+        raise DataFailed(Fault.PEER, f"{source_path} is a link that leads to itself") from exc
+    granting = [one for one in allowed if path.is_relative_to(one.path.resolve())]
+    # What another peer may allow and have: only that it has an allow-list at all is in its offer.
+    if not granting:
+        raise DataFailed(Fault.PEER, f"{source_path} is not among the paths that this node allows")
+    if read_write and not any(one.writable for one in granting):
+        raise DataFailed(Fault.PEER, f"{source_path} is allowed here for reading only")
+    if not path.exists():
+        if not read_write or create_as == "noCreate":
+            raise DataFailed(Fault.PEER, f"{source_path} is not there on this node")
+        _create(path, create_as)
+    # A device or a socket (Docker's!) is a way out of a container.
+    if not path.is_dir() and not path.is_file():
+        raise DataFailed(Fault.PEER, f"{source_path} is neither a directory nor a file")
+    return path
+
+
+def _create(path: Path, create_as: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if create_as == "file":
+        path.touch()
+    else:
+        path.mkdir(exist_ok=True)

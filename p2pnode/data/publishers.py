@@ -1,0 +1,150 @@
+"""Publishers: where the result of an execution goes.
+
+Whatever the job says, a result first goes into this node's own store, as a UnixFS directory that
+everybody can fetch by its CID. `ipfs` and `none` ask for no more. `s3` puts it into a bucket as
+well, `local` into a directory of this node, as one archive. What fails there is tried again, and
+then said; the result is still in the store.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from p2pnode.core.messages import Fault
+from p2pnode.core.spec import Source
+
+from .archive import Tree, write_archive
+from .failures import DataFailed, Lost, of_disk
+from .inputs import Access
+from .s3_publisher import S3Publication
+from .web import open_web
+
+# Adding to the store is disk and hashing; two at once fill both cores of a small machine.
+STORING_AT_ONCE_MAX = 2
+# A service that is restarted is back within the waits of 1, 4 and 16 s.
+TRIES_MAX = 4
+BACKOFF_S = 1.0
+BACKOFF_FACTOR = 4
+PUBLISH_S_MAX = 3600.0
+# Results lie there until somebody takes them: the oldest go first.
+LOCAL_SIZE_BYTES_MAX = 10 * 1024**3
+LOCAL_SUFFIX = ".tar.gz"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What an execution left, and what names it."""
+
+    tree: Tree
+    job: str
+    execution: str
+    peer: str
+    ended_ms: int
+    # For what publishing needs on the way; ends with the execution.
+    scratch: Path
+
+
+class Publishers:
+    def __init__(
+        self,
+        store: Callable[[Tree], str],
+        failures: tuple[type[Exception], ...],
+        access: Access,
+        directory: Path,
+    ) -> None:
+        """`store` adds a tree to this node's store and pins it, for its CID; blocking, raises `failures`."""
+        self._store = store
+        self._failures = failures
+        self._access = access
+        self._directory = directory
+        self._storing = trio.CapacityLimiter(STORING_AT_ONCE_MAX)
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The publishers that this node has, for its offer."""
+        return ("ipfs", "local", "none", *(["s3"] if self._access.s3.may_write else []))
+
+    async def store(self, result: Result) -> str:
+        """The CID of the result, which is in this node's store; raises `DataFailed`."""
+        try:
+            return await trio.to_thread.run_sync(
+                self._store, result.tree, limiter=self._storing, abandon_on_cancel=True
+            )
+        except self._failures as exc:
+            raise DataFailed(Fault.PEER, f"cannot store the result: {exc}") from exc
+        except OSError as exc:
+            raise of_disk("cannot store the result", exc) from exc
+
+    async def publish(
+        self, publisher: Source | None, result: Result, progress: Callable[[str], None]
+    ) -> None:
+        """Put the result where the job wants it besides; raises `DataFailed` when all tries are used up."""
+        match publisher.type if publisher else "none":
+            case "ipfs" | "none":
+                return None
+            case "s3":
+                assert publisher is not None
+                step = partial(self._to_s3, publisher, result, progress)
+            case "local":
+                step = partial(self._to_directory, result)
+            case other:
+                raise DataFailed(Fault.PEER, f"no publisher of type {other} here")
+        with trio.move_on_after(PUBLISH_S_MAX):
+            return await _with_tries(step, progress)
+        raise Lost(f"not published within {PUBLISH_S_MAX / 60:.0f} min")
+
+    async def _to_s3(self, publisher: Source, result: Result, progress: Callable[[str], None]) -> None:
+        async with open_web((*self._access.hosts, *self._access.s3.hosts)) as web:
+            publication = S3Publication(
+                web=web,
+                account=self._access.s3,
+                params=publisher.params,
+                variables={"jobID": result.job, "executionID": result.execution, "nodeID": result.peer},
+                ended_s=result.ended_ms // 1000,
+                scratch=result.scratch,
+                progress=progress,
+            )
+            await publication.put(result.tree)
+
+    async def _to_directory(self, result: Result) -> None:
+        await trio.to_thread.run_sync(self._write_archive, result, abandon_on_cancel=True)
+
+    def _write_archive(self, result: Result) -> None:
+        part = result.scratch / "local-archive"
+        write_archive(result.tree, part, result.ended_ms // 1000)
+        self._directory.mkdir(parents=True, exist_ok=True)
+        shutil.move(part, self._directory / f"{result.execution}{LOCAL_SUFFIX}")
+        self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        with os.scandir(self._directory) as entries:
+            found = [(entry.stat().st_mtime, entry.stat().st_size, entry.path) for entry in entries]
+        found.sort(reverse=True)
+        size_bytes = sum(size for _, size, _ in found)
+        while len(found) > 1 and size_bytes > LOCAL_SIZE_BYTES_MAX:
+            _, size, path = found.pop()
+            os.unlink(path)
+            size_bytes -= size
+
+
+async def _with_tries(step: Callable[[], Awaitable[None]], progress: Callable[[str], None]) -> None:
+    wait_s = BACKOFF_S
+    for tries_left in reversed(range(TRIES_MAX)):
+        try:
+            return await step()
+        except Lost as exc:
+            if not tries_left:
+                raise Lost(f"{exc} ({TRIES_MAX} tries)") from exc
+            progress(f"{exc}; trying again in {wait_s:g} s")
+        except OSError as exc:
+            raise of_disk("cannot write the result's archive", exc) from exc
+        await trio.sleep(wait_s)
+        wait_s *= BACKOFF_FACTOR
+    return None
