@@ -139,13 +139,13 @@ def test_blocks_and_pins_are_there_after_a_restart_and_half_written_ones_are_not
     (tmp_path / "tmp" / "7").write_bytes(b"half")
     again = BlockStore(tmp_path)
     assert again.get(root) == b"hello"
-    assert again.pins() == sorted([root, EMPTY_V1])
-    assert again.is_pinned(EMPTY_V1)
+    assert again.pins.roots() == sorted([root, EMPTY_V1])
+    assert EMPTY_V0 in again.pins
     assert again.size_bytes == 5
     assert list((tmp_path / "tmp").iterdir()) == []
-    again.unpin(EMPTY_V1)
-    again.unpin(EMPTY_V1)
-    assert again.pins() == [root]
+    assert again.unpin(EMPTY_V1)
+    assert not again.unpin(EMPTY_V1)
+    assert again.pins.roots() == [root]
 
 
 def test_a_damaged_block_is_missing_and_removed_and_can_be_stored_again(tmp_path: Path) -> None:

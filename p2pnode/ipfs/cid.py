@@ -77,9 +77,14 @@ def sha2_256(data: bytes) -> bytes:
     return bytes((_SHA2_256, _SHA2_256_SIZE_BYTES)) + hashlib.sha256(data).digest()
 
 
+def of(data: bytes, codec: Codec) -> Cid:
+    """The CID of a block."""
+    return Cid(1, codec, sha2_256(data))
+
+
 def make(data: bytes, codec: Codec) -> str:
     """The CID of a block, as text."""
-    return str(Cid(1, codec, sha2_256(data)))
+    return str(of(data, codec))
 
 
 def canonical(text: str) -> str:
