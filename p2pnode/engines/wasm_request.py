@@ -1,4 +1,4 @@
-"""What a WASM worker is asked to run: module, directories, limits, from a workload.
+"""What a WASM worker is asked to run: modules, directories, limits, from a workload.
 
 The worker opens what it is told to open; everything that comes from the job (targets, paths
 inside inputs) is resolved and checked here.
@@ -7,27 +7,43 @@ inside inputs) is resolved and checked here.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from p2pnode.core.spec import NetworkType
 from p2pnode.core.spec import WasmEngine as WasmTask
 
+from .wasm_compiled import Module
+from .wasm_worker import WORKER_ID
 from .workload import Workload, clear_directory, environment, file_size_bytes_max
 
-# In a cached file's name: code compiled by another wasmtime, or with other settings, is never found.
-COMPILER = f"wasmtime-{version('wasmtime')}-1"
 # A wasm32 memory cannot be larger.
 MEMORY_BYTES_MAX = 4 * 1024**3
+# What the worker may take beside the program's memory: interpreter, runtime, tables, threads' stacks.
+WORKER_MEMORY_BYTES_MAX = 512 * 1024**2
+# See the core and the component specification: a version, and a layer that tells the two apart.
+MODULE_MAGIC = b"\0asm\x01\0\0\0"
+COMPONENT_MAGIC = b"\0asm\x0d\0\x01\0"
 
 
 class Unfit(Exception):
     """The workload cannot run here; the message is for the job's author."""
 
 
-def prepare(workload: Workload, cache: Path) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A request to a worker, but for the compiled code of its modules, which is still to be found."""
+
+    module: Module
+    # Under the name that it is imported by.
+    libraries: tuple[tuple[str, Module], ...]
+    fields: dict[str, Any]
+
+
+def prepare(workload: Workload) -> Prepared:
     """The worker's request; makes empty result directories. Raises `Unfit` and OSError. Blocking."""
     task = workload.task.engine
     if not isinstance(task, WasmTask):
@@ -40,20 +56,39 @@ def prepare(workload: Workload, cache: Path) -> dict[str, Any]:
     scratch.mkdir(exist_ok=True)
     for directory in (scratch, *(mount.host_path for mount in workload.results)):
         clear_directory(directory)
-    modules = (task.entry_module, *task.import_modules)
-    return {
-        "module": _module(workload, task.entry_module, cache),
-        # A library is imported under its file's name without the suffix.
-        "imports": [
-            (PurePosixPath(name).stem, *_module(workload, name, cache)) for name in task.import_modules
-        ],
-        "argv": [PurePosixPath(task.entry_module).name, *task.parameters],
-        "environment": environment(workload),
-        "entrypoint": task.entrypoint,
-        "preopens": _preopens(workload, modules, scratch),
-        "memory_bytes": memory_bytes(workload),
-        "file_bytes": file_size_bytes_max(workload),
-    }
+        if os.geteuid() == 0:
+            # The worker of a root node is nobody.
+            os.chown(directory, WORKER_ID, WORKER_ID)
+    module = _module(workload, task.entry_module)
+    # A library is imported under its file's name without the suffix.
+    libraries = tuple((PurePosixPath(name).stem, _module(workload, name)) for name in task.import_modules)
+    for name, library in libraries:
+        if library.component:
+            raise Unfit(
+                f"the library {name} is a component, and only core modules are linked here: "
+                "compose the components first (wac plug)"
+            )
+    execution_s = workload.task.timeouts.execution_s
+    memory_bytes = min(workload.task.resources.memory_bytes, MEMORY_BYTES_MAX)
+    return Prepared(
+        module=module,
+        libraries=libraries,
+        fields={
+            "what": "run",
+            "component": module.component,
+            "argv": [PurePosixPath(task.entry_module).name, *task.parameters],
+            "environment": environment(workload),
+            "entrypoint": task.entrypoint,
+            "preopens": _preopens(workload, (task.entry_module, *task.import_modules), scratch),
+            "memory_bytes": memory_bytes,
+            "limits": {
+                "data_bytes": memory_bytes + WORKER_MEMORY_BYTES_MAX,
+                "file_bytes": file_size_bytes_max(workload),
+                # One thread computes, so the node's own timer comes first, if the node still runs.
+                "cpu_s": math.ceil(execution_s) + 1 if execution_s else 0,
+            },
+        },
+    )
 
 
 def _preopens(workload: Workload, modules: tuple[str, ...], scratch: Path) -> list[tuple[str, str, bool]]:
@@ -86,12 +121,17 @@ def _preopens(workload: Workload, modules: tuple[str, ...], scratch: Path) -> li
     return list(opened.values())
 
 
-def _module(workload: Workload, guest_path: str, cache: Path) -> tuple[str, str]:
-    """The module's file, and the file that holds, or will hold, its compiled code."""
+def _module(workload: Workload, guest_path: str) -> Module:
     path = _host_path(workload, guest_path)
     with path.open("rb") as file:
+        magic = file.read(len(MODULE_MAGIC))
+        if magic not in (MODULE_MAGIC, COMPONENT_MAGIC):
+            what = "of a version that no peer runs" if magic.startswith(b"\0asm") else "not a WASM module"
+            raise Unfit(f"{PurePosixPath(guest_path).name} is {what}: it begins with {magic!r}")
+        file.seek(0)
         content_hash = hashlib.file_digest(file, "sha256").hexdigest()
-    return str(path), str(cache / f"{content_hash}-{COMPILER}.cwasm")
+    name = PurePosixPath(guest_path).name
+    return Module(path=path, name=name, hash=content_hash, component=magic == COMPONENT_MAGIC)
 
 
 def _link_or_copy(source: Path, destination: Path) -> None:
@@ -120,12 +160,3 @@ def _host_path(workload: Workload, guest_path: str) -> Path:
 
 def _normal(target: str) -> str:
     return os.path.normpath("/" + target.lstrip("/"))
-
-
-def memory_bytes(workload: Workload) -> int:
-    return min(workload.task.resources.memory_bytes, MEMORY_BYTES_MAX)
-
-
-def import_count(workload: Workload) -> int:
-    task = workload.task.engine
-    return len(task.import_modules) if isinstance(task, WasmTask) else 0

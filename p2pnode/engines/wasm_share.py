@@ -1,0 +1,109 @@
+"""A share of a core below one for a WASM worker, which has one thread that runs the program.
+
+Where the node may make control groups, the kernel holds the share (`cpu.max`, or version 1's
+quota); here those are children of the node's own group or, for root with version 2, of the
+root group, because a group with processes cannot have children with limits. Elsewhere the
+worker is stopped and continued (`pace`), which takes it to the same share over a second,
+and costs the node up to 20 small wake-ups a second for each program that computes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import trio
+
+from .wasm_processes import Worker
+
+CORE_MILLIS = 1_000
+PERIOD_US = 100_000
+# The kernel takes no smaller quota.
+QUOTA_US_MIN = 1_000
+# How long a program runs on before it is held: short, so that its pauses are short too.
+SLICE_S = 0.05
+# How often a program that was idle is looked at.
+IDLE_SLICE_S = 0.25
+_ROOT = Path("/sys/fs/cgroup")
+_NAME = "p2pnode-wasm"
+
+
+@contextmanager
+def control_group(execution_id: str, pid: int, cpu_millis: int) -> Iterator[bool]:
+    """Hold the process to its share while the block runs; False if that is not possible here."""
+    quota_us = max(cpu_millis * PERIOD_US // CORE_MILLIS, QUOTA_US_MIN)
+    group = None
+    for parent, files in _candidates(quota_us):
+        try:
+            group = _make(parent / _NAME, execution_id, pid, files)
+            break
+        except OSError:
+            continue
+    try:
+        yield group is not None
+    finally:
+        if group is not None:
+            # Still busy for a moment if the worker could not be waited for: it is empty and harmless.
+            with suppress(OSError):
+                group.rmdir()
+
+
+async def pace(worker: Worker, cpu_millis: int) -> None:
+    """Stop and continue a worker so that it uses no more than its share. Runs until cancelled."""
+    slice_s = SLICE_S
+    while True:
+        began_s, used_s = trio.current_time(), worker.cpu_s()
+        await trio.sleep(slice_s)
+        used_s = worker.cpu_s() - used_s
+        # Infinite or not a number: the worker has gone, or the system does not tell.
+        owed_s = used_s * CORE_MILLIS / cpu_millis - (trio.current_time() - began_s)
+        if 0 < owed_s < float("inf"):
+            await worker.stop()
+            await trio.sleep(owed_s)
+            await worker.go_on()
+        slice_s = SLICE_S if used_s > 0 else IDLE_SLICE_S
+
+
+def _candidates(quota_us: int) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Groups in which a group may be made, and what to write into it."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if "cpu" in controllers.split(","):
+            files = {"cpu.cfs_period_us": str(PERIOD_US), "cpu.cfs_quota_us": str(quota_us)}
+            yield _ROOT / "cpu" / path.lstrip("/"), files
+        elif not controllers and (_ROOT / "cgroup.controllers").exists():
+            for parent in (_ROOT / path.lstrip("/"), _ROOT):
+                yield parent, {"cpu.max": f"{quota_us} {PERIOD_US}"}
+
+
+def _make(parent: Path, name: str, pid: int, files: dict[str, str]) -> Path:
+    """A group of that name with that process in it. Raises OSError."""
+    parent.mkdir(exist_ok=True)
+    if "cpu.max" in files:
+        for above in (parent.parent, parent):
+            _write(above / "cgroup.subtree_control", "+cpu")
+    group = parent / name
+    group.mkdir(exist_ok=True)
+    try:
+        for file, value in files.items():
+            _write(group / file, value)
+        _write(group / "cgroup.procs", str(pid))
+    except OSError:
+        group.rmdir()
+        raise
+    return group
+
+
+def _write(file: Path, value: str) -> None:
+    # Not write_text, which would create a file where the kernel offers none.
+    descriptor = os.open(file, os.O_WRONLY)
+    try:
+        os.write(descriptor, value.encode())
+    finally:
+        os.close(descriptor)
