@@ -28,6 +28,7 @@ from . import docker_follow, docker_http, http_gate, netns, pause, ports
 from .docker_http import EngineGone, EngineRefused
 from .docker_sdk import ContainerFailed, Sdk
 from .http_policy import Policy
+from .http_upstream import Resolve, resolve
 from .workload import (
     KILL_S_MAX,
     Ended,
@@ -52,6 +53,7 @@ class DockerEngine:
     """Runs containers on the local engine. `node_id` marks this node's among others'.
 
     `private_networks` are the non-public addresses that Network Type HTTP may reach (none by default).
+    `resolve` gives a name's addresses; this machine's own resolver by default.
     """
 
     name = "docker"
@@ -61,10 +63,12 @@ class DockerEngine:
         node_id: str,
         socket_path: str = SOCKET_PATH,
         private_networks: Collection[IPv4Network | IPv6Network] = (),
+        resolve: Resolve = resolve,
     ) -> None:
         self._node_id = node_id
         self._socket = socket_path
         self._private_networks = tuple(private_networks)
+        self._resolve = resolve
         self._sdk = Sdk(socket_path)
 
     async def available(self) -> str | None:
@@ -188,7 +192,7 @@ class DockerEngine:
         sockets = await netns.sockets_of(workload.directory / GATE)
         policy = Policy(domains=workload.task.network.domains, private_networks=self._private_networks)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(http_gate.serve, sockets, policy)
+            nursery.start_soon(http_gate.serve, sockets, policy, self._resolve)
             yield
             nursery.cancel_scope.cancel()
 
