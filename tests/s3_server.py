@@ -29,7 +29,6 @@ SECRET_KEY = "the-secret-of-the-tests"
 PUBLIC_BUCKET = "public"
 START_S_MAX = 60.0
 LOOK_INTERVAL_S = 0.1
-END_S_MAX = 10.0
 _SERVERS = ("master", "volume", "filer", "s3")
 
 
@@ -77,7 +76,13 @@ def start_s3(directory: Path) -> Iterator[S3Server]:
     ports = _free_ports(2 * len(_SERVERS))
     (directory / "s3.json").write_text(json.dumps(_identities()))
     command = [program, "-logtostderr=true", "server", f"-dir={directory}", "-ip=127.0.0.1"]
-    command += ["-ip.bind=127.0.0.1", "-filer", "-s3", f"-s3.config={directory / 's3.json'}"]
+    command += [
+        "-ip.bind=127.0.0.1",
+        "-filer",
+        "-s3",
+        "-s3.autoCreateBucket=false",
+        f"-s3.config={directory / 's3.json'}",
+    ]
     # Small volumes: each is a file that takes its whole size when it is first written.
     command += ["-master.volumeSizeLimitMB=64", "-volume.max=200", "-master.telemetry=false"]
     command += [
@@ -96,12 +101,9 @@ def start_s3(directory: Path) -> Iterator[S3Server]:
         _wait_ready(served, process, directory / "weed.log")
         yield served
     finally:
-        process.terminate()
-        try:
-            process.wait(END_S_MAX)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        # Asked to end, it takes 10 s to say goodbye to itself; nobody needs its data any more.
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="session")

@@ -52,6 +52,10 @@ class Place:
     progress: Callable[[str], None]
 
 
+class Changed(Lost):
+    """What has come so far is of another version."""
+
+
 class Download:
     """A file that is wanted, and what may be spent on it."""
 
@@ -63,6 +67,9 @@ class Download:
         self._progress = progress
         # What of the budget is this file's.
         self._taken_bytes = 0
+        # The version that is being fetched, "" where nothing names it, and its bytes, -1 for unknown.
+        self._etag = ""
+        self._size_bytes = -1
 
     async def fetch(self, destination: Path) -> None:
         """Write the file, whole or not at all; raises `DataFailed`."""
@@ -72,6 +79,8 @@ class Download:
                 try:
                     return await self._try(destination)
                 except Lost as exc:
+                    if isinstance(exc, Changed):
+                        self._etag = ""
                     if not tries_left:
                         raise Lost(f"{exc} ({TRIES_MAX} tries)") from exc
                 except OSError as exc:
@@ -81,38 +90,57 @@ class Download:
         raise Lost(f"not fetched within {DOWNLOAD_S_MAX / 60:.0f} min")
 
     async def _try(self, destination: Path) -> None:
-        async with self._ask(0, "") as response:
+        have_bytes = _size_of(self._part) if self._etag else 0
+        async with self._ask(have_bytes, self._etag if have_bytes else "") as response:
             check_status(response)
-            etag, size_bytes = _strong_etag(response), _size_bytes(response)
-            key = cache_key(self._name, etag, size_bytes)
-            cached = await trio.to_thread.run_sync(self._place.cache.take, key, destination) if etag else None
-            if cached is not None:
-                self._count(cached)
-                return
-            part = self._place.parts / key
-            have_bytes = _size_of(part) if etag else 0
-            if not have_bytes:
-                part.unlink(missing_ok=True)
-                await self._receive(response, part, 0, size_bytes)
-        if 0 < have_bytes < size_bytes:
-            async with self._ask(have_bytes, etag) as response:
-                check_status(response)
-                if not _goes_on_at(response, have_bytes):
-                    part.unlink()
-                    have_bytes = 0
-                await self._receive(response, part, have_bytes, size_bytes)
-        self._count(_size_of(part))
-        part.replace(destination)
-        if etag:
-            await trio.to_thread.run_sync(self._place.cache.keep, key, destination)
+            goes_on = bool(have_bytes) and _goes_on_at(response, have_bytes)
+            if not goes_on:
+                self._begin(response, discard=bool(have_bytes))
+                if await self._take_cached(destination):
+                    return
+                # Of before a restart of the node: this answer begins at 0, and the next one where that ended.
+                have_bytes = _size_of(self._part)
+            if goes_on or not have_bytes:
+                await self._receive(response, have_bytes)
+        if have_bytes and not goes_on and have_bytes != self._size_bytes:
+            await self._try(destination)
+            return
+        self._count(_size_of(self._part))
+        self._part.replace(destination)
+        if self._etag:
+            await trio.to_thread.run_sync(self._place.cache.keep, self._key, destination)
 
-    async def _receive(self, response: Response, part: Path, have_bytes: int, size_bytes: int) -> None:
-        """Append the body to what is there; `size_bytes` of the whole file, -1 where nobody knows."""
+    def _begin(self, response: Response, *, discard: bool) -> None:
+        """Take note of the version that is sent; what there is of another, or of who knows which, goes."""
+        if discard:
+            self._part.unlink()
+        self._etag, self._size_bytes = _strong_etag(response), _size_bytes(response)
+        if not self._etag:
+            self._part.unlink(missing_ok=True)
+
+    @property
+    def _key(self) -> str:
+        return cache_key(self._name, self._etag, self._size_bytes)
+
+    @property
+    def _part(self) -> Path:
+        return self._place.parts / self._key
+
+    async def _take_cached(self, destination: Path) -> bool:
+        if not self._etag:
+            return False
+        size_bytes = await trio.to_thread.run_sync(self._place.cache.take, self._key, destination)
+        if size_bytes is not None:
+            self._count(size_bytes)
+        return size_bytes is not None
+
+    async def _receive(self, response: Response, have_bytes: int) -> None:
+        """Append the body to what is there."""
         self._count(have_bytes)
-        self._place.budget.check(size_bytes - have_bytes)
-        whole = f" of {about_bytes(size_bytes)}" if size_bytes >= 0 else ""
+        self._place.budget.check(self._size_bytes - have_bytes)
+        whole = f" of {about_bytes(self._size_bytes)}" if self._size_bytes >= 0 else ""
         pending = bytearray()
-        with part.open("ab") as file:
+        with self._part.open("ab") as file:
             try:
                 async with contextlib.aclosing(response.chunks()) as chunks:
                     async for chunk in chunks:
@@ -132,12 +160,15 @@ class Download:
         self._taken_bytes = size_bytes
 
 
-def check_status(response: Response) -> None:
-    """Raises `DataFailed` for an answer that is not the file."""
+def check_status(response: Response, said: str = "") -> None:
+    """Raises `DataFailed` for an answer that is not what was asked for; `said` is what it says of that."""
+    said = said or f"the answer was {response.said}"
     if response.status in (408, 425, 429) or response.status >= 500:
-        raise Lost(f"the answer was {response.said}")
+        raise Lost(said)
+    if response.status in (412, 416):
+        raise Changed(said)
     if response.status not in (200, 206):
-        raise DataFailed(Fault.JOB, f"the answer was {response.said}")
+        raise DataFailed(Fault.JOB, said)
 
 
 def _strong_etag(response: Response) -> str:

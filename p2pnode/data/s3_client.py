@@ -170,12 +170,9 @@ class Bucket:
         if response.status == 403 or code in _NOT_OF_THE_JOB:
             how = "with this node's credentials" if self._credentials else "without credentials"
             raise DataFailed(Fault.PEER, f"{said} (asked {how})")
-        if response.status == 412:
-            raise Lost(f"{said}: it has changed meanwhile")
         if code in ("SlowDown", "RequestTimeout"):
             raise Lost(said)
-        check_status(response)
-        raise DataFailed(Fault.JOB, said)
+        check_status(response, said)
 
     def _url(self, key: str, query: Mapping[str, str]) -> str:
         path = quote_key(key)

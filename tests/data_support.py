@@ -1,0 +1,74 @@
+"""What the tests of inputs and publishers share: a node's surroundings without a node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from p2pnode.core.spec import InputSource, Resources, Source, Task, WasmEngine
+from p2pnode.data.inputs import Access, Input, Inputs, Ipfs
+
+
+class Missing(Exception):
+    """No such CID."""
+
+
+@dataclass
+class Content:
+    """Stands for IPFS: what there is of it, by CID."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    async def fetch(self, cid: str, size_bytes_max: int, progress: Callable[[int], None]) -> None:
+        if cid not in self.files:
+            raise Missing(f"{cid} cannot be had")
+        progress(len(self.files[cid]))
+
+    def export(self, cid: str, path: Path, size_bytes_max: int) -> None:
+        path.write_bytes(self.files[cid])
+
+
+@dataclass
+class Execution:
+    """One execution's directory, and the node's that it runs on."""
+
+    directory: Path
+    access: Access = field(default_factory=Access)
+    content: Content = field(default_factory=Content)
+    told: list[str] = field(default_factory=list)
+    name: str = "e-1"
+
+    @property
+    def inputs(self) -> Path:
+        path = self.directory / self.name / "inputs"
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    async def fetch(
+        self, *sources: tuple[str, dict[str, Any]], replica: int = 0, count: int = 1, **task: Any
+    ) -> tuple[Input, ...]:
+        """Fetch inputs, each given as its type and parameters, to /input0, /input1, ..."""
+        ipfs = Ipfs(self.content.fetch, self.content.export, (Missing,))
+        inputs = Inputs(ipfs, self.access, self.directory / "cache")
+        wanted = task_of(*sources, **task)
+        return await inputs.fetch_all(wanted, replica, count, self.inputs, self.told.append)
+
+
+def task_of(*sources: tuple[str, dict[str, Any]], disk_bytes: int = 0, module: str = "/program.wasm") -> Task:
+    return Task(
+        name="main",
+        engine=WasmEngine(entry_module=module),
+        inputs=tuple(
+            InputSource(source=Source(type=kind, params=params), target=f"/input{index}")
+            for index, (kind, params) in enumerate(sources)
+        ),
+        resources=Resources(cpu_millis=100, memory_bytes=1 << 26, disk_bytes=disk_bytes),
+    )
+
+
+def files_in(directory: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()
+    }

@@ -1,0 +1,331 @@
+"""Inputs from a real S3 service, and results published to it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from p2pnode.core.internet import AllowedHost
+from p2pnode.core.messages import Fault
+from p2pnode.core.spec import Source
+from p2pnode.data import download, publishers, s3_client
+from p2pnode.data.archive import Tree
+from p2pnode.data.failures import DataFailed
+from p2pnode.data.inputs import Access
+from p2pnode.data.publishers import Publishers, Result
+from p2pnode.data.s3_client import S3Account
+from tests.data_support import Execution, files_in
+from tests.s3_server import PUBLIC_BUCKET, S3Server, s3  # noqa: F401
+
+LOGS = {f"logs/2024-0{month}/host-{host}.log": f"{month}{host}".encode() for month in (1, 2) for host in "ab"}
+
+
+@pytest.fixture(scope="module")
+def server(s3: S3Server) -> S3Server:  # noqa: F811
+    s3.put("inputs", {**LOGS, "logs/readme.txt": b"read me", "odd/ä b+c=d&%41.txt": b"odd"})
+    s3.client.create_bucket(Bucket="results")
+    return s3
+
+
+@pytest.fixture
+def access(server: S3Server) -> Access:
+    """Of a node whose environment names the service, and whose operator opens all buckets."""
+    environ = {**server.environment, "AWS_ENDPOINT_URL": server.endpoint}
+    return Access(s3=S3Account.of_environment(environ, ("*",)))
+
+
+@pytest.fixture
+def node(tmp_path: Path, access: Access, monkeypatch: pytest.MonkeyPatch) -> Execution:
+    monkeypatch.setattr(download, "BACKOFF_S", 0.01)
+    return Execution(tmp_path, access)
+
+
+def of(key: str, bucket: str = "inputs", **params: Any) -> tuple[str, dict[str, Any]]:
+    return "s3", {"Bucket": bucket, "Key": key, **params}
+
+
+async def test_one_object_is_a_file_in_the_input(node: Execution) -> None:
+    (one,) = await node.fetch(of("logs/readme.txt"))
+    assert files_in(one.path) == {"readme.txt": b"read me"}
+
+
+async def test_a_key_of_any_characters_is_found(node: Execution) -> None:
+    for key in ("odd/ä b+c=d&%41.txt", "odd/*"):
+        (one,) = await node.fetch(of(key))
+        assert files_in(one.path) == {"ä b+c=d&%41.txt": b"odd"}
+        node.name = "e-2"
+
+
+async def test_a_prefix_is_all_objects_that_begin_so(node: Execution) -> None:
+    (one,) = await node.fetch(of("logs/2024*"))
+    assert files_in(one.path) == {key.removeprefix("logs/"): data for key, data in LOGS.items()}
+    assert node.told[-1].startswith("fetching /input0: 4 of 4 objects")
+
+
+async def test_a_filter_leaves_objects_out(node: Execution) -> None:
+    (one,) = await node.fetch(of("logs/", Filter="host-a"))
+    assert sorted(files_in(one.path)) == ["2024-01/host-a.log", "2024-02/host-a.log"]
+
+
+async def test_replicas_share_the_objects(node: Execution) -> None:
+    shares = []
+    for replica in range(2):
+        node.name = f"e-{replica}"
+        source = of("logs/2024*", Partition={"Type": "regex", "Pattern": "host-(.)"})
+        (one,) = await node.fetch(source, replica=replica, count=2)
+        shares.append({path[-5] for path in files_in(one.path)})
+    assert sorted("".join(sorted(share)) for share in shares) in (["", "ab"], ["a", "b"])
+
+
+async def test_a_listing_of_several_pages_is_read_to_its_end(server: S3Server, node: Execution) -> None:
+    server.put("many", {f"k/{number:04}": b"" for number in range(1_020)})
+    (one,) = await node.fetch(of("k/*", "many", Filter="^..[01]7$"))
+    assert len(files_in(one.path)) == 22
+
+
+async def test_more_objects_than_the_limit_are_refused(
+    node: Execution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_client, "OBJECTS_MAX", 3)
+    with pytest.raises(DataFailed, match="more than 3 objects"):
+        await node.fetch(of("logs/*"))
+
+
+async def test_an_older_version_is_fetched_by_its_id(server: S3Server, node: Execution) -> None:
+    client = server.client
+    client.create_bucket(Bucket="versioned")
+    client.put_bucket_versioning(Bucket="versioned", VersioningConfiguration={"Status": "Enabled"})
+    first = client.put_object(Bucket="versioned", Key="x", Body=b"first")["VersionId"]
+    client.put_object(Bucket="versioned", Key="x", Body=b"second")
+    (old,) = await node.fetch(of("x", "versioned", VersionID=first))
+    node.name = "e-2"
+    (new,) = await node.fetch(of("x", "versioned"))
+    assert (files_in(old.path), files_in(new.path)) == ({"x": b"first"}, {"x": b"second"})
+
+
+async def test_a_checksum_is_held_against_what_came(node: Execution) -> None:
+    right = base64.b64encode(hashlib.sha256(b"read me").digest()).decode()
+    await node.fetch(of("logs/readme.txt", ChecksumSHA256=right))
+    node.name = "e-2"
+    with pytest.raises(DataFailed, match="ChecksumSHA256") as failed:
+        await node.fetch(of("logs/readme.txt", ChecksumSHA256=right.replace(right[0], "_")))
+    assert failed.value.fault is Fault.JOB
+
+
+@pytest.mark.parametrize(
+    ("source", "said", "fault"),
+    [
+        (of("logs/none.txt"), "NoSuchKey", Fault.JOB),
+        (of("none/*"), "no key begins with 'none/'", Fault.JOB),
+        (of("x", "no-such-bucket"), "NoSuchBucket|NoSuchKey", Fault.JOB),
+        (of("x", "a/../b"), "no bucket", Fault.JOB),
+        (of("x", "inputs", Region="evil.example/"), "no bucket", Fault.JOB),
+        (of("logs/*", VersionID="1"), "of one object", Fault.JOB),
+    ],
+)
+async def test_what_is_not_there_is_the_jobs_fault(
+    node: Execution, source: tuple[str, dict[str, Any]], said: str, fault: Fault
+) -> None:
+    with pytest.raises(DataFailed, match=said) as failed:
+        await node.fetch(source)
+    assert failed.value.fault is fault
+
+
+@pytest.mark.parametrize("buckets", [(), ("others",)])
+async def test_credentials_are_used_for_buckets_that_the_operator_names_and_public_ones_need_none(
+    server: S3Server, node: Execution, buckets: tuple[str, ...]
+) -> None:
+    environ = {**server.environment, "AWS_ENDPOINT_URL": server.endpoint}
+    node.access = Access(s3=S3Account.of_environment(environ, buckets))
+    with pytest.raises(DataFailed, match="asked without credentials") as failed:
+        await node.fetch(of("logs/readme.txt"))
+    # Another peer may have the credentials.
+    assert failed.value.fault is Fault.PEER
+    (one,) = await node.fetch(of("hello.txt", PUBLIC_BUCKET))
+    assert files_in(one.path) == {"hello.txt": b"hello"}
+
+
+async def test_wrong_credentials_are_the_peers_fault(server: S3Server, node: Execution) -> None:
+    environ = {**server.environment, "AWS_SECRET_ACCESS_KEY": "wrong", "AWS_ENDPOINT_URL": server.endpoint}
+    node.access = Access(s3=S3Account.of_environment(environ, ("*",)))
+    with pytest.raises(DataFailed, match="SignatureDoesNotMatch") as failed:
+        await node.fetch(of("logs/readme.txt"))
+    assert failed.value.fault is Fault.PEER
+
+
+async def test_an_endpoint_that_the_job_names_must_be_public_or_allowed(
+    server: S3Server, node: Execution
+) -> None:
+    source = of("logs/readme.txt", Endpoint=server.endpoint)
+    account = S3Account.of_environment(server.environment, ("*",))
+    node.access = Access(s3=account)
+    with pytest.raises(DataFailed, match="not a public address") as failed:
+        await node.fetch(source)
+    assert failed.value.fault is Fault.JOB
+    node.access = Access(s3=account, hosts=(AllowedHost.parse(server.endpoint.removeprefix("http://")),))
+    (one,) = await node.fetch(source)
+    assert files_in(one.path) == {"readme.txt": b"read me"}
+
+
+async def test_objects_are_taken_from_the_cache_while_they_are_the_same(
+    server: S3Server, node: Execution
+) -> None:
+    server.put("inputs", {"cached": b"v1"})
+    (first,) = await node.fetch(of("cached"))
+    node.name = "e-2"
+    (second,) = await node.fetch(of("cached"))
+    assert (first.path / "cached").samefile(second.path / "cached")
+    server.put("inputs", {"cached": b"v2"})
+    node.name = "e-3"
+    (third,) = await node.fetch(of("cached"))
+    assert files_in(third.path) == {"cached": b"v2"}
+
+
+async def test_an_input_that_is_cancelled_half_way_goes_on_there(server: S3Server, node: Execution) -> None:
+    data = bytes(range(256)) * 100_000
+    server.put("inputs", {"big": data})
+
+    class Cancelling(list[str]):
+        def append(self, text: str) -> None:
+            scope.cancel()
+
+    with trio.CancelScope() as scope:
+        node.told = Cancelling()
+        await node.fetch(of("big"))
+    assert scope.cancelled_caught
+    (part,) = (node.inputs / ".0.parts").iterdir()
+    assert 0 < part.stat().st_size < len(data)
+    node.told = []
+    (one,) = await node.fetch(of("big"))
+    assert files_in(one.path) == {"big": data}
+
+
+# Results
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> Result:
+    outputs = tmp_path / "results" / "outputs"
+    (outputs / "deep").mkdir(parents=True)
+    (outputs / "deep" / "table.csv").write_bytes(b"a,b\n")
+    (outputs / "link").symlink_to("/etc/passwd")
+    (outputs / "empty").mkdir()
+    stdout = tmp_path / "stdout"
+    stdout.write_bytes(b"said\n")
+    return Result(
+        tree={"stdout": stdout, "exitCode": b"0", "outputs": outputs},
+        job="j-1",
+        execution="e-1",
+        peer="12D3peer",
+        ended_ms=1_700_000_000_123,
+        scratch=tmp_path,
+    )
+
+
+FILES = {"stdout": b"said\n", "exitCode": b"0", "outputs/deep/table.csv": b"a,b\n"}
+
+
+def publishing(tmp_path: Path, access: Access) -> Publishers:
+    def store(tree: Tree) -> str:
+        return "bafy" + "-".join(sorted(tree))
+
+    return Publishers(store, (), access, tmp_path / "published")
+
+
+def to_s3(key: str, **params: Any) -> Source:
+    return Source(type="s3", params={"Bucket": "results", "Key": key, **params})
+
+
+async def test_a_result_is_published_as_one_archive(
+    server: S3Server, access: Access, tmp_path: Path, result: Result
+) -> None:
+    publisher = to_s3("one/{jobID}/{executionID}/{nodeID}/{date}-{time}")
+    for _ in range(2):
+        await publishing(tmp_path, access).publish(publisher, result, print)
+    ((key, data),) = server.objects("results", "one/").items()
+    assert key == "one/j-1/e-1/12D3peer/20231114-221320.tar.gz"
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        names = archive.getnames()
+        assert archive.getmember("outputs/link").issym()
+        files = {one.name: archive.extractfile(one) for one in archive if one.isfile()}
+        assert {name: file.read() for name, file in files.items() if file} == FILES
+    assert "outputs/empty" in names
+
+
+async def test_a_result_is_published_file_by_file(
+    server: S3Server, access: Access, tmp_path: Path, result: Result
+) -> None:
+    await publishing(tmp_path, access).publish(to_s3("plain/{jobID}", Encoding="plain"), result, print)
+    assert server.objects("results", "plain/") == {f"plain/j-1/{name}": data for name, data in FILES.items()}
+
+
+async def test_a_publisher_that_nobody_answers_is_tried_again_and_then_said(
+    access: Access, tmp_path: Path, result: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishers, "BACKOFF_S", 0.01)
+    told: list[str] = []
+    dead = Access(s3=access.s3, hosts=(AllowedHost("127.0.0.1", None),))
+    publisher = to_s3("x", Endpoint="http://127.0.0.1:9")
+    with pytest.raises(DataFailed, match=r"cannot be reached.*\(4 tries\)") as failed:
+        await publishing(tmp_path, dead).publish(publisher, result, told.append)
+    assert failed.value.fault is Fault.NETWORK
+    assert sum("trying again" in text for text in told) == 3
+
+
+@pytest.mark.parametrize(
+    ("bucket", "buckets", "fault"), [("no-such-bucket", ("*",), Fault.JOB), ("results", (), Fault.PEER)]
+)
+async def test_a_bucket_that_is_missing_or_closed_is_not_tried_again(
+    server: S3Server, tmp_path: Path, result: Result, bucket: str, buckets: tuple[str, ...], fault: Fault
+) -> None:
+    environ = {**server.environment, "AWS_ENDPOINT_URL": server.endpoint}
+    access = Access(s3=S3Account.of_environment(environ, buckets))
+    told: list[str] = []
+    publisher = Source(type="s3", params={"Bucket": bucket, "Key": "x"})
+    with pytest.raises(DataFailed, match=bucket) as failed:
+        await publishing(tmp_path, access).publish(publisher, result, told.append)
+    assert failed.value.fault is fault
+    assert not any("trying again" in text for text in told)
+
+
+async def test_publishers_are_offered_where_they_can_be_used(server: S3Server, tmp_path: Path) -> None:
+    def offered(environ: dict[str, str], *buckets: str) -> bool:
+        access = Access(s3=S3Account.of_environment(environ, buckets))
+        return "s3" in publishing(tmp_path, access).types
+
+    assert offered(server.environment, "results")
+    assert not offered(server.environment)
+    assert not offered({}, "results")
+
+
+async def test_a_local_result_is_an_archive_on_the_node(tmp_path: Path, result: Result) -> None:
+    publisher = Source(type="local")
+    for _ in range(2):
+        await publishing(tmp_path, Access()).publish(publisher, result, print)
+    with tarfile.open(tmp_path / "published" / "e-1.tar.gz") as archive:
+        assert {one.name for one in archive if one.isfile()} == set(FILES)
+
+
+async def test_the_oldest_local_results_make_room(
+    tmp_path: Path, result: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishers, "LOCAL_SIZE_BYTES_MAX", 1)
+    (tmp_path / "published").mkdir()
+    (tmp_path / "published" / "e-0.tar.gz").write_bytes(b"old")
+    await publishing(tmp_path, Access()).publish(Source(type="local"), result, print)
+    assert sorted(files_in(tmp_path / "published")) == ["e-1.tar.gz"]
+
+
+async def test_none_and_ipfs_need_no_more_than_the_store(tmp_path: Path, result: Result) -> None:
+    own = publishing(tmp_path, Access())
+    assert await own.store(result) == "bafyexitCode-outputs-stdout"
+    for publisher in (None, Source(type="none"), Source(type="ipfs")):
+        await own.publish(publisher, result, print)
+    assert not (tmp_path / "published").exists()
