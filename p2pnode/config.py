@@ -19,6 +19,7 @@ from typing import Any
 
 import platformdirs
 
+from p2pnode.core import units
 from p2pnode.core.internet import AllowedHost
 
 CONFIG_FILE = "config.toml"
@@ -28,10 +29,13 @@ LOG_LEVELS = ("error", "warning", "info", "debug")
 NAME_LENGTH_MAX = 64
 LABELS_MAX = 32
 LABEL_LENGTH_MAX = 256
+# Below this one input of a usual size does not fit.
+STORE_QUOTA_BYTES_MIN = 1_000_000_000
 
 _PREFIX = "P2PNODE_"
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _MULTIADDR = re.compile(r"(/[^/\s]+)+")
+_IPFS_API = re.compile(r"/(ip4|ip6|dns|dns4|dns6)/[^/\s]+/tcp/[0-9]{1,5}(/https?)?|https?://[^/\s@]+/?")
 _BUCKET = re.compile(r"\*|[A-Za-z0-9._-]{3,255}")
 
 
@@ -64,6 +68,12 @@ class NodeConfig:
     allow_hosts: tuple[str, ...] = ()
     # Buckets, or * for all, for which jobs have the AWS credentials of this node's environment.
     s3_buckets: tuple[str, ...] = ()
+    # Bytes that the block store may take; None: a share of its disk (ipfs.keeper).
+    store_quota: int | None = None
+    # Seconds for which results are kept: what is ready on a Friday is still there for the next week's end.
+    result_retention: int = 7 * 24 * 3600
+    # A Kubo daemon that gets results as well and is asked for inputs; "": none.
+    ipfs_api: str = ""
     log_level: str = "warning"
 
 
@@ -203,6 +213,25 @@ def _read_log_level(value: Any) -> str | None:
     return value.lower() if isinstance(value, str) and value.lower() in LOG_LEVELS else None
 
 
+def _read_quota(value: Any) -> int | None:
+    try:
+        size_bytes = units.parse_bytes(value) if isinstance(value, str) else 0
+    except ValueError:
+        return None
+    return size_bytes if size_bytes >= STORE_QUOTA_BYTES_MIN else None
+
+
+def _read_duration(value: Any) -> int | None:
+    try:
+        return units.parse_duration(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def _read_ipfs_api(value: Any) -> str | None:
+    return value if isinstance(value, str) and _IPFS_API.fullmatch(value) else None
+
+
 def _words(text: str) -> list[str]:
     return text.replace(",", " ").split()
 
@@ -224,6 +253,11 @@ _SETTINGS = {
         "--allow-host", "hosts, such as files.example.lan or 192.0.2.7:9000", _read_hosts, _words
     ),
     "s3_buckets": _Setting("--s3-bucket", "names of buckets, or * for all", _read_buckets, _words),
+    "store_quota": _Setting("--store-quota", "a size of at least 1GB, such as 50GB", _read_quota),
+    "result_retention": _Setting("--result-retention", "a duration such as 168h", _read_duration),
+    "ipfs_api": _Setting(
+        "--ipfs-api", "a Kubo daemon such as /ip4/127.0.0.1/tcp/5001 or http://127.0.0.1:5001", _read_ipfs_api
+    ),
     "log_level": _Setting("--log-level", f"one of {', '.join(LOG_LEVELS)}", _read_log_level),
 }
 assert set(_SETTINGS) == {one.name for one in fields(NodeConfig)} - {"data_dir"}

@@ -44,7 +44,6 @@ from p2pnode.core.messages import (
 from p2pnode.core.participant import Participant
 from p2pnode.core.spec import JobSpec, NetworkType, Resources
 from p2pnode.core.wire import BadMessage
-from p2pnode.data.archive import Tree
 from p2pnode.data.inputs import Access, Inputs, Ipfs
 from p2pnode.data.local import AllowedPath
 from p2pnode.data.publishers import Publishers
@@ -58,6 +57,8 @@ from p2pnode.ipfs import unixfs
 from p2pnode.ipfs.bitswap import FETCH_SIZE_BYTES_MAX, Bitswap
 from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable
 from p2pnode.ipfs.export import CannotExport, export
+from p2pnode.ipfs.keeper import Keeper
+from p2pnode.ipfs.kubo import KuboDaemon
 from p2pnode.network.host import Host
 from p2pnode.network.links import LinkEvent, Links, OutboxFull, PeerForgot
 from p2pnode.network.streams import NetworkError, Stream
@@ -103,6 +104,8 @@ class Node:
         if config.compute:
             self.docker = DockerEngine(me.peer_id)
             self.engines = {"wasm": WasmEngine(config.data_dir / "wasm-cache"), "docker": self.docker}
+        kubo = KuboDaemon(config.ipfs_api) if config.ipfs_api else None
+        self.keeper = Keeper(blocks, config.data_dir / "kubo", config.result_retention, kubo)
         access = _access(config)
         self.inputs = Inputs(
             Ipfs(self._fetch_input, self._export, (BlockUnavailable, BadMessage, CannotExport, NetworkError)),
@@ -110,7 +113,7 @@ class Node:
             config.data_dir / "input-cache",
         )
         self.publishers = Publishers(
-            self._store_result, (BadMessage, unixfs.CannotAdd), access, config.data_dir / "published"
+            self.keeper.add_result, (BadMessage, unixfs.CannotAdd), access, config.data_dir / "published"
         )
         core = Participant(me.peer_id, _why_not_spec)
         self.runner = Runner(
@@ -227,7 +230,15 @@ class Node:
 
     async def _fetch_input(self, cid: str, size_bytes_max: int, progress: Callable[[int], None]) -> None:
         owners = [loan.owner for loan in self.driver.core.lending.loans.values()]
-        await self.fetch(cid, owners, lambda _, size_bytes: progress(size_bytes), size_bytes_max)
+        try:
+            await self.fetch(cid, owners, lambda _, size_bytes: progress(size_bytes), size_bytes_max)
+        except BlockUnavailable as exc:
+            if not self.keeper.has_kubo:
+                raise
+            try:
+                await self.keeper.fetch_from_kubo(cid, progress, size_bytes_max)
+            except BlockUnavailable as from_kubo:
+                raise BlockUnavailable(cid, f"{exc.reason}; {from_kubo.reason}") from exc
 
     def _export(self, cid: str, path: Path, size_bytes_max: int) -> None:
         export(cid, self.get_block, path, size_bytes_max=size_bytes_max)
@@ -238,14 +249,8 @@ class Node:
             raise BlockUnavailable(cid, "it is not in this node's store")
         return data
 
-    def _store_result(self, tree: Tree) -> str:
-        root = unixfs.add_directory(tree, self.blocks.put)
-        self.blocks.pin(root)
-        return root
-
     def _keep_receipt(self, signed: bytes) -> str:
-        cid = self.blocks.put(signed, "dag-cbor")
-        self.blocks.pin(cid)
+        cid = self.keeper.add_receipt(signed)
         self.bitswap.blocks_added()
         return cid
 

@@ -19,6 +19,7 @@ from p2pnode.api.server import open_api
 from p2pnode.config import NodeConfig
 from p2pnode.ipfs.bitswap import open_bitswap
 from p2pnode.ipfs.blocks import BlockStore
+from p2pnode.ipfs.keeper import default_quota_bytes
 from p2pnode.network.addresses import BadAddress
 from p2pnode.network.discovery import Discovery
 from p2pnode.network.gossip import open_gossip
@@ -73,7 +74,9 @@ async def _run_node(config: NodeConfig, told_to_end: trio.Event) -> None:
     config.data_dir.mkdir(parents=True, exist_ok=True)
     store = Store(config.data_dir)
     me = identity.load_or_create(config.data_dir)
-    blocks = BlockStore(config.data_dir / "blocks")
+    blocks = BlockStore(
+        config.data_dir / "blocks", config.store_quota or default_quota_bytes(config.data_dir)
+    )
     level = logging.DEBUG if config.log_level == "debug" else None
     try:
         async with (
@@ -105,6 +108,7 @@ async def _work(node: Node, told_to_end: trio.Event) -> None:
         await nursery.start(node.runner.run)
         await nursery.start(node.links.run)
         nursery.start_soon(node.driver.run)
+        nursery.start_soon(node.keeper.run)
         await node.resume()
         await nursery.start(node.watch_engines)
         nursery.start_soon(node.watch_links)

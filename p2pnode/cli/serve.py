@@ -43,6 +43,13 @@ from p2pnode import config
     multiple=True,
     help="A bucket that jobs may use with the AWS credentials in this environment; * for all.",
 )
+@click.option(
+    "--store-quota", metavar="SIZE", help="What the block store may take.  [default: 20% of the disk]"
+)
+@click.option("--result-retention", metavar="TIME", help="How long results are kept.  [default: 168h]")
+@click.option(
+    "--ipfs-api", metavar="ADDR", help="A Kubo daemon that gets results too and is asked for inputs."
+)
 @click.option("--log-level", metavar="LEVEL", help="error, warning, info or debug.  [default: warning]")
 def serve(
     name: str | None,
@@ -56,6 +63,9 @@ def serve(
     allow_paths: tuple[str, ...],
     allow_hosts: tuple[str, ...],
     s3_buckets: tuple[str, ...],
+    store_quota: str | None,
+    result_retention: str | None,
+    ipfs_api: str | None,
     log_level: str | None,
 ) -> int:
     """Run a node until it is interrupted.
@@ -76,6 +86,9 @@ def serve(
         "allow_paths": list(allow_paths),
         "allow_hosts": list(allow_hosts),
         "s3_buckets": list(s3_buckets),
+        "store_quota": store_quota,
+        "result_retention": result_retention,
+        "ipfs_api": ipfs_api,
         "log_level": log_level,
     }
     settings = config.load(flags)

@@ -17,10 +17,13 @@ from p2pnode.ipfs import dagpb
 AGE_STEP_S = 60
 
 
-def reachable(roots: Iterable[str], get_block: Callable[[str], bytes | None]) -> set[bytes]:
-    """The multihashes of all blocks at and below `roots` that are here, some 100 bytes of memory each.
+def reachable(
+    roots: Iterable[str], get_block: Callable[[str], bytes | None], look_at_raw: bool = False
+) -> set[bytes]:
+    """The multihashes of all blocks at and below `roots`, some 100 bytes of memory each.
 
-    A block that is missing or damaged has nothing below it. Raises `OSError`.
+    A block that is missing or damaged has nothing below it. Raw blocks are asked for only where told to,
+    as they lead nowhere. Raises `OSError`.
     """
     found: set[bytes] = set()
     # Apart, as the same bytes may be met as a raw block too, which leads nowhere.
@@ -28,9 +31,13 @@ def reachable(roots: Iterable[str], get_block: Callable[[str], bytes | None]) ->
     waiting = [cids.parse(root) for root in roots]
     while waiting:
         cid = waiting.pop()
+        is_new = cid.multihash not in found
         found.add(cid.multihash)
-        # Most blocks are raw and need no look.
-        if cid.codec == "raw" or cid.multihash in walked:
+        if cid.codec == "raw":
+            if is_new and look_at_raw:
+                get_block(str(cid))
+            continue
+        if cid.multihash in walked:
             continue
         walked.add(cid.multihash)
         data = get_block(str(cid))
@@ -41,6 +48,20 @@ def reachable(roots: Iterable[str], get_block: Callable[[str], bytes | None]) ->
         except BadMessage:
             continue
     return found
+
+
+def missing_block(root: str, get_block: Callable[[str], bytes | None]) -> str | None:
+    """A block at or below `root` that is not here, or None when all are; raises `OSError`."""
+    missing: list[str] = []
+
+    def look(cid: str) -> bytes | None:
+        data = get_block(cid)
+        if data is None:
+            missing.append(cid)
+        return data
+
+    reachable([root], look, look_at_raw=True)
+    return missing[0] if missing else None
 
 
 def age_step(used_s: float) -> int:

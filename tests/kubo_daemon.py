@@ -1,0 +1,69 @@
+"""A real Kubo daemon with its RPC, for tests: the program `ipfs`, as `scripts/kubo` builds it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+END_TIMEOUT_S = 10
+
+
+def program() -> str:
+    """The path of `ipfs`; skips the test where there is none (not in CI)."""
+    built = ROOT / ".venv" / "kubo" / "ipfs"
+    found = str(built) if built.exists() else shutil.which("ipfs")
+    if found is None:
+        reason = "there is no Kubo daemon: run scripts/kubo (needs Go)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+@contextmanager
+def running_daemon(directory: Path) -> Iterator[str]:
+    """Runs it on a repository in `directory`, which may be there from before; gives its API's multiaddr."""
+    ipfs = program()
+    repository = directory / "repository"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(directory),
+        "IPFS_PATH": str(repository),
+        "IPFS_TELEMETRY": "off",
+    }
+    if not repository.exists():
+        # The profile has ports of its own on loopback, and no mDNS.
+        subprocess.run([ipfs, "init", "--profile", "test"], env=environment, check=True, capture_output=True)
+        config = json.loads((repository / "config").read_text())
+        config |= {"Bootstrap": [], "Routing": {"Type": "none"}, "AutoConf": {"Enabled": False}}
+        (repository / "config").write_text(json.dumps(config))
+    with open(directory / "daemon.log", "w") as log:
+        daemon = subprocess.Popen(
+            [ipfs, "daemon"], env=environment, stdout=subprocess.PIPE, stderr=log, text=True
+        )
+    assert daemon.stdout is not None
+    try:
+        said = []
+        for line in daemon.stdout:
+            said.append(line)
+            if "Daemon is ready" in line:
+                break
+        else:
+            pytest.fail(f"the daemon ended: {''.join(said)}{(directory / 'daemon.log').read_text()}")
+        yield (repository / "api").read_text().strip()
+    finally:
+        daemon.terminate()
+        try:
+            daemon.wait(END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            daemon.kill()
+            daemon.wait()
+        daemon.stdout.close()
