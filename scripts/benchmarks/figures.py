@@ -1,8 +1,10 @@
-"""What the benchmarks share: percentiles, a table of ratios, a devnet of their own."""
+"""What the benchmarks share: percentiles, a table of ratios, a devnet of their own, what a process costs."""
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -36,3 +38,19 @@ def devnet(peers: int) -> Iterator[Path]:
             yield directory
         finally:
             subprocess.run([P2PNODE, "devnet", "down", "--dir", str(directory)], stderr=subprocess.DEVNULL)
+
+
+def node_pid(directory: Path, number: int) -> int:
+    """The process of a devnet's node."""
+    return int(json.loads((directory / f"node-{number}" / "node.json").read_text())["pid"])
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time that the process has used, without its children's."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory_bytes(pid: int) -> int:
+    """What the process has resident, pages shared with others included."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -96,10 +96,11 @@ async def _module_alone(directory: Path) -> list[float]:
     return times[1:]
 
 
-def add_to(client: Client, path: Path) -> None:
+def add_to(client: Client, path: Path) -> str:
+    """Give a file to a node; its CID."""
     with tempfile.TemporaryDirectory() as scratch:
         store = BlockStore(Path(scratch))
-        client.import_car(car.write_car(unixfs.add_path(path, store.put), store.get))
+        return client.import_car(car.write_car(unixfs.add_path(path, store.put), store.get))
 
 
 def jobs() -> list[float]:

@@ -6,16 +6,13 @@ processor time of idle nodes.
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from p2pnode.api.client import find
 
-from .figures import P2PNODE, ROOT, devnet, percentile, show
+from .figures import P2PNODE, ROOT, cpu_s, devnet, memory_bytes, node_pid, percentile, show
 from .jobs import add_to
 
 STARTS = 25
@@ -27,15 +24,6 @@ def _start_s(command: list[str]) -> float:
     start = time.perf_counter()
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
     return time.perf_counter() - start
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _memory_bytes(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def help_start() -> None:
@@ -59,20 +47,15 @@ def first_job_and_idle() -> None:
         done = time.perf_counter()
         show("devnet up --peers 5 to first job done", done - start, "the 5 s allowed", FIRST_JOB_S_MAX)
         show("  of it, until all five are ready", up - start, "the whole", done - start)
-        pids = [int(_node(directory, number)["pid"]) for number in range(1, 6)]
+        pids = [node_pid(directory, number) for number in range(1, 6)]
         time.sleep(2 * IDLE_S / 10)
-        before = [_cpu_s(pid) for pid in pids]
+        before = [cpu_s(pid) for pid in pids]
         time.sleep(IDLE_S)
-        used = [after - first for after, first in zip(map(_cpu_s, pids), before, strict=True)]
+        used = [after - first for after, first in zip(map(cpu_s, pids), before, strict=True)]
         print(
             f"idle, a node of five over {IDLE_S:.0f} s: {percentile(used, 50) / IDLE_S:.2%} of a core", end=""
         )
-        print(f", {percentile([_memory_bytes(pid) for pid in pids], 50) / 1e6:.0f} MB resident")
-
-
-def _node(directory: Path, number: int) -> dict[str, str]:
-    node: dict[str, str] = json.loads((directory / f"node-{number}" / "node.json").read_text())
-    return node
+        print(f", {percentile([memory_bytes(pid) for pid in pids], 50) / 1e6:.0f} MB resident")
 
 
 if __name__ == "__main__":
