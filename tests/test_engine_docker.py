@@ -7,12 +7,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 import trio
 
+from p2pnode.core.internet import AllowedHost
 from p2pnode.core.messages import Fault
 from p2pnode.core.spec import DockerEngine as DockerTask
 from p2pnode.core.spec import Network, NetworkType, Port, Resources
@@ -31,7 +31,7 @@ INTERNET = "127.0.0.77"
 @pytest.fixture
 def engine() -> DockerEngine:
     require_docker()
-    return DockerEngine(NODE, private_networks=[IPv4Network(f"{INTERNET}/32")])
+    return DockerEngine(NODE, hosts=[AllowedHost.parse(INTERNET)])
 
 
 @pytest.fixture(autouse=True)

@@ -13,12 +13,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 import trio
 
+from p2pnode.core.internet import AllowedHost
 from p2pnode.core.spec import DockerEngine as DockerTask
 from p2pnode.core.spec import Network, NetworkType, Resources
 from p2pnode.engines.docker import DockerEngine
@@ -30,6 +30,8 @@ from .made_up_internet import ALLOWED, NAMES, Internet, made_up_internet
 
 PROBES = Path(network_probes.__file__)
 DOMAINS = ("allowed.example", ".wild.example", "inside.example", ALLOWED)
+# All of the made-up internet is at addresses that are not of the internet.
+HOSTS = tuple(map(AllowedHost.parse, ("allowed.example", "sub.wild.example", ALLOWED)))
 NODE = f"test-{os.getpid()}"
 ABSTRACT = f"p2pnode-{os.getpid()}"
 
@@ -68,7 +70,7 @@ class World:
             resources=Resources(memory_bytes=128_000_000, cpu_millis=1000),
             network=network,
         )
-        engine = DockerEngine(NODE, private_networks=[IPv4Network(f"{ALLOWED}/32")], resolve=resolve)
+        engine = DockerEngine(NODE, hosts=HOSTS, resolve=resolve)
         ended = trio.run(run, engine, workload)
         assert ended.exit_code == 0, (ended, read(workload.stderr))
         return Probed(json.loads(read(workload.stdout)), set(self.internet.arrived()[before:]))

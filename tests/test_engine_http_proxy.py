@@ -9,7 +9,6 @@ import struct
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
@@ -17,12 +16,12 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2pnode.core.internet import AllowedHost, is_public
 from p2pnode.core.wire import BadMessage
 from p2pnode.engines import http_gate, http_names
 from p2pnode.engines.http_policy import (
     GREETING_SIZE_BYTES_MAX,
     Policy,
-    is_public,
     parse_authority_untrusted,
     same_name,
     server_name_untrusted,
@@ -43,7 +42,7 @@ NAMES = {
 }
 POLICY = Policy(
     domains=("allowed.example", ".wild.example", "inside.example", "nowhere.example", "10.1.2.3"),
-    private_networks=(IPv4Network(f"{INTERNET}/32"),),
+    hosts=tuple(map(AllowedHost.parse, ("allowed.example", ".wild.example"))),
 )
 
 
@@ -109,9 +108,10 @@ def test_only_addresses_of_the_internet_are_public(address: str, public: bool) -
     assert is_public(address) is public
 
 
-def test_the_operator_may_open_a_private_network() -> None:
-    assert POLICY.reachable(INTERNET)
-    assert not POLICY.reachable(ELSEWHERE)
+def test_the_operator_may_open_a_host_of_his_own_network() -> None:
+    assert POLICY.reachable("allowed.example", 80, INTERNET)
+    assert not POLICY.reachable("inside.example", 80, INTERNET)
+    assert POLICY.reachable("inside.example", 80, "93.184.216.34")
 
 
 @pytest.mark.parametrize(

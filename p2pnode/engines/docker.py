@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
-from ipaddress import IPv4Network, IPv6Network
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import trio
 
+from p2pnode.core.internet import AllowedHost
 from p2pnode.core.messages import Fault
 from p2pnode.core.spec import DockerEngine as DockerTask
 from p2pnode.core.spec import NetworkType
@@ -52,7 +52,7 @@ E = TypeVar("E", bound=BaseException)
 class DockerEngine:
     """Runs containers on the local engine. `node_id` marks this node's among others'.
 
-    `private_networks` are the non-public addresses that Network Type HTTP may reach (none by default).
+    `hosts` are those outside the internet that Network Type HTTP may reach (none by default).
     `resolve` gives a name's addresses; this machine's own resolver by default.
     """
 
@@ -62,12 +62,12 @@ class DockerEngine:
         self,
         node_id: str,
         socket_path: str = SOCKET_PATH,
-        private_networks: Collection[IPv4Network | IPv6Network] = (),
+        hosts: Collection[AllowedHost] = (),
         resolve: Resolve = resolve,
     ) -> None:
         self._node_id = node_id
         self._socket = socket_path
-        self._private_networks = tuple(private_networks)
+        self._hosts = tuple(hosts)
         self._resolve = resolve
         self._sdk = Sdk(socket_path)
 
@@ -190,7 +190,7 @@ class DockerEngine:
             yield
             return
         sockets = await netns.sockets_of(workload.directory / GATE)
-        policy = Policy(domains=workload.task.network.domains, private_networks=self._private_networks)
+        policy = Policy(domains=workload.task.network.domains, hosts=self._hosts)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(http_gate.serve, sockets, policy, self._resolve)
             yield

@@ -11,26 +11,24 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from urllib.parse import urlsplit
 
 from p2pnode.core import domains
+from p2pnode.core.internet import AllowedHost, is_allowed, is_public
 from p2pnode.core.wire import BadMessage
 
 HTTP_PORT, HTTPS_PORT = 80, 443
 # The largest TLS greetings, with post-quantum keys, take some 2 kB.
 GREETING_SIZE_BYTES_MAX = 16_384
 _HANDSHAKE_RECORD, _CLIENT_HELLO, _SERVER_NAME = 22, 1, 0
-# Addresses that carry an IPv4 address inside, which a gateway on the way would reach instead.
-_EMBEDDING = tuple(map(IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16", "::/96")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """The domains of one job, and the non-public networks that the node's operator lets jobs reach."""
+    """The domains of one job, and the hosts outside the internet that the operator lets jobs reach."""
 
     domains: tuple[str, ...]
-    private_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    hosts: tuple[AllowedHost, ...] = ()
 
     def refusal(self, host: str, port: int, tunnel: bool) -> str:
         """Why a program may not ask for that host and port, or ""."""
@@ -45,17 +43,9 @@ class Policy:
         """Whether a host is one of the job's domains."""
         return domains.allows(self.domains, host)
 
-    def reachable(self, address: str) -> bool:
+    def reachable(self, host: str, port: int, address: str) -> bool:
         """Whether an address that an allowed name resolved to may be connected to."""
-        return is_public(address) or any(_plain(address) in network for network in self.private_networks)
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address is one of the internet: not this host's, a local network's or a special one."""
-    plain = _plain(address)
-    if isinstance(plain, IPv6Address) and any(plain in network for network in _EMBEDDING):
-        return False
-    return plain.is_global and not plain.is_multicast
+        return is_public(address) or is_allowed(self.hosts, host, port)
 
 
 def is_address(host: str) -> bool:
@@ -149,11 +139,6 @@ def _client_hello(data: bytes) -> bytes | None:
             return None
         data = data[5 + size :]
     return None
-
-
-def _plain(address: str) -> IPv4Address | IPv6Address:
-    parsed = ipaddress.ip_address(address.partition("%")[0])
-    return (parsed.ipv4_mapped or parsed) if isinstance(parsed, IPv6Address) else parsed
 
 
 def resolved(infos: Sequence[tuple[object, object, object, object, tuple[object, ...]]]) -> list[str]:

@@ -61,7 +61,7 @@ async def connect(host: str, port: int, tunnel: bool, policy: Policy, resolve: R
                 addresses = await resolve(host, port)
             except (OSError, UnicodeError) as error:
                 raise Refused(502, f"cannot resolve {host}: {error}") from error
-    usable = [address for address in addresses if policy.reachable(address)]
+    usable = [address for address in addresses if policy.reachable(host, port, address)]
     if addresses and not usable:
         raise Refused(403, f"{host} is not at a public address")
     for address in usable[:ADDRESSES_TRIED_MAX]:
