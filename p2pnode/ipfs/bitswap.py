@@ -16,23 +16,21 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import trio
 
-from p2pnode.core.wire import BadMessage
-from p2pnode.ipfs import bitswap_messages, protobuf
 from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs.bitswap_messages import (
-    MESSAGE_SIZE_BYTES_MAX,
     WANTS_PER_MESSAGE_MAX,
     Message,
     Want,
     WantKind,
 )
+from p2pnode.ipfs.bitswap_streams import PROTOCOLS, Host, Stream, encoded, read_untrusted
 from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.ipfs.fetch import Fetch, Links, links_of
 
@@ -40,8 +38,6 @@ log = logging.getLogger(__name__)
 K = TypeVar("K")
 V = TypeVar("V")
 
-PROTOCOLS = ("/ipfs/bitswap/1.2.0", "/ipfs/bitswap/1.1.0", "/ipfs/bitswap/1.0.0")
-LEGACY_PROTOCOL = "/ipfs/bitswap/1.0.0"
 # Of blocks in one message, which is well below what other implementations accept.
 BATCH_SIZE_BYTES = 500_000
 # A block this small is sent at once to who asks whether we have it (Kubo: WantHaveReplaceSize).
@@ -55,33 +51,7 @@ FETCHES_MAX = 8
 FETCH_SIZE_BYTES_MAX = 1 << 40
 OPEN_TIMEOUT_S = 10.0
 WRITE_TIMEOUT_S = 30.0
-# From its first byte to its last; 4 MiB at 70 kB/s.
-MESSAGE_TIMEOUT_S = 60.0
-# Kubo keeps its stream open between messages. One that is reset too early is opened again.
-READ_IDLE_S = 3600.0
 SEND_IDLE_S = 30.0
-
-
-class Stream(Protocol):
-    """The part of the network's stream that is used here."""
-
-    peer: str
-    protocol: str
-
-    async def read_some(self, size_bytes_max: int, timeout_s: float) -> bytes: ...
-    async def read_exactly(self, size_bytes: int, timeout_s: float) -> bytes: ...
-    async def write(self, data: bytes, timeout_s: float) -> None: ...
-    async def close(self) -> None: ...
-    async def reset(self) -> None: ...
-
-
-class Host(Protocol):
-    """The part of the network's host that is used here."""
-
-    def handle(
-        self, protocol: str, handler: Callable[[Stream], Awaitable[None]], *, time_limit_s: float
-    ) -> None: ...
-    async def open_stream(self, peer: str, protocols: Sequence[str], timeout_s: float) -> Stream: ...
 
 
 @dataclass(slots=True)
@@ -135,12 +105,14 @@ class Bitswap:
         *,
         size_bytes_max: int = FETCH_SIZE_BYTES_MAX,
         progress: Callable[[int, int], None] = lambda blocks, size_bytes: None,
+        listing: bool = False,
     ) -> None:
         """Store all blocks of the graph below `root`, fetching those that are not here from `peers`.
 
         The peers must be connected. `progress` is called with the blocks and bytes that are here so
-        far. Raises `BlockUnavailable` when no peer gives a block, `BadCid`, and `OSError` when a block cannot
-        be stored; what has come by then stays stored.
+        far. With `listing` only the blocks of a directory itself are fetched, not its entries. Raises
+        `BlockUnavailable` when no peer gives a block, `BadCid`, and `OSError` when a block cannot be
+        stored; what has come by then stays stored.
         """
         async with self._fetch_slots:
             fetch = Fetch(
@@ -151,10 +123,12 @@ class Bitswap:
                 progress=progress,
                 ask=self._ask,
                 cancel=self._cancel,
+                listing=listing,
             )
             self._fetches.append(fetch)
             try:
-                await fetch.run()
+                with self._store.using(root):
+                    await fetch.run()
             finally:
                 self._fetches.remove(fetch)
 
@@ -224,14 +198,14 @@ class Bitswap:
         """Writes a message, on a new stream where there is none or the old one broke."""
         if stream is not None:
             try:
-                await stream.write(_encoded(message, stream), WRITE_TIMEOUT_S)
+                await stream.write(encoded(message, stream), WRITE_TIMEOUT_S)
             except self._network_error:
                 await stream.reset()
             else:
                 return stream
         stream = await self._host.open_stream(peer, PROTOCOLS, OPEN_TIMEOUT_S)
         try:
-            await stream.write(_encoded(message, stream), WRITE_TIMEOUT_S)
+            await stream.write(encoded(message, stream), WRITE_TIMEOUT_S)
         except BaseException:
             await stream.reset()
             raise
@@ -272,7 +246,7 @@ class Bitswap:
     async def serve(self, stream: Stream) -> None:
         """Reads one stream that a peer opened; what it raises costs the peer its stream."""
         try:
-            while (message := await _read_untrusted(stream)) is not None:
+            while (message := await read_untrusted(stream)) is not None:
                 await self._received(stream.peer, message)
         finally:
             # The peer may be gone, which a read does not tell from an ordinary end.
@@ -304,7 +278,7 @@ class Bitswap:
             return
         for multihash, size_bytes, links in stored:
             for fetch in self._fetches:
-                fetch.arrived(name, multihash, size_bytes, links)
+                fetch.arrived(name, multihash, size_bytes, links[fetch.listing])
             self._pass_on(multihash)
         if useless_bytes:
             for fetch in fetches:
@@ -357,9 +331,12 @@ class Bitswap:
 
 def _store_needed(
     store: BlockStore, blocks: Iterable[bytes], fetches: Sequence[Fetch]
-) -> tuple[list[tuple[bytes, int, Links]], int]:
-    """Stores the blocks that a fetch needs, and counts the bytes of the others. Runs in a thread."""
-    stored: list[tuple[bytes, int, Links]] = []
+) -> tuple[list[tuple[bytes, int, dict[bool, Links]]], int]:
+    """Stores the blocks that a fetch needs, and counts the bytes of the others. Runs in a thread.
+
+    Links are given for both kinds of fetches, by whether they list a directory.
+    """
+    stored: list[tuple[bytes, int, dict[bool, Links]]] = []
     useless_bytes = 0
     for data in blocks:
         multihash = cids.sha2_256(data)
@@ -368,30 +345,9 @@ def _store_needed(
             useless_bytes += len(data)
             continue
         store.put_verified(str(cid), data)
-        stored.append((multihash, len(data), links_of(str(cid), data)))
+        links = {listing: links_of(str(cid), data, listing) for listing in (False, True)}
+        stored.append((multihash, len(data), links))
     return stored, useless_bytes
-
-
-async def _read_untrusted(stream: Stream) -> Message | None:
-    """The next message of a stream, None at its end; raises `BadMessage` and what the stream raises."""
-    prefix = b""
-    while not prefix or prefix[-1] & 0x80:
-        byte = await stream.read_some(1, MESSAGE_TIMEOUT_S if prefix else READ_IDLE_S)
-        if not byte and not prefix:
-            return None
-        prefix += byte
-        if not byte or len(prefix) > protobuf.VARINT_SIZE_BYTES_MAX:
-            raise BadMessage("a bitswap stream that ends in, or has too long, a length")
-    size_bytes, _ = protobuf.varint_untrusted(prefix, 0)
-    if size_bytes > MESSAGE_SIZE_BYTES_MAX:
-        raise BadMessage(
-            f"a bitswap message of {size_bytes} bytes, over the limit of {MESSAGE_SIZE_BYTES_MAX}"
-        )
-    return bitswap_messages.decode_untrusted(await stream.read_exactly(size_bytes, MESSAGE_TIMEOUT_S))
-
-
-def _encoded(message: Message, stream: Stream) -> bytes:
-    return bitswap_messages.encode(message, legacy=stream.protocol == LEGACY_PROTOCOL)
 
 
 def _take(queue: dict[K, V], count: int) -> dict[K, V]:

@@ -37,6 +37,9 @@ PEER_RETRY_S = 1.0
 USELESS_BYTES_MAX = 32 * 1024 * 1024
 # The hashes of all blocks that were met are kept, some 100 bytes each.
 DAG_BLOCKS_MAX = 1_000_000
+# In an error message for a person; as the command line shows peers.
+PEER_SHOWN_LENGTH = 8
+PEERS_NAMED_MAX = 3
 # Stored blocks are looked up together: one step to a thread costs more than reading a node.
 _LOOKUPS_AT_ONCE = 256
 
@@ -84,12 +87,15 @@ class Fetch:
         progress: Callable[[int, int], None],
         ask: Ask,
         cancel: Ask,
+        listing: bool,
     ) -> None:
+        """`listing`: of a directory only its own blocks are wanted."""
         self._store = store
         self._size_bytes_max = size_bytes_max
         self._progress = progress
         self._ask = ask
         self._cancel = cancel
+        self.listing = listing
         self._root = root
         self._sources = {peer: _Source(peer) for peer in peers}
         self._needed: dict[bytes, _Needed] = {}
@@ -241,7 +247,7 @@ class Fetch:
                 found.append((self._store.block_size(str(cid)), ()))
                 continue
             data = self._store.get(str(cid))
-            found.append((None, ()) if data is None else (len(data), links_of(str(cid), data)))
+            found.append((None, ()) if data is None else (len(data), links_of(str(cid), data, self.listing)))
         return found
 
     def _passed(self, cid: str, size_bytes: int, links: Links) -> None:
@@ -312,17 +318,33 @@ class Fetch:
         """What each peer did about a block, for a person."""
         if not self._sources:
             return "no peer that may have it is known"
-        reasons = [
-            f"{source.peer}: "
-            + ("it does not have it" if source.peer in needed.refused else source.trouble or "no answer")
-            for source in self._sources.values()
-        ]
-        return "; ".join(reasons)
+        peers_by_reason: dict[str, list[str]] = {}
+        for source in self._sources.values():
+            reason = source.trouble or "no answer"
+            if source.peer in needed.refused:
+                reason = "it does not have it"
+            peers_by_reason.setdefault(reason, []).append(source.peer)
+        return "; ".join(f"{_some(peers)}: {reason}" for reason, peers in peers_by_reason.items())
 
 
-def links_of(cid: str, data: bytes) -> Links:
-    """The CIDs below a block, or what is wrong with it."""
+def _some(peers: Sequence[str]) -> str:
+    """The ends of the first peers' ids (all begin alike), and how many there are."""
+    named = ", ".join(f"…{peer[-PEER_SHOWN_LENGTH:]}" for peer in peers[:PEERS_NAMED_MAX])
+    return (
+        named if len(peers) <= PEERS_NAMED_MAX else f"{named} and {len(peers) - PEERS_NAMED_MAX} more peers"
+    )
+
+
+def links_of(cid: str, data: bytes, listing: bool = False) -> Links:
+    """The CIDs below a block, or what is wrong with it; with `listing` those of a directory's shards only."""
     try:
-        return dagpb.links_untrusted(cid, data)
+        if not listing or cids.parse(cid).codec != "dag-pb":
+            return dagpb.links_untrusted(cid, data)
+        node = dagpb.decode_untrusted(data)
     except BadMessage as exc:
         return exc
+    if node.kind is not dagpb.Kind.SHARD:
+        return ()
+    # The name of a shard is its place alone, that of an entry goes on.
+    digits = len(f"{max(node.fanout - 1, 0):X}")
+    return tuple(link.cid for link in node.links if len(link.name) == digits)
