@@ -20,6 +20,7 @@ from typing import Any
 import platformdirs
 
 from p2pnode.core import units
+from p2pnode.core.images import RULE_FORM, ImageRule
 from p2pnode.core.internet import AllowedHost
 
 CONFIG_FILE = "config.toml"
@@ -31,11 +32,14 @@ LABELS_MAX = 32
 LABEL_LENGTH_MAX = 256
 # Below this one input of a usual size does not fit.
 STORE_QUOTA_BYTES_MIN = 1_000_000_000
+# Where S3 is, as Amazon's own tools are told; the node's settings have no name of their own for it.
+ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 _PREFIX = "P2PNODE_"
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _MULTIADDR = re.compile(r"(/[^/\s]+)+")
 _IPFS_API = re.compile(r"/(ip4|ip6|dns|dns4|dns6)/[^/\s]+/tcp/[0-9]{1,5}(/https?)?|https?://[^/\s@]+/?")
+_ENDPOINT = re.compile(r"(https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?/?)?")
 _BUCKET = re.compile(r"\*|[A-Za-z0-9._-]{3,255}")
 
 
@@ -68,6 +72,8 @@ class NodeConfig:
     allow_hosts: tuple[str, ...] = ()
     # Buckets, or * for all, for which jobs have the AWS credentials of this node's environment.
     s3_buckets: tuple[str, ...] = ()
+    # For which images the fence around a container is another than for all: IMAGE=WORD+WORD (core.images).
+    image_rules: tuple[str, ...] = ()
     # Bytes that the block store may take; None: a share of its disk (ipfs.keeper).
     store_quota: int | None = None
     # Seconds for which results are kept: what is ready on a Friday is still there for the next week's end.
@@ -105,6 +111,9 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> N
             values[name] = _checked(name, _SETTINGS[name].split(text), f"the environment's {variable}")
     for name, value in given.items():
         values[name] = _checked(name, value, _SETTINGS[name].flag)
+    for variable in ENDPOINT_VARIABLES:
+        if not _ENDPOINT.fullmatch(environ.get(variable, "http://none")):
+            raise ConfigError(f"the environment's {variable}: expected a URL such as https://s3.example.com")
     return NodeConfig(data_dir=data_dir, **values)
 
 
@@ -172,6 +181,13 @@ def _read_paths(value: Any) -> tuple[str, ...] | None:
 def _read_hosts(value: Any) -> tuple[str, ...] | None:
     try:
         return tuple(value) if _is_texts(value) and [AllowedHost.parse(one) for one in value] else None
+    except ValueError:
+        return None
+
+
+def _read_image_rules(value: Any) -> tuple[str, ...] | None:
+    try:
+        return tuple(value) if _is_texts(value) and [ImageRule.parse(one) for one in value] else None
     except ValueError:
         return None
 
@@ -253,6 +269,7 @@ _SETTINGS = {
         "--allow-host", "hosts, such as files.example.lan or 192.0.2.7:9000", _read_hosts, _words
     ),
     "s3_buckets": _Setting("--s3-bucket", "names of buckets, or * for all", _read_buckets, _words),
+    "image_rules": _Setting("--image-rule", RULE_FORM, _read_image_rules, _words),
     "store_quota": _Setting("--store-quota", "a size of at least 1GB, such as 50GB", _read_quota),
     "result_retention": _Setting("--result-retention", "a duration such as 168h", _read_duration),
     "ipfs_api": _Setting(

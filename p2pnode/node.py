@@ -31,6 +31,7 @@ from p2pnode.core.events import (
     Received,
     Start,
 )
+from p2pnode.core.images import ImageRule
 from p2pnode.core.internet import AllowedHost
 from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.lending_records import LoanState
@@ -49,6 +50,7 @@ from p2pnode.data.local import AllowedPath
 from p2pnode.data.publishers import Publishers
 from p2pnode.data.s3_client import S3Account
 from p2pnode.driver import Clock, Driver
+from p2pnode.engines import gpus
 from p2pnode.engines.docker import DockerEngine
 from p2pnode.engines.wasm import WasmEngine
 from p2pnode.engines.workload import Engine
@@ -102,7 +104,11 @@ class Node:
         self.clock = Clock()
         self.engines: Mapping[str, Engine] = {}
         if config.compute:
-            self.docker = DockerEngine(me.peer_id)
+            self.docker = DockerEngine(
+                me.peer_id,
+                hosts=tuple(map(AllowedHost.parse, config.allow_hosts)),
+                rules=tuple(map(ImageRule.parse, config.image_rules)),
+            )
             self.engines = {"wasm": WasmEngine(config.data_dir / "wasm-cache"), "docker": self.docker}
         kubo = KuboDaemon(config.ipfs_api) if config.ipfs_api else None
         self.keeper = Keeper(blocks, config.data_dir / "kubo", config.result_retention, kubo)
@@ -285,12 +291,14 @@ class Node:
         ]
         networks = {NetworkType.NONE}.union(*(self.engines[name].networks() for name in available))
         total = total or Resources(cpu_millis=0, memory_bytes=0)
+        cards = await self.docker.gpus() if "docker" in available else ()
+        total = wire.replace(total, gpus=len(cards))
         return Offer(
             engines=tuple(available),
             publishers=self.publishers.types,
             sources=self.inputs.types,
             networks=tuple(sorted(networks)),
-            labels=machine.labels(self.config.name, self.config.labels),
+            labels=machine.labels(self.config.name, {**gpus.labels(cards), **self.config.labels}),
             total=total,
             free=total,
         )

@@ -44,6 +44,14 @@ from p2pnode import config
     help="A bucket that jobs may use with the AWS credentials in this environment; * for all.",
 )
 @click.option(
+    "--image-rule",
+    "image_rules",
+    metavar="IMAGE=WORD",
+    multiple=True,
+    help="What containers of an image may, or need not: capabilities, new-privileges, read-only-root,"
+    " writable-root; may be repeated.",
+)
+@click.option(
     "--store-quota", metavar="SIZE", help="What the block store may take.  [default: 20% of the disk]"
 )
 @click.option("--result-retention", metavar="TIME", help="How long results are kept.  [default: 168h]")
@@ -63,6 +71,7 @@ def serve(
     allow_paths: tuple[str, ...],
     allow_hosts: tuple[str, ...],
     s3_buckets: tuple[str, ...],
+    image_rules: tuple[str, ...],
     store_quota: str | None,
     result_retention: str | None,
     ipfs_api: str | None,
@@ -86,6 +95,7 @@ def serve(
         "allow_paths": list(allow_paths),
         "allow_hosts": list(allow_hosts),
         "s3_buckets": list(s3_buckets),
+        "image_rules": list(image_rules),
         "store_quota": store_quota,
         "result_retention": result_retention,
         "ipfs_api": ipfs_api,

@@ -19,14 +19,16 @@ from urllib.parse import quote
 
 import trio
 
+from p2pnode.core.images import ImageRule, Say, said_of
 from p2pnode.core.internet import AllowedHost
 from p2pnode.core.messages import Fault
 from p2pnode.core.spec import DockerEngine as DockerTask
 from p2pnode.core.spec import NetworkType
 
-from . import docker_follow, docker_http, http_gate, netns, pause, ports
+from . import docker_follow, docker_http, docker_images, http_gate, netns, pause, ports
 from .docker_http import EngineGone, EngineRefused
 from .docker_sdk import ContainerFailed, Sdk
+from .gpus import Gpu, Gpus
 from .http_policy import Policy
 from .http_upstream import Resolve, resolve
 from .workload import (
@@ -53,6 +55,7 @@ class DockerEngine:
     """Runs containers on the local engine. `node_id` marks this node's among others'.
 
     `hosts` are those outside the internet that Network Type HTTP may reach (none by default).
+    `rules` say for which images the fence is another than for all.
     `resolve` gives a name's addresses; this machine's own resolver by default.
     """
 
@@ -63,11 +66,14 @@ class DockerEngine:
         node_id: str,
         socket_path: str = SOCKET_PATH,
         hosts: Collection[AllowedHost] = (),
+        rules: Collection[ImageRule] = (),
         resolve: Resolve = resolve,
     ) -> None:
         self._node_id = node_id
         self._socket = socket_path
         self._hosts = tuple(hosts)
+        self._rules = tuple(rules)
+        self._gpus = Gpus(socket_path)
         self._resolve = resolve
         self._sdk = Sdk(socket_path)
 
@@ -79,6 +85,17 @@ class DockerEngine:
         """HTTP needs a program that holds the container's network namespace; see `pause`."""
         plain = {NetworkType.NONE, NetworkType.HOST, NetworkType.BRIDGE}
         return frozenset(plain | {NetworkType.HTTP} if pause.possible() else plain)
+
+    async def gpus(self) -> tuple[Gpu, ...]:
+        """The GPUs that containers can be given here."""
+        return await self._gpus.usable()
+
+    async def cached_images(self) -> frozenset[str]:
+        """The images that need no pull, as `core.images.normal` names them; none without an engine."""
+        try:
+            return await docker_images.cached(self._socket)
+        except (EngineGone, EngineRefused):
+            return frozenset()
 
     async def run(
         self, workload: Workload, started: Callable[[], None], progress: Callable[[str], None]
@@ -137,7 +154,10 @@ class DockerEngine:
         if workload.task.network.type not in self.networks():
             kind = workload.task.network.type
             raise ContainerFailed(Fault.PEER, f"this peer has no network of type {kind}")
-        image = await self._sdk.image(task.image, progress)
+        image = await docker_images.obtain(self._sdk, task.image, progress)
+        says = said_of(self._rules, task.image)
+        if image.read_only_root:
+            says |= {Say.READ_ONLY_ROOT}
         progress("creating the container")
         await self._remove(workload.execution_id)
         await self._sdk.call(_make_ready, workload)
@@ -149,12 +169,14 @@ class DockerEngine:
             bound = mapped if workload.task.network.type is NetworkType.BRIDGE else ()
             async with self._network(workload) as (network_mode, variables):
                 variables |= ports.variables(mapped)
-                await self._sdk.create(workload, task, network_mode, self._labels(workload), variables, bound)
+                await self._sdk.create(
+                    workload, task, network_mode, self._labels(workload), variables, bound, says
+                )
                 path = f"/containers/{workload.execution_id}/attach?stream=1&stdout=1&stderr=1"
                 async with docker_http.stream(self._socket, "POST", path) as body:
                     await self._sdk.start(workload.execution_id)
                     started()
-                    return await docker_follow.to_the_end(self._sdk, workload, image, logs, body)
+                    return await docker_follow.to_the_end(self._sdk, workload, image.id, logs, body)
         finally:
             docker_follow.close(logs)
 

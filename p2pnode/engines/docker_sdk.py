@@ -7,7 +7,7 @@ reports and whose registry login it takes from the node's Docker configuration.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ import docker.types
 import docker.utils
 import trio
 
+from p2pnode.core.images import Say
 from p2pnode.core.messages import Fault
 from p2pnode.core.spec import DockerEngine as DockerTask
 
@@ -37,13 +38,8 @@ CPU_MILLIS_MIN = 10
 # The engine's own copy of the output, from which a restarted node takes what it missed.
 LOG_RING = {"max-size": "16m", "max-file": "2"}
 PAUSE_IMAGE = "p2pnode/pause"
-# Each is a way to more than the program was given; nothing that a job needs is behind them.
-HARDENED: Mapping[str, Any] = {
-    "cap_drop": ["ALL"],
-    "security_opt": ["no-new-privileges:true"],
-    # PID 1 ignores signals that it does not handle, its own crash included.
-    "init": True,
-}
+# Where programs expect to write, if the rest of their image is read-only; each counts as memory.
+SCRATCH = ("/tmp", "/var/tmp", "/run")
 # The engine's words for a start that the image or the command is to blame for.
 JOB_START_ERRORS = (
     "exec:",
@@ -83,29 +79,39 @@ class Sdk:
         self._starts = trio.Semaphore(STARTS_AT_ONCE)
         self._client: docker.APIClient | None = None
         # Of the engine's machine; asked once, as each question takes some 8 ms.
-        self._architecture = ""
+        self._platform = ""
         self._cores = 1
 
     async def call(self, function: Callable[..., T], *args: Any, **options: Any) -> T:
         """Run something blocking in one of the engine's threads."""
         return await trio.to_thread.run_sync(partial(function, *args, **options), limiter=self._threads)
 
-    async def image(self, image: str, progress: Callable[[str], None]) -> str:
-        """The id of the image, which is pulled if it is not here."""
+    async def platform(self) -> str:
+        """What the engine runs, such as linux/amd64."""
+        await self._connected()
+        return self._platform
+
+    async def platforms(self, image: str) -> set[str]:
+        """The platforms that the image's registry has it for; none where that says nothing."""
         client = await self._connected()
         try:
-            try:
-                found = await self.call(client.inspect_image, image)
-            except docker.errors.ImageNotFound:
-                progress(f"pulling image {image}")
-                await self._pull(client, image, progress)
-                found = await self.call(client.inspect_image, image)
-        except docker.errors.APIError as error:
-            raise ContainerFailed(Fault.JOB, f"image {image}: {_text(error)}") from error
-        if found["Architecture"] != self._architecture:
-            reason = f"image {image} is for {found['Architecture']}; this peer is {self._architecture}"
-            raise ContainerFailed(Fault.PEER, reason)
-        return str(found["Id"])
+            found = await self.call(client.inspect_distribution, image)
+        except docker.errors.DockerException:
+            # The pull meets the same trouble and says what it is.
+            return set()
+        platforms = found.get("Platforms") or []
+        return {f"{one.get('os')}/{one.get('architecture')}" for one in platforms}
+
+    async def pull(self, image: str, progress: Callable[[str], None]) -> None:
+        """Bring an image from its registry, with the login of the node's Docker configuration."""
+        client = await self._connected()
+        with trio.move_on_after(PULL_S_MAX):
+            pull = partial(_pull, client, image, progress)
+            reason = await trio.to_thread.run_sync(pull, limiter=self._pulls)
+            if reason:
+                raise ContainerFailed(pull_fault(reason), f"cannot pull image {image}: {first_line(reason)}")
+            return
+        raise ContainerFailed(Fault.NETWORK, f"image {image} was not pulled within {PULL_S_MAX:g} s")
 
     async def create(
         self,
@@ -115,8 +121,12 @@ class Sdk:
         labels: dict[str, str],
         variables: dict[str, str],
         mappings: Sequence[ports.Mapping],
+        says: frozenset[Say],
     ) -> None:
-        """Create, not start, the execution's container. `mappings` are ports of a Bridge network."""
+        """Create, not start, the execution's container.
+
+        `mappings` are ports of a Bridge network, `says` is what holds for this image.
+        """
         client = await self._connected()
         resources = workload.task.resources
         memory = max(resources.memory_bytes, MEMORY_BYTES_MIN)
@@ -134,7 +144,9 @@ class Sdk:
             # A core dump is written by the host's kernel, outside every limit.
             ulimits=[docker.types.Ulimit(name="core", soft=0, hard=0)],
             log_config=docker.types.LogConfig(type="json-file", config=LOG_RING),
-            **HARDENED,
+            # PID 1 ignores signals that it does not handle, its own crash included.
+            init=True,
+            **_fence(says, memory),
         )
         try:
             await self.call(
@@ -209,21 +221,13 @@ class Sdk:
             )
             try:
                 client = await self.call(make)
-                self._architecture = (await self.call(client.version))["Arch"]
+                version = await self.call(client.version)
+                self._platform = f"{version['Os']}/{version['Arch']}"
                 self._cores = (await self.call(client.info))["NCPU"]
             except docker.errors.DockerException as error:
                 raise ContainerFailed(Fault.PEER, f"no Docker engine: {first_line(str(error))}") from error
             self._client = client
         return self._client
-
-    async def _pull(self, client: docker.APIClient, image: str, progress: Callable[[str], None]) -> None:
-        with trio.move_on_after(PULL_S_MAX):
-            pull = partial(_pull, client, image, progress)
-            reason = await trio.to_thread.run_sync(pull, limiter=self._pulls)
-            if reason:
-                raise ContainerFailed(pull_fault(reason), f"cannot pull image {image}: {first_line(reason)}")
-            return
-        raise ContainerFailed(Fault.NETWORK, f"image {image} was not pulled within {PULL_S_MAX:g} s")
 
 
 def _pull(client: docker.APIClient, image: str, progress: Callable[[str], None]) -> str:
@@ -232,6 +236,8 @@ def _pull(client: docker.APIClient, image: str, progress: Callable[[str], None])
     layers: dict[str, tuple[int, int]] = {}
     shown = -1
     try:
+        # Somebody may have logged in, or out, since the last time.
+        client.reload_config()
         for event in client.pull(repository, tag=tag or "latest", stream=True, decode=True):
             trio.from_thread.check_cancelled()
             if "error" in event:
@@ -244,6 +250,8 @@ def _pull(client: docker.APIClient, image: str, progress: Callable[[str], None])
                     trio.from_thread.run_sync(progress, f"pulling image {image}: {shown}%")
     except docker.errors.APIError as error:
         return _text(error)
+    except docker.errors.DockerException as error:
+        return f"the node's Docker configuration cannot be used: {error}"
     return ""
 
 
@@ -256,6 +264,19 @@ def pull_fault(reason: str) -> Fault:
     if any(sign in text for sign in ("dial tcp", "lookup ", "timeout", "connection refused")):
         return Fault.NETWORK
     return Fault.JOB if any(sign in text for sign in NO_SUCH_IMAGE_ERRORS) else Fault.NETWORK
+
+
+def _fence(says: frozenset[Say], memory_bytes: int) -> dict[str, Any]:
+    """What keeps a program from more than it was given, but for what the operator says of its image."""
+    options: dict[str, Any] = {}
+    if Say.CAPABILITIES not in says:
+        options["cap_drop"] = ["ALL"]
+    if Say.NEW_PRIVILEGES not in says:
+        options["security_opt"] = ["no-new-privileges:true"]
+    if Say.READ_ONLY_ROOT in says and Say.WRITABLE_ROOT not in says:
+        scratch = f"rw,exec,nosuid,nodev,mode=1777,size={memory_bytes // 2}"
+        options |= {"read_only": True, "tmpfs": dict.fromkeys(SCRATCH, scratch)}
+    return options
 
 
 def _mounts(workload: Workload) -> list[docker.types.Mount]:

@@ -1,0 +1,79 @@
+"""The images of the engine: those that are there, and bringing one that is not.
+
+An image for another platform is noticed before it is pulled: the registry says which platforms it
+has. Nobody can notice it earlier, as an ask does not name the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from p2pnode.core.images import normal
+from p2pnode.core.messages import Fault
+
+from . import docker_http
+from .docker_http import EngineRefused
+from .docker_sdk import ContainerFailed, Sdk
+
+# What an image says of itself: it writes to its scratch directories only.
+READ_ONLY_LABEL = "p2pnode.read-only-root"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image that is here. `id` is that of its configuration, and so of its content."""
+
+    id: str
+    read_only_root: bool
+
+
+async def cached(socket_path: str) -> frozenset[str]:
+    """The names, in `core.images.normal` form, of all images that need no pull.
+
+    Raises `EngineGone` and `EngineRefused`.
+    """
+    found = await docker_http.request(socket_path, "GET", "/images/json")
+    names = [name for one in found for key in ("RepoTags", "RepoDigests") for name in one[key] or ()]
+    return frozenset(normal(name) for name in names if "<none>" not in name)
+
+
+async def obtain(sdk: Sdk, image: str, progress: Callable[[str], None]) -> Image:
+    """The image, which is pulled if it is not here. Raises `ContainerFailed`, `EngineGone`."""
+    try:
+        found = await _inspect(sdk.socket_path, image)
+        if found is None:
+            progress(f"pulling image {image}")
+            await _check_platforms(sdk, image)
+            await sdk.pull(image, progress)
+            found = await _inspect(sdk.socket_path, image)
+    except EngineRefused as error:
+        raise ContainerFailed(Fault.JOB, f"image {image}: {error}") from error
+    if found is None:
+        raise ContainerFailed(Fault.PEER, f"image {image} was removed as soon as it had been pulled")
+    _check(image, {f"{found['Os']}/{found['Architecture']}"}, await sdk.platform())
+    labels = (found.get("Config") or {}).get("Labels") or {}
+    return Image(id=str(found["Id"]), read_only_root=labels.get(READ_ONLY_LABEL) == "true")
+
+
+async def _inspect(socket_path: str, image: str) -> Any:
+    try:
+        return await docker_http.request(socket_path, "GET", f"/images/{quote(image, safe='/:@')}/json")
+    except EngineRefused as error:
+        if error.status == 404:
+            return None
+        raise
+
+
+async def _check_platforms(sdk: Sdk, image: str) -> None:
+    platforms = await sdk.platforms(image)
+    if platforms:
+        _check(image, platforms, await sdk.platform())
+
+
+def _check(image: str, platforms: set[str], ours: str) -> None:
+    if ours not in platforms:
+        have = ", ".join(sorted(platforms))
+        raise ContainerFailed(Fault.PEER, f"image {image} is for {have}; this peer is {ours}")
