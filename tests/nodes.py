@@ -249,12 +249,20 @@ def answers(node: Node) -> bool:
 
 
 def children(node: Node) -> set[int]:
-    """The pids of the processes that a node has started and that live."""
+    """The pids of the programs that a node has started and that live.
+
+    A WASM program is a child of the node's template process, which stays.
+    """
     assert node.process is not None
-    listed = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(node.process.pid)], capture_output=True, text=True, check=False
-    )
-    return {int(pid) for pid in listed.stdout.split()}
+    direct = _children(node.process.pid)
+    templates = {pid for pid, command in direct.items() if "wasm_worker" in command}
+    return (direct.keys() - templates).union(*map(_children, templates))
+
+
+def _children(pid: int) -> dict[int, str]:
+    command = ["ps", "-o", "pid=,args=", "--ppid", str(pid)]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    return {int(line.split()[0]): line for line in listed}
 
 
 @contextmanager
