@@ -46,6 +46,10 @@ def test_lists_are_read_from_every_source(tmp_path: Path) -> None:
         ({}, {}, "= 1", "config.toml: not TOML"),
         ({}, {}, 'name = "two words"', "config.toml: name: expected"),
         ({}, {}, "#" * 100_000, "over the limit"),
+        ({"allow_paths": ["data"]}, {}, "", "--allow-path: expected absolute paths"),
+        ({}, {"P2PNODE_ALLOW_HOSTS": "http://a"}, "", "P2PNODE_ALLOW_HOSTS: expected hosts"),
+        ({}, {}, 's3_buckets = ["a/b"]', "config.toml: s3_buckets: expected names of buckets"),
+        ({}, {"AWS_ENDPOINT_URL": "s3.example.com"}, "", "AWS_ENDPOINT_URL: expected a URL"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_source(
@@ -54,6 +58,15 @@ def test_a_wrong_setting_is_named_with_its_source(
     (tmp_path / CONFIG_FILE).write_text(text)
     with pytest.raises(ConfigError, match=said):
         load({"data_dir": str(tmp_path), **flags}, environ)
+
+
+def test_what_jobs_may_use_is_read_from_every_source(tmp_path: Path) -> None:
+    (tmp_path / CONFIG_FILE).write_text('allow_paths = ["/data", "/state:rw"]\ns3_buckets = ["*"]\n')
+    environ = {"P2PNODE_ALLOW_HOSTS": "files.lan 10.0.0.1:9000"}
+    config = load({"data_dir": str(tmp_path), "s3_buckets": ["results"]}, environ)
+    assert config.allow_paths == ("/data", "/state:rw")
+    assert config.allow_hosts == ("files.lan", "10.0.0.1:9000")
+    assert config.s3_buckets == ("results",)
 
 
 def test_without_any_source_a_node_has_a_name_and_a_free_port(tmp_path: Path) -> None:

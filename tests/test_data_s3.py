@@ -174,6 +174,33 @@ async def test_an_endpoint_that_the_job_names_must_be_public_or_allowed(
     assert files_in(one.path) == {"readme.txt": b"read me"}
 
 
+@pytest.mark.parametrize(
+    ("bucket", "endpoint", "signed"),
+    [
+        ("mine", "", True),
+        ("mine", "https://s3.eu-west-1.amazonaws.com", True),
+        ("mine", "http://minio.lan:9000", True),
+        ("mine", "http://other.lan:9000", True),
+        ("theirs", "", False),
+        ("mine", "https://evil.example", False),
+        ("mine", "https://s3.amazonaws.com.evil.example", False),
+        ("mine", "http://s3.amazonaws.com", False),
+        ("mine", "http://minio.lan:9001", False),
+    ],
+)
+def test_a_service_that_only_the_job_names_learns_nothing_of_credentials(
+    bucket: str, endpoint: str, signed: bool
+) -> None:
+    environ = {
+        "AWS_ACCESS_KEY_ID": "id",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_ENDPOINT_URL": "http://minio.lan:9000/",
+    }
+    account = S3Account.of_environment(environ, ("mine",))
+    hosts = (AllowedHost.parse("other.lan"), *account.hosts)
+    assert (account.credentials_for(bucket, endpoint, hosts) is not None) is signed
+
+
 async def test_objects_are_taken_from_the_cache_while_they_are_the_same(
     server: S3Server, node: Execution
 ) -> None:

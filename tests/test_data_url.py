@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from p2pnode.data import download, web
 from p2pnode.data.failures import DataFailed
 from p2pnode.data.inputs import Access
 from tests.data_support import Execution, files_in
+from tests.docker_engine import cannot_run
 from tests.web_site import Page, Site, running_site
 
 
@@ -301,3 +304,49 @@ async def test_progress_names_the_input_and_how_much_has_come(allowed: Execution
     await allowed.fetch(of(site.url("/big")))
     assert all(text.startswith("fetching /input0: ") for text in allowed.told)
     assert allowed.told[-1].endswith(" of 5 MB")
+
+
+# TLS
+
+
+def certificate(directory: Path, name: str) -> tuple[Path, Path]:
+    """A key and a certificate for `name`, signed by itself."""
+    key, made = directory / "key.pem", directory / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    command += ["-nodes", "-keyout", str(key), "-out", str(made), "-days", "2", "-subj", f"/CN={name}"]
+    subprocess.run(
+        [*command, "-addext", f"subjectAltName=DNS:{name}"], check=True, capture_output=True, timeout=30
+    )
+    return key, made
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted", "said"),
+    [
+        ("localhost", True, ""),
+        ("localhost", False, "certificate verify failed"),
+        ("127.0.0.1", True, "certificate verify failed"),
+    ],
+)
+async def test_over_https_the_server_must_be_who_the_url_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, trusted: bool, said: str
+) -> None:
+    if not shutil.which("openssl"):
+        cannot_run("openssl is not installed")
+    key, made = certificate(tmp_path, "localhost")
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(made))
+    monkeypatch.setattr(download, "TRIES_MAX", 1)
+    web._ssl_context.cache_clear()
+    with running_site(tls=(key, made)) as site:
+        site.pages["/x"] = Page(b"over TLS")
+        node = Execution(tmp_path, Access(hosts=(AllowedHost(host, site.port),)))
+        url = f"https://{host}:{site.port}/x"
+        if said:
+            with pytest.raises(DataFailed, match=said):
+                await node.fetch(of(url))
+            assert not site.asked
+        else:
+            (one,) = await node.fetch(of(url))
+            assert files_in(one.path) == {"x": b"over TLS"}
+    web._ssl_context.cache_clear()

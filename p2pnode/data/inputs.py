@@ -63,6 +63,10 @@ class Access:
     hosts: tuple[AllowedHost, ...] = ()
     s3: S3Account = field(default_factory=S3Account)
 
+    @property
+    def all_hosts(self) -> tuple[AllowedHost, ...]:
+        return (*self.hosts, *self.s3.hosts)
+
 
 @dataclass(frozen=True, slots=True)
 class Input:
@@ -87,7 +91,7 @@ class Inputs:
         self, task: Task, replica: int, replica_count: int, directory: Path, progress: Callable[[str], None]
     ) -> tuple[Input, ...]:
         """The task's inputs, in their order; raises `DataFailed` for the first that fails."""
-        async with open_web((*self._access.hosts, *self._access.s3.hosts)) as web:
+        async with open_web(self._access.all_hosts) as web:
             fetching = _Fetching(
                 self._ipfs, self._access, self._cache, web, _budget(task, directory), replica, replica_count
             )
@@ -161,7 +165,7 @@ class _Fetching:
             case "s3":
                 _make(path, parts)
                 place = Place(path, parts, self.cache, self.budget, progress)
-                bucket = Bucket(self.web, self.access.s3, params)
+                bucket = Bucket(self.web, self.access.s3, self.access.all_hosts, params)
                 await S3Fetch(bucket, params, place, self.limiter).fetch(self.replica, self.replica_count)
                 await trio.to_thread.run_sync(_remove, parts)
             case other:

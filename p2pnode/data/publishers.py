@@ -23,6 +23,7 @@ from p2pnode.core.spec import Source
 from .archive import Tree, write_archive
 from .failures import DataFailed, Lost, of_disk
 from .inputs import Access
+from .s3_client import Bucket
 from .s3_publisher import S3Publication
 from .web import open_web
 
@@ -101,10 +102,9 @@ class Publishers:
         raise Lost(f"not published within {PUBLISH_S_MAX / 60:.0f} min")
 
     async def _to_s3(self, publisher: Source, result: Result, progress: Callable[[str], None]) -> None:
-        async with open_web((*self._access.hosts, *self._access.s3.hosts)) as web:
+        async with open_web(self._access.all_hosts) as web:
             publication = S3Publication(
-                web=web,
-                account=self._access.s3,
+                bucket=Bucket(web, self._access.s3, self._access.all_hosts, publisher.params),
                 params=publisher.params,
                 variables={"jobID": result.job, "executionID": result.execution, "nodeID": result.peer},
                 ended_s=result.ended_ms // 1000,

@@ -2,8 +2,8 @@
 
 An own client, because the usual ones connect by themselves: the service's host is named by the
 job, and may only be connected to after its address was checked. Whose the requests are is the
-node's environment alone (AWS_ACCESS_KEY_ID and its kin), and only for the buckets that its
-operator lets jobs use; to others they go unsigned, which reaches what is public.
+node's environment alone (AWS_ACCESS_KEY_ID and its kin), and only at services that the operator
+knows, for the buckets that jobs may use; to others they go unsigned, which reaches what is public.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from __future__ import annotations
 import re
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from p2pnode.core.internet import AllowedHost
+from p2pnode.core.internet import AllowedHost, is_allowed
 from p2pnode.core.messages import Fault
 
 from .download import check_status
 from .failures import DataFailed, Lost
 from .s3_selection import Object
 from .s3_signing import EMPTY_SHA256, Credentials, quote_key, sign
-from .web import Response, Web, checked_url
+from .web import PORTS, Response, Web, checked_url
 
 REGION_DEFAULT = "us-east-1"
 # All of them are files of one execution.
@@ -37,6 +37,7 @@ ANY_BUCKET = "*"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 _HOST_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
+_AMAZON = ".amazonaws.com"
 _NOT_OF_THE_JOB = (
     "AccessDenied",
     "InvalidAccessKeyId",
@@ -64,10 +65,11 @@ class S3Account:
         credentials = None
         if access_key and secret_key:
             credentials = Credentials(access_key, secret_key, environ.get("AWS_SESSION_TOKEN", ""))
+        endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or ""
         return cls(
             credentials,
             buckets,
-            environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or "",
+            endpoint and checked_url(endpoint),
             environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or REGION_DEFAULT,
         )
 
@@ -80,23 +82,35 @@ class S3Account:
     def hosts(self) -> tuple[AllowedHost, ...]:
         """The operator's own endpoint: it may be on a private network."""
         parts = urlsplit(self.endpoint)
-        if not parts.hostname:
-            return ()
-        return (AllowedHost(parts.hostname, parts.port or (80 if parts.scheme == "http" else 443)),)
+        return (AllowedHost(parts.hostname, parts.port or PORTS[parts.scheme]),) if parts.hostname else ()
 
-    def credentials_for(self, bucket: str) -> Credentials | None:
-        return self.credentials if ANY_BUCKET in self.buckets or bucket in self.buckets else None
+    def credentials_for(
+        self, bucket: str, endpoint: str, allowed_hosts: Iterable[AllowedHost]
+    ) -> Credentials | None:
+        """What requests are signed with, or None. A host that only the job names learns nothing of them."""
+        parts = urlsplit(endpoint)
+        port = parts.port or PORTS.get(parts.scheme, 0)
+        known = (
+            endpoint in ("", self.endpoint)
+            or is_allowed(allowed_hosts, parts.hostname or "", port)
+            or (parts.scheme == "https" and (parts.hostname or "").endswith(_AMAZON))
+        )
+        open_to_jobs = ANY_BUCKET in self.buckets or bucket in self.buckets
+        return self.credentials if known and open_to_jobs else None
 
 
 class Bucket:
     """One bucket, as a job's parameters Bucket, Region and Endpoint name it."""
 
-    def __init__(self, web: Web, account: S3Account, params: Mapping[str, Any]) -> None:
+    def __init__(
+        self, web: Web, account: S3Account, allowed_hosts: Iterable[AllowedHost], params: Mapping[str, Any]
+    ) -> None:
         """Raises `DataFailed` for names that cannot be."""
         self.name = str(params["Bucket"])
         self._web = web
-        self._credentials = account.credentials_for(self.name)
         self._endpoint = str(params.get("Endpoint") or account.endpoint)
+        self._endpoint = self._endpoint and checked_url(self._endpoint)
+        self._credentials = account.credentials_for(self.name, self._endpoint, allowed_hosts)
         self._region = str(params.get("Region") or account.region)
         if not _BUCKET.fullmatch(self.name) or not _REGION.fullmatch(self._region):
             raise DataFailed(Fault.JOB, f"no bucket {self.name!r} can be in a region {self._region!r}")
@@ -177,7 +191,7 @@ class Bucket:
     def _url(self, key: str, query: Mapping[str, str]) -> str:
         path = quote_key(key)
         if self._endpoint:
-            base = f"{checked_url(self._endpoint).rstrip('/')}/{self.name}/{path}"
+            base = f"{self._endpoint.rstrip('/')}/{self.name}/{path}"
         elif _HOST_BUCKET.fullmatch(self.name):
             base = f"https://{self.name}.s3.{self._region}.amazonaws.com/{path}"
         else:

@@ -23,8 +23,7 @@ from p2pnode.core.units import about_bytes
 from .archive import Tree, files_of, write_archive
 from .concurrently import all_of
 from .failures import DataFailed
-from .s3_client import PUT_SIZE_BYTES_MAX, Bucket, S3Account
-from .web import Web
+from .s3_client import PUT_SIZE_BYTES_MAX, Bucket
 
 PUTS_AT_ONCE_MAX = 4
 OBJECTS_MAX = 10_000
@@ -38,8 +37,7 @@ KEY_SIZE_BYTES_MAX = 1024
 class S3Publication:
     """One result on its way into a bucket."""
 
-    web: Web
-    account: S3Account
+    bucket: Bucket
     params: Mapping[str, Any]
     variables: Mapping[str, str]
     ended_s: int
@@ -48,13 +46,12 @@ class S3Publication:
 
     async def put(self, tree: Tree) -> None:
         """Put all of it; raises `DataFailed` and `OSError`."""
-        bucket = Bucket(self.web, self.account, self.params)
         plain = self.params.get("Encoding", "gzip") == "plain"
         base = key_of(str(self.params["Key"]), self.variables, self.ended_s, plain=plain)
         if not plain:
             archive = self.scratch / "s3-archive"
             await trio.to_thread.run_sync(write_archive, tree, archive, self.ended_s, abandon_on_cancel=True)
-            return await self._put_one(bucket, base, archive)
+            return await self._put_one(base, archive)
         files = await trio.to_thread.run_sync(lambda: list(files_of(tree)))
         if len(files) > OBJECTS_MAX:
             raise DataFailed(
@@ -64,11 +61,11 @@ class S3Publication:
 
         async def put(path: str, content: Path | bytes) -> None:
             async with limiter:
-                await self._put_one(bucket, base + path, content)
+                await self._put_one(base + path, content)
 
         return await all_of(partial(put, path, content) for path, content in files)
 
-    async def _put_one(self, bucket: Bucket, key: str, content: Path | bytes) -> None:
+    async def _put_one(self, key: str, content: Path | bytes) -> None:
         size_bytes, sha256 = await trio.to_thread.run_sync(_measure, content)
         if size_bytes > PUT_SIZE_BYTES_MAX:
             raise DataFailed(
@@ -79,8 +76,8 @@ class S3Publication:
             raise DataFailed(
                 Fault.JOB, f"the key {key[:100]!r}... takes more than {KEY_SIZE_BYTES_MAX} bytes"
             )
-        self.progress(f"s3://{bucket.name}/{key}: {about_bytes(size_bytes)}")
-        await bucket.put(key, size_bytes, sha256, lambda: _chunks(content))
+        self.progress(f"s3://{self.bucket.name}/{key}: {about_bytes(size_bytes)}")
+        await self.bucket.put(key, size_bytes, sha256, lambda: _chunks(content))
 
 
 def key_of(template: str, variables: Mapping[str, str], ended_s: int, *, plain: bool) -> str:

@@ -33,7 +33,7 @@ SILENCE_S_MAX = 30.0
 CONNECTIONS_MAX = 8
 # What of a body is read that is not data: an error's text, a list of 1,000 objects (some 600 kB).
 TEXT_SIZE_BYTES_MAX = 4 * 1024**2
-_PORTS = {"http": 80, "https": 443}
+PORTS = {"http": 80, "https": 443}
 _TIMEOUTS = {
     "connect": CONNECT_S_MAX,
     "read": SILENCE_S_MAX,
@@ -126,14 +126,14 @@ def checked_url(text: str) -> str:
     try:
         parts = urlsplit(text)
         host, port = parts.hostname or "", parts.port
-        if parts.scheme not in _PORTS or not host:
+        if parts.scheme not in PORTS or not host:
             raise ValueError("only http and https URLs with a host are allowed")
         if parts.username is not None or parts.password is not None:
             raise ValueError("a URL with a user or password is not allowed")
         host = f"[{host}]" if ":" in host else host.encode("idna").decode("ascii")
     except ValueError as exc:
         raise DataFailed(Fault.JOB, f"the URL {text[:200]!r}: {exc}") from exc
-    netloc = host if port in (None, _PORTS[parts.scheme]) else f"{host}:{port}"
+    netloc = host if port in (None, PORTS[parts.scheme]) else f"{host}:{port}"
     path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~")
     return urlunsplit((parts.scheme, netloc, path, quote(parts.query, safe="/%:@!$&'()*+,;=~?[]"), ""))
 
@@ -184,7 +184,11 @@ def _lost(what: str) -> Iterator[None]:
     except httpcore.TimeoutException as exc:
         raise Lost(f"{what}: nothing came for {SILENCE_S_MAX:.0f} s") from exc
     except (httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError) as exc:
-        raise Lost(f"{what}: {exc}") from exc
+        # The libraries wrap what happened in errors without a text, and forget that they do.
+        cause: BaseException = exc
+        while not str(cause) and (inner := cause.__cause__ or cause.__context__):
+            cause = inner
+        raise Lost(f"{what}: {str(cause) or type(cause).__name__}") from exc
 
 
 @cache

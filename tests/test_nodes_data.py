@@ -1,0 +1,239 @@
+"""Inputs and publishers through the real program: buckets, URLs, local files, and what is refused."""
+
+from __future__ import annotations
+
+import base64
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+import wasmtime
+
+from .nodes import Node, Nodes, know_each_other, running_nodes
+from .programs import JOBS, text_of
+from .s3_server import S3Server, s3  # noqa: F401
+from .web_site import Page, Site, running_site
+
+WORDS = {path.name: path.read_bytes() for path in (JOBS / "wordcount-data").iterdir()}
+# Makes an empty file `mark` in each directory that it was given and may write to; says so.
+MARKING = r"""
+(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_open"
+    (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "mark") (data (i32.const 16) "made\n")
+  (func (export "_start") (local $directory i32)
+    (local.set $directory (i32.const 3))
+    (loop $next
+      (if (i32.eqz (call $open (local.get $directory) (i32.const 0) (i32.const 0) (i32.const 4)
+                     (i32.const 1) (i64.const 64) (i64.const 0) (i32.const 0) (i32.const 268)))
+        (then
+          (i32.store (i32.const 256) (i32.const 16)) (i32.store (i32.const 260) (i32.const 5))
+          (drop (call $write (i32.const 1) (i32.const 256) (i32.const 1) (i32.const 264)))))
+      (local.set $directory (i32.add (local.get $directory) (i32.const 1)))
+      (br_if $next (i32.lt_u (local.get $directory) (i32.const 8))))))
+"""
+
+
+class Network:
+    """A node that submits, two that may use the bucket, the site and a directory, and all that these hold."""
+
+    def __init__(self, nodes: Nodes, bucket: S3Server, site: Site) -> None:
+        self.s3, self.site = bucket, site
+        self.logs, self.state = nodes.directory / "logs", nodes.directory / "state"
+        for directory in (self.logs, self.state):
+            directory.mkdir()
+        (self.logs / "today.txt").write_bytes(b"one two two\n")
+        (self.state / "link").symlink_to("/etc")
+        allowed = ["--allow-path", str(self.logs), "--allow-path", f"{self.state}:rw"]
+        allowed += ["--allow-host", site.host, "--s3-bucket", "texts", "--s3-bucket", "gone"]
+        self.a = nodes.start("a", "--no-compute")
+        self.b, self.c = (nodes.new(name, *allowed, peers=(self.a,)) for name in "bc")
+        for node in (self.b, self.c):
+            node.start(ready=False)
+        for node in (self.b, self.c):
+            node.wait_ready()
+        know_each_other(self.a, self.b, self.c)
+
+    def submit(self, directory: Path, job: dict[str, Any]) -> CompletedProcess[str]:
+        path = directory / "job.yaml"
+        path.write_bytes(text_of(job))
+        return self.a.cli("submit", str(path))
+
+    def get(self, cid: str, to: Path) -> dict[str, bytes]:
+        got = self.a.cli("get", cid, "-o", str(to))
+        assert got.returncode == 0, got.stderr
+        return {str(path.relative_to(to)): path.read_bytes() for path in to.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory, s3: S3Server) -> Iterator[Network]:  # noqa: F811
+    texts = {f"in/{name}": data for name, data in WORDS.items()}
+    s3.put("texts", {"code/wordcount.wasm": (JOBS / "wordcount.wasm").read_bytes(), **texts})
+    with pytest.MonkeyPatch.context() as patch, running_site() as site:
+        for name, value in {**s3.environment, "AWS_ENDPOINT_URL": s3.endpoint}.items():
+            patch.setenv(name, value)
+        site.pages["/wordcount.wasm"] = Page((JOBS / "wordcount.wasm").read_bytes(), etag='"1"')
+        with running_nodes(tmp_path_factory.mktemp("nodes")) as nodes:
+            yield Network(nodes, s3, site)
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node whose operator lets jobs have nothing of what is around it."""
+    with running_nodes(tmp_path_factory.mktemp("bare")) as nodes:
+        yield nodes.start("bare")
+
+
+def source(target: str, kind: str, **params: Any) -> dict[str, Any]:
+    return {"Target": target, "Source": {"Type": kind, "Params": params}}
+
+
+def module(code: bytes) -> dict[str, Any]:
+    """A program that stands in the job file."""
+    return source("/program.wasm", "inline", URL="data:;base64," + base64.b64encode(code).decode())
+
+
+def job(*inputs: dict[str, Any], publisher: dict[str, Any], count: int = 1, entry: str) -> dict[str, Any]:
+    task = {
+        "Name": "main",
+        "Engine": {"Type": "wasm", "Params": {"EntryModule": entry}},
+        "InputSources": list(inputs),
+        "Publisher": publisher,
+        "ResultPaths": [{"Name": "outputs", "Path": "/outputs"}],
+        "Resources": {"CPU": "100m", "Memory": "64mb", "Disk": "20mb"},
+        "Timeouts": {"QueueTimeout": 2, "TotalTimeout": 60},
+    }
+    return {"Name": "data", "Type": "batch", "Count": count, "Tasks": [task]}
+
+
+def wordcount(*inputs: dict[str, Any], publisher: dict[str, Any], count: int = 1) -> dict[str, Any]:
+    code = source("/module", "s3", Bucket="texts", Key="code/wordcount.wasm")
+    return job(code, *inputs, publisher=publisher, count=count, entry="/module/wordcount.wasm")
+
+
+def counted(files: dict[str, bytes]) -> dict[str, int]:
+    lines = files["outputs/counts.csv"].decode().splitlines()[1:]
+    return {word: int(count) for word, count in (line.split(",") for line in lines)}
+
+
+def test_a_job_reads_a_bucket_and_its_result_goes_to_another_place_in_it(
+    network: Network, tmp_path: Path
+) -> None:
+    publisher = {"Type": "s3", "Params": {"Bucket": "texts", "Key": "out/{jobID}/{executionID}"}}
+    done = network.submit(
+        tmp_path, wordcount(source("/data", "s3", Bucket="texts", Key="in/*"), publisher=publisher)
+    )
+    assert done.returncode == 0, done.stderr
+    files = network.get(done.stdout.strip(), tmp_path / "got")
+    assert counted(files)["the"] == 35
+    ((key, archive),) = network.s3.objects("texts", "out/").items()
+    found = network.a.client.jobs()[0]
+    (execution,) = network.a.job(found["id"])["executions"]
+    assert key == f"out/{found['id']}/{execution['id']}.tar.gz"
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        published = {one.name: tar.extractfile(one) for one in tar if one.isfile()}
+        assert {name: file.read() for name, file in published.items() if file} == files
+
+
+def test_two_replicas_share_the_objects_of_a_bucket(network: Network, tmp_path: Path) -> None:
+    data = source("/data", "s3", Bucket="texts", Key="in/*", Filter="txt$", Partition={"Type": "object"})
+    done = network.submit(tmp_path, wordcount(data, publisher={"Type": "none"}, count=2))
+    assert done.returncode == 0, done.stderr
+    shares = [
+        counted(network.get(cid, tmp_path / str(index))) for index, cid in enumerate(done.stdout.split())
+    ]
+    assert sum(share.get("the", 0) for share in shares) == 35
+    assert all(share.get("the", 0) < 35 for share in shares)
+
+
+def test_local_directories_are_read_and_written_as_both_sides_say(network: Network, tmp_path: Path) -> None:
+    inputs = [
+        module(bytes(wasmtime.wat2wasm(MARKING))),
+        source("/app/logs", "localDirectory", SourcePath=str(network.logs)),
+        source("/app/state", "localDirectory", SourcePath=str(network.state), ReadWrite=True),
+    ]
+    done = network.submit(tmp_path, job(*inputs, publisher={"Type": "local"}, entry="/program.wasm"))
+    assert done.returncode == 0, done.stderr
+    assert (network.state / "mark").exists()
+    assert not (network.logs / "mark").exists()
+    files = network.get(done.stdout.strip(), tmp_path / "got")
+    assert {"stdout", "stderr", "exitCode", "outputs/mark"} == files.keys()
+    archives = [path for node in (network.b, network.c) for path in (node.data_dir / "published").glob("*")]
+    (archive,) = archives
+    with tarfile.open(archive) as tar:
+        assert {one.name for one in tar if one.isfile()} == files.keys()
+
+
+def test_a_program_and_its_data_come_from_urls_and_local_files(network: Network, tmp_path: Path) -> None:
+    inputs = [
+        source("/module", "urlDownload", URL=network.site.url("/wordcount.wasm")),
+        source("/data", "localDirectory", SourcePath=str(network.logs)),
+    ]
+    entry = "/module/wordcount.wasm"
+    done = network.submit(tmp_path, job(*inputs, publisher={"Type": "ipfs"}, entry=entry))
+    assert done.returncode == 0, done.stderr
+    assert counted(network.get(done.stdout.strip(), tmp_path / "got")) == {"two": 2, "one": 1}
+
+
+def test_a_result_that_cannot_be_published_is_a_failure_that_says_so_and_is_not_lost(
+    network: Network, tmp_path: Path
+) -> None:
+    publisher = {"Type": "s3", "Params": {"Bucket": "gone", "Key": "x"}}
+    data = source("/data", "s3", Bucket="texts", Key="in/*")
+    done = network.submit(tmp_path, wordcount(data, publisher=publisher))
+    assert done.returncode != 0
+    ended = network.a.job(network.a.client.jobs()[0]["id"])
+    execution = ended["executions"][0]
+    assert execution["exit_code"] == 0
+    assert "the result was not published: s3://gone: 404 Not Found: NoSuchBucket" in execution["reason"]
+    assert str(execution["result_cid"]) in execution["reason"]
+    assert counted(network.get(str(execution["result_cid"]), tmp_path / "got"))["the"] == 35
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "said"),
+    [
+        ("localDirectory", {"SourcePath": "{secret}"}, "is not among the paths that this node allows"),
+        ("localDirectory", {"SourcePath": "/etc"}, "/etc is not among the paths that this node allows"),
+        ("localDirectory", {"SourcePath": "{logs}", "ReadWrite": True}, "for reading only"),
+        ("urlDownload", {"URL": "{api}/openapi.json"}, "not a public address"),
+        ("urlDownload", {"URL": "http://169.254.169.254/latest/meta-data/"}, "not a public address"),
+        ("urlDownload", {"URL": "{site}/none"}, "404 Not Found"),
+        ("s3", {"Bucket": "texts", "Key": "none"}, "NoSuchKey"),
+        ("s3", {"Bucket": "others", "Key": "x"}, "asked without credentials"),
+    ],
+)
+def test_what_a_job_may_not_have_ends_it_with_the_reason(
+    network: Network, tmp_path: Path, kind: str, params: dict[str, Any], said: str
+) -> None:
+    known = {"logs": network.logs, "secret": network.state / "link", "site": network.site.url("")}
+    known["api"] = network.b.client.url
+    filled = {
+        key: value.format(**known) if isinstance(value, str) else value for key, value in params.items()
+    }
+    done = network.submit(tmp_path, wordcount(source("/data", kind, **filled), publisher={"Type": "none"}))
+    assert done.returncode == 5, done.stderr
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("publisher", "inputs", "said"),
+    [
+        ({"Type": "s3", "Params": {"Bucket": "texts", "Key": "x"}}, [], "no s3 publisher"),
+        ({"Type": "none"}, [source("/x", "local", SourcePath="/data")], "no input source of type local"),
+    ],
+)
+def test_what_no_node_offers_is_said_before_anything_runs(
+    bare: Node, tmp_path: Path, publisher: dict[str, Any], inputs: list[dict[str, Any]], said: str
+) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_bytes(text_of(wordcount(*inputs, publisher=publisher)))
+    done = bare.cli("submit", str(path))
+    assert done.returncode == 3, done.stderr
+    assert said in done.stderr
