@@ -172,3 +172,31 @@ async def test_out_of_memory_is_told_apart(engine: WasmEngine, tmp_path: Path) -
     )
     assert ended.fault is Fault.JOB
     assert "needs more memory than the job's limit of 32000000 bytes" in ended.reason
+
+
+async def test_a_program_gets_its_environment_and_nothing_of_the_nodes(
+    engine: WasmEngine, tmp_path: Path
+) -> None:
+    imports = (
+        '(import "wasi_snapshot_preview1" "environ_sizes_get" (func $sizes (param i32 i32) (result i32)))'
+        '(import "wasi_snapshot_preview1" "environ_get" (func $get (param i32 i32) (result i32)))'
+    )
+    program = tmp_path / "environment.wasm"
+    program.write_bytes(
+        wasmtime.wat2wasm(
+            f"""(module {imports} {WRITE} (memory (export "memory") 1) (func (export "_start")
+              (drop (call $sizes (i32.const 0) (i32.const 20)))
+              (drop (call $get (i32.const 1024) (i32.const 8192)))
+              (i32.store (i32.const 16) (i32.const 8192))
+              (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 24)))))"""
+        )
+    )
+    task = WasmTask(entry_module="/m", environment={"B": "engine"})
+    workload = make_workload(
+        tmp_path, task, inputs={"/m": program}, environment={"A": "task", "B": "task too"}
+    )
+    assert (await run(engine, workload)).exit_code == 0
+    variables = dict(one.split("=", 1) for one in read(workload.stdout).split("\0") if one)
+    own = {name: value for name, value in variables.items() if not name.startswith(("P2PNODE_", "BACALHAU_"))}
+    assert own == {"A": "task", "B": "engine"}
+    assert variables["P2PNODE_EXECUTION_ID"] == workload.execution_id

@@ -181,3 +181,19 @@ async def test_a_component_as_a_library_is_refused_with_what_to_do(
     ended = await run_component(engine, tmp_path, main, imports={"library": "(component)"})
     assert ended.fault is Fault.JOB
     assert "compose the components first" in ended.reason
+
+
+async def test_a_component_that_ran_out_of_memory_is_told_apart(engine: WasmEngine, tmp_path: Path) -> None:
+    grow_and_touch = """(local $page i32)
+      (loop $more
+        (local.set $page (memory.grow (i32.const 1)))
+        (if (i32.ne (local.get $page) (i32.const -1)) (then
+          (memory.fill (i32.mul (local.get $page) (i32.const 65536)) (i32.const 1) (i32.const 65536))
+          (br $more))))
+      unreachable"""
+    core = f'(core module $m (memory 1) (func (export "f") (result i32) {grow_and_touch}))'
+    ended = await run_component(
+        engine, tmp_path, command("", before=core), resources=Resources(memory_bytes=40_000_000)
+    )
+    assert ended.fault is Fault.JOB
+    assert "probably out of memory" in ended.reason

@@ -213,9 +213,13 @@ async def test_a_running_worker_has_given_up_its_rights(engine: WasmEngine, tmp_
     assert (status["NoNewPrivs"], status["Seccomp"]) == (["1"], ["2"])
 
 
+def groups_left() -> list[Path]:
+    return list(Path("/sys/fs/cgroup").glob("**/p2pnode-wasm/e-*"))
+
+
 @contextmanager
-def no_control_group(*_: object) -> Iterator[bool]:
-    yield False
+def no_control_group(*_: object) -> Iterator[None]:
+    yield None
 
 
 @pytest.mark.parametrize("by", ["control group, where there is one", "stopping and continuing"])
@@ -241,6 +245,7 @@ async def test_a_program_gets_its_share_of_a_core_and_no_more(
             share = (time.clock_gettime(clock) - used) / (time.monotonic() - began)
             nursery.cancel_scope.cancel()
     assert 0.1 < share < 0.27
+    assert groups_left() == []
 
 
 async def test_a_program_that_used_its_time_up_is_ended_though_the_node_looks_away(
@@ -344,3 +349,34 @@ async def test_when_the_template_dies_its_program_fails_and_the_next_one_runs(
         assert "lost with the process that starts workers" in ends[0].reason
         ended, _, _ = await run_wat(engine, tmp_path, "(call $exit (i32.const 3))", imports=EXIT)
     assert ended.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("memories", "exit_code"),
+    [('(memory (export "memory") 1)', 0), ("(memory 1)" * 30 + '(memory (export "memory") 1)', 1)],
+)
+async def test_a_program_gets_the_memory_of_its_limit_but_not_several_times_over(
+    engine: WasmEngine, tmp_path: Path, memories: str, exit_code: int
+) -> None:
+    """Each memory grows by 14,000 pages, 917 MB; a program whose memory does not grow exits with 1."""
+    grow = " ".join(
+        f"(if (i32.eq (memory.grow {number} (i32.const 14000)) (i32.const -1))"
+        " (then (call $exit (i32.const 1))))"
+        for number in range(memories.count("(memory "))
+    )
+    ended, _, _ = await run_wat(
+        engine, tmp_path, grow, imports=EXIT, memory=memories, resources=Resources(memory_bytes=1_000_000_000)
+    )
+    assert ended.exit_code == exit_code, ended
+
+
+async def test_a_bomb_of_tables_ends_as_the_jobs_fault(engine: WasmEngine, tmp_path: Path) -> None:
+    ended, _, _ = await run_wat(engine, tmp_path, "", memory="(table 1000000 funcref)" * 60)
+    assert ended.fault is Fault.JOB, ended
+
+
+async def test_endless_recursion_is_a_trap(engine: WasmEngine, tmp_path: Path) -> None:
+    deeper = "(func $deeper (call $deeper))"
+    ended, _, _ = await run_wat(engine, tmp_path, "(call $deeper)", memory=deeper)
+    assert ended.fault is Fault.JOB
+    assert "the program trapped: stack overflow" in ended.reason

@@ -26,7 +26,7 @@ from p2pnode.core.spec import NetworkType
 from .wasm_compiled import CompiledModules, CompileFailed, copy_output, how_it_died
 from .wasm_processes import Template, Worker
 from .wasm_request import Prepared, Unfit, prepare
-from .wasm_share import CORE_MILLIS, control_group, pace
+from .wasm_share import CORE_MILLIS, control_group, enter, pace, remove_left_over_groups
 from .workload import WATCH_INTERVAL_S, Ended, LogFile, Workload, disk_problem, failed
 
 PROBE_S_MAX = 10.0
@@ -51,6 +51,7 @@ class WasmEngine:
         """Raises OSError if the directory is another user's."""
         self._template = Template()
         self._compiled = CompiledModules(cache_directory, self._template)
+        remove_left_over_groups()
         # Unlike a Docker engine, it does not come and go while the node runs.
         self._works = False
 
@@ -115,8 +116,10 @@ class WasmEngine:
                 ],
             }
             run = _Run()
-            async with self._template.worker() as worker:
-                await _run(workload, worker, request, run, logs, started)
+            with control_group(workload.execution_id, workload.task.resources.cpu_millis) as group:
+                async with self._template.worker() as worker:
+                    held = group is not None and enter(group, worker.pid)
+                    await _run(workload, worker, request, run, logs, started, held)
             if run.last.get("event") != "stale":
                 return run.verdict or _ended(run, worker)
             # Compiled on another processor, or damaged. Only a path of ours is dropped, whatever it says.
@@ -132,23 +135,23 @@ async def _run(
     run: _Run,
     logs: tuple[LogFile, LogFile],
     started: Callable[[], None],
+    held: bool,
 ) -> None:
-    """Run one worker to its end."""
+    """Run one worker to its end; `held` if the kernel holds it to its share of a core."""
     cpu_millis = workload.task.resources.cpu_millis
-    with control_group(workload.execution_id, worker.pid, cpu_millis) as held:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_watch, workload, worker, run)
-            if not held and cpu_millis < CORE_MILLIS:
-                nursery.start_soon(pace, worker, cpu_millis)
-            async with trio.open_nursery() as streams:
-                streams.start_soon(copy_output, worker.stdout, logs[0])
-                streams.start_soon(copy_output, worker.stderr, logs[1])
-                await worker.send(request)
-                async for event in worker.events():
-                    run.last = event
-                    if event["event"] == "started":
-                        started()
-            nursery.cancel_scope.cancel()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_watch, workload, worker, run)
+        if not held and cpu_millis < CORE_MILLIS:
+            nursery.start_soon(pace, worker, cpu_millis)
+        async with trio.open_nursery() as streams:
+            streams.start_soon(copy_output, worker.stdout, logs[0])
+            streams.start_soon(copy_output, worker.stderr, logs[1])
+            await worker.send(request)
+            async for event in worker.events():
+                run.last = event
+                if event["event"] == "started":
+                    started()
+        nursery.cancel_scope.cancel()
 
 
 async def _watch(workload: Workload, worker: Worker, run: _Run) -> None:
@@ -174,6 +177,9 @@ def _ended(run: _Run, worker: Worker) -> Ended:
         return failed(Fault.JOB, str(event.get("reason")))
     if exit is not None and exit.status == -signal.SIGXCPU:
         return failed(Fault.JOB, "it used more processor time than the job's ExecutionTimeout")
+    if exit is not None and exit.status == -signal.SIGABRT:
+        # The runtime does so when it gets no memory beside the program's own.
+        return failed(Fault.JOB, "the WASM runtime gave up, most likely for lack of memory; see stderr")
     if event.get("event") != "ended" or exit is None:
         return failed(
             Fault.PEER, f"the WASM worker {how_it_died(worker)} before its program ended; see stderr"

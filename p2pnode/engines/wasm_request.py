@@ -22,8 +22,10 @@ from .workload import Workload, clear_directory, environment, file_size_bytes_ma
 
 # A wasm32 memory cannot be larger.
 MEMORY_BYTES_MAX = 4 * 1024**3
-# What the worker may take beside the program's memory: interpreter, runtime, tables, threads' stacks.
-WORKER_MEMORY_BYTES_MAX = 512 * 1024**2
+# What the worker may take beside the program's memory: interpreter, runtime, tables. Measured: 60 MB.
+WORKER_MEMORY_BYTES_MAX = 256 * 1024**2
+# The runtime has as many threads as the machine has processors, each with a stack of 2 MiB.
+THREAD_MEMORY_BYTES_MAX = 4 * 1024**2
 # See the core and the component specification: a version, and a layer that tells the two apart.
 MODULE_MAGIC = b"\0asm\x01\0\0\0"
 COMPONENT_MAGIC = b"\0asm\x0d\0\x01\0"
@@ -82,13 +84,17 @@ def prepare(workload: Workload) -> Prepared:
             "preopens": _preopens(workload, (task.entry_module, *task.import_modules), scratch),
             "memory_bytes": memory_bytes,
             "limits": {
-                "data_bytes": memory_bytes + WORKER_MEMORY_BYTES_MAX,
+                "data_bytes": memory_bytes + _worker_memory_bytes(),
                 "file_bytes": file_size_bytes_max(workload),
                 # One thread computes, so the node's own timer comes first, if the node still runs.
                 "cpu_s": math.ceil(execution_s) + 1 if execution_s else 0,
             },
         },
     )
+
+
+def _worker_memory_bytes() -> int:
+    return WORKER_MEMORY_BYTES_MAX + THREAD_MEMORY_BYTES_MAX * (os.cpu_count() or 1)
 
 
 def _preopens(workload: Workload, modules: tuple[str, ...], scratch: Path) -> list[tuple[str, str, bool]]:

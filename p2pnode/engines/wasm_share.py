@@ -31,21 +31,41 @@ _NAME = "p2pnode-wasm"
 
 
 @contextmanager
-def control_group(execution_id: str, pid: int, cpu_millis: int) -> Iterator[bool]:
-    """Hold the process to its share while the block runs; False if that is not possible here."""
-    quota_us = max(cpu_millis * PERIOD_US // CORE_MILLIS, QUOTA_US_MIN)
+def control_group(execution_id: str, cpu_millis: int) -> Iterator[Path | None]:
+    """A group held to that share while the block runs, or None if it cannot be made, or need not be.
+
+    Whoever is in it has to be gone when the block ends.
+    """
     group = None
-    for parent, files in _candidates(quota_us):
-        try:
-            group = _make(parent / _NAME, execution_id, pid, files)
-            break
-        except OSError:
-            continue
+    if cpu_millis < CORE_MILLIS:
+        for parent, files in _candidates(max(cpu_millis * PERIOD_US // CORE_MILLIS, QUOTA_US_MIN)):
+            try:
+                group = _make(parent / _NAME, execution_id, files)
+                break
+            except OSError:
+                continue
     try:
-        yield group is not None
+        yield group
     finally:
         if group is not None:
-            # Still busy for a moment if the worker could not be waited for: it is empty and harmless.
+            # Still busy if a worker could not be killed in time; then the next node removes it.
+            with suppress(OSError):
+                group.rmdir()
+
+
+def enter(group: Path, pid: int) -> bool:
+    """Move a process into a group; False if the system refuses."""
+    try:
+        _write(group / "cgroup.procs", str(pid))
+    except OSError:
+        return False
+    return True
+
+
+def remove_left_over_groups() -> None:
+    """Remove the groups that a killed node left; the kernel keeps those in use."""
+    for parent, _ in _candidates(PERIOD_US):
+        for group in (parent / _NAME).glob("*/"):
             with suppress(OSError):
                 group.rmdir()
 
@@ -82,20 +102,21 @@ def _candidates(quota_us: int) -> Iterator[tuple[Path, dict[str, str]]]:
                 yield parent, {"cpu.max": f"{quota_us} {PERIOD_US}"}
 
 
-def _make(parent: Path, name: str, pid: int, files: dict[str, str]) -> Path:
-    """A group of that name with that process in it. Raises OSError."""
+def _make(parent: Path, name: str, files: dict[str, str]) -> Path:
+    """A group of that name with those limits. Raises OSError."""
     parent.mkdir(exist_ok=True)
-    if "cpu.max" in files:
-        for above in (parent.parent, parent):
-            _write(above / "cgroup.subtree_control", "+cpu")
     group = parent / name
-    group.mkdir(exist_ok=True)
     try:
+        if "cpu.max" in files:
+            for above in (parent.parent, parent):
+                _write(above / "cgroup.subtree_control", "+cpu")
+        group.mkdir(exist_ok=True)
         for file, value in files.items():
             _write(group / file, value)
-        _write(group / "cgroup.procs", str(pid))
     except OSError:
-        group.rmdir()
+        for made in (group, parent):
+            with suppress(OSError):
+                made.rmdir()
         raise
     return group
 

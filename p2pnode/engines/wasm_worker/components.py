@@ -10,13 +10,14 @@ components are composed before they are sent (`wac plug`), which also checks the
 
 from __future__ import annotations
 
+import resource
 from typing import Any, NoReturn
 
 import wasmtime
 from wasmtime import component
 
 from .compiling import Exited, Refused, cause, exit_reason, failure, load_compiled, new_engine, new_store
-from .modules import EXPORTS_SHOWN_MAX, link_reason
+from .modules import EXPORTS_SHOWN_MAX, link_reason, memory_note
 
 RUN = "wasi:cli/run@0.2.0"
 EXIT = "wasi:cli/exit@0.2."
@@ -77,7 +78,12 @@ class ComponentProgram:
 
     def call(self) -> tuple[int | None, str]:
         """Run to the end: the exit code (None: it did not exit), and the reason."""
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         exit_code, reason = self._call()
+        if exit_code != 0:
+            # A component does not show its memories; what the process touched of them is near enough.
+            touched_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+            reason += memory_note(touched_kib * 1024, self._memory_bytes)
         # Flushes what the runtime still holds of the program's output.
         self._store.close()
         return exit_code, reason

@@ -102,12 +102,15 @@ class ModuleProgram:
         if not isinstance(memory, wasmtime.Memory):
             return ""
         used = memory.size(self._store) * PAGE_SIZE_BYTES
-        # An allocator grows by at least a page and often by an eighth: that near the limit, memory was short.
-        if used < self._memory_bytes * 7 // 8:
-            return ""
-        return (
-            f"; probably out of memory: it had {used} of the {self._memory_bytes} bytes that the job allows"
-        )
+        return memory_note(used, self._memory_bytes)
+
+
+def memory_note(used: int, allowed: int) -> str:
+    """To be added to why a program failed: that it had nearly all the memory that it may have, in bytes."""
+    # An allocator grows by at least a page and often by an eighth: that near the limit, memory was short.
+    if used < allowed * 7 // 8:
+        return ""
+    return f"; probably out of memory: it had {used} of the {allowed} bytes that the job allows"
 
 
 def link_reason(text: str, memory_bytes: int) -> str:
