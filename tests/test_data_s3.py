@@ -15,12 +15,13 @@ import trio
 from p2pnode.core.internet import AllowedHost
 from p2pnode.core.messages import Fault
 from p2pnode.core.spec import Source
-from p2pnode.data import download, publishers, s3_client
+from p2pnode.data import publishers, s3_client, tries
 from p2pnode.data.archive import Tree
 from p2pnode.data.failures import DataFailed
 from p2pnode.data.inputs import Access
 from p2pnode.data.publishers import Publishers, Result
 from p2pnode.data.s3_client import S3Account
+from p2pnode.data.tries import Tries
 from tests.data_support import Execution, files_in
 from tests.s3_server import PUBLIC_BUCKET, S3Server, s3  # noqa: F401
 
@@ -43,7 +44,7 @@ def access(server: S3Server) -> Access:
 
 @pytest.fixture
 def node(tmp_path: Path, access: Access, monkeypatch: pytest.MonkeyPatch) -> Execution:
-    monkeypatch.setattr(download, "BACKOFF_S", 0.01)
+    monkeypatch.setattr(tries, "FETCH_TRIES", Tries(5, 0.01, 1))
     return Execution(tmp_path, access)
 
 
@@ -296,7 +297,7 @@ async def test_a_result_is_published_file_by_file(
 async def test_a_publisher_that_nobody_answers_is_tried_again_and_then_said(
     access: Access, tmp_path: Path, result: Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishers, "BACKOFF_S", 0.01)
+    monkeypatch.setattr(tries, "PUBLISH_TRIES", Tries(4, 0.01, 1))
     told: list[str] = []
     dead = Access(s3=access.s3, hosts=(AllowedHost("127.0.0.1", None),))
     publisher = to_s3("x", Endpoint="http://127.0.0.1:9")

@@ -14,9 +14,10 @@ import trio
 
 from p2pnode.core.internet import AllowedHost
 from p2pnode.core.messages import Fault
-from p2pnode.data import download, web
+from p2pnode.data import tries, web
 from p2pnode.data.failures import DataFailed
 from p2pnode.data.inputs import Access
+from p2pnode.data.tries import Tries
 from tests.data_support import Execution, files_in
 from tests.docker_engine import cannot_run
 from tests.web_site import Page, Site, running_site
@@ -31,7 +32,7 @@ def site() -> Iterator[Site]:
 @pytest.fixture
 def allowed(tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> Execution:
     """An execution on a node whose operator allows the site."""
-    monkeypatch.setattr(download, "BACKOFF_S", 0.01)
+    monkeypatch.setattr(tries, "FETCH_TRIES", Tries(5, 0.01, 1))
     return Execution(tmp_path, Access(hosts=(AllowedHost.parse(site.host),)))
 
 
@@ -148,7 +149,7 @@ async def test_a_name_that_changes_its_mind_is_connected_to_where_it_was_checked
     monkeypatch.setattr(web, "is_public", lambda address: address == "192.0.2.1")
     monkeypatch.setattr(web, "CONNECT_S_MAX", 0.2)
     monkeypatch.setitem(web._TIMEOUTS, "connect", 0.2)
-    monkeypatch.setattr(download, "TRIES_MAX", 1)
+    monkeypatch.setattr(tries, "FETCH_TRIES", Tries(1, 0, 1))
     site.pages["/secret"] = Page(b"secret")
     with pytest.raises(DataFailed, match="rebinding"):
         await Execution(tmp_path).fetch(of(site.url("/secret", "rebinding.example")))
@@ -229,7 +230,7 @@ async def test_a_file_that_changes_between_two_tries_is_fetched_whole(allowed: E
 async def test_after_a_restart_of_the_node_a_download_goes_on(
     allowed: Execution, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "TRIES_MAX", 1)
+    monkeypatch.setattr(tries, "FETCH_TRIES", Tries(1, 0, 1))
     data = b"0123456789" * 100_000
     site.pages["/big"] = Page(data, etag='"v1"', breaks=[400_000])
     with pytest.raises(DataFailed):
@@ -289,7 +290,7 @@ async def test_a_server_that_falls_silent_is_given_up(
     allowed: Execution, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(web._TIMEOUTS, "read", 0.1)
-    monkeypatch.setattr(download, "TRIES_MAX", 2)
+    monkeypatch.setattr(tries, "FETCH_TRIES", Tries(2, 0.01, 1))
     listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
     port = listener.socket.getsockname()[1]
     allowed.access = Access(hosts=(AllowedHost("127.0.0.1", port),))
@@ -336,7 +337,7 @@ async def test_over_https_the_server_must_be_who_the_url_says(
     key, made = certificate(tmp_path, "localhost")
     if trusted:
         monkeypatch.setenv("SSL_CERT_FILE", str(made))
-    monkeypatch.setattr(download, "TRIES_MAX", 1)
+    monkeypatch.setattr(tries, "FETCH_TRIES", Tries(1, 0, 1))
     web._ssl_context.cache_clear()
     with running_site(tls=(key, made)) as site:
         site.pages["/x"] = Page(b"over TLS")

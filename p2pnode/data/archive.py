@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 # What lies in a result under each name: a file or directory, or some bytes.
@@ -18,6 +18,16 @@ Tree = Mapping[str, Path | bytes]
 # Results are mostly text or compressed already: 6 takes twice the time for some percent.
 _COMPRESSION = 3
 _DIRECTORY_MODE, _FILE_MODE = 0o755, 0o644
+
+
+def tree_of(directory: Path, exit_code: int | None, folders: Iterable[str]) -> Tree:
+    """The result of an execution in its directory: stdout, stderr and exitCode always. Raises `OSError`."""
+    stdout, stderr = directory / "stdout", directory / "stderr"
+    for path in (stdout, stderr):
+        path.touch()
+    code = b"" if exit_code is None else str(exit_code).encode()
+    results = {name: directory / "results" / name for name in folders}
+    return {"stdout": stdout, "stderr": stderr, "exitCode": code, **results}
 
 
 def files_of(tree: Tree) -> Iterator[tuple[str, Path | bytes]]:

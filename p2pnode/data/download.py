@@ -20,16 +20,12 @@ import trio
 from p2pnode.core.messages import Fault
 from p2pnode.core.units import about_bytes
 
+from . import tries
 from .budget import Budget
 from .cache import Cache, cache_key
 from .failures import DataFailed, Lost, of_disk
 from .web import Response
 
-TRIES_MAX = 5
-# The first wait between two tries; each is twice the one before.
-BACKOFF_S = 0.5
-# A slow but living source; beyond this a peer's slot is better given to another job.
-DOWNLOAD_S_MAX = 3600.0
 # A thread for each chunk of 64 kB would cost more than the writing.
 WRITE_SIZE_BYTES = 1024**2
 ETAG_LENGTH_MAX = 1024
@@ -73,23 +69,25 @@ class Download:
 
     async def fetch(self, destination: Path) -> None:
         """Write the file, whole or not at all; raises `DataFailed`."""
-        wait_s = BACKOFF_S
-        with trio.move_on_after(DOWNLOAD_S_MAX):
-            for tries_left in reversed(range(TRIES_MAX)):
-                try:
-                    return await self._try(destination)
-                except Lost as exc:
-                    if isinstance(exc, Changed):
-                        self._etag = ""
-                    if not tries_left:
-                        raise Lost(f"{exc} ({TRIES_MAX} tries)") from exc
-                except OSError as exc:
-                    raise of_disk("cannot keep it", exc) from exc
-                await trio.sleep(wait_s)
-                wait_s *= 2
-        raise Lost(f"not fetched within {DOWNLOAD_S_MAX / 60:.0f} min")
+        await tries.FETCH_TRIES(partial(self._try, destination), self._progress)
 
     async def _try(self, destination: Path) -> None:
+        try:
+            cached = await self._complete(destination)
+            if cached:
+                return
+            self._check_size()
+            self._part.replace(destination)
+            if self._etag:
+                await trio.to_thread.run_sync(self._place.cache.keep, self._key, destination)
+        except Changed:
+            self._etag = ""
+            raise
+        except OSError as exc:
+            raise of_disk("cannot keep it", exc) from exc
+
+    async def _complete(self, destination: Path) -> bool:
+        """Make the part whole, from what there is of it; True if the cache had the file instead."""
         have_bytes = _size_of(self._part) if self._etag else 0
         async with self._ask(have_bytes, self._etag if have_bytes else "") as response:
             check_status(response)
@@ -97,18 +95,13 @@ class Download:
             if not goes_on:
                 self._begin(response, discard=bool(have_bytes))
                 if await self._take_cached(destination):
-                    return
+                    return True
                 # Of before a restart of the node: this answer begins at 0, and the next one where that ended.
                 have_bytes = _size_of(self._part)
             if goes_on or not have_bytes:
                 await self._receive(response, have_bytes)
-        if have_bytes and not goes_on and have_bytes != self._size_bytes:
-            await self._try(destination)
-            return
-        self._count(_size_of(self._part))
-        self._part.replace(destination)
-        if self._etag:
-            await trio.to_thread.run_sync(self._place.cache.keep, self._key, destination)
+                return False
+        return have_bytes != self._size_bytes and await self._complete(destination)
 
     def _begin(self, response: Response, *, discard: bool) -> None:
         """Take note of the version that is sent; what there is of another, or of who knows which, goes."""
@@ -133,6 +126,13 @@ class Download:
         if size_bytes is not None:
             self._count(size_bytes)
         return size_bytes is not None
+
+    def _check_size(self) -> None:
+        size_bytes = _size_of(self._part)
+        if self._size_bytes not in (-1, size_bytes):
+            self._part.unlink(missing_ok=True)
+            raise Lost(f"{size_bytes} bytes came, and {self._size_bytes} were said to come")
+        self._count(size_bytes)
 
     async def _receive(self, response: Response, have_bytes: int) -> None:
         """Append the body to what is there."""

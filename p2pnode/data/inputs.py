@@ -25,7 +25,7 @@ from .budget import Budget
 from .cache import Cache
 from .concurrently import all_of
 from .download import Place
-from .failures import DataFailed, of_disk
+from .failures import DataFailed, Lost, of_disk
 from .inline import write_inline
 from .local import AllowedPath, find_local
 from .s3 import S3Fetch
@@ -35,6 +35,8 @@ from .web import Web, open_web
 
 # Several at once hide latency; more only compete for the disk.
 FETCHES_AT_ONCE_MAX = 4
+# A terabyte at 50 MB/s. Beyond this a peer's slot is better given to another job.
+FETCH_S_MAX = 6 * 3600.0
 # Also an input must not fill the disk on which the node stores results.
 DISK_FREE_BYTES_MIN = 1024**3
 
@@ -91,6 +93,13 @@ class Inputs:
         self, task: Task, replica: int, replica_count: int, directory: Path, progress: Callable[[str], None]
     ) -> tuple[Input, ...]:
         """The task's inputs, in their order; raises `DataFailed` for the first that fails."""
+        with trio.move_on_after(FETCH_S_MAX):
+            return await self._fetch_all(task, replica, replica_count, directory, progress)
+        raise Lost(f"the inputs were not fetched within {FETCH_S_MAX / 3600:.0f} h")
+
+    async def _fetch_all(
+        self, task: Task, replica: int, replica_count: int, directory: Path, progress: Callable[[str], None]
+    ) -> tuple[Input, ...]:
         async with open_web(self._access.all_hosts) as web:
             fetching = _Fetching(
                 self._ipfs, self._access, self._cache, web, _budget(task, directory), replica, replica_count

@@ -9,8 +9,7 @@ then said; the result is still in the store.
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ import trio
 from p2pnode.core.messages import Fault
 from p2pnode.core.spec import Source
 
+from . import tries
 from .archive import Tree, write_archive
 from .failures import DataFailed, Lost, of_disk
 from .inputs import Access
@@ -29,10 +29,6 @@ from .web import open_web
 
 # Adding to the store is disk and hashing; two at once fill both cores of a small machine.
 STORING_AT_ONCE_MAX = 2
-# A service that is restarted is back within the waits of 1, 4 and 16 s.
-TRIES_MAX = 4
-BACKOFF_S = 1.0
-BACKOFF_FACTOR = 4
 PUBLISH_S_MAX = 3600.0
 # Results lie there until somebody takes them: the oldest go first.
 LOCAL_SIZE_BYTES_MAX = 10 * 1024**3
@@ -48,7 +44,7 @@ class Result:
     execution: str
     peer: str
     ended_ms: int
-    # For what publishing needs on the way; ends with the execution.
+    # For what publishing needs on the way, on the file system of `Publishers`; ends with the execution.
     scratch: Path
 
 
@@ -98,7 +94,10 @@ class Publishers:
             case other:
                 raise DataFailed(Fault.PEER, f"no publisher of type {other} here")
         with trio.move_on_after(PUBLISH_S_MAX):
-            return await _with_tries(step, progress)
+            try:
+                return await tries.PUBLISH_TRIES(step, progress)
+            except OSError as exc:
+                raise of_disk("cannot write the result's archive", exc) from exc
         raise Lost(f"not published within {PUBLISH_S_MAX / 60:.0f} min")
 
     async def _to_s3(self, publisher: Source, result: Result, progress: Callable[[str], None]) -> None:
@@ -120,7 +119,7 @@ class Publishers:
         part = result.scratch / "local-archive"
         write_archive(result.tree, part, result.ended_ms // 1000)
         self._directory.mkdir(parents=True, exist_ok=True)
-        shutil.move(part, self._directory / f"{result.execution}{LOCAL_SUFFIX}")
+        part.replace(self._directory / f"{result.execution}{LOCAL_SUFFIX}")
         self._forget_oldest()
 
     def _forget_oldest(self) -> None:
@@ -132,19 +131,3 @@ class Publishers:
             _, size, path = found.pop()
             os.unlink(path)
             size_bytes -= size
-
-
-async def _with_tries(step: Callable[[], Awaitable[None]], progress: Callable[[str], None]) -> None:
-    wait_s = BACKOFF_S
-    for tries_left in reversed(range(TRIES_MAX)):
-        try:
-            return await step()
-        except Lost as exc:
-            if not tries_left:
-                raise Lost(f"{exc} ({TRIES_MAX} tries)") from exc
-            progress(f"{exc}; trying again in {wait_s:g} s")
-        except OSError as exc:
-            raise of_disk("cannot write the result's archive", exc) from exc
-        await trio.sleep(wait_s)
-        wait_s *= BACKOFF_FACTOR
-    return None

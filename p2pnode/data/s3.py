@@ -20,6 +20,7 @@ import trio
 from p2pnode.core.messages import Fault
 from p2pnode.core.units import about_bytes
 
+from . import tries
 from .concurrently import all_of
 from .download import Download, Place
 from .failures import DataFailed, of_disk
@@ -52,7 +53,9 @@ class S3Fetch:
         if checksum or self.params.get("VersionID"):
             raise DataFailed(Fault.JOB, "VersionID and ChecksumSHA256 are of one object; Key names many")
         async with self.limiter:
-            listed = await self.bucket.objects(prefix_of(key))
+            listed = await tries.FETCH_TRIES(
+                partial(self.bucket.objects, prefix_of(key)), self.place.progress
+            )
         objects = select(listed, self.params, replica, replica_count)
         if not objects and not listed:
             raise DataFailed(Fault.JOB, f"s3://{self.bucket.name}: no key begins with {prefix_of(key)!r}")

@@ -30,6 +30,8 @@ from .web import PORTS, Response, Web, checked_url
 REGION_DEFAULT = "us-east-1"
 # All of them are files of one execution.
 OBJECTS_MAX = 10_000
+# They come by the thousand, if the service is not hostile.
+PAGES_MAX = 100
 # One PUT takes no more ("Amazon S3 multipart upload limits").
 PUT_SIZE_BYTES_MAX = 5 * 1024**3
 ANY_BUCKET = "*"
@@ -124,7 +126,7 @@ class Bucket:
         """All objects whose keys begin so; raises `DataFailed`."""
         found: list[Object] = []
         token = ""
-        while True:
+        for _ in range(PAGES_MAX):
             query = {"list-type": "2", "prefix": prefix, **({"continuation-token": token} if token else {})}
             async with self._request("GET", "", query) as response:
                 page, token = _parse_listing_untrusted(await response.read())
@@ -133,6 +135,7 @@ class Bucket:
                 raise DataFailed(Fault.JOB, f"more than {OBJECTS_MAX} objects begin with {prefix!r}")
             if not token:
                 return found
+        raise Lost(f"s3://{self.name}: the list of objects has no end")
 
     @asynccontextmanager
     async def get(
