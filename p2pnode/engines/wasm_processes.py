@@ -53,8 +53,9 @@ class Worker:
     _report: trio.abc.ReceiveStream
     _template: Template
     _unread: bytes = b""
-    # Known once `events` has come to its end.
+    # Known once `events` has come to its end, unless the template died as well.
     exit: Exit | None = None
+    _gone: bool = False
 
     async def send(self, request: dict[str, Any]) -> None:
         """Give it its one request; a worker that died meanwhile shows at the end of `events`."""
@@ -75,6 +76,7 @@ class Worker:
                     self.exit = _exit_untrusted(event)
                 else:
                     yield event
+        self._gone = True
 
     def cpu_s(self) -> float:
         """Processor time that it has used, or infinity where the system does not tell."""
@@ -92,7 +94,9 @@ class Worker:
 
     async def kill(self) -> None:
         """End it for certain, stopped or not. It is gone when `events` ends."""
-        await self._template.signal(self.pid, SIGKILL)
+        # From then on, its number may be another worker's.
+        if not self._gone:
+            await self._template.signal(self.pid, SIGKILL)
 
 
 class Template:
@@ -170,7 +174,7 @@ class Template:
         return self._control
 
     async def _fork_by(self, control: trio.socket.SocketType) -> Worker | None:
-        """A new worker, or None if this template is dead."""
+        """A new worker, or None if this template is dead. Raises OSError if it cannot fork."""
         pipes = [os.pipe() for _ in range(4)]
         (request_read, request), (stdout, stdout_write), (stderr, stderr_write), (report, report_write) = (
             pipes
@@ -180,16 +184,20 @@ class Template:
         worker = None
         try:
             with trio.fail_after(FORK_S_MAX):
-                await _send_descriptors(control, b"fork", given)
+                try:
+                    await _send_descriptors(control, b"fork", given)
+                except OSError:
+                    return None
                 while given:
                     os.close(given.pop())
                 data = await streams[3].receive_some(EVENT_SIZE_BYTES_MAX)
-            if data:
-                # The worker says nothing before it has its request: this is the template's line, and whole.
-                pid = json.loads(data)["pid"]
-                worker = Worker(pid, streams[1], streams[2], streams[0], streams[3], self)
-        except OSError:
-            return None
+            if not data:
+                return None
+            # The worker says nothing before it has its request: this is the template's line, and whole.
+            event = json.loads(data)
+            if event["event"] == "failed":
+                raise OSError(f"no new process for a WASM worker: {event['reason']}")
+            worker = Worker(event["pid"], streams[1], streams[2], streams[0], streams[3], self)
         except trio.TooSlowError:
             raise OSError(f"no WASM worker could be started within {FORK_S_MAX:g} s") from None
         finally:

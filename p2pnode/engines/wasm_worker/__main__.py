@@ -7,9 +7,10 @@ itself. CONTROL_FD is a SOCK_SEQPACKET socket of the node's (`engines.wasm_proce
     fork            with four descriptors: request, stdout, stderr, report
     signal PID N    sends a worker of ours signal N; one that has ended is not signalled
 
-Into a worker's report pipe it writes {"event": "forked", "pid"} first and, once the worker is
-reaped, {"event": "exited", "status", "cpu_ms", "memory_bytes_max"}, then closes it. When the
-node closes the socket, that is when it ends, all workers are killed.
+Into a worker's report pipe it writes {"event": "forked", "pid"} first (or "failed" with a reason,
+and no more) and, once the worker is reaped, {"event": "exited", "status", "cpu_ms",
+"memory_bytes_max"}, then closes it. When the node closes the socket, that is when it ends, all
+workers are killed.
 """
 
 from __future__ import annotations
@@ -63,11 +64,16 @@ def _obey(control: socket.socket, reports: dict[int, int]) -> bool:
     command, *words = data.split()
     if command == b"fork":
         request, stdout, stderr, report = descriptors
-        pid = _fork(request, stdout, stderr, report)
-        reports[pid] = report
+        try:
+            pid = _fork(request, stdout, stderr, report)
+        except OSError as error:
+            _tell(report, {"event": "failed", "reason": error.strerror})
+            os.close(report)
+        else:
+            reports[pid] = report
+            _tell(report, {"event": "forked", "pid": pid})
         for descriptor in (request, stdout, stderr):
             os.close(descriptor)
-        _tell(report, {"event": "forked", "pid": pid})
     elif int(words[0]) in reports:
         # It is not reaped, so the number is still its own.
         os.kill(int(words[0]), int(words[1]))
