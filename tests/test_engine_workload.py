@@ -10,8 +10,8 @@ import pytest
 from p2pnode.core.messages import REASON_LENGTH_MAX, Fault
 from p2pnode.core.spec import Resources, WasmEngine
 from p2pnode.engines import workload as shared
+from p2pnode.engines.docker_images import pull_fault
 from p2pnode.engines.docker_logs import GAP_NOTE, ResumedLog
-from p2pnode.engines.docker_sdk import pull_fault
 from p2pnode.engines.workload import LogFile, clear_directory, disk_problem, environment, failed
 
 from .engine_support import make_workload
@@ -107,6 +107,8 @@ def test_disk_use_counts_blocks_of_regular_files_and_follows_no_link(
         ("manifest for a/b:1 not found: manifest unknown: manifest unknown", Fault.JOB),
         ("pull access denied for a/b, repository does not exist or may require 'docker login'", Fault.JOB),
         ("invalid reference format", Fault.JOB),
+        ('Head "http://r/v2/a/manifests/1": no basic auth credentials', Fault.PEER),
+        ("unauthorized: authentication required", Fault.PEER),
         ("no matching manifest for linux/amd64 in the manifest list entries", Fault.PEER),
         ('Get "https://r/v2/": dial tcp: lookup r on 1.1.1.1:53: no such host', Fault.NETWORK),
         ('Get "http://r/v2/": dial tcp 127.0.0.1:1: connect: connection refused', Fault.NETWORK),

@@ -194,8 +194,9 @@ class DockerEngine:
     @asynccontextmanager
     async def _network(self, workload: Workload) -> AsyncIterator[tuple[str, dict[str, str]]]:
         """The container's network mode and variables, while what they need is running. HTTP: see `netns`."""
-        if workload.task.network.type is not NetworkType.HTTP:
-            yield workload.task.network.type.value, {}
+        kind = workload.task.network.type
+        if kind is not NetworkType.HTTP:
+            yield await self._sdk.bridge() if kind is NetworkType.BRIDGE else kind.value, {}
             return
         name = _pause_name(workload)
         await self._remove(name)

@@ -17,9 +17,19 @@ from p2pnode.core.messages import Fault
 from . import docker_http
 from .docker_http import EngineRefused
 from .docker_sdk import ContainerFailed, Sdk
+from .workload import first_line
 
 # What an image says of itself: it writes to its scratch directories only.
 READ_ONLY_LABEL = "p2pnode.read-only-root"
+# This peer has no login there; another may have one.
+NO_LOGIN_ERRORS = ("no basic auth credentials", "unauthorized", "incorrect username or password")
+NO_SUCH_IMAGE_ERRORS = (
+    "not found",
+    "manifest unknown",
+    "pull access denied",
+    "does not exist",
+    "invalid reference",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +57,8 @@ async def obtain(sdk: Sdk, image: str, progress: Callable[[str], None]) -> Image
         if found is None:
             progress(f"pulling image {image}")
             await _check_platforms(sdk, image)
-            await sdk.pull(image, progress)
+            if reason := await sdk.pull(image, progress):
+                raise ContainerFailed(pull_fault(reason), f"cannot pull image {image}: {first_line(reason)}")
             found = await _inspect(sdk.socket_path, image)
     except EngineRefused as error:
         raise ContainerFailed(Fault.JOB, f"image {image}: {error}") from error
@@ -56,6 +67,17 @@ async def obtain(sdk: Sdk, image: str, progress: Callable[[str], None]) -> Image
     _check(image, {f"{found['Os']}/{found['Architecture']}"}, await sdk.platform())
     labels = (found.get("Config") or {}).get("Labels") or {}
     return Image(id=str(found["Id"]), read_only_root=labels.get(READ_ONLY_LABEL) == "true")
+
+
+def pull_fault(reason: str) -> Fault:
+    """Whether the image is not there, is not for this peer, or the registry cannot be asked."""
+    text = reason.lower()
+    if "no matching manifest" in text or any(sign in text for sign in NO_LOGIN_ERRORS):
+        return Fault.PEER
+    # "lookup registry.example: no such host" also is a thing not found.
+    if any(sign in text for sign in ("dial tcp", "lookup ", "timeout", "connection refused")):
+        return Fault.NETWORK
+    return Fault.JOB if any(sign in text for sign in NO_SUCH_IMAGE_ERRORS) else Fault.NETWORK
 
 
 async def _inspect(socket_path: str, image: str) -> Any:

@@ -37,6 +37,8 @@ MEMORY_BYTES_MIN = 6 * 1024**2
 CPU_MILLIS_MIN = 10
 # The engine's own copy of the output, from which a restarted node takes what it missed.
 LOG_RING = {"max-size": "16m", "max-file": "2"}
+# Docker's own, "bridge", lets containers reach each other.
+BRIDGE = "p2pnode-bridge"
 PAUSE_IMAGE = "p2pnode/pause"
 # Where programs expect to write, if the rest of their image is read-only; each counts as memory.
 SCRATCH = ("/tmp", "/var/tmp", "/run")
@@ -47,14 +49,6 @@ JOB_START_ERRORS = (
     "no such file or directory",
     "chdir to cwd",
     "not a directory",
-)
-NO_SUCH_IMAGE_ERRORS = (
-    "not found",
-    "manifest unknown",
-    "pull access denied",
-    "does not exist",
-    "invalid reference",
-    "unauthorized",
 )
 
 T = TypeVar("T")
@@ -77,6 +71,7 @@ class Sdk:
         # Pulls last: they must not hold the threads that start and inspect.
         self._pulls = trio.CapacityLimiter(THREADS_MAX)
         self._starts = trio.Semaphore(STARTS_AT_ONCE)
+        self._making_bridge = trio.Lock()
         self._client: docker.APIClient | None = None
         # Of the engine's machine; asked once, as each question takes some 8 ms.
         self._platform = ""
@@ -102,15 +97,15 @@ class Sdk:
         platforms = found.get("Platforms") or []
         return {f"{one.get('os')}/{one.get('architecture')}" for one in platforms}
 
-    async def pull(self, image: str, progress: Callable[[str], None]) -> None:
-        """Bring an image from its registry, with the login of the node's Docker configuration."""
+    async def pull(self, image: str, progress: Callable[[str], None]) -> str:
+        """Bring an image from its registry, with the login of the node's Docker configuration.
+
+        Returns the engine's reason why it could not, or "".
+        """
         client = await self._connected()
         with trio.move_on_after(PULL_S_MAX):
             pull = partial(_pull, client, image, progress)
-            reason = await trio.to_thread.run_sync(pull, limiter=self._pulls)
-            if reason:
-                raise ContainerFailed(pull_fault(reason), f"cannot pull image {image}: {first_line(reason)}")
-            return
+            return await trio.to_thread.run_sync(pull, limiter=self._pulls)
         raise ContainerFailed(Fault.NETWORK, f"image {image} was not pulled within {PULL_S_MAX:g} s")
 
     async def create(
@@ -164,6 +159,23 @@ class Sdk:
         except docker.errors.APIError as error:
             fault = Fault.JOB if error.status_code == 400 else Fault.PEER
             raise ContainerFailed(fault, f"cannot create the container: {_text(error)}") from error
+
+    async def bridge(self) -> str:
+        """The network of all Bridge containers, in which they do not reach each other; made if need be."""
+        client = await self._connected()
+        async with self._making_bridge:
+            try:
+                # The engine takes a name for a part of one.
+                found = await self.call(client.networks, names=[BRIDGE])
+                if all(one["Name"] != BRIDGE for one in found):
+                    options = {"com.docker.network.bridge.enable_icc": "false"}
+                    await self.call(client.create_network, BRIDGE, "bridge", options, check_duplicate=True)
+            except docker.errors.APIError as error:
+                # 409: another node of this machine was quicker.
+                if error.status_code != 409:
+                    reason = f"cannot set up Network Type Bridge: {_text(error)}"
+                    raise ContainerFailed(Fault.PEER, reason) from error
+        return BRIDGE
 
     async def create_pause(self, name: str, labels: dict[str, str], gate: Path) -> None:
         """Create a container with a network namespace of its own and no network; see `pause`.
@@ -253,17 +265,6 @@ def _pull(client: docker.APIClient, image: str, progress: Callable[[str], None])
     except docker.errors.DockerException as error:
         return f"the node's Docker configuration cannot be used: {error}"
     return ""
-
-
-def pull_fault(reason: str) -> Fault:
-    """Whether the image is not there, is for other machines, or the registry cannot be asked."""
-    text = reason.lower()
-    if "no matching manifest" in text:
-        return Fault.PEER
-    # "lookup registry.example: no such host" also is a thing not found.
-    if any(sign in text for sign in ("dial tcp", "lookup ", "timeout", "connection refused")):
-        return Fault.NETWORK
-    return Fault.JOB if any(sign in text for sign in NO_SUCH_IMAGE_ERRORS) else Fault.NETWORK
 
 
 def _fence(says: frozenset[Say], memory_bytes: int) -> dict[str, Any]:

@@ -1,0 +1,217 @@
+"""The fence around a container, as the program inside finds it: limits, privileges, files, GPUs."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from p2pnode.core.images import ImageRule
+from p2pnode.core.messages import Fault
+from p2pnode.core.spec import DockerEngine as DockerTask
+from p2pnode.core.spec import Network, NetworkType, Resources
+from p2pnode.engines import gpus
+from p2pnode.engines.docker import LABEL_NODE, DockerEngine
+from p2pnode.engines.gpus import Gpu
+from p2pnode.ipfs import unixfs
+from p2pnode.ipfs.blocks import BlockStore
+from p2pnode.ipfs.export import export
+
+from .docker_engine import BUSYBOX, containers, require_docker
+from .engine_support import Calls, make_workload, read, run
+
+NODE = f"test-{os.getpid()}"
+
+
+@pytest.fixture(autouse=True)
+async def no_container_left() -> AsyncIterator[None]:
+    require_docker()
+    yield
+    left = containers(f"label={LABEL_NODE}={NODE}")
+    await DockerEngine(NODE).reap(())
+    assert left == []
+
+
+def shell(script: str) -> DockerTask:
+    return DockerTask(image=BUSYBOX, entrypoint=("sh", "-c"), parameters=(script,))
+
+
+async def says(directory: Path, script: str, *rules: str) -> str:
+    """What a script prints in a container on a node with these rules for images."""
+    engine = DockerEngine(NODE, rules=tuple(map(ImageRule.parse, rules)))
+    workload = make_workload(directory, shell(script))
+    assert (await run(engine, workload)).exit_code == 0, read(workload.stderr)
+    return str(read(workload.stdout))
+
+
+STATUS = "grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status | tr -d '\\t\\n'"
+WRITES = "for at in / /etc /tmp /var/tmp /run; do touch $at/x 2>/dev/null && echo -n $at' '; done; true"
+
+
+async def test_the_fence_is_up_by_default(tmp_path: Path) -> None:
+    assert await says(tmp_path, STATUS) == "CapEff:0000000000000000NoNewPrivs:1Seccomp:2"
+
+
+async def test_an_operator_relaxes_it_for_an_image_and_not_for_others(tmp_path: Path) -> None:
+    relaxed = "p2pnode/busybox=capabilities+new-privileges"
+    assert await says(tmp_path, STATUS, relaxed) == "CapEff:00000000a80425fbNoNewPrivs:0Seccomp:2"
+    assert "NoNewPrivs:1" in await says(tmp_path, STATUS, "p2pnode/other=new-privileges")
+
+
+async def test_a_read_only_root_leaves_places_to_write(tmp_path: Path) -> None:
+    assert await says(tmp_path, "mkdir -p /var/tmp /run; " + WRITES) == "/ /etc /tmp /var/tmp /run "
+    assert await says(tmp_path, WRITES, "p2pnode/busybox=read-only-root") == "/tmp /var/tmp /run "
+    assert "/etc" in await says(tmp_path, WRITES, "p2pnode/*=read-only-root", "p2pnode/busybox=writable-root")
+
+
+async def test_an_image_may_say_itself_that_its_root_need_not_be_writable(tmp_path: Path) -> None:
+    image = f"p2pnode/test-read-only:{os.getpid()}"
+    container = docker("create", "--network", "none", BUSYBOX)
+    try:
+        docker("commit", "--change", "LABEL p2pnode.read-only-root=true", container, image)
+        workload = make_workload(tmp_path, DockerTask(image=image, parameters=("sh", "-c", WRITES)))
+        await run(DockerEngine(NODE), workload)
+        assert read(workload.stdout) == "/tmp /var/tmp /run "
+    finally:
+        docker("rm", container)
+        docker("rmi", image)
+
+
+async def test_the_limits_of_cpu_memory_and_swap_are_the_jobs(tmp_path: Path) -> None:
+    script = (
+        "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes memory/memory.memsw.limit_in_bytes 2>/dev/null"
+    )
+    script += "; cat cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us pids/pids.max"
+    script += "; cat memory.max memory.swap.max cpu.max pids.max 2>/dev/null; true"
+    resources = Resources(cpu_millis=250, memory_bytes=67_108_864)
+    workload = make_workload(tmp_path, shell(script), resources=resources)
+    await run(DockerEngine(NODE), workload)
+    found = read(workload.stdout).split()
+    assert found[0] == "67108864"
+    if "memory.max" in os.listdir("/sys/fs/cgroup"):
+        assert found[1:] == ["0", "25000", "100000", "1024"]
+    else:
+        # Without swap in the kernel there is no second number.
+        assert found[-3:] == ["25000", "100000", "1024"]
+        assert set(found[:-3]) == {"67108864"}
+
+
+async def test_a_program_gets_no_more_of_a_processor_than_it_asked_for(tmp_path: Path) -> None:
+    resources = Resources(cpu_millis=200, memory_bytes=64_000_000)
+    workload = make_workload(
+        tmp_path, shell("timeout 2 sh -c 'while :; do :; done'; true"), resources=resources
+    )
+    ended = await run(DockerEngine(NODE), workload)
+    assert 200 <= ended.cpu_ms <= 650
+
+
+async def test_bridge_containers_do_not_reach_each_other(tmp_path: Path) -> None:
+    engine, calls = DockerEngine(NODE), Calls()
+    network = Network(type=NetworkType.BRIDGE)
+    # PID 1 is the init process; the address is that of the container's own interface.
+    serving = make_workload(tmp_path, shell("hostname -i; httpd -f -p 80 -h /tmp"), network=network)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run, engine, serving, calls)
+        with trio.fail_after(30):
+            await calls.started_event.wait()
+            while not (address := read(serving.stdout).strip()):  # noqa: ASYNC110 - a container writes it
+                await trio.sleep(0.05)
+            probing = make_workload(
+                tmp_path, shell(f"nc -w 2 {address} 80 </dev/null; echo $?"), network=network
+            )
+            await run(engine, probing)
+        await trio.to_thread.run_sync(lambda: socket.create_connection((address, 80), timeout=5).close())
+        nursery.cancel_scope.cancel()
+    assert read(probing.stdout) == "1\n"
+
+
+LINKS = """
+cd /outputs; echo kept > file; ln -s /etc/passwd absolute; ln -s ../../../../etc/passwd relative
+ln -s /proc/self/root/etc directory; ln file hard; mkfifo pipe
+mkdir deep; ln -s .. deep/up; mknod device c 1 5 2>/dev/null || echo no devices
+"""
+
+
+async def test_no_link_in_a_result_is_followed(tmp_path: Path) -> None:
+    """What a program leaves is stored as it is; what its links lead to is not in it."""
+    workload = make_workload(tmp_path, shell(LINKS), results={"outputs": "/outputs"})
+    assert (await run(DockerEngine(NODE), workload)).exit_code == 0
+    assert read(workload.stdout) == "no devices\n"
+    store, notes = BlockStore(tmp_path / "blocks"), list[str]()
+    root = unixfs.add_path(workload.results[0].host_path, store.put, notes.append)
+
+    def get(cid: str) -> bytes:
+        data = store.get(cid)
+        assert data is not None
+        return data
+
+    export(root, get, tmp_path / "got")
+    found = {path.name: path.lstat().st_mode for path in (tmp_path / "got").rglob("*")}
+    links = {name for name, mode in found.items() if stat.S_ISLNK(mode)}
+    assert set(found) - links == {"file", "hard", "deep"}
+    assert links <= {"absolute", "relative", "directory", "up"}
+    blocks = [path for path in (tmp_path / "blocks").rglob("*") if path.is_file()]
+    assert not any(b"root:" in path.read_bytes() for path in blocks)
+    assert [note.rpartition("/")[2].partition(" ")[0] for note in notes] == ["pipe"]
+
+
+async def test_the_drivers_table_is_read() -> None:
+    text = "NVIDIA H100 80GB HBM3, 81559\nTesla T4, 15360\nbroken, [N/A]\n\n"
+    found = gpus.parse(text)
+    assert found == (Gpu("NVIDIA H100 80GB HBM3", 81559), Gpu("Tesla T4", 15360))
+    assert gpus.labels(found) == {
+        "GPU-0": "NVIDIA-H100-80GB-HBM3",
+        "GPU-0-Memory": "81559-MiB",
+        "GPU-1": "Tesla-T4",
+        "GPU-1-Memory": "15360-MiB",
+    }
+
+
+async def test_a_gpu_counts_only_where_the_engine_can_pass_it_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver is a program that says what one says; the engine the real one, then one with the runtime."""
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text("#!/bin/sh\necho 'Tesla T4, 15360'\n")
+    driver.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    if "nvidia" not in json.loads(docker("info", "-f", "{{json .Runtimes}}")):
+        assert await DockerEngine(NODE).gpus() == ()
+
+    async def engine_with_runtime(stream: trio.SocketStream) -> None:
+        async with stream:
+            assert b"GET /info " in await stream.receive_some(1000)
+            await stream.send_all(b'HTTP/1.0 200 OK\r\n\r\n{"Runtimes":{"runc":{},"nvidia":{}}}')
+
+    path = str(tmp_path / "docker.sock")
+    listening = trio.socket.socket(socket.AF_UNIX)
+    await listening.bind(path)
+    listening.listen()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, engine_with_runtime, [trio.SocketListener(listening)])
+        assert await DockerEngine(NODE, socket_path=path).gpus() == (Gpu("Tesla T4", 15360),)
+        nursery.cancel_scope.cancel()
+    driver.write_text("#!/bin/sh\nexit 9\n")
+    assert await DockerEngine(NODE, socket_path=path).gpus() == ()
+
+
+async def test_a_gpu_is_asked_of_the_engine_as_a_device(tmp_path: Path) -> None:
+    """Without one the real engine refuses to start, by which we see that it was asked."""
+    if "nvidia" in json.loads(docker("info", "-f", "{{json .Runtimes}}")):
+        pytest.skip("this engine has GPUs")
+    resources = Resources(memory_bytes=64_000_000, gpus=2)
+    ended = await run(DockerEngine(NODE), make_workload(tmp_path, shell("true"), resources=resources))
+    assert ended.fault is Fault.PEER
+    assert "could not select device driver" in ended.reason
+    assert "gpu" in ended.reason
+
+
+def docker(*arguments: str) -> str:
+    return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True).stdout.strip()
