@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import wasmtime
 
+from .docker_engine import BUSYBOX, require_docker
 from .nodes import Node, Nodes, know_each_other, running_nodes
-from .programs import JOBS, text_of
+from .programs import JOBS, docker_job, text_of
 from .s3_server import S3Server, s3  # noqa: F401
 from .web_site import Page, Site, running_site
 
@@ -237,3 +238,21 @@ def test_what_no_node_offers_is_said_before_anything_runs(
     done = bare.cli("submit", str(path))
     assert done.returncode == 3, done.stderr
     assert said in done.stderr
+
+
+def test_a_container_gets_local_directories_as_both_sides_say(network: Network, tmp_path: Path) -> None:
+    require_docker()
+    script = "cat /app/logs/today.txt > /app/state/seen; touch /app/logs/mark; echo $?"
+    wanted = docker_job(
+        BUSYBOX,
+        script,
+        InputSources=[
+            source("/app/logs", "localDirectory", SourcePath=str(network.logs)),
+            source("/app/state", "localDirectory", SourcePath=str(network.state), ReadWrite=True),
+        ],
+    )
+    done = network.submit(tmp_path, wanted)
+    assert done.returncode == 0, done.stderr
+    assert network.get(done.stdout.strip(), tmp_path / "got")["stdout"] == b"1\n"
+    assert (network.state / "seen").read_bytes() == b"one two two\n"
+    assert not (network.logs / "mark").exists()
