@@ -23,6 +23,8 @@ from nacl.signing import SigningKey, VerifyKey
 from p2pnode.core.messages import PEER_ID_LENGTH_MAX, Signed
 from p2pnode.core.wire import BadMessage
 
+# What a signature of a receipt is over begins with this (protocols), so that it can be of nothing else.
+RECEIPT_DOMAIN = b"p2pnode/receipt/1\0"
 KEY_FILE_NAME = "identity.key"
 # Field 1 (type) = 1 (Ed25519), then field 2 (data) with its length: 64 bytes private, 32 public.
 _PRIVATE_KEY_PREFIX = bytes.fromhex("08011240")

@@ -64,7 +64,7 @@ from p2pnode.ipfs.kubo import KuboDaemon
 from p2pnode.network.host import Host
 from p2pnode.network.links import LinkEvent, Links, OutboxFull, PeerForgot
 from p2pnode.network.streams import NetworkError, Stream
-from p2pnode.runner import RECEIPT_DOMAIN, Runner
+from p2pnode.runner import Runner
 from p2pnode.store import Store, StoreError
 
 log = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ class Node:
             self.engines,
             self.inputs,
             self.publishers,
-            lambda body: me.sign(RECEIPT_DOMAIN, body),
+            lambda body: me.sign(identity.RECEIPT_DOMAIN, body),
             self._keep_receipt,
             self.tell,
         )
@@ -161,7 +161,7 @@ class Node:
         message = decode_message_untrusted(payload)
         event = Received(peer, message)
         if isinstance(message, Ended):
-            body = identity.verify_untrusted(peer, RECEIPT_DOMAIN, message.receipt)
+            body = identity.verify_untrusted(peer, identity.RECEIPT_DOMAIN, message.receipt)
             receipt = wire.decode_untrusted(body, Receipt)
             signed = wire.encode(message.receipt)
             cid = cids.make(signed, "dag-cbor")
@@ -220,13 +220,17 @@ class Node:
         first: Sequence[str],
         progress: Callable[[int, int], None] = lambda blocks, size: None,
         size_bytes_max: int = FETCH_SIZE_BYTES_MAX,
+        listing: bool = False,
     ) -> None:
-        """Bring all blocks below a CID into the store, from `first` and from all connected peers."""
+        """Bring all blocks below a CID into the store, from `first` and from all connected peers.
+
+        With `listing` only a directory's own blocks.
+        """
         for peer in first:
             with suppress(NetworkError):
                 await self.join(peer, self.adverts.addresses_of(peer), CONNECT_TIMEOUT_S)
         await self.bitswap.fetch_dag(
-            cid, self.holders(first), progress=progress, size_bytes_max=size_bytes_max
+            cid, self.holders(first), progress=progress, size_bytes_max=size_bytes_max, listing=listing
         )
 
     async def join(self, peer: str, addresses: Sequence[str], timeout_s: float) -> None:

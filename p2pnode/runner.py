@@ -23,7 +23,6 @@ from p2pnode.core.events import Finished, Kill, Progressed, Start
 from p2pnode.core.lending_records import Loan
 from p2pnode.core.messages import REASON_LENGTH_MAX, Award, Fault, Receipt, Signed, Stage
 from p2pnode.core.wire import State
-from p2pnode.data.archive import tree_of
 from p2pnode.data.failures import DataFailed, of_disk
 from p2pnode.data.inputs import Inputs
 from p2pnode.data.publishers import Publishers, Result
@@ -31,7 +30,6 @@ from p2pnode.engines.workload import Ended, Engine, Mount, Workload, failed
 
 log = logging.getLogger(__name__)
 
-RECEIPT_DOMAIN = b"p2pnode/receipt/1\0"
 # Progress of a download, at most this often: each report is a message to the owner and a line of history.
 PROGRESS_INTERVAL_S = 2.0
 _NUMBER = re.compile(r"[\d.]+ ?[kKMGT]?B?%?")
@@ -254,9 +252,14 @@ class Runner:
         return result_cid
 
     def _result(self, execution: _Execution, directory: Path, ended: _EndedOnDisk) -> Result:
-        folders = [one.name for one in execution.award.spec.task.results]
+        stdout, stderr = directory / "stdout", directory / "stderr"
+        for path in (stdout, stderr):
+            path.touch()
+        code = b"" if ended.exit_code is None else str(ended.exit_code).encode()
+        task = execution.award.spec.task
+        folders = {one.name: directory / "results" / one.name for one in task.results}
         return Result(
-            tree=tree_of(directory, ended.exit_code, folders),
+            tree={"stdout": stdout, "stderr": stderr, "exitCode": code, **folders},
             job=execution.loan.job,
             execution=execution.loan.execution,
             peer=self._peer,

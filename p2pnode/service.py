@@ -1,4 +1,4 @@
-"""What a node does for its local door: jobs, logs, nodes and blocks, in the API's shapes.
+"""What a node does for its local door: jobs, logs and nodes, in the API's shapes; content is in `content`.
 
 Reads come from the journal, which is always as new as the core; writes are events to the core.
 """
@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, BinaryIO
 
 import trio
 
@@ -29,36 +27,27 @@ from p2pnode.api.service import (
     ResourcesJson,
     ServiceError,
 )
+from p2pnode.content import Content
 from p2pnode.core import jobfile, planning, wire
 from p2pnode.core.events import JobStopped, JobSubmitted
 from p2pnode.core.lifecycle import Execution, JobRecord
 from p2pnode.core.messages import job_id
 from p2pnode.core.participant import JOBS_LIVE_MAX
 from p2pnode.core.spec import JobSpec, JobType, Resources
-from p2pnode.core.wire import BadMessage
-from p2pnode.ipfs import car
-from p2pnode.ipfs.blocks import BlockUnavailable
 from p2pnode.job_logs import JobLogs
 from p2pnode.network.streams import NetworkError
 from p2pnode.store import StoreError
 
-if TYPE_CHECKING:
-    from p2pnode.node import Node
-
 JOBS_LISTED_MAX = 1_000
 CANDIDATES_SHOWN_MAX = 5
 CONNECT_TIMEOUT_S = 10.0
-READ_SIZE_BYTES = 64 * 1024
 NONCE_SIZE_BYTES = 16
 
 _PEER_IN_ADDRESS = re.compile(r"/p2p/([1-9A-HJ-NP-Za-km-z]+)$")
 
 
-class Service:
+class Service(Content):
     """Implements `api.service.NodeService` over a running node."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
 
     def identity(self) -> IdentityJson:
         node = self._node
@@ -233,53 +222,6 @@ class Service:
         except NetworkError as exc:
             raise ServiceError(Code.UNAVAILABLE, f"cannot connect to {address}: {exc}") from exc
         return peer
-
-    # Blocks
-
-    async def import_car(self, chunks: AsyncIterator[bytes]) -> str:
-        node = self._node
-        with tempfile.TemporaryFile(dir=node.config.data_dir) as file:
-            async for chunk in chunks:
-                await trio.to_thread.run_sync(file.write, chunk)
-            file.seek(0)
-            try:
-                root = await trio.to_thread.run_sync(self._store_car, file)
-            except BadMessage as exc:
-                raise ServiceError(Code.BAD_REQUEST, str(exc)) from exc
-            except OSError as exc:
-                raise ServiceError(Code.UNAVAILABLE, f"cannot store the blocks: {exc.strerror}") from exc
-        node.bitswap.blocks_added()
-        return root
-
-    def _store_car(self, file: BinaryIO) -> str:
-        """Stores and pins; the first block of a depth-first stream is the root."""
-        root = ""
-        for cid, data in car.read_car_untrusted(iter(lambda: file.read(READ_SIZE_BYTES), b"")):
-            root = root or cid
-            self._node.blocks.put_verified(cid, data)
-        if not root:
-            raise BadMessage("a CAR stream without blocks")
-        self._node.blocks.pin(root)
-        return root
-
-    async def export_car(self, cid: str, peers_hint: list[str]) -> AsyncGenerator[bytes, None]:
-        await self._fetch(cid, peers_hint)
-        pieces: Iterator[bytes] = car.write_car(cid, self._node.blocks.get)
-        # An empty file's block is an empty piece, not the end.
-        while (piece := await trio.to_thread.run_sync(next, pieces, None)) is not None:
-            if piece:
-                yield piece
-
-    async def _fetch(self, cid: str, peers_hint: list[str]) -> None:
-        node = self._node
-        try:
-            await node.fetch(cid, peers_hint)
-        except BlockUnavailable as exc:
-            raise ServiceError(Code.NOT_FOUND, str(exc)) from exc
-        except BadMessage as exc:
-            raise ServiceError(Code.BAD_REQUEST, str(exc)) from exc
-        except OSError as exc:
-            raise ServiceError(Code.UNAVAILABLE, f"cannot store the blocks: {exc.strerror}") from exc
 
     def metrics(self) -> Json:
         node = self._node

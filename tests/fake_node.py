@@ -13,13 +13,16 @@ import trio
 from p2pnode.api.server import open_api
 from p2pnode.api.service import (
     Code,
+    EntryJson,
     EventJson,
     ExecutionJson,
+    FetchedJson,
     IdentityJson,
     JobJson,
     Json,
     LogChunk,
     NodeJson,
+    PinJson,
     PlanJson,
     ResourcesJson,
     ServiceError,
@@ -28,7 +31,7 @@ from p2pnode.core import jobfile
 from p2pnode.core.lifecycle import JobState, Outcome
 from p2pnode.core.spec import JobSpec
 from p2pnode.core.wire import BadMessage
-from p2pnode.ipfs import car, unixfs
+from p2pnode.ipfs import car, reading, unixfs
 from p2pnode.ipfs.blocks import BlockStore
 
 PEER = "12D3KooWFakeNodeFakeNodeFakeNodeFakeNodeFakeNodeFake"
@@ -57,6 +60,12 @@ class FakeNode:
         self.submitted: list[str] = []
         self.hints: list[str] = []
         self.planned: list[JobSpec] = []
+        self.fetched: list[str] = []
+        self.pinned: list[str] = []
+        # What an execution's result is, by its replica, where it is not `result`; and its receipt.
+        self.results: dict[int, str] = {}
+        self.peer = PEER
+        self.receipts: dict[int, str] = {}
 
     def identity(self) -> IdentityJson:
         return IdentityJson(
@@ -113,15 +122,15 @@ class FakeNode:
     def _execution(self, job: str, replica: int, exit_code: int) -> ExecutionJson:
         return ExecutionJson(
             id="e-" + hashlib.sha256(f"{job}{replica}".encode()).hexdigest()[:32],
-            peer=PEER,
+            peer=self.peer,
             peer_name="alpha\x1b[31m",
             replica=replica,
             state="Failed" if exit_code else "Completed",
             reason="",
             exit_code=exit_code,
             fault="job" if exit_code else None,
-            result_cid=self.result,
-            receipt_cid=None,
+            result_cid=self.results.get(replica, self.result),
+            receipt_cid=self.receipts.get(replica),
             created=START,
             modified=START,
         )
@@ -201,6 +210,28 @@ class FakeNode:
             raise ServiceError(Code.NOT_FOUND, f"no peer has {cid}")
         for chunk in car.write_car(cid, self.blocks.get):
             yield chunk
+
+    async def fetch(self, cid: str, peers_hint: list[str]) -> AsyncGenerator[FetchedJson, None]:
+        self.fetched.append(cid)
+        yield FetchedJson(blocks=1, size_bytes=100, total_bytes=None)
+        if not self.blocks.has(cid):
+            raise ServiceError(Code.NOT_FOUND, f"no peer has {cid}")
+
+    async def list_directory(self, path: str, peers_hint: list[str]) -> list[EntryJson]:
+        root, _, rest = path.partition("/")
+        found = reading.list_directory(reading.resolve(root, rest, self.blocks.get), self.blocks.get)
+        return [EntryJson(name=one.name, cid=one.cid, size_bytes=one.size_bytes) for one in found]
+
+    def pins(self) -> list[PinJson]:
+        return [PinJson(cid=cid, what="result\x1b[31m", until=START) for cid in self.pinned]
+
+    async def pin(self, cid: str, peers_hint: list[str]) -> None:
+        self.pinned.append(cid)
+
+    def unpin(self, cid: str) -> None:
+        if cid not in self.pinned:
+            raise ServiceError(Code.NOT_FOUND, f"{cid} is not pinned")
+        self.pinned.remove(cid)
 
     def metrics(self) -> Json:
         return {"jobs": len(self.records)}

@@ -271,69 +271,6 @@ def test_tables_show_no_control_characters_of_peers(served: Served, capfd: Outpu
     assert "\x1b" not in out
 
 
-def test_get_writes_the_files_of_a_result(served: Served, capfd: Output) -> None:
-    main(["submit", job_file("works")])
-    job = next(iter(served.node.records))
-    assert main(["get", job[:10], "-o", "out"]) == 0
-    assert Path("out/outputs/answer.txt").read_bytes() == b"forty-two"
-    assert Path("out/stdout").read_bytes() == b"42\n"
-    assert served.node.hints == [PEER]
-
-
-def test_get_makes_a_folder_for_each_of_several_executions(served: Served, capfd: Output) -> None:
-    main(["submit", job_file("works", count=2)])
-    job = next(iter(served.node.records))
-    assert main(["get", job, "-o", "out"]) == 0
-    assert sorted(path.name[:2] for path in Path("out").iterdir()) == ["e-", "e-"]
-
-
-def test_get_overwrites_nothing(served: Served, capfd: Output) -> None:
-    Path("out").mkdir()
-    Path("out/precious").write_text("x")
-    assert main(["get", served.node.result, "-o", "out"]) == 5
-    assert [path.name for path in Path("out").iterdir()] == ["precious"]
-
-
-def test_a_damaged_block_is_noticed_and_nothing_is_left(served: Served, capfd: Output) -> None:
-    good = served.node.export_car
-
-    async def damaged(cid: str, hints: list[str]):  # type: ignore[no-untyped-def]
-        async for chunk in good(cid, hints):
-            yield chunk.replace(b"forty-two", b"forty-one")
-
-    served.node.export_car = damaged  # type: ignore[method-assign]
-    assert main(["ipfs", "get", served.node.result, "-o", "out"]) == 5
-    assert "not the block" in capfd.readouterr().err
-    assert sorted(path.name for path in Path().iterdir()) == ["data"]
-
-
-def test_what_is_no_cid_is_wrong_usage(served: Served, capfd: Output) -> None:
-    assert main(["get", "nonsense"]) == 2
-
-
-def test_a_directory_added_can_be_fetched_again(served: Served, capfd: Output) -> None:
-    Path("tree/deep").mkdir(parents=True)
-    Path("tree/deep/file").write_bytes(os.urandom(600_000))
-    assert main(["ipfs", "add", "tree"]) == 0
-    added = capfd.readouterr().out.strip()
-    assert main(["ipfs", "add", "--only-hash", "tree"]) == 0
-    assert capfd.readouterr().out.strip() == added
-    assert main(["ipfs", "get", added, "-o", "back"]) == 0
-    assert Path("back/deep/file").read_bytes() == Path("tree/deep/file").read_bytes()
-
-
-def test_only_hash_needs_no_node(capfd: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("P2PNODE_DATA_DIR", str(tmp_path / "none"))
-    (tmp_path / "empty").touch()
-    assert main(["ipfs", "add", "--only-hash", str(tmp_path / "empty")]) == 0
-    assert capfd.readouterr().out == "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku\n"
-
-
-def test_adding_what_is_not_there_is_wrong_usage(served: Served, capfd: Output) -> None:
-    assert main(["ipfs", "add", "absent"]) == 2
-    assert "absent: No such file" in capfd.readouterr().err
-
-
 def test_ctrl_c_while_waiting_says_that_the_job_goes_on(served: Served) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "p2pnode", "submit", job_file("endless")],

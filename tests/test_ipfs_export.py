@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from p2pnode.core.wire import BadMessage
 from p2pnode.ipfs import car, cid, dagpb, reading, unixfs
-from p2pnode.ipfs import export as exporting
 from p2pnode.ipfs.blocks import BlockUnavailable
 from p2pnode.ipfs.export import CannotExport, export
 
@@ -210,7 +209,7 @@ def test_a_small_graph_that_stands_for_a_huge_one_is_stopped(memory: Memory, tmp
     for _ in range(6):
         links = [dagpb.Link(below, "", 1000)] * 100
         below = memory.put(dagpb.encode(links, dagpb.file_data(0, [])), "dag-pb")
-    with pytest.raises(CannotExport, match="more than the 5000 bytes"):
+    with pytest.raises(CannotExport, match="more than the 5,000 bytes"):
         export(below, memory.get, tmp_path / "out", size_bytes_max=5000)
     for _ in range(3):
         below = memory.put(dagpb.encode([dagpb.Link(below, "", 0)], dagpb.file_data(0, [])), "dag-pb")
@@ -223,16 +222,14 @@ def test_a_graph_of_nothing_but_nodes_is_stopped(
     memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "BLOCKS_READ_MAX", 1000)
-    monkeypatch.setattr(exporting, "ENTRIES_MAX", 500)
     below = memory.put(b"")
     for _ in range(6):
         below = memory.put(dagpb.encode([dagpb.Link(below, "", 0)] * 100, dagpb.file_data(0, [])), "dag-pb")
     with pytest.raises(BadMessage, match="more than 1000 blocks"):
         export(below, memory.get, tmp_path / "out")
-    with pytest.raises(CannotExport, match="more than 500 files"):
-        export(
-            memory.directory(**{str(i): memory.put(b"") for i in range(600)}), memory.get, tmp_path / "out"
-        )
+    folder = memory.directory(**{str(i): memory.put(b"") for i in range(600)})
+    with pytest.raises(CannotExport, match="more than the 500 files"):
+        export(folder, memory.get, tmp_path / "out", entries_max=500)
 
 
 def test_directories_that_are_too_deep_are_refused(memory: Memory, tmp_path: Path) -> None:

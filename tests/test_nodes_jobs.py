@@ -15,7 +15,7 @@ import wasmtime
 from p2pnode import identity
 from p2pnode.core import wire
 from p2pnode.core.messages import Receipt, Signed
-from p2pnode.runner import RECEIPT_DOMAIN
+from p2pnode.identity import RECEIPT_DOMAIN
 
 from .nodes import Node, children, running_nodes, until
 from .programs import EXIT_OF_FAIL, JOBS, text_of, waiting_module, wasm_job

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from p2pnode import advertiser, identity, log_streams, node, runner
+from p2pnode import advertiser, identity, log_streams, node
 from p2pnode.core import adverts, asking, job, lending, messages, spec, wire
 from p2pnode.core.jobfile import kinds, yamltree
 from p2pnode.core.matching import requirements_of
@@ -118,7 +118,7 @@ def test_signatures_in_the_vectors_hold_for_their_own_domain_only() -> None:
         body = identity.verify_untrusted(me.peer_id, advertiser.DOMAIN, signed)
         assert wire.decode_untrusted(body, Advert) in good("advert", "advert")
     for signed in ended:
-        body = identity.verify_untrusted(me.peer_id, runner.RECEIPT_DOMAIN, signed)
+        body = identity.verify_untrusted(me.peer_id, identity.RECEIPT_DOMAIN, signed)
         assert wire.decode_untrusted(body, Receipt) in good("execution", "receipt")
         with pytest.raises(BadMessage):
             identity.verify_untrusted(me.peer_id, advertiser.DOMAIN, signed)

@@ -73,6 +73,11 @@ def make_app(service: NodeService, token: str) -> ASGIApp:
         Route("/api/v1/peers", door.connect, methods=["POST"]),
         Route("/api/v1/metrics", door.metrics),
         Route("/api/v1/ipfs", door.import_car, methods=["POST"]),
+        Route("/api/v1/ipfs/fetch/{cid}", door.fetch),
+        Route("/api/v1/ipfs/ls/{path:path}", door.list_directory),
+        Route("/api/v1/ipfs/pins", door.pins),
+        Route("/api/v1/ipfs/pins/{cid}", door.pin, methods=["PUT"]),
+        Route("/api/v1/ipfs/pins/{cid}", door.unpin, methods=["DELETE"]),
         Route("/ipfs/{cid}", door.export_car),
     ]
     handlers = {ServiceError: _refuse, JobFileError: _refuse_job_file, HTTPException: _refuse_http}
@@ -192,6 +197,27 @@ class _Door:
         # Before the head is sent, a CID that cannot be had is still an error status.
         first = await anext(generator, b"")
         return Streaming(_prepend(first, generator), CAR_MEDIA_TYPE)
+
+    async def fetch(self, request: Request) -> Response:
+        hints = request.query_params.getlist("peer")
+        return event_stream(self._service.fetch(request.path_params["cid"], hints))
+
+    async def list_directory(self, request: Request) -> Response:
+        hints = request.query_params.getlist("peer")
+        entries = await _in_time(self._service.list_directory(request.path_params["path"], hints))
+        return JSONResponse({"entries": entries})
+
+    async def pins(self, request: Request) -> Response:
+        return JSONResponse({"pins": self._service.pins()})
+
+    async def pin(self, request: Request) -> Response:
+        hints = request.query_params.getlist("peer")
+        await _in_time(self._service.pin(request.path_params["cid"], hints))
+        return JSONResponse({})
+
+    async def unpin(self, request: Request) -> Response:
+        self._service.unpin(request.path_params["cid"])
+        return JSONResponse({})
 
 
 async def _prepend(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

@@ -21,12 +21,15 @@ from p2pnode.api.service import (
     NODE_FILE,
     TOKEN_FILE,
     Code,
+    EntryJson,
     EventJson,
+    FetchedJson,
     IdentityJson,
     JobJson,
     Json,
     LogChunk,
     NodeJson,
+    PinJson,
     PlanJson,
     ServiceError,
 )
@@ -113,6 +116,25 @@ class Client:
             while chunk := response.read(CHUNK_SIZE_BYTES):
                 yield chunk
 
+    def fetch(self, cid: str, peers: list[str]) -> Iterator[FetchedJson]:
+        """Have the node fetch the tree below a CID, telling how far it is."""
+        for event in self._events(f"/api/v1/ipfs/fetch/{quote(cid, safe='')}?{_hints(peers)}"):
+            yield cast(FetchedJson, event)
+
+    def list_directory(self, path: str, peers: list[str]) -> list[EntryJson]:
+        """The entries of `CID` or `CID/name/...`."""
+        answer = self._call("GET", f"/api/v1/ipfs/ls/{quote(path)}?{_hints(peers)}")
+        return cast(list[EntryJson], answer["entries"])
+
+    def pins(self) -> list[PinJson]:
+        return cast(list[PinJson], self._call("GET", "/api/v1/ipfs/pins")["pins"])
+
+    def pin(self, cid: str, peers: list[str]) -> None:
+        self._call("PUT", f"/api/v1/ipfs/pins/{quote(cid, safe='')}?{_hints(peers)}")
+
+    def unpin(self, cid: str) -> None:
+        self._call("DELETE", f"/api/v1/ipfs/pins/{quote(cid, safe='')}")
+
     def _call_json(self, method: str, path: str, body: Json) -> Json:
         return self._call(method, path, json.dumps(body).encode(), "application/json")
 
@@ -168,6 +190,10 @@ class Client:
             raise NodeUnreachable(f"the node at {self.url} cannot be reached: {reason}") from error
         finally:
             connection.close()
+
+
+def _hints(peers: list[str]) -> str:
+    return urlencode([("peer", peer) for peer in peers])
 
 
 def _refusal(response: http.client.HTTPResponse) -> Json:

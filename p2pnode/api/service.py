@@ -174,6 +174,31 @@ class IdentityJson(TypedDict):
     labels: dict[str, str]
 
 
+class FetchedJson(TypedDict):
+    """How far a fetch is."""
+
+    blocks: int
+    size_bytes: int
+    # As the maker of the content says; None while that is not known.
+    total_bytes: int | None
+
+
+class EntryJson(TypedDict):
+    """An entry of a directory; `size_bytes` is that of all blocks below it, as the directory's maker says."""
+
+    name: str
+    cid: str
+    size_bytes: int
+
+
+class PinJson(TypedDict):
+    cid: str
+    # "result", "receipt", "added", "pinned by hand".
+    what: str
+    # None: until it is removed.
+    until: float | None
+
+
 class NodeService(Protocol):
     """A node, as its local door sees it. Each method may raise `ServiceError`.
 
@@ -219,6 +244,21 @@ class NodeService(Protocol):
 
         `peers_hint` are peers likely to hold it. NOT_FOUND, with the reason, comes before the first chunk.
         """
+
+    def fetch(self, cid: str, peers_hint: list[str]) -> AsyncGenerator[FetchedJson, None]:
+        """Bring the whole tree below a CID here, telling how far it is; NOT_FOUND with the reason."""
+
+    async def list_directory(self, path: str, peers_hint: list[str]) -> list[EntryJson]:
+        """The entries of `CID` or `CID/name/...`, by name; their content is not fetched."""
+
+    def pins(self) -> list[PinJson]:
+        """What is kept here, by CID."""
+
+    async def pin(self, cid: str, peers_hint: list[str]) -> None:
+        """Fetch the tree below a CID where it is not here, and keep it until `unpin`."""
+
+    def unpin(self, cid: str) -> None:
+        """Keep it no longer; NOT_FOUND if it is not pinned."""
 
     def metrics(self) -> Json:
         """Figures about the node, by name."""

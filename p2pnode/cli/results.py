@@ -1,26 +1,36 @@
-"""`get`, `ipfs add` and `ipfs get`: files out of the network and into it, every block verified."""
+"""Content between the node and files of this machine: added, fetched, verified block by block."""
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-
-import click
 
 from p2pnode.api.client import Client
 from p2pnode.api.service import ExecutionJson, JobJson
-from p2pnode.cli import options
-from p2pnode.cli.groups import Group
-from p2pnode.cli.output import answer, clean, say, short_id
+from p2pnode.cli.output import clean, say
 from p2pnode.cli.progress import Progress
-from p2pnode.cli.requester import any_node, running
 from p2pnode.cli.status import CommandError, Status
+from p2pnode.core.units import about_bytes
 from p2pnode.core.wire import BadMessage
 from p2pnode.ipfs import car, cid, unixfs
+from p2pnode.ipfs.adding import adding
 from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable
-from p2pnode.ipfs.export import CannotExport, export
+from p2pnode.ipfs.export import ENTRIES_MAX, CannotExport, export, partial_folder
+
+# A chunk that is repeated costs its sender nothing; whoever expects more says so.
+SIZE_BYTES_MAX = 100_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a fetch may write."""
+
+    size_bytes: int = SIZE_BYTES_MAX
+    entries: int = ENTRIES_MAX
 
 
 def final_executions(job: JobJson) -> list[ExecutionJson]:
@@ -29,85 +39,10 @@ def final_executions(job: JobJson) -> list[ExecutionJson]:
     return [last[replica] for replica in sorted(last)]
 
 
-@click.command()
-@click.argument("what", metavar="JOB|CID")
-@click.option(
-    "-o",
-    "--output",
-    metavar="DIR",
-    type=click.Path(),
-    help="A directory to make.  [default: named by JOB or CID]",
-)
-@options.peers
-def get(what: str, output: str | None, peers: tuple[str, ...]) -> int:
-    """Fetch a job's results, or any CID, and verify every block.
-
-    A job is named by its id or a unique prefix of it. Where several of its executions have results, each
-    gets a folder in DIR.
-    """
-    if what.startswith("j-"):
-        _get_results(what, output, peers)
-    else:
-        _get_path(what, output, peers)
-    return Status.OK
-
-
-def _get_results(id_or_prefix: str, output: str | None, peers: tuple[str, ...]) -> None:
-    with any_node(peers) as door:
-        job = door.client.job(id_or_prefix)
-        directory = Path(output or f"job-{short_id(job['id'])[2:]}")
-        found = [(one, one["result_cid"]) for one in final_executions(job)]
-        results = [(one, result) for one, result in found if result]
-        if not results:
-            raise CommandError(
-                Status.FAILED, f"{job['id']} has no results: {job['state']}{_because(job['reason'])}"
-            )
-        for execution, result in results:
-            several = len(results) > 1
-            destination = directory / short_id(execution["id"]) if several else directory
-            _fetch(door.client, result, destination, [execution["peer"]])
-    answer(str(directory))
-
-
-def _get_path(what: str, output: str | None, peers: tuple[str, ...]) -> None:
-    """Fetch a CID to a path that must not be there yet."""
-    wanted = _cid(what)
-    path = Path(output or wanted)
-    with any_node(peers) as door:
-        _fetch(door.client, wanted, path, [])
-    answer(str(path))
-
-
-@click.group(cls=Group)
-def ipfs() -> None:
-    """Put files into the node's block store, and fetch them."""
-
-
-@ipfs.command("get")
-@click.argument("what", metavar="CID")
-@click.option(
-    "-o", "--output", metavar="PATH", type=click.Path(), help="Where to put it.  [default: named by the CID]"
-)
-@options.peers
-def ipfs_get(what: str, output: str | None, peers: tuple[str, ...]) -> int:
-    """Fetch a CID and verify every block."""
-    _get_path(what, output, peers)
-    return Status.OK
-
-
-@ipfs.command("add")
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("--only-hash", is_flag=True, help="Store nothing; needs no node.")
-def ipfs_add(path: Path, only_hash: bool) -> int:
-    """Add a file or directory and print its CID."""
-    answer(hashed(path) if only_hash else add(running(), path))
-    return Status.OK
-
-
 def hashed(path: Path) -> str:
     """The CID that a file or directory has; nothing is stored."""
     with _readable(path):
-        return unixfs.add_path(path, cid.make, _left_out)
+        return unixfs.add_path(path, cid.make, left_out)
 
 
 def add(client: Client, path: Path) -> str:
@@ -121,9 +56,98 @@ def add(client: Client, path: Path) -> str:
     ):
         store = BlockStore(Path(directory))
         progress.show(f"reading {path}")
-        root = unixfs.add_path(path, store.put, _left_out)
+        with adding(store) as put:
+            root = unixfs.add_path(path, put, left_out)
         progress.show(f"storing {root}")
         return client.import_car(car.write_car(root, store.get))
+
+
+def fetch(client: Client, wanted: str, destination: Path, peers: list[str], limits: Limits) -> None:
+    """Write what a CID names to `destination`; what is there already, whole and the same, is left.
+
+    Blocks that the node has are not fetched again, so a fetch that was interrupted goes on where it was.
+    """
+    if os.path.lexists(destination) and _is_already(wanted, destination):
+        say(f"{destination} is there already, and verified")
+        return
+    with Progress(plain=False) as progress, _failing(destination):
+        bring(client, wanted, peers, progress)
+        progress.show(f"writing {destination}")
+        export(
+            wanted,
+            car.blocks_in_order(client.export_car(wanted, peers)),
+            destination,
+            size_bytes_max=limits.size_bytes,
+            entries_max=limits.entries,
+            note=left_out,
+        )
+
+
+def fetch_car(client: Client, wanted: Sequence[tuple[str, list[str]]], file: Path, limits: Limits) -> None:
+    """Write the graphs of some CIDs, each with the peers that may have it, to one CAR file; all verified."""
+    if os.path.lexists(file):
+        raise CommandError(Status.FAILED, f"{file} exists")
+    if len(wanted) > car.ROOTS_MAX:
+        raise CommandError(Status.FAILED, f"a CAR of {len(wanted)} results; at most {car.ROOTS_MAX} fit")
+    written_bytes = 0
+    with Progress(plain=False) as progress, _failing(file), partial_folder(file.absolute()) as folder:
+        with open(folder / "car", "xb") as output:
+            output.write(car.header([root for root, _ in wanted]))
+            for root, peers in wanted:
+                bring(client, root, peers, progress)
+                progress.show(f"writing {file}")
+                # Put together anew from verified blocks, so that none is missing.
+                for piece in car.sections(root, car.blocks_in_order(client.export_car(root, peers))):
+                    written_bytes += output.write(piece)
+                    if written_bytes > limits.size_bytes:
+                        raise CannotExport(f"more than the {limits.size_bytes:,} bytes that are allowed")
+        os.rename(folder / "car", file)
+
+
+def bring(client: Client, wanted: str, peers: list[str], progress: Progress) -> None:
+    """Have the node fetch a CID, and show how far it is."""
+    progress.show(f"fetching {wanted}")
+    for fetched in client.fetch(wanted, peers):
+        total_bytes = fetched["total_bytes"]
+        of_total = f" of {about_bytes(total_bytes)}" if total_bytes else ""
+        progress.show(f"fetching {wanted}: {about_bytes(fetched['size_bytes'])}{of_total}")
+
+
+def parse_cid(text: str) -> str:
+    try:
+        return cid.canonical(text)
+    except cid.BadCid as error:
+        raise CommandError(
+            Status.USAGE, str(error), "a job is named by its id or a prefix of it: j-..."
+        ) from error
+
+
+def left_out(what: str) -> None:
+    say(clean(what))
+
+
+def _is_already(wanted: str, destination: Path) -> bool:
+    """Whether a path has this content; an empty directory counts as nothing."""
+    if destination.is_dir() and not any(destination.iterdir()):
+        return False
+    try:
+        return unixfs.add_path(destination, cid.make) == cid.canonical(wanted)
+    except (OSError, unixfs.CannotAdd):
+        return False
+
+
+@contextmanager
+def _failing(path: Path) -> Iterator[None]:
+    """What goes wrong while `path` is written, as what a command says."""
+    try:
+        yield
+    except CannotExport as error:
+        hint = "--max-size and --max-files allow more" if "allowed" in str(error) else ""
+        raise CommandError(Status.FAILED, clean(str(error)), hint) from error
+    except (BlockUnavailable, BadMessage) as error:
+        raise CommandError(Status.FAILED, clean(str(error))) from error
+    except OSError as error:
+        raise CommandError(Status.FAILED, f"{path}: {error.strerror}") from error
 
 
 @contextmanager
@@ -134,33 +158,3 @@ def _readable(path: Path) -> Iterator[None]:
         raise CommandError(Status.FAILED, str(error)) from error
     except OSError as error:
         raise CommandError(Status.USAGE, f"{error.filename or path}: {error.strerror}") from error
-
-
-def _fetch(client: Client, wanted: str, destination: Path, peers: list[str]) -> None:
-    """Write what a CID names to `destination`, which must not exist or be an empty directory."""
-    with Progress(plain=False) as progress:
-        progress.show(f"fetching {wanted} to {destination}")
-        try:
-            blocks = car.blocks_in_order(client.export_car(wanted, peers))
-            export(wanted, blocks, destination, note=_left_out)
-        except (CannotExport, BlockUnavailable, BadMessage) as error:
-            raise CommandError(Status.FAILED, clean(str(error))) from error
-        except OSError as error:
-            raise CommandError(Status.FAILED, f"{destination}: {error.strerror}") from error
-
-
-def _cid(text: str) -> str:
-    try:
-        return cid.canonical(text)
-    except cid.BadCid as error:
-        raise CommandError(
-            Status.USAGE, str(error), "a job is named by its id or a prefix of it: j-..."
-        ) from error
-
-
-def _because(reason: str) -> str:
-    return f", {clean(reason)}" if reason else ""
-
-
-def _left_out(what: str) -> None:
-    say(clean(what))

@@ -8,7 +8,7 @@ Format: https://ipld.io/specs/transport/car/carv1/.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from p2pnode.core.wire import BadMessage
 from p2pnode.ipfs import cid as cids
@@ -17,8 +17,8 @@ from p2pnode.ipfs.blocks import BlockUnavailable
 from p2pnode.ipfs.reading import BLOCKS_READ_MAX, GetBlock
 
 MEDIA_TYPE = "application/vnd.ipld.car; version=1; order=dfs; dups=y"
-# One root takes 60 bytes, and we read files of a few roots at most.
-HEADER_SIZE_BYTES_MAX = 1024
+# A root takes some 45 bytes.
+HEADER_SIZE_BYTES_MAX = 2048
 SECTION_SIZE_BYTES_MAX = dagpb.BLOCK_SIZE_BYTES_MAX + cids.CID_SIZE_BYTES_MAX
 # Levels of directories, shards and file nodes together.
 _LEVELS_MAX = 1000
@@ -26,18 +26,30 @@ _LEVELS_MAX = 1000
 # The header is the canonical DAG-CBOR of {"roots": [CID...], "version": 1}; a CID is tag 42 over
 # a byte string that starts with a zero. Nothing else is accepted, so no general decoder is needed.
 _ROOTS = b"\xa2\x65roots"
-_ROOTS_MAX = 23
+# As many as the length of a CBOR array holds in one byte.
+ROOTS_MAX = 23
 _CID_TAG = b"\xd8\x2a\x58"
 _VERSION = b"\x67version\x01"
 
 
 def write_car(root: str, get_block: GetBlock) -> Iterator[bytes]:
     """The stream, in pieces; raises `BlockUnavailable` and `BadMessage` on the way."""
-    cid = cids.parse(root)
-    address = b"\0" + bytes(cid)
-    header = _ROOTS + b"\x81" + _CID_TAG + bytes((len(address),)) + address + _VERSION
-    yield protobuf.varint(len(header)) + header
-    waiting = [(str(cid), 0)]
+    yield header([root])
+    yield from sections(root, get_block)
+
+
+def header(roots: Sequence[str]) -> bytes:
+    """What a stream of these graphs begins with, at most 23."""
+    assert 1 <= len(roots) <= ROOTS_MAX
+    addresses = [b"\0" + bytes(cids.parse(root)) for root in roots]
+    tagged = b"".join(_CID_TAG + bytes((len(address),)) + address for address in addresses)
+    body = _ROOTS + bytes((0x80 + len(roots),)) + tagged + _VERSION
+    return protobuf.varint(len(body)) + body
+
+
+def sections(root: str, get_block: GetBlock) -> Iterator[bytes]:
+    """The blocks of one graph, in pieces; raises `BlockUnavailable` and `BadMessage` on the way."""
+    waiting = [(str(cids.parse(root)), 0)]
     count = 0
     while waiting:
         next_cid, depth = waiting.pop()
@@ -56,10 +68,10 @@ def write_car(root: str, get_block: GetBlock) -> Iterator[bytes]:
 def read_car_untrusted(chunks: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
     """Each block and its CID, verified, as they come; raises `BadMessage`."""
     source = _Source(chunks)
-    header = source.section(HEADER_SIZE_BYTES_MAX)
-    if header is None:
+    head = source.section(HEADER_SIZE_BYTES_MAX)
+    if head is None:
         raise BadMessage("an empty CAR stream")
-    _check_header_untrusted(header)
+    _check_header_untrusted(head)
     while (section := source.section(SECTION_SIZE_BYTES_MAX)) is not None:
         cid, end = cids.read_untrusted(section, 0)
         data = section[end:]
@@ -94,7 +106,7 @@ def blocks_in_order(chunks: Iterable[bytes]) -> GetBlock:
 def _check_header_untrusted(header: bytes) -> None:
     at = len(_ROOTS)
     count = header[at] - 0x80 if header.startswith(_ROOTS) and len(header) > at else 0
-    if not 1 <= count <= _ROOTS_MAX:
+    if not 1 <= count <= ROOTS_MAX:
         raise BadMessage("not a CAR stream of version 1")
     at += 1
     for _ in range(count):

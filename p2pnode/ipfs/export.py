@@ -1,18 +1,20 @@
 """A UnixFS graph written to disk, by someone who trusts nobody who made it.
 
-Everything is written into a fresh folder beside the destination and renamed in the end, so
-that the destination is whole or not there. Names must be single path parts. A symbolic
-link is made only where it provably stays inside: it is relative, and climbs ("..") only at
-its start and not above the root. Its first steps then lead through real folders, and what
-links it may meet further on stay inside as well. Other links are left out, with a note.
+Everything is written into a folder beside the destination and renamed in the end, so that
+the destination is whole or not there; what a killed export left is cleared by the next one.
+Names must be single path parts. A symbolic link is made only where it provably stays inside:
+it is relative, and climbs ("..") only at its start and not above the root. Its first steps then
+lead through real folders, and what links it may meet further on stay inside as well. Other
+links are left out, with a note.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
-import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from p2pnode.core.wire import BadMessage
@@ -40,6 +42,7 @@ def export(
     destination: Path,
     *,
     size_bytes_max: int = EXPORT_SIZE_BYTES_MAX,
+    entries_max: int = ENTRIES_MAX,
     note: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Write what `cid` names to `destination`, which must not exist or be an empty directory.
@@ -51,24 +54,58 @@ def export(
     destination = Path(os.path.abspath(destination))
     if destination.is_symlink() or (destination.exists() and not _is_empty_directory(destination)):
         raise CannotExport(f"{destination} exists and is not an empty directory")
+    with partial_folder(destination) as writing:
+        try:
+            _Export(Reader(get_block), size_bytes_max, entries_max, note).write(
+                str(cids.parse(cid)), writing / "root"
+            )
+            os.rename(writing / "root", destination)
+        except (NotADirectoryError, IsADirectoryError) as exc:
+            raise CannotExport(f"{destination} is a directory, and {cid} is not") from exc
+
+
+@contextmanager
+def partial_folder(destination: Path) -> Iterator[Path]:
+    """An empty folder beside `destination` for what is to become it; removed with what is left in it.
+
+    Raises `CannotExport` when another process writes to the same destination now, and `OSError`.
+    """
     destination.parent.mkdir(parents=True, exist_ok=True)
-    writing = destination.parent / f".{destination.name[:100]}.{secrets.token_hex(8)}.partial"
-    writing.mkdir()
+    folder = destination.parent / f".{destination.name[:100]}.partial"
+    folder.mkdir(exist_ok=True)
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        _Export(Reader(get_block), size_bytes_max, note).write(str(cids.parse(cid)), writing / "root")
-        os.rename(writing / "root", destination)
-    except (NotADirectoryError, IsADirectoryError) as exc:
-        raise CannotExport(f"{destination} is a directory, and {cid} is not") from exc
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotExport(f"another command is writing to {destination}") from None
+        # Of one that was killed.
+        _clear(folder)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
     finally:
-        shutil.rmtree(writing, ignore_errors=True)
+        os.close(opened)
+
+
+def _clear(folder: Path) -> None:
+    for entry in list(os.scandir(folder)):
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        else:
+            os.unlink(entry.path)
 
 
 class _Export:
     """One export under way: what may still be written, and the links that are made last."""
 
-    def __init__(self, reader: Reader, size_bytes_max: int, note: Callable[[str], None]) -> None:
+    def __init__(
+        self, reader: Reader, size_bytes_max: int, entries_max: int, note: Callable[[str], None]
+    ) -> None:
         self._reader = reader
         self._size_bytes_max = size_bytes_max
+        self._entries_max = entries_max
         self._note = note
         self._size_bytes = 0
         self._entries = 0
@@ -85,8 +122,8 @@ class _Export:
 
     def _write_node(self, cid: str, node: Node, path: Path, names: tuple[str, ...]) -> None:
         self._entries += 1
-        if self._entries > ENTRIES_MAX:
-            raise CannotExport(f"more than {ENTRIES_MAX} files and directories")
+        if self._entries > self._entries_max:
+            raise CannotExport(f"more than the {self._entries_max:,} files and directories that are allowed")
         match node.kind:
             case Kind.FILE | Kind.RAW:
                 self._write_file(cid, node, path)
@@ -107,7 +144,7 @@ class _Export:
             for chunk in self._reader.file(cid, node):
                 self._size_bytes += len(chunk)
                 if self._size_bytes > self._size_bytes_max:
-                    raise CannotExport(f"more than the {self._size_bytes_max} bytes that are allowed")
+                    raise CannotExport(f"more than the {self._size_bytes_max:,} bytes that are allowed")
                 file.write(chunk)
 
     def _write_directory(self, node: Node, path: Path, names: tuple[str, ...]) -> None:

@@ -1,0 +1,151 @@
+"""`get`: a job's results, or any CID, as files or as a CAR, with the peers' receipts."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from p2pnode.api.client import Client
+from p2pnode.api.service import ExecutionJson, JobJson
+from p2pnode.cli import options
+from p2pnode.cli.merging import merge
+from p2pnode.cli.output import answer, clean, say, short_id
+from p2pnode.cli.receipts import write_receipts
+from p2pnode.cli.requester import Door, any_node
+from p2pnode.cli.results import SIZE_BYTES_MAX, Limits, fetch, fetch_car, final_executions, parse_cid
+from p2pnode.cli.status import CommandError, Status
+from p2pnode.core.units import format_bytes, parse_bytes
+from p2pnode.ipfs.export import ENTRIES_MAX, CannotExport, partial_folder
+
+
+def writing(command: Callable[..., int]) -> Callable[..., int]:
+    """What a command that fetches may write: the flags --car, --max-size and --max-files."""
+
+    @click.option(
+        "--car", metavar="FILE", type=click.Path(path_type=Path), help="Write the blocks to one CAR file."
+    )
+    @click.option(
+        "--max-size",
+        metavar="SIZE",
+        type=options.Parsed("size", parse_bytes),
+        default=format_bytes(SIZE_BYTES_MAX),
+        help="Write no more than this.",
+    )
+    @click.option(
+        "--max-files",
+        metavar="COUNT",
+        type=click.IntRange(1),
+        default=ENTRIES_MAX,
+        help="Write no more files and directories than this.",
+    )
+    @functools.wraps(command)
+    def with_writing(max_size: int, max_files: int, **others: Any) -> int:
+        return command(limits=Limits(max_size, max_files), **others)
+
+    return with_writing
+
+
+@click.command()
+@click.argument("what", metavar="JOB|CID")
+@click.option(
+    "-o",
+    "--output",
+    metavar="DIR",
+    type=click.Path(),
+    help="A directory to make.  [default: named by JOB or CID]",
+)
+@click.option("--merge", "merged", is_flag=True, help="Put the results of all executions into one tree.")
+@click.option(
+    "--receipt", metavar="FILE", help="Write the peers' signed receipts, verified, as JSON; - to print."
+)
+@writing
+@options.peers
+def get(
+    what: str,
+    output: str | None,
+    merged: bool,
+    receipt: str | None,
+    car: Path | None,
+    limits: Limits,
+    peers: tuple[str, ...],
+) -> int:
+    """Fetch a job's results, or any CID, and verify every block.
+
+    A job is named by its id or a unique prefix of it. Where several of its executions have results, each
+    gets a folder in DIR. What was interrupted goes on when it is begun again.
+    """
+    if not what.startswith("j-"):
+        if merged or receipt:
+            raise CommandError(Status.USAGE, "--merge and --receipt are for the results of a job")
+        get_path(what, output, car, limits, peers)
+        return Status.OK
+    with any_node(peers) as door:
+        job = door.client.job(what)
+        if receipt:
+            write_receipts(door.client, job, final_executions(job), receipt)
+        if car:
+            found = [(cid, [execution["peer"]]) for execution, cid in _results(job)]
+            fetch_car(door.client, found, car, limits)
+        else:
+            _get_results(door, job, Path(output or f"job-{short_id(job['id'])[2:]}"), merged, limits)
+    return Status.OK
+
+
+def get_path(what: str, output: str | None, car: Path | None, limits: Limits, peers: tuple[str, ...]) -> None:
+    """Fetch a CID to a path, or into a CAR file."""
+    wanted = parse_cid(what)
+    path = Path(output or wanted)
+    with any_node(peers) as door:
+        if car:
+            fetch_car(door.client, [(wanted, [])], car, limits)
+        else:
+            fetch(door.client, wanted, path, [], limits)
+    answer(str(car or path))
+
+
+def _results(job: JobJson) -> list[tuple[ExecutionJson, str]]:
+    found = [(one, one["result_cid"]) for one in final_executions(job)]
+    results = [(one, result) for one, result in found if result]
+    if not results:
+        reason = f", {clean(job['reason'])}" if job["reason"] else ""
+        raise CommandError(Status.FAILED, f"{job['id']} has no results: {job['state']}{reason}")
+    return results
+
+
+def _get_results(door: Door, job: JobJson, directory: Path, merged: bool, limits: Limits) -> None:
+    results = _results(job)
+    if len(results) == 1:
+        ((execution, cid),) = results
+        fetch(door.client, cid, directory, [execution["peer"]], limits)
+    elif merged:
+        _get_merged(door.client, results, directory, limits)
+    else:
+        for execution, cid in results:
+            folder = directory / short_id(execution["id"])
+            fetch(door.client, cid, folder, [execution["peer"]], limits)
+    answer(str(directory))
+
+
+def _get_merged(
+    client: Client, results: list[tuple[ExecutionJson, str]], directory: Path, limits: Limits
+) -> None:
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise CommandError(Status.FAILED, f"{directory} exists and is not an empty directory")
+    try:
+        with partial_folder(directory.absolute()) as scratch:
+            folders = []
+            for execution, cid in results:
+                folder = scratch / short_id(execution["id"])
+                fetch(client, cid, folder, [execution["peer"]], limits)
+                folders.append(folder)
+            for clash in merge(folders, scratch / "merged"):
+                say(clean(clash))
+            (scratch / "merged").rename(directory)
+    except CannotExport as error:
+        raise CommandError(Status.FAILED, str(error)) from error
+    except OSError as error:
+        raise CommandError(Status.FAILED, f"{directory}: {error.strerror}") from error

@@ -1,0 +1,61 @@
+"""The receipts of a job's executions: fetched, verified against their peers' keys, written as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from p2pnode import identity
+from p2pnode.api.client import Client
+from p2pnode.api.service import ExecutionJson, JobJson
+from p2pnode.cli.output import say, short_id
+from p2pnode.cli.status import CommandError, Status
+from p2pnode.core import wire
+from p2pnode.core.messages import Receipt, Signed
+from p2pnode.core.wire import BadMessage
+from p2pnode.ipfs import car
+
+
+def write_receipts(client: Client, job: JobJson, executions: Sequence[ExecutionJson], file: str) -> None:
+    """Write the receipts of all executions that have one to a file, or, for "-", to stdout."""
+    found = [(one, one["receipt_cid"]) for one in executions]
+    receipts = [_verified(client, job, one, cid) for one, cid in found if cid]
+    if not receipts:
+        raise CommandError(Status.FAILED, f"{job['id']} has no receipts: no execution of it has ended")
+    text = json.dumps(receipts, indent=2) + "\n"
+    if file == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        Path(file).write_text(text)
+    except OSError as error:
+        raise CommandError(Status.FAILED, f"{file}: {error.strerror}") from error
+    say(f"{file}: {len(receipts)} verified receipt{'s' * (len(receipts) > 1)}")
+
+
+def _verified(client: Client, job: JobJson, execution: ExecutionJson, cid: str) -> dict[str, Any]:
+    """A receipt with all that is needed to verify it again; it must be of this very execution."""
+    name = f"the receipt of {short_id(execution['id'])}"
+    try:
+        block = car.blocks_in_order(client.export_car(cid, [execution["peer"]]))(cid)
+        assert block is not None
+        signed = wire.decode_untrusted(block, Signed)
+        body = identity.verify_untrusted(execution["peer"], identity.RECEIPT_DOMAIN, signed)
+        receipt = wire.decode_untrusted(body, Receipt)
+    except BadMessage as error:
+        raise CommandError(Status.FAILED, f"{name} is not valid: {error}") from error
+    named = (receipt.job, receipt.execution, receipt.peer, receipt.result_cid)
+    if named != (job["id"], execution["id"], execution["peer"], execution["result_cid"]):
+        raise CommandError(Status.FAILED, f"{name} is one of another execution, peer or result")
+    return {
+        "cid": cid,
+        "receipt": wire.plain(receipt),
+        # What was signed: these bytes after the domain, by the key that the peer's id holds.
+        "domain": identity.RECEIPT_DOMAIN.hex(),
+        "body": signed.body.hex(),
+        "signature": signed.signature.hex(),
+        "verified": True,
+    }

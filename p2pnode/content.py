@@ -1,0 +1,184 @@
+"""What a node does for its local door with content: files in and out, listings, pins.
+
+Everything is fetched from the connected peers first where it is not here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING
+
+import trio
+
+from p2pnode.api.service import Code, EntryJson, FetchedJson, PinJson, ServiceError
+from p2pnode.core.wire import BadMessage
+from p2pnode.ipfs import car, dagpb, reading
+from p2pnode.ipfs import cid as cids
+from p2pnode.ipfs.adding import adding
+from p2pnode.ipfs.blocks import BlockUnavailable
+
+if TYPE_CHECKING:
+    from p2pnode.node import Node
+
+# A person sees a number that moves; each is an event on the stream.
+PROGRESS_INTERVAL_S = 0.25
+# Each takes some 300 bytes of JSON; what is listed is read by people and their scripts.
+ENTRIES_LISTED_MAX = 100_000
+
+
+class Content:
+    """The part of `api.service.NodeService` that is about content."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def import_car(self, chunks: AsyncIterator[bytes]) -> str:
+        async def next_chunk() -> bytes | None:
+            return await anext(chunks, None)
+
+        def pieces() -> Iterator[bytes]:
+            while (chunk := trio.from_thread.run(next_chunk)) is not None:
+                yield chunk
+
+        try:
+            root = await trio.to_thread.run_sync(lambda: self._store_car(pieces()))
+        except BadMessage as exc:
+            raise ServiceError(Code.BAD_REQUEST, str(exc)) from exc
+        except OSError as exc:
+            raise ServiceError(Code.UNAVAILABLE, f"cannot store the blocks: {exc.strerror}") from exc
+        self._node.bitswap.blocks_added()
+        return root
+
+    def _store_car(self, pieces: Iterator[bytes]) -> str:
+        """Stores and pins; the first block of a depth-first stream is the root."""
+        root = ""
+        with adding(self._node.blocks) as put:
+            for cid, data in car.read_car_untrusted(pieces):
+                root = root or cid
+                put(data, cids.parse(cid).codec)
+            if not root:
+                raise BadMessage("a CAR stream without blocks")
+            self._node.blocks.pin(root, "added")
+        return root
+
+    async def export_car(self, cid: str, peers_hint: list[str]) -> AsyncGenerator[bytes, None]:
+        with self._node.blocks.using(_checked(cid)):
+            await self._fetched(cid, peers_hint)
+            pieces: Iterator[bytes] = car.write_car(cid, self._node.blocks.get)
+            # An empty file's block is an empty piece, not the end.
+            while (piece := await trio.to_thread.run_sync(next, pieces, None)) is not None:
+                if piece:
+                    yield piece
+
+    async def fetch(self, cid: str, peers_hint: list[str]) -> AsyncGenerator[FetchedJson, None]:
+        _checked(cid)
+        fetched = FetchedJson(blocks=0, size_bytes=0, total_bytes=None)
+        ended = trio.Event()
+        failures: list[ServiceError] = []
+
+        def progress(blocks: int, size_bytes: int) -> None:
+            fetched["blocks"], fetched["size_bytes"] = blocks, size_bytes
+
+        async def run(scope: trio.CancelScope) -> None:
+            with scope:
+                try:
+                    await self._fetched(cid, peers_hint, progress)
+                except ServiceError as error:
+                    failures.append(error)
+            ended.set()
+
+        # A task of the node's: a generator must not yield inside a nursery of its own.
+        scope = trio.CancelScope()
+        self._node.nursery.start_soon(run, scope)
+        try:
+            while not ended.is_set():
+                with trio.move_on_after(PROGRESS_INTERVAL_S):
+                    await ended.wait()
+                if fetched["blocks"] and fetched["total_bytes"] is None:
+                    fetched["total_bytes"] = await trio.to_thread.run_sync(self._graph_size, cid)
+                yield fetched
+        finally:
+            scope.cancel()
+        if failures:
+            raise failures[0]
+
+    def _graph_size(self, cid: str) -> int | None:
+        """The bytes of all blocks, as the root's links say, which may be wrong."""
+        data = self._node.blocks.get(cid)
+        if data is None or cids.parse(cid).codec != "dag-pb":
+            return None if data is None else len(data)
+        try:
+            return len(data) + sum(link.size_bytes for link in dagpb.decode_untrusted(data).links)
+        except BadMessage:
+            return None
+
+    async def list_directory(self, path: str, peers_hint: list[str]) -> list[EntryJson]:
+        root, *names = [part for part in path.split("/") if part] or [""]
+        cid = _checked(root)
+        for name in names:
+            entries = await self._entries(cid, peers_hint)
+            found = next((entry["cid"] for entry in entries if entry["name"] == name), None)
+            if found is None:
+                raise ServiceError(Code.NOT_FOUND, f"{cid} has no entry {name!r}")
+            cid = found
+        return await self._entries(cid, peers_hint)
+
+    async def _entries(self, cid: str, peers_hint: list[str]) -> list[EntryJson]:
+        with self._node.blocks.using(cid):
+            await self._fetched(cid, peers_hint, listing=True)
+            try:
+                return await trio.to_thread.run_sync(self._read_entries, cid)
+            except reading.NoSuchPath as exc:
+                raise ServiceError(Code.BAD_REQUEST, str(exc)) from exc
+            except BadMessage as exc:
+                raise ServiceError(Code.BAD_REQUEST, f"{cid} cannot be listed: {exc}") from exc
+
+    def _read_entries(self, cid: str) -> list[EntryJson]:
+        entries: list[EntryJson] = []
+        for link in reading.list_directory(cid, self._node.blocks.get):
+            if len(entries) == ENTRIES_LISTED_MAX:
+                raise BadMessage(f"it has more than {ENTRIES_LISTED_MAX:,} entries")
+            name = link.name.encode(errors="surrogateescape").decode(errors="replace")
+            entries.append({"name": name, "cid": link.cid, "size_bytes": link.size_bytes})
+        return sorted(entries, key=lambda entry: entry["name"])
+
+    async def _fetched(
+        self,
+        cid: str,
+        peers_hint: list[str],
+        progress: Callable[[int, int], None] = lambda blocks, size_bytes: None,
+        listing: bool = False,
+    ) -> None:
+        try:
+            await self._node.fetch(cid, peers_hint, progress, listing=listing)
+        except BlockUnavailable as exc:
+            raise ServiceError(Code.NOT_FOUND, str(exc)) from exc
+        except BadMessage as exc:
+            raise ServiceError(Code.BAD_REQUEST, str(exc)) from exc
+        except OSError as exc:
+            raise ServiceError(Code.UNAVAILABLE, f"cannot store the blocks: {exc.strerror}") from exc
+
+    # Pins
+
+    def pins(self) -> list[PinJson]:
+        return [
+            {"cid": pin.root, "what": pin.what, "until": None if pin.until_s == math.inf else pin.until_s}
+            for pin in self._node.blocks.pins.all()
+        ]
+
+    async def pin(self, cid: str, peers_hint: list[str]) -> None:
+        with self._node.blocks.using(_checked(cid)):
+            await self._fetched(cid, peers_hint)
+            self._node.blocks.pin(cid, "pinned by hand")
+
+    def unpin(self, cid: str) -> None:
+        if not self._node.blocks.unpin(_checked(cid)):
+            raise ServiceError(Code.NOT_FOUND, f"{cid} is not pinned")
+
+
+def _checked(cid: str) -> str:
+    try:
+        return str(cids.parse(cid))
+    except cids.BadCid as exc:
+        raise ServiceError(Code.BAD_REQUEST, str(exc)) from exc

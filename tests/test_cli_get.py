@@ -1,0 +1,249 @@
+"""`get` and `ipfs`: folders, merged trees, CAR files, receipts, limits, and what was there before."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from p2pnode.cli.main import main
+from p2pnode.core import wire
+from p2pnode.core.messages import Receipt, Signed
+from p2pnode.identity import RECEIPT_DOMAIN, Identity
+from p2pnode.ipfs import car, cid, unixfs
+from p2pnode.ipfs.export import partial_folder
+from tests.fake_node import PEER, Served
+
+from .test_cli import Output, job_file
+
+
+def a_job(served: Served, capfd: Output, count: int = 1) -> str:
+    """The id of a job that has ended."""
+    main(["submit", job_file("works", count=count)])
+    capfd.readouterr()
+    return next(reversed(served.node.records))
+
+
+def test_get_writes_the_files_of_a_result(served: Served, capfd: Output) -> None:
+    main(["submit", job_file("works")])
+    job = next(iter(served.node.records))
+    assert main(["get", job[:10], "-o", "out"]) == 0
+    assert Path("out/outputs/answer.txt").read_bytes() == b"forty-two"
+    assert Path("out/stdout").read_bytes() == b"42\n"
+    assert served.node.hints == [PEER]
+
+
+def test_get_makes_a_folder_for_each_of_several_executions(served: Served, capfd: Output) -> None:
+    main(["submit", job_file("works", count=2)])
+    job = next(iter(served.node.records))
+    assert main(["get", job, "-o", "out"]) == 0
+    assert sorted(path.name[:2] for path in Path("out").iterdir()) == ["e-", "e-"]
+
+
+def test_get_overwrites_nothing(served: Served, capfd: Output) -> None:
+    Path("out").mkdir()
+    Path("out/precious").write_text("x")
+    Path("file.car").write_text("x")
+    assert main(["get", served.node.result, "-o", "out"]) == 5
+    assert main(["get", served.node.result, "--car", "file.car"]) == 5
+    assert [path.name for path in Path("out").iterdir()] == ["precious"]
+    assert Path("file.car").read_text() == "x"
+
+
+def test_a_damaged_block_is_noticed_and_nothing_is_left(served: Served, capfd: Output) -> None:
+    good = served.node.export_car
+
+    async def damaged(cid: str, hints: list[str]):  # type: ignore[no-untyped-def]
+        async for chunk in good(cid, hints):
+            yield chunk.replace(b"forty-two", b"forty-one")
+
+    served.node.export_car = damaged  # type: ignore[method-assign]
+    assert main(["ipfs", "get", served.node.result, "-o", "out"]) == 5
+    assert "not the block" in capfd.readouterr().err
+    assert sorted(path.name for path in Path().iterdir()) == ["data"]
+
+
+def test_what_is_no_cid_is_wrong_usage(served: Served, capfd: Output) -> None:
+    assert main(["get", "nonsense"]) == 2
+
+
+def test_a_directory_added_can_be_fetched_again(served: Served, capfd: Output) -> None:
+    Path("tree/deep").mkdir(parents=True)
+    Path("tree/deep/file").write_bytes(os.urandom(600_000))
+    assert main(["ipfs", "add", "tree"]) == 0
+    added = capfd.readouterr().out.strip()
+    assert main(["ipfs", "add", "--only-hash", "tree"]) == 0
+    assert capfd.readouterr().out.strip() == added
+    assert main(["ipfs", "get", added, "-o", "back"]) == 0
+    assert Path("back/deep/file").read_bytes() == Path("tree/deep/file").read_bytes()
+
+
+def test_only_hash_needs_no_node(capfd: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("P2PNODE_DATA_DIR", str(tmp_path / "none"))
+    (tmp_path / "empty").touch()
+    assert main(["ipfs", "add", "--only-hash", str(tmp_path / "empty")]) == 0
+    assert capfd.readouterr().out == "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku\n"
+
+
+def test_adding_what_is_not_there_is_wrong_usage(served: Served, capfd: Output) -> None:
+    assert main(["ipfs", "add", "absent"]) == 2
+    assert "absent: No such file" in capfd.readouterr().err
+
+
+def test_what_was_fetched_already_is_verified_and_left_alone(served: Served, capfd: Output) -> None:
+    job = a_job(served, capfd, count=3)
+    assert main(["get", job, "-o", "out"]) == 0
+    first, second, third = sorted(Path("out").iterdir())
+    # As if it had been interrupted after one of them, and another was changed since.
+    before = first.stat().st_mtime_ns
+    second.rename("elsewhere")
+    assert main(["get", job, "-o", "out"]) == 0
+    assert "is there already, and verified" in capfd.readouterr().err
+    assert first.stat().st_mtime_ns == before
+    assert (second / "stdout").read_bytes() == b"42\n"
+    (third / "stdout").write_bytes(b"43\n")
+    assert main(["get", job, "-o", "out"]) == 5
+    assert "not an empty directory" in capfd.readouterr().err
+    assert (third / "stdout").read_bytes() == b"43\n"
+
+
+def test_what_a_killed_get_left_is_cleared_and_two_at_once_do_not_mix(served: Served, capfd: Output) -> None:
+    Path(".out.partial/root").mkdir(parents=True)
+    Path(".out.partial/root/stdout").write_text("half")
+    with partial_folder(Path("out").absolute()):
+        assert main(["get", served.node.result, "-o", "out"]) == 5
+        assert "another command is writing" in capfd.readouterr().err
+    assert main(["get", served.node.result, "-o", "out"]) == 0
+    assert Path("out/stdout").read_bytes() == b"42\n"
+    assert not Path(".out.partial").exists()
+
+
+def test_merged_results_are_one_tree_and_clashes_are_named(served: Served, capfd: Output) -> None:
+    blocks = served.node.blocks
+    trees: list[unixfs.Tree] = [
+        {"stdout": b"same", "out": {"a": b"1", "both": b"first", "dir": {}}},
+        {"stdout": b"same", "out": {"b": b"2", "both": b"second", "dir": b"no directory"}},
+    ]
+    served.node.results = {at: unixfs.add_directory(tree, blocks.put) for at, tree in enumerate(trees)}
+    job = a_job(served, capfd, count=2)
+    assert main(["get", job, "--merge", "-o", "out"]) == 0
+    out, err = capfd.readouterr()
+    found = {
+        str(path.relative_to("out")): path.read_bytes() for path in Path("out").rglob("*") if path.is_file()
+    }
+    second = next(name.removeprefix("out/both.") for name in found if name.startswith("out/both."))
+    assert found == {
+        "stdout": b"same",
+        "out/a": b"1",
+        "out/b": b"2",
+        "out/both": b"first",
+        f"out/both.{second}": b"second",
+        f"out/dir.{second}": b"no directory",
+    }
+    assert out == "out\n"
+    assert f"out/both differs between executions: that of {second} is out/both.{second}" in err
+    assert "stdout" not in err
+    assert main(["get", job, "--merge", "-o", "out"]) == 5
+
+
+def test_a_car_holds_all_results_verified(served: Served, capfd: Output) -> None:
+    served.node.results = {1: unixfs.add_directory({"stdout": b"other"}, served.node.blocks.put)}
+    job = a_job(served, capfd, count=2)
+    assert main(["get", job, "--car", "all.car"]) == 0
+    found = list(car.read_car_untrusted([Path("all.car").read_bytes()]))
+    assert {served.node.result, served.node.results[1]} <= {address for address, _ in found}
+    assert main(["ipfs", "get", served.node.result, "--car", "one.car"]) == 0
+    one = Path("one.car").read_bytes()
+    assert one == b"".join(car.write_car(served.node.result, served.node.blocks.get))
+    served.node.blocks.remove(cid.make(b"forty-two", "raw"))
+    assert main(["ipfs", "get", served.node.result, "--car", "two.car"]) != 0
+    assert not Path("two.car").exists()
+
+
+@pytest.mark.parametrize("flags", [["--max-size", "10B"], ["--max-files", "3"]])
+def test_what_is_larger_than_allowed_is_refused_with_the_flag_that_allows_it(
+    served: Served, capfd: Output, flags: list[str]
+) -> None:
+    assert main(["get", served.node.result, "-o", "out", *flags]) == 5
+    err = capfd.readouterr().err
+    assert "allowed" in err and "--max-size and --max-files allow more" in err
+    assert not Path("out").exists()
+
+
+def a_receipt(job: str, execution: str, peer: str, result: str) -> Receipt:
+    return Receipt(
+        job=job,
+        execution=execution,
+        round=1,
+        replica=0,
+        peer=peer,
+        requester=peer,
+        spec_hash="0" * 64,
+        program="",
+        inputs=(),
+        exit_code=0,
+        fault=None,
+        reason="",
+        result_cid=result,
+        started_ms=1,
+        ended_ms=2,
+        cpu_ms=3,
+        memory_bytes=4,
+    )
+
+
+def put_signed(served: Served, signer: Identity, domain: bytes, receipt: Receipt) -> str:
+    body = wire.encode(receipt)
+    signed = Signed(body=body, signature=signer.sign(domain, body))
+    return served.node.blocks.put(wire.encode(signed), "dag-cbor")
+
+
+def test_receipts_are_verified_and_written(served: Served, capfd: Output) -> None:
+    peer = Identity(bytes(32))
+    served.node.peer = peer.peer_id
+    job = a_job(served, capfd)
+    execution = served.node.records[job]["executions"][0]
+    receipt = a_receipt(job, execution["id"], peer.peer_id, served.node.result)
+    execution["receipt_cid"] = put_signed(served, peer, RECEIPT_DOMAIN, receipt)
+    assert main(["get", job, "-o", "out", "--receipt", "receipts.json"]) == 0
+    (found,) = json.loads(Path("receipts.json").read_text())
+    assert found["receipt"]["result_cid"] == served.node.result and found["verified"]
+    assert capfd.readouterr().out == "out\n"
+    assert main(["get", job, "-o", "again", "--receipt", "-"]) == 0
+    assert '"exit_code": 0' in capfd.readouterr().out
+
+    other = a_receipt("j-" + "1" * 32, execution["id"], peer.peer_id, served.node.result)
+    for signer, domain, signed, reason in (
+        (Identity(bytes([1] * 32)), RECEIPT_DOMAIN, receipt, "not signed by"),
+        (peer, b"another domain", receipt, "not signed by"),
+        (peer, RECEIPT_DOMAIN, other, "of another execution"),
+    ):
+        execution["receipt_cid"] = put_signed(served, signer, domain, signed)
+        assert main(["get", job, "-o", "out", "--receipt", "receipts.json"]) == 5
+        assert reason in capfd.readouterr().err
+
+
+def test_a_directory_is_listed(served: Served, capfd: Output) -> None:
+    assert main(["ipfs", "ls", f"/ipfs/{served.node.result}/outputs"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0].split() == ["NAME", "SIZE", "CID"]
+    assert lines[1].split() == ["answer.txt", "9", "B", cid.make(b"forty-two", "raw")]
+    assert main(["ipfs", "ls", served.node.result, "--json"]) == 0
+    names = [entry["name"] for entry in json.loads(capfd.readouterr().out)]
+    assert sorted(names) == ["exitCode", "outputs", "stderr", "stdout"]
+    assert main(["ipfs", "ls", "nonsense"]) == 2
+
+
+def test_pins_are_added_listed_and_removed(served: Served, capfd: Output) -> None:
+    assert main(["ipfs", "pin", "add", served.node.result]) == 0
+    assert served.node.fetched == served.node.pinned == [served.node.result]
+    assert main(["ipfs", "pin", "ls"]) == 0
+    out = capfd.readouterr().out
+    assert served.node.result in out and "result" in out and "\x1b" not in out
+    assert main(["ipfs", "pin", "ls", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)[0]["cid"] == served.node.result
+    assert main(["ipfs", "pin", "rm", served.node.result]) == 0
+    assert main(["ipfs", "pin", "rm", served.node.result]) == 5
+    assert "is not pinned" in capfd.readouterr().err
