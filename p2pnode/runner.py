@@ -23,6 +23,7 @@ from p2pnode.core.events import Finished, Kill, Progressed, Start
 from p2pnode.core.lending_records import Loan
 from p2pnode.core.messages import REASON_LENGTH_MAX, Award, Fault, Receipt, Signed, Stage
 from p2pnode.core.wire import State
+from p2pnode.data.archive import tree_of
 from p2pnode.data.failures import DataFailed, of_disk
 from p2pnode.data.inputs import Inputs
 from p2pnode.data.publishers import Publishers, Result
@@ -252,14 +253,9 @@ class Runner:
         return result_cid
 
     def _result(self, execution: _Execution, directory: Path, ended: _EndedOnDisk) -> Result:
-        stdout, stderr = directory / "stdout", directory / "stderr"
-        for path in (stdout, stderr):
-            path.touch()
-        code = b"" if ended.exit_code is None else str(ended.exit_code).encode()
-        task = execution.award.spec.task
-        folders = {one.name: directory / "results" / one.name for one in task.results}
+        folders = [one.name for one in execution.award.spec.task.results]
         return Result(
-            tree={"stdout": stdout, "stderr": stderr, "exitCode": code, **folders},
+            tree=tree_of(directory, ended.exit_code, folders),
             job=execution.loan.job,
             execution=execution.loan.execution,
             peer=self._peer,
