@@ -28,26 +28,32 @@ def program() -> str:
     return found
 
 
+def environment(directory: Path) -> dict[str, str]:
+    """For `ipfs` on the repository in `directory`."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(directory),
+        "IPFS_PATH": str(directory / "repository"),
+        "IPFS_TELEMETRY": "off",
+    }
+
+
 @contextmanager
 def running_daemon(directory: Path) -> Iterator[str]:
     """Runs it on a repository in `directory`, which may be there from before; gives its API's multiaddr."""
     ipfs = program()
     repository = directory / "repository"
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(directory),
-        "IPFS_PATH": str(repository),
-        "IPFS_TELEMETRY": "off",
-    }
     if not repository.exists():
         # The profile has ports of its own on loopback, and no mDNS.
-        subprocess.run([ipfs, "init", "--profile", "test"], env=environment, check=True, capture_output=True)
+        subprocess.run(
+            [ipfs, "init", "--profile", "test"], env=environment(directory), check=True, capture_output=True
+        )
         config = json.loads((repository / "config").read_text())
         config |= {"Bootstrap": [], "Routing": {"Type": "none"}, "AutoConf": {"Enabled": False}}
         (repository / "config").write_text(json.dumps(config))
     with open(directory / "daemon.log", "w") as log:
         daemon = subprocess.Popen(
-            [ipfs, "daemon"], env=environment, stdout=subprocess.PIPE, stderr=log, text=True
+            [ipfs, "daemon"], env=environment(directory), stdout=subprocess.PIPE, stderr=log, text=True
         )
     assert daemon.stdout is not None
     try:

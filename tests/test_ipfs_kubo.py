@@ -107,6 +107,20 @@ async def test_we_fetch_a_directory_from_kubo_under_its_version_0_cid(tmp_path: 
     assert cid.canonical(link) == unixfs.add_path(tree / "deep" / "er" / "link", cid.make)
 
 
+async def test_a_file_of_100_mb_goes_both_ways(tmp_path: Path, kubo: Kubo) -> None:
+    data = random.Random(8).randbytes(100_000_000)
+    (tmp_path / "large").write_bytes(data)
+    async with our_node(tmp_path, kubo) as (_, store, bitswap):
+        root = unixfs.add_path(tmp_path / "large", store.put)
+        await kubo.call("get", cid=root, path=str(tmp_path / "to-kubo"))
+        assert (tmp_path / "to-kubo").read_bytes() == data
+        # Its own version has other blocks, so nothing of it is here already.
+        theirs = await kubo.call("add", path=str(tmp_path / "large"))
+        await bitswap.fetch_dag(theirs, [kubo.peer_id])
+        export(theirs, store.get, tmp_path / "from-kubo")
+    assert (tmp_path / "from-kubo").read_bytes() == data
+
+
 async def test_kubo_says_at_once_that_it_lacks_a_block(tmp_path: Path, kubo: Kubo) -> None:
     async with our_node(tmp_path, kubo) as (_, _store, bitswap):
         started_s = trio.current_time()
