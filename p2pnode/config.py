@@ -64,6 +64,8 @@ class NodeConfig:
     labels: Mapping[str, str] = field(default_factory=dict)
     # Whether to run jobs for others.
     compute: bool = True
+    # Whether urgent jobs end batch work of lower priority here where there is no room for both.
+    preempt: bool = False
     # Whether to find peers on the local network, and be found.
     mdns: bool = True
     # What of this host's files jobs may use: PATH, or PATH:rw for writing too.
@@ -261,6 +263,7 @@ _SETTINGS = {
     "api_port": _Setting("--api-port", "a port from 0 to 65535", _read_port),
     "labels": _Setting("--label", "at most 32 key=value pairs", _read_labels, lambda text: text.split(",")),
     "compute": _Setting("--no-compute", "true or false", _read_flag),
+    "preempt": _Setting("--preempt", "true or false", _read_flag),
     "mdns": _Setting("--no-mdns", "true or false", _read_flag),
     "allow_paths": _Setting(
         "--allow-path", "absolute paths, such as /data or /data:rw", _read_paths, lambda text: text.split(",")

@@ -20,6 +20,7 @@ from p2pnode.core import wire
 from p2pnode.core.events import (
     Action,
     Advertise,
+    DropJob,
     DropLoan,
     Event,
     Kill,
@@ -27,13 +28,21 @@ from p2pnode.core.events import (
     PeerLost,
     Received,
     SaveJob,
+    SaveLines,
     SaveLoan,
     Send,
     Start,
     Tick,
 )
 from p2pnode.core.lifecycle import JobRecord
-from p2pnode.core.messages import Ended, Receipt
+from p2pnode.core.messages import (
+    LINE_LENGTH_MAX,
+    LINES_PER_MESSAGE_MAX,
+    Ended,
+    Keep,
+    Line,
+    Receipt,
+)
 from p2pnode.core.participant import Participant
 from p2pnode.store import Store, StoreError
 
@@ -180,6 +189,8 @@ class Driver:
                     cid = self._receipt_cid(wire.encode(signed))
                     pending.append(Received(peer, message, receipt, cid))
                 case Send(peer, message):
+                    if isinstance(message, Keep) and message.full:
+                        message = self._with_history(message)
                     try:
                         self._send(peer, wire.encode(message))
                     except self._outbox_full as exc:
@@ -188,6 +199,15 @@ class Driver:
                 case SaveJob(record):
                     self._store.save_job(record)
                     changed[record.id] = None
+                case DropJob(job):
+                    self._store.drop_job(job)
+                    changed[job] = None
+                case SaveLines(job, lines, anew):
+                    if anew:
+                        self._store.replace_history(job, lines)
+                    for line in () if anew else lines:
+                        self._store.add_line(job, line)
+                    changed[job] = None
                 case SaveLoan(loan):
                     self._store.save_loan(loan)
                 case DropLoan(execution):
@@ -197,6 +217,22 @@ class Driver:
                     changed[action.job] = None
                 case Start() | Kill() | Advertise():
                     effects.append(action)
+
+    def _with_history(self, keep: Keep) -> Keep:
+        """Whoever gets the whole of a job gets its history, which the journal alone has."""
+        rows = self._store.history(keep.job, 0)[-LINES_PER_MESSAGE_MAX:]
+        lines = tuple(
+            Line(
+                at_ms=int(row.at * 1000),
+                topic=row.topic,
+                text=row.text[:LINE_LENGTH_MAX],
+                execution=row.execution,
+                peer=row.peer,
+                state=row.state,
+            )
+            for row in rows
+        )
+        return wire.replace(keep, history=lines)
 
     def _note(self, note: Note, record: JobRecord) -> None:
         execution = record.executions.get(note.execution)

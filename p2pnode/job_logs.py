@@ -15,7 +15,7 @@ import trio
 
 from p2pnode import log_streams
 from p2pnode.api.service import Code, LogChunk, ServiceError
-from p2pnode.core.lifecycle import LIVE, Execution, ExecutionState, JobRecord
+from p2pnode.core.lifecycle import LIVE, OPEN, Execution, ExecutionState, JobRecord
 from p2pnode.core.messages import LogsRequest
 from p2pnode.core.wire import BadMessage
 from p2pnode.ipfs import reading
@@ -60,7 +60,7 @@ class JobLogs:
 
     def _awarded(self, prefix: str) -> list[str]:
         executions = self._record().executions.values()
-        return [one.id for one in executions if one.replica is not None and one.id.startswith(prefix)]
+        return [one.id for one in executions if one.state not in OPEN and one.id.startswith(prefix)]
 
     async def _all(self, execution: str | None, sending: trio.MemorySendChannel[LogChunk]) -> None:
         begun: set[str] = set()

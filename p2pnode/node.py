@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 
 import trio
@@ -27,9 +28,11 @@ from p2pnode.core.events import (
     Kill,
     Leaving,
     OfferChanged,
+    PeerBack,
     PeerLost,
     Received,
     Start,
+    TakingChanged,
 )
 from p2pnode.core.images import ImageRule
 from p2pnode.core.internet import AllowedHost
@@ -37,9 +40,15 @@ from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.lending_records import LoanState
 from p2pnode.core.lifecycle import LIVE, ExecutionState
 from p2pnode.core.messages import (
+    Command,
     Ended,
+    Keep,
     Offer,
+    Orphan,
+    Owned,
     Receipt,
+    Taking,
+    WhoOwns,
     decode_message_untrusted,
 )
 from p2pnode.core.participant import Participant
@@ -62,7 +71,7 @@ from p2pnode.ipfs.export import CannotExport, export
 from p2pnode.ipfs.keeper import Keeper
 from p2pnode.ipfs.kubo import KuboDaemon
 from p2pnode.network.host import Host
-from p2pnode.network.links import LinkEvent, Links, OutboxFull, PeerForgot
+from p2pnode.network.links import LinkDown, LinkEvent, Links, LinkSuspect, LinkUp, OutboxFull, PeerForgot
 from p2pnode.network.streams import NetworkError, Stream
 from p2pnode.runner import Runner
 from p2pnode.store import Store, StoreError
@@ -73,7 +82,10 @@ log = logging.getLogger(__name__)
 ENGINES_LOOK_INTERVAL_S = 5.0
 # A peer that is restarted is back within 5 s; one that is not has died (DESIGN: links).
 PEER_LOST_AFTER_S = 6.0
-LINKS_LOOK_INTERVAL_S = 1.0
+LINKS_LOOK_INTERVAL_S = 0.5
+# A link that falls silent is suspected after 4 s and down after 6 (core.link): it is lost 2 s later, when
+# dialling it anew has failed, too.
+SUSPICION_COUNTS_S = 4.0
 # At the end: to kill what runs, sign its receipts and say goodbye.
 SHUTDOWN_TIMEOUT_S = 3.0
 SHUTDOWN_LOOK_S = 0.02
@@ -121,7 +133,7 @@ class Node:
         self.publishers = Publishers(
             self.keeper.add_result, (BadMessage, unixfs.CannotAdd), access, config.data_dir / "published"
         )
-        core = Participant(me.peer_id, _why_not_spec)
+        core = Participant(me.peer_id, _why_not_spec, config.preempt)
         self.runner = Runner(
             config.data_dir / "executions",
             me.peer_id,
@@ -148,7 +160,10 @@ class Node:
         )
         # Told whenever a job has changed: those who follow its history wait for it.
         self.changed: dict[str, trio.Event] = {}
-        self._kept: set[str] = set()
+        self._kept: frozenset[str] = frozenset()
+        # Of peers whose links are down, since when they count as silent; and when others were suspected.
+        self._down_since: dict[str, float] = {}
+        self._suspected: dict[str, float] = {}
 
     # Events
 
@@ -160,12 +175,16 @@ class Node:
     async def _deliver(self, peer: str, sequence: int, payload: bytes) -> None:
         message = decode_message_untrusted(payload)
         event = Received(peer, message)
+        core = self.driver.core
+        if isinstance(message, Keep | Owned | WhoOwns | Orphan | Command):
+            held = message.job in core.jobs or message.job in core.custody.copies
+            event = Received(peer, message, record=None if held else self.store.job(message.job))
         if isinstance(message, Ended):
             body = identity.verify_untrusted(peer, identity.RECEIPT_DOMAIN, message.receipt)
             receipt = wire.decode_untrusted(body, Receipt)
             signed = wire.encode(message.receipt)
             cid = cids.make(signed, "dag-cbor")
-            job = self.driver.core.owner_of(message.execution)
+            job = core.owner_of(message.execution)
             one = job.record.executions[message.execution] if job else None
             # Of whom it was given to, and until it has ended: nobody may fill the store with receipts.
             if one is not None and one.peer == peer and one.state in (*LIVE, ExecutionState.LOST):
@@ -174,8 +193,20 @@ class Node:
         self.driver.apply(event, (peer, sequence))
 
     def _link_event(self, event: LinkEvent) -> None:
-        if isinstance(event, PeerForgot):
-            self.tell(PeerLost(event.peer, "it has lost its journal"))
+        match event:
+            case PeerForgot(peer):
+                self.tell(PeerLost(peer, "it has lost its journal", forgot=True))
+            case LinkUp(peer):
+                self._suspected.pop(peer, None)
+                if peer in self.driver.core.lost:
+                    self.tell(PeerBack(peer))
+            case LinkSuspect(peer):
+                self._suspected[peer] = trio.current_time()
+            case LinkDown(peer):
+                # Silence counts from its beginning; a connection that was closed only from then on.
+                now = trio.current_time()
+                silent = now - self._suspected.pop(peer, -inf) <= SUSPICION_COUNTS_S
+                self._down_since[peer] = now - (SUSPICION_COUNTS_S if silent else 0.0)
 
     # Effects
 
@@ -206,6 +237,9 @@ class Node:
             for container in await self.docker.reap(loans):
                 log.info("removed the container %s, which nobody waits for", container)
         self.driver.resume()
+        taking = Taking(self.store.meta("taking") or Taking.ALL)
+        if taking is not Taking.ALL:
+            self.tell(TakingChanged(taking))
 
     # What the parts ask of each other
 
@@ -239,7 +273,7 @@ class Node:
             await self.host.connect(peer, addresses, timeout_s)
 
     async def _fetch_input(self, cid: str, size_bytes_max: int, progress: Callable[[int], None]) -> None:
-        owners = [loan.owner for loan in self.driver.core.lending.loans.values()]
+        owners = [loan.owner for loan in self.driver.core.lending.held]
         try:
             await self.fetch(cid, owners, lambda _, size_bytes: progress(size_bytes), size_bytes_max)
         except BlockUnavailable as exc:
@@ -266,7 +300,7 @@ class Node:
 
     def log_files_for(self, peer: str, execution: str) -> tuple[Path, Path] | None:
         loan = self.driver.core.lending.loans.get(execution)
-        if loan is None or loan.owner != peer:
+        if loan is None or peer not in (loan.owner, *loan.deputies):
             return None
         return self.runner.log_files(execution)
 
@@ -285,7 +319,7 @@ class Node:
             await trio.sleep(ENGINES_LOOK_INTERVAL_S)
 
     async def _offer(self) -> Offer:
-        loans = self.driver.core.lending.loans.values()
+        loans = self.driver.core.lending.held
         lent = sum(loan.requirements.resources.disk_bytes for loan in loans)
         total = await trio.to_thread.run_sync(machine.lendable, self.config.data_dir, lent)
         if total is None:
@@ -308,26 +342,23 @@ class Node:
         )
 
     async def watch_links(self) -> None:
-        """Keeps a link to each peer that runs something for a job here; reports those that stay away."""
-        down_since: dict[str, float] = {}
+        """Keeps a link to each peer whose silence concerns this node; reports those that stay away."""
         while True:
-            records = [job.record for job in self.driver.core.jobs.values()]
-            wanted = {one.peer for record in records for one in record.of(*LIVE)} - {self.me.peer_id}
+            wanted = self.driver.core.partners
             for peer in sorted(wanted - self._kept):
                 self.links.keep(peer)
             for peer in sorted(self._kept - wanted):
                 self.links.release(peer)
-                down_since.pop(peer, None)
+                self._down_since.pop(peer, None)
             self._kept = wanted
+            now = trio.current_time()
             for peer in sorted(wanted):
                 if self.links.is_up(peer):
-                    down_since.pop(peer, None)
-                elif (
-                    trio.current_time() - down_since.setdefault(peer, trio.current_time())
-                    >= PEER_LOST_AFTER_S
-                ):
-                    del down_since[peer]
-                    self.tell(PeerLost(peer, f"no link to it for {PEER_LOST_AFTER_S:.0f} s"))
+                    self._down_since.pop(peer, None)
+                elif now - self._down_since.setdefault(peer, now) >= PEER_LOST_AFTER_S:
+                    # Told once; until it is heard again it stays lost.
+                    self._down_since[peer] = inf
+                    self.tell(PeerLost(peer, f"no sign of it for {PEER_LOST_AFTER_S:.0f} s"))
             await trio.sleep(LINKS_LOOK_INTERVAL_S)
 
     async def serve_logs(self, stream: Stream) -> None:

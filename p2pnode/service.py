@@ -30,10 +30,10 @@ from p2pnode.api.service import (
 from p2pnode.content import Content
 from p2pnode.core import jobfile, planning, wire
 from p2pnode.core.events import JobStopped, JobSubmitted
-from p2pnode.core.lifecycle import Execution, JobRecord
+from p2pnode.core.lifecycle import OPEN, Execution, JobRecord
 from p2pnode.core.messages import job_id
 from p2pnode.core.participant import JOBS_LIVE_MAX
-from p2pnode.core.spec import JobSpec, JobType, Resources
+from p2pnode.core.spec import JobSpec, Resources
 from p2pnode.job_logs import JobLogs
 from p2pnode.network.streams import NetworkError
 from p2pnode.store import StoreError
@@ -43,6 +43,7 @@ CANDIDATES_SHOWN_MAX = 5
 CONNECT_TIMEOUT_S = 10.0
 NONCE_SIZE_BYTES = 16
 
+_PEER = re.compile(r"\b12D3Koo[1-9A-HJ-NP-Za-km-z]{45}\b")
 _PEER_IN_ADDRESS = re.compile(r"/p2p/([1-9A-HJ-NP-Za-km-z]+)$")
 
 
@@ -66,8 +67,6 @@ class Service(Content):
 
     async def submit(self, spec: JobSpec, source_text: str) -> str:
         node = self._node
-        if spec.type is not JobType.BATCH:
-            raise ServiceError(Code.BAD_JOB, f"Type: jobs of type {spec.type} are not run yet; batch is")
         if len(node.driver.core.jobs) >= JOBS_LIVE_MAX:
             raise ServiceError(Code.UNAVAILABLE, f"this node looks after {JOBS_LIVE_MAX} jobs, its limit")
         id = job_id(wire.digest(spec), node.me.peer_id, os.urandom(NONCE_SIZE_BYTES))
@@ -122,7 +121,8 @@ class Service(Content):
                     "at": row.at,
                     "topic": row.topic,
                     "execution": row.execution,
-                    "message": f"{row.text} ({self._name_of(row.peer)})" if row.peer else row.text,
+                    "message": self._for_people(row.text)
+                    + (f" ({self._name_of(row.peer)})" * bool(row.peer)),
                     "state": row.state,
                 }
             if record is None or record.ended or not follow:
@@ -138,13 +138,17 @@ class Service(Content):
         except StoreError as exc:
             raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
 
+    def _for_people(self, text: str) -> str:
+        """With the names of nodes in place of their ids."""
+        return _PEER.sub(lambda match: self._name_of(match[0]), text)
+
     def _name_of(self, peer: str) -> str:
         known = self._node.driver.core.table.known.get(peer)
         return known.advert.name if known else peer
 
     def _job_json(self, record: JobRecord) -> JobJson:
         spec = record.spec
-        awarded = [one for one in record.executions.values() if one.replica is not None]
+        awarded = [one for one in record.executions.values() if one.state not in OPEN]
         return {
             "id": record.id,
             "name": spec.name or record.id,
@@ -157,7 +161,7 @@ class Service(Content):
             "count": spec.count,
             "created": record.created,
             "modified": record.modified,
-            "owner": record.requester,
+            "owner": record.owner,
             "spec": jobfile.render(spec),
             "executions": [self._execution_json(one) for one in awarded],
         }
@@ -230,7 +234,7 @@ class Service(Content):
             "peers_known": len(core.table.known),
             "peers_connected": len(node.host.connected()),
             "jobs_live": len(core.jobs),
-            "loans": len(core.lending.loans),
+            "loans": len(core.lending.held),
             "executions_running": len(node.runner.executions),
             "blocks_size_bytes": node.blocks.size_bytes,
         }

@@ -22,9 +22,10 @@ from p2pnode.core import wire
 from p2pnode.core.lending_records import Loan
 from p2pnode.core.lifecycle import JobRecord
 from p2pnode.core.link_events import LinkRecord
+from p2pnode.core.messages import Line
 
 FILE_NAME = "journal.sqlite"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # Another process of the same data directory would be a mistake; a backup tool reads for moments.
 BUSY_TIMEOUT_S = 1.0
 # Peers remembered for the next start: to join again, a few that are alive suffice.
@@ -33,8 +34,9 @@ HISTORY_ROWS_MAX = 2_000
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE jobs (id TEXT PRIMARY KEY, created REAL NOT NULL, ended INTEGER NOT NULL, record BLOB NOT NULL)
-  WITHOUT ROWID;
+CREATE TABLE jobs (id TEXT PRIMARY KEY, created REAL NOT NULL, ended INTEGER NOT NULL,
+  namespace TEXT NOT NULL, name TEXT NOT NULL, record BLOB NOT NULL) WITHOUT ROWID;
+CREATE INDEX jobs_by_name ON jobs (namespace, name, created);
 CREATE TABLE sources (job TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE history (job TEXT NOT NULL, number INTEGER NOT NULL, at REAL NOT NULL, topic TEXT NOT NULL,
   execution TEXT NOT NULL, peer TEXT NOT NULL, text TEXT NOT NULL, state TEXT NOT NULL,
@@ -137,8 +139,24 @@ class Store:
 
     def save_job(self, record: JobRecord) -> None:
         with self.transaction():
-            row = (record.id, record.created, int(record.ended), wire.encode(record))
-            self._db.execute("INSERT OR REPLACE INTO jobs VALUES (?,?,?,?)", row)
+            spec = record.spec
+            row = (
+                record.id,
+                record.created,
+                int(record.ended),
+                spec.namespace,
+                spec.name,
+                wire.encode(record),
+            )
+            self._db.execute("INSERT OR REPLACE INTO jobs VALUES (?,?,?,?,?,?)", row)
+
+    def job_named(self, namespace: str, name: str) -> JobRecord | None:
+        """The newest job of this name."""
+        row = self._db.execute(
+            "SELECT record FROM jobs WHERE namespace=? AND name=? ORDER BY created DESC LIMIT 1",
+            (namespace, name),
+        ).fetchone()
+        return wire.decode(row[0], JobRecord) if row else None
 
     def save_source(self, job: str, text: str) -> None:
         with self.transaction():
@@ -174,6 +192,24 @@ class Store:
             if last < HISTORY_ROWS_MAX or topic == "End":
                 row = (job, last + 1, at, topic, execution, peer, text, state)
                 self._db.execute("INSERT INTO history VALUES (?,?,?,?,?,?,?,?)", row)
+
+    def replace_history(self, job: str, lines: Sequence[Line]) -> None:
+        """The lines as another node has them, in place of those that are here."""
+        with self.transaction():
+            self._db.execute("DELETE FROM history WHERE job=?", (job,))
+            for line in lines:
+                self.add_line(job, line)
+
+    def add_line(self, job: str, line: Line) -> None:
+        """A line of history as another node has it."""
+        at = line.at_ms / 1000
+        self.add_history(job, at, line.topic, line.execution, line.peer, line.text, line.state)
+
+    def drop_job(self, job: str) -> None:
+        with self.transaction():
+            self._db.execute("DELETE FROM jobs WHERE id=?", (job,))
+            self._db.execute("DELETE FROM sources WHERE job=?", (job,))
+            self._db.execute("DELETE FROM history WHERE job=?", (job,))
 
     def history(self, job: str, since: int) -> list[HistoryRow]:
         """The lines after number `since`."""

@@ -8,7 +8,7 @@ from p2pnode.core import wire
 from p2pnode.core.adverts import Known
 from p2pnode.core.events import Action, Received, Send
 from p2pnode.core.job import Job
-from p2pnode.core.lifecycle import JobRecord
+from p2pnode.core.lifecycle import new_record
 from p2pnode.core.matching import requirements_of
 from p2pnode.core.messages import (
     Advert,
@@ -74,18 +74,15 @@ def known(*adverts: Advert) -> dict[str, Known]:
     return {one.peer: Known(one, signed(one), float("inf")) for one in adverts}
 
 
-def new_job(peers: str = "abc", wanted: JobSpec | None = None) -> Job:
+def new_job(peers: str = "abc", wanted: JobSpec | None = None, table: dict[str, Known] | None = None) -> Job:
     wanted = wanted or spec()
-    record = JobRecord(
-        id=JOB, requester="me", spec=wanted, spec_hash=wire.digest(wanted), created=0, modified=0
-    )
-    return Job(record, "me", known(*map(advert, peers)))
+    return Job(new_record(JOB, "me", wanted, 0), "me", known(*map(advert, peers)) if table is None else table)
 
 
 def ask(wanted: JobSpec | None = None, slot: int = 0, **changes: Any) -> Ask:
     wanted = wanted or spec()
     plain = Ask(
-        execution=execution_id(JOB, 1, "lender", slot),
+        execution=execution_id(JOB, 1, "me", 1, "lender", slot),
         job=JOB,
         round=1,
         spec_hash=wire.digest(wanted),
@@ -96,7 +93,14 @@ def ask(wanted: JobSpec | None = None, slot: int = 0, **changes: Any) -> Ask:
 
 
 def award(asked: Ask, wanted: JobSpec | None = None) -> Award:
-    return Award(execution=asked.execution, round=asked.round, replica=0, spec=wanted or spec())
+    return Award(
+        execution=asked.execution,
+        round=asked.round,
+        replica=0,
+        epoch=1,
+        deputies=("deputy",),
+        spec=wanted or spec(),
+    )
 
 
 def bid(execution: str, price: int = 0, round: int = 1) -> Bid:

@@ -29,7 +29,11 @@ def learn(table: AdvertTable, one: Advert, remaining_ms: int = 10**9, now: float
 def test_a_newer_advert_replaces_an_older_one_and_never_the_other_way() -> None:
     table = AdvertTable()
     news = [learn(table, advert("a", number, NOW_MS)) for number in (5, 5, 4, 6)]
-    assert news == [True, False, False, True]
+    assert news == [True, False, False, False]
+    assert learn(table, advert("a", 7, NOW_MS, price_micros=5))
+    table = AdvertTable()
+    for number in (5, 5, 4, 6):
+        learn(table, advert("a", number, NOW_MS))
     assert table.known["a"].advert.number == 6
 
 
@@ -84,7 +88,7 @@ def test_a_full_table_takes_no_newcomers_but_hears_of_those_it_knows() -> None:
     for index in range(PEERS_MAX):
         table.learn(entry, advert(str(index), 1, NOW_MS), 90_000, NOW)
     assert not learn(table, advert("newcomer", 1, NOW_MS))
-    assert learn(table, advert("7", 2, NOW_MS))
+    assert learn(table, advert("7", 2, NOW_MS, price_micros=5))
     assert learn(table, advert("7", 3, NOW_MS, leaving=True))
     assert learn(table, advert("newcomer", 1, NOW_MS))
 

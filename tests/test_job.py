@@ -7,7 +7,8 @@ import pytest
 from p2pnode.core import wire
 from p2pnode.core.asking import BID_WINDOW_S, ENOUGH_WAIT_S
 from p2pnode.core.events import Action, JobStopped, PeerLost, Received, Tick
-from p2pnode.core.job import ATTEMPTS_MAX, AWARD_CONFIRM_S, OVERDUE_GRACE_S, Job
+from p2pnode.core.job import OVERDUE_GRACE_S, Job
+from p2pnode.core.job_steps import AWARD_CONFIRM_S
 from p2pnode.core.lifecycle import LIVE, OPEN, ExecutionState, JobState, Outcome
 from p2pnode.core.messages import (
     REASON_LENGTH_MAX,
@@ -21,6 +22,7 @@ from p2pnode.core.messages import (
     Stage,
     Update,
 )
+from p2pnode.core.retrying import ATTEMPTS_MAX
 from p2pnode.core.spec import Timeouts
 
 from .core_support import JOB, advert, bid, end, known, new_job, sent, spec
@@ -114,7 +116,8 @@ def test_a_late_or_repeated_update_changes_nothing(sequence: int) -> None:
 def test_a_replayed_bid_or_refusal_does_not_end_what_runs() -> None:
     job, execution = running()
     for message in (bid(execution), refusal(execution, Refusing.EXPIRED)):
-        assert not sent(job.handle(Received("a", message), 1))
+        actions = job.handle(Received("a", message), 1)
+        assert not sent(actions, Cancel) and not sent(actions, Release)
     assert job.record.executions[execution].state is ExecutionState.RUNNING
 
 
@@ -123,7 +126,7 @@ def test_a_bid_for_what_was_never_asked_of_that_peer_is_released(execution: str)
     job, own = running()
     message = bid(own if execution == "of another peer" else execution)
     actions = job.handle(Received("stranger", message), 1)
-    assert [(peer, type(one)) for peer, one in sent(actions)] == [("stranger", Release)]
+    assert [peer for peer, _ in sent(actions, Release)] == ["stranger"]
 
 
 def test_a_receipt_of_success_completes_the_job() -> None:
@@ -176,7 +179,6 @@ def test_a_receipt_about_another_execution_is_the_peers_failure() -> None:
 def test_a_lost_peers_late_result_counts_and_ends_the_other_try() -> None:
     job, execution = running("ab")
     job.handle(PeerLost("a", "no link"), 1)
-    job.handle(Tick(), job.deadline)
     second = asked(job)["b"]
     for peer, id in asked(job).items():
         job.handle(Received(peer, bid(id, 0 if peer == "b" else 9, job.record.round)), 3)
@@ -234,20 +236,39 @@ def test_a_job_that_no_peer_can_run_fails_with_the_reasons_grouped() -> None:
 
 
 def test_a_job_that_only_lacks_room_waits_and_asks_when_there_is_some() -> None:
-    job = new_job("", spec(timeouts=Timeouts(queue_s=60)))
-    job.known = busy = known(advert("a", free=spec(10).task.resources))
+    busy = known(advert("a", free=spec(10).task.resources))
+    job = new_job(wanted=spec(timeouts=Timeouts(queue_s=60)), table=busy)
+    # A peer without room is asked, too: the ask waits there.
+    assert [peer for peer, _ in sent(job.begin(0), Ask)] == ["a"]
+    job.handle(Received("a", refusal(asked(job)["a"], Refusing.QUEUED, "busy: waits there")), 1)
+    assert job.record.state is JobState.QUEUED and job.waits
+    assert "busy: waits there" in job.record.reason
+    busy.update(known(advert("b")))
+    assert [peer for peer, _ in sent(job.handle(Tick(), 30), Ask)] == ["b"]
+    actions = job.handle(Received("a", bid(asked(job)["a"])), 31)
+    assert not sent(actions, Award)
+    actions = job.handle(Tick(), 31 + ENOUGH_WAIT_S)
+    assert [peer for peer, _ in sent(actions, Award)] == ["a"]
+
+
+def test_a_job_without_room_fails_when_its_queue_timeout_has_passed() -> None:
+    busy = known(advert("a", free=spec(10).task.resources))
+    job = new_job(wanted=spec(timeouts=Timeouts(queue_s=60)), table=busy)
     job.begin(0)
-    assert job.record.state is JobState.QUEUED and job.waits and job.deadline == 60
-    busy.update(known(advert("a", number=2)))
-    assert sent(job.handle(Tick(), 30), Ask)
+    job.handle(Received("a", refusal(asked(job)["a"], Refusing.QUEUED, "busy: waits there")), 1)
+    job.handle(Tick(), 60.9)
+    assert not job.record.ended
+    job.handle(Tick(), 61)
+    assert (job.record.state, job.record.outcome) == (JobState.FAILED, Outcome.NO_PEER)
 
 
 def test_a_peer_that_refused_is_asked_again_only_when_it_has_advertised_anew() -> None:
-    job = new_job("a", spec(timeouts=Timeouts(queue_s=500)))
+    table = known(advert("a"))
+    job = new_job(wanted=spec(timeouts=Timeouts(queue_s=500)), table=table)
     job.begin(0)
     assert not sent(job.handle(Received("a", refusal(asked(job)["a"])), 1), Ask)
     assert not sent(job.handle(Tick(), 2), Ask)
-    job.known = known(advert("a", number=2))
+    table.update(known(advert("a", number=2)))
     assert sent(job.handle(Tick(), 3), Ask)
 
 
@@ -260,6 +281,7 @@ def test_peers_that_do_not_answer_are_released_when_the_window_ends() -> None:
 
 def test_what_runs_long_past_its_timeout_is_given_up() -> None:
     job, _ = running("a", timeouts=Timeouts(execution_s=10))
+    job.handle(Tick(), 9)
     assert job.deadline == 10 + OVERDUE_GRACE_S
     assert sent(job.handle(Tick(), job.deadline), Cancel)
 

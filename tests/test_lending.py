@@ -7,27 +7,44 @@ from math import inf
 import pytest
 
 from p2pnode.core import wire
-from p2pnode.core.events import DropLoan, Finished, Kill, Leaving, Progressed, Received, SaveLoan, Start, Tick
+from p2pnode.core.events import (
+    Action,
+    DropLoan,
+    Finished,
+    Kill,
+    Leaving,
+    PeerLost,
+    Progressed,
+    Received,
+    SaveLoan,
+    Start,
+    TakingChanged,
+    Tick,
+)
 from p2pnode.core.lending import (
     BID_VALID_S,
     LOANS_MAX,
     OPEN_BIDS_PER_PEER_MAX,
     PREPARE_TIMEOUT_S,
     PUBLISH_TIMEOUT_S,
+    WAITING_PER_PEER_MAX,
     Lending,
 )
 from p2pnode.core.lending_records import LoanState
 from p2pnode.core.messages import (
     REASON_LENGTH_MAX,
+    Adopt,
     Award,
     Bid,
     Cancel,
     Ended,
     Fault,
+    Owned,
     Refusal,
     Refusing,
     Release,
     Stage,
+    Taking,
     Update,
 )
 from p2pnode.core.spec import Constraint, Operator, Timeouts
@@ -142,8 +159,8 @@ def test_an_award_that_is_not_what_was_asked_is_refused_and_frees_the_bid(
     assert held(lending) == 0 and not any(isinstance(action, Start) for action in actions)
 
 
-def refusal_of(lending: Lending, asked=ASK) -> Refusal:
-    ((_, message),) = sent(lending.handle(Received("me", asked), 0), Refusal)
+def refusal_of(lending: Lending, asked=ASK, peer="me") -> Refusal:
+    ((_, message),) = sent(lending.handle(Received(peer, asked), 0), Refusal)
     assert isinstance(message, Refusal)
     return message
 
@@ -158,16 +175,70 @@ def test_what_never_fits_is_refused_for_good_and_what_does_not_fit_now_for_a_whi
     for slot in range(4):
         lending.handle(Received("me", ask(slot=slot)), 0)
     now = refusal_of(lending, ask(slot=4))
-    assert (now.refusing, now.reason) == (Refusing.BUSY, "busy: CPU 1 asked, 0m free")
+    assert (now.refusing, now.reason) == (Refusing.QUEUED, "busy: waits there as number 1")
 
 
-def test_who_was_refused_for_want_of_room_hears_when_there_is_some() -> None:
+def test_what_waits_for_room_is_bid_for_by_priority_and_then_by_age() -> None:
     lending = new()
-    for slot in range(5):
+    for slot in range(4):
         lending.handle(Received("me", ask(slot=slot)), 0)
-    assert not lending.owes_news
-    lending.handle(Received("me", RELEASE), 1)
-    assert lending.owes_news
+    urgent = spec(priority=7)
+    for at, (slot, wanted) in enumerate([(4, spec()), (5, urgent), (6, urgent)], 1):
+        lending.handle(Received(f"owner{slot}", ask(wanted, slot)), at)
+    freed = [Release(execution=ask(slot=slot).execution, round=1) for slot in range(3)]
+    bidders = [peer for one in freed for peer, _ in sent(lending.handle(Received("me", one), 9), Bid)]
+    assert bidders == ["owner5", "owner6", "owner4"]
+
+
+def test_a_node_that_may_ends_the_least_batch_work_of_lower_priority_for_an_urgent_ask() -> None:
+    for preempts in (False, True):
+        lending = running(cpu_millis=2000)
+        lending.preempts = preempts
+        urgent = ask(spec(cpu_millis=3000, priority=5), 9)
+        actions = lending.handle(Received("other", urgent), 11)
+        assert [action.fault for action in actions if isinstance(action, Kill)] == [Fault.MOVED] * preempts
+        if preempts:
+            bids = sent(lending.handle(finished(), 12), Bid)
+            assert [(peer, one.execution) for peer, one in bids] == [("other", urgent.execution)]
+
+
+@pytest.mark.parametrize("taking", [Taking.NOTHING, Taking.DRAINING])
+def test_a_cordoned_node_takes_nothing_new_and_goes_on_with_what_it_has(taking: Taking) -> None:
+    lending = running()
+    lending.handle(TakingChanged(taking), 11)
+    assert refusal_of(lending, ask(slot=2)).refusing is Refusing.BUSY
+    assert lending.loans[ID].state is LoanState.RUNNING
+    lending.handle(TakingChanged(Taking.ALL), 12)
+    assert sent(lending.handle(Received("me", ask(slot=3)), 13), Bid)
+
+
+def test_draining_ends_at_its_deadline_what_still_runs() -> None:
+    lending = running()
+    lending.handle(TakingChanged(Taking.DRAINING, 60), 11)
+    assert lending.deadline == 60
+    assert kill(lending.handle(Tick(), 60)).fault is Fault.MOVED
+
+
+def test_a_deputy_is_obeyed_with_a_higher_epoch_only_and_a_stranger_never() -> None:
+    lending = running()
+
+    def adopt(peer: str, epoch: int) -> list[Action]:
+        message = Adopt(execution=ID, round=1, job=ask().job, epoch=epoch, deputies=("me",))
+        return lending.handle(Received(peer, message), 20)
+
+    assert sent(adopt("stranger", 9), Owned) and lending.loans[ID].owner == "me"
+    assert sent(adopt("deputy", 1), Owned) and lending.loans[ID].owner == "me"
+    assert sent(adopt("deputy", 2), Update) and lending.loans[ID].owner == "deputy"
+    assert sent(adopt("me", 1), Owned) and lending.loans[ID].owner == "deputy"
+
+
+def test_what_ended_for_an_owner_that_died_is_told_to_the_next() -> None:
+    lending = running()
+    lending.handle(PeerLost("me", "silent"), 15)
+    lending.handle(finished(), 20)
+    message = Adopt(execution=ID, round=1, job=ask().job, epoch=2, deputies=())
+    assert [peer for peer, _ in sent(lending.handle(Received("deputy", message), 25), Ended)] == ["deputy"]
+    assert held(lending) == 0
 
 
 def test_before_the_engines_were_looked_at_everything_is_refused() -> None:
@@ -178,13 +249,15 @@ def test_one_requester_has_so_many_open_bids_and_all_together_so_many_executions
     tiny = spec(cpu_millis=1)
     large = wire.replace(ROOM, memory_bytes=10**12)
     lending = Lending(lambda spec: None, offer(total=large, free=large))
-    for slot in range(OPEN_BIDS_PER_PEER_MAX):
+    for slot in range(OPEN_BIDS_PER_PEER_MAX + 5):
         lending.handle(Received("me", ask(tiny, slot)), 0)
-    assert "still open" in refusal_of(lending, ask(tiny, 999)).reason
+    assert len(lending.held) == OPEN_BIDS_PER_PEER_MAX
     for slot in range(1000, 1000 + LOANS_MAX):
         lending.handle(Received(f"peer{slot}", ask(tiny, slot)), 0)
-    assert len(lending.loans) == LOANS_MAX
-    assert "the limit" in refusal_of(lending, ask(tiny, 999)).reason
+    assert len(lending.held) == LOANS_MAX
+    for slot in range(5000, 5000 + WAITING_PER_PEER_MAX):
+        lending.handle(Received("greedy", ask(tiny, slot)), 0)
+    assert "wait here already" in refusal_of(lending, ask(tiny, 9999), "greedy").reason
 
 
 def test_a_reason_that_quotes_a_long_constraint_is_cut_to_what_the_wire_takes() -> None:
@@ -258,7 +331,7 @@ def test_a_leaving_node_refuses_its_bids_kills_what_it_runs_and_takes_no_more() 
     lending.handle(Received("me", other), 11)
     actions = lending.handle(Leaving(), 12)
     assert [message.execution for _, message in sent(actions, Refusal)] == [other.execution]
-    assert kill(actions).fault is Fault.PEER
+    assert kill(actions).fault is Fault.MOVED
     assert refusal_of(lending, ask(slot=2)).reason == "is shutting down"
 
 

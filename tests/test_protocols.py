@@ -14,19 +14,32 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from p2pnode import advertiser, identity, log_streams, node
-from p2pnode.core import adverts, asking, job, lending, messages, spec, wire
+from p2pnode.core import (
+    adverts,
+    asking,
+    custody,
+    deputies,
+    job,
+    job_steps,
+    lending,
+    messages,
+    spec,
+    tending,
+    wire,
+)
 from p2pnode.core.jobfile import kinds, yamltree
 from p2pnode.core.matching import requirements_of
 from p2pnode.core.messages import Advert, LogsPiece, LogsRequest, Message, Offer, Receipt, Signed
 from p2pnode.core.spec import JobSpec, NetworkType, Resources
+from p2pnode.core.states import ExecutionState, JobState, Outcome
 from p2pnode.core.wire import BadMessage
 from p2pnode.network import gossip, pull
 
 PROTOCOLS = Path(__file__).parent.parent / "protocols"
-PAGES = ("advert", "placement", "execution", "logs")
+PAGES = ("advert", "placement", "execution", "ownership", "logs")
 # What a vector's "kind" names: the type in the code, and the rule of the schema.
 KINDS: dict[str, tuple[Any, str]] = {
-    "message": (Message, "placement-message / execution-message"),
+    "message": (Message, "placement-message / execution-message / ownership-message"),
     "advert": (Advert, "advert"),
     "signed": (Signed, "signed"),
     "receipt": (Receipt, "receipt"),
@@ -98,9 +111,10 @@ def good(page: str, kind: str) -> list[Any]:
 def test_ids_in_the_vectors_are_derived_as_the_pages_say() -> None:
     asks = {one.execution: one for one in good("placement", "message") if isinstance(one, messages.Ask)}
     peer = good("advert", "advert")[0].peer
+    owner = good("execution", "receipt")[0].requester
     assert asks
     for ask in asks.values():
-        assert messages.execution_id(ask.job, ask.round, peer, 0) == ask.execution
+        assert messages.execution_id(ask.job, 1, owner, ask.round, peer, 0) == ask.execution
     for award in good("placement", "message"):
         if isinstance(award, messages.Award):
             ask = asks[award.execution]
@@ -222,9 +236,12 @@ _OFFERS = st.builds(
     total=_RESOURCES,
     free=_RESOURCES,
     price_micros=_NATURALS,
+    taking=st.sampled_from(messages.Taking),
 )
 _SIGNED = st.builds(Signed, body=st.binary(max_size=9), signature=st.binary(min_size=64, max_size=64))
 _NAMED = {"execution": _EXECUTIONS, "round": _NATURALS}
+_COUNTS = st.integers(1, messages.INTEGER_MAX)
+_FAULTS = optional(st.sampled_from(messages.Fault))
 _REPLICAS = st.integers(0, spec.REPLICAS_MAX - 1)
 _MESSAGES = st.one_of(
     st.builds(
@@ -253,15 +270,89 @@ _MESSAGES = st.one_of(
     st.builds(
         messages.Refusal, **_NAMED, refusing=st.sampled_from(messages.Refusing), reason=st.text(max_size=2000)
     ),
-    st.builds(messages.Award, **_NAMED, replica=_REPLICAS, spec=_SPECS),
+    st.builds(
+        messages.Award, **_NAMED, replica=_REPLICAS, epoch=_NATURALS, deputies=some(_SOME), spec=_SPECS
+    ),
     st.builds(messages.Release, **_NAMED),
     st.builds(
         messages.Update, **_NAMED, sequence=_NATURALS, stage=st.sampled_from(messages.Stage), detail=_TEXTS
     ),
     st.builds(messages.Ended, **_NAMED, receipt=_SIGNED),
     st.builds(messages.Cancel, **_NAMED, reason=_TEXTS),
+    st.builds(messages.Adopt, **_NAMED, job=_JOBS, epoch=_NATURALS, deputies=some(_SOME)),
+    st.builds(messages.Orphan, **_NAMED, job=_JOBS, replica=_REPLICAS, owner=_SOME, epoch=_NATURALS),
+    st.builds(messages.WhoOwns, job=_JOBS, epoch=_NATURALS),
+    st.builds(messages.Owned, job=_JOBS, epoch=_NATURALS, owner=_SOME),
+    st.builds(
+        messages.Command,
+        job=_JOBS,
+        order=st.sampled_from(messages.Order),
+        reason=_TEXTS,
+        spec=optional(_SPECS),
+    ),
+    st.builds(
+        messages.Keep,
+        job=_JOBS,
+        epoch=_NATURALS,
+        revision=_NATURALS,
+        full=st.booleans(),
+        requester=_SOME,
+        deputies=some(_SOME),
+        former=some(_SOME),
+        state=st.sampled_from(JobState),
+        reason=_TEXTS,
+        outcome=optional(st.sampled_from(Outcome)),
+        first_failure=_TEXTS,
+        version=_COUNTS,
+        run=_COUNTS,
+        round=_NATURALS,
+        age_ms=_NATURALS,
+        created_ms=_NATURALS,
+        modified_ms=_NATURALS,
+        spec=optional(_SPECS),
+        versions=some(
+            st.builds(
+                messages.VersionCopy,
+                version=_COUNTS,
+                spec_hash=_DIGESTS,
+                work=_DIGESTS,
+                submitted_ms=_NATURALS,
+            )
+        ),
+        executions=some(
+            st.builds(
+                messages.ExecutionCopy,
+                id=_EXECUTIONS,
+                peer=_SOME,
+                round=_NATURALS,
+                version=_COUNTS,
+                run=_COUNTS,
+                state=st.sampled_from(ExecutionState),
+                replica=_REPLICAS,
+                owner=_SOME,
+                reason=_TEXTS,
+                exit_code=optional(st.integers(0, 255)),
+                fault=_FAULTS,
+                result_cid=optional(_SOME),
+                receipt_cid=optional(_SOME),
+                created_ms=_NATURALS,
+                modified_ms=_NATURALS,
+                started_ms=optional(_NATURALS),
+            )
+        ),
+        history=some(
+            st.builds(
+                messages.Line,
+                at_ms=_NATURALS,
+                topic=_TEXTS,
+                text=_TEXTS,
+                execution=_TEXTS,
+                peer=_TEXTS,
+                state=_TEXTS,
+            )
+        ),
+    ),
 )
-_FAULTS = optional(st.sampled_from(messages.Fault))
 _RECORDS: dict[str, st.SearchStrategy[Any]] = {
     "message": _MESSAGES,
     "advert": st.builds(
@@ -412,7 +503,7 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
             f"{asking.BID_WINDOW_S:g} s",
             f"{asking.ENOUGH_WAIT_S:g} s",
             f"{asking.REFUSAL_HOLDS_S:g} s",
-            f"{job.AWARD_CONFIRM_S:g} s",
+            f"{job_steps.AWARD_CONFIRM_S:g} s",
             f"{job.BID_MARGIN_S:g} s",
             f"{lending.BID_VALID_S:g} s",
             f"{lending.OPEN_BIDS_PER_PEER_MAX} ",
@@ -423,6 +514,17 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
             f"{lending.PUBLISH_TIMEOUT_S / 60:g} minutes",
             f"{job.OVERDUE_GRACE_S:g} s",
             f"{node.PEER_LOST_AFTER_S:g} s",
+        ],
+        "ownership": [
+            f"{messages.COPIES_PER_MESSAGE_MAX} executions",
+            f"{messages.LINES_PER_MESSAGE_MAX} lines",
+            f"{custody.STAGGER_S:g} s later",
+            f"{custody.CUT_OFF_WAIT_S:g} s more",
+            f"{lending.ENDED_KEPT_S / 60:g} minutes",
+            f"{tending.ORPHAN_TIMEOUT_S / 60:g} minutes",
+            f"up to {job.HOLD_S:g} s",
+            f"{custody.ASK_OWNER_S:g} s",
+            f"epoch + {1 + deputies.DEPUTIES_MAX}",
         ],
         "logs": [
             log_streams.PROTOCOL,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pnode.core.lifecycle import JobRecord
+from p2pnode.core.lifecycle import new_record
 from p2pnode.core.link_events import LinkRecord
 from p2pnode.core.spec import JobSpec, JobType, Task, WasmEngine
 from p2pnode.store import HISTORY_ROWS_MAX, Store, StoreError
@@ -13,7 +13,7 @@ SPEC = JobSpec(type=JobType.BATCH, task=Task(engine=WasmEngine(entry_module="/m"
 
 
 def record(id, created=1.0):
-    return JobRecord(id=id, requester="me", spec=SPEC, spec_hash="0" * 64, created=created, modified=created)
+    return new_record(id, "me", SPEC, created)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from p2pnode import config
     "--label", "labels", metavar="K=V", multiple=True, help="A label for constraints; may be repeated."
 )
 @click.option("--no-compute", is_flag=True, help="Run no jobs for others.")
+@click.option("--preempt", is_flag=True, help="End less urgent batch work where urgent jobs have no room.")
 @click.option("--no-mdns", is_flag=True, help="Neither find peers on the LAN nor be found.")
 @click.option(
     "--allow-path",
@@ -67,6 +68,7 @@ def serve(
     api_port: str | None,
     labels: tuple[str, ...],
     no_compute: bool,
+    preempt: bool,
     no_mdns: bool,
     allow_paths: tuple[str, ...],
     allow_hosts: tuple[str, ...],
@@ -91,6 +93,7 @@ def serve(
         "labels": list(labels),
         # None leaves it to the file and the environment.
         "compute": False if no_compute else None,
+        "preempt": True if preempt else None,
         "mdns": False if no_mdns else None,
         "allow_paths": list(allow_paths),
         "allow_hosts": list(allow_hosts),

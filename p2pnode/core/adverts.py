@@ -54,7 +54,7 @@ class AdvertTable:
     deadline: float = inf
 
     def learn(self, signed: Signed, advert: Advert, remaining_ms: int, now: float) -> bool:
-        """Take in an advert whose signature holds; true if it is news.
+        """Take in an advert whose signature holds; true if the peer is new, or offers other things.
 
         `remaining_ms` is how long whoever handed it over would still have kept it; at most
         the advert's own time to live counts.
@@ -75,7 +75,7 @@ class AdvertTable:
         lifetime_ms = min(remaining_ms, ttl_ms)
         self.known[advert.peer] = Known(advert, signed, now + lifetime_ms / 1000)
         self.deadline = min(self.deadline, now + lifetime_ms / 1000)
-        return True
+        return held is None or held.advert.offer != advert.offer
 
     def expire(self, now: float) -> bool:
         """At `deadline` or later: forget what is too old; true if anything was."""
@@ -123,13 +123,22 @@ class Advertising:
 
 def _material(old: Offer, new: Offer) -> bool:
     """Would a requester choose differently? Small moves of what is free can wait for the interval."""
-    if (old.engines, old.networks, old.labels, old.total, old.publishers, old.sources) != (
+    if (
+        old.engines,
+        old.networks,
+        old.labels,
+        old.total,
+        old.publishers,
+        old.sources,
+        old.taking,
+    ) != (
         new.engines,
         new.networks,
         new.labels,
         new.total,
         new.publishers,
         new.sources,
+        new.taking,
     ):
         return True
     for name in ("cpu_millis", "memory_bytes", "disk_bytes", "gpus"):

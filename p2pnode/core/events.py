@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .lending_records import Loan
 from .lifecycle import JobRecord
-from .messages import Advert, Award, Fault, Message, Offer, Receipt, Signed, Stage
+from .messages import Advert, Award, Fault, Line, Message, Offer, Receipt, Signed, Stage, Taking
 from .spec import JobSpec
 
 # Events
@@ -24,12 +24,17 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message over the link. For `Ended`, the shell has checked the signature; its receipt is beside it."""
+    """A message over the link. For `Ended`, the shell has checked the signature; its receipt is beside it.
+
+    `record` is what the journal has of a job that a message about ownership names, if the core
+    does not hold it: one that has ended.
+    """
 
     peer: str
     message: Message
     receipt: Receipt | None = None
     receipt_cid: str | None = None
+    record: JobRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,24 @@ class JobStopped:
 
 
 @dataclass(frozen=True, slots=True)
+class JobUpdated:
+    """A changed file for a job. `record` is the journal's, for a job that has ended."""
+
+    job: str
+    spec: JobSpec
+    record: JobRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobRerun:
+    """Begin the job again. `record` is the journal's, for a job that has ended."""
+
+    job: str
+    reason: str
+    record: JobRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Progressed:
     """An execution here has come to a stage, or has something to say about it."""
 
@@ -81,10 +104,26 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class PeerLost:
-    """A peer has been silent for too long, or came back without its journal."""
+    """A peer has been silent for too long. `forgot`: it is there, but has lost its journal."""
 
     peer: str
     reason: str
+    forgot: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PeerBack:
+    """A peer that was lost is heard again."""
+
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class TakingChanged:
+    """The operator says what this node takes on. `deadline`: when draining ends what still runs."""
+
+    taking: Taking
+    deadline: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +143,13 @@ Event = (
     | OfferChanged
     | JobSubmitted
     | JobStopped
+    | JobUpdated
+    | JobRerun
     | Progressed
     | Finished
     | PeerLost
+    | PeerBack
+    | TakingChanged
     | NeighbourJoined
     | Leaving
 )
@@ -156,6 +199,22 @@ class SaveJob:
 
 
 @dataclass(frozen=True, slots=True)
+class DropJob:
+    """Another's job, of which no copy is to be kept here any more."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class SaveLines:
+    """Lines of the history of another's job, from its owner; `anew`: in place of those that are here."""
+
+    job: str
+    lines: tuple[Line, ...]
+    anew: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SaveLoan:
     loan: Loan
 
@@ -176,4 +235,4 @@ class Note:
     peer: str = ""
 
 
-Action = Send | Advertise | Start | Kill | SaveJob | SaveLoan | DropLoan | Note
+Action = Send | Advertise | Start | Kill | SaveJob | DropJob | SaveLines | SaveLoan | DropLoan | Note

@@ -1,52 +1,85 @@
 """One job, as its owner looks after it: asks for bids, awards, watches, tries again, ends.
 
 A reconciler: every event first changes what is known, then `_reconcile` compares what the
-job wants (Count successful executions) with what there is, and acts on the difference.
-Nothing polls: it is called when something happened, or when `deadline` passes.
+job wants (`core.wanted`) with what there is, and acts on the difference. Nothing polls: it is
+called when something happened, or when `deadline` passes.
 
 A round of asking goes: ask up to `asks_for(needed)` peers; weigh the bids when all have
 answered, or shortly after there are enough, or when the window ends; award the best; keep
 the others until the awards are confirmed (the next best is then at hand), and release them.
+A job that runs everywhere awards each bid as it comes: there is nothing to choose.
+
+Who else may come to own the job is `core.custody`'s part, and what deputies are told
+`core.copying`'s.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
 from math import inf
 
-from . import lifecycle
+from . import copying, deputies, lifecycle
 from .adverts import Known
-from .asking import REFUSAL_HOLDS_S, Asking
-from .events import Action, Event, JobStopped, Note, PeerLost, Received, SaveJob, Send
+from .asking import ENOUGH_WAIT_S, Asking
+from .events import (
+    Action,
+    Event,
+    JobRerun,
+    JobStopped,
+    JobUpdated,
+    Note,
+    PeerBack,
+    PeerLost,
+    Received,
+    SaveJob,
+    Send,
+)
+from .job_steps import JobSteps
 from .lending import run_limit_s
-from .lifecycle import LIVE, OPEN, Execution, ExecutionState, JobRecord, JobState, Outcome, Refused
+from .lifecycle import (
+    EVERYWHERE,
+    LIVE,
+    LONG_RUNNING,
+    OPEN,
+    VERSIONS_KEPT_MAX,
+    Execution,
+    ExecutionState,
+    JobRecord,
+    JobState,
+    Outcome,
+    job_version,
+)
 from .messages import (
-    REASON_LENGTH_MAX,
-    Award,
+    PEERS_NAMED_MAX,
     Bid,
-    Cancel,
+    Command,
     Ended,
     Fault,
+    Keep,
+    Orphan,
+    Owned,
     Receipt,
     Refusal,
     Refusing,
     Release,
     Stage,
     Update,
+    WhoOwns,
 )
-from .ranking import best_bid
+from .retrying import hopeless
+from .spec import JobSpec, JobType
+from .wanted import Vacancy, learn_targets, surplus, vacancies
 
-# The peer journals the award and answers at once; a loaded two-core machine takes tenths of a second.
-AWARD_CONFIRM_S = 5.0
 # A bid is not awarded in its last moments: the award has to travel, too.
 BID_MARGIN_S = 1.0
 # The peer itself ends what runs too long; this covers publishing and a slow link before we do it for it.
 OVERDUE_GRACE_S = 60.0
-# Tries of one replica that fail for reasons other than the job's own.
-ATTEMPTS_MAX = 3
-RETRY_BACKOFF_S = 1.0
+# A peer answers its new owner at once; one that is away is noticed in this time, too.
+ADOPT_CONFIRM_S = 10.0
+# A node that was away asks its deputies whether a job is still its own before it acts for it.
+HOLD_S = 5.0
+# Ended executions of a job that runs for ever: enough to see what happened, and not more each time.
+EXECUTIONS_ENDED_KEPT_MAX = 100
 
 _STAGES = {
     Stage.PREPARING: ExecutionState.PREPARING,
@@ -55,47 +88,147 @@ _STAGES = {
 }
 
 
-@dataclass(slots=True)
 class Job:
-    record: JobRecord
-    # The owner's own peer id, and its live table of peers (read only here).
-    me: str
-    known: Mapping[str, Known]
-    deadline: float = inf
-    _actions: list[Action] = field(default_factory=list)
+    def __init__(
+        self, record: JobRecord, me: str, known: Mapping[str, Known], lost: Collection[str] = ()
+    ) -> None:
+        """`known` and `lost` are the owner's live table of peers, and those that are silent."""
+        self.record = record
+        self.deadline = inf
+        # Does news of peers concern this job?
+        self.waits = False
+        self._known = known
+        self._lost = lost
+        self._steps = JobSteps(record, me, known)
+        self._hold_until = 0.0
 
     def begin(self, now: float) -> list[Action]:
-        self._note("Submission", "Job submitted")
+        self._steps.note("Submission", "Job submitted", now, urgent=True)
         return self._settle(now)
+
+    def resume(self, now: float) -> list[Action]:
+        """After a restart: a deputy may have taken over; until one has answered, nothing new is begun."""
+        record = self.record
+        record.synced = {}
+        self._steps.tell_by = now
+        if record.deputies:
+            self._hold_until = now + HOLD_S
+            asks: list[Action] = [
+                Send(peer, WhoOwns(job=record.id, epoch=record.epoch)) for peer in record.deputies
+            ]
+            self._steps.actions += asks
+        return self._settle(now)
+
+    @property
+    def partners(self) -> set[str]:
+        """The peers whose silence concerns the job."""
+        return {*deputies.told(self.record), *(one.peer for one in self.record.of(*LIVE))}
+
+    def take_over(self, before: str, now: float) -> list[Action]:
+        """This node has become the owner: adopt what runs, and settle what peers said of it meanwhile."""
+        record, steps = self.record, self._steps
+        why = "is silent" if before in self._lost else "has handed it over"
+        steps.note("Ownership", f"Took over the job, as {before} {why}", now, urgent=True)
+        for one in record.of(*LIVE):
+            one.unconfirmed, one.deadline = True, now + ADOPT_CONFIRM_S
+            steps.adopt(one)
+            if one.peer in self._lost:
+                steps.give_up(one, "its peer was lost together with the owner", now)
+        record.synced, steps.tell_by = {}, now
+        for execution, claim in record.claims.items():
+            self._claimed(claim.peer, execution, claim.round)
+        record.claims = {}
+        return self._settle(now)
+
+    def raise_epoch(self, peer: str, epoch: int, now: float) -> list[Action]:
+        """A former owner has handed the job over, which this node had taken over by itself before."""
+        record, steps = self.record, self._steps
+        record.epoch, record.synced, steps.tell_by = epoch, {}, now
+        for one in record.of(*LIVE):
+            steps.adopt(one)
+        if peer not in deputies.told(record):
+            steps.actions += [Send(peer, keep) for keep in copying.keeps(record, (), now, now)[:1]]
+        return self._settle(now)
+
+    def merge(self, peer: str, keep: Keep, now: float) -> list[Action]:
+        """What a former owner knows of this job: its results count, and it is told how things are."""
+        record, steps = self.record, self._steps
+        for stray in copying.merge(record, keep, now):
+            steps.send_adopt(stray.peer, stray.id, stray.round)
+            steps.send_cancel(stray.peer, stray.id, stray.round, "another owner has taken over the job")
+        if not record.ended and keep.run == record.run and keep.state == JobState.STOPPED:
+            steps.end(JobState.STOPPED, Outcome.STOPPED, keep.reason, now)
+        steps.note("Ownership", "Learnt what a former owner knew", now, urgent=True)
+        record.synced.pop(peer, None)
+        # Its deputies hold copies, too, that are nobody's now.
+        strangers = [one for one in (*keep.deputies, *keep.former) if one not in {*record.parties, steps.me}]
+        if peer not in record.deputies:
+            record.deputies = (*record.deputies, peer)
+            strangers += record.deputies[: -deputies.DEPUTIES_MAX]
+            record.deputies = record.deputies[-deputies.DEPUTIES_MAX :]
+        record.former = tuple(dict.fromkeys((*strangers, *record.former)))[:PEERS_NAMED_MAX]
+        for header in copying.keeps(record, (), now, now)[:1]:
+            steps.actions += [Send(one, header) for one in strangers]
+        return self._settle(now)
+
+    def yield_to(self, owner: str, epoch: int, now: float) -> list[Action]:
+        """Another owns the job now: tell it all that is known here, and act for the job no more."""
+        record, steps = self.record, self._steps
+        steps.cancel_all(record.of(*OPEN), "another owner looks after the job", now)
+        steps.actions += [Send(owner, keep) for keep in copying.keeps(record, steps.lines, None, now)]
+        steps.lines = []
+        # It may be none that they would obey; so it is said by whom they do.
+        told = Owned(job=record.id, epoch=epoch, owner=owner)
+        steps.actions += [Send(peer, told) for peer in {one.peer: 0 for one in record.of(*LIVE)}]
+        record.former = tuple(dict.fromkeys((record.owner, *record.former)))[:PEERS_NAMED_MAX]
+        record.owner, record.epoch, record.revision, record.synced = owner, epoch, 0, {}
+        steps.actions.append(Note(record.id, "Ownership", f"{owner} looks after the job now"))
+        actions, steps.actions = steps.actions, []
+        return [SaveJob(record), *actions]
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take in an event that concerns this job, or a `Tick`, or news of peers."""
-        if self.record.ended:
-            return []
         match event:
-            case Received(peer, Bid() as bid):
-                self._bid(peer, bid, now)
-            case Received(peer, Refusal() as refusal):
-                self._refused(peer, refusal, now)
-            case Received(peer, Update() as update):
-                self._updated(peer, update, now)
-            case Received(peer, Ended(execution=id), receipt, receipt_cid):
-                assert receipt is not None and receipt_cid is not None
-                self._ended(peer, id, receipt, receipt_cid, now)
+            case JobUpdated(_, spec) | Received(_, Command(order="update", spec=JobSpec() as spec)):
+                self._update(spec, now)
+            case JobRerun(_, reason) | Received(_, Command(order="rerun", reason=reason)):
+                self._begin_anew(f"Job begun anew{': ' * bool(reason)}{reason}", now)
+            case Received(peer, Orphan(execution=id, round=round)):
+                self._claimed(peer, id, round)
+            case _ if self.record.ended:
+                return []
+            case Received(peer, message):
+                self._received(peer, message, event, now)
             case PeerLost(peer, reason):
-                self._lost(peer, reason, now)
+                self._peer_lost(peer, reason, now)
+            case PeerBack(peer) if peer in deputies.told(self.record):
+                self._steps.tell_by = now
             case JobStopped(_, reason):
-                self._end(JobState.STOPPED, Outcome.STOPPED, reason, now)
+                self._steps.end(JobState.STOPPED, Outcome.STOPPED, reason, now)
             case _:
                 pass
         return self._settle(now)
 
-    @property
-    def waits(self) -> bool:
-        """Does some replica wait for somebody to ask? Then news of peers concern this job."""
-        if self.record.ended or self.record.of(*OPEN):
-            return False
-        return bool(self._vacant()) and self._hopeless() is None
+    def _received(self, peer: str, message: object, event: Event, now: float) -> None:
+        match message:
+            case Bid() as bid:
+                self._bid(peer, bid, now)
+            case Refusal() as refusal:
+                self._refused(peer, refusal, now)
+            case Update() as update:
+                self._updated(peer, update, now)
+            case Ended(execution=id):
+                assert isinstance(event, Received)
+                assert event.receipt is not None and event.receipt_cid is not None
+                self._ended(peer, id, event.receipt, event.receipt_cid, now)
+            case Owned() as owned if peer in self.record.deputies:
+                self._hold_until = 0.0
+                if (owned.epoch, owned.owner) < self.record.authority:
+                    # It has missed something, or lost its disk: it gets the whole anew.
+                    self.record.synced.pop(peer, None)
+                    self._steps.tell_by = now
+            case Command(order="stop", reason=reason):
+                self._steps.end(JobState.STOPPED, Outcome.STOPPED, reason, now)
 
     # What an event says
 
@@ -105,24 +238,32 @@ class Job:
 
     def _bid(self, peer: str, bid: Bid, now: float) -> None:
         execution = self._of_peer(bid.execution, peer)
-        if execution is None or execution.state not in (ExecutionState.ASKED, ExecutionState.BID, *LIVE):
+        if execution is None or execution.state not in (*OPEN, *LIVE):
             # It answers an ask that is over; until it hears so, it holds resources.
-            self._actions.append(Send(peer, Release(execution=bid.execution, round=bid.round)))
-        elif execution.state is ExecutionState.ASKED:
+            self._steps.actions.append(Send(peer, Release(execution=bid.execution, round=bid.round)))
+        elif execution.state in (ExecutionState.ASKED, ExecutionState.QUEUED):
             execution.move(ExecutionState.BID, now)
             execution.bid = bid
             execution.deadline = now + bid.valid_ms / 1000 - BID_MARGIN_S
 
     def _refused(self, peer: str, refusal: Refusal, now: float) -> None:
         execution = self._of_peer(refusal.execution, peer)
-        if execution is None or execution.state not in (*OPEN, ExecutionState.AWARDED):
+        if execution is None:
             return
-        self._remember_refusal(peer, refusal.refusing, refusal.reason, now)
-        self._note("Refusal", refusal.reason, execution)
-        if execution.state is ExecutionState.AWARDED:
-            execution.move(ExecutionState.CANCELLED, now, refusal.reason)
-        else:
+        if refusal.refusing is Refusing.QUEUED:
+            if execution.state is ExecutionState.ASKED:
+                execution.move(ExecutionState.QUEUED, now, refusal.reason)
+                self._steps.note("Queueing", refusal.reason, now, execution)
+        elif execution.state in OPEN:
+            self._steps.remember_refusal(peer, refusal.refusing, refusal.reason, now)
+            self._steps.note("Refusal", refusal.reason, now, execution)
             del self.record.executions[execution.id]
+        elif execution.state is ExecutionState.AWARDED and not execution.unconfirmed:
+            self._steps.remember_refusal(peer, refusal.refusing, refusal.reason, now)
+            self._steps.note("Refusal", refusal.reason, now, execution)
+            execution.move(ExecutionState.CANCELLED, now, refusal.reason)
+        elif execution.state in LIVE and execution.unconfirmed:
+            self._steps.give_up(execution, refusal.reason, now)
 
     def _updated(self, peer: str, update: Update, now: float) -> None:
         execution = self._of_peer(update.execution, peer)
@@ -130,247 +271,298 @@ class Job:
             return
         if execution.state is ExecutionState.CANCELLED:
             # It does not know yet; a cancel may have been lost with a disk.
-            self._send_cancel(execution, execution.reason)
+            self._steps.send_cancel(peer, execution.id, execution.round, execution.reason)
         if execution.state not in LIVE or update.sequence <= execution.sequence:
             return
         execution.sequence = update.sequence
+        if execution.unconfirmed:
+            execution.unconfirmed, execution.deadline = False, None
         state = _STAGES[update.stage]
         if state in lifecycle.EXECUTION_MOVES[execution.state]:
             execution.move(state, now)
-            seconds = run_limit_s(self.record.spec)
-            if state is ExecutionState.RUNNING and seconds is not None:
-                execution.deadline = now + seconds + OVERDUE_GRACE_S
-            self._note("Execution", update.detail or state.value, execution)
+            self._steps.note("Execution", update.detail or state.value, now, execution)
         elif update.detail:
-            self._note("Execution", update.detail, execution)
+            self._steps.note("Execution", update.detail, now, execution)
+        seconds = run_limit_s(self.record.spec)
+        if execution.state is ExecutionState.RUNNING and seconds is not None and not execution.deadline:
+            execution.deadline = now + seconds + OVERDUE_GRACE_S
 
     def _ended(self, peer: str, id: str, receipt: Receipt, receipt_cid: str, now: float) -> None:
         execution = self._of_peer(id, peer)
         if execution is None or execution.state not in (*LIVE, ExecutionState.LOST):
             return
-        if execution.state is ExecutionState.LOST and self._replica_is_done(execution.replica):
+        if execution.state is ExecutionState.LOST and self._is_replaced(execution):
             return
         if not self._receipt_fits(execution, receipt):
-            self._give_up(execution, "sent a receipt that is not about this execution", now)
+            self._steps.give_up(execution, "sent a receipt that is not about this execution", now)
             return
+        execution.unconfirmed = False
         execution.exit_code, execution.fault = receipt.exit_code, receipt.fault
         execution.result_cid, execution.receipt_cid = receipt.result_cid, receipt_cid
         if receipt.fault is None and receipt.exit_code == 0:
             execution.move(ExecutionState.COMPLETED, now)
-            self._note("Execution", f"Completed, result {receipt.result_cid}", execution)
-            for other in self.record.of(*LIVE):
-                if other.replica == execution.replica:
-                    self._cancel(other, "another execution of this replica has completed", now)
+            self._steps.note("Execution", f"Completed, result {receipt.result_cid}", now, execution, True)
         else:
             execution.move(ExecutionState.FAILED, now, receipt.reason)
             execution.fault = receipt.fault or Fault.JOB
-            self._note("Execution", f"Failed: {receipt.reason}", execution)
-            self._back_off(execution.replica, now)
+            topic = "Moved" if execution.fault is Fault.MOVED else "Failed"
+            self._steps.note("Execution", f"{topic}: {receipt.reason}", now, execution, True)
+        if execution.state is ExecutionState.FAILED or self.record.spec.type in LONG_RUNNING:
+            self._steps.broke(execution, now)
+
+    def _is_replaced(self, lost: Execution) -> bool:
+        """Has what was given up for lost no more to bring?"""
+        if self.record.spec.type in LONG_RUNNING or lost.run != self.record.run:
+            return True
+        return any(one.replica == lost.replica for one in self.record.now_of(ExecutionState.COMPLETED))
 
     def _receipt_fits(self, execution: Execution, receipt: Receipt) -> bool:
         record = self.record
+        version = record.versions.get(execution.version)
+        named = (receipt.job, receipt.execution, receipt.round, receipt.replica, receipt.peer)
         return (
-            receipt.job,
-            receipt.execution,
-            receipt.round,
-            receipt.replica,
-            receipt.peer,
-            receipt.requester,
-            receipt.spec_hash,
-        ) == (
-            record.id,
-            execution.id,
-            execution.round,
-            execution.replica,
-            execution.peer,
-            self.me,
-            record.spec_hash,
+            named == (record.id, execution.id, execution.round, execution.replica, execution.peer)
+            and receipt.requester in record.parties
+            and version is not None
+            and receipt.spec_hash == version.spec_hash
         )
 
-    def _lost(self, peer: str, reason: str, now: float) -> None:
-        for execution in self.record.of(*OPEN):
+    def _claimed(self, peer: str, id: str, round: int) -> None:
+        """A peer runs something for this job, and does not know for whom."""
+        execution = self._of_peer(id, peer)
+        self._steps.send_adopt(peer, id, round)
+        if execution is None or execution.state not in LIVE:
+            reason = execution.reason if execution else ""
+            self._steps.send_cancel(peer, id, round, reason or "the owner of the job does not want it")
+
+    def _peer_lost(self, peer: str, reason: str, now: float) -> None:
+        record, steps = self.record, self._steps
+        for execution in record.of(*OPEN):
             if execution.peer == peer:
-                self._cancel(execution, reason, now)
-                self._remember_refusal(peer, Refusing.BUSY, reason, now)
-        for execution in self.record.of(*LIVE):
+                steps.cancel(execution, reason, now)
+                steps.remember_refusal(peer, Refusing.BUSY, reason, now)
+        for execution in record.of(*LIVE):
             if execution.peer == peer:
-                self._give_up(execution, reason, now)
+                steps.give_up(execution, reason, now)
+        if record.synced.pop(peer, None) is not None:
+            steps.tell_by = now
+
+    def _update(self, spec: JobSpec, now: float) -> None:
+        record = self.record
+        assert spec.type is record.spec.type, (record.id, spec.type)
+        record.version += 1
+        record.spec = spec
+        version = record.versions[record.version] = job_version(spec, now)
+        record.spec_hash = version.spec_hash
+        for old in sorted(record.versions)[:-VERSIONS_KEPT_MAX]:
+            del record.versions[old]
+        self._steps.cancel_all(record.of(*OPEN), "the job was changed", now)
+        if record.ended or spec.type not in LONG_RUNNING:
+            self._begin_anew(f"Job changed to version {record.version}", now)
+            return
+        record.refusals, record.retry_at, record.waiting_since = {}, {}, None
+        record.modified = now
+        self._steps.note("Submission", f"Job changed to version {record.version}", now, urgent=True)
+
+    def _begin_anew(self, text: str, now: float) -> None:
+        record = self.record
+        self._steps.cancel_all(record.of(*OPEN), "the job was begun anew", now)
+        record.run += 1
+        record.begun = now
+        record.refusals, record.retry_at, record.targets = {}, {}, {}
+        record.waiting_since, record.first_failure = None, ""
+        record.move(JobState.PENDING, now)
+        self._steps.note("Submission", text, now, urgent=True)
 
     # What to do about it
 
     def _settle(self, now: float) -> list[Action]:
-        self._reconcile(now)
-        self.deadline = self._next_deadline(now)
-        actions, self._actions = self._actions, []
-        return [SaveJob(self.record), *actions]
+        record, steps = self.record, self._steps
+        held = now < self._hold_until and not record.ended
+        if not record.ended and not held:
+            self._reconcile(now)
+            self._forget_old()
+        if not held:
+            deputies.name_deputies(steps, self._known, self._lost, now)
+        deputies.tell_deputies(steps, self._lost, now)
+        vacant = [] if record.ended else self._vacant()
+        self.waits = not record.ended and (
+            bool(vacant)
+            or record.spec.type in EVERYWHERE | LONG_RUNNING
+            or deputies.lacks_deputies(record, self._lost)
+        )
+        self.deadline = self._hold_until if held else self._next_deadline(vacant, now)
+        self.deadline = min(self.deadline, steps.tell_by)
+        actions, steps.actions = steps.actions, []
+        return [SaveJob(record), *actions]
 
     def _reconcile(self, now: float) -> None:
-        record = self.record
-        if record.ended:
-            return
+        record, steps = self.record, self._steps
         self._overdue(now)
         total_s = record.spec.task.timeouts.total_s
-        if total_s is not None and now >= record.created + total_s:
-            reason = f"its TotalTimeout of {total_s} s has passed"
-            self._end(JobState.FAILED, Outcome.TIMEOUT, reason, now)
+        if total_s is not None and record.spec.type not in LONG_RUNNING and now >= record.begun + total_s:
+            steps.end(JobState.FAILED, Outcome.TIMEOUT, f"its TotalTimeout of {total_s} s has passed", now)
             return
-        failed = self._hopeless()
+        if record.spec.type in EVERYWHERE:
+            learn_targets(record, self._known)
+        for execution, reason in surplus(record, self._known):
+            if execution.state in LIVE:
+                steps.cancel(execution, reason, now)
+        vacant = self._vacant()
+        failed = self._hopeless(vacant)
         if failed is not None:
             self._wind_up(failed, now)
             return
-        vacant = self._vacant()
-        if vacant:
-            self._place(vacant, now)
-        elif len(record.of(ExecutionState.COMPLETED)) >= record.spec.count:
-            self._end(JobState.COMPLETED, Outcome.COMPLETED, "", now)
+        ready = [one for one in vacant if record.retry_at.get(one.replica, 0.0) <= now]
+        if ready or self._lacks_targets():
+            self._place(ready, now)
         elif not record.of(ExecutionState.AWARDED):
             record.waiting_since = None
-            self._release(record.of(*OPEN), "not needed", now)
-        if not record.ended and record.of(*LIVE) and record.state is not JobState.RUNNING:
-            record.move(JobState.RUNNING, now)
+            steps.cancel_all(record.of(*OPEN), "not needed", now)
+        if not vacant and not record.ended:
+            self._end_if_done(now)
+        if record.ended:
+            return
+        if record.now_of(*LIVE):
+            if record.state is not JobState.RUNNING:
+                record.move(JobState.RUNNING, now)
+        elif vacant and not ready:
+            steps.queue(f"waits before another try, after: {record.first_failure}", now)
+
+    def _vacant(self) -> list[Vacancy]:
+        return vacancies(self.record, self._known)
+
+    def _hopeless(self, vacant: list[Vacancy]) -> Execution | None:
+        if self.record.spec.type is not JobType.BATCH:
+            return None
+        return hopeless(self.record, {one.replica for one in vacant})
+
+    def _lacks_targets(self) -> bool:
+        return self.record.spec.type is JobType.OPS and not self.record.targets
 
     def _overdue(self, now: float) -> None:
-        for execution in self.record.of(*OPEN, *LIVE):
+        record, steps = self.record, self._steps
+        for execution in record.of(*OPEN, *LIVE):
             if execution.deadline is None or execution.deadline > now:
                 continue
-            if execution.state is ExecutionState.BID:
-                self._cancel(execution, "its bid expired before it was needed", now)
+            if execution.state is ExecutionState.ASKED:
+                steps.cancel(execution, "did not answer in time", now)
+                steps.remember_refusal(execution.peer, Refusing.BUSY, "did not answer in time", now)
+                steps.note("Refusal", "did not answer in time", now, execution)
+            elif execution.state is ExecutionState.BID:
+                steps.cancel(execution, "its bid expired before it was needed", now)
+            elif execution.unconfirmed:
+                steps.give_up(execution, f"did not answer its new owner within {ADOPT_CONFIRM_S:.0f} s", now)
             elif execution.state is ExecutionState.AWARDED:
-                self._give_up(execution, f"did not confirm its award within {AWARD_CONFIRM_S:.0f} s", now)
-            elif execution.state in LIVE:
-                self._give_up(execution, "is long past its timeout", now)
+                steps.give_up(execution, "did not confirm its award in time", now)
+            else:
+                steps.give_up(execution, "is long past its timeout", now)
 
-    def _vacant(self) -> list[int]:
-        """The replicas that nobody runs and nobody has completed."""
-        held = {one.replica for one in self.record.of(*LIVE, ExecutionState.COMPLETED)}
-        return [replica for replica in range(self.record.spec.count) if replica not in held]
+    def _end_if_done(self, now: float) -> None:
+        """All has run that was wanted: how did it go?"""
+        record, steps = self.record, self._steps
+        done = len(record.now_of(ExecutionState.COMPLETED))
+        match record.spec.type:
+            case JobType.BATCH if done >= record.spec.count:
+                steps.end(JobState.COMPLETED, Outcome.COMPLETED, "", now)
+            case JobType.OPS if record.targets and not record.now_of(*LIVE):
+                failed = len(record.targets) - done
+                if not failed:
+                    steps.end(JobState.COMPLETED, Outcome.COMPLETED, "", now)
+                    return
+                first = record.first_failure or "its peer left before it could run"
+                total = len(record.targets)
+                reason = first if total == 1 else f"{failed} of {total} executions failed; the first: {first}"
+                steps.end(JobState.FAILED, self._failure_outcome(), reason, now)
+            case JobType.SERVICE if record.spec.count == 0 and record.state is not JobState.RUNNING:
+                record.move(JobState.RUNNING, now, "scaled to zero")
+            case JobType.DAEMON if not record.now_of(*LIVE):
+                steps.queue("no peer matches now", now)
 
-    def _hopeless(self) -> Execution | None:
-        """The first failure that no further try would mend, if there is one."""
-        failed = self.record.of(ExecutionState.FAILED, ExecutionState.LOST)
-        tries = Counter(one.replica for one in failed)
-        for execution in failed:
-            if execution.fault is Fault.JOB:
-                return execution
-            if tries[execution.replica] >= ATTEMPTS_MAX and execution.replica in self._vacant():
-                return execution
-        return None
+    def _failure_outcome(self) -> Outcome:
+        failed = self.record.now_of(ExecutionState.FAILED)
+        program = any(one.exit_code not in (None, 0) for one in failed)
+        return Outcome.PROGRAM if program else Outcome.EXECUTION
 
     def _wind_up(self, failed: Execution, now: float) -> None:
         """Nothing new is begun; what runs may end, since its result is wanted all the same."""
-        self._release(self.record.of(*OPEN), "the job has failed", now)
+        self._steps.cancel_all(self.record.of(*OPEN), "the job has failed", now)
         if self.record.of(*LIVE):
             return
         program = failed.exit_code not in (None, 0)
         outcome = Outcome.PROGRAM if program else Outcome.EXECUTION
-        self._end(JobState.FAILED, outcome, failed.reason, now)
+        self._steps.end(JobState.FAILED, outcome, failed.reason, now)
 
-    def _place(self, vacant: list[int], now: float) -> None:
-        record = self.record
-        asked, bids = record.of(ExecutionState.ASKED), record.of(ExecutionState.BID)
-        asking = Asking(record, self.known)
-        if asked and not asking.window_is_over(len(bids) >= len(vacant), now):
-            return
-        for execution in asked:
-            self._cancel(execution, "did not answer in time", now)
-            self._remember_refusal(execution.peer, Refusing.BUSY, "did not answer in time", now)
-        if bids:
-            self._note("Bids", f"{len(bids)} bid{'s' if len(bids) > 1 else ''}")
-        while vacant and (bids := record.of(ExecutionState.BID)):
-            self._award(vacant.pop(0), bids, now)
-        if not vacant or now < record.ask_after:
-            return
-        round = asking.begin_round(len(vacant), now)
-        if round:
-            self._actions += round
-            return
-        refused = asking.give_up_waiting(now)
-        if refused is not None:
-            outcome = Outcome.EXECUTION if record.of(ExecutionState.COMPLETED, *LIVE) else Outcome.NO_PEER
-            self._end(JobState.FAILED, outcome, refused, now)
-        elif not record.of(*LIVE):
-            reason = asking.why_waiting()
-            if record.state is not JobState.QUEUED:
-                record.move(JobState.QUEUED, now, reason)
-                self._note("Queueing", reason)
-            record.reason = reason
-
-    def _award(self, replica: int, bids: list[Execution], now: float) -> None:
-        asking = Asking(self.record, self.known)
-        adverts = {peer: known.advert for peer, known in self.known.items()}
-        need = asking.need
-        best = best_bid(self.record.id, need, bids, adverts, asking.used, asking.failures)
-        best.move(ExecutionState.AWARDED, now)
-        best.replica, best.deadline = replica, now + AWARD_CONFIRM_S
-        award = Award(execution=best.id, round=best.round, replica=replica, spec=self.record.spec)
-        self._actions.append(Send(best.peer, award))
-        self._note("Award", f"Awarded replica {replica}", best)
-
-    def _replica_is_done(self, replica: int | None) -> bool:
-        return any(one.replica == replica for one in self.record.of(ExecutionState.COMPLETED))
-
-    def _remember_refusal(self, peer: str, refusing: Refusing, reason: str, now: float) -> None:
-        known = self.known.get(peer)
-        number = known.advert.number if known else 0
-        held = self.record.refusals.items()
-        self.record.refusals = {peer: one for peer, one in held if now < one.at + REFUSAL_HOLDS_S}
-        self.record.refusals[peer] = Refused(number=number, refusing=refusing, reason=reason, at=now)
-
-    def _back_off(self, replica: int | None, now: float) -> None:
-        tries = sum(
-            one.replica == replica for one in self.record.of(ExecutionState.FAILED, ExecutionState.LOST)
-        )
-        self.record.ask_after = now + RETRY_BACKOFF_S * 2 ** (tries - 1)
-
-    def _give_up(self, execution: Execution, reason: str, now: float) -> None:
-        """It may be dead or only out of reach: should it come back, it is to end."""
-        self._send_cancel(execution, reason)
-        execution.move(ExecutionState.LOST, now, reason)
-        execution.fault = Fault.PEER
-        self._note("Execution", f"Lost: {reason}", execution)
-        self._back_off(execution.replica, now)
-
-    def _cancel(self, execution: Execution, reason: str, now: float) -> None:
-        if execution.state in OPEN:
-            # An ask that led to nothing is history; a record of each would grow with every round.
-            self._actions.append(Send(execution.peer, Release(execution=execution.id, round=execution.round)))
-            del self.record.executions[execution.id]
+    def _place(self, wanted: list[Vacancy], now: float) -> None:
+        record, steps = self.record, self._steps
+        asking = Asking(record, self._known, now)
+        bound = {one.peer: one for one in wanted if one.peer is not None}
+        if record.spec.type in EVERYWHERE:
+            for bid in record.of(ExecutionState.BID):
+                vacancy = bound.pop(bid.peer, None)
+                if vacancy is not None:
+                    steps.award(vacancy, [bid], now)
+                    wanted.remove(vacancy)
         else:
-            self._send_cancel(execution, reason)
-            execution.move(ExecutionState.CANCELLED, now, reason)
-            self._note("Execution", f"Cancelled: {reason}", execution)
+            bids = record.of(ExecutionState.BID)
+            if record.of(ExecutionState.ASKED):
+                if len(bids) < len(wanted):
+                    record.window_ends = None
+                    return
+                record.window_ends = record.window_ends or now + ENOUGH_WAIT_S
+                if now < record.window_ends:
+                    return
+                steps.cancel_all(record.of(ExecutionState.ASKED), "there are bids enough", now)
+            if bids:
+                steps.note("Bids", f"{len(bids)} bid{'s' if len(bids) > 1 else ''}", now)
+            while wanted and (bids := record.of(ExecutionState.BID)):
+                steps.award(wanted.pop(0), bids, now)
+        if not wanted and not self._lacks_targets():
+            return
+        round = Asking(record, self._known, now).begin_round(wanted)
+        if round:
+            record.waiting_since = None
+            for action in round:
+                if isinstance(action, Note):
+                    steps.note(action.topic, action.text, now)
+                else:
+                    steps.actions.append(action)
+            return
+        if not record.of(ExecutionState.ASKED, ExecutionState.BID):
+            self._wait(asking, now)
 
-    def _send_cancel(self, execution: Execution, reason: str) -> None:
-        cancel = Cancel(execution=execution.id, round=execution.round, reason=reason[:REASON_LENGTH_MAX])
-        self._actions.append(Send(execution.peer, cancel))
+    def _wait(self, asking: Asking, now: float) -> None:
+        record, steps = self.record, self._steps
+        refused = asking.give_up_waiting()
+        if refused is not None:
+            begun = record.now_of(ExecutionState.COMPLETED, *LIVE)
+            steps.end(JobState.FAILED, Outcome.EXECUTION if begun else Outcome.NO_PEER, refused, now)
+        elif not record.now_of(*LIVE):
+            steps.queue(asking.why_waiting(), now)
 
-    def _release(self, executions: list[Execution], reason: str, now: float) -> None:
-        for execution in executions:
-            self._cancel(execution, reason, now)
+    def _forget_old(self) -> None:
+        record = self.record
+        if record.spec.type not in LONG_RUNNING:
+            return
+        ended = [one.id for one in record.executions.values() if one.state not in (*LIVE, *OPEN)]
+        for id in ended[:-EXECUTIONS_ENDED_KEPT_MAX]:
+            del record.executions[id]
 
-    def _end(self, state: JobState, outcome: Outcome, reason: str, now: float) -> None:
-        for execution in self.record.of(*OPEN, *LIVE):
-            self._cancel(execution, reason or "the job has ended", now)
-        self.record.move(state, now, reason, outcome)
-        self._note("End", f"{state}: {reason}" if reason else str(state))
-
-    def _next_deadline(self, now: float) -> float:
+    def _next_deadline(self, vacant: list[Vacancy], now: float) -> float:
         record = self.record
         if record.ended:
             return inf
         times = [one.deadline for one in record.of(*OPEN, *LIVE) if one.deadline is not None]
-        vacant = bool(self._vacant()) and self._hopeless() is None
-        if vacant and record.of(ExecutionState.ASKED) and record.window_ends is not None:
-            times.append(record.window_ends)
         total_s = record.spec.task.timeouts.total_s
-        if total_s is not None:
-            times.append(record.created + total_s)
-        if vacant and not record.of(*OPEN):
-            times.append(
-                record.ask_after if record.ask_after > now else Asking(record, self.known).wakes(now)
-            )
+        if total_s is not None and record.spec.type not in LONG_RUNNING:
+            times.append(record.begun + total_s)
+        if self._hopeless(vacant) is not None:
+            return min(times, default=inf)
+        if record.of(ExecutionState.ASKED) and record.window_ends is not None and record.window_ends > now:
+            times.append(record.window_ends)
+        later = [record.retry_at.get(one.replica, 0.0) for one in vacant]
+        times += [at for at in later if at > now]
+        waits = any(at <= now for at in later) or self._lacks_targets()
+        if waits and not record.of(ExecutionState.ASKED, ExecutionState.BID):
+            times.append(Asking(record, self._known, now).wakes())
         return min(times, default=inf)
-
-    def _note(self, topic: str, text: str, execution: Execution | None = None) -> None:
-        id, peer = (execution.id, execution.peer) if execution else ("", "")
-        self._actions.append(Note(self.record.id, topic, text, id, peer))

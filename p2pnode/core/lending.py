@@ -2,17 +2,21 @@
 
 `handle` an event, do the actions, come back with `Tick` at `deadline`. A bid holds the
 resources that it offers until it is awarded, released or expired, so an award is never
-refused for want of room. Everything is idempotent by execution id: an ask that comes
-twice gets the same bid, an award that comes twice starts one program.
+refused for want of room. An ask for which there is no room waits here, and is bid for when
+there is some: the most urgent first, and of equals the oldest, whoever asked. Everything is
+idempotent by execution id: an ask that comes twice gets the same bid, an award that comes
+twice starts one program.
+
+Whom to obey when owners die is `core.tending`'s part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from math import inf
 
-from . import wire
+from . import tending, wire
 from .events import (
     Action,
     DropLoan,
@@ -20,17 +24,21 @@ from .events import (
     Finished,
     Kill,
     Leaving,
+    PeerLost,
     Progressed,
     Received,
     SaveLoan,
     Send,
     Start,
+    TakingChanged,
     Tick,
 )
 from .lending_records import Loan, LoanState
-from .matching import minus, requirements_of, why_not
+from .lifecycle import LONG_RUNNING
+from .matching import TAKING_REASONS, fits, minus, never, requirements_of
 from .messages import (
     REASON_LENGTH_MAX,
+    Adopt,
     Ask,
     Award,
     Bid,
@@ -38,13 +46,14 @@ from .messages import (
     Ended,
     Fault,
     Offer,
+    Owned,
     Refusal,
     Refusing,
     Release,
     Stage,
-    Update,
+    Taking,
 )
-from .spec import JobSpec
+from .spec import JobSpec, JobType
 
 # Long enough for a requester to hear the other bidders and award; short, since it holds resources.
 BID_VALID_S = 10.0
@@ -56,12 +65,21 @@ PUBLISH_TIMEOUT_S = 10 * 60.0
 OPEN_BIDS_PER_PEER_MAX = 32
 # Programs at once on one node: each is a process or a container with pipes and a directory.
 LOANS_MAX = 256
+# Asks that wait here for room: a few for each job of each requester of a busy network.
+WAITING_MAX = 1_024
+WAITING_PER_PEER_MAX = 128
+# A requester that still wants it asks again.
+WAIT_TIMEOUT_S = 60 * 60.0
+# A receipt is small; an owner that is away for longer finds the result by its job's deputies.
+ENDED_KEPT_S = 60 * 60.0
+ENDED_KEPT_MAX = 1_000
 
 _STAGES = {
     Stage.PREPARING: LoanState.PREPARING,
     Stage.RUNNING: LoanState.RUNNING,
     Stage.PUBLISHING: LoanState.PUBLISHING,
 }
+_HOLDING_NOTHING = (LoanState.WAITING, LoanState.ENDED)
 
 
 @dataclass(slots=True)
@@ -71,24 +89,41 @@ class Lending:
     # What could be lent were nothing lent; None until the engines were looked at.
     capacity: Offer | None = None
     loans: dict[str, Loan] = field(default_factory=dict)
+    taking: Taking = Taking.ALL
+    # When draining ends what still runs.
+    drained_at: float | None = None
     leaving: bool = False
     # Somebody was refused for want of room, and waits to hear that there is some again.
     refused_busy: bool = False
     owes_news: bool = False
+    # Ends batch work of lower priority where more urgent work has no room.
+    preempts: bool = False
 
     @property
     def deadline(self) -> float:
-        return min((one.deadline for one in self.loans.values() if one.deadline is not None), default=inf)
+        times = [one.deadline for one in self.loans.values() if one.deadline is not None]
+        if self.drained_at is not None and self.taking is Taking.DRAINING:
+            times.append(self.drained_at)
+        return min(times, default=inf)
+
+    @property
+    def held(self) -> list[Loan]:
+        """The loans that hold resources."""
+        return [one for one in self.loans.values() if one.state not in _HOLDING_NOTHING]
 
     @property
     def offer(self) -> Offer | None:
         """What is on offer now: the capacity, less what every loan holds."""
         if self.capacity is None:
             return None
-        held = (loan.requirements.resources for loan in self.loans.values())
-        return wire.replace(self.capacity, free=minus(self.capacity.total, held))
+        held = (loan.requirements.resources for loan in self.held)
+        return wire.replace(self.capacity, free=minus(self.capacity.total, held), taking=self.taking)
 
     def handle(self, event: Event, now: float) -> list[Action]:
+        actions = self._handle(event, now)
+        return actions + self._grant(now)
+
+    def _handle(self, event: Event, now: float) -> list[Action]:
         match event:
             case Received(peer, Ask() as ask):
                 return self._asked(peer, ask, now)
@@ -96,13 +131,23 @@ class Lending:
                 return self._awarded(peer, award, now)
             case Received(peer, Release(execution=execution)):
                 loan = self._loan_of(peer, execution)
-                return self._drop(loan) if loan and loan.state is LoanState.OFFERED else []
+                waits = loan and loan.state in (LoanState.OFFERED, LoanState.WAITING)
+                return self._drop(loan) if loan and waits else []
             case Received(peer, Cancel(execution=execution, reason=reason)):
                 return self._cancelled(peer, execution, reason)
+            case Received(peer, Adopt() as adopt):
+                return tending.adopted(self.loans.get(adopt.execution), peer, adopt)
+            case Received(peer, Owned() as owned):
+                return tending.told_of_owner(self.loans.values(), peer, owned)
             case Progressed(execution, stage, detail):
                 return self._progressed(execution, stage, detail, now)
             case Finished() as finished:
-                return self._finished(finished)
+                return self._finished(finished, now)
+            case PeerLost(peer):
+                return self._owner_lost(peer, now)
+            case TakingChanged(taking, deadline):
+                self.taking, self.drained_at = taking, deadline
+                return []
             case Tick():
                 return self._expired(now)
             case Leaving():
@@ -134,6 +179,8 @@ class Lending:
         # Only who asked may decide: an execution id is no secret.
         return loan if loan is not None and loan.owner == peer else None
 
+    # Asks and bids
+
     def _asked(self, peer: str, ask: Ask, now: float) -> list[Action]:
         loan = self.loans.get(ask.execution)
         if loan is not None:
@@ -152,11 +199,15 @@ class Lending:
             spec_hash=ask.spec_hash,
             priority=ask.priority,
             requirements=ask.requirements,
-            deadline=now + BID_VALID_S,
+            state=LoanState.WAITING,
+            deadline=now + WAIT_TIMEOUT_S,
             created=now,
         )
         self.loans[loan.execution] = loan
-        return [SaveLoan(loan), self._bid(loan, now)]
+        if self._has_room(loan):
+            return self._offer(loan, now)
+        queued = self._refuse(peer, ask, Refusing.QUEUED, self._why_waiting(loan))
+        return [SaveLoan(loan), queued, *self._preempt(loan)]
 
     def _why_not(self, peer: str, ask: Ask) -> tuple[Refusing, str] | None:
         offer = self.offer
@@ -164,15 +215,73 @@ class Lending:
             return Refusing.UNSUITABLE, "runs nothing for others"
         if self.leaving:
             return Refusing.UNSUITABLE, "is shutting down"
-        unfit = why_not(ask.requirements, offer)
-        if unfit is not None:
-            return unfit.refusing, unfit.reason
-        if len(self.loans) >= LOANS_MAX:
-            return Refusing.BUSY, f"busy: {LOANS_MAX} executions at once, the limit"
-        mine = sum(one.owner == peer and one.state is LoanState.OFFERED for one in self.loans.values())
-        if mine >= OPEN_BIDS_PER_PEER_MAX:
-            return Refusing.BUSY, f"busy: {OPEN_BIDS_PER_PEER_MAX} bids to this requester are still open"
+        reason = never(ask.requirements, offer)
+        if reason is not None:
+            return Refusing.UNSUITABLE, reason
+        if self.taking is not Taking.ALL:
+            return Refusing.BUSY, TAKING_REASONS[self.taking]
+        waiting = [one for one in self.loans.values() if one.state is LoanState.WAITING]
+        if len(waiting) >= WAITING_MAX:
+            return Refusing.BUSY, f"busy: {WAITING_MAX} asks wait here, the limit"
+        if sum(one.owner == peer for one in waiting) >= WAITING_PER_PEER_MAX:
+            return Refusing.BUSY, f"busy: {WAITING_PER_PEER_MAX} asks of this requester wait here already"
         return None
+
+    def _has_room(self, loan: Loan) -> bool:
+        """Is there room for what waits here?"""
+        assert self.capacity is not None
+        held = self.held
+        mine = sum(one.owner == loan.owner and one.state is LoanState.OFFERED for one in held)
+        return len(held) < LOANS_MAX and mine < OPEN_BIDS_PER_PEER_MAX and self._fits_without(loan, ())
+
+    def _fits_without(self, loan: Loan, gone: Collection[Loan]) -> bool:
+        """Would there be room for it if some others were gone?"""
+        assert self.capacity is not None
+        left = (one.requirements.resources for one in self.held if one not in gone)
+        return fits(loan.requirements.resources, minus(self.capacity.total, left))
+
+    def _why_waiting(self, loan: Loan) -> str:
+        ahead = sum(
+            one.state is LoanState.WAITING and one is not loan and _urgency(one) < _urgency(loan)
+            for one in self.loans.values()
+        )
+        return f"busy: waits there as number {ahead + 1}"
+
+    def _offer(self, loan: Loan, now: float) -> list[Action]:
+        loan.state, loan.deadline = LoanState.OFFERED, now + BID_VALID_S
+        return [SaveLoan(loan), self._bid(loan, now)]
+
+    def _grant(self, now: float) -> list[Action]:
+        """Bid for what waits here and has room now, the most urgent first."""
+        waiting = [one for one in self.loans.values() if one.state is LoanState.WAITING]
+        if not waiting or self.leaving or self.taking is not Taking.ALL or self.capacity is None:
+            return []
+        actions: list[Action] = []
+        for loan in sorted(waiting, key=_urgency):
+            if self._has_room(loan):
+                actions += self._offer(loan, now)
+        return actions
+
+    def _preempt(self, loan: Loan) -> list[Action]:
+        """End as little batch work of lower priority as makes room for this, if that is enough."""
+        if not self.preempts or self.capacity is None:
+            return []
+        victims = [
+            one
+            for one in self.held
+            if one.state is not LoanState.ENDING
+            and one.priority < loan.priority
+            and one.award is not None
+            and one.award.spec.type is JobType.BATCH
+        ]
+        victims.sort(key=lambda one: (one.priority, -one.created))
+        chosen: list[Loan] = []
+        while victims and not self._fits_without(loan, chosen):
+            chosen.append(victims.pop(0))
+        if not self._fits_without(loan, chosen):
+            return []
+        reason = f"made room for a job of priority {loan.priority}"
+        return [action for one in chosen for action in self._kill(one, reason, Fault.MOVED, publish=False)]
 
     def _bid(self, loan: Loan, now: float) -> Send:
         assert self.capacity is not None and loan.deadline is not None
@@ -187,9 +296,11 @@ class Lending:
             ),
         )
 
+    # Executions
+
     def _awarded(self, peer: str, award: Award, now: float) -> list[Action]:
         loan = self._loan_of(peer, award.execution)
-        if loan is None:
+        if loan is None or loan.state is LoanState.WAITING:
             reason = "no such bid is open: it expired, was released or was used"
             return [self._refuse(peer, award, Refusing.EXPIRED, reason)]
         if loan.state is not LoanState.OFFERED:
@@ -197,7 +308,7 @@ class Lending:
         wrong = self._why_not_the_same(loan, award)
         if wrong is not None:
             return [self._refuse(peer, award, Refusing.UNSUITABLE, wrong), *self._drop(loan)]
-        loan.award = award
+        loan.award, loan.epoch, loan.deputies = award, award.epoch, award.deputies
         loan.state, loan.deadline = LoanState.PREPARING, now + PREPARE_TIMEOUT_S
         return [*self._report(loan, Stage.PREPARING, ""), Start(loan, award)]
 
@@ -223,7 +334,7 @@ class Lending:
         loan = self._loan_of(peer, execution)
         if loan is None or loan.state is LoanState.ENDING:
             return []
-        if loan.state is LoanState.OFFERED:
+        if loan.award is None:
             return self._drop(loan)
         return self._kill(loan, f"cancelled: {reason}", Fault.JOB, publish=False)
 
@@ -233,39 +344,66 @@ class Lending:
             return []
         state = _STAGES[stage]
         if state is not loan.state:
-            loan.state, loan.deadline = state, self._limit(loan.award.spec, stage, now)
+            loan.state, loan.deadline = state, self._limit(loan, stage, now)
         return self._report(loan, stage, detail)
 
-    def _limit(self, spec: JobSpec, stage: Stage, now: float) -> float | None:
+    def _limit(self, loan: Loan, stage: Stage, now: float) -> float | None:
+        assert loan.award is not None
         match stage:
             case Stage.PREPARING:
                 return now + PREPARE_TIMEOUT_S
             case Stage.PUBLISHING:
                 return now + PUBLISH_TIMEOUT_S
             case Stage.RUNNING:
-                seconds = run_limit_s(spec)
-                return None if seconds is None else now + seconds
+                seconds = run_limit_s(loan.award.spec)
+                return tending.forsaken_at(loan) if seconds is None else now + seconds
 
     def _report(self, loan: Loan, stage: Stage, detail: str) -> list[Action]:
         loan.sequence += 1
-        update = Update(
-            execution=loan.execution, round=loan.round, sequence=loan.sequence, stage=stage, detail=detail
-        )
-        return [SaveLoan(loan), Send(loan.owner, update)]
+        return [SaveLoan(loan), Send(loan.owner, tending.update(loan, stage, detail))]
 
-    def _finished(self, finished: Finished) -> list[Action]:
+    def _finished(self, finished: Finished, now: float) -> list[Action]:
         loan = self.loans.get(finished.execution)
-        if loan is None:
+        if loan is None or loan.ended is not None:
             return []
         ended = Ended(execution=loan.execution, round=loan.round, receipt=finished.signed)
-        return [Send(loan.owner, ended), *self._drop(loan)]
+        loan.state, loan.deadline = LoanState.ENDED, now + ENDED_KEPT_S
+        loan.ended, loan.award = ended, None
+        kept = [one for one in self.loans.values() if one.state is LoanState.ENDED]
+        self._note_room()
+        actions: list[Action] = [SaveLoan(loan), Send(loan.owner, ended)]
+        for old in kept[: max(0, len(kept) - ENDED_KEPT_MAX)]:
+            actions += self._drop(old)
+        return actions
+
+    def _owner_lost(self, peer: str, now: float) -> list[Action]:
+        """What it was only asked about is dropped; what it awarded goes on, and waits for another owner."""
+        actions: list[Action] = []
+        for loan in [one for one in self.loans.values() if one.owner == peer]:
+            if loan.state in (LoanState.OFFERED, LoanState.WAITING):
+                actions += self._drop(loan)
+            elif loan.orphaned is None:
+                actions += tending.orphaned(loan, now)
+        return actions
 
     def _expired(self, now: float) -> list[Action]:
         actions: list[Action] = []
+        if self.drained_at is not None and self.drained_at <= now and self.taking is Taking.DRAINING:
+            self.drained_at = None
+            actions += self._end_all("its node was drained")
         over = [one for one in self.loans.values() if one.deadline is not None and one.deadline <= now]
         for loan in over:
-            if loan.award is None:
+            if loan.state is LoanState.WAITING:
+                reason = f"waited for room for {WAIT_TIMEOUT_S / 60:.0f} minutes"
+                refusal = Refusal(
+                    execution=loan.execution, round=loan.round, refusing=Refusing.BUSY, reason=reason
+                )
+                actions += [Send(loan.owner, refusal), *self._drop(loan)]
+            elif loan.award is None:
                 actions += self._drop(loan)
+            elif loan.deadline == tending.forsaken_at(loan):
+                reason = "nobody has looked after it since its owner fell silent"
+                actions += self._kill(loan, reason, Fault.NETWORK, publish=True)
             elif loan.state is LoanState.RUNNING:
                 reason = f"ran longer than its limit of {run_limit_s(loan.award.spec)} s"
                 actions += self._kill(loan, reason, Fault.JOB, publish=True)
@@ -285,7 +423,7 @@ class Lending:
         self.leaving = True
         actions: list[Action] = []
         for loan in list(self.loans.values()):
-            if loan.state is LoanState.OFFERED:
+            if loan.state in (LoanState.OFFERED, LoanState.WAITING):
                 refusal = Refusal(
                     execution=loan.execution,
                     round=loan.round,
@@ -293,18 +431,32 @@ class Lending:
                     reason="is shutting down",
                 )
                 actions += [Send(loan.owner, refusal), *self._drop(loan)]
-            elif loan.state is not LoanState.ENDING:
-                actions += self._kill(loan, "its node was shut down", Fault.PEER, publish=False)
-        return actions
+        return actions + self._end_all("its node was shut down")
+
+    def _end_all(self, reason: str) -> list[Action]:
+        live = [one for one in self.loans.values() if one.award and one.state is not LoanState.ENDING]
+        return [action for one in live for action in self._kill(one, reason, Fault.MOVED, publish=False)]
 
     def _drop(self, loan: Loan) -> list[Action]:
         del self.loans[loan.execution]
+        self._note_room()
+        return [DropLoan(loan.execution)]
+
+    def _note_room(self) -> None:
         self.owes_news |= self.refused_busy
         self.refused_busy = False
-        return [DropLoan(loan.execution)]
+
+
+def _urgency(loan: Loan) -> tuple[int, float, str]:
+    return -loan.priority, loan.created, loan.execution
 
 
 def run_limit_s(spec: JobSpec) -> int | None:
-    """For how long a program may run: the ExecutionTimeout, else the TotalTimeout, else without limit."""
+    """For how long a program may run: the ExecutionTimeout, else the TotalTimeout, else without limit.
+
+    Of daemons and services, which run until they are stopped, both are ignored.
+    """
+    if spec.type in LONG_RUNNING:
+        return None
     timeouts = spec.task.timeouts
     return timeouts.execution_s if timeouts.execution_s is not None else timeouts.total_s

@@ -1,33 +1,41 @@
 """What a compute peer keeps of each thing that it has promised or runs for others.
 
-    (nothing) --ask--> Offered --award--> Preparing --> Running --> Publishing --finished--> (nothing)
-                          |                                 (killed: Ending) ----^
-                          +-- expired, released --> (nothing)
+    (nothing) --ask--> Offered --award--> Preparing --> Running --> Publishing --finished--> Ended
+               |          |                                 (killed: Ending) ----^             |
+               |          +-- expired, released --> (nothing)                 after a while --> (nothing)
+               +-- no room --> Waiting --room--> Offered
 
-A loan holds its resources from the bid until its program is dead and its receipt sent.
+A loan holds its resources from the bid until its program is dead and its receipt sent. What
+has ended is remembered for a while: its owner may have died before it told anybody.
 """
 
 from __future__ import annotations
 
 import enum
 
-from .messages import Award, Fault, Requirements
+from .messages import Award, Ended, Fault, Requirements
 from .wire import State
 
 
 class LoanState(enum.StrEnum):
+    WAITING = "Waiting"
     OFFERED = "Offered"
     PREPARING = "Preparing"
     RUNNING = "Running"
     PUBLISHING = "Publishing"
     # It was told to end, and its end is awaited.
     ENDING = "Ending"
+    # Its end was sent to its owner; it holds nothing.
+    ENDED = "Ended"
 
 
 class Loan(State, kw_only=True):
     execution: str
     # The requester that asked, and to which everything about it goes.
     owner: str
+    # Who else may come to look after it, by the owner's word; of two owners the higher epoch is obeyed.
+    epoch: int = 0
+    deputies: tuple[str, ...] = ()
     job: str
     round: int
     spec_hash: str
@@ -38,8 +46,13 @@ class Loan(State, kw_only=True):
     # When the bid expires, or the present stage has taken too long; None: it may take any time.
     deadline: float | None = None
     sequence: int = 0
+    # The highest owner that others told of, to which it was said that this runs here.
+    told: tuple[int, str] = (0, "")
+    # Since when its owner has been silent; None: it is not.
+    orphaned: float | None = None
     # Why it is being ended, whose fault that is, and whether its output so far is wanted.
     end_reason: str = ""
     end_fault: Fault | None = None
     end_publish: bool = False
+    ended: Ended | None = None
     created: float

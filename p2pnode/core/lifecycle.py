@@ -1,75 +1,48 @@
-"""The life of a job and of its executions, as the owner sees it: states, legal moves, records.
+"""The life of a job and of its executions, as its owner sees it: states, legal moves, records.
 
     Pending --asked--> Queued <--> Running --> Completed | Failed | Stopped
+    any of these --rerun, or a changed file--> Pending
 
-    Asked --> Bid --> Awarded --> Preparing --> Running --> Publishing --> Completed | Failed
-      an ask or bid that leads to nothing is forgotten; an awarded one --> Cancelled (not needed any more)
+    Asked --> Queued (no room yet) --> Bid --> Awarded --> Preparing --> Running --> Publishing
+      what leads to nothing is forgotten; an awarded one --> Completed | Failed
+      an awarded one --> Cancelled (not needed any more)
       an awarded one --> Lost (its peer is silent) --> Completed | Failed (it came back after all)
 
 A stage may be skipped: what a peer did between two reports is not always told.
-The records are what the journal keeps; nothing else about a job is state.
+The records are what the journal keeps; nothing else about a job is state. A deputy keeps
+the same record, as the owner tells it (`core.copying`).
 """
 
 from __future__ import annotations
 
-import enum
-
+from . import wire
 from .messages import Bid, Fault, Refusing
-from .spec import JobSpec
+from .spec import JobSpec, JobType
+from .states import ExecutionState as ExecutionState
+from .states import JobState as JobState
+from .states import Outcome as Outcome
 from .wire import Record, State
-
-
-class JobState(enum.StrEnum):
-    PENDING = "Pending"
-    QUEUED = "Queued"
-    RUNNING = "Running"
-    COMPLETED = "Completed"
-    FAILED = "Failed"
-    STOPPED = "Stopped"
-
-
-class ExecutionState(enum.StrEnum):
-    ASKED = "Asked"
-    BID = "Bid"
-    AWARDED = "Awarded"
-    PREPARING = "Preparing"
-    RUNNING = "Running"
-    PUBLISHING = "Publishing"
-    COMPLETED = "Completed"
-    FAILED = "Failed"
-    CANCELLED = "Cancelled"
-    LOST = "Lost"
-
-
-class Outcome(enum.StrEnum):
-    """How a job ended, for programs: what `submit` makes its exit status of."""
-
-    COMPLETED = "completed"
-    NO_PEER = "no-suitable-peer"
-    PROGRAM = "program"
-    EXECUTION = "execution"
-    TIMEOUT = "timeout"
-    STOPPED = "stopped"
-
 
 _J, _E = JobState, ExecutionState
 
 JOB_ENDED = frozenset({_J.COMPLETED, _J.FAILED, _J.STOPPED})
 JOB_MOVES: dict[JobState, frozenset[JobState]] = {
-    _J.PENDING: frozenset({_J.QUEUED, _J.RUNNING, _J.FAILED, _J.STOPPED}),
-    # Completed: the last execution was given up for lost, and came back with its result.
-    _J.QUEUED: frozenset({_J.RUNNING, *JOB_ENDED}),
-    _J.RUNNING: frozenset({_J.QUEUED, *JOB_ENDED}),
-    _J.COMPLETED: frozenset(),
-    _J.FAILED: frozenset(),
-    _J.STOPPED: frozenset(),
+    # Completed: nothing was wanted (Count 0), or a lost peer's result came before anybody was asked anew.
+    _J.PENDING: frozenset({_J.PENDING, _J.QUEUED, _J.RUNNING, *JOB_ENDED}),
+    _J.QUEUED: frozenset({_J.PENDING, _J.RUNNING, *JOB_ENDED}),
+    _J.RUNNING: frozenset({_J.PENDING, _J.QUEUED, *JOB_ENDED}),
+    _J.COMPLETED: frozenset({_J.PENDING}),
+    _J.FAILED: frozenset({_J.PENDING}),
+    _J.STOPPED: frozenset({_J.PENDING}),
 }
 
 # An execution that a peer has been given and has not ended, as far as the owner knows.
 LIVE = frozenset({_E.AWARDED, _E.PREPARING, _E.RUNNING, _E.PUBLISHING})
-OPEN = frozenset({_E.ASKED, _E.BID})
+OPEN = frozenset({_E.ASKED, _E.QUEUED, _E.BID})
+BROKEN = frozenset({_E.FAILED, _E.LOST})
 EXECUTION_MOVES: dict[ExecutionState, frozenset[ExecutionState]] = {
-    _E.ASKED: frozenset({_E.BID}),
+    _E.ASKED: frozenset({_E.BID, _E.QUEUED}),
+    _E.QUEUED: frozenset({_E.BID}),
     _E.BID: frozenset({_E.AWARDED}),
     _E.AWARDED: frozenset(
         {_E.PREPARING, _E.RUNNING, _E.PUBLISHING, _E.COMPLETED, _E.FAILED, _E.CANCELLED, _E.LOST}
@@ -83,6 +56,13 @@ EXECUTION_MOVES: dict[ExecutionState, frozenset[ExecutionState]] = {
     _E.CANCELLED: frozenset(),
 }
 
+# Types that run until they are stopped.
+LONG_RUNNING = frozenset({JobType.DAEMON, JobType.SERVICE})
+# Types with one execution on each peer that matches.
+EVERYWHERE = frozenset({JobType.OPS, JobType.DAEMON})
+# Older versions of a job's file are forgotten beyond these; each may be as large as a file may be.
+VERSIONS_KEPT_MAX = 20
+
 
 class Execution(State, kw_only=True):
     """One peer's part in a job, from the ask to its end."""
@@ -90,11 +70,18 @@ class Execution(State, kw_only=True):
     id: str
     peer: str
     round: int
+    # The version of the job's file and the run of the job that it is for.
+    version: int = 1
+    run: int = 1
     state: ExecutionState = ExecutionState.ASKED
-    # Set by the award.
+    # Set by the award; with a job that runs everywhere, by the ask.
     replica: int | None = None
+    # Who awarded it.
+    owner: str = ""
     reason: str = ""
     bid: Bid | None = None
+    # A new owner does not know yet whether its peer still has it.
+    unconfirmed: bool = False
     # When the owner gives up waiting for what comes next; None: it does not.
     deadline: float | None = None
     sequence: int = -1
@@ -104,11 +91,15 @@ class Execution(State, kw_only=True):
     receipt_cid: str | None = None
     created: float
     modified: float
+    # When its program was first reported to run.
+    started: float | None = None
 
     def move(self, state: ExecutionState, now: float, reason: str = "") -> None:
         assert state in EXECUTION_MOVES[self.state], (self.id, self.state, state)
         self.state, self.modified, self.deadline = state, now, None
         self.reason = reason
+        if state is ExecutionState.RUNNING and self.started is None:
+            self.started = now
 
 
 class Refused(Record, frozen=True):
@@ -120,6 +111,23 @@ class Refused(Record, frozen=True):
     at: float
 
 
+class Claim(Record, frozen=True):
+    """A peer's word that it runs an execution, whose owner it does not hear."""
+
+    peer: str
+    round: int
+
+
+class JobVersion(Record, frozen=True):
+    """One version of a job's file. `spec` is None where it was not kept."""
+
+    spec: JobSpec | None
+    spec_hash: str
+    # What an execution depends on: another task or other constraints need another execution.
+    work: str
+    submitted: float
+
+
 class JobRecord(State, kw_only=True):
     """All there is to know of a job."""
 
@@ -129,14 +137,37 @@ class JobRecord(State, kw_only=True):
     spec_hash: str
     created: float
     modified: float
+    # Who looks after it now; `epoch` grows with each take-over, and of two owners the higher is the owner.
+    owner: str
+    epoch: int = 1
+    # The peers that hold a copy of this record; the first of them that lives takes over.
+    deputies: tuple[str, ...] = ()
+    # Peers that once were owner or deputy, and may still believe that they are.
+    former: tuple[str, ...] = ()
+    # The number of the newest message to, or from, a deputy.
+    revision: int = 0
+    # What deputies were sent last, by the time of sending.
+    synced: dict[str, float] = {}
+    # Executions that peers said to run for an owner that is silent; a deputy settles them if it takes over.
+    claims: dict[str, Claim] = {}
+    version: int = 1
+    versions: dict[int, JobVersion] = {}
+    # The job was begun so many times, and last then: timeouts count from it.
+    run: int = 1
+    begun: float
     state: JobState = JobState.PENDING
     reason: str = ""
     outcome: Outcome | None = None
+    # The first thing that went wrong in this run: what people want to know.
+    first_failure: str = ""
     executions: dict[str, Execution] = {}
+    # The replica number of each peer, of a job that runs everywhere.
+    targets: dict[str, int] = {}
     refusals: dict[str, Refused] = {}
-    # Rounds of asking so far, and when the next may begin at the earliest.
+    # Rounds of asking so far.
     round: int = 0
-    ask_after: float = 0.0
+    # When a replica that has failed may be tried again.
+    retry_at: dict[int, float] = {}
     # When the answers of this round are weighed, at the latest.
     window_ends: float | None = None
     # Since when some replica has had nobody to ask; None while none waits.
@@ -151,6 +182,46 @@ class JobRecord(State, kw_only=True):
     def ended(self) -> bool:
         return self.state in JOB_ENDED
 
+    @property
+    def authority(self) -> tuple[int, str]:
+        """Of two that hold themselves for the owner, the one with the higher authority is."""
+        return self.epoch, self.owner
+
+    @property
+    def parties(self) -> frozenset[str]:
+        """Who may speak of who owns the job."""
+        return frozenset({self.owner, self.requester, *self.deputies, *self.former})
+
     def of(self, *states: ExecutionState) -> list[Execution]:
         """The executions in these states, in the order of asking."""
         return [one for one in self.executions.values() if one.state in states]
+
+    def now_of(self, *states: ExecutionState) -> list[Execution]:
+        """Those of them that are of this run."""
+        return [one for one in self.of(*states) if one.run == self.run]
+
+    def is_current(self, execution: Execution) -> bool:
+        """Does it run what the newest version of the job says?"""
+        version = self.versions.get(execution.version)
+        return version is not None and version.work == self.versions[self.version].work
+
+
+def new_record(id: str, requester: str, spec: JobSpec, now: float) -> JobRecord:
+    """A job as it is submitted."""
+    record = JobRecord(
+        id=id,
+        requester=requester,
+        owner=requester,
+        spec=spec,
+        spec_hash=wire.digest(spec),
+        created=now,
+        modified=now,
+        begun=now,
+    )
+    record.versions[1] = job_version(spec, now)
+    return record
+
+
+def job_version(spec: JobSpec, now: float) -> JobVersion:
+    work = wire.digest([wire.plain(spec.task), wire.plain(spec.constraints), spec.type])
+    return JobVersion(spec=spec, spec_hash=wire.digest(spec), work=work, submitted=now)

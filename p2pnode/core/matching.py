@@ -13,11 +13,16 @@ from dataclasses import dataclass
 
 from .constraints import preferences, requirements
 from .constraints import why_not as constraint_why_not
-from .messages import Offer, Refusing, Requirements
+from .messages import Offer, Refusing, Requirements, Taking
 from .spec import DockerEngine, JobSpec, NetworkType, Resources
 from .units import about_bytes, format_cpu
 
 RESOURCE_NAMES = ("cpu_millis", "memory_bytes", "disk_bytes", "gpus")
+
+TAKING_REASONS = {
+    Taking.NOTHING: "cordoned: its operator lets it take nothing new",
+    Taking.DRAINING: "is being drained",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,8 @@ class Unfit:
 
     refusing: Refusing
     reason: str
+    # It may be asked all the same: the ask waits there.
+    askable: bool = False
 
 
 def requirements_of(spec: JobSpec) -> Requirements:
@@ -44,11 +51,13 @@ def requirements_of(spec: JobSpec) -> Requirements:
 def why_not(need: Requirements, offer: Offer) -> Unfit | None:
     """Why a peer that offers this can't run a job with these requirements; None where it can.
 
-    A lack that only other jobs cause is `BUSY`, everything else `UNSUITABLE`.
+    A lack that passes (of room, or of its operator's leave) is `BUSY`, everything else `UNSUITABLE`.
     """
-    reason = _never(need, offer)
+    reason = never(need, offer)
     if reason is not None:
         return Unfit(Refusing.UNSUITABLE, reason)
+    if offer.taking is not Taking.ALL:
+        return Unfit(Refusing.BUSY, TAKING_REASONS[offer.taking])
     if not fits(need.resources, offer.free):
         return Unfit(Refusing.BUSY, "busy: " + _lack(need.resources, offer.free, "free"))
     return None
@@ -78,7 +87,8 @@ def grouped(reasons: Iterable[str], total: int) -> str:
     return "; ".join(f"{count} of {total}: {reason}" for reason, count in counts)
 
 
-def _never(need: Requirements, offer: Offer) -> str | None:
+def never(need: Requirements, offer: Offer) -> str | None:
+    """Why a peer could not run such a job even if it were idle; None where it could."""
     if need.engine not in offer.engines:
         return f"no {need.engine} engine"
     if need.network is not NetworkType.NONE:

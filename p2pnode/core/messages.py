@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 from . import wire
 from .spec import MEMBERS_MAX, REPLICAS_MAX, Constraints, JobSpec, NetworkType, Priority, Resources
+from .states import ExecutionState, JobState, Outcome
 from .wire import Meta, Record
 
 # Fields are limited so that no message can carry what its kind has no use for.
@@ -22,6 +23,12 @@ PEER_ID_LENGTH_MAX = 64
 REASON_LENGTH_MAX = 2_000  # The tail of an engine's error, and no more.
 ADVERT_SIZE_BYTES_MAX = 2_048  # Gossip costs every node 5 to 10 ms a message (DESIGN: links).
 NAMES_MAX = 64
+# Deputies and former owners of a job: two are chosen, and each take-over may add one.
+PEERS_NAMED_MAX = 16
+# Of one message: with the longest reasons, some 600 KiB.
+COPIES_PER_MESSAGE_MAX = 250
+LINES_PER_MESSAGE_MAX = 100
+LINE_LENGTH_MAX = 2_500
 # One read of a log file; it shares a connection with everything else.
 LOGS_PIECE_SIZE_BYTES_MAX = 64 * 1024
 # A bid that outlives this would hold resources for a requester that has long forgotten it.
@@ -40,6 +47,8 @@ Natural = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
 Replica = Annotated[int, Meta(ge=0, lt=REPLICAS_MAX)]
 Name = Annotated[str, Meta(max_length=256)]
 SomeName = Annotated[str, Meta(min_length=1, max_length=256)]
+Peers = Annotated[tuple[PeerId, ...], Meta(max_length=PEERS_NAMED_MAX)]
+Version = Annotated[int, Meta(ge=1, le=INTEGER_MAX)]
 Names = Annotated[tuple[SomeName, ...], Meta(max_length=NAMES_MAX)]
 
 
@@ -49,6 +58,8 @@ class Fault(enum.StrEnum):
     JOB = "job"
     PEER = "peer"
     NETWORK = "network"
+    # Nobody's: the peer ended it for reasons of its own (drained, shut down, a more urgent job).
+    MOVED = "moved"
 
 
 class Refusing(enum.StrEnum):
@@ -56,6 +67,8 @@ class Refusing(enum.StrEnum):
 
     UNSUITABLE = "unsuitable"
     BUSY = "busy"
+    # No room now; the ask waits at the peer, which bids when there is some.
+    QUEUED = "queued"
     EXPIRED = "expired"
 
 
@@ -65,6 +78,16 @@ class Stage(enum.StrEnum):
     PREPARING = "preparing"
     RUNNING = "running"
     PUBLISHING = "publishing"
+
+
+class Taking(enum.StrEnum):
+    """What a peer takes on, as its operator says."""
+
+    ALL = "all"
+    # Nothing new; what runs goes on.
+    NOTHING = "nothing"
+    # Nothing new, and what runs is to move away.
+    DRAINING = "draining"
 
 
 class Offer(Record, frozen=True):
@@ -78,6 +101,7 @@ class Offer(Record, frozen=True):
     total: Resources
     free: Resources
     price_micros: Natural = 0
+    taking: Taking = Taking.ALL
 
 
 class Advert(Record, frozen=True):
@@ -141,6 +165,9 @@ class Award(Record, frozen=True, tag_field="kind", tag="award"):
     execution: ExecutionId
     round: Natural
     replica: Replica
+    # Who else may come to look after the execution, and how often that has changed.
+    epoch: Natural
+    deputies: Peers
     spec: JobSpec
 
 
@@ -210,6 +237,128 @@ class Ended(Record, frozen=True, tag_field="kind", tag="ended"):
     receipt: Signed
 
 
+class Adopt(Record, frozen=True, tag_field="kind", tag="adopt"):
+    """Owner to compute peer: I look after this execution, and these are my deputies."""
+
+    execution: ExecutionId
+    round: Natural
+    job: JobId
+    epoch: Natural
+    deputies: Peers
+
+
+class Orphan(Record, frozen=True, tag_field="kind", tag="orphan"):
+    """Compute peer to an owner or deputy: I have this execution, and its owner is silent."""
+
+    execution: ExecutionId
+    round: Natural
+    job: JobId
+    replica: Replica
+    owner: PeerId
+    epoch: Natural
+
+
+class WhoOwns(Record, frozen=True, tag_field="kind", tag="who-owns"):
+    """Who looks after this job? From an owner that was away, or from who has not heard of it for long."""
+
+    job: JobId
+    # As its sender knows.
+    epoch: Natural
+
+
+class Owned(Record, frozen=True, tag_field="kind", tag="owned"):
+    """Who looks after a job, as its sender knows. From the owner, and naming the receiver: take over."""
+
+    job: JobId
+    epoch: Natural
+    owner: PeerId
+
+
+class VersionCopy(Record, frozen=True):
+    """A version of a job's file, other than the newest."""
+
+    version: Version
+    spec_hash: Digest
+    work: Digest
+    submitted_ms: Natural
+
+
+class ExecutionCopy(Record, frozen=True):
+    """An execution as the owner has it. Times are Unix times of the owner's clock, for people."""
+
+    id: ExecutionId
+    peer: PeerId
+    round: Natural
+    version: Version
+    run: Version
+    state: ExecutionState
+    replica: Replica
+    owner: PeerId
+    reason: Reason
+    exit_code: Annotated[int, Meta(ge=0, le=255)] | None
+    fault: Fault | None
+    result_cid: Cid | None
+    receipt_cid: Cid | None
+    created_ms: Natural
+    modified_ms: Natural
+    started_ms: Natural | None
+
+
+class Line(Record, frozen=True):
+    """A line of a job's history. `execution` and `peer` are "" where it is about the whole job."""
+
+    at_ms: Natural
+    topic: Name
+    text: Annotated[str, Meta(max_length=LINE_LENGTH_MAX)]
+    execution: Name
+    peer: Name
+    state: Name
+
+
+class Keep(Record, frozen=True, tag_field="kind", tag="keep"):
+    """Owner to deputy: keep this of my job. What `full` begins, those without it go on with."""
+
+    job: JobId
+    epoch: Natural
+    # Grows with each message of an epoch: one that comes late changes nothing.
+    revision: Natural
+    full: bool
+    requester: PeerId
+    deputies: Peers
+    former: Peers
+    state: JobState
+    reason: Reason
+    outcome: Outcome | None
+    first_failure: Reason
+    version: Version
+    run: Version
+    round: Natural
+    # How long ago this run began, and the job was submitted (Unix time).
+    age_ms: Natural
+    created_ms: Natural
+    modified_ms: Natural
+    # None where it is the same as in the message before.
+    spec: JobSpec | None
+    versions: Annotated[tuple[VersionCopy, ...], Meta(max_length=NAMES_MAX)]
+    executions: Annotated[tuple[ExecutionCopy, ...], Meta(max_length=COPIES_PER_MESSAGE_MAX)]
+    history: Annotated[tuple[Line, ...], Meta(max_length=LINES_PER_MESSAGE_MAX)]
+
+
+class Order(enum.StrEnum):
+    STOP = "stop"
+    RERUN = "rerun"
+    UPDATE = "update"
+
+
+class Command(Record, frozen=True, tag_field="kind", tag="command"):
+    """Deputy to owner: a user wants this of the job."""
+
+    job: JobId
+    order: Order
+    reason: Reason
+    spec: JobSpec | None
+
+
 class LogsRequest(Record, frozen=True):
     """Requester to peer, on a stream of its own: send me what an execution writes.
 
@@ -229,7 +378,22 @@ class LogsPiece(Record, frozen=True):
     data: Annotated[bytes, Meta(max_length=LOGS_PIECE_SIZE_BYTES_MAX)]
 
 
-Message = Ask | Bid | Refusal | Award | Release | Update | Cancel | Ended
+Message = (
+    Ask
+    | Bid
+    | Refusal
+    | Award
+    | Release
+    | Update
+    | Cancel
+    | Ended
+    | Adopt
+    | Orphan
+    | WhoOwns
+    | Owned
+    | Keep
+    | Command
+)
 
 
 def decode_message_untrusted(data: bytes) -> Message:
@@ -238,9 +402,9 @@ def decode_message_untrusted(data: bytes) -> Message:
     return message
 
 
-def execution_id(job: str, round: int, peer: str, slot: int) -> str:
-    """The id of the `slot`th ask to a peer in a round of asking for a job."""
-    return "e-" + wire.digest([job, round, peer, slot])[:32]
+def execution_id(job: str, epoch: int, owner: str, round: int, peer: str, slot: int) -> str:
+    """The id of the `slot`th ask to a peer in a round of an owner's asking for a job."""
+    return "e-" + wire.digest([job, epoch, owner, round, peer, slot])[:32]
 
 
 def job_id(spec_hash: str, requester: str, nonce: bytes) -> str:

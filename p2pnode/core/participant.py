@@ -1,4 +1,4 @@
-"""One node's whole decision-making: its table of peers, the jobs it owns, what it lends.
+"""One node's whole decision-making: its table of peers, the jobs it owns, what it lends and keeps.
 
 The same object runs in production under `driver` and, many at a time, in the simulation.
 A node asks itself as it asks any peer; such messages are handled here, in the same step.
@@ -11,30 +11,52 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import inf
 
-from . import wire
+from . import copying, deputies
 from .adverts import ADVERT_TTL_INTERVALS, Advertising, AdvertTable, advert_interval_s
+from .custody import Custody, JobOrder, command
 from .events import (
     Action,
     AdvertHeard,
     Advertise,
     Event,
     Finished,
+    JobRerun,
     JobStopped,
     JobSubmitted,
+    JobUpdated,
     Leaving,
     NeighbourJoined,
     OfferChanged,
+    PeerBack,
     PeerLost,
     Progressed,
     Received,
+    SaveJob,
     Send,
+    TakingChanged,
     Tick,
 )
 from .job import Job
 from .lending import Lending
 from .lending_records import Loan
-from .lifecycle import JobRecord
-from .messages import Ask, Award, Bid, Cancel, Ended, Message, Refusal, Release, Update
+from .lifecycle import JobRecord, new_record
+from .messages import (
+    Adopt,
+    Ask,
+    Award,
+    Bid,
+    Cancel,
+    Command,
+    Ended,
+    Keep,
+    Message,
+    Orphan,
+    Owned,
+    Refusal,
+    Release,
+    Update,
+    WhoOwns,
+)
 from .ranking import lot
 from .spec import JobSpec
 
@@ -46,29 +68,47 @@ JOBS_LIVE_MAX = 10_000
 class Participant:
     me: str
     check_spec: Callable[[JobSpec], str | None]
+    preempts: bool = False
     table: AdvertTable = field(default_factory=AdvertTable)
     advertising: Advertising = field(default_factory=Advertising)
     jobs: dict[str, Job] = field(default_factory=dict)
+    # Peers that are silent, as far as that was looked at.
+    lost: set[str] = field(default_factory=set)
     lending: Lending = field(init=False)
+    custody: Custody = field(init=False)
     _peers_changed: bool = False
 
     def __post_init__(self) -> None:
-        self.lending = Lending(self.check_spec)
+        self.lending = Lending(self.check_spec, preempts=self.preempts)
+        self.custody = Custody(self.me, self.lost)
 
     def resume(self, jobs: Iterable[JobRecord], loans: Iterable[Loan], now: float) -> list[Action]:
         """Go on from the journal after a restart, with the jobs that had not ended and all loans."""
         for record in jobs:
-            self.jobs[record.id] = Job(record, self.me, self.table.known)
+            if record.owner == self.me:
+                self.jobs[record.id] = self._job(record)
+            else:
+                self.custody.hold(record, now)
         self.lending.loans = {loan.execution: loan for loan in loans}
         actions = self.lending.resume(now)
         for job in list(self.jobs.values()):
-            actions += job.handle(Tick(), now)
+            actions += job.resume(now)
         return self._finish(actions, now)
 
     @property
     def deadline(self) -> float:
         jobs = min((job.deadline for job in self.jobs.values()), default=inf)
-        return min(jobs, self.lending.deadline, self.table.deadline, self.advertising.due)
+        mine = min(self.lending.deadline, self.custody.deadline)
+        return min(jobs, mine, self.table.deadline, self.advertising.due)
+
+    @property
+    def partners(self) -> frozenset[str]:
+        """The peers whose silence has to be noticed: those that run, own or keep what concerns this node."""
+        found: set[str] = set(self.custody.owners)
+        for job in self.jobs.values():
+            found |= job.partners
+        found.update(loan.owner for loan in self.lending.held if loan.award is not None)
+        return frozenset(found - {self.me})
 
     def handle(self, event: Event, now: float) -> list[Action]:
         return self._finish(self._route(event, now), now)
@@ -90,19 +130,24 @@ class Participant:
                     )
                 else:
                     done.append(action)
-            if not self._peers_changed:
+            if self.custody.take_over_due <= now:
+                pending.extend(self._take_over(now))
+            elif self._peers_changed:
+                self._peers_changed = False
+                pending.extend(self._tell_waiting(now))
+            else:
                 break
-            self._peers_changed = False
-            # The most urgent job looks first, and takes the room.
-            waiting = sorted(
-                self.jobs.values(), key=lambda job: (-job.record.spec.priority, job.record.created)
-            )
-            for job in waiting:
-                if job.waits:
-                    pending.extend(job.handle(Tick(), now))
         self._forget_ended()
         done += self._advertise(now)
         return done
+
+    def _tell_waiting(self, now: float) -> list[Action]:
+        """The most urgent job looks first, and takes the room."""
+        actions: list[Action] = []
+        waiting = [job for job in self.jobs.values() if job.waits]
+        for job in sorted(waiting, key=lambda job: (-job.record.spec.priority, job.record.created)):
+            actions += job.handle(Tick(), now)
+        return actions
 
     def _route(self, event: Event, now: float) -> list[Action]:
         match event:
@@ -113,32 +158,77 @@ class Participant:
                 return []
             case OfferChanged(offer):
                 self.lending.capacity = offer
-                return []
+                return self.lending.handle(event, now)
             case JobSubmitted(id, spec):
-                return self._submit(id, spec, now)
-            case JobStopped(id):
-                return self.jobs[id].handle(event, now) if id in self.jobs else []
-            case PeerLost():
-                return [action for job in list(self.jobs.values()) for action in job.handle(event, now)]
+                assert id not in self.jobs, id
+                job = self.jobs[id] = self._job(new_record(id, self.me, spec, now))
+                return job.begin(now)
+            case JobStopped() | JobUpdated() | JobRerun():
+                return self._order(event, now)
+            case PeerLost(peer, _, forgot):
+                if not forgot:
+                    self.lost.add(peer)
+                self.custody.peer_lost(peer, now, forgot=forgot)
+                return self.lending.handle(event, now) + self._tell_all(event, now)
+            case PeerBack(peer):
+                self.lost.discard(peer)
+                return self.custody.peer_back(peer) + self._tell_all(event, now)
             case NeighbourJoined():
                 self.advertising.due = min(self.advertising.due, self.advertising.soonest(now))
                 return []
-            case Progressed() | Finished() | Leaving():
+            case Progressed() | Finished() | TakingChanged():
                 return self.lending.handle(event, now)
+            case Leaving():
+                return self.lending.handle(event, now) + self._hand_over(now)
             case Tick():
                 return self._tick(event, now)
 
-    def _message(self, peer: str, message: Message, event: Event, now: float) -> list[Action]:
+    def _tell_all(self, event: Event, now: float) -> list[Action]:
+        return [action for job in list(self.jobs.values()) for action in job.handle(event, now)]
+
+    def _message(self, peer: str, message: Message, event: Received, now: float) -> list[Action]:
         match message:
-            case Ask() | Award() | Release() | Cancel():
+            case Ask() | Award() | Release() | Cancel() | Adopt():
                 return self.lending.handle(event, now)
             case Bid() | Refusal() | Update() | Ended():
                 job = self.owner_of(message.execution)
                 return job.handle(event, now) if job else self._of_no_job(peer, message)
+            case Owned():
+                return self.lending.handle(event, now) + self._owned(peer, message, event, now)
+            case Keep():
+                return self._keep(peer, message, event, now)
+            case WhoOwns(job=id, epoch=epoch):
+                record = self._record(id, event.record)
+                return self._say_who_owns(record, peer, epoch, now) if record else []
+            case Orphan(job=id):
+                if id in self.custody.copies:
+                    return self.custody.claimed(peer, message)
+                job = self._job_of(id, event.record)
+                return job.handle(event, now) if job else []
+            case Command(job=id):
+                return self._commanded(peer, id, event, now)
+
+    # Jobs of this node
+
+    def _job(self, record: JobRecord) -> Job:
+        return Job(record, self.me, self.table.known, self.lost)
 
     def owner_of(self, execution: str) -> Job | None:
         """The job here that an execution, wherever it runs, belongs to."""
         return next((job for job in self.jobs.values() if execution in job.record.executions), None)
+
+    def _record(self, id: str, stored: JobRecord | None) -> JobRecord | None:
+        job = self.jobs.get(id)
+        return job.record if job else self.custody.copies.get(id, stored)
+
+    def _job_of(self, id: str, stored: JobRecord | None) -> Job | None:
+        """The job that this node owns, be it one that has ended and is in the journal only."""
+        if id in self.jobs:
+            return self.jobs[id]
+        if stored is None or stored.owner != self.me or id in self.custody.copies:
+            return None
+        job = self.jobs[id] = self._job(stored)
+        return job
 
     def _of_no_job(self, peer: str, message: Message) -> list[Action]:
         """An answer to what is over: the peer may hold resources for it, or run it still."""
@@ -150,25 +240,111 @@ class Participant:
             case _:
                 return []
 
-    def _submit(self, id: str, spec: JobSpec, now: float) -> list[Action]:
-        assert id not in self.jobs, id
-        record = JobRecord(
-            id=id, requester=self.me, spec=spec, spec_hash=wire.digest(spec), created=now, modified=now
-        )
-        job = self.jobs[id] = Job(record, self.me, self.table.known)
-        return job.begin(now)
+    def _order(self, event: JobOrder, now: float) -> list[Action]:
+        """A user of this node wants something of a job: it is done here, or told to the job's owner."""
+        stored = None if isinstance(event, JobStopped) else event.record
+        job = self._job_of(event.job, stored)
+        if job is not None:
+            return job.handle(event, now)
+        if event.job in self.custody.copies:
+            return self.custody.order(event)
+        return [Send(stored.owner, command(event))] if stored is not None else []
+
+    def _commanded(self, peer: str, id: str, event: Received, now: float) -> list[Action]:
+        job = self._job_of(id, event.record)
+        if job is not None:
+            return job.handle(event, now) if peer in job.record.parties else []
+        copy = self.custody.copies.get(id)
+        if copy is None or peer not in copy.parties or copy.owner == peer:
+            return []
+        return [Send(peer, self.custody.answer(copy)), Send(copy.owner, event.message)]
+
+    # Jobs that change hands
+
+    def _keep(self, peer: str, keep: Keep, event: Received, now: float) -> list[Action]:
+        job = self._job_of(keep.job, event.record)
+        if job is None:
+            return self.custody.keep(peer, keep, event.record, now)
+        record = job.record
+        if peer not in record.parties:
+            higher = (keep.epoch, peer) > record.authority
+            return self.custody.ask_parties(record, peer) if higher else []
+        if (keep.epoch, peer) < record.authority:
+            return job.merge(peer, keep, now)
+        actions = self._yield(job, peer, keep.epoch, now)
+        return actions + self.custody.keep(peer, keep, record, now)
+
+    def _owned(self, peer: str, owned: Owned, event: Received, now: float) -> list[Action]:
+        if owned.job in self.custody.copies:
+            return self.custody.owned(peer, owned)
+        job = self._job_of(owned.job, event.record)
+        if job is None:
+            return []
+        if (owned.epoch, owned.owner) > job.record.authority and peer in job.record.parties:
+            if owned.owner == self.me:
+                return job.raise_epoch(peer, owned.epoch, now)
+            return self._yield(job, owned.owner, owned.epoch, now)
+        return job.handle(event, now)
+
+    def _say_who_owns(self, record: JobRecord, peer: str, epoch: int, now: float) -> list[Action]:
+        """Who has missed something gets the whole, or hears that it has to keep nothing."""
+        if peer not in record.parties:
+            return []
+        told = record.owner != self.me or peer in deputies.told(record)
+        if told and epoch == record.epoch and not (record.ended and record.owner == self.me):
+            return [Send(peer, self.custody.answer(record))]
+        if record.owner != self.me:
+            return [Send(peer, self.custody.answer(record))]
+        keeps = copying.keeps(record, (), None if told else now, now)
+        return [SaveJob(record), *(Send(peer, keep) for keep in (keeps if told else keeps[:1]))]
+
+    def _yield(self, job: Job, owner: str, epoch: int, now: float) -> list[Action]:
+        record = job.record
+        actions = job.yield_to(owner, epoch, now)
+        del self.jobs[record.id]
+        if not record.ended:
+            self.custody.hold(record, now)
+        return actions
+
+    def _take_over(self, now: float) -> list[Action]:
+        actions: list[Action] = []
+        for record, before, orders in self.custody.take_over(now):
+            job = self.jobs[record.id] = self._job(record)
+            actions += job.take_over(before, now)
+            # Whoever holds another copy has to hear of it, or two would own the job for good.
+            others = sorted(record.parties - {self.me, *deputies.told(record)})
+            header = copying.keeps(record, (), now, now)[:1]
+            actions += [Send(peer, keep) for peer in others for keep in header]
+            for event in orders:
+                actions += job.handle(event, now)
+        return actions
+
+    def _hand_over(self, now: float) -> list[Action]:
+        """This node leaves: each job goes to a deputy that is there."""
+        actions: list[Action] = []
+        for job in list(self.jobs.values()):
+            heir = next((peer for peer in job.record.deputies if peer not in self.lost), None)
+            if heir is not None and not job.record.ended:
+                # Beyond what any deputy gives itself that takes over at the same time.
+                epoch = job.record.epoch + 1 + deputies.DEPUTIES_MAX
+                actions += self._yield(job, heir, epoch, now)
+                actions.append(Send(heir, Owned(job=job.record.id, epoch=epoch, owner=heir)))
+        return actions
+
+    # Time
 
     def _tick(self, event: Tick, now: float) -> list[Action]:
         if self.table.deadline <= now:
             self._peers_changed |= self.table.expire(now)
         actions = self.lending.handle(event, now) if self.lending.deadline <= now else []
+        actions += self.custody.ask_owners(now)
         for job in list(self.jobs.values()):
             if job.deadline <= now:
                 actions += job.handle(event, now)
         return actions
 
     def _forget_ended(self) -> None:
-        for id in [id for id, job in self.jobs.items() if job.record.ended]:
+        for id in [id for id, job in self.jobs.items() if job.record.ended and job.deadline == inf]:
             del self.jobs[id]
 
     def _advertise(self, now: float) -> list[Action]:

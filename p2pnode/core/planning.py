@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from . import wire
 from .adverts import Known
 from .asking import Asking
-from .lifecycle import JobRecord
+from .lifecycle import EVERYWHERE, new_record
 from .matching import why_not
 from .messages import Advert, Refusing
-from .spec import JobSpec, JobType
+from .spec import JobSpec
 from .wire import Record
 
 
@@ -32,19 +31,18 @@ class Plan(Record, frozen=True):
 
 def plan(spec: JobSpec, me: str, known: Mapping[str, Known], now: float) -> Plan:
     """The plan for a job that `me` would own, with this table of peers."""
-    record = JobRecord(id="", requester=me, spec=spec, spec_hash=wire.digest(spec), created=now, modified=now)
-    asking = Asking(record, known)
+    asking = Asking(new_record("", me, spec, now), known, now)
     found = [why_not(asking.need, one.advert.offer) for one in known.values()]
     counts = {
         refusing: Counter(unfit.reason for unfit in found if unfit is not None and unfit.refusing is refusing)
         for refusing in Refusing
     }
     would_bid = found.count(None)
-    everywhere = spec.type in (JobType.OPS, JobType.DAEMON)
+    everywhere = spec.type in EVERYWHERE
     needed = would_bid if everywhere else spec.count
     return Plan(
         needed=needed,
-        asked=tuple(asking.whom_to_ask(needed, now)),
+        asked=tuple(asking.whom_to_ask(needed)),
         would_bid=would_bid,
         known=len(known),
         busy=tuple(counts[Refusing.BUSY].most_common()),

@@ -7,7 +7,7 @@ same table then prefer different peers, and a thousand jobs spread by themselves
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from .lifecycle import Execution
 from .matching import RESOURCE_NAMES, favours
@@ -44,10 +44,12 @@ def rank_candidates(
     candidates: Iterable[Advert],
     used: Mapping[str, int],
     failures: Mapping[str, int],
+    deputies: Collection[str] = (),
 ) -> list[Advert]:
     """Peers in the order in which to ask them.
 
-    `used` counts the job's replicas on each peer, `failures` how often it failed the job.
+    `used` counts the job's replicas on each peer, `failures` how often it failed the job. What dies with
+    a peer should not be both an execution and the copy of its job's record: `deputies` come later.
     """
 
     def key(advert: Advert) -> tuple[int, ...]:
@@ -56,6 +58,7 @@ def rank_candidates(
             used.get(advert.peer, 0),
             -favours(need, advert.offer),
             advert.offer.price_micros,
+            advert.peer in deputies,
             -free_tenths(need, advert.offer),
             lot(job, round, advert.peer),
         )
@@ -70,6 +73,7 @@ def best_bid(
     adverts: Mapping[str, Advert],
     used: Mapping[str, int],
     failures: Mapping[str, int],
+    deputies: Collection[str] = (),
 ) -> Execution:
     """The bid to award next, of at least one: spread over peers, then zones, then cheap, soon and roomy."""
     zones: dict[str, int] = {}
@@ -88,6 +92,7 @@ def best_bid(
             -favours(need, advert.offer) if advert else 0,
             execution.bid.price_micros,
             execution.bid.start_ms,
+            execution.peer in deputies,
             -free_tenths(need, advert.offer) if advert else 0,
             lot(job, execution.round, execution.peer),
         )

@@ -19,25 +19,30 @@ from p2pnode.core import wire
 from p2pnode.core.events import (
     AdvertHeard,
     Advertise,
+    DropJob,
     DropLoan,
     Finished,
+    JobRerun,
     JobStopped,
     JobSubmitted,
+    JobUpdated,
     Kill,
+    Leaving,
     Note,
     OfferChanged,
+    PeerBack,
     PeerLost,
     Progressed,
     Received,
     SaveJob,
+    SaveLines,
     SaveLoan,
     Send,
     Start,
     Tick,
 )
 from p2pnode.core.lending_records import Loan
-from p2pnode.core.lifecycle import LIVE, ExecutionState, JobRecord, JobState
-from p2pnode.core.matching import RESOURCE_NAMES
+from p2pnode.core.lifecycle import LONG_RUNNING, JobRecord
 from p2pnode.core.messages import (
     Advert,
     Award,
@@ -51,17 +56,10 @@ from p2pnode.core.messages import (
     job_id,
 )
 from p2pnode.core.participant import Participant
-from p2pnode.core.spec import (
-    Constraint,
-    JobSpec,
-    JobType,
-    NetworkType,
-    Operator,
-    Resources,
-    Task,
-    Timeouts,
-    WasmEngine,
-)
+from p2pnode.core.spec import JobSpec, NetworkType, Resources
+
+from .invariants import check_node
+from .specs import changed
 
 EPOCH = 1_700_000_000.0
 # After this long without a sign a peer is given up, as core.link does.
@@ -84,6 +82,8 @@ class Weather:
     final: float = 0.0
     partitions: int = 0
     failures: float = 0.1
+    # Nodes that are shut down in good order, and come back.
+    leaves: int = 0
 
 
 @dataclass
@@ -95,6 +95,8 @@ class Node:
     incarnation: int = 0
     # Changes when the disk is lost, as a link's store id does.
     store: int = 0
+    # Of other nodes' disks, as their links say.
+    stores: dict[str, int] = field(default_factory=dict)
     number: int = 0
     due: float = float("inf")
     down_since: float = 0.0
@@ -130,14 +132,19 @@ class Simulation:
         self.messages = 0
         self.awards: set[str] = set()
         self.blocked: set[frozenset[str]] = set()
+        # Of each link, when its newest message arrives: a link keeps the order.
+        self.outboxes: dict[tuple[str, str], list[tuple[int, int, bytes]]] = {}
+        self.arrivals: dict[tuple[str, str], float] = {}
         self.notes: dict[str, list[tuple[float, str]]] = {}
         self.submitted: dict[str, Node] = {}
-        self.lost_jobs: set[str] = set()
+        # From then on programs run until they are told to end.
+        self.quiet_from = EPOCH + 150.0
         self.nodes: dict[str, Node] = {}
         for index in range(nodes):
             peer = f"peer{index:02}"
             node = Node(peer, sim_offer(self.random), Participant(peer, lambda spec: None))
             self.nodes[peer] = node
+            node.stores = {f"peer{other:02}": 0 for other in range(nodes)}
             self.at(self.random.uniform(0, 1), self.give, node, 0, OfferChanged(node.offer))
         self._plan_trouble()
 
@@ -147,6 +154,8 @@ class Simulation:
             self.at(self.random.uniform(2, 40), self.crash, self.random.choice(peers))
         for _ in range(self.weather.partitions):
             self.at(self.random.uniform(2, 40), self.cut)
+        for _ in range(self.weather.leaves):
+            self.at(self.random.uniform(2, 40), self.leave, self.random.choice(peers))
 
     # Time
 
@@ -179,9 +188,37 @@ class Simulation:
         self.submitted[id] = node
         self.give(node, node.incarnation, JobSubmitted(id, spec))
 
+    def holders(self, id: str) -> list[Node]:
+        """The living nodes that have a copy of a job, and may speak of it."""
+        found = [node for node in self.nodes.values() if node.alive and id in node.jobs]
+        return [node for node in found if node.peer in self.record(node, id).parties]
+
+    def record(self, node: Node, id: str) -> JobRecord:
+        return wire.decode(node.jobs[id], JobRecord)
+
+    def order(self, id: str, what: str) -> None:
+        """A user of any node that has the job wants something of it."""
+        holders = self.holders(id)
+        if not holders:
+            return
+        node = self.random.choice(holders)
+        stored = self.record(node, id)
+        held = id in node.core.jobs or id in node.core.custody.copies
+        record = None if held else stored
+        events = {
+            "stop": JobStopped(id, "the user stopped it"),
+            "rerun": JobRerun(id, "", record),
+            "update": JobUpdated(id, changed(stored.spec), record),
+        }
+        self.give(node, node.incarnation, events[what])
+
     def stop(self, id: str) -> None:
-        node = self.submitted[id]
-        self.give(node, node.incarnation, JobStopped(id, "the user stopped it"))
+        self.order(id, "stop")
+
+    def stop_all(self, id: str) -> None:
+        """Stop a job that goes on."""
+        if any(not self.record(node, id).ended for node in self.holders(id)):
+            self.stop(id)
 
     def give(self, node: Node, incarnation: int, event: Any) -> None:
         if not node.alive or node.incarnation != incarnation:
@@ -190,9 +227,9 @@ class Simulation:
         self.trace.update(f"{self.now:.6f} {node.peer} {event}\n".encode())
         self.perform(node, node.core.handle(event, self.now))
         node.due = node.core.deadline
-        self.check(node)
+        check_node(node)
 
-    def crash(self, node: Node) -> None:
+    def crash(self, node: Node, keeps_disk: bool = False) -> None:
         if not node.alive:
             return
         node.alive, node.down_since = False, self.now
@@ -201,7 +238,7 @@ class Simulation:
         down_since = self.now
         for other in self.nodes.values():
             self.at(LOST_AFTER_S, self.notice, other, node, down_since)
-        chance = self.random.random()
+        chance = 1.0 if keeps_disk else self.random.random()
         if chance < self.weather.final:
             self.lose_disk(node)
         else:
@@ -209,9 +246,16 @@ class Simulation:
                 self.lose_disk(node)
             self.at(self.random.uniform(0.1, 20), self.restart, node)
 
+    def leave(self, node: Node) -> None:
+        """A node is shut down, says what it has to say, and is started again later."""
+        if not node.alive:
+            return
+        self.give(node, node.incarnation, Leaving())
+        self.at(1.0, self.crash, node, True)
+
     def lose_disk(self, node: Node) -> None:
-        self.lost_jobs |= {id for id, owner in self.submitted.items() if owner is node}
         node.jobs.clear()
+        node.stores.clear()
         node.loans.clear()
         node.store += 1
 
@@ -219,19 +263,30 @@ class Simulation:
         if not node.alive and node.down_since == down_since:
             self.give(other, other.incarnation, PeerLost(node.peer, "its link has been down for 6 s"))
 
+    def heard_again(self, one: Node, other: Node) -> None:
+        for me, them in ((one, other), (other, one)):
+            if self.are_apart(me, them):
+                continue
+            if me.stores.setdefault(them.peer, them.store) != them.store:
+                me.stores[them.peer] = them.store
+                lost = PeerLost(them.peer, "it has lost its journal", forgot=True)
+                self.give(me, me.incarnation, lost)
+            if them.peer in me.core.lost:
+                self.give(me, me.incarnation, PeerBack(them.peer))
+
     def restart(self, node: Node) -> None:
         node.alive = True
         node.core = Participant(node.peer, lambda spec: None)
         jobs = [wire.decode(data, JobRecord) for data in node.jobs.values()]
         loans = [wire.decode(data, Loan) for data in node.loans.values()]
         live = [job for job in jobs if not job.ended]
+        node.incarnation += 1
         for other in self.nodes.values():
             if other.alive and other is not node:
                 for signed, remaining_ms in other.core.table.entries(self.now):
                     advert = wire.decode(signed.body, Advert)
                     node.core.table.learn(signed, advert, remaining_ms, self.now)
-                if node.store:
-                    self.give(other, other.incarnation, PeerLost(node.peer, "it has lost its journal"))
+                self.at(0.01, self.heard_again, node, other)
         # Whom it misses it gives up in its own time: it was down when the others did.
         for other in self.nodes.values():
             if not other.alive:
@@ -246,13 +301,20 @@ class Simulation:
         pairs = {frozenset((a, b)) for a in peers for b in peers if (a in half) != (b in half)}
         self.blocked |= pairs
         length = self.random.uniform(1, 20)
-        self.at(length, self.blocked.difference_update, pairs)
+        self.at(length, self.heal, pairs)
         if length > LOST_AFTER_S:
             for pair in sorted(tuple(sorted(one)) for one in pairs):
                 for me, them in (pair, pair[::-1]):
-                    node = self.nodes[me]
-                    lost = PeerLost(them, "its link has been down for 6 s")
-                    self.at(LOST_AFTER_S, lambda n=node, e=lost: self.give(n, n.incarnation, e))
+                    self.at(LOST_AFTER_S, self.notice_cut, self.nodes[me], them)
+
+    def notice_cut(self, node: Node, other: str) -> None:
+        if frozenset((node.peer, other)) in self.blocked:
+            self.give(node, node.incarnation, PeerLost(other, "its link has been down for 6 s"))
+
+    def heal(self, pairs: set[frozenset[str]]) -> None:
+        self.blocked -= pairs
+        for one, other in sorted(tuple(sorted(pair)) for pair in pairs):
+            self.at(self.random.uniform(0.01, 2), self.heard_again, self.nodes[one], self.nodes[other])
 
     # Actions
 
@@ -268,6 +330,10 @@ class Simulation:
                     self.transmit(node, node.store, self.nodes[to], self.nodes[to].store, data)
                 case SaveJob(record):
                     node.jobs[record.id] = wire.encode(record)
+                case DropJob(job):
+                    node.jobs.pop(job, None)
+                case SaveLines():
+                    pass
                 case SaveLoan(loan):
                     node.loans[loan.execution] = wire.encode(loan)
                 case DropLoan(execution):
@@ -298,23 +364,52 @@ class Simulation:
             if self.weather.lossy and to is not sender:
                 return
             delay += RETRANSMIT_S
+        if not self.weather.lossy:
+            line = sender.peer, to.peer
+            arrives = max(self.now + delay, self.arrivals.get(line, 0.0) + 1e-6)
+            self.arrivals[line] = arrives
+            delay = arrives - self.now
         self.at(delay, self.arrive, sender, from_store, to, to_store, data)
         if self.random.random() < self.weather.replay:
-            self.at(self.random.uniform(0, 30), self.arrive, sender, from_store, to, to_store, data)
+            # Never before the message itself: what is between the two is not overtaken.
+            self.at(delay + self.random.uniform(0, 30), self.deliver, sender, from_store, to, to_store, data)
 
     def arrive(self, sender: Node, from_store: int, to: Node, to_store: int, data: bytes) -> None:
+        if self.weather.lossy:
+            self.deliver(sender, from_store, to, to_store, data)
+            return
+        outbox = self.outboxes.setdefault((sender.peer, to.peer), [])
+        outbox.append((from_store, to_store, data))
+        if len(outbox) == 1:
+            self.flush(sender, to)
+
+    def flush(self, sender: Node, to: Node) -> None:
+        """Deliver what waits on a link, in its order, or try again later."""
+        outbox = self.outboxes[sender.peer, to.peer]
+        if self.are_apart(sender, to):
+            self.at(RETRANSMIT_S, self.flush, sender, to)
+            return
+        while outbox:
+            self.deliver(sender, outbox[0][0], to, *outbox[0][1:])
+            outbox.pop(0)
+
+    def are_apart(self, one: Node, other: Node) -> bool:
+        if one is other:
+            return not one.alive
+        return not one.alive or not other.alive or frozenset((one.peer, other.peer)) in self.blocked
+
+    def deliver(self, sender: Node, from_store: int, to: Node, to_store: int, data: bytes) -> None:
         if sender.store != from_store or to.store != to_store:
             return  # Outboxes and numbering end with the disk.
-        apart = not to.alive or not sender.alive or frozenset((sender.peer, to.peer)) in self.blocked
-        if apart and to is not sender:
-            if not self.weather.lossy:
-                self.at(RETRANSMIT_S, self.arrive, sender, from_store, to, to_store, data)
+        if self.are_apart(sender, to):
             return
         message = decode_message_untrusted(data)
         receipt = wire.decode(message.receipt.body, Receipt) if isinstance(message, Ended) else None
-        self.give(
-            to, to.incarnation, Received(sender.peer, message, receipt, "receipt-cid" if receipt else None)
-        )
+        job = getattr(message, "job", None)
+        held = job in to.core.jobs or job in to.core.custody.copies
+        record = None if held or job not in to.jobs else self.record(to, job)
+        cid = "receipt-cid" if receipt else None
+        self.give(to, to.incarnation, Received(sender.peer, message, receipt, cid, record))
 
     def advertise(self, node: Node, action: Advertise) -> None:
         node.number += 1
@@ -348,6 +443,10 @@ class Simulation:
         published = ran + rng.uniform(0, 0.5)
         self.at(prepared, self.progress, node, life, id, Stage.RUNNING)
         chance = rng.random() / max(self.weather.failures, 1e-9)
+        if award.spec.type in LONG_RUNNING:
+            ran = published = prepared + rng.expovariate(1 / 60)
+            if self.now + ran > self.quiet_from:
+                return
         if chance < 0.3:
             self.at(ran, self.finish, node, life, id, 3, Fault.JOB, "exit status 3")
         elif chance < 1:
@@ -388,60 +487,10 @@ class Simulation:
         signed = Signed(body=wire.encode(receipt), signature=bytes(64))
         self.give(node, life, Finished(id, signed, receipt, "receipt-cid"))
 
-    # What must always hold
-
-    def check(self, node: Node) -> None:
-        loans = node.core.lending.loans
-        for name in RESOURCE_NAMES:
-            held = sum(getattr(one.requirements.resources, name) for one in loans.values())
-            assert held <= getattr(node.offer.total, name), f"{node.peer} has lent more {name} than it has"
-        assert set(node.running) <= set(loans), "a program runs on resources that nobody holds"
-        for job in node.core.jobs.values():
-            self.check_job(job.record)
-
-    def check_job(self, record: JobRecord) -> None:
-        live = [one.replica for one in record.of(*LIVE)]
-        assert len(live) == len(set(live)), f"{record.id}: a replica is run twice"
-        assert all(one is not None and one < record.spec.count for one in live)
-        for one in record.executions.values():
-            assert one.state not in (ExecutionState.FAILED, ExecutionState.LOST) or one.reason, one
-
-    def check_end(self) -> None:
-        """After the trouble: every job has ended for a stated reason, and nobody holds or runs anything."""
-        for node in self.nodes.values():
-            if node.alive:
-                assert not node.running, (node.peer, node.running)
-                assert not node.core.lending.loans, (node.peer, node.core.lending.loans)
-                assert not node.core.jobs, (node.peer, node.core.jobs)
-        for id, node in self.submitted.items():
-            if id in self.lost_jobs or not node.alive:
-                continue
-            record = wire.decode(node.jobs[id], JobRecord)
-            assert record.ended, (id, record.state)
-            assert record.reason or record.state is JobState.COMPLETED
-            assert not record.of(*LIVE, ExecutionState.ASKED, ExecutionState.BID)
-            if record.state is JobState.COMPLETED:
-                done = sorted(one.replica or 0 for one in record.of(ExecutionState.COMPLETED))
-                assert sorted(set(done)) == list(range(record.spec.count)) and len(done) == record.spec.count
-
     def records(self) -> list[JobRecord]:
-        return [
-            wire.decode(node.jobs[id], JobRecord)
-            for id, node in self.submitted.items()
-            if id not in self.lost_jobs and node.alive
-        ]
-
-
-def sim_spec(rng: random.Random, total_s: int | None = None) -> JobSpec:
-    constraints = (Constraint(key="os", operator=Operator.EQUALS, values=("linux",)),)
-    return JobSpec(
-        type=JobType.BATCH,
-        count=rng.choice([1, 1, 2, 3]),
-        priority=rng.choice([0, 0, 100]),
-        constraints=constraints,
-        task=Task(
-            engine=WasmEngine(entry_module="/m"),
-            resources=Resources(cpu_millis=rng.choice([250, 500, 1000]), memory_bytes=100_000_000),
-            timeouts=Timeouts(execution_s=rng.choice([4, 30]), total_s=total_s, queue_s=rng.choice([5, 60])),
-        ),
-    )
+        """Each job as its owner has it, if that one lives."""
+        found = []
+        for id in self.submitted:
+            records = [self.record(node, id) for node in self.holders(id)]
+            found += [record for record in records[:1] if self.nodes[record.owner].alive]
+        return found

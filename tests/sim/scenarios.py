@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import random
 
-from .network import Simulation, Weather, sim_spec
+from .invariants import check_end, check_steady
+from .network import EPOCH, Simulation, Weather
+from .specs import KINDS, sim_spec
 
-# Long enough for every timeout of a job and every trouble to be over.
+# All trouble is over long before; back-offs of a minute and waits for a lost peer are, too.
+STEADY_S = 300.0
+# Long enough for every timeout of a job after everything was stopped.
 HORIZON_S = 420.0
 
 
 def weather_of(seed: int, rng: random.Random) -> Weather:
-    kind = seed % 4
+    kind = seed % 5
     if kind == 0:
         return Weather(failures=0.0)
     if kind == 1:
         return Weather(loss=0.2, replay=0.1, delay_s=(0.001, 2.0))
     if kind == 2:
-        crashes = rng.randint(1, 3)
-        return Weather(loss=0.05, replay=0.05, crashes=crashes, disk_loss=0.3, final=0.2, partitions=1)
+        # A job survives the death of any node for good, and any partition; not both at the same time.
+        if rng.random() < 0.5:
+            return Weather(loss=0.05, replay=0.05, crashes=rng.randint(1, 3), disk_loss=0.3, final=0.2)
+        return Weather(loss=0.05, replay=0.05, crashes=rng.randint(1, 3), partitions=1)
+    if kind == 3:
+        if rng.random() < 0.5:
+            return Weather(loss=0.05, partitions=2, delay_s=(0.001, 0.5))
+        return Weather(loss=0.05, crashes=1, leaves=2, delay_s=(0.001, 0.5))
     return Weather(loss=0.2, replay=0.2, lossy=True, delay_s=(0.001, 1.0), crashes=1)
 
 
@@ -32,9 +42,17 @@ def run_scenario(seed: int) -> Simulation:
     for _ in range(rng.randint(1, 8)):
         # Where messages may be lost for good, only a job's own limit ends every wait.
         total_s = 200 if weather.lossy else rng.choice([None, 20, 200])
-        sim.at(rng.uniform(0, 15), sim.submit, rng.choice(peers), sim_spec(rng, total_s))
-    if rng.random() < 0.3:
-        sim.at(16, lambda: [sim.stop(id) for id in list(sim.submitted)[:1]])
+        kind = None if weather.lossy else rng.choice(KINDS)
+        sim.at(rng.uniform(0, 15), sim.submit, rng.choice(peers), sim_spec(rng, total_s, kind))
+    for _ in range(0 if weather.lossy else rng.choice([0, 0, 1, 3])):
+        what = rng.choice(["stop", "stop", "update", "rerun"])
+        sim.at(rng.uniform(16, 60), lambda what=what: [sim.order(id, what) for id in list(sim.submitted)[:2]])
+    sim.run(STEADY_S)
+    if not weather.lossy:
+        check_steady(sim)
+    for id in sim.submitted:
+        sim.at(0.0, sim.stop_all, id)
+    assert sim.now == EPOCH + STEADY_S
     sim.run(HORIZON_S)
-    sim.check_end()
+    check_end(sim)
     return sim

@@ -1,0 +1,84 @@
+"""Which peers are a job's deputies, and when they are told what has changed: the owner's side.
+
+Two peers are named, those that run nothing of the job before others. One that falls silent is
+replaced; it may still hold its copy and take over some day, so it is remembered as a former
+party whose word counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from math import inf
+
+from .adverts import Known
+from .copying import keeps
+from .events import Send
+from .job_steps import JobSteps
+from .lifecycle import LIVE, JobRecord
+from .messages import PEERS_NAMED_MAX, Taking
+from .ranking import lot
+
+# One may die while the other takes over.
+DEPUTIES = 2
+# With owners that came back.
+DEPUTIES_MAX = 4
+
+
+def told(record: JobRecord) -> list[str]:
+    """Who is told how the job stands: its deputies, and the peer whose user submitted it."""
+    return [peer for peer in dict.fromkeys((*record.deputies, record.requester)) if peer != record.owner]
+
+
+def lacks_deputies(record: JobRecord, lost: Collection[str]) -> bool:
+    return sum(peer not in lost for peer in record.deputies) < DEPUTIES
+
+
+def name_deputies(steps: JobSteps, known: Mapping[str, Known], lost: Collection[str], now: float) -> None:
+    """Replace deputies that are lost, as far as there are others."""
+    record = steps.record
+    if record.ended or not lacks_deputies(record, lost):
+        return
+    live = [peer for peer in record.deputies if peer not in lost]
+    runs = {one.peer for one in record.of(*LIVE)}
+    candidates = [
+        peer
+        for peer, one in known.items()
+        if peer not in {record.owner, *record.deputies, *lost}
+        and one.advert.offer.taking is not Taking.DRAINING
+    ]
+    # A node that lends nothing is often there for one command only.
+    candidates.sort(
+        key=lambda peer: (not known[peer].advert.offer.engines, peer in runs, lot(record.id, 0, peer))
+    )
+    chosen = (*live, *candidates[: DEPUTIES - len(live)])
+    silent = [peer for peer in record.deputies if peer in lost]
+    kept = (*chosen, *silent[: max(0, DEPUTIES - len(chosen))])
+    if kept == record.deputies:
+        return
+    removed = [peer for peer in record.deputies if peer not in kept]
+    record.deputies = kept
+    record.former = tuple(dict.fromkeys((*removed, *record.former)))[:PEERS_NAMED_MAX]
+    for peer in removed:
+        record.synced.pop(peer, None)
+        # It learns, some day, that its copy is wanted no more.
+        steps.actions += [Send(peer, keep) for keep in keeps(record, (), now, now)[:1]]
+    for one in record.of(*LIVE):
+        steps.adopt(one)
+    if chosen:
+        steps.note("Ownership", f"Deputies are {', '.join(chosen)}", now, urgent=True)
+
+
+def tell_deputies(steps: JobSteps, lost: Collection[str], now: float) -> None:
+    """Send what has changed to those that can hear it, if it is time."""
+    record = steps.record
+    if steps.tell_by > now:
+        return
+    for peer in told(record):
+        if peer in lost and not record.ended:
+            # A silent peer's outbox must not fill: it gets the whole when it is back, or at the end.
+            record.synced.pop(peer, None)
+            continue
+        since = record.synced.get(peer)
+        steps.actions += [Send(peer, keep) for keep in keeps(record, steps.lines, since, now)]
+        record.synced[peer] = now
+    steps.lines, steps.tell_by = [], inf

@@ -1,0 +1,109 @@
+"""What must hold in every simulated network: after each step, when the trouble is over, and at the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from p2pnode.core.deputies import told
+from p2pnode.core.lending_records import LoanState
+from p2pnode.core.lifecycle import LIVE, LONG_RUNNING, OPEN, ExecutionState, JobRecord, JobState
+from p2pnode.core.matching import RESOURCE_NAMES, requirements_of, why_not
+from p2pnode.core.spec import JobType
+from p2pnode.core.wanted import vacancies
+
+if TYPE_CHECKING:
+    from .network import Node, Simulation
+
+
+def check_node(node: Node) -> None:
+    """After each step of a node."""
+    held = node.core.lending.held
+    for name in RESOURCE_NAMES:
+        lent = sum(getattr(one.requirements.resources, name) for one in held)
+        assert lent <= getattr(node.offer.total, name), f"{node.peer} has lent more {name} than it has"
+    assert set(node.running) <= {one.execution for one in held}, "a program runs on what nobody holds"
+    for job in node.core.jobs.values():
+        check_job(job.record)
+
+
+def check_job(record: JobRecord) -> None:
+    """Never more live executions than are wanted of a replica; every end has a reason."""
+    seen: set[tuple[int | None, bool]] = set()
+    for one in record.now_of(*LIVE):
+        # While a service moves, the old execution runs until the new one does.
+        current = record.is_current(one) or record.spec.type is not JobType.SERVICE
+        moving = record.spec.type is JobType.SERVICE
+        assert moving or (one.replica, current) not in seen, f"{record.id}: a replica is run twice"
+        seen.add((one.replica, current))
+        assert one.replica is not None
+    for one in record.executions.values():
+        assert one.state not in (ExecutionState.FAILED, ExecutionState.LOST) or one.reason, one
+    done = [(one.replica, one.run) for one in record.of(ExecutionState.COMPLETED)]
+    assert record.spec.type in LONG_RUNNING or len(done) == len(set(done)), f"{record.id}: two results count"
+    assert not record.ended or record.reason or record.state is JobState.COMPLETED, record.id
+    assert not record.ended or not record.of(*LIVE, *OPEN), f"{record.id} has ended, and something runs"
+
+
+def check_steady(sim: Simulation) -> None:
+    """When all is quiet, what must always run does run, where there is room for it."""
+    for id in sim.submitted:
+        records = sorted(
+            (sim.record(node, id) for node in sim.holders(id)), key=lambda one: one.authority, reverse=True
+        )
+        owners = {record.authority for record in records if not record.ended}
+        assert len(owners) <= 1, f"{id}: owners {owners}"
+        for record in records[:1]:
+            if record.ended or record.spec.type not in LONG_RUNNING:
+                continue
+            owner = sim.nodes[record.owner]
+            assert owner.alive, f"{id}: its owner {owner.peer} is dead"
+            for one in record.of(*LIVE):
+                assert one.id in sim.nodes[one.peer].running, f"{id}: {one.id} does not run on {one.peer}"
+            need = requirements_of(record.spec)
+            for vacancy in vacancies(record, owner.core.table.known):
+                room = [
+                    node.peer
+                    for node in sim.nodes.values()
+                    if node.alive and vacancy.peer in (None, node.peer)
+                    if (offer := node.core.lending.offer) and why_not(need, offer) is None
+                ]
+                late = record.retry_at.get(vacancy.replica, 0.0) <= sim.now - 5
+                assert not (room and late), f"{id}: replica {vacancy.replica} is missing, room on {room}"
+
+
+def check_end(sim: Simulation) -> None:
+    """Every job has ended for a stated reason, all agree on it, and nobody holds or runs anything."""
+    for node in sim.nodes.values():
+        if node.alive:
+            held = [one for one in node.core.lending.loans.values() if one.state is not LoanState.ENDED]
+            assert not node.running, (node.peer, node.running)
+            assert not held, (node.peer, held)
+            assert not node.core.jobs, (node.peer, list(node.core.jobs))
+            assert sim.weather.lossy or not node.core.custody.copies, (
+                node.peer,
+                list(node.core.custody.copies),
+            )
+    for id, submitter in sim.submitted.items():
+        holders = sim.holders(id)
+        if submitter.alive and not submitter.store:
+            assert holders, f"{id}: nobody has it"
+        records = [sim.record(node, id) for node in holders]
+        if sim.weather.lossy:
+            # A copy may have missed the end.
+            records = [one for node, one in zip(holders, records, strict=True) if one.owner == node.peer]
+        for record in records:
+            check_job(record)
+            assert record.ended, (id, record.state)
+            if record.state is JobState.COMPLETED and record.spec.type is JobType.BATCH:
+                done = {one.replica for one in record.now_of(ExecutionState.COMPLETED)}
+                assert done == set(range(record.spec.count)), (id, done)
+        # Who holds a copy by the word of an owner that was replaced need not be known to the present one.
+        newest = max(records, key=lambda one: one.authority, default=None)
+        concerned = {newest.owner, *told(newest)} if newest else set()
+        views = {_view(one) for node, one in zip(holders, records, strict=False) if node.peer in concerned}
+        assert sim.weather.lossy or len(views) <= 1, f"{id}: {len(views)} views of how it ended: {views}"
+
+
+def _view(record: JobRecord) -> tuple[object, ...]:
+    done = sorted((one.replica or 0, one.id) for one in record.now_of(ExecutionState.COMPLETED))
+    return record.state, record.owner, record.epoch, record.version, tuple(done)

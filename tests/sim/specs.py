@@ -1,0 +1,43 @@
+"""The jobs of the simulation, drawn from a seed, and how a user changes one."""
+
+from __future__ import annotations
+
+import random
+
+from p2pnode.core import wire
+from p2pnode.core.spec import (
+    Constraint,
+    JobSpec,
+    JobType,
+    Operator,
+    Resources,
+    Task,
+    Timeouts,
+    WasmEngine,
+)
+
+KINDS = [JobType.BATCH] * 5 + [JobType.OPS, JobType.SERVICE, JobType.SERVICE, JobType.DAEMON]
+
+
+def sim_spec(rng: random.Random, total_s: int | None = None, kind: JobType | None = None) -> JobSpec:
+    """A job; a batch job unless another kind is asked for."""
+    constraints = [Constraint(key="os", operator=Operator.EQUALS, values=("linux",))]
+    if kind in (JobType.OPS, JobType.DAEMON):
+        constraints.append(Constraint(key="zone", operator=Operator.EQUALS, values=(rng.choice("abc"),)))
+    return JobSpec(
+        type=kind or JobType.BATCH,
+        count=rng.choice([1, 1, 2, 3]),
+        priority=rng.choice([0, 0, 100]),
+        constraints=tuple(constraints),
+        task=Task(
+            engine=WasmEngine(entry_module="/m"),
+            resources=Resources(cpu_millis=rng.choice([250, 500, 1000]), memory_bytes=100_000_000),
+            timeouts=Timeouts(execution_s=rng.choice([4, 30]), total_s=total_s, queue_s=rng.choice([5, 60])),
+        ),
+    )
+
+
+def changed(spec: JobSpec) -> JobSpec:
+    """Another version of the job: with one more environment variable."""
+    environment = {**spec.task.environment, f"V{len(spec.task.environment)}": "1"}
+    return wire.replace(spec, task=wire.replace(spec.task, environment=environment))
