@@ -2,8 +2,9 @@
 
 A container outlives the node: its name and labels are how a restarted node finds it, goes on
 with it (`run` again), or removes it (`reap`). What is enforced: memory without swap, CPU share,
-number of processes, no new privileges, no network unless asked; disk is watched, since overlay
-on ext4 has no quota. The image's own user is kept.
+number of processes, no new privileges, no network unless asked, and the size of results where we
+may mount (`docker_space`); what is written elsewhere is watched, since overlay on ext4 has no
+quota. The image's own user is kept.
 
 Output: we attach before the start and so hold the program back rather than lose output or
 fill the disk; beside that the engine keeps a ring of 32 MiB, from which a restarted node takes
@@ -12,6 +13,7 @@ what was written while it was away.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -25,7 +27,7 @@ from p2pnode.core.messages import Fault
 from p2pnode.core.spec import DockerEngine as DockerTask
 from p2pnode.core.spec import NetworkType
 
-from . import docker_follow, docker_http, docker_images, http_gate, netns, pause, ports
+from . import docker_follow, docker_http, docker_images, docker_space, http_gate, netns, pause, ports
 from .docker_http import EngineGone, EngineRefused
 from .docker_sdk import ContainerFailed, Sdk
 from .gpus import Gpu, Gpus
@@ -48,6 +50,7 @@ SOCKET_PATH = "/var/run/docker.sock"
 # In an execution's directory: where its container's sockets come from.
 GATE = "gate"
 
+log = logging.getLogger(__name__)
 E = TypeVar("E", bound=BaseException)
 
 
@@ -122,7 +125,9 @@ class DockerEngine:
             await self._remove(workload.execution_id)
             if workload.task.network.type is NetworkType.HTTP:
                 await self._remove(_pause_name(workload))
-        return ended
+            with trio.CancelScope(shield=True):
+                lost = await docker_space.leave(workload)
+        return failed(Fault.PEER, lost) if lost else ended
 
     async def reap(self, keep: Collection[str]) -> list[str]:
         """Remove this node's containers of executions other than `keep`; returns those executions.
@@ -142,6 +147,7 @@ class DockerEngine:
             if execution not in keep:
                 await self._remove(container["Id"])
                 gone.add(execution)
+        await self._sdk.call(docker_space.remove_of, gone)
         return sorted(gone)
 
     async def _run(
@@ -161,6 +167,7 @@ class DockerEngine:
         progress("creating the container")
         await self._remove(workload.execution_id)
         await self._sdk.call(_make_ready, workload)
+        workload = await self._limited(workload)
         logs = LogFile(workload.stdout), LogFile(workload.stderr)
         try:
             mapped = ports.allocate(workload.task.network)
@@ -183,6 +190,7 @@ class DockerEngine:
     async def _adopt(self, workload: Workload, found: Any, started: Callable[[], None]) -> Ended:
         """Go on with a container that an earlier run of the node has started."""
         started()
+        workload = await self._sdk.call(docker_space.inside, workload)
         logs = docker_follow.resumed(workload)
         try:
             async with self._gate(workload, running=found["State"]["Running"]):
@@ -190,6 +198,17 @@ class DockerEngine:
                     return await docker_follow.to_the_end(self._sdk, workload, found["Image"], logs, body)
         finally:
             docker_follow.close(logs)
+
+    async def _limited(self, workload: Workload) -> Workload:
+        """With result directories that hold no more than the job's disk limit, where that can be done."""
+        if not (workload.task.resources.disk_bytes and workload.results and docker_space.possible()):
+            return workload
+        try:
+            await self._sdk.call(docker_space.make, workload)
+        except OSError as error:
+            # No loop device free, or none for us: then they are looked at, as elsewhere.
+            log.warning("no hard disk limit for %s: %s", workload.execution_id, error)
+        return await self._sdk.call(docker_space.inside, workload)
 
     @asynccontextmanager
     async def _network(self, workload: Workload) -> AsyncIterator[tuple[str, dict[str, str]]]:

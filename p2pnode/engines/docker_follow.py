@@ -15,7 +15,7 @@ import trio
 
 from p2pnode.core.messages import Fault
 
-from . import cgroups, docker_http, docker_logs
+from . import cgroups, docker_http, docker_logs, docker_space
 from .docker_http import EngineGone, EngineRefused
 from .docker_sdk import ContainerFailed, Sdk
 from .workload import WATCH_INTERVAL_S, Ended, LogFile, Workload, disk_problem, failed
@@ -114,7 +114,7 @@ async def _ended(sdk: Sdk, workload: Workload, image: str, logs: Sequence[LogFil
 async def _watch(sdk: Sdk, workload: Workload, run: _Run) -> None:
     """Note what the container uses; kill it when that is too much disk."""
     name = workload.execution_id
-    directories = tuple(mount.host_path for mount in workload.results)
+    directories = docker_space.watched(workload)
     try:
         pid = (await docker_http.request(sdk.socket_path, "GET", f"/containers/{name}/json"))["State"]["Pid"]
         while True:

@@ -1,0 +1,139 @@
+"""Result directories of a limited size: a file system in a file, where this node may mount one.
+
+A plain directory has no limit that the kernel enforces: what a job writes is looked at now and then,
+and may be far over before that. In a file system of its own a program is told that there is no room.
+When it has ended, what it left is copied to where results belong, and the file system is gone; so
+nothing that comes later has to know of it, also after this machine was restarted in between.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import trio
+
+from .workload import Workload, clear_directory
+
+# In an execution's directory.
+FILE, DIRECTORY = "space.img", "space"
+# What ext4 takes for itself, so that the job's limit is what it can fill.
+OVERHEAD_BYTES, OVERHEAD_PERCENT = 4 * 1024**2, 4
+# Without a journal, as nothing of it outlives a crash; without preparing the whole at once.
+_MAKE = ("mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard")
+# An empty one is made and mounted in some 50 ms.
+COMMAND_S_MAX = 60.0
+# The largest results that a node of usual size takes, at the speed of a slow disk.
+COPY_S_MAX = 600.0
+
+
+def possible() -> bool:
+    """Whether this process may mount a file."""
+    programs = (_MAKE[0], "mount", "umount", "cp")
+    return os.geteuid() == 0 and os.path.exists("/dev/loop-control") and all(map(shutil.which, programs))
+
+
+def make(workload: Workload) -> None:
+    """Make and mount the space of an execution; what an earlier try left is lost. Blocking.
+
+    Raises OSError, and then leaves nothing.
+    """
+    limit = workload.task.resources.disk_bytes
+    file, directory = workload.directory / FILE, workload.directory / DIRECTORY
+    remove(workload.directory)
+    try:
+        with open(file, "wb") as sparse:
+            sparse.truncate(limit + limit * OVERHEAD_PERCENT // 100 + OVERHEAD_BYTES)
+        _run(*_MAKE, str(file))
+        _mount(file, directory)
+        for mount in workload.results:
+            place = directory / mount.host_path.name
+            place.mkdir()
+            place.chmod(0o777)
+    except OSError:
+        remove(workload.directory)
+        raise
+
+
+def watched(workload: Workload) -> tuple[Path, ...]:
+    """The result directories whose size nothing but a look at them limits."""
+    paths = (mount.host_path for mount in workload.results)
+    return tuple(path for path in paths if path.parent.name != DIRECTORY)
+
+
+def inside(workload: Workload) -> Workload:
+    """The workload with its result directories in its space, if it has one; mounts that again if need be.
+
+    Blocking; raises OSError.
+    """
+    file, directory = workload.directory / FILE, workload.directory / DIRECTORY
+    if not file.exists():
+        return workload
+    if not os.path.ismount(directory):
+        _mount(file, directory)
+    results = (replace(one, host_path=directory / one.host_path.name) for one in workload.results)
+    return replace(workload, results=tuple(results))
+
+
+async def leave(workload: Workload) -> str:
+    """Copy what is in the space of an ended program to its own directories, and remove the space.
+
+    Returns why that could not be done, or "". `workload` is as it was before `inside`.
+    """
+    directory = workload.directory / DIRECTORY
+    if not directory.exists():
+        return ""
+    problem = ""
+    try:
+        with trio.move_on_after(COPY_S_MAX) as slow:
+            for mount in workload.results:
+                await trio.to_thread.run_sync(clear_directory, mount.host_path)
+                # -a: links stay links, pipes are made anew and not read, holes stay holes.
+                source = f"{directory / mount.host_path.name}/."
+                await trio.run_process(["cp", "-a", source, str(mount.host_path)], capture_stderr=True)
+        if slow.cancelled_caught:
+            problem = f"the result was not copied within {COPY_S_MAX:g} s"
+    except (OSError, subprocess.CalledProcessError) as error:
+        detail = error.strerror if isinstance(error, OSError) else error.stderr.decode(errors="replace")
+        problem = f"the result could not be copied: {detail}"
+    await trio.to_thread.run_sync(remove, workload.directory)
+    return problem
+
+
+def remove(execution_directory: Path) -> None:
+    """Unmount and delete a space, if there is one. Blocking."""
+    directory = execution_directory / DIRECTORY
+    if os.path.ismount(directory):
+        # Lazily: should anything still hold it, it goes when that does.
+        subprocess.run(
+            ["umount", "--lazy", directory], capture_output=True, check=False, timeout=COMMAND_S_MAX
+        )
+    if directory.exists():
+        directory.rmdir()
+    (execution_directory / FILE).unlink(missing_ok=True)
+
+
+def remove_of(executions: set[str]) -> None:
+    """Unmount what a node that was killed has left of these executions. Blocking."""
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        point = Path(line.split(" ")[1])
+        if point.name == DIRECTORY and point.parent.name in executions:
+            remove(point.parent)
+            shutil.rmtree(point.parent, ignore_errors=True)
+
+
+def _mount(file: Path, directory: Path) -> None:
+    directory.mkdir(exist_ok=True)
+    _run("mount", "-o", "loop,nosuid,nodev", str(file), str(directory))
+
+
+def _run(*command: str) -> None:
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=COMMAND_S_MAX)
+    except subprocess.CalledProcessError as error:
+        raise OSError(0, f"{command[0]}: {error.stderr.decode(errors='replace').strip()}") from error
+    except subprocess.TimeoutExpired as error:
+        raise OSError(0, f"{command[0]} took longer than {COMMAND_S_MAX:g} s") from error

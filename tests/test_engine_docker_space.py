@@ -1,0 +1,128 @@
+"""Result directories that hold no more than the job's disk limit; where this is root."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from p2pnode.core.messages import Fault
+from p2pnode.core.spec import DockerEngine as DockerTask
+from p2pnode.core.spec import Resources
+from p2pnode.engines import docker_space
+from p2pnode.engines.docker import LABEL_NODE, DockerEngine
+from p2pnode.engines.workload import Workload
+
+from .docker_engine import BUSYBOX, cannot_run, containers, require_docker
+from .engine_support import Calls, make_workload, read, run
+
+NODE = f"test-{os.getpid()}"
+LIMITED = Resources(memory_bytes=64_000_000, disk_bytes=20_000_000)
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[DockerEngine]:
+    require_docker()
+    if not docker_space.possible():
+        cannot_run("mounting a file needs root, ext4 and a loop device")
+    engine = DockerEngine(NODE)
+    yield engine
+    left = containers(f"label={LABEL_NODE}={NODE}")
+    await engine.reap(())
+    assert left == []
+
+
+def limited(directory: Path, script: str) -> Workload:
+    task = DockerTask(image=BUSYBOX, entrypoint=("sh", "-c"), parameters=(script,))
+    return make_workload(directory, task, results={"outputs": "/outputs", "more": "/more"}, resources=LIMITED)
+
+
+def mounts_below(directory: Path) -> list[str]:
+    return [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(directory) in line]
+
+
+async def test_results_over_the_limit_do_not_fit(engine: DockerEngine, tmp_path: Path) -> None:
+    script = "dd if=/dev/zero of=/outputs/fits bs=1M count=18 && dd if=/dev/zero of=/more/big bs=1M count=9"
+    workload = limited(tmp_path, script + "; sleep 0.6")
+    ended = await run(engine, workload)
+    assert ended.exit_code == 0, ended
+    assert "No space left on device" in read(workload.stderr)
+    outputs, more = (mount.host_path for mount in workload.results)
+    assert (outputs / "fits").stat().st_size == 18 * 1024**2
+    assert (more / "big").stat().st_size < 4 * 1024**2
+    assert mounts_below(tmp_path) == []
+    assert sorted(os.listdir(workload.directory)) == ["results", "stderr", "stdout"]
+
+
+async def test_what_is_left_in_them_is_copied_as_it_is(engine: DockerEngine, tmp_path: Path) -> None:
+    script = "cd /outputs; ln -s /etc/passwd link; mkfifo pipe; mkdir -m 700 deep; echo x > deep/file"
+    workload = limited(tmp_path, script + "; truncate -s 10G huge")
+    assert (await run(engine, workload)).exit_code == 0, read(workload.stderr)
+    outputs = workload.results[0].host_path
+    assert os.readlink(outputs / "link") == "/etc/passwd"
+    assert stat.S_ISFIFO((outputs / "pipe").lstat().st_mode)
+    assert read(outputs / "deep" / "file") == "x\n"
+    assert (outputs / "huge").stat().st_blocks == 0
+
+
+async def test_a_program_that_is_killed_leaves_its_results(engine: DockerEngine, tmp_path: Path) -> None:
+    workload, calls = limited(tmp_path, "echo half > /outputs/file; echo written; sleep 60"), Calls()
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run, engine, workload, calls)
+            await calls.started_event.wait()
+            while not read(workload.stdout):  # noqa: ASYNC110 - a container writes it
+                await trio.sleep(0.05)
+            nursery.cancel_scope.cancel()
+    assert read(workload.results[0].host_path / "file") == "half\n"
+    assert mounts_below(tmp_path) == []
+
+
+async def test_a_container_that_outlived_its_node_is_limited_on(engine: DockerEngine, tmp_path: Path) -> None:
+    """As after a restart: the container runs, and its space is mounted or, the machine restarted, is not."""
+    workload = limited(tmp_path, "true")
+    docker_space.make(workload)
+    outputs = docker_space.inside(workload).results[0].host_path
+    (outputs / "file").write_text("kept")
+    await trio.run_process(["umount", str(workload.directory / docker_space.DIRECTORY)])
+    command = [
+        "docker",
+        "create",
+        "--name",
+        workload.execution_id,
+        "--label",
+        f"{LABEL_NODE}={NODE}",
+        BUSYBOX,
+        "true",
+    ]
+    for one in (command, ["docker", "start", "-a", workload.execution_id]):
+        await trio.run_process(one, capture_stdout=True)
+    assert (await run(engine, workload)).exit_code == 0
+    assert read(workload.results[0].host_path / "file") == "kept"
+    assert mounts_below(tmp_path) == []
+
+
+async def test_spaces_of_executions_that_nobody_wants_are_unmounted(
+    engine: DockerEngine, tmp_path: Path
+) -> None:
+    workload = limited(tmp_path, "true")
+    docker_space.make(workload)
+    labels = ["--label", f"{LABEL_NODE}={NODE}", "--label", f"p2pnode.execution={workload.execution_id}"]
+    await trio.run_process(["docker", "create", *labels, BUSYBOX, "true"], capture_stdout=True)
+    assert mounts_below(tmp_path)
+    assert await engine.reap(()) == [workload.execution_id]
+    assert mounts_below(tmp_path) == []
+
+
+async def test_a_space_that_cannot_be_made_leaves_the_disk_watched(
+    engine: DockerEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(docker_space, "_MAKE", ("false",))
+    workload = limited(tmp_path, "dd if=/dev/zero of=/outputs/big bs=1M count=60; sleep 60")
+    ended = await run(engine, workload)
+    assert ended.fault is Fault.JOB
+    assert ended.reason.startswith("out of disk: it wrote"), ended
