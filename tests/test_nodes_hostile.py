@@ -36,11 +36,10 @@ from p2pnode.core.messages import (
     Update,
     decode_message_untrusted,
 )
-from p2pnode.identity import Identity
+from p2pnode.identity import RECEIPT_DOMAIN, Identity
 from p2pnode.ipfs import bitswap
 from p2pnode.network import links, pull
 from p2pnode.network.streams import NetworkError
-from p2pnode.identity import RECEIPT_DOMAIN
 
 from . import network_support
 from .network_support import new_identity

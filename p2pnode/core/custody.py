@@ -81,6 +81,14 @@ class Custody:
         if self.me not in (*keep.deputies, keep.requester):
             self._forget(keep.job)
             return [DropJob(keep.job)] if record is not None else []
+        if record is not None and not keep.full:
+            goes_on = (keep.epoch, peer) == record.authority and record.revision > 0
+            if not goes_on:
+                # What it adds to was not taken here: that is asked for, whatever the sender believes.
+                record.epoch, record.owner, record.revision = keep.epoch, peer, 0
+                if not record.ended:
+                    self.hold(record, now)
+                return [SaveJob(record), Send(peer, WhoOwns(job=keep.job, epoch=0))]
         record = applied(record, keep, peer, now)
         if record is None:
             return []
