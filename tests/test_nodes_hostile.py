@@ -208,11 +208,11 @@ async def test_an_award_of_another_job_than_was_asked_about_is_refused(network: 
         enemy.send(peer, ask)
         assert (await enemy.hears(Bid)).execution == id
         other = a_spec(network.waiting, name="something else")
-        enemy.send(peer, Award(execution=id, round=1, replica=0, spec=other))
+        enemy.send(peer, Award(execution=id, round=1, replica=0, epoch=1, deputies=(), spec=other))
         refusal = await enemy.hears(Refusal)
         assert (refusal.execution, refusal.refusing) == (id, Refusing.UNSUITABLE)
         # The bid is gone with it.
-        enemy.send(peer, Award(execution=id, round=1, replica=0, spec=asked))
+        enemy.send(peer, Award(execution=id, round=1, replica=0, epoch=1, deputies=(), spec=asked))
         assert (await enemy.hears(Refusal)).refusing is Refusing.EXPIRED
         await completes(network, job, execution)
 
@@ -328,7 +328,7 @@ async def test_a_peer_that_bids_and_refuses_at_random_harms_nobody(network: Netw
             Bid(**about, valid_ms=10**6, price_micros=0, start_ms=0),
             Refusal(**about, refusing=Refusing.EXPIRED, reason="x" * 2000),
             Update(**about, sequence=10**9, stage=Stage.RUNNING, detail="\x1b[2J"),
-            Award(**about, replica=10**3, spec=a_spec(network.waiting, count=1)),
+            Award(**about, replica=10**3, epoch=1, deputies=(), spec=a_spec(network.waiting, count=1)),
             Cancel(**about, reason=str(Fault.JOB)),
             Ended(**about, receipt=receipt),
         ]

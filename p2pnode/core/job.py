@@ -34,7 +34,7 @@ from .events import (
     SaveJob,
     Send,
 )
-from .job_steps import JobSteps
+from .job_steps import AWARD_CONFIRM_S, JobSteps
 from .lending import run_limit_s
 from .lifecycle import (
     EVERYWHERE,
@@ -454,7 +454,7 @@ class Job:
             elif execution.unconfirmed:
                 steps.give_up(execution, f"did not answer its new owner within {ADOPT_CONFIRM_S:.0f} s", now)
             elif execution.state is ExecutionState.AWARDED:
-                steps.give_up(execution, "did not confirm its award in time", now)
+                steps.give_up(execution, f"did not confirm its award within {AWARD_CONFIRM_S:.0f} s", now)
             else:
                 steps.give_up(execution, "is long past its timeout", now)
 
