@@ -380,3 +380,15 @@ async def test_endless_recursion_is_a_trap(engine: WasmEngine, tmp_path: Path) -
     ended, _, _ = await run_wat(engine, tmp_path, "(call $deeper)", memory=deeper)
     assert ended.fault is Fault.JOB
     assert "the program trapped: stack overflow" in ended.reason
+
+
+async def test_a_module_whose_setup_never_ends_is_ended(
+    engine: WasmEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wasm, "SETUP_S_MAX", 0.5)
+    endless = f"(func $setup {SPIN}) (start $setup)"
+    calls = Calls()
+    with trio.fail_after(20):
+        ended, _, _ = await run_wat(engine, tmp_path, "", memory=endless, calls=calls)
+    assert (ended.fault, calls.started) == (Fault.JOB, 0)
+    assert ended.reason == "the module was not set up within 0.5 s"

@@ -30,12 +30,16 @@ from .wasm_share import CORE_MILLIS, control_group, enter, pace, remove_left_ove
 from .workload import WATCH_INTERVAL_S, Ended, LogFile, Workload, disk_problem, failed
 
 PROBE_S_MAX = 10.0
+# A module's start function and its libraries' constructors run before the program begins, and so before its
+# timeouts do. They take milliseconds; this is for a program with a hundredth of a core.
+SETUP_S_MAX = 60.0
 
 
 @dataclass(slots=True)
 class _Run:
     """What is known of one worker while it runs."""
 
+    started: bool = False
     # Why we killed it, if we did.
     verdict: Ended | None = None
     # The last event that it told: how the program ended, or why it did not begin.
@@ -149,17 +153,23 @@ async def _run(
             await worker.send(request)
             async for event in worker.events():
                 run.last = event
-                if event["event"] == "started":
+                # Once: what comes from a worker need not be true.
+                if event["event"] == "started" and not run.started:
+                    run.started = True
                     started()
         nursery.cancel_scope.cancel()
 
 
 async def _watch(workload: Workload, worker: Worker, run: _Run) -> None:
-    """Kill the worker when it has written too much in all."""
+    """Kill the worker when it has written too much in all, or does not come to its program."""
+    setup_deadline = trio.current_time() + SETUP_S_MAX
     directories = (workload.directory / "tmp", *(mount.host_path for mount in workload.results))
     seen_s = 0.0
     while run.verdict is None:
         await trio.sleep(WATCH_INTERVAL_S)
+        if not run.started and trio.current_time() > setup_deadline:
+            run.verdict = failed(Fault.JOB, f"the module was not set up within {SETUP_S_MAX:g} s")
+            break
         used_s = worker.cpu_s()
         # A program that did not run wrote nothing: a hundred that sleep cost the node no look at their disk.
         if used_s == seen_s != float("inf"):
