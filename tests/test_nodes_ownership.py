@@ -11,7 +11,7 @@ import pytest
 from p2pnode.api.service import ServiceError
 
 from .nodes import Node, Nodes, know_each_other, running_nodes, until
-from .programs import waiting_module, wasm_job
+from .programs import text_of, waiting_module, wasm_job
 
 
 @pytest.fixture
@@ -88,7 +88,11 @@ def test_an_owner_that_comes_back_learns_what_happened_and_yields(four: tuple[No
 def test_a_service_is_kept_running_and_a_daemon_runs_on_a_node_that_joins(four: tuple[Nodes, str]) -> None:
     nodes, waiting = four
     owner = nodes.all[0]
-    service = owner.submit(wasm_job(waiting, Name="web", Type="service", Count=2))
+    path = nodes.directory / "service.yaml"
+    path.write_bytes(text_of(wasm_job(waiting, Name="web", Type="service", Count=2)))
+    submitted = owner.cli("submit", str(path))
+    assert submitted.returncode == 0, submitted.stderr
+    service = submitted.stdout.strip()
     until(
         "two run",
         lambda: sum(one["state"] == "Running" for one in owner.job(service)["executions"]) == 2,

@@ -18,10 +18,12 @@ from p2pnode.cli.progress import Progress
 from p2pnode.cli.requester import Door, any_node
 from p2pnode.cli.results import final_executions
 from p2pnode.cli.status import CommandError, Status
-from p2pnode.core.lifecycle import Outcome
+from p2pnode.core.spec import JobType
+from p2pnode.core.states import Outcome
 
 # What a program wrote last may still be on its way when its job ends.
 LAST_LOGS_TIMEOUT_S = 10.0
+_LONG_RUNNING = (JobType.SERVICE, JobType.DAEMON)
 _STATUS_OF_OUTCOME = {
     Outcome.COMPLETED: Status.OK,
     Outcome.NO_PEER: Status.NO_PEER,
@@ -36,7 +38,8 @@ def submit(given: Given, waiting: Waiting) -> int:
     """Submit a job and wait for its results.
 
     SPEC is a job file; without it, or with -, standard input is read. Prints the CID of each
-    result. Without a running node it starts one for as long as the job goes on.
+    result; of a service or daemon its id, as soon as it runs. Without a running node it starts one for as
+    long as the job goes on.
     """
     job = jobfiles.read_valid(given)
     return run(job.text, job.name, waiting)
@@ -62,6 +65,9 @@ def run(job_file: bytes, name: str, waiting: Waiting, files: Sequence[Path] = ()
         except NodeUnreachable as error:
             raise CommandError(Status.UNREACHABLE, str(error), _look(job_id)) from error
         job = door.client.job(job_id)
+        if job["outcome"] is None and job["type"] in _LONG_RUNNING:
+            _answer_unwaited(door.client, job_id, waiting.as_json)
+            return Status.OK
     return _report(job, elapsed_s, waiting.as_json)
 
 
@@ -84,9 +90,18 @@ def _watch(client: Client, job_id: str, follow: bool) -> float:
             progress.show(
                 f"{short_id(event['execution'] or job_id)}  {event['message']}", _clock_ms(event["at"])
             )
+            if event["state"] == "Running" and not follow and _runs_for_ever(client.job(job_id)):
+                break
         if follow:
             logs.join(LAST_LOGS_TIMEOUT_S)
         return progress.elapsed_s
+
+
+def _runs_for_ever(job: JobJson) -> bool:
+    """Is it a job that does not end by itself, and does all of it run that was asked for?"""
+    running = sum(one["state"] == "Running" for one in job["executions"])
+    wanted = job["count"] if job["type"] == JobType.SERVICE else 1
+    return job["type"] in _LONG_RUNNING and running >= wanted
 
 
 def _follow_logs(client: Client, job_id: str, progress: Progress) -> None:
