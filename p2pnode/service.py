@@ -1,11 +1,11 @@
-"""What a node does for its local door: jobs, logs and nodes, in the API's shapes; content is in `content`.
+"""What a node does for its local door: what is told of jobs, logs and nodes, in the API's shapes.
 
-Reads come from the journal, which is always as new as the core; writes are events to the core.
+Reads come from the journal, which is always as new as the core. What changes something is in `orders`,
+content in `content`.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import AsyncGenerator, Sequence
 from functools import partial
@@ -27,27 +27,21 @@ from p2pnode.api.service import (
     ResourcesJson,
     ServiceError,
 )
-from p2pnode.content import Content
-from p2pnode.core import jobfile, planning, wire
-from p2pnode.core.events import JobStopped, JobSubmitted
+from p2pnode.core import jobfile, planning
 from p2pnode.core.lifecycle import OPEN, Execution, JobRecord
-from p2pnode.core.messages import job_id
-from p2pnode.core.participant import JOBS_LIVE_MAX
 from p2pnode.core.spec import JobSpec, Resources
 from p2pnode.job_logs import JobLogs
 from p2pnode.network.streams import NetworkError
-from p2pnode.store import StoreError
+from p2pnode.orders import Orders
 
 JOBS_LISTED_MAX = 1_000
-CANDIDATES_SHOWN_MAX = 5
 CONNECT_TIMEOUT_S = 10.0
-NONCE_SIZE_BYTES = 16
 
 _PEER = re.compile(r"\b12D3Koo[1-9A-HJ-NP-Za-km-z]{45}\b")
 _PEER_IN_ADDRESS = re.compile(r"/p2p/([1-9A-HJ-NP-Za-km-z]+)$")
 
 
-class Service(Content):
+class Service(Orders):
     """Implements `api.service.NodeService` over a running node."""
 
     def identity(self) -> IdentityJson:
@@ -65,19 +59,6 @@ class Service(Content):
 
     # Jobs
 
-    async def submit(self, spec: JobSpec, source_text: str) -> str:
-        node = self._node
-        if len(node.driver.core.jobs) >= JOBS_LIVE_MAX:
-            raise ServiceError(Code.UNAVAILABLE, f"this node looks after {JOBS_LIVE_MAX} jobs, its limit")
-        id = job_id(wire.digest(spec), node.me.peer_id, os.urandom(NONCE_SIZE_BYTES))
-        try:
-            with node.store.transaction():
-                node.store.save_source(id, source_text)
-                node.driver.apply(JobSubmitted(id, spec))
-        except StoreError as exc:
-            raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
-        return id
-
     def plan(self, spec: JobSpec) -> PlanJson:
         node = self._node
         found = planning.plan(spec, node.me.peer_id, node.driver.core.table.known, node.clock.now())
@@ -93,20 +74,12 @@ class Service(Content):
     def jobs(self) -> list[JobJson]:
         return [self._job_json(record) for record in self._node.store.jobs(JOBS_LISTED_MAX)]
 
+    def job_named(self, namespace: str, name: str) -> JobJson | None:
+        record = self._node.store.job_named(namespace, name)
+        return self._job_json(record) if record else None
+
     def job(self, id_or_prefix: str) -> JobJson:
         return self._job_json(self._record(id_or_prefix))
-
-    def _record(self, prefix: str) -> JobRecord:
-        store = self._node.store
-        ids = store.job_ids(prefix, CANDIDATES_SHOWN_MAX + 1) if prefix.startswith("j-") else []
-        if not ids:
-            raise ServiceError(Code.NOT_FOUND, f"no job {prefix} on this node")
-        if len(ids) > 1 and prefix not in ids:
-            shown = ", ".join(id[:14] for id in ids[:CANDIDATES_SHOWN_MAX])
-            raise ServiceError(Code.AMBIGUOUS, f"{prefix} could be {shown}: give more of the id")
-        record = store.job(prefix if prefix in ids else ids[0])
-        assert record is not None
-        return record
 
     async def job_events(self, job_id: str, since: int, follow: bool) -> AsyncGenerator[EventJson, None]:
         node = self._node
@@ -128,15 +101,6 @@ class Service(Content):
             if record is None or record.ended or not follow:
                 return
             await changed.wait()
-
-    async def stop(self, job_id: str, reason: str) -> None:
-        record = self._record(job_id)
-        if record.ended:
-            raise ServiceError(Code.CONFLICT, f"the job has ended: it is {record.state}")
-        try:
-            self._node.driver.apply(JobStopped(record.id, reason))
-        except StoreError as exc:
-            raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
 
     def _for_people(self, text: str) -> str:
         """With the names of nodes in place of their ids."""
@@ -163,10 +127,19 @@ class Service(Content):
             "modified": record.modified,
             "owner": record.owner,
             "spec": jobfile.render(spec),
-            "executions": [self._execution_json(one) for one in awarded],
+            "executions": [self._execution_json(one, record) for one in awarded],
+            "version": record.version,
+            "versions": [
+                {"version": number, "submitted": one.submitted, "spec_hash": one.spec_hash}
+                for number, one in sorted(record.versions.items())
+            ],
+            "deputies": list(record.deputies),
+            "epoch": record.epoch,
+            "run": record.run,
+            "first_failure": self._for_people(record.first_failure),
         }
 
-    def _execution_json(self, one: Execution) -> ExecutionJson:
+    def _execution_json(self, one: Execution, record: JobRecord) -> ExecutionJson:
         known = self._node.driver.core.table.known.get(one.peer)
         return {
             "id": one.id,
@@ -181,6 +154,9 @@ class Service(Content):
             "receipt_cid": one.receipt_cid,
             "created": one.created,
             "modified": one.modified,
+            "version": one.version,
+            "run": one.run,
+            "current": one.run == record.run and record.is_current(one),
         }
 
     def logs(
@@ -212,6 +188,7 @@ class Service(Content):
                     "addresses": list(advert.addresses),
                     "connected": peer in connected or peer == me,
                     "self": peer == me,
+                    "taking": offer.taking.value,
                 }
             )
         return sorted(found, key=lambda one: (not one["self"], one["name"], one["peer"]))

@@ -12,6 +12,7 @@ import trio
 
 from p2pnode.api.server import open_api
 from p2pnode.api.service import (
+    Change,
     Code,
     EntryJson,
     EventJson,
@@ -26,6 +27,9 @@ from p2pnode.api.service import (
     PlanJson,
     ResourcesJson,
     ServiceError,
+    SubmittedJson,
+    TakingJson,
+    VersionJson,
 )
 from p2pnode.core import jobfile
 from p2pnode.core.lifecycle import JobState, Outcome
@@ -65,6 +69,8 @@ class FakeNode:
         # What an execution's result is, by its replica, where it is not `result`; and its receipt.
         self.results: dict[int, str] = {}
         self.peer = PEER
+        self.takes = "all"
+        self.drain_timeout_s: float | None = None
         self.receipts: dict[int, str] = {}
 
     def identity(self) -> IdentityJson:
@@ -78,8 +84,15 @@ class FakeNode:
             labels={"zone": "a"},
         )
 
-    async def submit(self, spec: JobSpec, source_text: str) -> str:
+    async def submit(self, spec: JobSpec, source_text: str, new: bool) -> SubmittedJson:
         self.submitted.append(source_text)
+        before = self.job_named(spec.namespace, spec.name) if spec.name and not new else None
+        if before is not None and before["type"] in ("daemon", "service"):
+            if before["spec"] == jobfile.render(spec):
+                return SubmittedJson(id=before["id"], version=before["version"], change=Change.UNCHANGED)
+            before["version"] += 1
+            before["spec"], before["count"] = jobfile.render(spec), spec.count
+            return SubmittedJson(id=before["id"], version=before["version"], change=Change.UPDATED)
         digest = hashlib.sha256(f"{len(self.records)}".encode()).hexdigest()
         job = f"j-{digest[:32]}"
         self.records[job] = JobJson(
@@ -97,8 +110,31 @@ class FakeNode:
             owner=PEER,
             spec=jobfile.render(spec),
             executions=[],
+            version=1,
+            versions=[VersionJson(version=1, submitted=START, spec_hash="00")],
+            deputies=[],
+            epoch=1,
+            run=1,
+            first_failure="",
         )
-        return job
+        if spec.type.value in ("daemon", "service"):
+            running = [self._execution(job, one, None) for one in range(spec.count)]
+            self.records[job]["executions"] = running
+        return SubmittedJson(id=job, version=1, change=Change.NEW)
+
+    def job_named(self, namespace: str, name: str) -> JobJson | None:
+        named = (one for one in self.jobs() if (one["namespace"], one["name"]) == (namespace, name))
+        return next(named, None)
+
+    async def rerun(self, job_id: str, reason: str) -> None:
+        job = self.records[job_id]
+        job["state"], job["outcome"], job["reason"], job["run"] = JobState.RUNNING, None, "", job["run"] + 1
+
+    def taking(self) -> TakingJson:
+        return TakingJson(taking=self.takes, held=0)
+
+    def take(self, taking: str, timeout_s: float | None) -> None:
+        self.takes, self.drain_timeout_s = taking, timeout_s
 
     def plan(self, spec: JobSpec) -> PlanJson:
         self.planned.append(spec)
@@ -119,13 +155,13 @@ class FakeNode:
         if outcome in (Outcome.COMPLETED, Outcome.PROGRAM):
             job["executions"] = [self._execution(job["id"], one, exit_code) for one in range(job["count"])]
 
-    def _execution(self, job: str, replica: int, exit_code: int) -> ExecutionJson:
+    def _execution(self, job: str, replica: int, exit_code: int | None) -> ExecutionJson:
         return ExecutionJson(
             id="e-" + hashlib.sha256(f"{job}{replica}".encode()).hexdigest()[:32],
             peer=self.peer,
             peer_name="alpha\x1b[31m",
             replica=replica,
-            state="Failed" if exit_code else "Completed",
+            state="Running" if exit_code is None else "Failed" if exit_code else "Completed",
             reason="",
             exit_code=exit_code,
             fault="job" if exit_code else None,
@@ -133,6 +169,9 @@ class FakeNode:
             receipt_cid=self.receipts.get(replica),
             created=START,
             modified=START,
+            version=1,
+            run=1,
+            current=True,
         )
 
     def jobs(self) -> list[JobJson]:
@@ -186,6 +225,7 @@ class FakeNode:
                 addresses=[],
                 connected=False,
                 self=True,
+                taking=self.takes,
             )
         ]
 

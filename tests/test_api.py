@@ -178,3 +178,24 @@ def test_a_plan_is_made_of_a_job_file_and_runs_nothing(served: Served) -> None:
     assert served.node.submitted == []
     with pytest.raises(ServiceError, match=r"job\.yaml:1:1: error: "):
         client_of(served).plan(b"Nonsense: 1", "job.yaml")
+
+
+def test_a_submitted_file_is_answered_with_what_it_led_to(served: Served) -> None:
+    client = client_of(served)
+    service = JOB.replace(b"batch", b"service")
+    first, again = client.offer(service, "job.yaml"), client.offer(service, "job.yaml")
+    assert (first["change"], first["version"], again["change"]) == ("new", 1, "unchanged")
+    assert again["id"] == first["id"] != client.offer(service, "job.yaml", new=True)["id"]
+    assert client.job_named("default", "other") is None
+
+
+@pytest.mark.parametrize(
+    "body", [b"{}", b'{"taking": "some"}', b'{"taking": "draining", "timeout_s": -1}', b'{"taking": []}']
+)
+def test_what_a_node_cannot_take_on_is_refused(served: Served, body: bytes) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", urlsplit(served.url).port or 0, timeout=10)
+    connection.request("POST", "/api/v1/taking", body, bearer(served))
+    response = connection.getresponse()
+    assert (response.status, json.loads(response.read())["error"]) == (400, "bad-request")
+    connection.close()
+    assert client_of(served).taking()["taking"] == "all"

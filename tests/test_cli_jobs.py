@@ -166,3 +166,93 @@ def test_both_flags_for_json_give_the_same(served: Served, template: str, capfd:
         answers.append(json.loads(capfd.readouterr().out))
     assert answers[0] == answers[1]
     assert answers[0]["id"] == job
+
+
+SERVICE = """\
+Name: web
+Type: service
+Count: 2
+Tasks:
+- Engine: {Type: docker, Params: {Image: busybox}}
+"""
+
+
+def service_file(count: int = 2) -> str:
+    Path("web.yaml").write_text(SERVICE.replace("Count: 2", f"Count: {count}"))
+    return "web.yaml"
+
+
+def test_a_service_is_submitted_once_it_runs_and_its_id_is_the_answer(served: Served, capfd: Output) -> None:
+    assert main(["submit", service_file()]) == 0
+    assert capfd.readouterr().out.strip() in served.node.records
+
+
+def test_the_same_file_is_the_same_service_and_a_changed_one_its_next_version(
+    served: Served, capfd: Output
+) -> None:
+    main(["submit", service_file()])
+    job = capfd.readouterr().out
+    assert main(["submit", service_file()]) == 0
+    out, err = capfd.readouterr()
+    assert (out, "unchanged: version 1" in err) == (job, True)
+    assert main(["submit", "--no-wait", service_file(count=3)]) == 0
+    out, err = capfd.readouterr()
+    assert (out, "updated: version 2" in err) == (job, True)
+    assert main(["submit", "--new", service_file(count=3)]) == 0
+    assert capfd.readouterr().out != job
+
+
+def test_a_dry_run_shows_the_difference_and_sends_nothing(served: Served, capfd: Output) -> None:
+    assert main(["submit", "--dry-run", service_file()]) == 0
+    assert capfd.readouterr().out == "a new job\n"
+    main(["submit", service_file()])
+    capfd.readouterr()
+    assert main(["submit", "--dry-run", service_file(count=3)]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert {"-Count: 2", "+Count: 3"} <= set(lines)
+    assert len(served.node.submitted) == 1
+
+
+def test_what_a_job_did_is_listed_by_events_executions_and_versions(served: Served, capfd: Output) -> None:
+    main(["submit", service_file()])
+    job = capfd.readouterr().out.strip()
+    found = {}
+    for command in ("history", "executions", "versions"):
+        assert main(["job", command, job]) == 0
+        assert "\x1b" not in capfd.readouterr().out
+        assert main(["job", command, "--json", job]) == 0
+        found[command] = json.loads(capfd.readouterr().out)
+    assert len(found["history"]["events"]) == 6
+    assert [one["state"] for one in found["executions"]["executions"]] == ["Running"] * 2
+    assert found["versions"]["version"] == 1
+
+
+def test_waiting_ends_with_what_was_waited_for_or_with_its_time(
+    served: Served, template: str, capfd: Output
+) -> None:
+    main(["submit", service_file()])
+    job = capfd.readouterr().out.strip()
+    assert main(["job", "wait", job, "--for", "running"]) == 0
+    assert main(["job", "wait", job, "--timeout", "0"]) == 5
+    assert "has not ended" in capfd.readouterr().err
+    main(["submit", template, "-V", "query=x", "-V", "name=exits-3"])
+    assert main(["job", "wait", served.node.jobs()[0]["id"]]) == 4
+
+
+def test_a_job_is_begun_again(served: Served, template: str, capfd: Output) -> None:
+    main(["submit", template, "-V", "query=x"])
+    job = served.node.jobs()[0]
+    assert main(["job", "rerun", "--no-wait", job["id"]]) == 0
+    assert served.node.jobs()[0]["run"] == 2
+    assert main(["job", "rerun", job["id"]]) == 0
+    assert "Completed" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "taking"),
+    [(["cordon"], "nothing"), (["uncordon"], "all"), (["drain", "--wait", "--timeout", "5m"], "draining")],
+)
+def test_what_a_node_takes_on_is_set_by_its_operator(served: Served, command: list[str], taking: str) -> None:
+    assert main(["node", *command]) == 0
+    assert served.node.takes == taking
+    assert served.node.drain_timeout_s == (300 if taking == "draining" else None)

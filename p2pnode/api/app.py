@@ -22,12 +22,22 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from p2pnode.api.service import CALL_TIMEOUT_S, CAR_MEDIA_TYPE, Code, Json, NodeService, ServiceError
+from p2pnode.api.service import (
+    CALL_TIMEOUT_S,
+    CAR_MEDIA_TYPE,
+    Change,
+    Code,
+    Json,
+    NodeService,
+    ServiceError,
+)
 from p2pnode.api.streaming import Streaming, event_stream
 from p2pnode.core import jobfile
 from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.jobfile.yamltree import TEXT_SIZE_BYTES_MAX
+from p2pnode.core.messages import Taking
 from p2pnode.core.spec import JobSpec
+from p2pnode.core.units import DURATION_S_MAX
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +78,9 @@ def make_app(service: NodeService, token: str) -> ASGIApp:
         Route("/api/v1/jobs/{job}/events", door.job_events),
         Route("/api/v1/jobs/{job}/logs", door.logs),
         Route("/api/v1/jobs/{job}/stop", door.stop, methods=["POST"]),
+        Route("/api/v1/jobs/{job}/rerun", door.rerun, methods=["POST"]),
+        Route("/api/v1/taking", door.taking),
+        Route("/api/v1/taking", door.take, methods=["POST"]),
         Route("/api/v1/plan", door.plan, methods=["POST"]),
         Route("/api/v1/nodes", door.nodes),
         Route("/api/v1/peers", door.connect, methods=["POST"]),
@@ -131,12 +144,16 @@ class _Door:
         return JSONResponse(self._service.identity())
 
     async def jobs(self, request: Request) -> Response:
-        return JSONResponse({"jobs": self._service.jobs()})
+        name = request.query_params.get("name")
+        if name is None:
+            return JSONResponse({"jobs": self._service.jobs()})
+        found = self._service.job_named(request.query_params.get("namespace", "default"), name)
+        return JSONResponse({"jobs": [found] if found else []})
 
     async def submit(self, request: Request) -> Response:
         spec, text = await _job_file(request)
-        job = await _in_time(self._service.submit(spec, text))
-        return JSONResponse({"id": job}, status_code=201)
+        submitted = await _in_time(self._service.submit(spec, text, _flag(request, "new")))
+        return JSONResponse(submitted, status_code=201 if submitted["change"] is Change.NEW else 200)
 
     async def plan(self, request: Request) -> Response:
         spec, _ = await _job_file(request)
@@ -171,6 +188,29 @@ class _Door:
         reason = str((await _json(request)).get("reason") or "stopped by its owner")
         await _in_time(self._service.stop(job, reason))
         return JSONResponse(self._service.job(job))
+
+    async def rerun(self, request: Request) -> Response:
+        job = self._service.job(request.path_params["job"])["id"]
+        reason = str((await _json(request)).get("reason") or "")
+        await _in_time(self._service.rerun(job, reason))
+        return JSONResponse(self._service.job(job))
+
+    async def taking(self, request: Request) -> Response:
+        return JSONResponse(self._service.taking())
+
+    async def take(self, request: Request) -> Response:
+        body = await _json(request)
+        taking, timeout_s = body.get("taking"), body.get("timeout_s")
+        if taking not in list(Taking):
+            raise ServiceError(Code.BAD_REQUEST, f"the field taking has to be one of {', '.join(Taking)}")
+        if timeout_s is not None and (
+            isinstance(timeout_s, bool)
+            or not isinstance(timeout_s, int | float)
+            or not 0 <= timeout_s <= DURATION_S_MAX
+        ):
+            raise ServiceError(Code.BAD_REQUEST, "the field timeout_s has to be a number of seconds from 0")
+        self._service.take(taking, timeout_s)
+        return JSONResponse(self._service.taking())
 
     async def nodes(self, request: Request) -> Response:
         return JSONResponse({"nodes": self._service.nodes()})

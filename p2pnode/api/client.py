@@ -32,6 +32,8 @@ from p2pnode.api.service import (
     PinJson,
     PlanJson,
     ServiceError,
+    SubmittedJson,
+    TakingJson,
 )
 
 # The node is on this machine: it accepts at once or is not there.
@@ -67,14 +69,25 @@ class Client:
         return cast(IdentityJson, self._call("GET", "/api/v1/id"))
 
     def submit(self, job_file: bytes, name: str) -> str:
-        """The id of the new job; `name` is what its problems call the file."""
-        return str(self._call("POST", f"/api/v1/jobs?{urlencode({'name': name})}", job_file)["id"])
+        """The id of the job that the file is; `name` is what its problems call the file."""
+        return self.offer(job_file, name)["id"]
+
+    def offer(self, job_file: bytes, name: str, new: bool = False) -> SubmittedJson:
+        """`submit`, with what it has led to; with `new` to another job, whatever its name."""
+        query = urlencode({"name": name, "new": int(new)})
+        return cast(SubmittedJson, self._call("POST", f"/api/v1/jobs?{query}", job_file))
 
     def plan(self, job_file: bytes, name: str) -> PlanJson:
         return cast(PlanJson, self._call("POST", f"/api/v1/plan?{urlencode({'name': name})}", job_file))
 
     def jobs(self) -> list[JobJson]:
         return cast(list[JobJson], self._call("GET", "/api/v1/jobs")["jobs"])
+
+    def job_named(self, namespace: str, name: str) -> JobJson | None:
+        """The newest job of this name."""
+        query = urlencode({"namespace": namespace, "name": name})
+        found = cast(list[JobJson], self._call("GET", f"/api/v1/jobs?{query}")["jobs"])
+        return found[0] if found else None
 
     def job(self, id_or_prefix: str) -> JobJson:
         return cast(JobJson, self._call("GET", f"/api/v1/jobs/{quote(id_or_prefix, safe='')}"))
@@ -95,6 +108,18 @@ class Client:
 
     def stop(self, job: str, reason: str) -> JobJson:
         return cast(JobJson, self._call_json("POST", f"/api/v1/jobs/{job}/stop", {"reason": reason}))
+
+    def rerun(self, job: str, reason: str) -> JobJson:
+        path = f"/api/v1/jobs/{quote(job, safe='')}/rerun"
+        return cast(JobJson, self._call_json("POST", path, {"reason": reason}))
+
+    def taking(self) -> TakingJson:
+        return cast(TakingJson, self._call("GET", "/api/v1/taking"))
+
+    def take(self, taking: str, timeout_s: float | None = None) -> TakingJson:
+        """Set what the node takes on: "all", "nothing", or "draining" for at most `timeout_s`."""
+        body = {"taking": taking, "timeout_s": timeout_s}
+        return cast(TakingJson, self._call_json("POST", "/api/v1/taking", body))
 
     def nodes(self) -> list[NodeJson]:
         return cast(list[NodeJson], self._call("GET", "/api/v1/nodes")["nodes"])

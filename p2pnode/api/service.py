@@ -69,6 +69,17 @@ class ExecutionJson(TypedDict):
     receipt_cid: str | None
     created: float
     modified: float
+    # The version of the job's file, and the run of the job, that it is for.
+    version: int
+    run: int
+    # It is of this run, and runs what the newest version says.
+    current: bool
+
+
+class VersionJson(TypedDict):
+    version: int
+    submitted: float
+    spec_hash: str
 
 
 class JobJson(TypedDict):
@@ -91,6 +102,37 @@ class JobJson(TypedDict):
     spec: Json
     # In the order of their awards.
     executions: list[ExecutionJson]
+    # The version of its file, and those still kept, the oldest first.
+    version: int
+    versions: list[VersionJson]
+    # The peers that hold a copy of it, and how often its owner has changed, from 1.
+    deputies: list[str]
+    epoch: int
+    # It was begun so many times.
+    run: int
+    # The first thing that went wrong in this run; "" for nothing.
+    first_failure: str
+
+
+class Change(enum.StrEnum):
+    """What submitting a file has led to."""
+
+    NEW = "new"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+
+
+class SubmittedJson(TypedDict):
+    id: str
+    version: int
+    change: Change
+
+
+class TakingJson(TypedDict):
+    """What a node takes on ("all", "nothing", "draining"), and how many executions hold its resources."""
+
+    taking: str
+    held: int
 
 
 class EventJson(TypedDict):
@@ -135,6 +177,8 @@ class NodeJson(TypedDict):
     connected: bool
     # True for the node that answers.
     self: bool
+    # "all", "nothing" (cordoned) or "draining".
+    taking: str
 
 
 class AskedJson(TypedDict):
@@ -207,14 +251,21 @@ class NodeService(Protocol):
 
     def identity(self) -> IdentityJson: ...
 
-    async def submit(self, spec: JobSpec, source_text: str) -> str:
-        """Accept a job, in the journal before this returns; gives its id. `source_text` is its file."""
+    async def submit(self, spec: JobSpec, source_text: str, new: bool) -> SubmittedJson:
+        """Accept a job, in the journal before this returns. `source_text` is its file.
+
+        A file with the name, namespace and type of a job here changes that job, unless `new`. The same
+        file again is the same job where it runs until it is stopped, and a new one otherwise.
+        """
 
     def plan(self, spec: JobSpec) -> PlanJson:
         """Whom the job would ask, and why not the others; nothing is asked or run."""
 
     def jobs(self) -> list[JobJson]:
         """All jobs, newest first."""
+
+    def job_named(self, namespace: str, name: str) -> JobJson | None:
+        """The newest job of this name."""
 
     def job(self, id_or_prefix: str) -> JobJson:
         """Raises `ServiceError` NOT_FOUND or AMBIGUOUS (its message lists the candidates)."""
@@ -224,6 +275,15 @@ class NodeService(Protocol):
 
     async def stop(self, job_id: str, reason: str) -> None:
         """Stop a job and wait until that is journalled; CONFLICT if it has ended."""
+
+    async def rerun(self, job_id: str, reason: str) -> None:
+        """Begin a job again, ended or not, and wait until its owner has done so."""
+
+    def taking(self) -> TakingJson:
+        """What this node takes on."""
+
+    def take(self, taking: str, timeout_s: float | None) -> None:
+        """Set what this node takes on, also for later starts; draining ends what runs after the timeout."""
 
     def logs(
         self, job_id: str, execution: str | None, stream: str, follow: bool

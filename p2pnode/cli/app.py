@@ -31,7 +31,7 @@ SECTIONS = {
     "Jobs": {
         "submit": Lazy("Submit a job and wait for its results.", "submit:submit"),
         "get": Lazy("Fetch a job's results, or any CID.", "get:get"),
-        "job": Lazy("Look at jobs, and stop them.", "jobs:job"),
+        "job": Lazy("Look at jobs, rerun and stop them.", "jobs:job"),
         "validate": Lazy("Check a job file and send nothing.", "checking:validate"),
         "docker": Lazy("Run a container as a job that is made of flags.", "runs:docker"),
         "wasm": Lazy("Run a WASM module as a job that is made of flags.", "runs:wasm"),
@@ -41,7 +41,7 @@ SECTIONS = {
     "Nodes": {
         "serve": Lazy("Run a node until it is interrupted.", "serve:serve"),
         "id": Lazy("Show who this node is and where it listens.", "nodes:show_id"),
-        "node": Lazy("Look at the network.", "nodes:node"),
+        "node": Lazy("Look at the network, and take this node out of it.", "nodes:node"),
         "ipfs": Lazy("Put files into the node's block store, and fetch them.", "ipfs:ipfs"),
         "devnet": Lazy("Run a network of nodes on this machine.", "devnet:devnet"),
     },

@@ -1,4 +1,4 @@
-"""`job list`, `job describe`, `job logs` and `job stop`."""
+"""`job list`, `job describe`, `job logs` and `job stop`; the other commands of `job` are in `control`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import click
 
 from p2pnode.api.service import ExecutionJson, JobJson
-from p2pnode.cli import options
+from p2pnode.cli import control, options
 from p2pnode.cli.groups import Group
 from p2pnode.cli.output import (
     answer,
@@ -27,16 +27,20 @@ from p2pnode.core.jobfile import yamltree
 
 @click.group(cls=Group)
 def job() -> None:
-    """Look at jobs, and stop them.
+    """Look at jobs, rerun and stop them.
 
     A job is named by its id or a unique prefix of it.
     """
 
 
+for _command in (control.rerun, control.wait, control.history, control.executions, control.versions):
+    job.add_command(_command)
+
+
 @job.command("list")
 @options.as_json
 def list_jobs(as_json: bool) -> int:
-    """List the jobs of this node, newest first."""
+    """List the jobs that this node owns or keeps a copy of, newest first."""
     jobs = running().jobs()
     if as_json:
         answer_json({"jobs": jobs})
@@ -128,11 +132,15 @@ def _header(job: JobJson) -> list[tuple[str, str]]:
         ("Namespace", job["namespace"]),
         ("State", job["state"]),
         ("Reason", job["reason"]),
+        ("First failure", job["first_failure"]),
         ("Priority", str(job["priority"])),
         ("Count", str(job["count"])),
         ("Created", clock(job["created"])),
         ("Modified", clock(job["modified"])),
+        ("Version", str(job["version"])),
+        ("Run", str(job["run"])),
         ("Owner", job["owner"]),
+        *(("Deputy", peer) for peer in job["deputies"]),
     ]
 
 

@@ -1,16 +1,23 @@
-"""`id` and `node list`."""
+"""`id`, `node list`, and what this node takes on: `node cordon`, `uncordon` and `drain`."""
 
 from __future__ import annotations
+
+import time
 
 import click
 
 from p2pnode.api.service import ResourcesJson
 from p2pnode.cli import options
 from p2pnode.cli.groups import Group
-from p2pnode.cli.output import answer, answer_json, fields, short_peer, table
+from p2pnode.cli.output import answer, answer_json, fields, say, short_peer, table
 from p2pnode.cli.requester import running
-from p2pnode.cli.status import Status
-from p2pnode.core.units import about_bytes
+from p2pnode.cli.status import CommandError, Status
+from p2pnode.core.messages import Taking
+from p2pnode.core.units import about_bytes, parse_duration
+
+POLL_INTERVAL_S = 0.2
+# When its time is over, what runs is ended; publishing what it left takes a while.
+DRAIN_GRACE_S = 60.0
 
 
 @click.command("id")
@@ -37,7 +44,7 @@ def show_id(as_json: bool) -> int:
 
 @click.group(cls=Group)
 def node() -> None:
-    """Look at the network."""
+    """Look at the network, and take this node out of it."""
 
 
 @node.command("list")
@@ -55,14 +62,55 @@ def list_nodes(as_json: bool) -> int:
             "self" if one["self"] else "yes" if one["connected"] else "no",
             ",".join(one["engines"]),
             *_free_of_total(one["free"], one["total"]),
+            one["taking"],
             _labels(one["labels"]),
         ]
         for one in nodes
     ]
-    for line in table(
-        ["NAME", "PEER", "CONNECTED", "ENGINES", "CPU FREE", "MEMORY FREE", "DISK FREE", "LABELS"], rows
-    ):
+    headings = ["NAME", "PEER", "CONNECTED", "ENGINES", "CPU FREE", "MEMORY FREE", "DISK FREE", "TAKES"]
+    for line in table([*headings, "LABELS"], rows):
         answer(line)
+    return Status.OK
+
+
+@node.command()
+def cordon() -> int:
+    """Take on nothing new; what runs here goes on."""
+    say(f"this node takes on nothing new; {running().take(Taking.NOTHING)['held']} executions go on")
+    return Status.OK
+
+
+@node.command()
+def uncordon() -> int:
+    """Take on work again, after cordon or drain."""
+    running().take(Taking.ALL)
+    say("this node takes on work")
+    return Status.OK
+
+
+@node.command()
+@click.option(
+    "--timeout",
+    "timeout_s",
+    metavar="TIME",
+    type=options.Parsed("duration", parse_duration),
+    default="10m",
+    help="What still runs after it is ended: seconds, or such as 5m.",
+)
+@click.option("--wait", is_flag=True, help="Return when nothing runs here any more.")
+def drain(timeout_s: int, wait: bool) -> int:
+    """Take on nothing new, and have what runs here finish or move away."""
+    client = running()
+    found = client.take(Taking.DRAINING, timeout_s)
+    say(f"this node is draining: {found['held']} executions are left")
+    deadline = time.monotonic() + timeout_s + DRAIN_GRACE_S
+    while wait and found["held"]:
+        if time.monotonic() >= deadline:
+            raise CommandError(Status.FAILED, f"{found['held']} executions are still here")
+        time.sleep(POLL_INTERVAL_S)
+        found = client.taking()
+        if found["taking"] != Taking.DRAINING:
+            raise CommandError(Status.FAILED, "the node is no longer draining: someone else has changed that")
     return Status.OK
 
 

@@ -84,6 +84,8 @@ class Waiting:
     follow: bool
     as_json: bool
     peers: tuple[str, ...]
+    # Another job, also where one of its name exists.
+    new: bool
 
 
 def waiting(command: Callable[..., int]) -> Callable[..., int]:
@@ -92,13 +94,16 @@ def waiting(command: Callable[..., int]) -> Callable[..., int]:
     @click.option(
         "--wait/--no-wait",
         default=True,
-        help="Wait until the job has ended, or print its id and return.",
+        help="Wait until the job has ended (a daemon or service: runs), or print its id and return.",
     )
+    @click.option("--new", is_flag=True, help="Submit a new job, also where one of its name exists.")
     @click.option("--follow", is_flag=True, help="Show what the programs write, on stderr.")
     @as_json
     @peers
     @functools.wraps(command)
-    def with_waiting(wait: bool, follow: bool, as_json: bool, peers: tuple[str, ...], **others: Any) -> int:
-        return command(waiting=Waiting(wait, follow, as_json, peers), **others)
+    def with_waiting(
+        wait: bool, new: bool, follow: bool, as_json: bool, peers: tuple[str, ...], **others: Any
+    ) -> int:
+        return command(waiting=Waiting(wait, follow, as_json, peers, new), **others)
 
     return with_waiting

@@ -186,4 +186,4 @@ def _run(
     if dry_run:
         answer_job_file(text)
         return Status.OK
-    return submit.run(jobfiles.for_a_node(text.encode(), parsed.spec), name, waiting, files)
+    return submit.run(jobfiles.for_a_node(text.encode(), parsed.spec), parsed.spec.type, name, waiting, files)

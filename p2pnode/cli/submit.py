@@ -10,20 +10,21 @@ from pathlib import Path
 import click
 
 from p2pnode.api.client import Client, NodeUnreachable
-from p2pnode.api.service import JobJson, ServiceError
-from p2pnode.cli import jobfiles, options, results
+from p2pnode.api.service import Change, JobJson, ServiceError
+from p2pnode.cli import differences, jobfiles, options, results
 from p2pnode.cli.options import Given, Waiting
 from p2pnode.cli.output import answer, answer_json, say, short_id, state
 from p2pnode.cli.progress import Progress
 from p2pnode.cli.requester import Door, any_node
 from p2pnode.cli.results import final_executions
 from p2pnode.cli.status import CommandError, Status
+from p2pnode.core.lifecycle import LONG_RUNNING
 from p2pnode.core.spec import JobType
-from p2pnode.core.states import Outcome
+from p2pnode.core.states import ExecutionState, Outcome
 
 # What a program wrote last may still be on its way when its job ends.
 LAST_LOGS_TIMEOUT_S = 10.0
-_LONG_RUNNING = (JobType.SERVICE, JobType.DAEMON)
+_BEFORE_RUNNING = (ExecutionState.AWARDED, ExecutionState.PREPARING)
 _STATUS_OF_OUTCOME = {
     Outcome.COMPLETED: Status.OK,
     Outcome.NO_PEER: Status.NO_PEER,
@@ -34,41 +35,77 @@ _STATUS_OF_OUTCOME = {
 @click.command()
 @options.job_file
 @options.waiting
-def submit(given: Given, waiting: Waiting) -> int:
+@click.option("--dry-run", is_flag=True, help="Show what would change, and send nothing.")
+def submit(given: Given, waiting: Waiting, dry_run: bool) -> int:
     """Submit a job and wait for its results.
 
     SPEC is a job file; without it, or with -, standard input is read. Prints the CID of each
-    result; of a service or daemon its id, as soon as it runs. Without a running node it starts one for as
-    long as the job goes on.
+    result, or the id of a daemon or service as soon as it runs. A file with the name and type of a job
+    that is there changes that job. Without a running node it starts one for as long as the job goes on.
     """
     job = jobfiles.read_valid(given)
-    return run(job.text, job.name, waiting)
+    if dry_run:
+        return differences.show(job.spec, waiting.new)
+    return run(job.text, job.spec.type, job.name, waiting)
 
 
-def run(job_file: bytes, name: str, waiting: Waiting, files: Sequence[Path] = ()) -> int:
+def run(job_file: bytes, kind: JobType, name: str, waiting: Waiting, files: Sequence[Path] = ()) -> int:
     """Send a job and, unless told otherwise, wait for its end; the status says how it ended.
 
     `files` are added to the node's store first, as the job has their CIDs among its inputs.
     """
-    with any_node(waiting.peers, keeps_on=not waiting.wait) as door:
+    outlives = not waiting.wait or (kind in LONG_RUNNING and not waiting.follow)
+    with any_node(waiting.peers, keeps_on=outlives) as door:
         for path in files:
             results.add(door.client, path)
-        job_id = door.client.submit(job_file, name)
-        if not waiting.wait:
-            _answer_unwaited(door.client, job_id, waiting.as_json)
-            return Status.OK
+        submitted = door.client.offer(job_file, name, waiting.new)
+        job_id, since = submitted["id"], 0
+        if submitted["change"] != Change.NEW:
+            say(f"{job_id} {submitted['change']}: version {submitted['version']}")
+            since = last_event(door.client, job_id)
         try:
-            elapsed_s = _watch(door.client, job_id, waiting.follow)
+            return wait_for(door.client, job_id, waiting, since)
         except KeyboardInterrupt:
             _interrupted(door, job_id)
             return Status.INTERRUPTED
-        except NodeUnreachable as error:
-            raise CommandError(Status.UNREACHABLE, str(error), _look(job_id)) from error
-        job = door.client.job(job_id)
-        if job["outcome"] is None and job["type"] in _LONG_RUNNING:
-            _answer_unwaited(door.client, job_id, waiting.as_json)
-            return Status.OK
+
+
+def wait_for(client: Client, job_id: str, waiting: Waiting, since: int) -> int:
+    """Show what happens to a job after event number `since` until it has ended, or runs if it never ends."""
+    if not waiting.wait:
+        _answer_unwaited(client, job_id, waiting.as_json)
+        return Status.OK
+    try:
+        elapsed_s = _watch(client, job_id, waiting.follow, since)
+        job = client.job(job_id)
+    except NodeUnreachable as error:
+        raise CommandError(Status.UNREACHABLE, str(error), _look(job_id)) from error
+    if not job["outcome"]:
+        _answer_unwaited(client, job_id, waiting.as_json)
+        return Status.OK
     return _report(job, elapsed_s, waiting.as_json)
+
+
+def last_event(client: Client, job_id: str) -> int:
+    """The number of the newest line of a job's history."""
+    return max((event["number"] for event in client.job_events(job_id)), default=0)
+
+
+def runs(job: JobJson) -> bool:
+    """Whether all that a job wants now runs, at the newest version of its file."""
+    if job["outcome"]:
+        return False
+    current = [one["state"] for one in job["executions"] if one["current"]]
+    running = current.count(ExecutionState.RUNNING)
+    if job["type"] == JobType.SERVICE:
+        return running >= job["count"]
+    return running > 0 and not any(state in _BEFORE_RUNNING for state in current)
+
+
+def status_of(job: JobJson) -> Status:
+    """The exit status for a job that has ended."""
+    outcome = job["outcome"]
+    return _STATUS_OF_OUTCOME.get(Outcome(outcome), Status.FAILED) if outcome else Status.FAILED
 
 
 def _answer_unwaited(client: Client, job_id: str, as_json: bool) -> None:
@@ -79,29 +116,26 @@ def _answer_unwaited(client: Client, job_id: str, as_json: bool) -> None:
     say(_look(job_id))
 
 
-def _watch(client: Client, job_id: str, follow: bool) -> float:
-    """Show what happens until the job has ended; gives the seconds that it took."""
+def _watch(client: Client, job_id: str, follow: bool, since: int) -> float:
+    """Show what happens until the job has ended, or runs for good; gives the seconds that it took."""
     say(f"job {job_id}")
+    job = client.job(job_id)
+    until_runs = job["type"] in LONG_RUNNING and not follow
     with Progress() as progress:
         logs = threading.Thread(target=_follow_logs, args=(client, job_id, progress), daemon=True)
         if follow:
             logs.start()
-        for event in client.job_events(job_id, follow=True):
+        if until_runs and runs(job):
+            return progress.elapsed_s
+        for event in client.job_events(job_id, since, follow=True):
             progress.show(
                 f"{short_id(event['execution'] or job_id)}  {event['message']}", _clock_ms(event["at"])
             )
-            if event["state"] == "Running" and not follow and _runs_for_ever(client.job(job_id)):
-                break
+            if until_runs and runs(client.job(job_id)):
+                return progress.elapsed_s
         if follow:
             logs.join(LAST_LOGS_TIMEOUT_S)
         return progress.elapsed_s
-
-
-def _runs_for_ever(job: JobJson) -> bool:
-    """Is it a job that does not end by itself, and does all of it run that was asked for?"""
-    running = sum(one["state"] == "Running" for one in job["executions"])
-    wanted = job["count"] if job["type"] == JobType.SERVICE else 1
-    return job["type"] in _LONG_RUNNING and running >= wanted
 
 
 def _follow_logs(client: Client, job_id: str, progress: Progress) -> None:
@@ -139,9 +173,7 @@ def _report(job: JobJson, elapsed_s: float, as_json: bool) -> int:
     say(f"{short_id(job['id'])} {state(job['state'])} after {elapsed_s:.1f} s{reason}")
     if any(execution["result_cid"] for execution in finals):
         say(f"  fetch it:    p2pnode get {short_id(job['id'])}")
-    status = (
-        _STATUS_OF_OUTCOME.get(Outcome(job["outcome"]), Status.FAILED) if job["outcome"] else Status.FAILED
-    )
+    status = status_of(job)
     if status is not Status.OK:
         say(_look(job["id"]))
     return status

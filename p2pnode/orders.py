@@ -1,0 +1,129 @@
+"""What users ask of jobs and of the node itself: submit, change, rerun, stop; what the node takes on.
+
+An order for a job of another owner is passed on by the core. Here it is waited for until this
+node's copy of the job shows that it was carried out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import trio
+
+from p2pnode.api.service import Change, Code, ServiceError, SubmittedJson, TakingJson
+from p2pnode.content import Content
+from p2pnode.core import wire
+from p2pnode.core.events import JobRerun, JobStopped, JobSubmitted, JobUpdated, TakingChanged
+from p2pnode.core.lifecycle import LONG_RUNNING, JobRecord
+from p2pnode.core.messages import Taking, job_id
+from p2pnode.core.participant import JOBS_LIVE_MAX
+from p2pnode.core.spec import JobSpec
+from p2pnode.store import StoreError
+
+CANDIDATES_SHOWN_MAX = 5
+NONCE_SIZE_BYTES = 16
+# A deputy that has to take a job over first needs up to 10 s for that.
+ORDER_TIMEOUT_S = 15.0
+
+
+class Orders(Content):
+    """The part of `api.service.NodeService` that changes jobs, and what this node takes on."""
+
+    async def submit(self, spec: JobSpec, source_text: str, new: bool) -> SubmittedJson:
+        before = None if new or not spec.name else self._node.store.job_named(spec.namespace, spec.name)
+        if before is None or before.spec.type is not spec.type:
+            return self._submit_new(spec, source_text)
+        if before.spec_hash == wire.digest(spec):
+            if spec.type not in LONG_RUNNING or before.ended:
+                return self._submit_new(spec, source_text)
+            return {"id": before.id, "version": before.version, "change": Change.UNCHANGED}
+        order = JobUpdated(before.id, spec, self._journalled(before.id))
+        after = await self._order(order, lambda record: record.version > before.version)
+        try:
+            self._node.store.save_source(before.id, source_text)
+        except StoreError as exc:
+            raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
+        return {"id": after.id, "version": after.version, "change": Change.UPDATED}
+
+    def _submit_new(self, spec: JobSpec, source_text: str) -> SubmittedJson:
+        node = self._node
+        if len(node.driver.core.jobs) >= JOBS_LIVE_MAX:
+            raise ServiceError(Code.UNAVAILABLE, f"this node looks after {JOBS_LIVE_MAX} jobs, its limit")
+        id = job_id(wire.digest(spec), node.me.peer_id, os.urandom(NONCE_SIZE_BYTES))
+        try:
+            with node.store.transaction():
+                node.store.save_source(id, source_text)
+                node.driver.apply(JobSubmitted(id, spec))
+        except StoreError as exc:
+            raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
+        return {"id": id, "version": 1, "change": Change.NEW}
+
+    async def rerun(self, job_id: str, reason: str) -> None:
+        before = self._record(job_id)
+        order = JobRerun(before.id, reason, self._journalled(before.id))
+        await self._order(order, lambda record: record.run > before.run)
+
+    async def stop(self, job_id: str, reason: str) -> None:
+        record = self._record(job_id)
+        if record.ended:
+            raise ServiceError(Code.CONFLICT, f"the job has ended: it is {record.state}")
+        await self._order(JobStopped(record.id, reason), lambda record: record.ended)
+
+    async def _order(
+        self, order: JobUpdated | JobRerun | JobStopped, is_done: Callable[[JobRecord], bool]
+    ) -> JobRecord:
+        node = self._node
+        try:
+            node.driver.apply(order)
+        except StoreError as exc:
+            raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
+        owner = ""
+        with trio.move_on_after(ORDER_TIMEOUT_S):
+            while True:
+                # Taken before the look, so that what changes in between is not missed.
+                changed = node.changed.setdefault(order.job, trio.Event())
+                record = node.store.job(order.job)
+                if record is None:
+                    raise ServiceError(Code.NOT_FOUND, "this node no longer keeps a copy of the job")
+                if is_done(record):
+                    return record
+                owner = record.owner
+                await changed.wait()
+        raise ServiceError(
+            Code.TIMEOUT,
+            f"the job's owner {owner} was told, and has not answered within {ORDER_TIMEOUT_S:.0f} s; it may"
+            " still do it: look at the job before asking again",
+        )
+
+    def _journalled(self, job: str) -> JobRecord | None:
+        """The journal's record of a job that the core does not hold."""
+        core = self._node.driver.core
+        held = job in core.jobs or job in core.custody.copies
+        return None if held else self._node.store.job(job)
+
+    def _record(self, prefix: str) -> JobRecord:
+        store = self._node.store
+        ids = store.job_ids(prefix, CANDIDATES_SHOWN_MAX + 1) if prefix.startswith("j-") else []
+        if not ids:
+            raise ServiceError(Code.NOT_FOUND, f"no job {prefix} on this node")
+        if len(ids) > 1 and prefix not in ids:
+            shown = ", ".join(id[:14] for id in ids[:CANDIDATES_SHOWN_MAX])
+            raise ServiceError(Code.AMBIGUOUS, f"{prefix} could be {shown}: give more of the id")
+        record = store.job(prefix if prefix in ids else ids[0])
+        assert record is not None
+        return record
+
+    def taking(self) -> TakingJson:
+        lending = self._node.driver.core.lending
+        return {"taking": lending.taking.value, "held": len(lending.held)}
+
+    def take(self, taking: str, timeout_s: float | None) -> None:
+        node = self._node
+        deadline = None if timeout_s is None else node.clock.now() + timeout_s
+        try:
+            with node.store.transaction():
+                node.store.set_meta("taking", taking)
+                node.driver.apply(TakingChanged(Taking(taking), deadline))
+        except StoreError as exc:
+            raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
