@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import yaml
 
 JOBS = Path(__file__).parent.parent / "devnet" / "jobs"
 EXIT_OF_FAIL = 7
+_NUMBERS = itertools.count(1)
 _WAITING = r"""
 (module
   (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
@@ -83,7 +85,12 @@ def docker_job(image: str, script: str, **top: Any) -> dict[str, Any]:
 def _job(task: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     task |= {"Publisher": {"Type": "ipfs"}, "ResultPaths": [{"Name": "outputs", "Path": "/outputs"}]}
     task |= {key: top.pop(key) for key in ("Timeouts", "Resources", "InputSources") if key in top}
-    return {"Name": "test", "Type": "batch", "Tasks": [task], **top}
+    return {"Name": unique_name(), "Type": "batch", "Tasks": [task], **top}
+
+
+def unique_name() -> str:
+    """A job's name that no other test has: a job with a known name changes the job of that name."""
+    return f"test-{next(_NUMBERS)}"
 
 
 def text_of(job: dict[str, Any]) -> bytes:

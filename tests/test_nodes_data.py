@@ -15,7 +15,7 @@ import wasmtime
 
 from .docker_engine import BUSYBOX, require_docker
 from .nodes import Node, Nodes, know_each_other, running_nodes
-from .programs import JOBS, docker_job, text_of
+from .programs import JOBS, docker_job, text_of, unique_name
 from .s3_server import S3Server, s3  # noqa: F401
 from .web_site import Page, Site, running_site
 
@@ -110,7 +110,7 @@ def job(*inputs: dict[str, Any], publisher: dict[str, Any], count: int = 1, entr
         "Resources": {"CPU": "100m", "Memory": "64mb", "Disk": "20mb"},
         "Timeouts": {"QueueTimeout": 2, "TotalTimeout": 60},
     }
-    return {"Name": "data", "Type": "batch", "Count": count, "Tasks": [task]}
+    return {"Name": unique_name(), "Type": "batch", "Count": count, "Tasks": [task]}
 
 
 def wordcount(*inputs: dict[str, Any], publisher: dict[str, Any], count: int = 1) -> dict[str, Any]:

@@ -223,7 +223,7 @@ def test_a_stopped_job_is_stopped_and_its_program_dead(network: Network) -> None
 
 def test_nothing_is_reserved_when_all_has_ended(network: Network) -> None:
     for node in (network.a, network.b, network.c):
-        until("all loans are returned", lambda node=node: not list((node.data_dir / "executions").iterdir()))
+        until("all loans are returned", lambda node=node: not list(node.data_dir.glob("executions/*")))
         (own,) = (one for one in node.client.nodes() if one["self"])
         assert own["free"] == own["total"]
 

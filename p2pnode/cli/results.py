@@ -34,8 +34,8 @@ class Limits:
 
 
 def final_executions(job: JobJson) -> list[ExecutionJson]:
-    """The execution that stands for each replica, in their order: the last one awarded."""
-    last = {execution["replica"]: execution for execution in job["executions"]}
+    """The execution that stands for each replica in the job's last run, in their order: the last awarded."""
+    last = {one["replica"]: one for one in job["executions"] if one["run"] == job["run"]}
     return [last[replica] for replica in sorted(last)]
 
 

@@ -27,6 +27,8 @@ from .wanted import Vacancy
 
 # A first answer over a fresh connection takes tenths of a second on a loaded machine.
 BID_WINDOW_S = 3.0
+# Where each peer has a replica of its own, nobody else is kept waiting by a slow answer.
+BID_WINDOW_EVERYWHERE_S = 10.0
 # With bids enough, the slower peers get this long to make a better one.
 ENOUGH_WAIT_S = 0.25
 # A node that has just joined hears of the others within a second or two (a pull of the table).
@@ -109,6 +111,7 @@ class Asking:
             return []
         record.round += 1
         record.window_ends = None
+        window_s = BID_WINDOW_EVERYWHERE_S if record.spec.type in EVERYWHERE else BID_WINDOW_S
         actions: list[Action] = []
         for advert, slot, replica in asks:
             id = execution_id(record.id, record.epoch, record.owner, record.round, advert.peer, slot)
@@ -119,7 +122,7 @@ class Asking:
                 version=record.version,
                 run=record.run,
                 replica=replica,
-                deadline=now + BID_WINDOW_S,
+                deadline=now + window_s,
                 created=now,
                 modified=now,
             )

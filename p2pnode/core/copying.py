@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf
 
+from . import wire
 from .lifecycle import (
     LIVE,
     LONG_RUNNING,
@@ -79,6 +80,12 @@ def keeps(record: JobRecord, lines: Sequence[Line], since: float | None, now: fl
         )
         for index, piece in enumerate(pieces)
     ]
+
+
+def header(record: JobRecord, now: float) -> Keep:
+    """Who owns the job and who its deputies are, and nothing of what happened: for anyone who asks."""
+    whole = keeps(record, (), now, now)[0]
+    return wire.replace(whole, reason="", first_failure="", spec=None, versions=(), executions=())
 
 
 def applied(record: JobRecord | None, keep: Keep, owner: str, now: float) -> JobRecord | None:

@@ -138,7 +138,9 @@ class Custody:
         if owned.owner == self.me:
             # It was handed over: nothing is to be waited for.
             self.due[record.id] = -inf
-        return [SaveJob(record)]
+            return [SaveJob(record)]
+        # It may not know of this copy: it says whether that is wanted.
+        return [SaveJob(record), Send(owned.owner, WhoOwns(job=record.id, epoch=0))]
 
     def answer(self, record: JobRecord) -> Owned:
         return Owned(job=record.id, epoch=record.epoch, owner=record.owner)

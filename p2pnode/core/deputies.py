@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from math import inf
 
 from .adverts import Known
-from .copying import keeps
+from .copying import header, keeps
 from .events import Send
 from .job_steps import JobSteps
 from .lifecycle import LIVE, JobRecord
@@ -61,7 +61,7 @@ def name_deputies(steps: JobSteps, known: Mapping[str, Known], lost: Collection[
     for peer in removed:
         record.synced.pop(peer, None)
         # It learns, some day, that its copy is wanted no more.
-        steps.actions += [Send(peer, keep) for keep in keeps(record, (), now, now)[:1]]
+        steps.actions.append(Send(peer, header(record, now)))
     for one in record.of(*LIVE):
         steps.adopt(one)
     if chosen:

@@ -147,7 +147,7 @@ class Job:
         for one in record.of(*LIVE):
             steps.adopt(one)
         if peer not in deputies.told(record):
-            steps.actions += [Send(peer, keep) for keep in copying.keeps(record, (), now, now)[:1]]
+            steps.actions.append(Send(peer, copying.header(record, now)))
         return self._settle(now)
 
     def merge(self, peer: str, keep: Keep, now: float) -> list[Action]:
@@ -167,8 +167,8 @@ class Job:
             strangers += record.deputies[: -deputies.DEPUTIES_MAX]
             record.deputies = record.deputies[-deputies.DEPUTIES_MAX :]
         record.former = tuple(dict.fromkeys((*strangers, *record.former)))[:PEERS_NAMED_MAX]
-        for header in copying.keeps(record, (), now, now)[:1]:
-            steps.actions += [Send(one, header) for one in strangers]
+        header = copying.header(record, now)
+        steps.actions += [Send(one, header) for one in strangers]
         return self._settle(now)
 
     def yield_to(self, owner: str, epoch: int, now: float) -> list[Action]:
@@ -349,7 +349,9 @@ class Job:
 
     def _update(self, spec: JobSpec, now: float) -> None:
         record = self.record
-        assert spec.type is record.spec.type, (record.id, spec.type)
+        if spec.type is not record.spec.type:
+            self._steps.note("Submission", f"Change refused: the job's type stays {record.spec.type}", now)
+            return
         record.version += 1
         record.spec = spec
         version = record.versions[record.version] = job_version(spec, now)

@@ -287,16 +287,14 @@ class Participant:
         return job.handle(event, now)
 
     def _say_who_owns(self, record: JobRecord, peer: str, epoch: int, now: float) -> list[Action]:
-        """Who has missed something gets the whole, or hears that it has to keep nothing."""
-        if peer not in record.parties:
-            return []
-        told = record.owner != self.me or peer in deputies.told(record)
-        if told and epoch == record.epoch and not (record.ended and record.owner == self.me):
-            return [Send(peer, self.custody.answer(record))]
+        """Who has missed something gets the whole; a stranger hears that it has to keep nothing."""
         if record.owner != self.me:
             return [Send(peer, self.custody.answer(record))]
-        keeps = copying.keeps(record, (), None if told else now, now)
-        return [SaveJob(record), *(Send(peer, keep) for keep in (keeps if told else keeps[:1]))]
+        if peer not in deputies.told(record):
+            return [SaveJob(record), Send(peer, copying.header(record, now))]
+        if epoch == record.epoch and not record.ended:
+            return [Send(peer, self.custody.answer(record))]
+        return [SaveJob(record), *(Send(peer, keep) for keep in copying.keeps(record, (), None, now))]
 
     def _yield(self, job: Job, owner: str, epoch: int, now: float) -> list[Action]:
         record = job.record
@@ -313,8 +311,8 @@ class Participant:
             actions += job.take_over(before, now)
             # Whoever holds another copy has to hear of it, or two would own the job for good.
             others = sorted(record.parties - {self.me, *deputies.told(record)})
-            header = copying.keeps(record, (), now, now)[:1]
-            actions += [Send(peer, keep) for peer in others for keep in header]
+            header = copying.header(record, now)
+            actions += [Send(peer, header) for peer in others]
             for event in orders:
                 actions += job.handle(event, now)
         return actions

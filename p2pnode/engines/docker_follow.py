@@ -27,6 +27,8 @@ DRAIN_S_MAX = 20.0
 EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND = 126, 127
 # By SIGKILL or SIGTERM, which an engine that shuts down sends; the program's own limits send neither.
 EXIT_KILLED = (137, 143)
+# The engine may hear that a program ended before it hears that memory was the reason.
+OUT_OF_MEMORY_NEWS_S = 1.0
 
 
 @dataclass(slots=True)
@@ -100,7 +102,13 @@ async def _ended(sdk: Sdk, workload: Workload, image: str, logs: Sequence[LogFil
     if problem := logs[0].problem or logs[1].problem:
         raise ContainerFailed(Fault.PEER, problem)
     code = found["State"]["ExitCode"]
-    reason, fault = _why(code, found["State"]["OOMKilled"], workload.task.resources.memory_bytes)
+    out_of_memory = found["State"]["OOMKilled"]
+    if code in EXIT_KILLED and not out_of_memory:
+        await trio.sleep(OUT_OF_MEMORY_NEWS_S)
+        found = await docker_http.inspect(sdk.socket_path, workload.execution_id)
+        out_of_memory = bool(found) and found["State"]["OOMKilled"]
+    limit_bytes = workload.task.resources.memory_bytes
+    reason, fault = _why(code, out_of_memory, limit_bytes)
     return Ended(
         exit_code=code,
         reason=reason,
