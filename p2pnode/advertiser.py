@@ -174,8 +174,12 @@ class Advertiser:
 def fitted(advert: Advert) -> tuple[Advert, tuple[str, ...]]:
     """The advert as it may be sent, and the keys of the labels that had to be left out of it.
 
-    First addresses go, then the operator's labels, the last in the order of keys first (protocols/advert.md).
+    First what it holds goes, then addresses, then the operator's labels, the last in the order of keys first
+    (protocols/advert.md).
     """
+    if len(wire.encode(advert)) <= ADVERT_SIZE_BYTES_MAX:
+        return advert, ()
+    advert = wire.replace(advert, offer=wire.replace(advert.offer, holds=()))
     if len(wire.encode(advert)) <= ADVERT_SIZE_BYTES_MAX:
         return advert, ()
     advert = wire.replace(advert, addresses=advert.addresses[:ADDRESSES_KEPT])

@@ -38,6 +38,7 @@ from p2pnode.core.lifecycle import JobRecord
 from p2pnode.core.messages import (
     LINE_LENGTH_MAX,
     LINES_PER_MESSAGE_MAX,
+    Ask,
     Ended,
     Keep,
     Line,
@@ -75,9 +76,14 @@ class Effects(Protocol):
 
     def advertise(self, action: Advertise) -> None: ...
 
+    def ask_here(self, ask: Ask) -> None:
+        """The node asks itself, for what has to be looked up on its disk."""
+
     def job_changed(self, job: str) -> None:
         """The job's record or history has changed."""
 
+
+_Effect = Start | Kill | Advertise | Send
 
 # Puts a message into the outbox of the link to a peer; the error says that it is full.
 SendToPeer = Callable[[str, bytes], None]
@@ -140,7 +146,7 @@ class Driver:
                 self.apply(Tick())
 
     def _commit(self, actions: Sequence[Action], delivered: tuple[str, int] | None) -> None:
-        effects: list[Start | Kill | Advertise] = []
+        effects: list[_Effect] = []
         changed: dict[str, None] = {}
         pending: deque[Event] = deque()
         try:
@@ -162,6 +168,8 @@ class Driver:
                         self._effects.kill(effect)
                     case Advertise():
                         self._effects.advertise(effect)
+                    case Send(message=Ask() as ask):
+                        self._effects.ask_here(ask)
         except StoreError as exc:
             self.fail(exc)
             raise
@@ -177,7 +185,7 @@ class Driver:
     def _write(
         self,
         actions: Sequence[Action],
-        effects: list[Start | Kill | Advertise],
+        effects: list[_Effect],
         changed: dict[str, None],
         pending: deque[Event],
     ) -> None:
@@ -188,6 +196,8 @@ class Driver:
                     receipt = wire.decode(signed.body, Receipt)
                     cid = self._receipt_cid(wire.encode(signed))
                     pending.append(Received(peer, message, receipt, cid))
+                case Send(peer, Ask() as message) if peer == self.core.me:
+                    effects.append(action)
                 case Send(peer, message):
                     if isinstance(message, Keep) and message.full:
                         message = self._with_history(message)

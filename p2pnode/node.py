@@ -21,7 +21,7 @@ import trio
 from p2pnode import identity, log_streams, machine
 from p2pnode.advertiser import Advertiser
 from p2pnode.config import NodeConfig
-from p2pnode.core import jobfile, wire
+from p2pnode.core import holdings, jobfile, wire
 from p2pnode.core.events import (
     Advertise,
     Event,
@@ -40,6 +40,8 @@ from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.lending_records import LoanState
 from p2pnode.core.lifecycle import LIVE, ExecutionState
 from p2pnode.core.messages import (
+    HOLDINGS_MAX,
+    Ask,
     Command,
     Ended,
     Keep,
@@ -179,6 +181,9 @@ class Node:
         if isinstance(message, Keep | Owned | WhoOwns | Orphan | Command):
             held = message.job in core.jobs or message.job in core.custody.copies
             event = Received(peer, message, record=None if held else self.store.job(message.job))
+        if isinstance(message, Ask) and message.requirements.directories:
+            lacks = await self.inputs.lacks(message.requirements.directories)
+            event = Received(peer, message, lacks=lacks)
         if isinstance(message, Ended):
             body = identity.verify_untrusted(peer, identity.RECEIPT_DOMAIN, message.receipt)
             receipt = wire.decode_untrusted(body, Receipt)
@@ -218,6 +223,13 @@ class Node:
 
     def advertise(self, action: Advertise) -> None:
         self.adverts.advertise(action)
+
+    def ask_here(self, ask: Ask) -> None:
+        self.nursery.start_soon(self._ask_here, ask)
+
+    async def _ask_here(self, ask: Ask) -> None:
+        lacks = await self.inputs.lacks(ask.requirements.directories)
+        self.tell(Received(self.me.peer_id, ask, lacks=lacks))
 
     def job_changed(self, job: str) -> None:
         self.changed.pop(job, trio.Event()).set()
@@ -339,6 +351,21 @@ class Node:
             labels=machine.labels(self.config.name, {**gpus.labels(cards), **self.config.labels}),
             total=total,
             free=total,
+            holds=await self._holds(available),
+        )
+
+    async def _holds(self, available: Sequence[str]) -> tuple[int, ...]:
+        """Marks of the inputs and images that need no fetching: those of late first, then all others."""
+        cached = await self.docker.cached_images() if "docker" in available else ()
+        images = {holdings.image_mark(image) for image in cached}
+        tasks = self.driver.core.lending.tasks_run
+        used = {mark: None for task in tasks for mark in holdings.marks_of(task)}
+        inputs = [mark for task in tasks for mark in holdings.input_marks(task)]
+        roots = await trio.to_thread.run_sync(self.keeper.newest_roots, HOLDINGS_MAX)
+        return holdings.told(
+            [mark for mark in used if mark in images] + sorted(images),
+            inputs,
+            map(holdings.cid_mark, roots),
         )
 
     async def watch_links(self) -> None:

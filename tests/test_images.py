@@ -15,6 +15,7 @@ DIGEST = "sha256:" + "a" * 64
         ("busybox", "docker.io/library/busybox:latest"),
         ("busybox:1", "docker.io/library/busybox:1"),
         ("bitnami/redis", "docker.io/bitnami/redis:latest"),
+        ("docker.io/busybox", "docker.io/library/busybox:latest"),
         ("docker.io/library/busybox", "docker.io/library/busybox:latest"),
         ("index.docker.io/library/busybox", "docker.io/library/busybox:latest"),
         ("ghcr.io/a/b:2", "ghcr.io/a/b:2"),

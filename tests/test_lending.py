@@ -178,6 +178,15 @@ def test_what_never_fits_is_refused_for_good_and_what_does_not_fit_now_for_a_whi
     assert (now.refusing, now.reason) == (Refusing.QUEUED, "busy: waits there as number 1")
 
 
+def test_a_directory_that_is_not_here_is_a_reason_not_to_bid() -> None:
+    lending = new()
+    lacks = "/data is not there on this node"
+    ((_, message),) = sent(lending.handle(Received("me", ASK, lacks=lacks), 0), Refusal)
+    assert isinstance(message, Refusal)
+    assert (message.refusing, message.reason) == (Refusing.UNSUITABLE, lacks)
+    assert not lending.loans
+
+
 def test_what_waits_for_room_is_bid_for_by_priority_and_then_by_age() -> None:
     lending = new()
     for slot in range(4):

@@ -106,7 +106,7 @@ def test_reasons_are_grouped_with_the_most_frequent_first() -> None:
 
 
 def ranked(candidates: list[Any], **changes: Any) -> list[str]:
-    wanted = need(constraints=(constraint("favour_zone", Operator.EQUALS, "a"),))
+    wanted = need(constraints=(constraint("favour_zone", Operator.EQUALS, "a"),), uses=(7, 8))
     used, failures = changes.get("used", {}), changes.get("failures", {})
     return [one.peer for one in rank_candidates(JOB, 1, wanted, candidates, used, failures)]
 
@@ -118,9 +118,10 @@ def ranked(candidates: list[Any], **changes: Any) -> list[str]:
         ([advert("worse"), advert("better")], {"used": {"worse": 1}}),
         ([advert("worse"), advert("better", labels={"zone": "a"})], {}),
         ([advert("worse", price_micros=5), advert("better")], {}),
+        ([advert("worse"), advert("better", holds=(8, 9))], {}),
         ([advert("worse", free=wire.replace(ROOM, cpu_millis=1000)), advert("better")], {}),
     ],
-    ids=["failed", "runs a replica", "not preferred", "dearer", "fuller"],
+    ids=["failed", "runs a replica", "not preferred", "dearer", "far from the data", "fuller"],
 )
 def test_of_two_peers_the_better_is_asked_first(candidates_and_history: Any) -> None:
     candidates, history = candidates_and_history

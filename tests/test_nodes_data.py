@@ -47,14 +47,16 @@ class Network:
     def __init__(self, nodes: Nodes, bucket: S3Server, site: Site) -> None:
         self.s3, self.site = bucket, site
         self.logs, self.state = nodes.directory / "logs", nodes.directory / "state"
-        for directory in (self.logs, self.state):
+        self.rare = nodes.directory / "rare"
+        for directory in (self.logs, self.state, self.rare):
             directory.mkdir()
         (self.logs / "today.txt").write_bytes(b"one two two\n")
         (self.state / "link").symlink_to("/etc")
         allowed = ["--allow-path", str(self.logs), "--allow-path", f"{self.state}:rw"]
         allowed += ["--allow-host", site.host, "--s3-bucket", "texts", "--s3-bucket", "gone"]
         self.a = nodes.start("a", "--no-compute")
-        self.b, self.c = (nodes.new(name, *allowed, peers=(self.a,)) for name in "bc")
+        self.b = nodes.new("b", *allowed, peers=(self.a,))
+        self.c = nodes.new("c", *allowed, "--allow-path", str(self.rare), peers=(self.a,))
         for node in (self.b, self.c):
             node.start(ready=False)
         for node in (self.b, self.c):
@@ -118,6 +120,12 @@ def wordcount(*inputs: dict[str, Any], publisher: dict[str, Any], count: int = 1
     return job(code, *inputs, publisher=publisher, count=count, entry="/module/wordcount.wasm")
 
 
+def counting(data: dict[str, Any]) -> dict[str, Any]:
+    """The same program in the job file, so that only its data is somewhere."""
+    code = module((JOBS / "wordcount.wasm").read_bytes())
+    return job(code, data, publisher={"Type": "ipfs"}, entry="/program.wasm")
+
+
 def counted(files: dict[str, bytes]) -> dict[str, int]:
     lines = files["outputs/counts.csv"].decode().splitlines()[1:]
     return {word: int(count) for word, count in (line.split(",") for line in lines)}
@@ -171,6 +179,28 @@ def test_local_directories_are_read_and_written_as_both_sides_say(network: Netwo
         assert {one.name for one in tar if one.isfile()} == files.keys()
 
 
+def test_a_job_goes_where_its_directory_is(network: Network) -> None:
+    logs = source("/data", "localDirectory", SourcePath=str(network.rare))
+    for _ in range(3):
+        spec = counting(logs)
+        ended = network.a.ended(network.a.submit(spec))
+        assert [one["peer"] for one in ended["executions"]] == [network.c.peer]
+
+
+def test_a_job_goes_where_its_input_is(network: Network) -> None:
+    words = network.rare / "words"
+    words.write_bytes(b"here there here\n")
+    data = source("/data", "ipfs", CID=network.b.add(words))
+    # What it has pinned is in a node's first advert.
+    network.b.end()
+    network.b.start()
+    know_each_other(network.a, network.b, network.c)
+    for _ in range(4):
+        spec = counting(data)
+        ended = network.a.ended(network.a.submit(spec))
+        assert [one["peer"] for one in ended["executions"]] == [network.b.peer]
+
+
 def test_a_program_and_its_data_come_from_urls_and_local_files(network: Network, tmp_path: Path) -> None:
     inputs = [
         source("/module", "urlDownload", URL=network.site.url("/wordcount.wasm")),
@@ -219,7 +249,8 @@ def test_what_a_job_may_not_have_ends_it_with_the_reason(
         key: value.format(**known) if isinstance(value, str) else value for key, value in params.items()
     }
     done = network.submit(tmp_path, wordcount(source("/data", kind, **filled), publisher={"Type": "none"}))
-    assert done.returncode == 5, done.stderr
+    # What is not on any disk is known before a bid; what others say is known when it is fetched.
+    assert done.returncode == (3 if kind == "localDirectory" else 5), done.stderr
     assert said in done.stderr
 
 

@@ -27,7 +27,8 @@ class Received:
     """A message over the link. For `Ended`, the shell has checked the signature; its receipt is beside it.
 
     `record` is what the journal has of a job that a message about ownership names, if the core
-    does not hold it: one that has ended.
+    does not hold it: one that has ended. `lacks` is what an ask needs of this node's disk and may not
+    have, or has not.
     """
 
     peer: str
@@ -35,6 +36,7 @@ class Received:
     receipt: Receipt | None = None
     receipt_cid: str | None = None
     record: JobRecord | None = None
+    lacks: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,9 @@ def normal(image: str) -> str:
 
 def _named(image: str) -> str:
     """With its registry: the first part is one if it has a dot or a port, or is localhost."""
-    first, slash, _ = image.partition("/")
-    if slash and (first == "localhost" or "." in first or ":" in first or "*" in first):
-        return image.replace("index.docker.io/", f"{DEFAULT_REGISTRY}/", 1)
-    return f"{DEFAULT_REGISTRY}/{image if slash else 'library/' + image}"
+    first, slash, rest = image.partition("/")
+    if not slash or not (first == "localhost" or "." in first or ":" in first or "*" in first):
+        first, rest = DEFAULT_REGISTRY, image
+    if first in (DEFAULT_REGISTRY, f"index.{DEFAULT_REGISTRY}"):
+        return f"{DEFAULT_REGISTRY}/{rest if '/' in rest else 'library/' + rest}"
+    return f"{first}/{rest}"

@@ -53,7 +53,7 @@ from .messages import (
     Stage,
     Taking,
 )
-from .spec import JobSpec, JobType
+from .spec import JobSpec, JobType, Task
 
 # Long enough for a requester to hear the other bidders and award; short, since it holds resources.
 BID_VALID_S = 10.0
@@ -112,6 +112,14 @@ class Lending:
         return [one for one in self.loans.values() if one.state not in _HOLDING_NOTHING]
 
     @property
+    def tasks_run(self) -> list[Task]:
+        """What has begun to run here of late, or has ended; the newest first."""
+        ran = (LoanState.RUNNING, LoanState.PUBLISHING, LoanState.ENDED)
+        loans = [one for one in self.loans.values() if one.award is not None and one.state in ran]
+        loans.sort(key=lambda one: -one.created)
+        return [one.award.spec.task for one in loans if one.award is not None]
+
+    @property
     def offer(self) -> Offer | None:
         """What is on offer now: the capacity, less what every loan holds."""
         if self.capacity is None:
@@ -125,8 +133,8 @@ class Lending:
 
     def _handle(self, event: Event, now: float) -> list[Action]:
         match event:
-            case Received(peer, Ask() as ask):
-                return self._asked(peer, ask, now)
+            case Received(peer, Ask() as ask, lacks=lacks):
+                return self._asked(peer, ask, lacks, now)
             case Received(peer, Award() as award):
                 return self._awarded(peer, award, now)
             case Received(peer, Release(execution=execution)):
@@ -181,12 +189,12 @@ class Lending:
 
     # Asks and bids
 
-    def _asked(self, peer: str, ask: Ask, now: float) -> list[Action]:
+    def _asked(self, peer: str, ask: Ask, lacks: str, now: float) -> list[Action]:
         loan = self.loans.get(ask.execution)
         if loan is not None:
             repeat = loan.owner == peer and loan.state is LoanState.OFFERED
             return [self._bid(loan, now)] if repeat else []
-        refused = self._why_not(peer, ask)
+        refused = self._why_not(peer, ask, lacks)
         if refused is not None:
             refusing, reason = refused
             self.refused_busy |= refusing is Refusing.BUSY
@@ -209,14 +217,14 @@ class Lending:
         queued = self._refuse(peer, ask, Refusing.QUEUED, self._why_waiting(loan))
         return [SaveLoan(loan), queued, *self._preempt(loan)]
 
-    def _why_not(self, peer: str, ask: Ask) -> tuple[Refusing, str] | None:
+    def _why_not(self, peer: str, ask: Ask, lacks: str) -> tuple[Refusing, str] | None:
         offer = self.offer
         if offer is None or not offer.engines:
             return Refusing.UNSUITABLE, "runs nothing for others"
         if self.leaving:
             return Refusing.UNSUITABLE, "is shutting down"
-        reason = never(ask.requirements, offer)
-        if reason is not None:
+        reason = never(ask.requirements, offer) or lacks
+        if reason:
             return Refusing.UNSUITABLE, reason
         if self.taking is not Taking.ALL:
             return Refusing.BUSY, TAKING_REASONS[self.taking]

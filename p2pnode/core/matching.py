@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from .constraints import preferences, requirements
 from .constraints import why_not as constraint_why_not
-from .messages import Offer, Refusing, Requirements, Taking
-from .spec import DockerEngine, JobSpec, NetworkType, Resources
+from .holdings import marks_of
+from .messages import Directory, Offer, Refusing, Requirements, Taking
+from .spec import DockerEngine, JobSpec, NetworkType, Resources, Source
 from .units import about_bytes, format_cpu
 
 RESOURCE_NAMES = ("cpu_millis", "memory_bytes", "disk_bytes", "gpus")
@@ -45,7 +46,15 @@ def requirements_of(spec: JobSpec) -> Requirements:
         network=task.network.type,
         publisher=task.publisher.type if task.publisher else "",
         sources=tuple(sorted({one.source.type for one in task.inputs})),
+        uses=marks_of(task),
+        directories=tuple(_directory(one.source) for one in task.inputs if one.source.type == "local"),
     )
+
+
+def _directory(source: Source) -> Directory:
+    writable = source.params.get("ReadWrite") is True
+    made = writable and source.params.get("CreateAs") != "noCreate"
+    return Directory(path=str(source.params["SourcePath"]), writable=writable, made=made)
 
 
 def why_not(need: Requirements, offer: Offer) -> Unfit | None:
@@ -79,6 +88,11 @@ def minus(room: Resources, used: Iterable[Resources]) -> Resources:
 def favours(need: Requirements, offer: Offer) -> int:
     """How many of the job's preferences (`favour_` constraints) the peer meets."""
     return sum(constraint_why_not(one, offer.labels) is None for one in preferences(need.constraints))
+
+
+def holds(need: Requirements, offer: Offer) -> int:
+    """How many of the job's image and inputs the peer has already."""
+    return len(set(need.uses) & set(offer.holds))
 
 
 def grouped(reasons: Iterable[str], total: int) -> str:

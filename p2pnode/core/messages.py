@@ -23,12 +23,16 @@ PEER_ID_LENGTH_MAX = 64
 REASON_LENGTH_MAX = 2_000  # The tail of an engine's error, and no more.
 ADVERT_SIZE_BYTES_MAX = 2_048  # Gossip costs every node 5 to 10 ms a message (DESIGN: links).
 NAMES_MAX = 64
+# Of images and inputs, 7 bytes each: a sixth of an advert.
+HOLDINGS_MAX = 48
 # Deputies and former owners of a job: two are chosen, and each take-over may add one.
 PEERS_NAMED_MAX = 16
 # Of one message: with the longest reasons, some 600 KiB.
 COPIES_PER_MESSAGE_MAX = 250
 LINES_PER_MESSAGE_MAX = 100
 LINE_LENGTH_MAX = 2_500
+# Linux's own limit.
+PATH_LENGTH_MAX = 4_096
 # One read of a log file; it shares a connection with everything else.
 LOGS_PIECE_SIZE_BYTES_MAX = 64 * 1024
 # A bid that outlives this would hold resources for a requester that has long forgotten it.
@@ -49,6 +53,7 @@ Name = Annotated[str, Meta(max_length=256)]
 SomeName = Annotated[str, Meta(min_length=1, max_length=256)]
 Peers = Annotated[tuple[PeerId, ...], Meta(max_length=PEERS_NAMED_MAX)]
 Version = Annotated[int, Meta(ge=1, le=INTEGER_MAX)]
+Mark = Annotated[int, Meta(ge=0, lt=2**48)]
 Names = Annotated[tuple[SomeName, ...], Meta(max_length=NAMES_MAX)]
 
 
@@ -102,6 +107,8 @@ class Offer(Record, frozen=True):
     free: Resources
     price_micros: Natural = 0
     taking: Taking = Taking.ALL
+    # Marks of what it need not fetch (`core.holdings`).
+    holds: Annotated[tuple[Mark, ...], Meta(max_length=HOLDINGS_MAX)] = ()
 
 
 class Advert(Record, frozen=True):
@@ -118,6 +125,15 @@ class Advert(Record, frozen=True):
     leaving: bool = False
 
 
+class Directory(Record, frozen=True):
+    """A path of the peer's own that a job is to get."""
+
+    path: Annotated[str, Meta(min_length=1, max_length=PATH_LENGTH_MAX)]
+    writable: bool
+    # It may be made where it is not there.
+    made: bool
+
+
 class Requirements(Record, frozen=True):
     """All that a peer needs to know of a job to say whether it would run it."""
 
@@ -127,6 +143,9 @@ class Requirements(Record, frozen=True):
     network: NetworkType = NetworkType.NONE
     publisher: Name = ""
     sources: Names = ()
+    # Marks of the image and the inputs: who has them already is preferred.
+    uses: Annotated[tuple[Mark, ...], Meta(max_length=MEMBERS_MAX + 1)] = ()
+    directories: Annotated[tuple[Directory, ...], Meta(max_length=MEMBERS_MAX)] = ()
 
 
 class Ask(Record, frozen=True, tag_field="kind", tag="ask"):

@@ -120,11 +120,7 @@ class Participant:
         while True:
             while pending:
                 action = pending.popleft()
-                if (
-                    isinstance(action, Send)
-                    and action.peer == self.me
-                    and not isinstance(action.message, Ended)
-                ):
+                if isinstance(action, Send) and action.peer == self.me and not _needs_shell(action.message):
                     pending.extend(
                         self._message(self.me, action.message, Received(self.me, action.message), now)
                     )
@@ -364,3 +360,8 @@ class Participant:
         self.advertising.take(offer, peers, lot(self.me, int(now * 1000), "") / 2**64, now)
         ttl_ms = int(advert_interval_s(peers) * ADVERT_TTL_INTERVALS * 1000)
         return [Advertise(offer, ttl_ms)]
+
+
+def _needs_shell(message: Message) -> bool:
+    """Does the shell have to look at something before this node may take in its own message?"""
+    return isinstance(message, Ended) or (isinstance(message, Ask) and bool(message.requirements.directories))

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping
 
 from .lifecycle import Execution
-from .matching import RESOURCE_NAMES, favours
+from .matching import RESOURCE_NAMES, favours, holds
 from .messages import Advert, Offer, Requirements
 
 # What a label is called that names a failure domain, over which replicas are spread.
@@ -58,6 +58,7 @@ def rank_candidates(
             used.get(advert.peer, 0),
             -favours(need, advert.offer),
             advert.offer.price_micros,
+            -holds(need, advert.offer),
             advert.peer in deputies,
             -free_tenths(need, advert.offer),
             lot(job, round, advert.peer),
@@ -75,7 +76,7 @@ def best_bid(
     failures: Mapping[str, int],
     deputies: Collection[str] = (),
 ) -> Execution:
-    """The bid to award next, of at least one: spread over peers, then zones, then cheap, soon and roomy."""
+    """The bid to award next, of at least one: spread over peers and zones, cheap, near data, soon, roomy."""
     zones: dict[str, int] = {}
     for peer, count in used.items():
         zone = _zone(adverts.get(peer))
@@ -91,6 +92,7 @@ def best_bid(
             zones.get(_zone(advert), 0),
             -favours(need, advert.offer) if advert else 0,
             execution.bid.price_micros,
+            -holds(need, advert.offer) if advert else 0,
             execution.bid.start_ms,
             execution.peer in deputies,
             -free_tenths(need, advert.offer) if advert else 0,

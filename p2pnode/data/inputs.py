@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from pathlib import Path
 import trio
 
 from p2pnode.core.internet import AllowedHost
-from p2pnode.core.messages import Fault
+from p2pnode.core.messages import Directory, Fault
 from p2pnode.core.spec import InputSource, Task, WasmEngine
 from p2pnode.core.units import about_bytes
 
@@ -27,7 +27,7 @@ from .concurrently import all_of
 from .download import Place
 from .failures import DataFailed, Lost, of_disk
 from .inline import write_inline
-from .local import AllowedPath, find_local
+from .local import AllowedPath, find_local, look_up
 from .s3 import S3Fetch
 from .s3_client import Bucket, S3Account
 from .url import fetch_url
@@ -37,6 +37,8 @@ from .web import Web, open_web
 FETCHES_AT_ONCE_MAX = 4
 # A terabyte at 50 MB/s. Beyond this a peer's slot is better given to another job.
 FETCH_S_MAX = 6 * 3600.0
+# A requester waits 3 s for a bid; a network disk that hangs must not hold up its link for longer.
+LOOK_S_MAX = 2.0
 # Also an input must not fill the disk on which the node stores results.
 DISK_FREE_BYTES_MIN = 1024**3
 
@@ -88,6 +90,22 @@ class Inputs:
     def types(self) -> tuple[str, ...]:
         """The sources that this node can fetch from, for its offer."""
         return ("ipfs", "s3", "urldownload", "inline", *(["local"] if self._access.paths else []))
+
+    async def lacks(self, directories: Sequence[Directory]) -> str:
+        """Why this node can't give a job one of these paths; "" if it can."""
+        with trio.move_on_after(LOOK_S_MAX):
+            return await trio.to_thread.run_sync(self._lacks, directories, abandon_on_cancel=True)
+        return f"the disk of {directories[0].path} did not answer within {LOOK_S_MAX:.0f} s"
+
+    def _lacks(self, directories: Sequence[Directory]) -> str:
+        for one in directories:
+            try:
+                look_up(one.path, one.writable, one.made, self._access.paths)
+            except DataFailed as exc:
+                return str(exc)
+            except OSError as exc:
+                return f"{one.path} cannot be looked up: {exc.strerror}"
+        return ""
 
     async def fetch_all(
         self, task: Task, replica: int, replica_count: int, directory: Path, progress: Callable[[str], None]

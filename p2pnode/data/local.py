@@ -39,6 +39,14 @@ def find_local(source_path: str, read_write: bool, create_as: str, allowed: tupl
 
     `create_as` is dir, file, or noCreate; "" makes a directory where the job may write, as in Bacalhau.
     """
+    path = look_up(source_path, read_write, read_write and create_as != "noCreate", allowed)
+    if not path.exists():
+        _create(path, create_as)
+    return path
+
+
+def look_up(source_path: str, read_write: bool, made: bool, allowed: tuple[AllowedPath, ...]) -> Path:
+    """The path without links; `made`: it need not be there. Raises `DataFailed`, `OSError`. Blocking."""
     try:
         path = Path(source_path).resolve()
     except RuntimeError as exc:
@@ -50,11 +58,10 @@ def find_local(source_path: str, read_write: bool, create_as: str, allowed: tupl
     if read_write and not any(one.writable for one in granting):
         raise DataFailed(Fault.PEER, f"{source_path} is allowed here for reading only")
     if not path.exists():
-        if not read_write or create_as == "noCreate":
+        if not made:
             raise DataFailed(Fault.PEER, f"{source_path} is not there on this node")
-        _create(path, create_as)
     # A device or a socket (Docker's!) is a way out of a container.
-    if not path.is_dir() and not path.is_file():
+    elif not path.is_dir() and not path.is_file():
         raise DataFailed(Fault.PEER, f"{source_path} is neither a directory nor a file")
     return path
 

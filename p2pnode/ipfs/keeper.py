@@ -22,6 +22,7 @@ import trio
 
 from p2pnode.core.units import about_bytes
 from p2pnode.ipfs import car, unixfs
+from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs.adding import adding
 from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable
 from p2pnode.ipfs.garbage import missing_block
@@ -80,6 +81,10 @@ class Keeper:
             cid = self._blocks.put(signed, "dag-cbor")
             self._blocks.pin(cid, "receipt", time.time() + RECEIPT_RETENTION_S)
         return cid
+
+    def newest_roots(self, count: int) -> list[str]:
+        """Of so many roots that were pinned last those that are no receipts; the newest first. Blocking."""
+        return [root for root in self._blocks.pins.newest(count) if cids.parse(root).codec != "dag-cbor"]
 
     async def fetch_from_kubo(self, cid: str, progress: Callable[[int], None], size_bytes_max: int) -> None:
         """Bring all blocks below `cid` from the Kubo daemon; raises `BlockUnavailable` and `OSError`."""

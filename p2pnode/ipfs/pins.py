@@ -10,6 +10,7 @@ All methods block and may be called from several threads.
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import math
 import os
@@ -78,6 +79,12 @@ class Pins:
         """In the order of their roots."""
         pins = (self._read(name) for name in sorted(os.listdir(self._directory)))
         return [pin for pin in pins if pin is not None]
+
+    def newest(self, count: int) -> list[str]:
+        """The roots that were pinned last, the newest first."""
+        with os.scandir(self._directory) as entries:
+            last = heapq.nlargest(count, ((entry.stat().st_mtime, entry.name) for entry in entries))
+        return [name for _, name in last]
 
     def roots(self) -> list[str]:
         return sorted(os.listdir(self._directory))
