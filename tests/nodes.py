@@ -70,10 +70,12 @@ class Node:
     port: int = 0
     # A command that sets up its surroundings and then runs it.
     within: tuple[str, ...] = ()
+    # Where others reach it, up to the port.
+    host: str = LOOPBACK
 
     def start(self, *arguments: str, ready: bool = True, moved: bool = False) -> Node:
         """Run it, again on the port that it had unless it has `moved`; `arguments` are for this time only."""
-        own = [*self.arguments, "--listen", f"{LOOPBACK}{0 if moved else self.port}", *arguments]
+        own = [*self.arguments, "--listen", f"{self.host}{0 if moved else self.port}", *arguments]
         command = [*self.within, sys.executable, "-m", "p2pnode", "serve", *own]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -83,7 +85,7 @@ class Node:
 
     def wait_ready(self) -> Node:
         until(f"{self.name} is ready", self._is_ready)
-        self.port = int(self.address.removeprefix(LOOPBACK).partition("/")[0])
+        self.port = int(self.address.removeprefix(self.host).partition("/")[0])
         return self
 
     def _is_ready(self) -> bool:
@@ -102,8 +104,8 @@ class Node:
 
     @property
     def address(self) -> str:
-        """Its address on loopback, with /p2p/."""
-        return next(one for one in self.client.identity()["addresses"] if LOOPBACK in one)
+        """Its address for others, with /p2p/."""
+        return next(one for one in self.client.identity()["addresses"] if self.host in one)
 
     def printed(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
@@ -113,6 +115,15 @@ class Node:
         assert self.process is not None
         self.process.kill()
         self.process.wait(EXIT_TIMEOUT_S)
+
+    def pause(self) -> None:
+        """SIGSTOP: it does nothing, and its connections stay, until `go_on`."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ask it to end; its exit status."""
@@ -275,6 +286,8 @@ def running_nodes(directory: Path) -> Iterator[Nodes]:
         for process in left:
             assert process is not None
             process.terminate()
+            # One that a failed test has left stopped ends, too.
+            process.send_signal(signal.SIGCONT)
         for process in left:
             assert process is not None
             try:
