@@ -251,7 +251,8 @@ class Node:
         self.driver.resume()
         taking = Taking(self.store.meta("taking") or Taking.ALL)
         if taking is not Taking.ALL:
-            self.tell(TakingChanged(taking))
+            drained_at = self.store.meta("drained_at")
+            self.tell(TakingChanged(taking, float(drained_at) if drained_at else None))
 
     # What the parts ask of each other
 

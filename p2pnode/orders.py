@@ -25,6 +25,9 @@ CANDIDATES_SHOWN_MAX = 5
 NONCE_SIZE_BYTES = 16
 # A deputy that has to take a job over first needs up to 10 s for that.
 ORDER_TIMEOUT_S = 15.0
+# A deputy acknowledges in milliseconds; one that does not is no reason to keep its user waiting.
+COPY_TIMEOUT_S = 1.0
+COPY_LOOK_S = 0.005
 
 
 class Orders(Content):
@@ -33,10 +36,10 @@ class Orders(Content):
     async def submit(self, spec: JobSpec, source_text: str, new: bool) -> SubmittedJson:
         before = None if new or not spec.name else self._node.store.job_named(spec.namespace, spec.name)
         if before is None or before.spec.type is not spec.type:
-            return self._submit_new(spec, source_text)
+            return await self._submit_new(spec, source_text)
         if before.spec_hash == wire.digest(spec):
             if spec.type not in LONG_RUNNING or before.ended:
-                return self._submit_new(spec, source_text)
+                return await self._submit_new(spec, source_text)
             return {"id": before.id, "version": before.version, "change": Change.UNCHANGED}
         order = JobUpdated(before.id, spec, self._journalled(before.id))
         after = await self._order(order, lambda record: record.version > before.version)
@@ -46,7 +49,7 @@ class Orders(Content):
             raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
         return {"id": after.id, "version": after.version, "change": Change.UPDATED}
 
-    def _submit_new(self, spec: JobSpec, source_text: str) -> SubmittedJson:
+    async def _submit_new(self, spec: JobSpec, source_text: str) -> SubmittedJson:
         node = self._node
         if len(node.driver.core.jobs) >= JOBS_LIVE_MAX:
             raise ServiceError(Code.UNAVAILABLE, f"this node looks after {JOBS_LIVE_MAX} jobs, its limit")
@@ -57,7 +60,18 @@ class Orders(Content):
                 node.driver.apply(JobSubmitted(id, spec))
         except StoreError as exc:
             raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
+        await self._copied(id)
         return {"id": id, "version": 1, "change": Change.NEW}
+
+    async def _copied(self, job_id: str) -> None:
+        """Until some deputy has the job too, so that it outlives this node's disk; or for a while."""
+        node = self._node
+        with trio.move_on_after(COPY_TIMEOUT_S):
+            job = node.driver.core.jobs.get(job_id)
+            while job is not None and job.record.deputies:
+                if any(node.links.waiting(peer) == 0 for peer in job.record.deputies):
+                    return
+                await trio.sleep(COPY_LOOK_S)
 
     async def rerun(self, job_id: str, reason: str) -> None:
         before = self._record(job_id)
@@ -124,6 +138,7 @@ class Orders(Content):
         try:
             with node.store.transaction():
                 node.store.set_meta("taking", taking)
+                node.store.set_meta("drained_at", "" if deadline is None else str(deadline))
                 node.driver.apply(TakingChanged(Taking(taking), deadline))
         except StoreError as exc:
             raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc

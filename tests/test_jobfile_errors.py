@@ -120,6 +120,7 @@ IN_DOCKER = {
 }
 
 IN_A_JOB = {
+    "Type: batch\nMeta: {p2pnode/retries: often}": '2:25: error: Meta.p2pnode/retries: "often" is not a number of retries',
     "Tipe: batch": '1:1: error: Tipe: unknown field "Tipe"; did you mean Type?',
     "Type: cron": '1:7: error: Type: "cron" is not a type of job; allowed: batch, ops, daemon, service',
     "Type: batch\nCount: -1": '2:8: error: Count: "-1" is not a whole number from 0 to 10000',

@@ -11,15 +11,12 @@ from __future__ import annotations
 from .lifecycle import BROKEN, LONG_RUNNING, Execution, ExecutionState, JobRecord
 from .messages import Fault
 from .ranking import lot
-from .spec import JobType
+from .spec import RETRIES_MAX, RETRIES_META_KEY, JobType
 
 # Tries of one replica that fail for reasons other than the job's own.
 ATTEMPTS_MAX = 3
 # Tries of one job on one peer that failed there.
 TRIES_PER_PEER_MAX = 2
-# How often a job that fails by itself is tried again, by this key of its Meta; else not at all.
-RETRIES_META_KEY = "p2pnode/retries"
-RETRIES_MAX = 100
 BACK_OFF_S = 1.0
 BACK_OFF_S_MAX = 60.0
 # A program that ran so long has started well: its next failure is a first one.

@@ -19,6 +19,9 @@ from .wire import Meta, Record
 
 # No job file has more nodes (core.yamltree), and so no list or map of a spec more members.
 MEMBERS_MAX = 20_000
+# How often a job that fails by itself is tried again, by this key of its Meta; else not at all.
+RETRIES_META_KEY = "p2pnode/retries"
+RETRIES_MAX = 100
 # No job file is longer (core.yamltree), and so no text in it.
 TEXT_LENGTH_MAX = 256 * 1024
 # Placing more replicas than the largest network has peers serves nobody.

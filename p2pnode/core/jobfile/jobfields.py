@@ -12,7 +12,18 @@ from collections.abc import Iterable
 from typing import Any
 
 from p2pnode.core import constraints
-from p2pnode.core.spec import Constraint, InputSource, JobSpec, JobType, ResultPath, Source, Task, WasmEngine
+from p2pnode.core.spec import (
+    RETRIES_MAX,
+    RETRIES_META_KEY,
+    Constraint,
+    InputSource,
+    JobSpec,
+    JobType,
+    ResultPath,
+    Source,
+    Task,
+    WasmEngine,
+)
 from p2pnode.core.units import AMOUNT_MAX, DURATION_ALLOWED
 
 from .converters import Choice, Integer
@@ -187,6 +198,10 @@ def _check_job(values: dict[str, Any], path: Path, report: Report) -> None:
             report.warning((*path, "Count"), f"ignored: {message}")
     if tasks is not None and len(tasks) != 1 and not report.has_error_under((*path, "Tasks")):
         report.error((*path, "Tasks"), f"{len(tasks)} tasks; allowed: exactly one")
+    retries = (values.get("Meta") or {}).get(RETRIES_META_KEY, "0")
+    if not (retries.isascii() and retries.isdecimal() and int(retries) <= RETRIES_MAX):
+        place = (*path, "Meta", RETRIES_META_KEY)
+        report.error(place, f'"{retries[:80]}" is not a number of retries; allowed: 0 to {RETRIES_MAX}')
     if kind in _ENDLESS and tasks and tasks[0].results:
         message = f"{kind} jobs do not end, so what they write there is not published"
         report.warning((*path, "Tasks", 0, "ResultPaths"), message)
@@ -244,7 +259,14 @@ JOB = Object(
         default=1,
         example=3,
     ),
-    Field("Meta", _META, about="Notes for people about the job.", default={}, example={"Purpose": "test"}),
+    Field(
+        "Meta",
+        _META,
+        about=f"Notes for people about the job. {RETRIES_META_KEY} has each replica that fails by itself tried "
+        f"again so often, at most {RETRIES_MAX} times.",
+        default={},
+        example={"Purpose": "test"},
+    ),
     Field("Labels", TextMap(), about="What jobs can be found by.", default={}, example={"team": "research"}),
     Field(
         "Constraints",
