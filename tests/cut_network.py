@@ -1,0 +1,142 @@
+"""Nodes in network namespaces on two switches, with one cable between these that a test can pull.
+
+    left: owner ... -- switch -- cable -- switch -- right: ...
+
+Each node has a namespace of its own. A node's API listens on the loopback of its namespace, so
+whoever talks to it (a client, a command) has to be inside, too: `PlacedNode` sees to it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .docker_engine import cannot_run
+from .nodes import Node, Nodes
+
+# Nothing outside sees these addresses, so any will do.
+SUBNET = "10.77.0."
+COMMAND_TIMEOUT_S = 10.0
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextmanager
+def inside(netns: str) -> Iterator[None]:
+    """This thread's new sockets, and processes that it starts, are in the namespace."""
+    with open("/proc/thread-self/ns/net", "rb") as own, open(f"/run/netns/{netns}", "rb") as other:
+        _set_namespace(other.fileno())
+        try:
+            yield
+        finally:
+            _set_namespace(own.fileno())
+
+
+def _set_namespace(descriptor: int) -> None:
+    # os.setns needs Python 3.12.
+    if _libc.setns(descriptor, 0):
+        raise OSError(ctypes.get_errno(), "setns")
+
+
+class _Inside:
+    """A node's client whose every call is made inside the node's namespace."""
+
+    def __init__(self, netns: str, client: Any) -> None:
+        self._netns = netns
+        self._client = client
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            with inside(self._netns):
+                result = getattr(self._client, name)(*arguments)
+                return list(result) if isinstance(result, Iterator) else result
+
+        return call
+
+
+@dataclass
+class PlacedNode(Node):
+    netns: str = ""
+
+    def start(self, *arguments: str, ready: bool = True, moved: bool = False) -> Node:
+        with inside(self.netns):
+            return super().start(*arguments, ready=ready, moved=moved)
+
+    @property
+    def client(self) -> Any:
+        return _Inside(self.netns, super().client)
+
+    def cli(self, *arguments: str, timeout_s: float = COMMAND_TIMEOUT_S) -> subprocess.CompletedProcess[str]:
+        with inside(self.netns):
+            return super().cli(*arguments, timeout_s=timeout_s)
+
+
+class TwoSwitches:
+    """The switches are bridges in a namespace of their own, so the machine's own network never sees them."""
+
+    def __init__(self) -> None:
+        self._prefix = f"p2pnode-{os.getpid()}-"
+        self._made: list[str] = []
+        self._hub = self._namespace("hub")
+        for side in ("left", "right"):
+            self._ip("-n", self._hub, "link", "add", side, "type", "bridge")
+            self._ip("-n", self._hub, "link", "set", side, "up")
+        self._ip("-n", self._hub, "link", "add", "cable0", "type", "veth", "peer", "name", "cable1")
+        for end, side in (("cable0", "left"), ("cable1", "right")):
+            self._ip("-n", self._hub, "link", "set", end, "master", side, "up")
+
+    def node(self, nodes: Nodes, side: str, name: str, *arguments: str, peers: tuple[Node, ...] = ()) -> Node:
+        """A node at this switch that is not started yet."""
+        netns = self._namespace(name)
+        number = len(self._made)
+        plug = f"to{number}"
+        self._ip("-n", self._hub, "link", "add", plug, "type", "veth", "peer", "name", "eth0", "netns", netns)
+        self._ip("-n", self._hub, "link", "set", plug, "master", side, "up")
+        self._ip("-n", netns, "address", "add", f"{SUBNET}{number}/24", "dev", "eth0")
+        for device in ("lo", "eth0"):
+            self._ip("-n", netns, "link", "set", device, "up")
+        plain = nodes.new(name, *arguments, peers=peers)
+        placed = PlacedNode(name, plain.data_dir, plain.arguments, plain.log, netns=netns)
+        placed.host = f"/ip4/{SUBNET}{number}/tcp/"
+        nodes.all[-1] = placed
+        return placed
+
+    def cut(self) -> None:
+        self._ip("-n", self._hub, "link", "set", "cable0", "down")
+
+    def heal(self) -> None:
+        self._ip("-n", self._hub, "link", "set", "cable0", "up")
+
+    def remove(self) -> None:
+        for netns in self._made:
+            self._ip("netns", "delete", netns)
+
+    def _namespace(self, name: str) -> str:
+        netns = self._prefix + name
+        self._ip("netns", "add", netns)
+        self._made.append(netns)
+        return netns
+
+    def _ip(self, *arguments: str) -> None:
+        done = subprocess.run(
+            ["ip", *arguments], capture_output=True, text=True, check=False, timeout=COMMAND_TIMEOUT_S
+        )
+        assert done.returncode == 0, f"ip {' '.join(arguments)}: {done.stderr}"
+
+
+@contextmanager
+def two_switches() -> Iterator[TwoSwitches]:
+    """Skips (fails where CI is set) where none can be made."""
+    if os.geteuid() or not shutil.which("ip") or not Path("/proc/self/ns/net").exists():
+        cannot_run("network namespaces take root, Linux and the command ip")
+    switches = TwoSwitches()
+    try:
+        yield switches
+    finally:
+        switches.remove()
