@@ -7,7 +7,8 @@ import pytest
 from p2pnode.core import wire
 from p2pnode.core.asking import BID_WINDOW_S, ENOUGH_WAIT_S
 from p2pnode.core.events import Action, JobStopped, PeerLost, Received, Tick
-from p2pnode.core.job import OVERDUE_GRACE_S, Job
+from p2pnode.core.job import Job
+from p2pnode.core.job_news import OVERDUE_GRACE_S
 from p2pnode.core.job_steps import AWARD_CONFIRM_S
 from p2pnode.core.lifecycle import LIVE, OPEN, ExecutionState, JobState, Outcome
 from p2pnode.core.messages import (

@@ -20,6 +20,7 @@ from p2pnode.core import (
     custody,
     deputies,
     job,
+    job_news,
     job_steps,
     lending,
     messages,
@@ -504,7 +505,7 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
             f"{asking.ENOUGH_WAIT_S:g} s",
             f"{asking.REFUSAL_HOLDS_S:g} s",
             f"{job_steps.AWARD_CONFIRM_S:g} s",
-            f"{job.BID_MARGIN_S:g} s",
+            f"{job_news.BID_MARGIN_S:g} s",
             f"{lending.BID_VALID_S:g} s",
             f"{lending.OPEN_BIDS_PER_PEER_MAX} ",
             f"{lending.LOANS_MAX} ",
@@ -512,7 +513,7 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
         "execution": [
             f"{lending.PREPARE_TIMEOUT_S / 60:g} minutes",
             f"{lending.PUBLISH_TIMEOUT_S / 60:g} minutes",
-            f"{job.OVERDUE_GRACE_S:g} s",
+            f"{job_news.OVERDUE_GRACE_S:g} s",
             f"{node.PEER_LOST_AFTER_S:g} s",
         ],
         "ownership": [

@@ -211,4 +211,4 @@ def _execution(copy: ExecutionCopy) -> Execution:
 
 
 def _ms(seconds: float) -> int:
-    return min(INTEGER_MAX, max(0, int(seconds * 1000)))
+    return min(INTEGER_MAX, max(0, round(seconds * 1000)))

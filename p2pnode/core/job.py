@@ -9,8 +9,8 @@ answered, or shortly after there are enough, or when the window ends; award the 
 the others until the awards are confirmed (the next best is then at hand), and release them.
 A job that runs everywhere awards each bid as it comes: there is nothing to choose.
 
-Who else may come to own the job is `core.custody`'s part, and what deputies are told
-`core.copying`'s.
+What peers say is taken in by `core.job_news`, a change of owner by `core.handing_over`. Who else
+may come to own the job is `core.custody`'s part, and what deputies are told `core.copying`'s.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from math import inf
 
-from . import copying, deputies, lifecycle
+from . import deputies, handing_over, job_news
 from .adverts import Known
 from .asking import ENOUGH_WAIT_S, Asking
 from .events import (
@@ -35,7 +35,6 @@ from .events import (
     Send,
 )
 from .job_steps import AWARD_CONFIRM_S, JobSteps
-from .lending import run_limit_s
 from .lifecycle import (
     EVERYWHERE,
     LIVE,
@@ -50,19 +49,14 @@ from .lifecycle import (
     job_version,
 )
 from .messages import (
-    PEERS_NAMED_MAX,
     Bid,
     Command,
     Ended,
-    Fault,
     Keep,
     Orphan,
     Owned,
-    Receipt,
     Refusal,
     Refusing,
-    Release,
-    Stage,
     Update,
     WhoOwns,
 )
@@ -70,22 +64,10 @@ from .retrying import hopeless
 from .spec import JobSpec, JobType
 from .wanted import Vacancy, learn_targets, surplus, vacancies
 
-# A bid is not awarded in its last moments: the award has to travel, too.
-BID_MARGIN_S = 1.0
-# The peer itself ends what runs too long; this covers publishing and a slow link before we do it for it.
-OVERDUE_GRACE_S = 60.0
-# A peer answers its new owner at once; one that is away is noticed in this time, too.
-ADOPT_CONFIRM_S = 10.0
 # A node that was away asks its deputies whether a job is still its own before it acts for it.
 HOLD_S = 5.0
 # Ended executions of a job that runs for ever: enough to see what happened, and not more each time.
 EXECUTIONS_ENDED_KEPT_MAX = 100
-
-_STAGES = {
-    Stage.PREPARING: ExecutionState.PREPARING,
-    Stage.RUNNING: ExecutionState.RUNNING,
-    Stage.PUBLISHING: ExecutionState.PUBLISHING,
-}
 
 
 class Job:
@@ -125,66 +107,19 @@ class Job:
         return {*deputies.told(self.record), *(one.peer for one in self.record.of(*LIVE))}
 
     def take_over(self, before: str, now: float) -> list[Action]:
-        """This node has become the owner: adopt what runs, and settle what peers said of it meanwhile."""
-        record, steps = self.record, self._steps
-        why = "is silent" if before in self._lost else "has handed it over"
-        steps.note("Ownership", f"Took over the job, as {before} {why}", now, urgent=True)
-        for one in record.of(*LIVE):
-            one.unconfirmed, one.deadline = True, now + ADOPT_CONFIRM_S
-            steps.adopt(one)
-            if one.peer in self._lost:
-                steps.give_up(one, "its peer was lost together with the owner", now)
-        record.synced, steps.tell_by = {}, now
-        for execution, claim in record.claims.items():
-            self._claimed(claim.peer, execution, claim.round)
-        record.claims = {}
+        handing_over.take_over(self._steps, before, self._lost, now)
         return self._settle(now)
 
     def raise_epoch(self, peer: str, epoch: int, now: float) -> list[Action]:
-        """A former owner has handed the job over, which this node had taken over by itself before."""
-        record, steps = self.record, self._steps
-        record.epoch, record.synced, steps.tell_by = epoch, {}, now
-        for one in record.of(*LIVE):
-            steps.adopt(one)
-        if peer not in deputies.told(record):
-            steps.actions.append(Send(peer, copying.header(record, now)))
+        handing_over.raise_epoch(self._steps, peer, epoch, now)
         return self._settle(now)
 
     def merge(self, peer: str, keep: Keep, now: float) -> list[Action]:
-        """What a former owner knows of this job: its results count, and it is told how things are."""
-        record, steps = self.record, self._steps
-        for stray in copying.merge(record, keep, now):
-            steps.send_adopt(stray.peer, stray.id, stray.round)
-            steps.send_cancel(stray.peer, stray.id, stray.round, "another owner has taken over the job")
-        if not record.ended and keep.run == record.run and keep.state == JobState.STOPPED:
-            steps.end(JobState.STOPPED, Outcome.STOPPED, keep.reason, now)
-        steps.note("Ownership", "Learnt what a former owner knew", now, urgent=True)
-        record.synced.pop(peer, None)
-        # Its deputies hold copies, too, that are nobody's now.
-        strangers = [one for one in (*keep.deputies, *keep.former) if one not in {*record.parties, steps.me}]
-        if peer not in record.deputies:
-            record.deputies = (*record.deputies, peer)
-            strangers += record.deputies[: -deputies.DEPUTIES_MAX]
-            record.deputies = record.deputies[-deputies.DEPUTIES_MAX :]
-        record.former = tuple(dict.fromkeys((*strangers, *record.former)))[:PEERS_NAMED_MAX]
-        header = copying.header(record, now)
-        steps.actions += [Send(one, header) for one in strangers]
+        handing_over.merge(self._steps, peer, keep, now)
         return self._settle(now)
 
     def yield_to(self, owner: str, epoch: int, now: float) -> list[Action]:
-        """Another owns the job now: tell it all that is known here, and act for the job no more."""
-        record, steps = self.record, self._steps
-        steps.cancel_all(record.of(*OPEN), "another owner looks after the job", now)
-        steps.actions += [Send(owner, keep) for keep in copying.keeps(record, steps.lines, None, now)]
-        steps.lines = []
-        # It may be none that they would obey; so it is said by whom they do.
-        told = Owned(job=record.id, epoch=epoch, owner=owner)
-        steps.actions += [Send(peer, told) for peer in {one.peer: 0 for one in record.of(*LIVE)}]
-        record.former = tuple(dict.fromkeys((record.owner, *record.former)))[:PEERS_NAMED_MAX]
-        record.owner, record.epoch, record.revision, record.synced = owner, epoch, 0, {}
-        steps.actions.append(Note(record.id, "Ownership", f"{owner} looks after the job now"))
-        actions, steps.actions = steps.actions, []
-        return [SaveJob(record), *actions]
+        return handing_over.yield_to(self._steps, owner, epoch, now)
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take in an event that concerns this job, or a `Tick`, or news of peers."""
@@ -194,13 +129,13 @@ class Job:
             case JobRerun(_, reason) | Received(_, Command(order="rerun", reason=reason)):
                 self._begin_anew(f"Job begun anew{': ' * bool(reason)}{reason}", now)
             case Received(peer, Orphan(execution=id, round=round)):
-                self._claimed(peer, id, round)
+                job_news.claimed(self._steps, peer, id, round)
             case _ if self.record.ended:
                 return []
             case Received(peer, message):
                 self._received(peer, message, event, now)
             case PeerLost(peer, reason):
-                self._peer_lost(peer, reason, now)
+                job_news.peer_lost(self._steps, peer, reason, now)
             case PeerBack(peer) if peer in deputies.told(self.record):
                 self._steps.tell_by = now
             case JobStopped(_, reason):
@@ -212,15 +147,15 @@ class Job:
     def _received(self, peer: str, message: object, event: Event, now: float) -> None:
         match message:
             case Bid() as bid:
-                self._bid(peer, bid, now)
+                job_news.bid(self._steps, peer, bid, now)
             case Refusal() as refusal:
-                self._refused(peer, refusal, now)
+                job_news.refused(self._steps, peer, refusal, now)
             case Update() as update:
-                self._updated(peer, update, now)
+                job_news.updated(self._steps, peer, update, now)
             case Ended(execution=id):
                 assert isinstance(event, Received)
                 assert event.receipt is not None and event.receipt_cid is not None
-                self._ended(peer, id, event.receipt, event.receipt_cid, now)
+                job_news.ended(self._steps, peer, id, event.receipt, event.receipt_cid, now)
             case Owned() as owned if peer in self.record.deputies:
                 self._hold_until = 0.0
                 if (owned.epoch, owned.owner) < self.record.authority:
@@ -229,123 +164,6 @@ class Job:
                     self._steps.tell_by = now
             case Command(order="stop", reason=reason):
                 self._steps.end(JobState.STOPPED, Outcome.STOPPED, reason, now)
-
-    # What an event says
-
-    def _of_peer(self, id: str, peer: str) -> Execution | None:
-        execution = self.record.executions.get(id)
-        return execution if execution is not None and execution.peer == peer else None
-
-    def _bid(self, peer: str, bid: Bid, now: float) -> None:
-        execution = self._of_peer(bid.execution, peer)
-        if execution is None or execution.state not in (*OPEN, *LIVE):
-            # It answers an ask that is over; until it hears so, it holds resources.
-            self._steps.actions.append(Send(peer, Release(execution=bid.execution, round=bid.round)))
-        elif execution.state in (ExecutionState.ASKED, ExecutionState.QUEUED):
-            execution.move(ExecutionState.BID, now)
-            execution.bid = bid
-            execution.deadline = now + bid.valid_ms / 1000 - BID_MARGIN_S
-
-    def _refused(self, peer: str, refusal: Refusal, now: float) -> None:
-        execution = self._of_peer(refusal.execution, peer)
-        if execution is None:
-            return
-        if refusal.refusing is Refusing.QUEUED:
-            if execution.state is ExecutionState.ASKED:
-                execution.move(ExecutionState.QUEUED, now, refusal.reason)
-                self._steps.note("Queueing", refusal.reason, now, execution)
-        elif execution.state in OPEN:
-            self._steps.remember_refusal(peer, refusal.refusing, refusal.reason, now)
-            self._steps.note("Refusal", refusal.reason, now, execution)
-            del self.record.executions[execution.id]
-        elif execution.state is ExecutionState.AWARDED and not execution.unconfirmed:
-            self._steps.remember_refusal(peer, refusal.refusing, refusal.reason, now)
-            self._steps.note("Refusal", refusal.reason, now, execution)
-            execution.move(ExecutionState.CANCELLED, now, refusal.reason)
-        elif execution.state in LIVE and execution.unconfirmed:
-            self._steps.give_up(execution, refusal.reason, now)
-
-    def _updated(self, peer: str, update: Update, now: float) -> None:
-        execution = self._of_peer(update.execution, peer)
-        if execution is None:
-            return
-        if execution.state is ExecutionState.CANCELLED:
-            # It does not know yet; a cancel may have been lost with a disk.
-            self._steps.send_cancel(peer, execution.id, execution.round, execution.reason)
-        if execution.state not in LIVE or update.sequence <= execution.sequence:
-            return
-        execution.sequence = update.sequence
-        if execution.unconfirmed:
-            execution.unconfirmed, execution.deadline = False, None
-        state = _STAGES[update.stage]
-        if state in lifecycle.EXECUTION_MOVES[execution.state]:
-            execution.move(state, now)
-            self._steps.note("Execution", update.detail or state.value, now, execution)
-        elif update.detail:
-            self._steps.note("Execution", update.detail, now, execution)
-        seconds = run_limit_s(self.record.spec)
-        if execution.state is ExecutionState.RUNNING and seconds is not None and not execution.deadline:
-            execution.deadline = now + seconds + OVERDUE_GRACE_S
-
-    def _ended(self, peer: str, id: str, receipt: Receipt, receipt_cid: str, now: float) -> None:
-        execution = self._of_peer(id, peer)
-        if execution is None or execution.state not in (*LIVE, ExecutionState.LOST):
-            return
-        if execution.state is ExecutionState.LOST and self._is_replaced(execution):
-            return
-        if not self._receipt_fits(execution, receipt):
-            self._steps.give_up(execution, "sent a receipt that is not about this execution", now)
-            return
-        execution.unconfirmed = False
-        execution.exit_code, execution.fault = receipt.exit_code, receipt.fault
-        execution.result_cid, execution.receipt_cid = receipt.result_cid, receipt_cid
-        if receipt.fault is None and receipt.exit_code == 0:
-            execution.move(ExecutionState.COMPLETED, now)
-            self._steps.note("Execution", f"Completed, result {receipt.result_cid}", now, execution, True)
-        else:
-            execution.move(ExecutionState.FAILED, now, receipt.reason)
-            execution.fault = receipt.fault or Fault.JOB
-            topic = "Moved" if execution.fault is Fault.MOVED else "Failed"
-            self._steps.note("Execution", f"{topic}: {receipt.reason}", now, execution, True)
-        if execution.state is ExecutionState.FAILED or self.record.spec.type in LONG_RUNNING:
-            self._steps.broke(execution, now)
-
-    def _is_replaced(self, lost: Execution) -> bool:
-        """Has what was given up for lost no more to bring?"""
-        if self.record.spec.type in LONG_RUNNING or lost.run != self.record.run:
-            return True
-        return any(one.replica == lost.replica for one in self.record.now_of(ExecutionState.COMPLETED))
-
-    def _receipt_fits(self, execution: Execution, receipt: Receipt) -> bool:
-        record = self.record
-        version = record.versions.get(execution.version)
-        named = (receipt.job, receipt.execution, receipt.round, receipt.replica, receipt.peer)
-        return (
-            named == (record.id, execution.id, execution.round, execution.replica, execution.peer)
-            and receipt.requester in record.parties
-            and version is not None
-            and receipt.spec_hash == version.spec_hash
-        )
-
-    def _claimed(self, peer: str, id: str, round: int) -> None:
-        """A peer runs something for this job, and does not know for whom."""
-        execution = self._of_peer(id, peer)
-        self._steps.send_adopt(peer, id, round)
-        if execution is None or execution.state not in LIVE:
-            reason = execution.reason if execution else ""
-            self._steps.send_cancel(peer, id, round, reason or "the owner of the job does not want it")
-
-    def _peer_lost(self, peer: str, reason: str, now: float) -> None:
-        record, steps = self.record, self._steps
-        for execution in record.of(*OPEN):
-            if execution.peer == peer:
-                steps.cancel(execution, reason, now)
-                steps.remember_refusal(peer, Refusing.BUSY, reason, now)
-        for execution in record.of(*LIVE):
-            if execution.peer == peer:
-                steps.give_up(execution, reason, now)
-        if record.synced.pop(peer, None) is not None:
-            steps.tell_by = now
 
     def _update(self, spec: JobSpec, now: float) -> None:
         record = self.record
@@ -454,7 +272,8 @@ class Job:
             elif execution.state is ExecutionState.BID:
                 steps.cancel(execution, "its bid expired before it was needed", now)
             elif execution.unconfirmed:
-                steps.give_up(execution, f"did not answer its new owner within {ADOPT_CONFIRM_S:.0f} s", now)
+                why = f"did not answer its new owner within {handing_over.ADOPT_CONFIRM_S:.0f} s"
+                steps.give_up(execution, why, now)
             elif execution.state is ExecutionState.AWARDED:
                 steps.give_up(execution, f"did not confirm its award within {AWARD_CONFIRM_S:.0f} s", now)
             else:

@@ -262,8 +262,8 @@ JOB = Object(
     Field(
         "Meta",
         _META,
-        about=f"Notes for people about the job. {RETRIES_META_KEY} has each replica that fails by itself tried "
-        f"again so often, at most {RETRIES_MAX} times.",
+        about=f"Notes for people about the job. {RETRIES_META_KEY} has each replica that fails by itself "
+        f"tried again so often, at most {RETRIES_MAX} times.",
         default={},
         example={"Purpose": "test"},
     ),
