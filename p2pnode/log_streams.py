@@ -13,14 +13,13 @@ from typing import BinaryIO, Literal
 
 import trio
 
-from p2pnode.core import wire
 from p2pnode.core.messages import LOGS_PIECE_SIZE_BYTES_MAX, LogsPiece, LogsRequest
-from p2pnode.core.wire import BadMessage, T
+from p2pnode.core.wire import BadMessage
+from p2pnode.network.frames import read_frame_untrusted, write_frame
 from p2pnode.network.host import Host
-from p2pnode.network.streams import Stream, StreamBroken
+from p2pnode.network.streams import Stream
 
 PROTOCOL = "/p2pnode/logs/1"
-HEADER_SIZE_BYTES = 4
 FRAME_SIZE_BYTES_MAX = LOGS_PIECE_SIZE_BYTES_MAX + 1024
 OPEN_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 5.0
@@ -82,7 +81,7 @@ async def serve(stream: Stream, files_for: Callable[[str, str], tuple[Path, Path
 
     Raises `StreamBroken` and `BadMessage`, which end the stream.
     """
-    request = await _read_frame_untrusted(stream, LogsRequest, REQUEST_TIMEOUT_S)
+    request = await read_frame_untrusted(stream, LogsRequest, FRAME_SIZE_BYTES_MAX, REQUEST_TIMEOUT_S)
     if request is None:
         raise BadMessage("the stream ended before a request")
     execution = request.execution
@@ -94,7 +93,7 @@ async def serve(stream: Stream, files_for: Callable[[str, str], tuple[Path, Path
     )
     async with aclosing(pieces):
         async for name, data in pieces:
-            await _write_frame(stream, LogsPiece(stream=name, data=data))
+            await write_frame(stream, LogsPiece(stream=name, data=data), WRITE_TIMEOUT_S)
     await stream.close()
 
 
@@ -102,29 +101,8 @@ async def read(host: Host, peer: str, request: LogsRequest) -> AsyncGenerator[Lo
     """The pieces that a peer sends, until it has no more; raises `NetworkError` and `BadMessage`."""
     stream = await host.open_stream(peer, [PROTOCOL], OPEN_TIMEOUT_S)
     try:
-        await _write_frame(stream, request)
-        while (piece := await _read_frame_untrusted(stream, LogsPiece, READ_TIMEOUT_S)) is not None:
+        await write_frame(stream, request, WRITE_TIMEOUT_S)
+        while piece := await read_frame_untrusted(stream, LogsPiece, FRAME_SIZE_BYTES_MAX, READ_TIMEOUT_S):
             yield piece
     finally:
         await stream.reset()
-
-
-async def _write_frame(stream: Stream, record: LogsRequest | LogsPiece) -> None:
-    data = wire.encode(record)
-    await stream.write(len(data).to_bytes(HEADER_SIZE_BYTES, "big") + data, WRITE_TIMEOUT_S)
-
-
-async def _read_frame_untrusted(stream: Stream, kind: type[T], timeout_s: float) -> T | None:
-    """The next frame, or None at the stream's end."""
-    first = await stream.read_some(1, timeout_s)
-    if not first:
-        return None
-    header = first + await stream.read_exactly(HEADER_SIZE_BYTES - 1, timeout_s)
-    size = int.from_bytes(header, "big")
-    if not 0 < size <= FRAME_SIZE_BYTES_MAX:
-        raise BadMessage(f"a frame of {size} bytes; at most {FRAME_SIZE_BYTES_MAX} are read")
-    try:
-        data = await stream.read_exactly(size, timeout_s)
-    except StreamBroken as exc:
-        raise BadMessage(f"the stream ended within a frame: {exc}") from exc
-    return wire.decode_untrusted(data, kind, FRAME_SIZE_BYTES_MAX)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import trio
 
-from p2pnode import identity, log_streams, machine
+from p2pnode import identity, job_lists, log_streams, machine
 from p2pnode.advertiser import Advertiser
 from p2pnode.config import NodeConfig
 from p2pnode.core import holdings, jobfile, wire
@@ -38,7 +38,7 @@ from p2pnode.core.images import ImageRule
 from p2pnode.core.internet import AllowedHost
 from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.lending_records import LoanState
-from p2pnode.core.lifecycle import LIVE, ExecutionState
+from p2pnode.core.lifecycle import LIVE, ExecutionState, JobRecord
 from p2pnode.core.messages import (
     HOLDINGS_MAX,
     Ask,
@@ -388,6 +388,11 @@ class Node:
                     self._down_since[peer] = inf
                     self.tell(PeerLost(peer, f"no sign of it for {PEER_LOST_AFTER_S:.0f} s"))
             await trio.sleep(LINKS_LOOK_INTERVAL_S)
+
+    def own_jobs(self) -> list[JobRecord]:
+        """The jobs that this node owns, the newest first."""
+        records = self.store.jobs(job_lists.JOBS_MAX)
+        return [record for record in records if record.owner == self.me.peer_id]
 
     async def serve_logs(self, stream: Stream) -> None:
         await log_streams.serve(stream, self.log_files_for)

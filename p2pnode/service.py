@@ -12,15 +12,17 @@ from functools import partial
 
 import trio
 
-from p2pnode import __version__
+from p2pnode import __version__, job_lists
 from p2pnode.api.service import (
     Code,
     EventJson,
     ExecutionJson,
     IdentityJson,
     JobJson,
+    JobLineJson,
     Json,
     LogChunk,
+    NetworkJobsJson,
     NodeJson,
     PlanJson,
     ReasonJson,
@@ -29,6 +31,7 @@ from p2pnode.api.service import (
 )
 from p2pnode.core import jobfile, planning
 from p2pnode.core.lifecycle import OPEN, Execution, JobRecord
+from p2pnode.core.messages import JobLine
 from p2pnode.core.spec import JobSpec, Resources
 from p2pnode.job_logs import JobLogs
 from p2pnode.network.streams import NetworkError
@@ -73,6 +76,37 @@ class Service(Orders):
 
     def jobs(self) -> list[JobJson]:
         return [self._job_json(record) for record in self._node.store.jobs(JOBS_LISTED_MAX)]
+
+    async def network_jobs(self) -> NetworkJobsJson:
+        node = self._node
+        mine = [job_lists.line_of(record) for record in node.own_jobs()]
+        others = {
+            peer: known.advert.addresses
+            for peer, known in node.driver.core.table.known.items()
+            if peer != node.me.peer_id
+        }
+        found = await job_lists.ask_all(node.host, others)
+        found[node.me.peer_id] = mine
+        jobs = [self._line_json(one, peer) for peer, lines in found.items() for one in lines or ()]
+        return {
+            "jobs": sorted(jobs, key=lambda one: (-one["created"], one["id"])),
+            "silent": sorted(self._name_of(peer) for peer, lines in found.items() if lines is None),
+        }
+
+    def _line_json(self, line: JobLine, owner: str) -> JobLineJson:
+        known = self._node.driver.core.table.known.get(owner)
+        return {
+            "id": line.id,
+            "name": line.name or line.id,
+            "namespace": line.namespace,
+            "type": line.type,
+            "state": line.state,
+            "reason": self._for_people(line.reason),
+            "count": line.count,
+            "created": line.created_ms / 1000,
+            "owner": owner,
+            "owner_name": known.advert.name if known else "",
+        }
 
     def job_named(self, namespace: str, name: str) -> JobJson | None:
         record = self._node.store.job_named(namespace, name)

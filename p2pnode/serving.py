@@ -20,6 +20,7 @@ from p2pnode.config import NodeConfig
 from p2pnode.ipfs.bitswap import open_bitswap
 from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.ipfs.keeper import default_quota_bytes
+from p2pnode.job_lists import serve_jobs
 from p2pnode.network.addresses import BadAddress
 from p2pnode.network.discovery import Discovery
 from p2pnode.network.gossip import open_gossip
@@ -102,6 +103,7 @@ async def _work(node: Node, told_to_end: trio.Event) -> None:
         mdns=config.mdns,
     )
     serve_table(host, lambda: node.driver.core.table.entries(node.clock.now()))
+    serve_jobs(host, node.own_jobs)
     host.handle(log_streams.PROTOCOL, node.serve_logs, time_limit_s=log_streams.SERVE_TIME_S_MAX)
     host.watch(node.adverts.on_connection)
     async with trio.open_nursery() as nursery:

@@ -20,8 +20,10 @@ from p2pnode.api.service import (
     FetchedJson,
     IdentityJson,
     JobJson,
+    JobLineJson,
     Json,
     LogChunk,
+    NetworkJobsJson,
     NodeJson,
     PinJson,
     PlanJson,
@@ -121,6 +123,24 @@ class FakeNode:
             running = [self._execution(job, one, None) for one in range(spec.count)]
             self.records[job]["executions"] = running
         return SubmittedJson(id=job, version=1, change=Change.NEW)
+
+    async def network_jobs(self) -> NetworkJobsJson:
+        lines = [
+            JobLineJson(
+                id=one["id"],
+                name=one["name"],
+                namespace=one["namespace"],
+                type=one["type"],
+                state=one["state"],
+                reason=one["reason"],
+                count=one["count"],
+                created=one["created"],
+                owner=one["owner"],
+                owner_name="fake",
+            )
+            for one in self.records.values()
+        ]
+        return {"jobs": lines, "silent": ["mute"]}
 
     def job_named(self, namespace: str, name: str) -> JobJson | None:
         named = (one for one in self.jobs() if (one["namespace"], one["name"]) == (namespace, name))

@@ -256,3 +256,12 @@ def test_what_a_node_takes_on_is_set_by_its_operator(served: Served, command: li
     assert main(["node", *command]) == 0
     assert served.node.takes == taking
     assert served.node.drain_timeout_s == (300 if taking == "draining" else None)
+
+
+def test_the_networks_jobs_are_listed_and_who_is_silent_is_said(served: Served, capfd: Output) -> None:
+    main(["submit", service_file()])
+    job = capfd.readouterr().out.strip()
+    assert main(["job", "list", "--network"]) == 0
+    said = capfd.readouterr()
+    assert job[:10] in said.out and "OWNER" in said.out
+    assert said.err == "1 of the known nodes did not answer: mute\n"

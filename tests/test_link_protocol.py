@@ -18,9 +18,15 @@ from p2pnode.core.link_frames import decode_frame_untrusted
 from p2pnode.core.messages import Signed
 from p2pnode.core.wire import BadMessage
 from p2pnode.network import pull
-from p2pnode.network.pull import Entry, Page, decode_page_untrusted
+from p2pnode.network.pull import PAGE_SIZE_BYTES_MAX, Entry, Page
 
 PROTOCOLS = Path(__file__).parent.parent / "protocols"
+
+
+def decode_page_untrusted(data: bytes) -> Page:
+    return wire.decode_untrusted(data, Page, PAGE_SIZE_BYTES_MAX)
+
+
 DECODERS: dict[str, Callable[[bytes], Any]] = {"link": decode_frame_untrusted, "peers": decode_page_untrusted}
 SCHEMAS = {name: pycddl.Schema((PROTOCOLS / f"{name}.cddl").read_text()) for name in DECODERS}
 

@@ -221,6 +221,17 @@ def test_a_stopped_job_is_stopped_and_its_program_dead(network: Network) -> None
     assert a.cli("job", "stop", job).returncode != 0
 
 
+def test_a_list_of_the_networks_jobs_has_each_once_with_its_owner(network: Network) -> None:
+    missing = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"
+    job = network.b.ended(network.b.submit(wasm_job(missing)))
+    listed = json.loads(network.a.cli("job", "list", "--network", "--json").stdout)
+    (line,) = [one for one in listed["jobs"] if one["id"] == job["id"]]
+    assert (line["name"], line["state"], line["owner_name"]) == (job["name"], "Failed", "b")
+    assert {one["owner_name"] for one in listed["jobs"]} == {"a", "b"} and listed["silent"] == []
+    shown = network.c.cli("job", "list", "--network")
+    assert job["id"][:10] in shown.stdout and shown.stderr == ""
+
+
 def test_nothing_is_reserved_when_all_has_ended(network: Network) -> None:
     for node in (network.a, network.b, network.c):
         until("all loans are returned", lambda node=node: not list(node.data_dir.glob("executions/*")))

@@ -30,14 +30,14 @@ from p2pnode.core import (
 )
 from p2pnode.core.jobfile import kinds, yamltree
 from p2pnode.core.matching import requirements_of
-from p2pnode.core.messages import Advert, LogsPiece, LogsRequest, Message, Offer, Receipt, Signed
+from p2pnode.core.messages import Advert, JobsPage, LogsPiece, LogsRequest, Message, Offer, Receipt, Signed
 from p2pnode.core.spec import JobSpec, NetworkType, Resources
 from p2pnode.core.states import ExecutionState, JobState, Outcome
 from p2pnode.core.wire import BadMessage
 from p2pnode.network import gossip, pull
 
 PROTOCOLS = Path(__file__).parent.parent / "protocols"
-PAGES = ("advert", "placement", "execution", "ownership", "logs")
+PAGES = ("advert", "placement", "execution", "ownership", "logs", "jobs")
 # What a vector's "kind" names: the type in the code, and the rule of the schema.
 KINDS: dict[str, tuple[Any, str]] = {
     "message": (Message, "placement-message / execution-message / ownership-message"),
@@ -46,6 +46,7 @@ KINDS: dict[str, tuple[Any, str]] = {
     "receipt": (Receipt, "receipt"),
     "logs-request": (LogsRequest, "logs-request"),
     "logs-piece": (LogsPiece, "logs-piece"),
+    "jobs-page": (JobsPage, "jobs-page"),
 }
 DEFINITIONS = "\n".join((PROTOCOLS / f"{name}.cddl").read_text() for name in ("types", "spec", *PAGES))
 

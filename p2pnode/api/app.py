@@ -74,6 +74,7 @@ def make_app(service: NodeService, token: str) -> ASGIApp:
         Route("/api/v1/id", door.identity),
         Route("/api/v1/jobs", door.jobs),
         Route("/api/v1/jobs", door.submit, methods=["POST"]),
+        Route("/api/v1/network/jobs", door.network_jobs),
         Route("/api/v1/jobs/{job}", door.job),
         Route("/api/v1/jobs/{job}/events", door.job_events),
         Route("/api/v1/jobs/{job}/logs", door.logs),
@@ -149,6 +150,9 @@ class _Door:
             return JSONResponse({"jobs": self._service.jobs()})
         found = self._service.job_named(request.query_params.get("namespace", "default"), name)
         return JSONResponse({"jobs": [found] if found else []})
+
+    async def network_jobs(self, request: Request) -> Response:
+        return JSONResponse(await _in_time(self._service.network_jobs()))
 
     async def submit(self, request: Request) -> Response:
         spec, text = await _job_file(request)

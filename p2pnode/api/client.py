@@ -28,6 +28,7 @@ from p2pnode.api.service import (
     JobJson,
     Json,
     LogChunk,
+    NetworkJobsJson,
     NodeJson,
     PinJson,
     PlanJson,
@@ -82,6 +83,10 @@ class Client:
 
     def jobs(self) -> list[JobJson]:
         return cast(list[JobJson], self._call("GET", "/api/v1/jobs")["jobs"])
+
+    def network_jobs(self) -> NetworkJobsJson:
+        """The jobs that all known nodes own."""
+        return cast(NetworkJobsJson, self._call("GET", "/api/v1/network/jobs"))
 
     def job_named(self, namespace: str, name: str) -> JobJson | None:
         """The newest job of this name."""

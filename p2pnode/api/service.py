@@ -135,6 +135,29 @@ class TakingJson(TypedDict):
     held: int
 
 
+class JobLineJson(TypedDict):
+    """A job as its owner tells it to anybody."""
+
+    id: str
+    name: str
+    namespace: str
+    type: str
+    state: str
+    reason: str
+    count: int
+    created: float
+    owner: str
+    # "" where the owner's name is not known.
+    owner_name: str
+
+
+class NetworkJobsJson(TypedDict):
+    """The jobs of all known nodes, newest first, and the nodes that have not answered in time."""
+
+    jobs: list[JobLineJson]
+    silent: list[str]
+
+
 class EventJson(TypedDict):
     """A line of a job's history. Numbers grow by one from 1 for each job."""
 
@@ -263,6 +286,9 @@ class NodeService(Protocol):
 
     def jobs(self) -> list[JobJson]:
         """All jobs, newest first."""
+
+    async def network_jobs(self) -> NetworkJobsJson:
+        """What all known nodes own, this one included."""
 
     def job_named(self, namespace: str, name: str) -> JobJson | None:
         """The newest job of this name."""

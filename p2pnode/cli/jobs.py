@@ -38,9 +38,12 @@ for _command in (control.rerun, control.wait, control.history, control.execution
 
 
 @job.command("list")
+@click.option("--network", is_flag=True, help="The jobs of all nodes that this one knows.")
 @options.as_json
-def list_jobs(as_json: bool) -> int:
+def list_jobs(network: bool, as_json: bool) -> int:
     """List the jobs that this node owns or keeps a copy of, newest first."""
+    if network:
+        return _list_network(as_json)
     jobs = running().jobs()
     if as_json:
         answer_json({"jobs": jobs})
@@ -51,6 +54,30 @@ def list_jobs(as_json: bool) -> int:
     ]
     for line in table(["ID", "NAME", "TYPE", "STATE", "CREATED", "REASON"], rows):
         answer(line)
+    return Status.OK
+
+
+def _list_network(as_json: bool) -> int:
+    found = running().network_jobs()
+    if as_json:
+        answer_json(found)
+    else:
+        rows = [
+            [
+                short_id(one["id"]),
+                one["name"],
+                one["type"],
+                one["state"],
+                clock(one["created"]),
+                one["owner_name"] or short_peer(one["owner"]),
+                one["reason"],
+            ]
+            for one in found["jobs"]
+        ]
+        for line in table(["ID", "NAME", "TYPE", "STATE", "CREATED", "OWNER", "REASON"], rows):
+            answer(line)
+    if found["silent"]:
+        say(f"{len(found['silent'])} of the known nodes did not answer: {', '.join(found['silent'])}")
     return Status.OK
 
 

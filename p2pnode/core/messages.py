@@ -14,7 +14,7 @@ import enum
 from typing import Annotated, Literal
 
 from . import wire
-from .spec import MEMBERS_MAX, REPLICAS_MAX, Constraints, JobSpec, NetworkType, Priority, Resources
+from .spec import MEMBERS_MAX, REPLICAS_MAX, Constraints, JobSpec, JobType, NetworkType, Priority, Resources
 from .states import ExecutionState, JobState, Outcome
 from .wire import Meta, Record
 
@@ -35,6 +35,10 @@ LINE_LENGTH_MAX = 2_500
 PATH_LENGTH_MAX = 4_096
 # One read of a log file; it shares a connection with everything else.
 LOGS_PIECE_SIZE_BYTES_MAX = 64 * 1024
+# A list is for people, who read its beginning.
+JOBS_PER_PAGE_MAX = 50
+JOB_NAME_LENGTH_MAX = 128
+JOB_REASON_LENGTH_MAX = 200
 # A bid that outlives this would hold resources for a requester that has long forgotten it.
 BID_VALID_MS_MAX = 60 * 60 * 1000
 # About 292 million years: what fits a signed 64-bit integer, as other languages have it.
@@ -395,6 +399,26 @@ class LogsPiece(Record, frozen=True):
 
     stream: Literal["stdout", "stderr"]
     data: Annotated[bytes, Meta(max_length=LOGS_PIECE_SIZE_BYTES_MAX)]
+
+
+class JobLine(Record, frozen=True):
+    """What anybody may hear of a job from its owner."""
+
+    id: JobId
+    name: Annotated[str, Meta(max_length=JOB_NAME_LENGTH_MAX)]
+    namespace: Annotated[str, Meta(max_length=JOB_NAME_LENGTH_MAX)]
+    type: JobType
+    state: JobState
+    reason: Annotated[str, Meta(max_length=JOB_REASON_LENGTH_MAX)]
+    count: Natural
+    created_ms: Natural
+
+
+class JobsPage(Record, frozen=True):
+    """A part of a node's own jobs, newest first; the last one has `more` false."""
+
+    jobs: Annotated[tuple[JobLine, ...], Meta(max_length=JOBS_PER_PAGE_MAX)]
+    more: bool
 
 
 Message = (

@@ -13,18 +13,17 @@ from typing import Annotated
 import msgspec
 import trio
 
-from p2pnode.core import wire
 from p2pnode.core.messages import Natural, Signed
 from p2pnode.core.rate import TokenBucket
 from p2pnode.core.wire import BadMessage, Record
 
+from .frames import read_frame_untrusted, write_frame
 from .host import Connected, Disconnected, Host
 from .streams import NetworkError, Stream
 
 log = logging.getLogger(__name__)
 
 PROTOCOL = "/p2pnode/adverts/1"
-HEADER_SIZE_BYTES = 4
 # A frame of 25 adverts is a few tens of KiB: large enough to be quick, and small to decode at once.
 PAGE_ENTRIES_MAX = 25
 PAGE_SIZE_BYTES_MAX = 64 * 1024
@@ -51,11 +50,6 @@ class Page(Record, frozen=True):
     more: bool
 
 
-def decode_page_untrusted(data: bytes) -> Page:
-    """The page in a frame; raises `BadMessage`."""
-    return wire.decode_untrusted(data, Page, PAGE_SIZE_BYTES_MAX)
-
-
 def serve_table(host: Host, table: Callable[[], Iterable[tuple[Signed, int]]]) -> None:
     """Has the host answer those who ask for the table: signed adverts, each with its remaining ms."""
     buckets: dict[str, TokenBucket] = {}
@@ -75,8 +69,7 @@ def serve_table(host: Host, table: Callable[[], Iterable[tuple[Signed, int]]]) -
                 entries=tuple(entries[start : start + PAGE_ENTRIES_MAX]),
                 more=start + PAGE_ENTRIES_MAX < len(entries),
             )
-            data = wire.encode(page)
-            await stream.write(len(data).to_bytes(HEADER_SIZE_BYTES, "big") + data, TABLE_S_MAX)
+            await write_frame(stream, page, TABLE_S_MAX)
 
     host.watch(forget)
     host.handle(PROTOCOL, serve, time_limit_s=TABLE_S_MAX, streams_per_peer_max=1)
@@ -93,11 +86,9 @@ async def pull_table(host: Host, peer: str) -> Sequence[Entry]:
             async with await host.open_stream(peer, [PROTOCOL], OPEN_S_MAX) as stream:
                 more = True
                 while more:
-                    header = await stream.read_exactly(HEADER_SIZE_BYTES, TABLE_S_MAX)
-                    size_bytes = int.from_bytes(header, "big")
-                    if size_bytes > PAGE_SIZE_BYTES_MAX:
-                        raise BadMessage(f"a page of {size_bytes} bytes")
-                    page = decode_page_untrusted(await stream.read_exactly(size_bytes, TABLE_S_MAX))
+                    page = await read_frame_untrusted(stream, Page, PAGE_SIZE_BYTES_MAX, TABLE_S_MAX)
+                    if page is None:
+                        raise BadMessage("the stream ended before the last page")
                     entries += page.entries
                     more = page.more
                     if len(entries) > ENTRIES_MAX or (more and not page.entries):
