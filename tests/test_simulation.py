@@ -37,6 +37,10 @@ def test_every_job_ends_and_nothing_is_held_in_any_of_fifty_networks(first):
         *(78, 242, 353, 368, 763),
         # A deputy of another half of a network that was cut in two was forgotten by all.
         *(1467, 2166, 2218),
+        # A result came from the other half, while its replica of an ops job was run again.
+        *(6168, 8958),
+        # A compute peer heard of an owner from two others, in turn.
+        8768,
         # A slow peer was asked once a minute, and never had the time to answer.
         *(1821, 2482),
     ],

@@ -42,6 +42,8 @@ def adopted(loan: Loan | None, peer: str, adopt: Adopt) -> list[Action]:
     if not _trusts(loan, peer) or (adopt.epoch, peer) < (loan.epoch, loan.owner):
         return [Send(peer, Owned(job=loan.job, epoch=loan.epoch, owner=loan.owner))]
     loan.owner, loan.epoch, loan.deputies = peer, adopt.epoch, adopt.deputies
+    # Whom it was told of before may not be among the new deputies, and has to be told of anew.
+    loan.told = (0, "")
     if forsaken_at(loan) is not None:
         loan.deadline = None
     loan.orphaned = None

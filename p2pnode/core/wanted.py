@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .adverts import Known
-from .lifecycle import BROKEN, EVERYWHERE, LIVE, Execution, ExecutionState, JobRecord
+from .lifecycle import BROKEN, EVERYWHERE, LIVE, LONG_RUNNING, Execution, ExecutionState, JobRecord
 from .matching import never, requirements_of
 from .messages import Fault, Taking
 from .retrying import is_given_up
@@ -69,7 +69,7 @@ def surplus(record: JobRecord, known: Table) -> list[tuple[Execution, str]]:
             found.append((one, f"the job was scaled to {record.spec.count}"))
         elif (one.replica, current) in seen:
             found.append((one, "another execution of this replica runs"))
-        elif record.spec.type is JobType.BATCH and _is_completed(record, one.replica):
+        elif record.spec.type not in LONG_RUNNING and _is_completed(record, one.replica):
             found.append((one, "another execution of this replica has completed"))
         seen.add((one.replica, current))
     if record.spec.type is JobType.SERVICE:
