@@ -157,14 +157,14 @@ class Service(Orders):
             "outcome": record.outcome,
             "priority": spec.priority,
             "count": spec.count,
-            "created": record.created,
-            "modified": record.modified,
+            "created": _moment(record.created),
+            "modified": _moment(record.modified),
             "owner": record.owner,
             "spec": jobfile.render(spec),
             "executions": [self._execution_json(one, record) for one in awarded],
             "version": record.version,
             "versions": [
-                {"version": number, "submitted": one.submitted, "spec_hash": one.spec_hash}
+                {"version": number, "submitted": _moment(one.submitted), "spec_hash": one.spec_hash}
                 for number, one in sorted(record.versions.items())
             ],
             "deputies": list(record.deputies),
@@ -186,8 +186,8 @@ class Service(Orders):
             "fault": one.fault,
             "result_cid": one.result_cid,
             "receipt_cid": one.receipt_cid,
-            "created": one.created,
-            "modified": one.modified,
+            "created": _moment(one.created),
+            "modified": _moment(one.modified),
             "version": one.version,
             "run": one.run,
             "current": one.run == record.run and record.is_current(one),
@@ -249,6 +249,11 @@ class Service(Orders):
             "executions_running": len(node.runner.executions),
             "blocks_size_bytes": node.blocks.size_bytes,
         }
+
+
+def _moment(at: float) -> float:
+    """As its copies have it, which are told in milliseconds."""
+    return round(at, 3)
 
 
 def _reasons(counts: Sequence[tuple[str, int]]) -> list[ReasonJson]:

@@ -36,6 +36,7 @@ from .events import (
 )
 from .job_steps import AWARD_CONFIRM_S, JobSteps
 from .lifecycle import (
+    BROKEN,
     EVERYWHERE,
     LIVE,
     LONG_RUNNING,
@@ -136,8 +137,10 @@ class Job:
                 self._received(peer, message, event, now)
             case PeerLost(peer, reason):
                 job_news.peer_lost(self._steps, peer, reason, now)
-            case PeerBack(peer) if peer in deputies.told(self.record):
-                self._steps.tell_by = now
+            case PeerBack(peer):
+                self.record.refusals.pop(peer, None)
+                if peer in deputies.told(self.record):
+                    self._steps.tell_by = now
             case JobStopped(_, reason):
                 self._steps.end(JobState.STOPPED, Outcome.STOPPED, reason, now)
             case _:
@@ -230,7 +233,7 @@ class Job:
                 steps.cancel(execution, reason, now)
         vacant = self._vacant()
         failed = self._hopeless(vacant)
-        if failed is not None:
+        if failed:
             self._wind_up(failed, now)
             return
         ready = [one for one in vacant if record.retry_at.get(one.replica, 0.0) <= now]
@@ -247,14 +250,20 @@ class Job:
             if record.state is not JobState.RUNNING:
                 record.move(JobState.RUNNING, now)
         elif vacant and not ready:
-            steps.queue(f"waits before another try, after: {record.first_failure}", now)
+            steps.queue(f"waits before another try: {self._why_again(vacant)}", now)
 
     def _vacant(self) -> list[Vacancy]:
         return vacancies(self.record, self._known)
 
-    def _hopeless(self, vacant: list[Vacancy]) -> Execution | None:
+    def _why_again(self, vacant: list[Vacancy]) -> str:
+        replicas = {one.replica for one in vacant}
+        ended = self.record.now_of(*BROKEN, ExecutionState.COMPLETED)
+        last = next((one for one in reversed(ended) if one.replica in replicas), None)
+        return (last.reason if last else "") or "the program has ended"
+
+    def _hopeless(self, vacant: list[Vacancy]) -> list[Execution]:
         if self.record.spec.type is not JobType.BATCH:
-            return None
+            return []
         return hopeless(self.record, {one.replica for one in vacant})
 
     def _lacks_targets(self) -> bool:
@@ -291,7 +300,8 @@ class Job:
                 if not failed:
                     steps.end(JobState.COMPLETED, Outcome.COMPLETED, "", now)
                     return
-                first = record.first_failure or "its peer left before it could run"
+                lost = [one.reason for one in record.now_of(ExecutionState.LOST)]
+                first = record.first_failure or (*lost, "its peer left before it could run")[0]
                 total = len(record.targets)
                 reason = first if total == 1 else f"{failed} of {total} executions failed; the first: {first}"
                 steps.end(JobState.FAILED, self._failure_outcome(), reason, now)
@@ -305,14 +315,17 @@ class Job:
         program = any(one.exit_code not in (None, 0) for one in failed)
         return Outcome.PROGRAM if program else Outcome.EXECUTION
 
-    def _wind_up(self, failed: Execution, now: float) -> None:
+    def _wind_up(self, failed: list[Execution], now: float) -> None:
         """Nothing new is begun; what runs may end, since its result is wanted all the same."""
         self._steps.cancel_all(self.record.of(*OPEN), "the job has failed", now)
         if self.record.of(*LIVE):
             return
-        program = failed.exit_code not in (None, 0)
+        # That a peer was lost along the way explains nothing, unless that is all there is.
+        first = next((one for one in failed if one.state is ExecutionState.FAILED), failed[0])
+        program = first.exit_code not in (None, 0)
         outcome = Outcome.PROGRAM if program else Outcome.EXECUTION
-        self._steps.end(JobState.FAILED, outcome, failed.reason, now)
+        tries = f"{len(failed)} tries failed; the first: " if len(failed) > 1 else ""
+        self._steps.end(JobState.FAILED, outcome, tries + first.reason, now)
 
     def _place(self, wanted: list[Vacancy], now: float) -> None:
         record, steps = self.record, self._steps
@@ -377,7 +390,7 @@ class Job:
         total_s = record.spec.task.timeouts.total_s
         if total_s is not None and record.spec.type not in LONG_RUNNING:
             times.append(record.begun + total_s)
-        if self._hopeless(vacant) is not None:
+        if self._hopeless(vacant):
             return min(times, default=inf)
         if record.of(ExecutionState.ASKED) and record.window_ends is not None and record.window_ends > now:
             times.append(record.window_ends)

@@ -149,6 +149,7 @@ def peer_lost(steps: JobSteps, peer: str, reason: str, now: float) -> None:
             steps.remember_refusal(peer, Refusing.BUSY, reason, now)
     for execution in record.of(*LIVE):
         if execution.peer == peer:
+            steps.remember_refusal(peer, Refusing.BUSY, reason, now)
             steps.give_up(execution, reason, now)
     if record.synced.pop(peer, None) is not None:
         steps.tell_by = now

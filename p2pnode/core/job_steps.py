@@ -126,7 +126,8 @@ class JobSteps:
         record = self.record
         if execution.run != record.run:
             return
-        if not record.first_failure and execution.reason and execution.fault is not Fault.MOVED:
+        own = execution.state is ExecutionState.FAILED and execution.fault is not Fault.MOVED
+        if own and not record.first_failure:
             record.first_failure = execution.reason
         if execution.replica is not None:
             record.retry_at[execution.replica] = now + back_off_s(record, execution)

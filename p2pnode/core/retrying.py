@@ -37,14 +37,14 @@ def back_off_s(record: JobRecord, execution: Execution) -> float:
     return float(min(BACK_OFF_S_MAX, BACK_OFF_S * 2 ** min(max(tries - 1, 0), 10)) * jitter)
 
 
-def hopeless(record: JobRecord, replicas: set[int]) -> Execution | None:
-    """The first failure of one of these replicas if no further try would mend it; for batch jobs."""
+def hopeless(record: JobRecord, replicas: set[int]) -> list[Execution]:
+    """The failures of one of these replicas if no further try would mend it, else none; for batch jobs."""
     for replica in sorted(replicas):
         failed = _failed(record, replica)
         own = [one for one in failed if one.fault is Fault.JOB]
         if len(own) > retries(record) or len(failed) - len(own) >= ATTEMPTS_MAX:
-            return failed[0]
-    return None
+            return failed
+    return []
 
 
 def is_given_up(record: JobRecord, replica: int) -> bool:
