@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from p2pnode.machine import DISK_RESERVE_BYTES
-
+from .disks import LENT_DISK_BYTES, SMALL_DISK_BYTES, fill, mounted
 from .nodes import LOOPBACK, Node, Nodes, children, know_each_other, known, running_nodes, until
 from .programs import JOBS, waiting_module, wasm_job
-
-# The journal, a result and a few blocks; a node that lends needs far more to be free.
-SMALL_DISK_BYTES = 16 * 1024**2
 
 
 @pytest.fixture
@@ -116,22 +108,6 @@ def test_a_directory_that_cannot_be_made_is_named(nodes: Nodes, tmp_path: Path) 
     assert node.printed() == f"p2pnode: {tmp_path / 'file' / 'below'}: Not a directory\n"
 
 
-@contextmanager
-def mounted(place: Path, size_bytes: int) -> Iterator[Path]:
-    """A file system of that size, in memory."""
-    if os.geteuid() or not shutil.which("mount"):
-        pytest.skip("a small file system takes root to mount")
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(place)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
-    if made.returncode:
-        pytest.skip(f"no file system can be mounted here: {made.stderr.strip()}")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     with mounted(tmp_path / "small", SMALL_DISK_BYTES) as place:
@@ -141,19 +117,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def disk_that_fills(tmp_path: Path) -> Iterator[Path]:
     """A file system on which a node lends as yet: just above what it keeps in reserve."""
-    with mounted(tmp_path / "filling", DISK_RESERVE_BYTES + 64 * 1024**2) as place:
+    with mounted(tmp_path / "filling", LENT_DISK_BYTES) as place:
         yield place
-
-
-def fill(place: Path) -> Path:
-    """Write until nothing fits any more; the file that takes the room."""
-    ballast = place / "ballast"
-    with ballast.open("ab", buffering=0) as file:
-        for size in (1024**2, 4096):
-            with suppress(OSError):
-                while file.write(bytes(size)) == size:
-                    pass
-    return ballast
 
 
 def test_a_node_on_a_nearly_full_disk_lends_nothing_and_says_why(nodes: Nodes, small_disk: Path) -> None:
