@@ -51,7 +51,8 @@ class Cut:
         # Without the right side, the owner begins the work anew on its own.
         assert self.owner.cli("node", "uncordon").returncode == 0
         self.switches.cut()
-        until("the left runs it anew", lambda: states(self.owner, job) == ["Lost", "Running"])
+        self.owner.execution(job, "Running", self.owner.peer)
+        assert sorted(states(self.owner, job)) == ["Lost", "Running"], self.owner.history(job)
         (doubled,) = (one["id"] for one in self.owner.job(job)["executions"] if one["id"] != execution)
         self.owner.begun(doubled)
 
@@ -76,8 +77,16 @@ class Cut:
         return [one for one in found if one is not None]
 
 
+@pytest.fixture
+def cut(network: Cut) -> Iterator[Cut]:
+    yield network
+    network.switches.heal()
+    if network.owner.client.taking()["taking"] == "all":
+        network.owner.client.take("nothing")
+
+
 @pytest.fixture(scope="module")
-def cut(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cut]:
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cut]:
     directory = tmp_path_factory.mktemp("nodes")
     with two_switches() as switches, running_nodes(directory) as nodes:
         owner = switches.node(nodes, "left", "owner").start()
