@@ -161,6 +161,7 @@ class Links:
         self._ends: dict[str, _End] = {}
         self._numbers = count(1)
         self._nursery: trio.Nursery | None = None
+        self._ends_now = False
 
     def send(self, peer: str, payload: bytes) -> None:
         """Puts a message into the peer's outbox on disk, and sends it now or when the peer is there.
@@ -210,7 +211,13 @@ class Links:
                 PROTOCOL, self._serve, time_limit_s=inf, streams_per_peer_max=STREAMS_PER_PEER_MAX
             )
             task_status.started()
-            await trio.sleep_forever()
+            try:
+                await trio.sleep_forever()
+            finally:
+                # The host's streams outlive this; what they bring would reach a node that has ended.
+                self._ends_now = True
+                for opened in [one for end in self._ends.values() for one in end.streams.values()]:
+                    opened.end("this node ends")
 
     def _end(self, peer: str) -> _End:
         if peer not in self._ends:
@@ -274,6 +281,8 @@ class Links:
 
     async def _serve(self, stream: Stream) -> None:
         data = await self._read_frame(stream, HELLO_READ_S_MAX, lambda: None)
+        if self._ends_now:
+            raise StreamBroken("this node ends")
         await self._attend(self._end(stream.peer), stream, data)
 
     async def _attend(self, end: _End, stream: Stream, hello: bytes | None) -> None:
