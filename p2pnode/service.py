@@ -94,7 +94,6 @@ class Service(Orders):
         }
 
     def _line_json(self, line: JobLine, owner: str) -> JobLineJson:
-        known = self._node.driver.core.table.known.get(owner)
         return {
             "id": line.id,
             "name": line.name or line.id,
@@ -105,7 +104,7 @@ class Service(Orders):
             "count": line.count,
             "created": line.created_ms / 1000,
             "owner": owner,
-            "owner_name": known.advert.name if known else "",
+            "owner_name": self._known_name(owner),
         }
 
     def job_named(self, namespace: str, name: str) -> JobJson | None:
@@ -141,8 +140,12 @@ class Service(Orders):
         return _PEER.sub(lambda match: self._name_of(match[0]), text)
 
     def _name_of(self, peer: str) -> str:
-        known = self._node.driver.core.table.known.get(peer)
-        return known.advert.name if known else peer
+        return self._known_name(peer) or peer
+
+    def _known_name(self, peer: str) -> str:
+        node = self._node
+        known = node.driver.core.table.known.get(peer)
+        return node.config.name if peer == node.me.peer_id else known.advert.name if known else ""
 
     def _job_json(self, record: JobRecord) -> JobJson:
         spec = record.spec
@@ -160,6 +163,8 @@ class Service(Orders):
             "created": _moment(record.created),
             "modified": _moment(record.modified),
             "owner": record.owner,
+            "owner_name": self._known_name(record.owner),
+            "deputy_names": [self._known_name(peer) for peer in record.deputies],
             "spec": jobfile.render(spec),
             "executions": [self._execution_json(one, record) for one in awarded],
             "version": record.version,
@@ -174,11 +179,10 @@ class Service(Orders):
         }
 
     def _execution_json(self, one: Execution, record: JobRecord) -> ExecutionJson:
-        known = self._node.driver.core.table.known.get(one.peer)
         return {
             "id": one.id,
             "peer": one.peer,
-            "peer_name": known.advert.name if known else "",
+            "peer_name": self._known_name(one.peer),
             "replica": one.replica or 0,
             "state": one.state,
             "reason": one.reason,

@@ -110,6 +110,8 @@ class FakeNode:
             created=START,
             modified=START,
             owner=PEER,
+            owner_name="fake",
+            deputy_names=[],
             spec=jobfile.render(spec),
             executions=[],
             version=1,

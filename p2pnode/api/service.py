@@ -105,6 +105,9 @@ class JobJson(TypedDict):
     # The version of its file, and those still kept, the oldest first.
     version: int
     versions: list[VersionJson]
+    # "" where a name is not known.
+    owner_name: str
+    deputy_names: list[str]
     # The peers that hold a copy of it, and how often its owner has changed, from 1.
     deputies: list[str]
     epoch: int

@@ -161,14 +161,18 @@ def _header(job: JobJson) -> list[tuple[str, str]]:
         ("Reason", job["reason"]),
         ("First failure", job["first_failure"]),
         ("Priority", str(job["priority"])),
-        ("Count", str(job["count"])),
+        ("Count", "" if job["type"] in ("ops", "daemon") else str(job["count"])),
         ("Created", clock(job["created"])),
         ("Modified", clock(job["modified"])),
         ("Version", str(job["version"])),
         ("Run", str(job["run"])),
-        ("Owner", job["owner"]),
-        *(("Deputy", peer) for peer in job["deputies"]),
+        ("Owner", _named(job["owner_name"], job["owner"])),
+        *(("Deputy", _named(*one)) for one in zip(job["deputy_names"], job["deputies"], strict=True)),
     ]
+
+
+def _named(name: str, peer: str) -> str:
+    return f"{name} ({peer})" if name else peer
 
 
 def _execution_row(one: ExecutionJson) -> list[str]:
