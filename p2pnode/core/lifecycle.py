@@ -173,6 +173,11 @@ class JobRecord(State, kw_only=True):
     # Since when some replica has had nobody to ask; None while none waits.
     waiting_since: float | None = None
 
+    def __post_init__(self) -> None:
+        # The journal sorts keys, and ids say nothing of the order of asking.
+        order = sorted(self.executions.values(), key=lambda one: (one.created, one.round, one.id))
+        self.executions = {one.id: one for one in order}
+
     def move(self, state: JobState, now: float, reason: str = "", outcome: Outcome | None = None) -> None:
         assert state in JOB_MOVES[self.state], (self.id, self.state, state)
         assert (state in JOB_ENDED) == (outcome is not None), (self.id, state, outcome)
