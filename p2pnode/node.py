@@ -359,13 +359,11 @@ class Node:
         """Marks of the inputs and images that need no fetching: those of late first, then all others."""
         cached = await self.docker.cached_images() if "docker" in available else ()
         images = {holdings.image_mark(image) for image in cached}
-        tasks = self.driver.core.lending.tasks_run
-        used = {mark: None for task in tasks for mark in holdings.marks_of(task)}
-        inputs = [mark for task in tasks for mark in holdings.input_marks(task)]
+        used = self.driver.core.lending.marks_used
         roots = await trio.to_thread.run_sync(self.keeper.newest_roots, HOLDINGS_MAX)
         return holdings.told(
             [mark for mark in used if mark in images] + sorted(images),
-            inputs,
+            [mark for mark in used if mark not in images],
             map(holdings.cid_mark, roots),
         )
 

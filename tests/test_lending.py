@@ -21,6 +21,7 @@ from p2pnode.core.events import (
     TakingChanged,
     Tick,
 )
+from p2pnode.core.holdings import source_mark
 from p2pnode.core.lending import (
     BID_VALID_S,
     LOANS_MAX,
@@ -47,7 +48,7 @@ from p2pnode.core.messages import (
     Taking,
     Update,
 )
-from p2pnode.core.spec import Constraint, Operator, Timeouts
+from p2pnode.core.spec import Constraint, InputSource, Operator, Source, Timeouts
 
 from .core_support import ROOM, ask, award, offer, receipt, sent, signed, spec
 
@@ -219,6 +220,22 @@ def test_a_cordoned_node_takes_nothing_new_and_goes_on_with_what_it_has(taking: 
     assert lending.loans[ID].state is LoanState.RUNNING
     lending.handle(TakingChanged(Taking.ALL), 12)
     assert sent(lending.handle(Received("me", ask(slot=3)), 13), Bid)
+
+
+def test_what_ran_here_is_told_as_held_until_its_end_is_forgotten() -> None:
+    content = Source(type="ipfs", params={"CID": "bafy"})
+    wanted = spec()
+    task = wire.replace(wanted.task, inputs=(InputSource(source=content, target="/in"),))
+    wanted = wire.replace(wanted, task=task)
+    lending = new()
+    lending.handle(Received("me", ask(wanted)), 0)
+    lending.handle(Received("me", award(ASK, wanted)), 0)
+    assert lending.marks_used == []
+    lending.handle(Progressed(ID, Stage.RUNNING, ""), 10)
+    lending.handle(finished(), 20)
+    assert lending.marks_used == [source_mark(content)]
+    lending.handle(Tick(), lending.deadline)
+    assert lending.marks_used == []
 
 
 def test_draining_ends_at_its_deadline_what_still_runs() -> None:

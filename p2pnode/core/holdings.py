@@ -23,12 +23,8 @@ KEPT_SOURCES = frozenset({"ipfs", "s3", "urldownload"})
 def marks_of(task: Task) -> tuple[int, ...]:
     """The marks of a task's image and of its inputs, each once, sorted."""
     image = [image_mark(task.engine.image)] if isinstance(task.engine, DockerEngine) else []
-    return tuple(sorted({*image, *input_marks(task)}))
-
-
-def input_marks(task: Task) -> list[int]:
-    """The marks of a task's inputs that a peer may have kept."""
-    return [source_mark(one.source) for one in task.inputs if one.source.type in KEPT_SOURCES]
+    inputs = [source_mark(one.source) for one in task.inputs if one.source.type in KEPT_SOURCES]
+    return tuple(sorted({*image, *inputs}))
 
 
 def image_mark(image: str) -> int:

@@ -12,11 +12,11 @@ Whom to obey when owners die is `core.tending`'s part.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 
-from . import tending, wire
+from . import lending_room, tending, wire
 from .events import (
     Action,
     DropLoan,
@@ -35,7 +35,7 @@ from .events import (
 )
 from .lending_records import Loan, LoanState
 from .lifecycle import LONG_RUNNING
-from .matching import TAKING_REASONS, fits, minus, never, requirements_of
+from .matching import TAKING_REASONS, minus, never, requirements_of
 from .messages import (
     REASON_LENGTH_MAX,
     Adopt,
@@ -53,7 +53,7 @@ from .messages import (
     Stage,
     Taking,
 )
-from .spec import JobSpec, JobType, Task
+from .spec import JobSpec
 
 # Long enough for a requester to hear the other bidders and award; short, since it holds resources.
 BID_VALID_S = 10.0
@@ -79,7 +79,6 @@ _STAGES = {
     Stage.RUNNING: LoanState.RUNNING,
     Stage.PUBLISHING: LoanState.PUBLISHING,
 }
-_HOLDING_NOTHING = (LoanState.WAITING, LoanState.ENDED)
 
 
 @dataclass(slots=True)
@@ -109,15 +108,13 @@ class Lending:
     @property
     def held(self) -> list[Loan]:
         """The loans that hold resources."""
-        return [one for one in self.loans.values() if one.state not in _HOLDING_NOTHING]
+        return lending_room.holding(self.loans.values())
 
     @property
-    def tasks_run(self) -> list[Task]:
-        """What has begun to run here of late, or has ended; the newest first."""
-        ran = (LoanState.RUNNING, LoanState.PUBLISHING, LoanState.ENDED)
-        loans = [one for one in self.loans.values() if one.award is not None and one.state in ran]
-        loans.sort(key=lambda one: -one.created)
-        return [one.award.spec.task for one in loans if one.award is not None]
+    def marks_used(self) -> list[int]:
+        """Of the images and inputs of what runs here or has ended of late, the newest first."""
+        ran = sorted((one for one in self.loans.values() if one.ran), key=lambda one: -one.created)
+        return list(dict.fromkeys(mark for one in ran for mark in one.requirements.uses))
 
     @property
     def offer(self) -> Offer | None:
@@ -228,7 +225,7 @@ class Lending:
             return Refusing.UNSUITABLE, reason
         if self.taking is not Taking.ALL:
             return Refusing.BUSY, TAKING_REASONS[self.taking]
-        waiting = [one for one in self.loans.values() if one.state is LoanState.WAITING]
+        waiting = lending_room.waiting(self.loans.values())
         if len(waiting) >= WAITING_MAX:
             return Refusing.BUSY, f"busy: {WAITING_MAX} asks wait here, the limit"
         if sum(one.owner == peer for one in waiting) >= WAITING_PER_PEER_MAX:
@@ -240,20 +237,14 @@ class Lending:
         assert self.capacity is not None
         held = self.held
         mine = sum(one.owner == loan.owner and one.state is LoanState.OFFERED for one in held)
-        return len(held) < LOANS_MAX and mine < OPEN_BIDS_PER_PEER_MAX and self._fits_without(loan, ())
-
-    def _fits_without(self, loan: Loan, gone: Collection[Loan]) -> bool:
-        """Would there be room for it if some others were gone?"""
-        assert self.capacity is not None
-        left = (one.requirements.resources for one in self.held if one not in gone)
-        return fits(loan.requirements.resources, minus(self.capacity.total, left))
+        return (
+            len(held) < LOANS_MAX
+            and mine < OPEN_BIDS_PER_PEER_MAX
+            and lending_room.fits_without(loan, self.capacity, held)
+        )
 
     def _why_waiting(self, loan: Loan) -> str:
-        ahead = sum(
-            one.state is LoanState.WAITING and one is not loan and _urgency(one) < _urgency(loan)
-            for one in self.loans.values()
-        )
-        return f"busy: waits there as number {ahead + 1}"
+        return f"busy: waits there as number {lending_room.waiting(self.loans.values()).index(loan) + 1}"
 
     def _offer(self, loan: Loan, now: float) -> list[Action]:
         loan.state, loan.deadline = LoanState.OFFERED, now + BID_VALID_S
@@ -261,34 +252,19 @@ class Lending:
 
     def _grant(self, now: float) -> list[Action]:
         """Bid for what waits here and has room now, the most urgent first."""
-        waiting = [one for one in self.loans.values() if one.state is LoanState.WAITING]
-        if not waiting or self.leaving or self.taking is not Taking.ALL or self.capacity is None:
+        if self.leaving or self.taking is not Taking.ALL or self.capacity is None:
             return []
         actions: list[Action] = []
-        for loan in sorted(waiting, key=_urgency):
+        for loan in lending_room.waiting(self.loans.values()):
             if self._has_room(loan):
                 actions += self._offer(loan, now)
         return actions
 
     def _preempt(self, loan: Loan) -> list[Action]:
-        """End as little batch work of lower priority as makes room for this, if that is enough."""
         if not self.preempts or self.capacity is None:
             return []
-        victims = [
-            one
-            for one in self.held
-            if one.state is not LoanState.ENDING
-            and one.priority < loan.priority
-            and one.award is not None
-            and one.award.spec.type is JobType.BATCH
-        ]
-        victims.sort(key=lambda one: (one.priority, -one.created))
-        chosen: list[Loan] = []
-        while victims and not self._fits_without(loan, chosen):
-            chosen.append(victims.pop(0))
-        if not self._fits_without(loan, chosen):
-            return []
         reason = f"made room for a job of priority {loan.priority}"
+        chosen = lending_room.victims(loan, self.capacity, self.held)
         return [action for one in chosen for action in self._kill(one, reason, Fault.MOVED, publish=False)]
 
     def _bid(self, loan: Loan, now: float) -> Send:
@@ -353,6 +329,7 @@ class Lending:
         state = _STAGES[stage]
         if state is not loan.state:
             loan.state, loan.deadline = state, self._limit(loan, stage, now)
+            loan.ran |= state is LoanState.RUNNING
         return self._report(loan, stage, detail)
 
     def _limit(self, loan: Loan, stage: Stage, now: float) -> float | None:
@@ -453,10 +430,6 @@ class Lending:
     def _note_room(self) -> None:
         self.owes_news |= self.refused_busy
         self.refused_busy = False
-
-
-def _urgency(loan: Loan) -> tuple[int, float, str]:
-    return -loan.priority, loan.created, loan.execution
 
 
 def run_limit_s(spec: JobSpec) -> int | None:

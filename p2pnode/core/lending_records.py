@@ -55,4 +55,6 @@ class Loan(State, kw_only=True):
     end_fault: Fault | None = None
     end_publish: bool = False
     ended: Ended | None = None
+    # Its program has begun, so its image and inputs were here.
+    ran: bool = False
     created: float
