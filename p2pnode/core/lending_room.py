@@ -33,7 +33,7 @@ def fits_without(loan: Loan, capacity: Offer, held: Iterable[Loan], gone: Collec
 
 
 def victims(loan: Loan, capacity: Offer, held: Collection[Loan]) -> list[Loan]:
-    """The least batch work of lower priority without which there is room for this; none if that is not enough."""
+    """The least batch work of lower priority that has to end to make room; none if it would not do."""
     able = [
         one
         for one in held
