@@ -106,6 +106,22 @@ def test_a_compute_peer_that_pauses_for_3_s_keeps_its_work(network: Network) -> 
     assert not [line for line in history if "lost" in line.lower() or "silent" in line], history
 
 
+def test_a_compute_peer_that_comes_back_from_a_long_pause_ends_what_has_moved(network: Network) -> None:
+    job, executions = network.begin()
+    ((execution, peer),) = executions.items()
+    peer.pause()
+    network.owner.execution(job, "Lost")
+    second = network.owner.execution(job, "Running")
+    peer.go_on()
+    until("it has ended its own", lambda: not (peer.data_dir / "executions" / execution).exists())
+    # Nobody else was taken for dead by the one that was away.
+    ids = [one["id"] for one in network.owner.job(job)["executions"]]
+    assert ids == [execution, second["id"]], network.owner.history(job)
+    network.by_peer[second["peer"]].finish(second["id"])
+    assert network.owner.ended(job)["state"] == "Completed"
+    network.whole()
+
+
 def test_an_owner_that_pauses_for_3_s_stays_the_owner(network: Network) -> None:
     job, executions = network.begin()
     ((execution, peer),) = executions.items()
