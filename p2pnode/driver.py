@@ -34,7 +34,6 @@ from p2pnode.core.events import (
     Start,
     Tick,
 )
-from p2pnode.core.lifecycle import JobRecord
 from p2pnode.core.messages import (
     LINE_LENGTH_MAX,
     LINES_PER_MESSAGE_MAX,
@@ -189,7 +188,6 @@ class Driver:
         changed: dict[str, None],
         pending: deque[Event],
     ) -> None:
-        records = {action.record.id: action.record for action in actions if isinstance(action, SaveJob)}
         for action in actions:
             match action:
                 case Send(peer, Ended(receipt=signed) as message) if peer == self.core.me:
@@ -223,7 +221,7 @@ class Driver:
                 case DropLoan(execution):
                     self._store.drop_loan(execution)
                 case Note():
-                    self._note(action, records[action.job])
+                    self._note(action)
                     changed[action.job] = None
                 case Start() | Kill() | Advertise():
                     effects.append(action)
@@ -244,8 +242,6 @@ class Driver:
         )
         return wire.replace(keep, history=lines)
 
-    def _note(self, note: Note, record: JobRecord) -> None:
-        execution = record.executions.get(note.execution)
-        state = execution.state if execution else record.state
-        row = (note.job, self._clock.now(), note.topic, note.execution, note.peer, note.text, state)
+    def _note(self, note: Note) -> None:
+        row = (note.job, self._clock.now(), note.topic, note.execution, note.peer, note.text, note.state)
         self._store.add_history(*row)

@@ -165,7 +165,7 @@ def test_a_failure_of_the_peer_is_tried_elsewhere_and_the_tries_end() -> None:
     failed = [one.peer for one in job.record.of(ExecutionState.FAILED)]
     assert len(set(failed)) == ATTEMPTS_MAX
     assert (job.record.state, job.record.outcome) == (JobState.FAILED, Outcome.EXECUTION)
-    assert job.record.reason == f"{ATTEMPTS_MAX} tries failed; the first: it broke"
+    assert job.record.reason == f"replica 0 failed {ATTEMPTS_MAX} times; the first: it broke"
 
 
 def test_a_lost_peer_is_not_asked_again_at_once_and_is_not_why_the_job_failed() -> None:
@@ -183,7 +183,7 @@ def test_a_lost_peer_is_not_asked_again_at_once_and_is_not_why_the_job_failed() 
             now = job.deadline
             job.handle(Tick(), now)
     assert job.record.first_failure == "it broke"
-    assert job.record.reason == "3 tries failed; the first: it broke"
+    assert job.record.reason == "replica 0 failed 3 times; the first: it broke"
 
 
 def test_a_receipt_about_another_execution_is_the_peers_failure() -> None:

@@ -176,7 +176,7 @@ def test_what_never_fits_is_refused_for_good_and_what_does_not_fit_now_for_a_whi
     for slot in range(4):
         lending.handle(Received("me", ask(slot=slot)), 0)
     now = refusal_of(lending, ask(slot=4))
-    assert (now.refusing, now.reason) == (Refusing.QUEUED, "busy: waits there as number 1")
+    assert (now.refusing, now.reason) == (Refusing.QUEUED, "busy; the ask waits there as number 1")
 
 
 def test_a_directory_that_is_not_here_is_a_reason_not_to_bid() -> None:

@@ -16,7 +16,7 @@ from functools import cached_property
 from math import inf
 
 from .adverts import Known
-from .events import Action, Note, Send
+from .events import Send
 from .lifecycle import EVERYWHERE, LIVE, LONG_RUNNING, OPEN, Execution, ExecutionState, JobRecord
 from .matching import Unfit, grouped, requirements_of, why_not
 from .messages import Advert, Ask, Refusing, Requirements, Taking, execution_id
@@ -69,7 +69,7 @@ class Asking:
         """How often each peer has failed the job."""
         return failures_by_peer(self.record, self.now)
 
-    def begin_round(self, wanted: Sequence[Vacancy]) -> list[Action]:
+    def begin_round(self, wanted: Sequence[Vacancy]) -> list[Send]:
         """Ask the best candidates, one bid a peer; two or more only where the peers are too few."""
         record = self.record
         if record.spec.type in EVERYWHERE:
@@ -104,7 +104,7 @@ class Asking:
             )
         ]
 
-    def _ask(self, asks: Sequence[tuple[Advert, int, int | None]]) -> list[Action]:
+    def _ask(self, asks: Sequence[tuple[Advert, int, int | None]]) -> list[Send]:
         """Each is a peer's advert, which of several asks to it this is, and the replica, if it is given."""
         record, now = self.record, self.now
         if not asks:
@@ -112,7 +112,7 @@ class Asking:
         record.round += 1
         record.window_ends = None
         window_s = BID_WINDOW_EVERYWHERE_S if record.spec.type in EVERYWHERE else BID_WINDOW_S
-        actions: list[Action] = []
+        sends: list[Send] = []
         for advert, slot, replica in asks:
             id = execution_id(record.id, record.epoch, record.owner, record.round, advert.peer, slot)
             record.executions[id] = Execution(
@@ -134,15 +134,17 @@ class Asking:
                 priority=record.spec.priority,
                 requirements=self.need,
             )
-            actions.append(Send(advert.peer, ask))
-        peers = list(dict.fromkeys(advert.peer for advert, _, _ in asks))
-        return [*actions, Note(record.id, "Asking", f"Asked {_listed(peers)}")]
+            sends.append(Send(advert.peer, ask))
+        return sends
 
     def give_up_waiting(self) -> str | None:
         """Note that there is nobody to ask; the reason to fail the job, once it has waited long enough."""
         if self.record.waiting_since is None:
             self.record.waiting_since = self.now
-        return self.why_waiting() if self.now >= self.waits_until() else None
+        if self.now < self.waits_until():
+            return None
+        set_it = "; a QueueTimeout has the job wait" if self.record.spec.task.timeouts.queue_s is None else ""
+        return f"{self.why_waiting()} (after {self.now - self.record.waiting_since:.0f} s{set_it})"
 
     def waits_until(self) -> float:
         record = self.record
@@ -201,7 +203,8 @@ class Asking:
         return unfit
 
 
-def _listed(peers: Sequence[str]) -> str:
+def listed(peers: Sequence[str]) -> str:
+    """So many peers, and who the first of them are."""
     named = ", ".join(peers[:NAMED_MAX])
     more = f" and {len(peers) - NAMED_MAX} more" if len(peers) > NAMED_MAX else ""
     return f"{len(peers)} peer{'s' if len(peers) > 1 else ''}: {named}{more}"

@@ -13,6 +13,7 @@ from math import inf
 
 from . import wire
 from .lifecycle import (
+    ENDED,
     LIVE,
     LONG_RUNNING,
     OPEN,
@@ -31,8 +32,6 @@ from .messages import (
     Line,
     VersionCopy,
 )
-
-_ENDED_STATES = (ExecutionState.COMPLETED, ExecutionState.FAILED)
 
 
 def keeps(record: JobRecord, lines: Sequence[Line], since: float | None, now: float) -> list[Keep]:
@@ -135,7 +134,7 @@ def merge(record: JobRecord, keep: Keep, now: float) -> list[ExecutionCopy]:
         if mine is None and theirs.state in (*LIVE, ExecutionState.LOST):
             strays.append(copy)
             continue
-        if mine is not None and (mine.state in _ENDED_STATES or theirs.state not in _ENDED_STATES):
+        if mine is not None and (mine.state in ENDED or theirs.state not in ENDED):
             continue
         if theirs.state is ExecutionState.COMPLETED and _is_done(record, theirs):
             theirs.state, theirs.reason = ExecutionState.CANCELLED, "another result of this replica counts"

@@ -65,7 +65,7 @@ def name_deputies(steps: JobSteps, known: Mapping[str, Known], lost: Collection[
     for one in record.of(*LIVE):
         steps.adopt(one)
     if chosen:
-        steps.note("Ownership", f"Deputies are {', '.join(chosen)}", now, urgent=True)
+        steps.note("Ownership", f"Deputies, who would take over: {', '.join(chosen)}", now, urgent=True)
 
 
 def tell_deputies(steps: JobSteps, lost: Collection[str], now: float) -> None:

@@ -228,11 +228,12 @@ class DropLoan:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A line of a job's history, for people."""
+    """A line of a job's history, for people. `state` is that of the execution, or of the job, then."""
 
     job: str
     topic: str
     text: str
+    state: str
     execution: str = ""
     peer: str = ""
 

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from . import copying, deputies, job_news
 from .events import Action, Note, SaveJob, Send
 from .job_steps import JobSteps
-from .lifecycle import LIVE, OPEN, JobState, Outcome
+from .lifecycle import ENDED, LIVE, OPEN, JobState, Outcome
 from .messages import PEERS_NAMED_MAX, Keep, Owned
 
 # A peer answers its new owner at once; one that is away is noticed in this time, too.
@@ -22,7 +22,7 @@ def take_over(steps: JobSteps, before: str, lost: Collection[str], now: float) -
     """This node has become the owner: adopt what runs, and settle what peers said of it meanwhile."""
     record = steps.record
     why = "is silent" if before in lost else "has handed it over"
-    steps.note("Ownership", f"Took over the job, as {before} {why}", now, urgent=True)
+    steps.note("Ownership", f"{steps.me} took over from {before}, which {why}", now, urgent=True)
     for one in record.of(*LIVE):
         one.unconfirmed, one.deadline = True, now + ADOPT_CONFIRM_S
         steps.adopt(one)
@@ -47,12 +47,16 @@ def raise_epoch(steps: JobSteps, peer: str, epoch: int, now: float) -> None:
 def merge(steps: JobSteps, peer: str, keep: Keep, now: float) -> None:
     """What a former owner knows of this job: its results count, and it is told how things are."""
     record = steps.record
+    before = len(record.of(*ENDED))
     for stray in copying.merge(record, keep, now):
         steps.send_adopt(stray.peer, stray.id, stray.round)
         steps.send_cancel(stray.peer, stray.id, stray.round, "another owner has taken over the job")
     if not record.ended and keep.run == record.run and keep.state == JobState.STOPPED:
         steps.end(JobState.STOPPED, Outcome.STOPPED, keep.reason, now)
-    steps.note("Ownership", "Learnt what a former owner knew", now, urgent=True)
+    news = len(record.of(*ENDED)) - before
+    if news:
+        steps.note("Ownership", f"{peer}, a former owner, brought {news} ended executions", now)
+    steps.tell_by = now
     record.synced.pop(peer, None)
     # Its deputies hold copies, too, that are nobody's now.
     strangers = [one for one in (*keep.deputies, *keep.former) if one not in {*record.parties, steps.me}]
@@ -76,6 +80,6 @@ def yield_to(steps: JobSteps, owner: str, epoch: int, now: float) -> list[Action
     steps.actions += [Send(peer, told) for peer in {one.peer: 0 for one in record.of(*LIVE)}]
     record.former = tuple(dict.fromkeys((record.owner, *record.former)))[:PEERS_NAMED_MAX]
     record.owner, record.epoch, record.revision, record.synced = owner, epoch, 0, {}
-    steps.actions.append(Note(record.id, "Ownership", f"{owner} looks after the job now"))
+    steps.actions.append(Note(record.id, "Ownership", f"{owner} looks after the job now", record.state))
     actions, steps.actions = steps.actions, []
     return [SaveJob(record), *actions]

@@ -20,14 +20,13 @@ from math import inf
 
 from . import deputies, handing_over, job_news
 from .adverts import Known
-from .asking import ENOUGH_WAIT_S, Asking
+from .asking import ENOUGH_WAIT_S, Asking, listed
 from .events import (
     Action,
     Event,
     JobRerun,
     JobStopped,
     JobUpdated,
-    Note,
     PeerBack,
     PeerLost,
     Received,
@@ -324,7 +323,8 @@ class Job:
         first = next((one for one in failed if one.state is ExecutionState.FAILED), failed[0])
         program = first.exit_code not in (None, 0)
         outcome = Outcome.PROGRAM if program else Outcome.EXECUTION
-        tries = f"{len(failed)} tries failed; the first: " if len(failed) > 1 else ""
+        times = f"replica {first.replica} failed {len(failed)} times; the first: "
+        tries = times if len(failed) > 1 else ""
         self._steps.end(JobState.FAILED, outcome, tries + first.reason, now)
 
     def _place(self, wanted: list[Vacancy], now: float) -> None:
@@ -348,7 +348,7 @@ class Job:
                     return
                 steps.cancel_all(record.of(ExecutionState.ASKED), "there are bids enough", now)
             if bids:
-                steps.note("Bids", f"{len(bids)} bid{'s' if len(bids) > 1 else ''}", now)
+                steps.note("Bids", f"Bids of {listed([one.peer for one in bids])}", now)
             while wanted and (bids := record.of(ExecutionState.BID)):
                 steps.award(wanted.pop(0), bids, now)
         if not wanted and not self._lacks_targets():
@@ -356,11 +356,8 @@ class Job:
         round = Asking(record, self._known, now).begin_round(wanted)
         if round:
             record.waiting_since = None
-            for action in round:
-                if isinstance(action, Note):
-                    steps.note(action.topic, action.text, now)
-                else:
-                    steps.actions.append(action)
+            steps.actions += round
+            steps.note("Asking", f"Asked {listed(list(dict.fromkeys(one.peer for one in round)))}", now)
             return
         if not record.of(ExecutionState.ASKED, ExecutionState.BID):
             self._wait(asking, now)

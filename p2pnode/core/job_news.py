@@ -79,7 +79,9 @@ def updated(steps: JobSteps, peer: str, update: Update, now: float) -> None:
     state = _STAGES[update.stage]
     if state in lifecycle.EXECUTION_MOVES[execution.state]:
         execution.move(state, now)
-        steps.note("Execution", update.detail or state.value, now, execution)
+        # It tells what people wait for, so it should not be lost with its owner.
+        runs = state is ExecutionState.RUNNING
+        steps.note("Execution", update.detail or state.value, now, execution, urgent=runs)
     elif update.detail:
         steps.note("Execution", update.detail, now, execution)
     seconds = run_limit_s(steps.record.spec)

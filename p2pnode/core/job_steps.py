@@ -27,7 +27,7 @@ from .messages import (
     Release,
 )
 from .ranking import best_bid
-from .retrying import back_off_s
+from .retrying import back_off_s, is_last
 from .wanted import Vacancy
 
 # The peer journals the award and answers at once; a loaded two-core machine takes tenths of a second.
@@ -52,10 +52,10 @@ class JobSteps:
     ) -> None:
         """A line of history. `urgent`: the deputies are told of what has happened at once."""
         id, peer = (execution.id, execution.peer) if execution else ("", "")
-        self.actions.append(Note(self.record.id, topic, text, id, peer))
+        state = execution.state if execution else self.record.state
+        self.actions.append(Note(self.record.id, topic, text, state, id, peer))
         self.tell_by = min(self.tell_by, now if urgent else now + TELL_DEPUTIES_S)
         if len(self.lines) < LINES_PER_MESSAGE_MAX:
-            state = execution.state if execution else self.record.state
             at_ms = max(0, int(now * 1000))
             line = Line(
                 at_ms=at_ms, topic=topic, text=text[:LINE_LENGTH_MAX], execution=id, peer=peer, state=state
@@ -81,7 +81,7 @@ class JobSteps:
         tries = sum(
             one.replica == vacancy.replica and one.state not in OPEN for one in record.now_of(*ExecutionState)
         )
-        again = f", the {_ordinal(tries)} time" if tries > 1 else ""
+        again = f", try {tries}" if tries > 1 else ""
         self.note("Award", f"Awarded replica {vacancy.replica}{again}", now, best, urgent=True)
 
     def adopt(self, execution: Execution) -> None:
@@ -130,7 +130,10 @@ class JobSteps:
         if own and not record.first_failure:
             record.first_failure = execution.reason
         if execution.replica is not None:
-            record.retry_at[execution.replica] = now + back_off_s(record, execution)
+            wait_s = back_off_s(record, execution)
+            record.retry_at[execution.replica] = now + wait_s
+            if wait_s and not is_last(record, execution.replica):
+                self.note("Retry", f"Replica {execution.replica} is tried again in {wait_s:.1f} s", now)
 
     def remember_refusal(self, peer: str, refusing: Refusing, reason: str, now: float) -> None:
         known = self.known.get(peer)
@@ -151,8 +154,3 @@ class JobSteps:
             record.move(JobState.QUEUED, now, reason)
             self.note("Queueing", reason, now)
         record.reason = reason
-
-
-def _ordinal(number: int) -> str:
-    suffix = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{suffix}"

@@ -244,7 +244,8 @@ class Lending:
         )
 
     def _why_waiting(self, loan: Loan) -> str:
-        return f"busy: waits there as number {lending_room.waiting(self.loans.values()).index(loan) + 1}"
+        number = lending_room.waiting(self.loans.values()).index(loan) + 1
+        return f"busy; the ask waits there as number {number}"
 
     def _offer(self, loan: Loan, now: float) -> list[Action]:
         loan.state, loan.deadline = LoanState.OFFERED, now + BID_VALID_S

@@ -40,6 +40,8 @@ JOB_MOVES: dict[JobState, frozenset[JobState]] = {
 LIVE = frozenset({_E.AWARDED, _E.PREPARING, _E.RUNNING, _E.PUBLISHING})
 OPEN = frozenset({_E.ASKED, _E.QUEUED, _E.BID})
 BROKEN = frozenset({_E.FAILED, _E.LOST})
+# Those with a receipt.
+ENDED = frozenset({_E.COMPLETED, _E.FAILED})
 EXECUTION_MOVES: dict[ExecutionState, frozenset[ExecutionState]] = {
     _E.ASKED: frozenset({_E.BID, _E.QUEUED}),
     _E.QUEUED: frozenset({_E.BID}),

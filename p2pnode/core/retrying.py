@@ -55,6 +55,17 @@ def is_given_up(record: JobRecord, replica: int) -> bool:
     return lost or own > retries(record) or len(failed) - own >= TRIES_PER_PEER_MAX
 
 
+def is_last(record: JobRecord, replica: int) -> bool:
+    """Is a replica that has failed not to be tried again?"""
+    match record.spec.type:
+        case JobType.BATCH:
+            return bool(hopeless(record, {replica}))
+        case JobType.OPS:
+            return is_given_up(record, replica)
+        case _:
+            return False
+
+
 def retries(record: JobRecord) -> int:
     """How often the job wants to be tried again when it fails by itself."""
     text = record.spec.meta.get(RETRIES_META_KEY, "0")
