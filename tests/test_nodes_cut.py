@@ -55,14 +55,15 @@ class Cut:
         assert sorted(states(self.owner, job)) == ["Lost", "Running"], self.owner.history(job)
         (doubled,) = (one["id"] for one in self.owner.job(job)["executions"] if one["id"] != execution)
         self.owner.begun(doubled)
-
-        def taken_over() -> list[Node]:
-            copies = ((node, copy_of(node, job)) for node in self.right)
-            return [node for node, found in copies if found and found["owner"] == node.peer]
-
-        (deputy,) = until("the right has an owner of its own", taken_over)
+        deputy = until("the right has an owner, too", lambda: self.other_owner(job))
+        assert deputy is not None
         assert states(deputy, job) == ["Running"]
         return job, execution, peer, doubled, deputy
+
+    def other_owner(self, job: str) -> Node | None:
+        """The node on the right that owns the job."""
+        copies = ((node, copy_of(node, job)) for node in self.right)
+        return next((node for node, found in copies if found and found["owner"] == node.peer), None)
 
     def heal(self, job: str, deputy: Node) -> float:
         """Puts the cable in again; the seconds until both sides say the same of the job."""
@@ -142,3 +143,43 @@ def test_a_job_that_both_sides_of_a_cut_network_ended_has_one_result(
     assert ended["owner"] == deputy.peer
     assert sum(one["state"] == "Completed" for one in ended["executions"]) == 1, ended["executions"]
     assert agreed_s <= AGREED_S_MAX, f"{agreed_s:.1f} s: {deputy.history(job)}"
+
+
+def test_a_service_that_ran_on_both_sides_runs_count_times_again(cut: Cut) -> None:
+    cut.owner.client.take("all")
+    for node in cut.right[1:]:
+        node.client.take("nothing")
+    job = cut.owner.submit(wasm_job(cut.waiting, Type="service", Count=2))
+    until("both run", lambda: states(cut.owner, job).count("Running") == 2)
+    until("it has two deputies", lambda: len(cut.owner.job(job)["deputies"]) == 2)
+    for node in cut.right[1:]:
+        node.client.take("all")
+    cut.switches.cut()
+    deputy = until("the right has an owner, too", lambda: cut.other_owner(job))
+    assert deputy is not None
+    for side in (cut.owner, deputy):
+        until("two run on each side", lambda side=side: states(side, job).count("Running") == 2)
+    agreed_s = cut.heal(job, deputy)
+    assert agreed_s <= AGREED_S_MAX, f"{agreed_s:.1f} s: {deputy.history(job)}"
+    until("two run", lambda: states(deputy, job).count("Running") == 2)
+    until_they_agree(job, cut.owner, deputy)
+    running = {one["id"] for one in deputy.job(job)["executions"] if one["state"] == "Running"}
+
+    def held() -> set[str]:
+        return {
+            path.name for node in (cut.owner, *cut.right) for path in node.data_dir.glob("executions/e-*")
+        }
+
+    until("no more than these are anywhere", lambda: held() == running)
+    cut.owner.client.stop(job, "enough")
+    until("none is left", lambda: not held())
+
+
+def test_a_stop_on_one_side_of_a_cut_network_holds_on_both_when_it_heals(cut: Cut) -> None:
+    job, _, peer, _, deputy = cut.cut_while_it_runs()
+    cut.owner.client.stop(job, "not needed")
+    assert deputy.job(job)["state"] == "Running"
+    assert cut.heal(job, deputy) <= AGREED_S_MAX
+    assert deputy.job(job)["state"] == "Stopped"
+    for node in (cut.owner, peer):
+        until("nothing is left of it", lambda node=node: not list(node.data_dir.glob("executions/e-*")))
