@@ -77,12 +77,20 @@ class PlacedNode(Node):
             return super().cli(*arguments, timeout_s=timeout_s)
 
 
+class CannotMake(Exception):
+    """This machine does not let us, and why."""
+
+
 class TwoSwitches:
     """The switches are bridges in a namespace of their own, so the machine's own network never sees them."""
 
     def __init__(self) -> None:
         self._prefix = f"p2pnode-{os.getpid()}-"
         self._made: list[str] = []
+        self._hub = ""
+
+    def make(self) -> None:
+        """The switches and the cable; raises `CannotMake`."""
         self._hub = self._namespace("hub")
         for side in ("left", "right"):
             self._ip("-n", self._hub, "link", "add", side, "type", "bridge")
@@ -127,7 +135,8 @@ class TwoSwitches:
         done = subprocess.run(
             ["ip", *arguments], capture_output=True, text=True, check=False, timeout=COMMAND_TIMEOUT_S
         )
-        assert done.returncode == 0, f"ip {' '.join(arguments)}: {done.stderr}"
+        if done.returncode:
+            raise CannotMake(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
 
 
 @contextmanager
@@ -137,6 +146,10 @@ def two_switches() -> Iterator[TwoSwitches]:
         cannot_run("network namespaces take root, Linux and the command ip")
     switches = TwoSwitches()
     try:
+        try:
+            switches.make()
+        except CannotMake as error:
+            cannot_run(str(error))
         yield switches
     finally:
         switches.remove()
