@@ -92,6 +92,7 @@ SUSPICION_COUNTS_S = 4.0
 SHUTDOWN_TIMEOUT_S = 3.0
 SHUTDOWN_LOOK_S = 0.02
 CONNECT_TIMEOUT_S = 5.0
+EMPTY_LOOK_INTERVAL_S = 0.2
 
 
 class Node:
@@ -162,6 +163,8 @@ class Node:
         )
         # Told whenever a job has changed: those who follow its history wait for it.
         self.changed: dict[str, trio.Event] = {}
+        # It ends once nothing runs here any more.
+        self.leaves = False
         self._kept: frozenset[str] = frozenset()
         # Of peers whose links are down, since when they count as silent; and when others were suspected.
         self._down_since: dict[str, float] = {}
@@ -366,6 +369,11 @@ class Node:
             [mark for mark in used if mark not in images],
             map(holdings.cid_mark, roots),
         )
+
+    async def until_empty(self) -> None:
+        """Until this node is told to leave and nothing runs here any more."""
+        while not self.leaves or self.driver.core.lending.held:  # noqa: ASYNC110
+            await trio.sleep(EMPTY_LOOK_INTERVAL_S)
 
     async def watch_links(self) -> None:
         """Keeps a link to each peer whose silence concerns this node; reports those that stay away."""

@@ -132,8 +132,9 @@ class Orders(Content):
         lending = self._node.driver.core.lending
         return {"taking": lending.taking.value, "held": len(lending.held)}
 
-    def take(self, taking: str, timeout_s: float | None) -> None:
+    def take(self, taking: str, timeout_s: float | None, leave: bool) -> None:
         node = self._node
+        node.leaves = leave and taking == Taking.DRAINING
         deadline = None if timeout_s is None else node.clock.now() + timeout_s
         try:
             with node.store.transaction():

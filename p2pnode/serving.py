@@ -117,7 +117,15 @@ async def _work(node: Node, told_to_end: trio.Event) -> None:
         nursery.start_soon(discovery.run)
         async with open_api(Service(node), config.data_dir, config.api_port) as api:
             _say_ready(config.name, node.me.peer_id, host.addresses(), api)
-            await told_to_end.wait()
+            async with trio.open_nursery() as waiting:
+
+                async def end_when_empty() -> None:
+                    await node.until_empty()
+                    told_to_end.set()
+
+                waiting.start_soon(end_when_empty)
+                await told_to_end.wait()
+                waiting.cancel_scope.cancel()
             # All parts still work: the others are to hear of it.
             await node.say_goodbye()
         nursery.cancel_scope.cancel()

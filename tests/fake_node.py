@@ -155,8 +155,8 @@ class FakeNode:
     def taking(self) -> TakingJson:
         return TakingJson(taking=self.takes, held=0)
 
-    def take(self, taking: str, timeout_s: float | None) -> None:
-        self.takes, self.drain_timeout_s = taking, timeout_s
+    def take(self, taking: str, timeout_s: float | None, leave: bool) -> None:
+        self.takes, self.drain_timeout_s, self.leaves = taking, timeout_s, leave
 
     def plan(self, spec: JobSpec) -> PlanJson:
         self.planned.append(spec)

@@ -190,7 +190,14 @@ def test_a_submitted_file_is_answered_with_what_it_led_to(served: Served) -> Non
 
 
 @pytest.mark.parametrize(
-    "body", [b"{}", b'{"taking": "some"}', b'{"taking": "draining", "timeout_s": -1}', b'{"taking": []}']
+    "body",
+    [
+        b"{}",
+        b'{"taking": "some"}',
+        b'{"taking": "draining", "timeout_s": -1}',
+        b'{"taking": []}',
+        b'{"taking": "all", "leave": 1}',
+    ],
 )
 def test_what_a_node_cannot_take_on_is_refused(served: Served, body: bytes) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", urlsplit(served.url).port or 0, timeout=10)

@@ -213,7 +213,10 @@ class _Door:
             or not 0 <= timeout_s <= DURATION_S_MAX
         ):
             raise ServiceError(Code.BAD_REQUEST, "the field timeout_s has to be a number of seconds from 0")
-        self._service.take(taking, timeout_s)
+        leave = body.get("leave", False)
+        if not isinstance(leave, bool):
+            raise ServiceError(Code.BAD_REQUEST, "the field leave has to be true or false")
+        self._service.take(taking, timeout_s, leave)
         return JSONResponse(self._service.taking())
 
     async def nodes(self, request: Request) -> Response:

@@ -121,9 +121,12 @@ class Client:
     def taking(self) -> TakingJson:
         return cast(TakingJson, self._call("GET", "/api/v1/taking"))
 
-    def take(self, taking: str, timeout_s: float | None = None) -> TakingJson:
-        """Set what the node takes on: "all", "nothing", or "draining" for at most `timeout_s`."""
-        body = {"taking": taking, "timeout_s": timeout_s}
+    def take(self, taking: str, timeout_s: float | None = None, leave: bool = False) -> TakingJson:
+        """Set what the node takes on: "all", "nothing", or "draining" for at most `timeout_s`.
+
+        With `leave` the node ends once nothing runs there any more.
+        """
+        body = {"taking": taking, "timeout_s": timeout_s, "leave": leave}
         return cast(TakingJson, self._call_json("POST", "/api/v1/taking", body))
 
     def nodes(self) -> list[NodeJson]:

@@ -311,8 +311,11 @@ class NodeService(Protocol):
     def taking(self) -> TakingJson:
         """What this node takes on."""
 
-    def take(self, taking: str, timeout_s: float | None) -> None:
-        """Set what this node takes on, also for later starts; draining ends what runs after the timeout."""
+    def take(self, taking: str, timeout_s: float | None, leave: bool) -> None:
+        """Set what this node takes on, also for later starts; draining ends what runs after the timeout.
+
+        With `leave` the node ends once it drains and nothing runs here any more.
+        """
 
     def logs(
         self, job_id: str, execution: str | None, stream: str, follow: bool

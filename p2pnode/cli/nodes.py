@@ -6,6 +6,7 @@ import time
 
 import click
 
+from p2pnode.api.client import NodeUnreachable
 from p2pnode.api.service import ResourcesJson
 from p2pnode.cli import options
 from p2pnode.cli.groups import Group
@@ -98,17 +99,26 @@ def uncordon() -> int:
     help="What still runs after it is ended: seconds, or such as 5m.",
 )
 @click.option("--wait", is_flag=True, help="Return when nothing runs here any more.")
-def drain(timeout_s: int, wait: bool) -> int:
-    """Take on nothing new, and have what runs here finish or move away."""
+@click.option("--stay", is_flag=True, help="Keep the node running afterwards.")
+def drain(timeout_s: int, wait: bool, stay: bool) -> int:
+    """Take on nothing new, have what runs here finish or move away, then leave the network.
+
+    Jobs that this node owns go to their deputies. Results that no other node has fetched go with it.
+    Started again, the node takes on nothing until node uncordon.
+    """
     client = running()
-    found = client.take(Taking.DRAINING, timeout_s)
+    found = client.take(Taking.DRAINING, timeout_s, leave=not stay)
     say(f"this node is draining: {found['held']} executions are left")
     deadline = time.monotonic() + timeout_s + DRAIN_GRACE_S
-    while wait and found["held"]:
+    while wait and (found["held"] or not stay):
         if time.monotonic() >= deadline:
             raise CommandError(Status.FAILED, f"{found['held']} executions are still here")
         time.sleep(POLL_INTERVAL_S)
-        found = client.taking()
+        try:
+            found = client.taking()
+        except NodeUnreachable:
+            # It has left.
+            return Status.OK
         if found["taking"] != Taking.DRAINING:
             raise CommandError(Status.FAILED, "the node is no longer draining: someone else has changed that")
     return Status.OK

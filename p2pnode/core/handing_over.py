@@ -54,8 +54,9 @@ def merge(steps: JobSteps, peer: str, keep: Keep, now: float) -> None:
     if not record.ended and keep.run == record.run and keep.state == JobState.STOPPED:
         steps.end(JobState.STOPPED, Outcome.STOPPED, keep.reason, now)
     news = len(record.of(*ENDED)) - before
-    if news:
-        steps.note("Ownership", f"{peer}, a former owner, brought {news} ended executions", now)
+    if news or peer not in record.deputies:
+        brought = f", and brings {news} that ended there" if news else ""
+        steps.note("Ownership", f"{peer}, a former owner, is back{brought}", now)
     steps.tell_by = now
     record.synced.pop(peer, None)
     # Its deputies hold copies, too, that are nobody's now.

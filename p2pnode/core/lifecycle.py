@@ -177,8 +177,8 @@ class JobRecord(State, kw_only=True):
 
     def __post_init__(self) -> None:
         # The journal sorts keys, and ids say nothing of the order of asking.
-        order = sorted(self.executions.values(), key=lambda one: (one.created, one.round, one.id))
-        self.executions = {one.id: one for one in order}
+        order = sorted((one.created, one.round, one.replica or 0, one.id) for one in self.executions.values())
+        self.executions = {id: self.executions[id] for *_, id in order}
 
     def move(self, state: JobState, now: float, reason: str = "", outcome: Outcome | None = None) -> None:
         assert state in JOB_MOVES[self.state], (self.id, self.state, state)
