@@ -7,7 +7,7 @@ import time
 import click
 
 from p2pnode.cli import options, submit
-from p2pnode.cli.output import answer, answer_json, clock, say, short_id, short_peer, table
+from p2pnode.cli.output import answer, answer_json, clock, clock_ms, say, short_id, short_peer, table
 from p2pnode.cli.requester import running
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.core.units import parse_duration
@@ -76,7 +76,7 @@ def history(job_id: str, as_json: bool) -> int:
         answer_json({"events": events})
         return Status.OK
     rows = [
-        [clock(one["at"]), short_id(one["execution"]), one["topic"], one["state"], one["message"]]
+        [clock_ms(one["at"]), short_id(one["execution"]), one["topic"], one["state"], one["message"]]
         for one in events
     ]
     for line in table(["TIME", "EXECUTION", "TOPIC", "STATE", "EVENT"], rows):

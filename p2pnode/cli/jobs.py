@@ -14,6 +14,7 @@ from p2pnode.cli.output import (
     answer_job_file,
     answer_json,
     clock,
+    clock_ms,
     fields,
     say,
     short_id,
@@ -113,7 +114,7 @@ def describe(job_id: str, form: str | None) -> int:
             answer(line)
     answer("\nHistory")
     events = [
-        [clock(event["at"]), short_id(event["execution"]), event["topic"], event["message"]]
+        [clock_ms(event["at"]), short_id(event["execution"]), event["topic"], event["message"]]
         for event in client.job_events(found["id"])
     ]
     for line in table(["TIME", "EXECUTION", "TOPIC", "EVENT"], events):

@@ -93,3 +93,10 @@ def clock(at: float) -> str:
     local = time.localtime(at)
     today = time.localtime()[:3] == local[:3]
     return time.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M", local)
+
+
+def clock_ms(at: float) -> str:
+    """The same to the millisecond, for what happens many times a second."""
+    local = time.localtime(at)
+    today = time.localtime()[:3] == local[:3]
+    return time.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S", local) + f".{int(at % 1 * 1000):03d}"

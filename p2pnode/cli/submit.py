@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from p2pnode.api.client import Client, NodeUnreachable
 from p2pnode.api.service import Change, JobJson, ServiceError
 from p2pnode.cli import differences, jobfiles, options, results
 from p2pnode.cli.options import Given, Waiting
-from p2pnode.cli.output import answer, answer_json, say, short_id, state
+from p2pnode.cli.output import answer, answer_json, clock_ms, say, short_id, state
 from p2pnode.cli.progress import Progress
 from p2pnode.cli.requester import Door, any_node
 from p2pnode.cli.results import final_executions
@@ -129,7 +128,7 @@ def _watch(client: Client, job_id: str, follow: bool, since: int) -> float:
             return progress.elapsed_s
         for event in client.job_events(job_id, since, follow=True):
             progress.show(
-                f"{short_id(event['execution'] or job_id)}  {event['message']}", _clock_ms(event["at"])
+                f"{short_id(event['execution'] or job_id)}  {event['message']}", clock_ms(event["at"])
             )
             if until_runs and runs(client.job(job_id)):
                 return progress.elapsed_s
@@ -177,7 +176,3 @@ def _report(job: JobJson, elapsed_s: float, as_json: bool) -> int:
     if status is not Status.OK:
         say(_look(job["id"]))
     return status
-
-
-def _clock_ms(at: float) -> str:
-    return f"{time.strftime('%H:%M:%S', time.localtime(at))}.{int(at % 1 * 1000):03d}"
