@@ -13,23 +13,19 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from math import inf
 from pathlib import Path
 
 import trio
 
-from p2pnode import identity, job_lists, log_streams, machine
+from p2pnode import identity, job_lists, log_streams
 from p2pnode.advertiser import Advertiser
 from p2pnode.config import NodeConfig
-from p2pnode.core import holdings, jobfile, wire
+from p2pnode.core import jobfile, wire
 from p2pnode.core.events import (
     Advertise,
     Event,
     Kill,
     Leaving,
-    OfferChanged,
-    PeerBack,
-    PeerLost,
     Received,
     Start,
     TakingChanged,
@@ -40,12 +36,10 @@ from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.lending_records import LoanState
 from p2pnode.core.lifecycle import LIVE, ExecutionState, JobRecord
 from p2pnode.core.messages import (
-    HOLDINGS_MAX,
     Ask,
     Command,
     Ended,
     Keep,
-    Offer,
     Orphan,
     Owned,
     Receipt,
@@ -54,14 +48,13 @@ from p2pnode.core.messages import (
     decode_message_untrusted,
 )
 from p2pnode.core.participant import Participant
-from p2pnode.core.spec import JobSpec, NetworkType, Resources
+from p2pnode.core.spec import JobSpec
 from p2pnode.core.wire import BadMessage
 from p2pnode.data.inputs import Access, Inputs, Ipfs
 from p2pnode.data.local import AllowedPath
 from p2pnode.data.publishers import Publishers
 from p2pnode.data.s3_client import S3Account
 from p2pnode.driver import Clock, Driver
-from p2pnode.engines import gpus
 from p2pnode.engines.docker import DockerEngine
 from p2pnode.engines.wasm import WasmEngine
 from p2pnode.engines.workload import Engine
@@ -73,21 +66,14 @@ from p2pnode.ipfs.export import CannotExport, export
 from p2pnode.ipfs.keeper import Keeper
 from p2pnode.ipfs.kubo import KuboDaemon
 from p2pnode.network.host import Host
-from p2pnode.network.links import LinkDown, LinkEvent, Links, LinkSuspect, LinkUp, OutboxFull, PeerForgot
+from p2pnode.network.links import Links, OutboxFull
 from p2pnode.network.streams import NetworkError, Stream
+from p2pnode.peer_watch import PeerWatch
 from p2pnode.runner import Runner
 from p2pnode.store import Store, StoreError
 
 log = logging.getLogger(__name__)
 
-# Engines come and go rarely; Docker answers this question in 2 ms.
-ENGINES_LOOK_INTERVAL_S = 5.0
-# A peer that is restarted is back within 5 s; one that is not has died (DESIGN: links).
-PEER_LOST_AFTER_S = 6.0
-LINKS_LOOK_INTERVAL_S = 0.5
-# A link that falls silent is suspected after 4 s and down after 6 (core.link): it is lost 2 s later, when
-# dialling it anew has failed, too.
-SUSPICION_COUNTS_S = 4.0
 # At the end: to kill what runs, sign its receipts and say goodbye.
 SHUTDOWN_TIMEOUT_S = 3.0
 SHUTDOWN_LOOK_S = 0.02
@@ -153,22 +139,19 @@ class Node:
         self.adverts = Advertiser(
             config.name, me, host, store, self.clock, core.table, self.tell, self.driver.fail, nursery
         )
+        self.peer_watch = PeerWatch(core, self.tell)
         self.links = Links(
             host,
             store.store_id,
             store,
             deliver=self._deliver,
-            notify=self._link_event,
+            notify=self.peer_watch.on_link,
             addresses_of=self.adverts.addresses_of,
         )
         # Told whenever a job has changed: those who follow its history wait for it.
         self.changed: dict[str, trio.Event] = {}
         # It ends once nothing runs here any more.
         self.leaves = False
-        self._kept: frozenset[str] = frozenset()
-        # Of peers whose links are down, since when they count as silent; and when others were suspected.
-        self._down_since: dict[str, float] = {}
-        self._suspected: dict[str, float] = {}
 
     # Events
 
@@ -199,22 +182,6 @@ class Node:
                 self._keep_receipt(signed)
             event = Received(peer, message, receipt, cid)
         self.driver.apply(event, (peer, sequence))
-
-    def _link_event(self, event: LinkEvent) -> None:
-        match event:
-            case PeerForgot(peer):
-                self.tell(PeerLost(peer, "it has lost its journal", forgot=True))
-            case LinkUp(peer):
-                self._suspected.pop(peer, None)
-                if peer in self.driver.core.lost:
-                    self.tell(PeerBack(peer))
-            case LinkSuspect(peer):
-                self._suspected[peer] = trio.current_time()
-            case LinkDown(peer):
-                # Silence counts from its beginning; a connection that was closed only from then on.
-                now = trio.current_time()
-                silent = now - self._suspected.pop(peer, -inf) <= SUSPICION_COUNTS_S
-                self._down_since[peer] = now - (SUSPICION_COUNTS_S if silent else 0.0)
 
     # Effects
 
@@ -322,78 +289,10 @@ class Node:
 
     # Tasks
 
-    async def watch_engines(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Tells the core what can be lent, whenever that changes."""
-        offered: Offer | None = None
-        while True:
-            offer = await self._offer()
-            if offer != offered:
-                offered = offer
-                self.tell(OfferChanged(offer))
-            task_status.started()
-            task_status = trio.TASK_STATUS_IGNORED
-            await trio.sleep(ENGINES_LOOK_INTERVAL_S)
-
-    async def _offer(self) -> Offer:
-        loans = self.driver.core.lending.held
-        lent = sum(loan.requirements.resources.disk_bytes for loan in loans)
-        total = await trio.to_thread.run_sync(machine.lendable, self.config.data_dir, lent)
-        if total is None:
-            log.warning("the disk of %s is nearly full: nothing is lent", self.config.data_dir)
-        available = [
-            name for name, engine in self.engines.items() if total and await engine.available() is None
-        ]
-        networks = {NetworkType.NONE}.union(*(self.engines[name].networks() for name in available))
-        total = total or Resources(cpu_millis=0, memory_bytes=0)
-        cards = await self.docker.gpus() if "docker" in available else ()
-        total = wire.replace(total, gpus=len(cards))
-        return Offer(
-            engines=tuple(available),
-            publishers=self.publishers.types,
-            sources=self.inputs.types,
-            networks=tuple(sorted(networks)),
-            labels=machine.labels(self.config.name, {**gpus.labels(cards), **self.config.labels}),
-            total=total,
-            free=total,
-            holds=await self._holds(available),
-        )
-
-    async def _holds(self, available: Sequence[str]) -> tuple[int, ...]:
-        """Marks of the inputs and images that need no fetching: those of late first, then all others."""
-        cached = await self.docker.cached_images() if "docker" in available else ()
-        images = {holdings.image_mark(image) for image in cached}
-        used = self.driver.core.lending.marks_used
-        roots = await trio.to_thread.run_sync(self.keeper.newest_roots, HOLDINGS_MAX)
-        return holdings.told(
-            [mark for mark in used if mark in images] + sorted(images),
-            [mark for mark in used if mark not in images],
-            map(holdings.cid_mark, roots),
-        )
-
     async def until_empty(self) -> None:
         """Until this node is told to leave and nothing runs here any more."""
         while not self.leaves or self.driver.core.lending.held:  # noqa: ASYNC110
             await trio.sleep(EMPTY_LOOK_INTERVAL_S)
-
-    async def watch_links(self) -> None:
-        """Keeps a link to each peer whose silence concerns this node; reports those that stay away."""
-        while True:
-            wanted = self.driver.core.partners
-            for peer in sorted(wanted - self._kept):
-                self.links.keep(peer)
-            for peer in sorted(self._kept - wanted):
-                self.links.release(peer)
-                self._down_since.pop(peer, None)
-            self._kept = wanted
-            now = trio.current_time()
-            for peer in sorted(wanted):
-                if self.links.is_up(peer):
-                    self._down_since.pop(peer, None)
-                elif now - self._down_since.setdefault(peer, now) >= PEER_LOST_AFTER_S:
-                    # Told once; until it is heard again it stays lost.
-                    self._down_since[peer] = inf
-                    self.tell(PeerLost(peer, f"no sign of it for {PEER_LOST_AFTER_S:.0f} s"))
-            await trio.sleep(LINKS_LOOK_INTERVAL_S)
 
     def own_jobs(self) -> list[JobRecord]:
         """The jobs that this node owns, the newest first."""

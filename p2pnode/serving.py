@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import trio
 
-from p2pnode import identity, log_streams
+from p2pnode import identity, log_streams, offering
 from p2pnode.api.server import open_api
 from p2pnode.config import NodeConfig
 from p2pnode.ipfs.bitswap import open_bitswap
@@ -112,8 +112,8 @@ async def _work(node: Node, told_to_end: trio.Event) -> None:
         nursery.start_soon(node.driver.run)
         nursery.start_soon(node.keeper.run)
         await node.resume()
-        await nursery.start(node.watch_engines)
-        nursery.start_soon(node.watch_links)
+        await nursery.start(offering.watch, node)
+        nursery.start_soon(node.peer_watch.run, node.links)
         nursery.start_soon(discovery.run)
         async with open_api(Service(node), config.data_dir, config.api_port) as api:
             _say_ready(config.name, node.me.peer_id, host.addresses(), api)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from p2pnode import advertiser, identity, log_streams, node
+from p2pnode import advertiser, identity, log_streams, peer_watch
 from p2pnode.core import (
     adverts,
     asking,
@@ -515,7 +515,7 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
             f"{lending.PREPARE_TIMEOUT_S / 60:g} minutes",
             f"{lending.PUBLISH_TIMEOUT_S / 60:g} minutes",
             f"{job_news.OVERDUE_GRACE_S:g} s",
-            f"{node.PEER_LOST_AFTER_S:g} s",
+            f"{peer_watch.PEER_LOST_AFTER_S:g} s",
         ],
         "ownership": [
             f"{messages.COPIES_PER_MESSAGE_MAX} executions",

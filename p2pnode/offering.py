@@ -1,0 +1,73 @@
+"""What this node can lend and what data it has already, looked up now and then for its offer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import trio
+
+from p2pnode import machine
+from p2pnode.core import holdings, wire
+from p2pnode.core.events import OfferChanged
+from p2pnode.core.messages import HOLDINGS_MAX, Offer
+from p2pnode.core.spec import NetworkType, Resources
+from p2pnode.engines import gpus
+
+if TYPE_CHECKING:
+    from p2pnode.node import Node
+
+log = logging.getLogger(__name__)
+
+# Engines come and go rarely; Docker answers this question in 2 ms.
+LOOK_INTERVAL_S = 5.0
+
+
+async def watch(node: Node, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    """Tells the core what can be lent, whenever that changes; started once it has been told."""
+    offered: Offer | None = None
+    while True:
+        offer = await _offer(node)
+        if offer != offered:
+            offered = offer
+            node.tell(OfferChanged(offer))
+        task_status.started()
+        task_status = trio.TASK_STATUS_IGNORED
+        await trio.sleep(LOOK_INTERVAL_S)
+
+
+async def _offer(node: Node) -> Offer:
+    config = node.config
+    lent = sum(loan.requirements.resources.disk_bytes for loan in node.driver.core.lending.held)
+    total = await trio.to_thread.run_sync(machine.lendable, config.data_dir, lent)
+    if total is None:
+        log.warning("the disk of %s is nearly full: nothing is lent", config.data_dir)
+    available = [name for name, engine in node.engines.items() if total and await engine.available() is None]
+    networks = {NetworkType.NONE}.union(*(node.engines[name].networks() for name in available))
+    total = total or Resources(cpu_millis=0, memory_bytes=0)
+    cards = await node.docker.gpus() if "docker" in available else ()
+    total = wire.replace(total, gpus=len(cards))
+    return Offer(
+        engines=tuple(available),
+        publishers=node.publishers.types,
+        sources=node.inputs.types,
+        networks=tuple(sorted(networks)),
+        labels=machine.labels(config.name, {**gpus.labels(cards), **config.labels}),
+        total=total,
+        free=total,
+        holds=await _holds(node, available),
+    )
+
+
+async def _holds(node: Node, available: Sequence[str]) -> tuple[int, ...]:
+    """Marks of the images and inputs that need no fetching: those of late first, then all others."""
+    cached = await node.docker.cached_images() if "docker" in available else ()
+    images = {holdings.image_mark(image) for image in cached}
+    used = node.driver.core.lending.marks_used
+    roots = await trio.to_thread.run_sync(node.keeper.newest_roots, HOLDINGS_MAX)
+    return holdings.told(
+        [mark for mark in used if mark in images] + sorted(images),
+        [mark for mark in used if mark not in images],
+        map(holdings.cid_mark, roots),
+    )
