@@ -18,10 +18,10 @@ from p2pnode.core.messages import (
     JobLine,
     JobsPage,
 )
-from p2pnode.core.rate import TokenBucket
 from p2pnode.core.wire import BadMessage
+from p2pnode.network.asking_rate import rate_per_peer
 from p2pnode.network.frames import read_frame_untrusted, write_frame
-from p2pnode.network.host import Connected, Disconnected, Host
+from p2pnode.network.host import Host
 from p2pnode.network.streams import NetworkError, Stream
 
 PROTOCOL = "/p2pnode/jobs/1"
@@ -56,15 +56,10 @@ def line_of(record: JobRecord) -> JobLine:
 
 def serve_jobs(host: Host, jobs: Callable[[], Iterable[JobRecord]]) -> None:
     """Has the host answer those who ask for this node's own jobs."""
-    buckets: dict[str, TokenBucket] = {}
-
-    def forget(event: Connected | Disconnected) -> None:
-        if isinstance(event, Disconnected):
-            buckets.pop(event.peer, None)
+    may_ask = rate_per_peer(host, ASKED_RATE_PER_S, ASKED_BURST)
 
     async def serve(stream: Stream) -> None:
-        bucket = buckets.setdefault(stream.peer, TokenBucket(ASKED_RATE_PER_S, ASKED_BURST))
-        if not bucket.allows(1, trio.current_time()):
+        if not may_ask(stream.peer):
             raise BadMessage(f"{stream.peer} asks for the jobs too often")
         lines = [line_of(record) for record in jobs()][:JOBS_MAX]
         for start in range(0, max(len(lines), 1), JOBS_PER_PAGE_MAX):
@@ -75,7 +70,6 @@ def serve_jobs(host: Host, jobs: Callable[[], Iterable[JobRecord]]) -> None:
             await write_frame(stream, page, PAGE_TIMEOUT_S)
         await stream.close()
 
-    host.watch(forget)
     host.handle(PROTOCOL, serve, time_limit_s=NETWORK_TIMEOUT_S, streams_per_peer_max=1)
 
 

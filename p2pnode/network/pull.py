@@ -14,11 +14,11 @@ import msgspec
 import trio
 
 from p2pnode.core.messages import Natural, Signed
-from p2pnode.core.rate import TokenBucket
 from p2pnode.core.wire import BadMessage, Record
 
+from .asking_rate import rate_per_peer
 from .frames import read_frame_untrusted, write_frame
-from .host import Connected, Disconnected, Host
+from .host import Host
 from .streams import NetworkError, Stream
 
 log = logging.getLogger(__name__)
@@ -52,15 +52,10 @@ class Page(Record, frozen=True):
 
 def serve_table(host: Host, table: Callable[[], Iterable[tuple[Signed, int]]]) -> None:
     """Has the host answer those who ask for the table: signed adverts, each with its remaining ms."""
-    buckets: dict[str, TokenBucket] = {}
-
-    def forget(event: Connected | Disconnected) -> None:
-        if isinstance(event, Disconnected):
-            buckets.pop(event.peer, None)
+    may_ask = rate_per_peer(host, ASKED_RATE_PER_S, ASKED_BURST)
 
     async def serve(stream: Stream) -> None:
-        bucket = buckets.setdefault(stream.peer, TokenBucket(ASKED_RATE_PER_S, ASKED_BURST))
-        if not bucket.allows(1, trio.current_time()):
+        if not may_ask(stream.peer):
             raise BadMessage(f"{stream.peer} asks for the adverts too often")
         entries = [Entry(signed=signed, remaining_ms=ms) for signed, ms in table()][:ENTRIES_MAX]
         starts = range(0, max(len(entries), 1), PAGE_ENTRIES_MAX)
@@ -71,7 +66,6 @@ def serve_table(host: Host, table: Callable[[], Iterable[tuple[Signed, int]]]) -
             )
             await write_frame(stream, page, TABLE_S_MAX)
 
-    host.watch(forget)
     host.handle(PROTOCOL, serve, time_limit_s=TABLE_S_MAX, streams_per_peer_max=1)
 
 
