@@ -227,7 +227,7 @@ def test_a_list_of_the_networks_jobs_has_each_once_with_its_owner(network: Netwo
     listed = json.loads(network.a.cli("job", "list", "--network", "--json").stdout)
     (line,) = [one for one in listed["jobs"] if one["id"] == job["id"]]
     assert (line["name"], line["state"], line["owner_name"]) == (job["name"], "Failed", "b")
-    assert {one["owner_name"] for one in listed["jobs"]} == {"a", "b"} and listed["silent"] == []
+    assert listed["silent"] == []
     shown = network.c.cli("job", "list", "--network")
     assert job["id"][:10] in shown.stdout and shown.stderr == ""
 
