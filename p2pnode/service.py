@@ -114,6 +114,18 @@ class Service(Orders):
     def job(self, id_or_prefix: str) -> JobJson:
         return self._job_json(self._record(id_or_prefix))
 
+    def job_version(self, id_or_prefix: str, version: int) -> Json:
+        record = self._record(id_or_prefix)
+        found = record.versions.get(version)
+        if found is None:
+            kept = ", ".join(map(str, sorted(record.versions)))
+            raise ServiceError(Code.NOT_FOUND, f"version {version} of the job is not kept; there are {kept}")
+        if found.spec is None:
+            owner = self._name_of(record.owner)
+            reason = f"the file of version {version} was not told to this node; ask {owner}"
+            raise ServiceError(Code.NOT_FOUND, reason)
+        return jobfile.render(found.spec)
+
     async def job_events(self, job_id: str, since: int, follow: bool) -> AsyncGenerator[EventJson, None]:
         node = self._node
         while True:

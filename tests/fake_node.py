@@ -207,6 +207,11 @@ class FakeNode:
             raise ServiceError(Code.AMBIGUOUS, f"{id_or_prefix} could be {len(found)} jobs")
         raise ServiceError(Code.NOT_FOUND, f"there is no job {id_or_prefix}")
 
+    def job_version(self, id_or_prefix: str, version: int) -> Json:
+        if version > 1:
+            raise ServiceError(Code.NOT_FOUND, f"version {version} is not kept")
+        return self.job(id_or_prefix)["spec"]
+
     async def job_events(self, job_id: str, since: int, follow: bool) -> AsyncGenerator[EventJson, None]:
         job = self.records[job_id]
         for number, message in enumerate(EVENTS, start=1):

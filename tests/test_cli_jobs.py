@@ -271,3 +271,14 @@ def test_the_networks_jobs_are_listed_and_who_is_silent_is_said(served: Served, 
     said = capfd.readouterr()
     assert job[:10] in said.out and "OWNER" in said.out
     assert said.err == "1 of the known nodes did not answer: mute\n"
+
+
+def test_a_version_of_a_job_is_shown_as_a_file_that_can_be_submitted(served: Served, capfd: Output) -> None:
+    main(["submit", service_file()])
+    job = capfd.readouterr().out.strip()
+    assert main(["job", "versions", "--show", "1", job]) == 0
+    Path("old.yaml").write_text(capfd.readouterr().out)
+    assert main(["validate", "old.yaml"]) == 0
+    capfd.readouterr()
+    assert main(["job", "versions", "--show", "2", job]) != 0
+    assert "version 2 is not kept" in capfd.readouterr().err

@@ -168,6 +168,8 @@ def test_a_changed_service_moves_without_ever_having_fewer_running(network: Netw
     listed = json.loads(network.a.cli("job", "versions", "--json", job).stdout)
     assert listed["version"] == 2
     assert [one["version"] for one in listed["versions"]] == [1, 2]
+    files = [network.a.cli("job", "versions", "--show", number, job).stdout for number in "12"]
+    assert files[0] != files[1] and files[0].startswith("Name: ")
     rows = network.a.cli("job", "versions", job).stdout.splitlines()
     assert rows[0].split() == ["VERSION", "SUBMITTED", "CURRENT", "EXECUTIONS"]
     assert rows[2].split()[-2:] == ["yes", "2"]

@@ -76,6 +76,7 @@ def make_app(service: NodeService, token: str) -> ASGIApp:
         Route("/api/v1/jobs", door.submit, methods=["POST"]),
         Route("/api/v1/network/jobs", door.network_jobs),
         Route("/api/v1/jobs/{job}", door.job),
+        Route("/api/v1/jobs/{job}/versions/{version:int}", door.job_version),
         Route("/api/v1/jobs/{job}/events", door.job_events),
         Route("/api/v1/jobs/{job}/logs", door.logs),
         Route("/api/v1/jobs/{job}/stop", door.stop, methods=["POST"]),
@@ -165,6 +166,10 @@ class _Door:
 
     async def job(self, request: Request) -> Response:
         return JSONResponse(self._service.job(request.path_params["job"]))
+
+    async def job_version(self, request: Request) -> Response:
+        params = request.path_params
+        return JSONResponse({"spec": self._service.job_version(params["job"], params["version"])})
 
     async def job_events(self, request: Request) -> Response:
         job = self._service.job(request.path_params["job"])["id"]

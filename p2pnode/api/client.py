@@ -97,6 +97,11 @@ class Client:
     def job(self, id_or_prefix: str) -> JobJson:
         return cast(JobJson, self._call("GET", f"/api/v1/jobs/{quote(id_or_prefix, safe='')}"))
 
+    def job_version(self, id_or_prefix: str, version: int) -> Json:
+        """A version of a job's file."""
+        path = f"/api/v1/jobs/{quote(id_or_prefix, safe='')}/versions/{version}"
+        return cast(Json, self._call("GET", path)["spec"])
+
     def job_events(self, job: str, since: int = 0, follow: bool = False) -> Iterator[EventJson]:
         """The history after number `since`; with `follow` until the job has ended."""
         query = urlencode({"since": since, "follow": int(follow)})

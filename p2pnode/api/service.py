@@ -299,6 +299,9 @@ class NodeService(Protocol):
     def job(self, id_or_prefix: str) -> JobJson:
         """Raises `ServiceError` NOT_FOUND or AMBIGUOUS (its message lists the candidates)."""
 
+    def job_version(self, id_or_prefix: str, version: int) -> Json:
+        """A version of a job's file, in the form of one; NOT_FOUND if it is not kept here."""
+
     def job_events(self, job_id: str, since: int, follow: bool) -> AsyncGenerator[EventJson, None]:
         """The history after number `since`; with `follow` it goes on until the job has ended."""
 

@@ -7,9 +7,20 @@ import time
 import click
 
 from p2pnode.cli import options, submit
-from p2pnode.cli.output import answer, answer_json, clock, clock_ms, say, short_id, short_peer, table
+from p2pnode.cli.output import (
+    answer,
+    answer_job_file,
+    answer_json,
+    clock,
+    clock_ms,
+    say,
+    short_id,
+    short_peer,
+    table,
+)
 from p2pnode.cli.requester import running
 from p2pnode.cli.status import CommandError, Status
+from p2pnode.core.jobfile import yamltree
 from p2pnode.core.units import parse_duration
 
 POLL_INTERVAL_S = 0.2
@@ -116,10 +127,22 @@ def executions(job_id: str, as_json: bool) -> int:
 
 @click.command()
 @options.job_id
+@click.option("--show", type=click.IntRange(1), metavar="VERSION", help="Print the job file of a version.")
 @options.as_json
-def versions(job_id: str, as_json: bool) -> int:
-    """List the versions of a job's file that are kept, the oldest first."""
-    job = running().job(job_id)
+def versions(job_id: str, show: int | None, as_json: bool) -> int:
+    """List the versions of a job's file that are kept, the oldest first.
+
+    To go back to one, submit what --show prints.
+    """
+    client = running()
+    job = client.job(job_id)
+    if show is not None:
+        spec = client.job_version(job["id"], show)
+        if as_json:
+            answer_json(spec)
+        else:
+            answer_job_file(yamltree.dump(spec))
+        return Status.OK
     if as_json:
         answer_json({"version": job["version"], "versions": job["versions"]})
         return Status.OK
