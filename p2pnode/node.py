@@ -147,6 +147,7 @@ class Node:
             deliver=self._deliver,
             notify=self.peer_watch.on_link,
             addresses_of=self.adverts.addresses_of,
+            journal_failed=StoreError,
         )
         # Told whenever a job has changed: those who follow its history wait for it.
         self.changed: dict[str, trio.Event] = {}

@@ -116,6 +116,7 @@ async def open_node(
             deliver=deliver,
             notify=events.append,
             addresses_of=lambda peer: node.known.get(peer, []),
+            journal_failed=ValueError,
         )
         node = Node(host, links, journal, events=events)
         async with trio.open_nursery() as nursery:

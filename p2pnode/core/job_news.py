@@ -99,6 +99,10 @@ def ended(steps: JobSteps, peer: str, id: str, receipt: Receipt, receipt_cid: st
     if not _receipt_fits(steps, execution, receipt):
         steps.give_up(execution, "sent a receipt that is not about this execution", now)
         return
+    if execution.state is ExecutionState.LOST and receipt.exit_code is None:
+        # It was told to end, or failed without a word of its program: what counts is that it was lost.
+        steps.note("Execution", "Came back, and has ended it", now, execution)
+        return
     execution.unconfirmed = False
     execution.exit_code, execution.fault = receipt.exit_code, receipt.fault
     execution.result_cid, execution.receipt_cid = receipt.result_cid, receipt_cid

@@ -151,13 +151,16 @@ class Links:
         deliver: DeliverMessage,
         notify: Callable[[LinkEvent], None],
         addresses_of: Callable[[str], Sequence[str]],
+        journal_failed: type[Exception],
     ) -> None:
+        """`journal_failed` is what a journal raises that cannot be written: who keeps it ends the node."""
         self._host = host
         self._store = store
         self._journal = journal
         self._deliver = deliver
         self._notify = notify
         self._addresses_of = addresses_of
+        self._journal_failed = journal_failed
         self._ends: dict[str, _End] = {}
         self._numbers = count(1)
         self._nursery: trio.Nursery | None = None
@@ -298,7 +301,10 @@ class Links:
                 opened.end(await self._read_frames(end, number, stream))
         # The guard of a link: what fails here, the journal for one, costs this link, not the node.
         except Exception as exc:  # noqa: BLE001
-            log.error("the link with %s failed: %r", end.peer, exc)
+            if isinstance(cause := _first(exc), self._journal_failed):
+                log.warning("the link with %s is begun anew: %s", end.peer, cause)
+            else:
+                log.error("the link with %s failed: %r", end.peer, exc)
             log.debug("where it failed", exc_info=exc)
             self._reload(end, f"this node failed: {exc!r}")
         finally:
@@ -415,3 +421,10 @@ class Links:
         end.link = self._load(end.peer)
         if was_up:
             self._went_down(end, reason)
+
+
+def _first(error: BaseException) -> BaseException:
+    """What went wrong first, out of groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
