@@ -28,6 +28,11 @@ class Calls:
         self.started_event.set()
 
 
+def id_prefix(directory: Path) -> str:
+    """How the ids of this directory's executions begin: others may run on the machine at the same time."""
+    return f"e-{abs(hash(directory)) % 16**8:08x}"
+
+
 def make_workload(
     directory: Path,
     engine: DockerEngine | WasmEngine,
@@ -40,7 +45,7 @@ def make_workload(
     execution_id: str = "",
 ) -> Workload:
     """A workload below `directory`; `inputs` is target -> host path, `results` name -> target."""
-    execution_id = execution_id or f"e-{abs(hash(directory)) % 16**8:08x}{next(_numbers):024x}"
+    execution_id = execution_id or f"{id_prefix(directory)}{next(_numbers):024x}"
     own = directory / execution_id
     own.mkdir(exist_ok=True)
     mounts = []

@@ -24,7 +24,7 @@ from p2pnode.engines import wasm, wasm_compiled
 from p2pnode.engines.wasm import WasmEngine
 from p2pnode.engines.workload import Ended
 
-from .engine_support import Calls, make_workload, read, run
+from .engine_support import Calls, id_prefix, make_workload, read, run
 from .wasm_support import EXIT, JOBS, SLEEP, SLEEP_AN_HOUR, SPIN, WRITE, run_wat, templates_of, workers_of
 from .wasm_support import engine as engine
 
@@ -213,8 +213,8 @@ async def test_a_running_worker_has_given_up_its_rights(engine: WasmEngine, tmp_
     assert (status["NoNewPrivs"], status["Seccomp"]) == (["1"], ["2"])
 
 
-def groups_left() -> list[Path]:
-    return list(Path("/sys/fs/cgroup").glob("**/p2pnode-wasm/e-*"))
+def groups_left(directory: Path) -> list[Path]:
+    return list(Path("/sys/fs/cgroup").glob(f"**/p2pnode-wasm/{id_prefix(directory)}*"))
 
 
 @contextmanager
@@ -245,7 +245,7 @@ async def test_a_program_gets_its_share_of_a_core_and_no_more(
             share = (time.clock_gettime(clock) - used) / (time.monotonic() - began)
             nursery.cancel_scope.cancel()
     assert 0.1 < share < 0.27
-    assert groups_left() == []
+    assert groups_left(tmp_path) == []
 
 
 async def test_a_program_that_used_its_time_up_is_ended_though_the_node_looks_away(

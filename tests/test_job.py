@@ -186,6 +186,21 @@ def test_a_lost_peer_is_not_asked_again_at_once_and_is_not_why_the_job_failed() 
     assert job.record.reason == "replica 0 failed 3 times; the first: it broke"
 
 
+def test_a_lost_peer_that_ends_what_it_was_told_to_end_is_no_failure_of_the_job() -> None:
+    job, execution = running("abcd")
+    job.handle(PeerLost(job.record.executions[execution].peer, "no sign of it"), 1)
+    job.handle(end(job, execution, None, Fault.JOB), 2)
+    assert job.record.executions[execution].state is ExecutionState.LOST
+    assert job.record.first_failure == "" and not job.record.ended
+    other = job.record.of(*OPEN)[0]
+    job.handle(Received(other.peer, bid(other.id)), 3)
+    for asked_again in job.record.of(ExecutionState.ASKED):
+        job.handle(Received(asked_again.peer, bid(asked_again.id)), 3)
+    (live,) = job.record.of(*LIVE)
+    job.handle(PeerLost(live.peer, "no sign of it"), 4)
+    assert not job.record.ended
+
+
 def test_a_receipt_about_another_execution_is_the_peers_failure() -> None:
     job, execution = running()
     event = end(job, execution)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from p2pnode.api.service import ExecutionJson
+
 from .disks import LENT_DISK_BYTES, fill, mounted
 from .job_views import add_waiting, copy_of, states, until_they_agree
 from .nodes import WAIT_S, Node, Nodes, know_each_other, running_nodes, until
@@ -62,6 +64,16 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
         yield Network(nodes)
 
 
+def running_at(nodes: list[Node], job: str, peer: str) -> ExecutionJson | None:
+    """The job's execution that runs on this peer, as one of the nodes says."""
+    for node in nodes:
+        found = copy_of(node, job)
+        for one in found["executions"] if found else []:
+            if one["state"] == "Running" and one["peer"] == peer:
+                return one
+    return None
+
+
 def test_work_of_a_killed_peer_runs_elsewhere_within_10_s(
     network: Network, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
@@ -105,6 +117,9 @@ def test_a_compute_peer_that_comes_back_from_a_long_pause_ends_what_has_moved(ne
     # Nobody else was taken for dead by the one that was away.
     ids = [one["id"] for one in network.owner.job(job)["executions"]]
     assert ids == [execution, second["id"]], network.owner.history(job)
+    # That it ended what it was told to end is no failure of the job.
+    until("it says so", lambda: any("has ended it" in line for line in network.owner.history(job)))
+    assert states(network.owner, job) == ["Lost", "Running"]
     network.by_peer[second["peer"]].finish(second["id"])
     assert network.owner.ended(job)["state"] == "Completed"
     network.whole()
@@ -184,6 +199,28 @@ def begin_on(runs: Node, owner: Node, deputies: list[Node], directory: Path) -> 
     runs.begun(execution)
     know_each_other(owner, runs, *deputies)
     return job, execution
+
+
+def test_a_job_ends_though_its_owner_dies_and_the_disk_of_its_peer_is_full(
+    disks: list[Path], nodes: Nodes, tmp_path: Path
+) -> None:
+    owner = nodes.start("owner", "--no-compute")
+    spare = nodes.new("spare", "--label", "runs=yes", peers=(owner,))
+    deputies = [one.start(ready=False) for one in (spare, nodes.new("other", peers=(owner,)))]
+    know_each_other(owner, *(one.wait_ready() for one in deputies))
+    assert spare.cli("node", "cordon").returncode == 0
+    full = nodes.new("full", "--label", "runs=yes", peers=(owner,), place=disks[0])
+    job, _ = begin_on(full, owner, deputies, tmp_path)
+    assert spare.cli("node", "uncordon").returncode == 0
+
+    owner.kill()
+    fill(disks[0])
+    second = until("a deputy has it run elsewhere", lambda: running_at(deputies, job, spare.peer))
+    assert ended_for_want_of_disk(full), full.printed()
+    spare.begun(second["id"])
+    spare.finish(second["id"])
+    (deputy,) = (node for node in deputies if node.job(job)["owner"] == node.peer)
+    assert deputy.ended(job)["state"] == "Completed"
 
 
 def test_a_job_ends_though_its_owner_dies_and_the_disk_of_a_deputy_is_full(
