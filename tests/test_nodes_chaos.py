@@ -142,13 +142,12 @@ def test_an_owner_that_pauses_for_3_s_stays_the_owner(network: Network) -> None:
 def test_an_owner_that_pauses_for_15_s_is_replaced_and_yields(network: Network) -> None:
     job, executions = network.begin(count=2)
     (first, peer), (second, other) = executions.items()
-    own = network.owner.peer
     network.owner.pause()
     began = time.monotonic()
 
     def taken_over() -> Node | None:
         copies = ((node, copy_of(node, job)) for node in network.others)
-        return next((node for node, found in copies if found and found["owner"] != own), None)
+        return next((node for node, found in copies if found and found["owner"] == node.peer), None)
 
     deputy = until("a deputy owns it", taken_over)
     # One result comes while the first owner is away, the other when it is back.
