@@ -201,6 +201,22 @@ def test_a_lost_peer_that_ends_what_it_was_told_to_end_is_no_failure_of_the_job(
     assert not job.record.ended
 
 
+def test_a_job_that_nobody_is_left_for_says_what_failed_first() -> None:
+    job = new_job("a")
+    job.begin(0)
+    now = 0.0
+    while not job.record.ended:
+        for peer, execution in asked(job).items():
+            job.handle(Received(peer, bid(execution)), now)
+        for one in job.record.of(*LIVE):
+            job.handle(end(job, one.id, None, Fault.PEER), now)
+        if not job.record.ended:
+            now = job.deadline
+            job.handle(Tick(), now)
+    assert job.record.outcome is Outcome.EXECUTION
+    assert job.record.reason.startswith("it broke; then no peer can take it: 1 of 1: failed this job 2 times")
+
+
 def test_a_receipt_about_another_execution_is_the_peers_failure() -> None:
     job, execution = running()
     event = end(job, execution)

@@ -348,7 +348,8 @@ class Job:
                     return
                 steps.cancel_all(record.of(ExecutionState.ASKED), "there are bids enough", now)
             if bids:
-                steps.note("Bids", f"Bids of {listed([one.peer for one in bids])}", now)
+                bidders = list(dict.fromkeys(one.peer for one in bids))
+                steps.note("Bids", f"{len(bids)} bid{'s' * (len(bids) > 1)} of {listed(bidders)}", now)
             while wanted and (bids := record.of(ExecutionState.BID)):
                 steps.award(wanted.pop(0), bids, now)
         if not wanted and not self._lacks_targets():
@@ -366,8 +367,10 @@ class Job:
         record, steps = self.record, self._steps
         refused = asking.give_up_waiting()
         if refused is not None:
-            begun = record.now_of(ExecutionState.COMPLETED, *LIVE)
-            steps.end(JobState.FAILED, Outcome.EXECUTION if begun else Outcome.NO_PEER, refused, now)
+            begun = record.now_of(ExecutionState.COMPLETED, *LIVE, *BROKEN)
+            first = f"{record.first_failure}; then " if record.first_failure else ""
+            outcome = Outcome.EXECUTION if begun else Outcome.NO_PEER
+            steps.end(JobState.FAILED, outcome, first + refused, now)
         elif not record.now_of(*LIVE):
             steps.queue(asking.why_waiting(), now)
 
