@@ -271,7 +271,7 @@ def children(node: Node) -> set[int]:
 
 
 def _children(pid: int) -> dict[int, str]:
-    command = ["ps", "-o", "pid=,args=", "--ppid", str(pid)]
+    command = ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(pid)]
     listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
     return {int(line.split()[0]): line for line in listed}
 
