@@ -37,6 +37,8 @@ def test_every_job_ends_and_nothing_is_held_in_any_of_fifty_networks(first):
         *(78, 242, 353, 368, 763),
         # A deputy of another half of a network that was cut in two was forgotten by all.
         *(1467, 2166, 2218),
+        # A deputy whose copy had ended took in nothing of a later owner.
+        5717,
         # A result came from the other half, while its replica of an ops job was run again.
         *(6168, 8958),
         # A compute peer heard of an owner from two others, in turn.

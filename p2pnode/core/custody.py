@@ -124,10 +124,9 @@ class Custody:
         parties = sorted(record.parties - {self.me, stranger, *self.lost})
         return [Send(peer, ask) for peer in parties]
 
-    def owned(self, peer: str, owned: Owned) -> list[Action]:
-        """Take in who owns a job, of which there is a copy here, and who says so."""
-        record = self.copies[owned.job]
-        if peer not in record.parties:
+    def owned(self, peer: str, owned: Owned, record: JobRecord) -> list[Action]:
+        """Take in who owns a job, and who says so; `record` is the copy here, which may have ended."""
+        if peer not in record.parties or (record.ended and owned.owner == self.me):
             return []
         if (owned.epoch, owned.owner) <= record.authority:
             claims = owned.owner == peer and (owned.epoch, owned.owner) != record.authority

@@ -271,8 +271,11 @@ class Participant:
         return actions + self.custody.keep(peer, keep, record, now)
 
     def _owned(self, peer: str, owned: Owned, event: Received, now: float) -> list[Action]:
-        if owned.job in self.custody.copies:
-            return self.custody.owned(peer, owned)
+        copy = self.custody.copies.get(owned.job)
+        if copy is None and event.record is not None and event.record.owner != self.me:
+            copy = event.record
+        if copy is not None:
+            return self.custody.owned(peer, owned, copy)
         job = self._job_of(owned.job, event.record)
         if job is None:
             return []
