@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
@@ -145,6 +146,23 @@ async def test_too_much_disk_ends_the_program(engine: DockerEngine, tmp_path: Pa
     assert ended.fault is Fault.JOB
     assert ended.reason.startswith("out of disk: it wrote"), ended
     assert ended.exit_code is None
+
+
+async def test_what_is_written_to_the_images_own_volumes_counts(engine: DockerEngine, tmp_path: Path) -> None:
+    image = "p2pnode/volume:1"
+    dockerfile = f"FROM {BUSYBOX}\nVOLUME /data\n"
+    build = ["docker", "build", "-q", "-t", image, "-"]
+    await trio.run_process(
+        build, stdin=dockerfile.encode(), capture_stdout=True, env={**os.environ, "DOCKER_BUILDKIT": "0"}
+    )
+    try:
+        fills = shell("dd if=/dev/zero of=/data/big bs=1M count=60; sleep 60")
+        task = msgspec.structs.replace(fills, image=image)
+        resources = Resources(memory_bytes=64_000_000, disk_bytes=20_000_000)
+        ended = await run(engine, make_workload(tmp_path, task, resources=resources))
+        assert ended.reason.startswith("out of disk: it wrote"), ended
+    finally:
+        await trio.run_process(["docker", "rmi", "-f", image], capture_stdout=True)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 
 import trio
 
@@ -18,7 +19,15 @@ from p2pnode.core.messages import Fault
 from . import cgroups, docker_http, docker_logs, docker_space
 from .docker_http import EngineGone, EngineRefused
 from .docker_sdk import ContainerFailed, Sdk
-from .workload import WATCH_INTERVAL_S, Ended, LogFile, Workload, disk_problem, failed
+from .workload import (
+    WATCH_INTERVAL_S,
+    Ended,
+    LogFile,
+    Workload,
+    allocated_bytes_in,
+    disk_problem,
+    failed,
+)
 
 # A restarted engine is back in some seconds.
 ENGINE_RETURN_S_MAX = 60.0
@@ -124,7 +133,11 @@ async def _watch(sdk: Sdk, workload: Workload, run: _Run) -> None:
     name = workload.execution_id
     directories = docker_space.watched(workload)
     try:
-        pid = (await docker_http.request(sdk.socket_path, "GET", f"/containers/{name}/json"))["State"]["Pid"]
+        found = await docker_http.request(sdk.socket_path, "GET", f"/containers/{name}/json")
+        pid = found["State"]["Pid"]
+        # Those that the image declares: they begin with what the image has there, and no size tells of them.
+        volumes = [Path(mount["Source"]) for mount in found["Mounts"] if mount["Type"] == "volume"]
+        at_start = await sdk.call(allocated_bytes_in, volumes)
         while True:
             cpu_ms, memory_bytes = cgroups.usage(pid)
             run.cpu_ms = max(run.cpu_ms, cpu_ms)
@@ -132,6 +145,7 @@ async def _watch(sdk: Sdk, workload: Workload, run: _Run) -> None:
             await trio.sleep(WATCH_INTERVAL_S)
             found = await docker_http.request(sdk.socket_path, "GET", f"/containers/{name}/json?size=1")
             written = found.get("SizeRw") or 0
+            written += await sdk.call(allocated_bytes_in, volumes) - at_start if volumes else 0
             problem = await sdk.call(disk_problem, workload, directories, written)
             if problem:
                 run.verdict = failed(Fault.JOB, f"out of disk: {problem}")

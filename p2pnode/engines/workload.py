@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -181,6 +181,12 @@ def disk_problem(workload: Workload, directories: tuple[Path, ...], used: int = 
     if not limit and free < DISK_FREE_BYTES_MIN and used > DISK_BLAMED_BYTES_MIN:
         return f"the peer's disk is nearly full ({free} bytes left) and the job set no disk limit"
     return ""
+
+
+def allocated_bytes_in(directories: Iterable[Path]) -> int:
+    """What the files below these take on the disk. Blocking."""
+    walks = (walk for directory in directories for walk in os.walk(directory))
+    return sum(_allocated_bytes(os.path.join(root, name)) for root, _, files in walks for name in files)
 
 
 def file_size_bytes_max(workload: Workload) -> int:
