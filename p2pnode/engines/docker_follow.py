@@ -135,9 +135,8 @@ async def _watch(sdk: Sdk, workload: Workload, run: _Run) -> None:
     try:
         found = await docker_http.request(sdk.socket_path, "GET", f"/containers/{name}/json")
         pid = found["State"]["Pid"]
-        # Those that the image declares: they begin with what the image has there, and no size tells of them.
+        # Those that the image declares: no size tells of them. What it has there is copied, and counts.
         volumes = [Path(mount["Source"]) for mount in found["Mounts"] if mount["Type"] == "volume"]
-        at_start = await sdk.call(allocated_bytes_in, volumes)
         while True:
             cpu_ms, memory_bytes = cgroups.usage(pid)
             run.cpu_ms = max(run.cpu_ms, cpu_ms)
@@ -145,7 +144,7 @@ async def _watch(sdk: Sdk, workload: Workload, run: _Run) -> None:
             await trio.sleep(WATCH_INTERVAL_S)
             found = await docker_http.request(sdk.socket_path, "GET", f"/containers/{name}/json?size=1")
             written = found.get("SizeRw") or 0
-            written += await sdk.call(allocated_bytes_in, volumes) - at_start if volumes else 0
+            written += await sdk.call(allocated_bytes_in, volumes) if volumes else 0
             problem = await sdk.call(disk_problem, workload, directories, written)
             if problem:
                 run.verdict = failed(Fault.JOB, f"out of disk: {problem}")
