@@ -39,6 +39,8 @@ def test_every_job_ends_and_nothing_is_held_in_any_of_fifty_networks(first):
         *(1467, 2166, 2218),
         # A deputy whose copy had ended took in nothing of a later owner.
         5717,
+        # Two ended while an owner that had been away waited for its deputies' word.
+        4952,
         # A result came from the other half, while its replica of an ops job was run again.
         *(6168, 8958),
         # A compute peer heard of an owner from two others, in turn.

@@ -103,6 +103,12 @@ def ended(steps: JobSteps, peer: str, id: str, receipt: Receipt, receipt_cid: st
         # It was told to end, or failed without a word of its program: what counts is that it was lost.
         steps.note("Execution", "Came back, and has ended it", now, execution)
         return
+    if steps.record.spec.type not in LONG_RUNNING and _is_completed(steps, execution):
+        # An owner that was away and waits for its deputies' word has not ended the second yet.
+        reason = "another result of this replica counts"
+        execution.move(ExecutionState.CANCELLED, now, reason)
+        steps.note("Execution", f"Cancelled: {reason}", now, execution, True)
+        return
     execution.unconfirmed = False
     execution.exit_code, execution.fault = receipt.exit_code, receipt.fault
     execution.result_cid, execution.receipt_cid = receipt.result_cid, receipt_cid
@@ -122,7 +128,13 @@ def _is_replaced(steps: JobSteps, lost: Execution) -> bool:
     """Has what was given up for lost no more to bring?"""
     if steps.record.spec.type in LONG_RUNNING or lost.run != steps.record.run:
         return True
-    return any(one.replica == lost.replica for one in steps.record.now_of(ExecutionState.COMPLETED))
+    return _is_completed(steps, lost)
+
+
+def _is_completed(steps: JobSteps, execution: Execution) -> bool:
+    """Has another execution of its replica and run completed?"""
+    done = steps.record.of(ExecutionState.COMPLETED)
+    return any((one.replica, one.run) == (execution.replica, execution.run) for one in done)
 
 
 def _receipt_fits(steps: JobSteps, execution: Execution, receipt: Receipt) -> bool:
