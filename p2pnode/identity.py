@@ -16,11 +16,11 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import base58
 from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
 
-from p2pnode.core.messages import PEER_ID_LENGTH_MAX, Signed
+from p2pnode.core import peer_ids
+from p2pnode.core.messages import Signed
 from p2pnode.core.wire import BadMessage
 
 # What a signature of a receipt is over begins with this (protocols), so that it can be of nothing else.
@@ -28,10 +28,6 @@ RECEIPT_DOMAIN = b"p2pnode/receipt/1\0"
 KEY_FILE_NAME = "identity.key"
 # Field 1 (type) = 1 (Ed25519), then field 2 (data) with its length: 64 bytes private, 32 public.
 _PRIVATE_KEY_PREFIX = bytes.fromhex("08011240")
-_PUBLIC_KEY_PREFIX = bytes.fromhex("08011220")
-# Multihash code 0 (identity) and the length of the protobuf that follows.
-_PEER_ID_PREFIX = bytes.fromhex("0024")
-_KEY_SIZE_BYTES = 32
 
 
 class IdentityError(Exception):
@@ -46,7 +42,7 @@ class Identity:
 
     @property
     def peer_id(self) -> str:
-        return peer_id_of(bytes(SigningKey(self.seed).verify_key))
+        return peer_ids.of_public_key(bytes(SigningKey(self.seed).verify_key))
 
     def sign(self, domain: bytes, body: bytes) -> bytes:
         """The signature of 64 bytes over `domain + body`.
@@ -98,28 +94,9 @@ def _decoded(data: bytes, path: Path) -> Identity:
     return Identity(seed)
 
 
-def peer_id_of(public_key: bytes) -> str:
-    """The peer id of an Ed25519 public key of 32 bytes."""
-    return str(base58.b58encode(_PEER_ID_PREFIX + _PUBLIC_KEY_PREFIX + public_key), "ascii")
-
-
-def public_key_untrusted(peer_id: str) -> bytes:
-    """The Ed25519 public key in a peer id; raises `BadMessage` if it is none."""
-    if len(peer_id) > PEER_ID_LENGTH_MAX:
-        raise BadMessage("a peer id that is too long")
-    try:
-        data = base58.b58decode(peer_id)
-    except ValueError as exc:
-        raise BadMessage(f"not a peer id: {exc}") from exc
-    prefix = _PEER_ID_PREFIX + _PUBLIC_KEY_PREFIX
-    if not data.startswith(prefix) or len(data) != len(prefix) + _KEY_SIZE_BYTES:
-        raise BadMessage("not the peer id of an Ed25519 key")
-    return bytes(data[len(prefix) :])
-
-
 def verify_untrusted(peer_id: str, domain: bytes, signed: Signed) -> bytes:
     """The body of `signed`, which `peer_id` did sign for `domain`; raises `BadMessage`."""
-    key = VerifyKey(public_key_untrusted(peer_id))
+    key = VerifyKey(peer_ids.public_key_untrusted(peer_id))
     try:
         return key.verify(domain + signed.body, signed.signature)[len(domain) :]
     except (BadSignatureError, ValueError, TypeError) as exc:

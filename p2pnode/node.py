@@ -20,7 +20,7 @@ import trio
 from p2pnode import identity, job_lists, log_streams
 from p2pnode.advertiser import Advertiser
 from p2pnode.config import NodeConfig
-from p2pnode.core import jobfile, wire
+from p2pnode.core import jobfile, vetting, wire
 from p2pnode.core.events import (
     Advertise,
     Event,
@@ -45,7 +45,6 @@ from p2pnode.core.messages import (
     Receipt,
     Taking,
     WhoOwns,
-    decode_message_untrusted,
 )
 from p2pnode.core.participant import Participant
 from p2pnode.core.spec import JobSpec
@@ -162,7 +161,7 @@ class Node:
             self.driver.apply(event)
 
     async def _deliver(self, peer: str, sequence: int, payload: bytes) -> None:
-        message = decode_message_untrusted(payload)
+        message = vetting.message_untrusted(payload)
         event = Received(peer, message)
         core = self.driver.core
         if isinstance(message, Keep | Owned | WhoOwns | Orphan | Command):

@@ -10,14 +10,13 @@ from pathlib import Path
 import pytest
 
 from p2pnode.core.messages import Signed
+from p2pnode.core.peer_ids import of_public_key, public_key_untrusted
 from p2pnode.core.wire import BadMessage
 from p2pnode.identity import (
     KEY_FILE_NAME,
     Identity,
     IdentityError,
     load_or_create,
-    peer_id_of,
-    public_key_untrusted,
     verify_untrusted,
 )
 
@@ -55,7 +54,7 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_the_peer_id_holds_the_public_key() -> None:
     identity = Identity(bytes(range(32)))
-    assert peer_id_of(public_key_untrusted(identity.peer_id)) == identity.peer_id
+    assert of_public_key(public_key_untrusted(identity.peer_id)) == identity.peer_id
 
 
 def test_the_peer_id_is_the_one_that_libp2p_makes() -> None:

@@ -144,6 +144,8 @@ _SETTINGS = settings(max_examples=60, suppress_health_check=list(HealthCheck), d
 _TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 _SOME = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
 _NATURALS = st.integers(0, messages.INTEGER_MAX)
+_COUNTERS = st.integers(0, messages.COUNTER_MAX)
+_MOMENTS = st.integers(0, messages.MOMENT_MS_MAX)
 _AMOUNTS = st.integers(0, 2**53 - 1)
 _MAPS = st.dictionaries(_TEXTS, _TEXTS, max_size=2)
 
@@ -241,8 +243,8 @@ _OFFERS = st.builds(
     taking=st.sampled_from(messages.Taking),
 )
 _SIGNED = st.builds(Signed, body=st.binary(max_size=9), signature=st.binary(min_size=64, max_size=64))
-_NAMED = {"execution": _EXECUTIONS, "round": _NATURALS}
-_COUNTS = st.integers(1, messages.INTEGER_MAX)
+_NAMED = {"execution": _EXECUTIONS, "round": _COUNTERS}
+_COUNTS = st.integers(1, messages.COUNTER_MAX)
 _FAULTS = optional(st.sampled_from(messages.Fault))
 _REPLICAS = st.integers(0, spec.REPLICAS_MAX - 1)
 _MESSAGES = st.one_of(
@@ -267,24 +269,24 @@ _MESSAGES = st.one_of(
         **_NAMED,
         valid_ms=st.integers(0, messages.BID_VALID_MS_MAX),
         price_micros=_NATURALS,
-        start_ms=_NATURALS,
+        start_ms=_MOMENTS,
     ),
     st.builds(
         messages.Refusal, **_NAMED, refusing=st.sampled_from(messages.Refusing), reason=st.text(max_size=2000)
     ),
     st.builds(
-        messages.Award, **_NAMED, replica=_REPLICAS, epoch=_NATURALS, deputies=some(_SOME), spec=_SPECS
+        messages.Award, **_NAMED, replica=_REPLICAS, epoch=_COUNTERS, deputies=some(_SOME), spec=_SPECS
     ),
     st.builds(messages.Release, **_NAMED),
     st.builds(
-        messages.Update, **_NAMED, sequence=_NATURALS, stage=st.sampled_from(messages.Stage), detail=_TEXTS
+        messages.Update, **_NAMED, sequence=_COUNTERS, stage=st.sampled_from(messages.Stage), detail=_TEXTS
     ),
     st.builds(messages.Ended, **_NAMED, receipt=_SIGNED),
     st.builds(messages.Cancel, **_NAMED, reason=_TEXTS),
-    st.builds(messages.Adopt, **_NAMED, job=_JOBS, epoch=_NATURALS, deputies=some(_SOME)),
-    st.builds(messages.Orphan, **_NAMED, job=_JOBS, replica=_REPLICAS, owner=_SOME, epoch=_NATURALS),
-    st.builds(messages.WhoOwns, job=_JOBS, epoch=_NATURALS),
-    st.builds(messages.Owned, job=_JOBS, epoch=_NATURALS, owner=_SOME),
+    st.builds(messages.Adopt, **_NAMED, job=_JOBS, epoch=_COUNTERS, deputies=some(_SOME)),
+    st.builds(messages.Orphan, **_NAMED, job=_JOBS, replica=_REPLICAS, owner=_SOME, epoch=_COUNTERS),
+    st.builds(messages.WhoOwns, job=_JOBS, epoch=_COUNTERS),
+    st.builds(messages.Owned, job=_JOBS, epoch=_COUNTERS, owner=_SOME),
     st.builds(
         messages.Command,
         job=_JOBS,
@@ -295,8 +297,8 @@ _MESSAGES = st.one_of(
     st.builds(
         messages.Keep,
         job=_JOBS,
-        epoch=_NATURALS,
-        revision=_NATURALS,
+        epoch=_COUNTERS,
+        revision=_COUNTERS,
         full=st.booleans(),
         requester=_SOME,
         deputies=some(_SOME),
@@ -307,10 +309,10 @@ _MESSAGES = st.one_of(
         first_failure=_TEXTS,
         version=_COUNTS,
         run=_COUNTS,
-        round=_NATURALS,
-        age_ms=_NATURALS,
-        created_ms=_NATURALS,
-        modified_ms=_NATURALS,
+        round=_COUNTERS,
+        age_ms=_MOMENTS,
+        created_ms=_MOMENTS,
+        modified_ms=_MOMENTS,
         spec=optional(_SPECS),
         versions=some(
             st.builds(
@@ -318,7 +320,7 @@ _MESSAGES = st.one_of(
                 version=_COUNTS,
                 spec_hash=_DIGESTS,
                 work=_DIGESTS,
-                submitted_ms=_NATURALS,
+                submitted_ms=_MOMENTS,
             )
         ),
         executions=some(
@@ -326,7 +328,7 @@ _MESSAGES = st.one_of(
                 messages.ExecutionCopy,
                 id=_EXECUTIONS,
                 peer=_SOME,
-                round=_NATURALS,
+                round=_COUNTERS,
                 version=_COUNTS,
                 run=_COUNTS,
                 state=st.sampled_from(ExecutionState),
@@ -337,15 +339,15 @@ _MESSAGES = st.one_of(
                 fault=_FAULTS,
                 result_cid=optional(_SOME),
                 receipt_cid=optional(_SOME),
-                created_ms=_NATURALS,
-                modified_ms=_NATURALS,
-                started_ms=optional(_NATURALS),
+                created_ms=_MOMENTS,
+                modified_ms=_MOMENTS,
+                started_ms=optional(_MOMENTS),
             )
         ),
         history=some(
             st.builds(
                 messages.Line,
-                at_ms=_NATURALS,
+                at_ms=_MOMENTS,
                 topic=_TEXTS,
                 text=_TEXTS,
                 execution=_TEXTS,
@@ -361,8 +363,8 @@ _RECORDS: dict[str, st.SearchStrategy[Any]] = {
         Advert,
         peer=_SOME,
         number=_NATURALS,
-        issued_ms=_NATURALS,
-        ttl_ms=_NATURALS,
+        issued_ms=_MOMENTS,
+        ttl_ms=_MOMENTS,
         name=_TEXTS,
         version=_TEXTS,
         offer=_OFFERS,
@@ -384,8 +386,8 @@ _RECORDS: dict[str, st.SearchStrategy[Any]] = {
         fault=_FAULTS,
         reason=_TEXTS,
         result_cid=optional(_SOME),
-        started_ms=_NATURALS,
-        ended_ms=_NATURALS,
+        started_ms=_MOMENTS,
+        ended_ms=_MOMENTS,
         cpu_ms=_NATURALS,
         memory_bytes=_NATURALS,
     ),

@@ -79,7 +79,7 @@ class Custody:
                 return []
             claims = record.claims
         if self.me not in (*keep.deputies, keep.requester):
-            self._forget(keep.job)
+            self.forget(keep.job)
             return [DropJob(keep.job)] if record is not None else []
         if record is not None and not keep.full:
             goes_on = (keep.epoch, peer) == record.authority and record.revision > 0
@@ -93,7 +93,7 @@ class Custody:
         if record is None:
             return []
         record.claims = claims
-        self._forget(keep.job)
+        self.forget(keep.job)
         if not record.ended:
             self.hold(record, now)
         actions: list[Action] = [SaveJob(record)]
@@ -188,12 +188,12 @@ class Custody:
         taken = []
         for id in [id for id, at in self.due.items() if at <= now]:
             record = self.copies[id]
-            self._forget(id)
+            self.forget(id)
             before = record.owner
             if before != self.me:
                 record.former = tuple(dict.fromkeys((before, *record.former)))[:PEERS_NAMED_MAX]
                 record.epoch += 1 + record.deputies.index(self.me)
-                record.owner = self.me
+                record.owner, record.revision = self.me, 0
             gone = [peer for peer in record.deputies if peer in (before, *self.lost)]
             record.former = tuple(dict.fromkeys((*gone, *record.former)))[:PEERS_NAMED_MAX]
             record.deputies = tuple(peer for peer in record.deputies if peer not in (self.me, *gone))
@@ -211,7 +211,8 @@ class Custody:
         theirs = sum(record.owner == peer for record in self.copies.values())
         return len(self.copies) < COPIES_MAX and theirs < COPIES_PER_PEER_MAX
 
-    def _forget(self, job: str) -> None:
+    def forget(self, job: str) -> None:
+        """Hold no copy of the job any more."""
         self.copies.pop(job, None)
         self.due.pop(job, None)
         self.ask_at.pop(job, None)

@@ -84,6 +84,11 @@ class Job:
         self._steps = JobSteps(record, me, known)
         self._hold_until = 0.0
 
+    def look_at(self, now: float) -> None:
+        """Have the next tick tell the deputies of all, and see what there is to do."""
+        self.record.synced = {}
+        self.deadline = self._steps.tell_by = now
+
     def begin(self, now: float) -> list[Action]:
         self._steps.note("Submission", "Job submitted", now, urgent=True)
         return self._settle(now)

@@ -97,6 +97,8 @@ def ended(steps: JobSteps, peer: str, id: str, receipt: Receipt, receipt_cid: st
     if execution.state is ExecutionState.LOST and _is_replaced(steps, execution):
         return
     if not _receipt_fits(steps, execution, receipt):
+        if execution.state is ExecutionState.LOST:
+            return
         steps.give_up(execution, "sent a receipt that is not about this execution", now)
         return
     if execution.state is ExecutionState.LOST and receipt.exit_code is None:

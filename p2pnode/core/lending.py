@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from . import lending_room, tending, wire
+from .compartments import Compartment, compartment
 from .events import (
     Action,
     DropLoan,
@@ -130,24 +131,17 @@ class Lending:
 
     def _handle(self, event: Event, now: float) -> list[Action]:
         match event:
-            case Received(peer, Ask() as ask, lacks=lacks):
-                return self._asked(peer, ask, lacks, now)
-            case Received(peer, Award() as award):
-                return self._awarded(peer, award, now)
-            case Received(peer, Release(execution=execution)):
-                loan = self._loan_of(peer, execution)
-                waits = loan and loan.state in (LoanState.OFFERED, LoanState.WAITING)
-                return self._drop(loan) if loan and waits else []
-            case Received(peer, Cancel(execution=execution, reason=reason)):
-                return self._cancelled(peer, execution, reason)
-            case Received(peer, Adopt() as adopt):
-                return tending.adopted(self.loans.get(adopt.execution), peer, adopt)
+            case Received(message=Ask() | Award() | Release() | Cancel() | Adopt() as about):
+                with compartment(Compartment.EXECUTION, about.execution):
+                    return self._told(event, now)
             case Received(peer, Owned() as owned):
                 return tending.told_of_owner(self.loans.values(), peer, owned)
             case Progressed(execution, stage, detail):
-                return self._progressed(execution, stage, detail, now)
-            case Finished() as finished:
-                return self._finished(finished, now)
+                with compartment(Compartment.EXECUTION, execution):
+                    return self._progressed(execution, stage, detail, now)
+            case Finished(execution=execution) as finished:
+                with compartment(Compartment.EXECUTION, execution):
+                    return self._finished(finished, now)
             case PeerLost(peer):
                 return self._owner_lost(peer, now)
             case TakingChanged(taking, deadline):
@@ -160,24 +154,41 @@ class Lending:
             case _:
                 return []
 
+    def _told(self, event: Event, now: float) -> list[Action]:
+        match event:
+            case Received(peer, Ask() as ask, lacks=lacks):
+                return self._asked(peer, ask, lacks, now)
+            case Received(peer, Award() as award):
+                return self._awarded(peer, award, now)
+            case Received(peer, Release(execution=execution)):
+                loan = self._loan_of(peer, execution)
+                waits = loan and loan.state in (LoanState.OFFERED, LoanState.WAITING)
+                return self._drop(loan) if loan and waits else []
+            case Received(peer, Cancel(execution=execution, reason=reason)):
+                return self._cancelled(peer, execution, reason)
+            case Received(peer, Adopt() as adopt):
+                return tending.adopted(self.loans.get(adopt.execution), peer, adopt)
+            case _:
+                return []
+
     def resume(self, now: float) -> list[Action]:
         """After a restart: go on with all that was awarded; bids that nobody took expire by themselves."""
         actions: list[Action] = []
         for loan in self.loans.values():
-            if loan.award is None:
-                continue
-            if loan.state is LoanState.ENDING:
-                assert loan.end_fault is not None
-                kill = Kill(loan.execution, loan.end_reason, loan.end_fault, loan.end_publish)
-                actions += [Start(loan, loan.award), kill]
-                continue
-            # It begins again at its start: the runner and the engine know how far it came.
-            loan.state, loan.deadline = LoanState.PREPARING, now + PREPARE_TIMEOUT_S
-            actions += [
-                *self._report(loan, Stage.PREPARING, "Its node was restarted"),
-                Start(loan, loan.award),
-            ]
+            if loan.award is not None:
+                with compartment(Compartment.EXECUTION, loan.execution):
+                    actions += self.resume_loan(loan, loan.award, now)
         return actions
+
+    def resume_loan(self, loan: Loan, award: Award, now: float) -> list[Action]:
+        """Go on with what was awarded."""
+        if loan.state is LoanState.ENDING:
+            assert loan.end_fault is not None
+            kill = Kill(loan.execution, loan.end_reason, loan.end_fault, loan.end_publish)
+            return [Start(loan, award), kill]
+        # It begins again at its start: the runner and the engine know how far it came.
+        loan.state, loan.deadline = LoanState.PREPARING, now + PREPARE_TIMEOUT_S
+        return [*self._report(loan, Stage.PREPARING, "Its node was restarted"), Start(loan, award)]
 
     def _loan_of(self, peer: str, execution: str) -> Loan | None:
         loan = self.loans.get(execution)
@@ -257,8 +268,9 @@ class Lending:
             return []
         actions: list[Action] = []
         for loan in lending_room.waiting(self.loans.values()):
-            if self._has_room(loan):
-                actions += self._offer(loan, now)
+            with compartment(Compartment.EXECUTION, loan.execution):
+                if self._has_room(loan):
+                    actions += self._offer(loan, now)
         return actions
 
     def _preempt(self, loan: Loan) -> list[Action]:
@@ -366,10 +378,11 @@ class Lending:
         """What it was only asked about is dropped; what it awarded goes on, and waits for another owner."""
         actions: list[Action] = []
         for loan in [one for one in self.loans.values() if one.owner == peer]:
-            if loan.state in (LoanState.OFFERED, LoanState.WAITING):
-                actions += self._drop(loan)
-            elif loan.orphaned is None:
-                actions += tending.orphaned(loan, now)
+            with compartment(Compartment.EXECUTION, loan.execution):
+                if loan.state in (LoanState.OFFERED, LoanState.WAITING):
+                    actions += self._drop(loan)
+                elif loan.orphaned is None:
+                    actions += tending.orphaned(loan, now)
         return actions
 
     def _expired(self, now: float) -> list[Action]:
@@ -379,25 +392,28 @@ class Lending:
             actions += self._end_all("its node was drained")
         over = [one for one in self.loans.values() if one.deadline is not None and one.deadline <= now]
         for loan in over:
-            if loan.state is LoanState.WAITING:
-                reason = f"waited for room for {WAIT_TIMEOUT_S / 60:.0f} minutes"
-                refusal = Refusal(
-                    execution=loan.execution, round=loan.round, refusing=Refusing.BUSY, reason=reason
-                )
-                actions += [Send(loan.owner, refusal), *self._drop(loan)]
-            elif loan.award is None:
-                actions += self._drop(loan)
-            elif loan.deadline == tending.forsaken_at(loan):
-                reason = "nobody has looked after it since its owner fell silent"
-                actions += self._kill(loan, reason, Fault.NETWORK, publish=True)
-            elif loan.state is LoanState.RUNNING:
-                reason = f"ran longer than its limit of {run_limit_s(loan.award.spec)} s"
-                actions += self._kill(loan, reason, Fault.JOB, publish=True)
-            else:
-                limit_s = PREPARE_TIMEOUT_S if loan.state is LoanState.PREPARING else PUBLISH_TIMEOUT_S
-                reason = f"{loan.state.lower()} took longer than {limit_s:.0f} s"
-                actions += self._kill(loan, reason, Fault.PEER, publish=False)
+            with compartment(Compartment.EXECUTION, loan.execution):
+                actions += self._overdue(loan)
         return actions
+
+    def _overdue(self, loan: Loan) -> list[Action]:
+        if loan.state is LoanState.WAITING:
+            reason = f"waited for room for {WAIT_TIMEOUT_S / 60:.0f} minutes"
+            refusal = Refusal(
+                execution=loan.execution, round=loan.round, refusing=Refusing.BUSY, reason=reason
+            )
+            return [Send(loan.owner, refusal), *self._drop(loan)]
+        if loan.award is None:
+            return self._drop(loan)
+        if loan.deadline == tending.forsaken_at(loan):
+            reason = "nobody has looked after it since its owner fell silent"
+            return self._kill(loan, reason, Fault.NETWORK, publish=True)
+        if loan.state is LoanState.RUNNING:
+            reason = f"ran longer than its limit of {run_limit_s(loan.award.spec)} s"
+            return self._kill(loan, reason, Fault.JOB, publish=True)
+        limit_s = PREPARE_TIMEOUT_S if loan.state is LoanState.PREPARING else PUBLISH_TIMEOUT_S
+        reason = f"{loan.state.lower()} took longer than {limit_s:.0f} s"
+        return self._kill(loan, reason, Fault.PEER, publish=False)
 
     def _kill(self, loan: Loan, reason: str, fault: Fault, *, publish: bool) -> list[Action]:
         loan.state, loan.deadline = LoanState.ENDING, None

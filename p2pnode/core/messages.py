@@ -41,8 +41,12 @@ JOB_NAME_LENGTH_MAX = 128
 JOB_REASON_LENGTH_MAX = 200
 # A bid that outlives this would hold resources for a requester that has long forgotten it.
 BID_VALID_MS_MAX = 60 * 60 * 1000
-# About 292 million years: what fits a signed 64-bit integer, as other languages have it.
+# What fits a signed 64-bit integer, as other languages have it.
 INTEGER_MAX = 2**63 - 1
+# Of rounds, epochs, versions, runs and the like: one each second for 68 years.
+COUNTER_MAX = 2**31 - 1
+# Unix time in the year 9892: the last that calendars of most languages can show in any time zone.
+MOMENT_MS_MAX = 250_000_000_000_000
 
 PeerId = Annotated[str, Meta(min_length=1, max_length=PEER_ID_LENGTH_MAX)]
 JobId = Annotated[str, Meta(pattern=r"^j-[0-9a-f]{32}\Z")]
@@ -52,11 +56,14 @@ Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Cid = Annotated[str, Meta(min_length=1, max_length=256)]
 Reason = Annotated[str, Meta(max_length=REASON_LENGTH_MAX)]
 Natural = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
+Counter = Annotated[int, Meta(ge=0, le=COUNTER_MAX)]
+# A Unix time, or a length of time.
+Moment = Annotated[int, Meta(ge=0, le=MOMENT_MS_MAX)]
 Replica = Annotated[int, Meta(ge=0, lt=REPLICAS_MAX)]
 Name = Annotated[str, Meta(max_length=256)]
 SomeName = Annotated[str, Meta(min_length=1, max_length=256)]
 Peers = Annotated[tuple[PeerId, ...], Meta(max_length=PEERS_NAMED_MAX)]
-Version = Annotated[int, Meta(ge=1, le=INTEGER_MAX)]
+Version = Annotated[int, Meta(ge=1, le=COUNTER_MAX)]
 Mark = Annotated[int, Meta(ge=0, lt=2**48)]
 Names = Annotated[tuple[SomeName, ...], Meta(max_length=NAMES_MAX)]
 
@@ -120,8 +127,8 @@ class Advert(Record, frozen=True):
 
     peer: PeerId
     number: Natural
-    issued_ms: Natural
-    ttl_ms: Natural
+    issued_ms: Moment
+    ttl_ms: Moment
     name: Name
     version: Name
     offer: Offer
@@ -157,7 +164,7 @@ class Ask(Record, frozen=True, tag_field="kind", tag="ask"):
 
     execution: ExecutionId
     job: JobId
-    round: Natural
+    round: Counter
     spec_hash: Digest
     priority: Priority
     requirements: Requirements
@@ -167,17 +174,17 @@ class Bid(Record, frozen=True, tag_field="kind", tag="bid"):
     """Peer to requester: yes; the resources are held for `valid_ms`."""
 
     execution: ExecutionId
-    round: Natural
+    round: Counter
     valid_ms: Annotated[int, Meta(ge=0, le=BID_VALID_MS_MAX)]
     price_micros: Natural
-    start_ms: Natural
+    start_ms: Moment
 
 
 class Refusal(Record, frozen=True, tag_field="kind", tag="refusal"):
     """Peer to requester: no, and why."""
 
     execution: ExecutionId
-    round: Natural
+    round: Counter
     refusing: Refusing
     reason: Reason
 
@@ -186,10 +193,10 @@ class Award(Record, frozen=True, tag_field="kind", tag="award"):
     """Requester to peer: your bid is taken; here is the job."""
 
     execution: ExecutionId
-    round: Natural
+    round: Counter
     replica: Replica
     # Who else may come to look after the execution, and how often that has changed.
-    epoch: Natural
+    epoch: Counter
     deputies: Peers
     spec: JobSpec
 
@@ -198,15 +205,15 @@ class Release(Record, frozen=True, tag_field="kind", tag="release"):
     """Requester to peer: your bid is not needed; free what it holds."""
 
     execution: ExecutionId
-    round: Natural
+    round: Counter
 
 
 class Update(Record, frozen=True, tag_field="kind", tag="update"):
     """Peer to requester: how far the execution is. The first one confirms the award."""
 
     execution: ExecutionId
-    round: Natural
-    sequence: Natural
+    round: Counter
+    sequence: Counter
     stage: Stage
     detail: Reason
 
@@ -215,7 +222,7 @@ class Cancel(Record, frozen=True, tag_field="kind", tag="cancel"):
     """Requester to peer: end this execution."""
 
     execution: ExecutionId
-    round: Natural
+    round: Counter
     reason: Reason
 
 
@@ -224,7 +231,7 @@ class Receipt(Record, frozen=True):
 
     job: JobId
     execution: ExecutionId
-    round: Natural
+    round: Counter
     replica: Replica
     peer: PeerId
     requester: PeerId
@@ -239,8 +246,8 @@ class Receipt(Record, frozen=True):
     reason: Reason
     # None: nothing could be kept.
     result_cid: Cid | None
-    started_ms: Natural
-    ended_ms: Natural
+    started_ms: Moment
+    ended_ms: Moment
     cpu_ms: Natural
     memory_bytes: Natural
 
@@ -256,7 +263,7 @@ class Ended(Record, frozen=True, tag_field="kind", tag="ended"):
     """Peer to requester: the execution is over. `receipt` is a `Signed` receipt."""
 
     execution: ExecutionId
-    round: Natural
+    round: Counter
     receipt: Signed
 
 
@@ -264,9 +271,9 @@ class Adopt(Record, frozen=True, tag_field="kind", tag="adopt"):
     """Owner to compute peer: I look after this execution, and these are my deputies."""
 
     execution: ExecutionId
-    round: Natural
+    round: Counter
     job: JobId
-    epoch: Natural
+    epoch: Counter
     deputies: Peers
 
 
@@ -274,11 +281,11 @@ class Orphan(Record, frozen=True, tag_field="kind", tag="orphan"):
     """Compute peer to an owner or deputy: I have this execution, and its owner is silent."""
 
     execution: ExecutionId
-    round: Natural
+    round: Counter
     job: JobId
     replica: Replica
     owner: PeerId
-    epoch: Natural
+    epoch: Counter
 
 
 class WhoOwns(Record, frozen=True, tag_field="kind", tag="who-owns"):
@@ -286,14 +293,14 @@ class WhoOwns(Record, frozen=True, tag_field="kind", tag="who-owns"):
 
     job: JobId
     # As its sender knows.
-    epoch: Natural
+    epoch: Counter
 
 
 class Owned(Record, frozen=True, tag_field="kind", tag="owned"):
     """Who looks after a job, as its sender knows. From the owner, and naming the receiver: take over."""
 
     job: JobId
-    epoch: Natural
+    epoch: Counter
     owner: PeerId
 
 
@@ -303,7 +310,7 @@ class VersionCopy(Record, frozen=True):
     version: Version
     spec_hash: Digest
     work: Digest
-    submitted_ms: Natural
+    submitted_ms: Moment
 
 
 class ExecutionCopy(Record, frozen=True):
@@ -311,7 +318,7 @@ class ExecutionCopy(Record, frozen=True):
 
     id: ExecutionId
     peer: PeerId
-    round: Natural
+    round: Counter
     version: Version
     run: Version
     state: ExecutionState
@@ -322,15 +329,15 @@ class ExecutionCopy(Record, frozen=True):
     fault: Fault | None
     result_cid: Cid | None
     receipt_cid: Cid | None
-    created_ms: Natural
-    modified_ms: Natural
-    started_ms: Natural | None
+    created_ms: Moment
+    modified_ms: Moment
+    started_ms: Moment | None
 
 
 class Line(Record, frozen=True):
     """A line of a job's history. `execution` and `peer` are "" where it is about the whole job."""
 
-    at_ms: Natural
+    at_ms: Moment
     topic: Name
     text: Annotated[str, Meta(max_length=LINE_LENGTH_MAX)]
     execution: Name
@@ -342,9 +349,9 @@ class Keep(Record, frozen=True, tag_field="kind", tag="keep"):
     """Owner to deputy: keep this of my job. What `full` begins, those without it go on with."""
 
     job: JobId
-    epoch: Natural
+    epoch: Counter
     # Grows with each message of an epoch: one that comes late changes nothing.
-    revision: Natural
+    revision: Counter
     full: bool
     requester: PeerId
     deputies: Peers
@@ -355,11 +362,11 @@ class Keep(Record, frozen=True, tag_field="kind", tag="keep"):
     first_failure: Reason
     version: Version
     run: Version
-    round: Natural
+    round: Counter
     # How long ago this run began, and the job was submitted (Unix time).
-    age_ms: Natural
-    created_ms: Natural
-    modified_ms: Natural
+    age_ms: Moment
+    created_ms: Moment
+    modified_ms: Moment
     # None where it is the same as in the message before.
     spec: JobSpec | None
     versions: Annotated[tuple[VersionCopy, ...], Meta(max_length=NAMES_MAX)]
@@ -411,7 +418,7 @@ class JobLine(Record, frozen=True):
     state: JobState
     reason: Annotated[str, Meta(max_length=JOB_REASON_LENGTH_MAX)]
     count: Natural
-    created_ms: Natural
+    created_ms: Moment
 
 
 class JobsPage(Record, frozen=True):

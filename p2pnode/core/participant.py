@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from math import inf
 
-from . import copying, deputies
+from . import copying, deputies, vetting
 from .adverts import ADVERT_TTL_INTERVALS, Advertising, AdvertTable, advert_interval_s
+from .compartments import Compartment, compartment
 from .custody import Custody, JobOrder, command
 from .events import (
     Action,
@@ -59,6 +61,7 @@ from .messages import (
 )
 from .ranking import lot
 from .spec import JobSpec
+from .wire import BadMessage
 
 # Jobs that a node looks after at once; beyond it, submissions are refused.
 JOBS_LIVE_MAX = 10_000
@@ -74,6 +77,10 @@ class Participant:
     jobs: dict[str, Job] = field(default_factory=dict)
     # Peers that are silent, as far as that was looked at.
     lost: set[str] = field(default_factory=set)
+    # Jobs that take part in nothing, since something in them failed, and their executions.
+    aside: dict[str, frozenset[str]] = field(default_factory=dict)
+    # The jobs that the present event may have changed: restored from the journal should it fail.
+    touched: set[str] = field(default_factory=set)
     lending: Lending = field(init=False)
     custody: Custody = field(init=False)
     _peers_changed: bool = False
@@ -84,6 +91,7 @@ class Participant:
 
     def resume(self, jobs: Iterable[JobRecord], loans: Iterable[Loan], now: float) -> list[Action]:
         """Go on from the journal after a restart, with the jobs that had not ended and all loans."""
+        self.jobs, self.custody = {}, Custody(self.me, self.lost)
         for record in jobs:
             if record.owner == self.me:
                 self.jobs[record.id] = self._job(record)
@@ -92,8 +100,23 @@ class Participant:
         self.lending.loans = {loan.execution: loan for loan in loans}
         actions = self.lending.resume(now)
         for job in list(self.jobs.values()):
-            actions += job.resume(now)
+            with self._within(job):
+                actions += job.resume(now)
         return self._finish(actions, now)
+
+    def resume_job(self, record: JobRecord, now: float) -> list[Action]:
+        """Go on with one job from the journal."""
+        if record.owner != self.me:
+            self.custody.hold(record, now)
+            return []
+        job = self.jobs[record.id] = self._job(record)
+        with self._within(job):
+            return self._finish(job.resume(now), now)
+
+    def go_on_with(self, record: JobRecord, now: float) -> None:
+        """Take a job as the journal has it, and look at it with the next tick."""
+        job = self.jobs[record.id] = self._job(record)
+        job.look_at(now)
 
     @property
     def deadline(self) -> float:
@@ -111,6 +134,11 @@ class Participant:
         return frozenset(found - {self.me})
 
     def handle(self, event: Event, now: float) -> list[Action]:
+        """One step. What is raised leaves the core half changed: see `core.recovery`.
+
+        Raises `BadMessage` for a message that is refused, before anything has changed, and `Broken`.
+        """
+        self.touched = set()
         return self._finish(self._route(event, now), now)
 
     def _finish(self, actions: list[Action], now: float) -> list[Action]:
@@ -142,7 +170,7 @@ class Participant:
         actions: list[Action] = []
         waiting = [job for job in self.jobs.values() if job.waits]
         for job in sorted(waiting, key=lambda job: (-job.record.spec.priority, job.record.created)):
-            actions += job.handle(Tick(), now)
+            actions += self._give(job, Tick(), now)
         return actions
 
     def _route(self, event: Event, now: float) -> list[Action]:
@@ -158,7 +186,8 @@ class Participant:
             case JobSubmitted(id, spec):
                 assert id not in self.jobs, id
                 job = self.jobs[id] = self._job(new_record(id, self.me, spec, now))
-                return job.begin(now)
+                with self._within(job):
+                    return job.begin(now)
             case JobStopped() | JobUpdated() | JobRerun():
                 return self._order(event, now)
             case PeerLost(peer, _, forgot):
@@ -180,15 +209,28 @@ class Participant:
                 return self._tick(event, now)
 
     def _tell_all(self, event: Event, now: float) -> list[Action]:
-        return [action for job in list(self.jobs.values()) for action in job.handle(event, now)]
+        return [action for job in list(self.jobs.values()) for action in self._give(job, event, now)]
+
+    def _within(self, job: Job) -> AbstractContextManager[None]:
+        """A job is worked on: it alone is blamed for what goes wrong in it."""
+        self.touched.add(job.record.id)
+        return compartment(Compartment.JOB, job.record.id)
+
+    def _give(self, job: Job, event: Event, now: float) -> list[Action]:
+        with self._within(job):
+            return job.handle(event, now)
 
     def _message(self, peer: str, message: Message, event: Received, now: float) -> list[Action]:
+        if (id := getattr(message, "job", "")) in self.aside:
+            return []
+        self.touched.add(id)
+        self._vet(message, event.record)
         match message:
             case Ask() | Award() | Release() | Cancel() | Adopt():
                 return self.lending.handle(event, now)
             case Bid() | Refusal() | Update() | Ended():
                 job = self.owner_of(message.execution)
-                return job.handle(event, now) if job else self._of_no_job(peer, message)
+                return self._give(job, event, now) if job else self._of_no_job(peer, message)
             case Owned():
                 return self.lending.handle(event, now) + self._owned(peer, message, event, now)
             case Keep():
@@ -200,9 +242,22 @@ class Participant:
                 if id in self.custody.copies:
                     return self.custody.claimed(peer, message)
                 job = self._job_of(id, event.record)
-                return job.handle(event, now) if job else []
+                return self._give(job, event, now) if job else []
             case Command(job=id):
                 return self._commanded(peer, id, event, now)
+
+    def _vet(self, message: Message, stored: JobRecord | None) -> None:
+        """Refuse what no honest node says, by what is known here; raises `BadMessage`."""
+        match message:
+            case Keep(job=id, epoch=epoch) | Owned(job=id, epoch=epoch):
+                record = self._record(id, stored)
+                vetting.vet_epoch(epoch, record.epoch if record else 1)
+            case Adopt(execution=execution, epoch=epoch) if execution in self.lending.loans:
+                vetting.vet_epoch(epoch, self.lending.loans[execution].epoch)
+        if isinstance(message, Keep | Command) and message.spec is not None:
+            wrong = self.check_spec(message.spec)
+            if wrong is not None:
+                raise BadMessage(wrong)
 
     # Jobs of this node
 
@@ -231,17 +286,21 @@ class Participant:
         match message:
             case Bid(execution=execution, round=round):
                 return [Send(peer, Release(execution=execution, round=round))]
-            case Update(execution=execution, round=round):
+            case Update(execution=execution, round=round) if not self._is_aside(execution):
                 return [Send(peer, Cancel(execution=execution, round=round, reason="the job is over"))]
             case _:
                 return []
 
+    def _is_aside(self, execution: str) -> bool:
+        return any(execution in executions for executions in self.aside.values())
+
     def _order(self, event: JobOrder, now: float) -> list[Action]:
         """A user of this node wants something of a job: it is done here, or told to the job's owner."""
         stored = None if isinstance(event, JobStopped) else event.record
+        self.touched.add(event.job)
         job = self._job_of(event.job, stored)
         if job is not None:
-            return job.handle(event, now)
+            return self._give(job, event, now)
         if event.job in self.custody.copies:
             return self.custody.order(event)
         return [Send(stored.owner, command(event))] if stored is not None else []
@@ -249,7 +308,7 @@ class Participant:
     def _commanded(self, peer: str, id: str, event: Received, now: float) -> list[Action]:
         job = self._job_of(id, event.record)
         if job is not None:
-            return job.handle(event, now) if peer in job.record.parties else []
+            return self._give(job, event, now) if peer in job.record.parties else []
         copy = self.custody.copies.get(id)
         if copy is None or peer not in copy.parties or copy.owner == peer:
             return []
@@ -266,7 +325,8 @@ class Participant:
             higher = (keep.epoch, peer) > record.authority
             return self.custody.ask_parties(record, peer) if higher else []
         if (keep.epoch, peer) < record.authority:
-            return job.merge(peer, keep, now)
+            with self._within(job):
+                return job.merge(peer, keep, now)
         actions = self._yield(job, peer, keep.epoch, now)
         return actions + self.custody.keep(peer, keep, record, now)
 
@@ -281,9 +341,10 @@ class Participant:
             return []
         if (owned.epoch, owned.owner) > job.record.authority and peer in job.record.parties:
             if owned.owner == self.me:
-                return job.raise_epoch(peer, owned.epoch, now)
+                with self._within(job):
+                    return job.raise_epoch(peer, owned.epoch, now)
             return self._yield(job, owned.owner, owned.epoch, now)
-        return job.handle(event, now)
+        return self._give(job, event, now)
 
     def _say_who_owns(self, record: JobRecord, peer: str, epoch: int, now: float) -> list[Action]:
         """Who has missed something gets the whole; a stranger hears that it has to keep nothing."""
@@ -297,7 +358,8 @@ class Participant:
 
     def _yield(self, job: Job, owner: str, epoch: int, now: float) -> list[Action]:
         record = job.record
-        actions = job.yield_to(owner, epoch, now)
+        with self._within(job):
+            actions = job.yield_to(owner, epoch, now)
         del self.jobs[record.id]
         if not record.ended:
             self.custody.hold(record, now)
@@ -307,13 +369,14 @@ class Participant:
         actions: list[Action] = []
         for record, before, orders in self.custody.take_over(now):
             job = self.jobs[record.id] = self._job(record)
-            actions += job.take_over(before, now)
+            with self._within(job):
+                actions += job.take_over(before, now)
             # Whoever holds another copy has to hear of it, or two would own the job for good.
             others = sorted(record.parties - {self.me, *deputies.told(record)})
             header = copying.header(record, now)
             actions += [Send(peer, header) for peer in others]
             for event in orders:
-                actions += job.handle(event, now)
+                actions += self._give(job, event, now)
         return actions
 
     def _hand_over(self, now: float) -> list[Action]:
@@ -337,7 +400,7 @@ class Participant:
         actions += self.custody.ask_owners(now)
         for job in list(self.jobs.values()):
             if job.deadline <= now:
-                actions += job.handle(event, now)
+                actions += self._give(job, event, now)
         return actions
 
     def _forget_ended(self) -> None:

@@ -15,7 +15,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from p2pnode.core import wire
+from p2pnode.core import vetting, wire
 from p2pnode.core.events import (
     AdvertHeard,
     Advertise,
@@ -52,7 +52,6 @@ from p2pnode.core.messages import (
     Receipt,
     Signed,
     Stage,
-    decode_message_untrusted,
     job_id,
 )
 from p2pnode.core.participant import Participant
@@ -403,7 +402,7 @@ class Simulation:
             return  # Outboxes and numbering end with the disk.
         if self.are_apart(sender, to):
             return
-        message = decode_message_untrusted(data)
+        message = vetting.message_untrusted(data, lambda peer: None)
         receipt = wire.decode(message.receipt.body, Receipt) if isinstance(message, Ended) else None
         job = getattr(message, "job", None)
         held = job in to.core.jobs or job in to.core.custody.copies

@@ -1,0 +1,79 @@
+"""Undoes in the core what an event did that failed, sets aside what is to blame, and takes it back.
+
+The journal is as it was before the event, since nothing of it was committed; so what the event
+touched is taken from there again. What is set aside takes part in nothing until a person has it
+tried again or dropped: messages about it are left without an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from .compartments import Broken, Compartment
+from .events import Action, Event, JobRerun, JobStopped, JobSubmitted, JobUpdated, Kill, Received, SaveLoan
+from .lending_records import Loan, LoanState
+from .lifecycle import JobRecord
+from .messages import Fault
+from .participant import Participant
+
+# Reads a job of the journal; None: there is none, or it is set aside.
+ReadJob = Callable[[str], JobRecord | None]
+
+
+def restore(core: Participant, read_job: ReadJob, loans: Iterable[Loan], now: float) -> None:
+    """Take from the journal again what the last event touched."""
+    for id in core.touched:
+        _forget(core, id)
+        record = read_job(id)
+        if record is None or record.ended:
+            continue
+        if record.owner == core.me:
+            core.go_on_with(record, now)
+        else:
+            core.custody.hold(record, now)
+            if record.owner in core.lost:
+                core.custody.peer_lost(record.owner, now, forgot=False)
+    core.lending.loans = {loan.execution: loan for loan in loans}
+    core.touched = set()
+
+
+def is_cause(core: Participant, event: Event, broken: Broken) -> bool:
+    """Is the event to blame for what broke? Else it is what broke, by whatever it came to be so."""
+    match event:
+        case Received(message=message):
+            execution = getattr(message, "execution", "")
+            job = core.owner_of(execution)
+            named = {getattr(message, "job", ""), execution, job.record.id if job else ""}
+            return broken.subject in named
+        case JobSubmitted(job=id) | JobStopped(job=id) | JobUpdated(job=id) | JobRerun(job=id):
+            return broken.subject == id
+        case _:
+            return False
+
+
+def set_aside(core: Participant, kind: Compartment, subject: str, record: JobRecord | None) -> list[Action]:
+    """Let a job or an execution take part in nothing; `record` is the journal's of the job.
+
+    The job's executions are left alone: whoever has the job tried again finds their results.
+    """
+    if kind is Compartment.JOB:
+        _forget(core, subject)
+        core.aside[subject] = frozenset(record.executions) if record else frozenset()
+        return []
+    loan = core.lending.loans.pop(subject, None)
+    if loan is None or loan.award is None or loan.state is LoanState.ENDING:
+        return []
+    loan.state, loan.deadline = LoanState.ENDING, None
+    loan.end_reason, loan.end_fault, loan.end_publish = "set aside on its node", Fault.PEER, False
+    return [SaveLoan(loan), Kill(subject, loan.end_reason, Fault.PEER, publish=False)]
+
+
+def take_back_job(core: Participant, record: JobRecord, now: float) -> list[Action]:
+    """Go on with a job that was set aside."""
+    core.aside.pop(record.id, None)
+    return core.resume_job(record, now)
+
+
+def _forget(core: Participant, id: str) -> None:
+    core.jobs.pop(id, None)
+    core.custody.forget(id)
