@@ -82,6 +82,20 @@ def test_an_image_that_nobody_has_ends_the_job_with_that_reason(network: Network
     assert "127.0.0.1:9/no/such:image" in line
 
 
+@pytest.mark.parametrize(("written", "flag"), [("Full", "host"), ("Bridge", "bridge")])
+def test_a_job_for_a_network_that_no_operator_allows_is_told_the_flag(
+    network: Network, tmp_path: Path, written: str, flag: str
+) -> None:
+    path = tmp_path / "job.yaml"
+    job = docker_job(BUSYBOX, "true")
+    job["Tasks"][0]["Network"] = {"Type": written}
+    path.write_bytes(text_of(job))
+    for command in ("submit", "plan"):
+        done = network.a.cli(command, str(path))
+        assert done.returncode == 3, done.stderr
+        assert f"its operator can allow it with serve --allow-network {flag}" in done.stdout + done.stderr
+
+
 def test_a_container_outlives_its_node_and_is_not_doubled(network: Network) -> None:
     job, execution, peer = network.begin()
     before = containers_of(execution)

@@ -23,7 +23,9 @@ import trio
 
 from p2pnode.core.images import ImageRule, Say, said_of
 from p2pnode.core.internet import AllowedHost
+from p2pnode.core.matching import no_network
 from p2pnode.core.messages import Fault
+from p2pnode.core.registries import PUBLIC_ONLY, Registries
 from p2pnode.core.spec import DockerEngine as DockerTask
 from p2pnode.core.spec import NetworkType
 
@@ -58,7 +60,8 @@ class DockerEngine:
     """Runs containers on the local engine. `node_id` marks this node's among others'.
 
     `hosts` are those outside the internet that Network Type HTTP may reach (none by default).
-    `rules` say for which images the fence is another than for all.
+    `rules` say for which images the fence is another than for all, `registries` where images may come
+    from. `networks` are those that programs may have besides None and HTTP.
     `resolve` gives a name's addresses; this machine's own resolver by default.
     """
 
@@ -70,12 +73,16 @@ class DockerEngine:
         socket_path: str = SOCKET_PATH,
         hosts: Collection[AllowedHost] = (),
         rules: Collection[ImageRule] = (),
+        networks: Collection[NetworkType] = (),
+        registries: Registries = PUBLIC_ONLY,
         resolve: Resolve = resolve,
     ) -> None:
         self._node_id = node_id
         self._socket = socket_path
         self._hosts = tuple(hosts)
         self._rules = tuple(rules)
+        self._networks = frozenset(networks)
+        self._registries = registries
         self._gpus = Gpus(socket_path)
         self._resolve = resolve
         self._sdk = Sdk(socket_path)
@@ -84,10 +91,10 @@ class DockerEngine:
         """None if the engine answers, else the reason why containers cannot run here."""
         return await docker_http.unavailable(self._socket)
 
-    def networks(self) -> frozenset[NetworkType]:
+    async def networks(self) -> frozenset[NetworkType]:
         """HTTP needs a program that holds the container's network namespace; see `pause`."""
-        plain = {NetworkType.NONE, NetworkType.HOST, NetworkType.BRIDGE}
-        return frozenset(plain | {NetworkType.HTTP} if pause.possible() else plain)
+        possible = {NetworkType.NONE} | self._networks
+        return frozenset(possible | {NetworkType.HTTP} if pause.possible() else possible)
 
     async def gpus(self) -> tuple[Gpu, ...]:
         """The GPUs that containers can be given here."""
@@ -112,6 +119,8 @@ class DockerEngine:
         except (EngineGone, EngineRefused) as error:
             return failed(Fault.PEER, str(error))
         try:
+            if workload.task.network.type not in await self.networks():
+                raise ContainerFailed(Fault.PEER, no_network(workload.task.network.type))
             if found and found["State"]["Status"] != "created":
                 ended = await self._adopt(workload, found, started)
             else:
@@ -157,10 +166,7 @@ class DockerEngine:
         task = workload.task.engine
         if not isinstance(task, DockerTask):
             raise ContainerFailed(Fault.JOB, f"the Docker engine cannot run a {type(task).__name__}")
-        if workload.task.network.type not in self.networks():
-            kind = workload.task.network.type
-            raise ContainerFailed(Fault.PEER, f"this peer has no network of type {kind}")
-        image = await docker_images.obtain(self._sdk, task.image, progress)
+        image = await docker_images.obtain(self._sdk, task.image, self._registries, self._resolve, progress)
         says = said_of(self._rules, task.image)
         if image.read_only_root:
             says |= {Say.READ_ONLY_ROOT}

@@ -32,6 +32,8 @@ TIMEOUT_S = 60
 PULL_S_MAX = 30 * 60.0
 # A shell pipeline needs ten; a large Java or Go program some hundred.
 PROCESSES_MAX = 1_024
+# Of one process. The kernel's own hard limit by default: an engine in a container often may not give more.
+OPEN_FILES_MAX = 4_096
 # The engine's own lower limits.
 MEMORY_BYTES_MIN = 6 * 1024**2
 CPU_MILLIS_MIN = 10
@@ -86,25 +88,25 @@ class Sdk:
         await self._connected()
         return self._platform
 
-    async def platforms(self, image: str) -> set[str]:
+    async def platforms(self, image: str, login: bool) -> set[str]:
         """The platforms that the image's registry has it for; none where that says nothing."""
         client = await self._connected()
         try:
-            found = await self.call(client.inspect_distribution, image)
+            found = await self.call(client.inspect_distribution, image, auth_config=_auth(login))
         except docker.errors.DockerException:
             # The pull meets the same trouble and says what it is.
             return set()
         platforms = found.get("Platforms") or []
         return {f"{one.get('os')}/{one.get('architecture')}" for one in platforms}
 
-    async def pull(self, image: str, progress: Callable[[str], None]) -> str:
-        """Bring an image from its registry, with the login of the node's Docker configuration.
+    async def pull(self, image: str, login: bool, progress: Callable[[str], None]) -> str:
+        """Bring an image from its registry, with or without the login of the node's Docker configuration.
 
         Returns the engine's reason why it could not, or "".
         """
         client = await self._connected()
         with trio.move_on_after(PULL_S_MAX):
-            pull = partial(_pull, client, image, progress)
+            pull = partial(_pull, client, image, login, progress)
             return await trio.to_thread.run_sync(pull, limiter=self._pulls)
         raise ContainerFailed(Fault.NETWORK, f"image {image} was not pulled within {PULL_S_MAX:g} s")
 
@@ -136,8 +138,11 @@ class Sdk:
             nano_cpus=min(max(resources.cpu_millis, CPU_MILLIS_MIN), self._cores * 1000) * 1_000_000,
             pids_limit=PROCESSES_MAX,
             device_requests=devices if resources.gpus else None,
-            # A core dump is written by the host's kernel, outside every limit.
-            ulimits=[docker.types.Ulimit(name="core", soft=0, hard=0)],
+            ulimits=[
+                # A core dump is written by the host's kernel, outside every limit.
+                docker.types.Ulimit(name="core", soft=0, hard=0),
+                docker.types.Ulimit(name="nofile", soft=OPEN_FILES_MAX, hard=OPEN_FILES_MAX),
+            ],
             log_config=docker.types.LogConfig(type="json-file", config=LOG_RING),
             # PID 1 ignores signals that it does not handle, its own crash included.
             init=True,
@@ -242,7 +247,12 @@ class Sdk:
         return self._client
 
 
-def _pull(client: docker.APIClient, image: str, progress: Callable[[str], None]) -> str:
+def _auth(login: bool) -> dict[str, str] | None:
+    """What the SDK is given as login: None lets it look for one, an empty one is anonymous."""
+    return None if login else {}
+
+
+def _pull(client: docker.APIClient, image: str, login: bool, progress: Callable[[str], None]) -> str:
     """Pull, reporting each new percentage; returns the engine's error, or "". Ends soon after a cancel."""
     repository, tag = docker.utils.parse_repository_tag(image)
     layers: dict[str, tuple[int, int]] = {}
@@ -250,7 +260,8 @@ def _pull(client: docker.APIClient, image: str, progress: Callable[[str], None])
     try:
         # Somebody may have logged in, or out, since the last time.
         client.reload_config()
-        for event in client.pull(repository, tag=tag or "latest", stream=True, decode=True):
+        pull = partial(client.pull, repository, tag=tag or "latest", auth_config=_auth(login))
+        for event in pull(stream=True, decode=True):
             trio.from_thread.check_cancelled()
             if "error" in event:
                 return str(event["error"])
