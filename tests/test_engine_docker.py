@@ -15,6 +15,7 @@ import trio
 
 from p2pnode.core.internet import AllowedHost
 from p2pnode.core.messages import Fault
+from p2pnode.core.registries import Registries
 from p2pnode.core.spec import DockerEngine as DockerTask
 from p2pnode.core.spec import Network, NetworkType, Port, Resources
 from p2pnode.engines.docker import LABEL_NODE, DockerEngine
@@ -32,7 +33,12 @@ INTERNET = "127.0.0.77"
 @pytest.fixture
 def engine() -> DockerEngine:
     require_docker()
-    return DockerEngine(NODE, hosts=[AllowedHost.parse(INTERNET)], networks=(NetworkType.BRIDGE,))
+    return DockerEngine(
+        NODE,
+        hosts=[AllowedHost.parse(INTERNET)],
+        networks=(NetworkType.BRIDGE,),
+        registries=Registries(allowed=(AllowedHost.parse("127.0.0.1:1"),)),
+    )
 
 
 @pytest.fixture(autouse=True)

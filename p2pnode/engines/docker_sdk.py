@@ -118,11 +118,12 @@ class Sdk:
         labels: dict[str, str],
         variables: dict[str, str],
         mappings: Sequence[ports.Mapping],
+        name_servers: Sequence[str],
         says: frozenset[Say],
     ) -> None:
         """Create, not start, the execution's container.
 
-        `mappings` are ports of a Bridge network, `says` is what holds for this image.
+        `mappings` and `name_servers` are of a Bridge network, `says` is what holds for this image.
         """
         client = await self._connected()
         resources = workload.task.resources
@@ -130,6 +131,7 @@ class Sdk:
         devices = [docker.types.DeviceRequest(count=resources.gpus, capabilities=[["gpu"]])]
         host_config = client.create_host_config(
             network_mode=network_mode,
+            dns=list(name_servers) or None,
             port_bindings={f"{one.port}/tcp": (one.host_address, one.host_port) for one in mappings},
             mounts=_mounts(workload),
             mem_limit=memory,
@@ -165,8 +167,11 @@ class Sdk:
             fault = Fault.JOB if error.status_code == 400 else Fault.PEER
             raise ContainerFailed(fault, f"cannot create the container: {_text(error)}") from error
 
-    async def bridge(self) -> str:
-        """The network of all Bridge containers, in which they do not reach each other; made if need be."""
+    async def bridge(self) -> tuple[str, str]:
+        """The network of all Bridge containers, in which they do not reach each other; made if need be.
+
+        Its id, and the interface of the engine's machine that leads there.
+        """
         client = await self._connected()
         async with self._making_bridge:
             try:
@@ -175,12 +180,18 @@ class Sdk:
                 if all(one["Name"] != BRIDGE for one in found):
                     options = {"com.docker.network.bridge.enable_icc": "false"}
                     await self.call(client.create_network, BRIDGE, "bridge", options, check_duplicate=True)
+                    found = await self.call(client.networks, names=[BRIDGE])
             except docker.errors.APIError as error:
                 # 409: another node of this machine was quicker.
                 if error.status_code != 409:
                     reason = f"cannot set up Network Type Bridge: {_text(error)}"
                     raise ContainerFailed(Fault.PEER, reason) from error
-        return BRIDGE
+                found = await self.call(client.networks, names=[BRIDGE])
+        for one in found:
+            if one["Name"] == BRIDGE:
+                own_name = (one.get("Options") or {}).get("com.docker.network.bridge.name")
+                return one["Id"], own_name or f"br-{one['Id'][:12]}"
+        raise ContainerFailed(Fault.PEER, f"the network {BRIDGE} was removed as soon as it had been made")
 
     async def create_pause(self, name: str, labels: dict[str, str], gate: Path) -> None:
         """Create a container with a network namespace of its own and no network; see `pause`.
