@@ -234,6 +234,22 @@ async def test_what_answers_at_an_allowed_registrys_address_is_not_told(tmp_path
     assert ended.reason == f"cannot pull image {image}: its registry does not answer"
 
 
+@pytest.mark.filterwarnings("ignore:docker-credential-no-such-helper")
+async def test_a_docker_configuration_that_cannot_be_used_is_the_peers_fault_and_stays_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text('{"credsStore": "no-such-helper"}')
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    require_docker()
+    address = "127.0.0.1:9"
+    task = DockerTask(image=f"{address}/a/b:1")
+    ended = await run(node(address, logins=(address,)), make_workload(tmp_path, task))
+    assert ended.fault is Fault.PEER
+    assert "helper" not in ended.reason
+    # Without a login nobody reads it.
+    assert (await run(node(address), make_workload(tmp_path, task))).fault is Fault.NETWORK
+
+
 async def test_an_image_that_is_here_needs_no_registry_and_no_leave(tmp_path: Path) -> None:
     require_docker()
     image = "127.0.0.1:9/here:1"

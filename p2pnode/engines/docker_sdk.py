@@ -269,8 +269,9 @@ def _pull(client: docker.APIClient, image: str, login: bool, progress: Callable[
     layers: dict[str, tuple[int, int]] = {}
     shown = -1
     try:
-        # Somebody may have logged in, or out, since the last time.
-        client.reload_config()
+        if login:
+            # Somebody may have logged in, or out, since the last time.
+            client.reload_config()
         pull = partial(client.pull, repository, tag=tag or "latest", auth_config=_auth(login))
         for event in pull(stream=True, decode=True):
             trio.from_thread.check_cancelled()
@@ -285,7 +286,9 @@ def _pull(client: docker.APIClient, image: str, login: bool, progress: Callable[
     except docker.errors.APIError as error:
         return _text(error)
     except docker.errors.DockerException as error:
-        return f"the node's Docker configuration cannot be used: {error}"
+        # What the error says may name the operator's files and helpers.
+        reason = f"cannot pull image {image}: this peer's Docker configuration cannot be used"
+        raise ContainerFailed(Fault.PEER, reason) from error
     return ""
 
 
