@@ -22,6 +22,8 @@ import platformdirs
 from p2pnode.core import units
 from p2pnode.core.images import RULE_FORM, ImageRule
 from p2pnode.core.internet import AllowedHost
+from p2pnode.core.registries import parse_login
+from p2pnode.core.spec import NetworkType
 
 CONFIG_FILE = "config.toml"
 CONFIG_SIZE_BYTES_MAX = 64 * 1024
@@ -32,6 +34,8 @@ LABELS_MAX = 32
 LABEL_LENGTH_MAX = 256
 # Below this one input of a usual size does not fit.
 STORE_QUOTA_BYTES_MIN = 1_000_000_000
+# Those that lead past the node's own gate; a program has none of them unless the operator says so.
+LENDABLE_NETWORKS = (NetworkType.BRIDGE, NetworkType.HOST)
 # Where S3 is, as Amazon's own tools are told; the node's settings have no name of their own for it.
 ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
@@ -72,6 +76,12 @@ class NodeConfig:
     allow_paths: tuple[str, ...] = ()
     # Hosts (or host:port) that URLs and S3 endpoints in jobs may name though they are not public.
     allow_hosts: tuple[str, ...] = ()
+    # Networks that jobs may have besides none and http: host, bridge.
+    allow_network: tuple[NetworkType, ...] = ()
+    # Registries (host or host:port) that images may come from though they are not public.
+    allow_registries: tuple[str, ...] = ()
+    # Registries, or parts of them (ghcr.io/acme), that are asked with this node's Docker logins.
+    registry_logins: tuple[str, ...] = ()
     # Buckets, or * for all, for which jobs have the AWS credentials of this node's environment.
     s3_buckets: tuple[str, ...] = ()
     # For which images the fence around a container is another than for all: IMAGE=WORD+WORD (core.images).
@@ -187,6 +197,20 @@ def _read_hosts(value: Any) -> tuple[str, ...] | None:
         return None
 
 
+def _read_networks(value: Any) -> tuple[NetworkType, ...] | None:
+    if not _is_texts(value):
+        return None
+    words = {word.lower() for one in value for word in _words(one)}
+    return tuple(sorted(map(NetworkType, words))) if words <= set(LENDABLE_NETWORKS) else None
+
+
+def _read_logins(value: Any) -> tuple[str, ...] | None:
+    try:
+        return tuple(map(parse_login, value)) if _is_texts(value) else None
+    except ValueError:
+        return None
+
+
 def _read_image_rules(value: Any) -> tuple[str, ...] | None:
     try:
         return tuple(value) if _is_texts(value) and [ImageRule.parse(one) for one in value] else None
@@ -270,6 +294,13 @@ _SETTINGS = {
     ),
     "allow_hosts": _Setting(
         "--allow-host", "hosts, such as files.example.lan or 192.0.2.7:9000", _read_hosts, _words
+    ),
+    "allow_network": _Setting("--allow-network", "bridge, host or both", _read_networks, _words),
+    "allow_registries": _Setting(
+        "--allow-registry", "hosts, such as registry.example.lan or 192.0.2.7:5000", _read_hosts, _words
+    ),
+    "registry_logins": _Setting(
+        "--registry-login", "registries or parts of them, such as ghcr.io/acme", _read_logins, _words
     ),
     "s3_buckets": _Setting("--s3-bucket", "names of buckets, or * for all", _read_buckets, _words),
     "image_rules": _Setting("--image-rule", RULE_FORM, _read_image_rules, _words),

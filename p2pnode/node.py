@@ -47,6 +47,7 @@ from p2pnode.core.messages import (
     WhoOwns,
 )
 from p2pnode.core.participant import Participant
+from p2pnode.core.registries import Registries
 from p2pnode.core.spec import JobSpec
 from p2pnode.core.wire import BadMessage
 from p2pnode.data.inputs import Access, Inputs, Ipfs
@@ -108,6 +109,11 @@ class Node:
                 me.peer_id,
                 hosts=tuple(map(AllowedHost.parse, config.allow_hosts)),
                 rules=tuple(map(ImageRule.parse, config.image_rules)),
+                networks=config.allow_network,
+                registries=Registries(
+                    allowed=tuple(map(AllowedHost.parse, config.allow_registries)),
+                    logins=config.registry_logins,
+                ),
             )
             self.engines = {"wasm": WasmEngine(config.data_dir / "wasm-cache"), "docker": self.docker}
         kubo = KuboDaemon(config.ipfs_api) if config.ipfs_api else None

@@ -44,7 +44,7 @@ async def _offer(node: Node) -> Offer:
     if total is None:
         log.warning("the disk of %s is nearly full: nothing is lent", config.data_dir)
     available = [name for name, engine in node.engines.items() if total and await engine.available() is None]
-    networks = {NetworkType.NONE}.union(*(node.engines[name].networks() for name in available))
+    networks = {NetworkType.NONE}.union(*[await node.engines[name].networks() for name in available])
     total = total or Resources(cpu_millis=0, memory_bytes=0)
     cards = await node.docker.gpus() if "docker" in available else ()
     total = wire.replace(total, gpus=len(cards))

@@ -24,6 +24,8 @@ from .docker_engine import cannot_run
 # Of the addresses for tests of networks (RFC 2544), which nobody routes.
 HOST, ALLOWED, EVIL = "198.18.77.1", "198.18.77.2", "198.18.77.3"
 METADATA = "169.254.169.254"
+# Of the internet's own, but of those that RFC 7526 has taken out of use.
+PUBLIC = "192.88.99.2"
 NAMES = {
     "allowed.example": ALLOWED,
     "sub.wild.example": ALLOWED,
@@ -35,12 +37,21 @@ NAMES = {
 TLS_NAMES = ("allowed.example", "sub.wild.example", "evil.example")
 
 
+GET = "import sys, urllib.request as w; print(w.urlopen(sys.argv[1], timeout=2).read().decode(), end='')"
+
+
 class Internet:
     """The running internet: its certificate, and what has arrived at it."""
 
-    def __init__(self, certificate: Path, log: Path) -> None:
+    def __init__(self, certificate: Path, log: Path, name: str) -> None:
         self.certificate = certificate
         self._log = log
+        self._name = name
+
+    def get(self, port: int) -> str:
+        """What a web server at a port of this machine says to somebody from there."""
+        command = ["ip", "netns", "exec", self._name, sys.executable, "-c", GET, f"http://{HOST}:{port}/"]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
     def arrived(self) -> list[str]:
         """`tcp ADDRESS:PORT` or `udp ...` for each thing that came, in order."""
@@ -61,12 +72,13 @@ def made_up_internet(directory: Path) -> Iterator[Internet]:
         _ip("link", "add", outer, "type", "veth", "peer", "name", inner, "netns", name)
         _ip("addr", "add", f"{HOST}/24", "dev", outer)
         _ip("link", "set", outer, "up")
-        for address in (f"{ALLOWED}/24", f"{EVIL}/24", f"{METADATA}/32"):
+        for address in (f"{ALLOWED}/24", f"{EVIL}/24", f"{METADATA}/32", f"{PUBLIC}/32"):
             _ip("-n", name, "addr", "add", address, "dev", inner)
         _ip("-n", name, "link", "set", inner, "up")
         # So that what a Bridge network sends is answered, and the metadata address really is there.
         _ip("-n", name, "route", "add", "default", "via", HOST)
-        _ip("route", "add", f"{METADATA}/32", "via", ALLOWED)
+        for address in (METADATA, PUBLIC):
+            _ip("route", "add", f"{address}/32", "via", ALLOWED)
         with open(log, "wb") as output:
             command = ["ip", "netns", "exec", name, sys.executable, "-m", __name__, certificate, key]
             process = subprocess.Popen(command, stdout=output, cwd=Path(__file__).parent.parent)
@@ -74,7 +86,7 @@ def made_up_internet(directory: Path) -> Iterator[Internet]:
             stack.callback(process.terminate)
         while not log.read_text().startswith("ready"):
             assert process.poll() is None
-        yield Internet(certificate, log)
+        yield Internet(certificate, log, name)
 
 
 def _ip(*arguments: str) -> None:
@@ -125,7 +137,7 @@ async def _main(certificate: str, key: str) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
     async with trio.open_nursery() as nursery:
-        for address in (ALLOWED, EVIL, METADATA):
+        for address in (ALLOWED, EVIL, METADATA, PUBLIC):
             for port in (53, 443):
                 nursery.start_soon(_datagrams, address, port)
             plain = [

@@ -17,6 +17,7 @@ from collections.abc import Callable
 TIMEOUT_S = 2.0
 PROXY = ("127.0.0.1", 3128)
 ALLOWED, EVIL, METADATA, HOST = "198.18.77.2", "198.18.77.3", "169.254.169.254", "198.18.77.1"
+PUBLIC = "192.88.99.2"
 given: dict[str, str] = {}
 
 
@@ -136,6 +137,8 @@ ATTACKS: dict[str, Callable[[], str]] = {
     "TCP to an address": lambda: raw(EVIL, 80),
     "TCP to an allowed address past the proxy": lambda: raw(ALLOWED, 80),
     "TCP to another port": lambda: raw(ALLOWED, 22),
+    "TCP to a public address": lambda: raw(PUBLIC, 80),
+    "UDP to a public address": lambda: datagram(PUBLIC, 443),
     "UDP to an allowed address (HTTP/3)": lambda: datagram(ALLOWED, 443),
     "DNS to a server outside": lambda: datagram(EVIL, 53),
     "DNS to a server outside by TCP": lambda: raw(EVIL, 53),
@@ -189,6 +192,8 @@ ATTACKS: dict[str, Callable[[], str]] = {
 DIRECT = (
     "TCP to an address",
     "TCP to another port",
+    "TCP to a public address",
+    "UDP to a public address",
     "UDP to an allowed address (HTTP/3)",
     "DNS to a server outside",
     "the metadata address",

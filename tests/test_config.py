@@ -47,6 +47,10 @@ def test_lists_are_read_from_every_source(tmp_path: Path) -> None:
         ({}, {}, 'name = "two words"', "config.toml: name: expected"),
         ({}, {}, "#" * 100_000, "over the limit"),
         ({"allow_paths": ["data"]}, {}, "", "--allow-path: expected absolute paths"),
+        ({"allow_network": ["full"]}, {}, "", "--allow-network: expected bridge, host or both"),
+        ({}, {"P2PNODE_ALLOW_NETWORK": "none"}, "", "P2PNODE_ALLOW_NETWORK: expected bridge, host or both"),
+        ({"allow_registries": ["http://a"]}, {}, "", "--allow-registry: expected hosts"),
+        ({"registry_logins": ["acme"]}, {}, "", "--registry-login: expected registries"),
         ({}, {"P2PNODE_ALLOW_HOSTS": "http://a"}, "", "P2PNODE_ALLOW_HOSTS: expected hosts"),
         ({}, {}, 's3_buckets = ["a/b"]', "config.toml: s3_buckets: expected names of buckets"),
         ({}, {"AWS_ENDPOINT_URL": "s3.example.com"}, "", "AWS_ENDPOINT_URL: expected a URL"),
@@ -67,6 +71,31 @@ def test_what_jobs_may_use_is_read_from_every_source(tmp_path: Path) -> None:
     assert config.allow_paths == ("/data", "/state:rw")
     assert config.allow_hosts == ("files.lan", "10.0.0.1:9000")
     assert config.s3_buckets == ("results",)
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "text", "allowed"),
+    [
+        ({}, {}, "", ()),
+        ({"allow_network": ["bridge,host"]}, {}, "", ("bridge", "host")),
+        ({"allow_network": ["host", "Bridge"]}, {}, "", ("bridge", "host")),
+        ({}, {"P2PNODE_ALLOW_NETWORK": "host"}, "", ("host",)),
+        ({}, {}, 'allow_network = ["bridge"]', ("bridge",)),
+    ],
+)
+def test_networks_that_lead_past_the_gate_are_only_allowed_by_name(
+    tmp_path: Path, flags: dict[str, Any], environ: dict[str, str], text: str, allowed: tuple[str, ...]
+) -> None:
+    (tmp_path / CONFIG_FILE).write_text(text)
+    assert load({"data_dir": str(tmp_path), **flags}, environ).allow_network == allowed
+
+
+def test_registries_and_their_logins_are_read_from_every_source(tmp_path: Path) -> None:
+    (tmp_path / CONFIG_FILE).write_text('allow_registries = ["registry.lan", "10.0.0.1:5000"]\n')
+    environ = {"P2PNODE_REGISTRY_LOGINS": "ghcr.io/acme,index.docker.io"}
+    config = load({"data_dir": str(tmp_path)}, environ)
+    assert config.allow_registries == ("registry.lan", "10.0.0.1:5000")
+    assert config.registry_logins == ("ghcr.io/acme", "docker.io")
 
 
 def test_without_any_source_a_node_has_a_name_and_a_free_port(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import trio
 
 from p2pnode.core.internet import AllowedHost
 from p2pnode.core.messages import Fault
+from p2pnode.core.registries import Registries
 from p2pnode.core.spec import DockerEngine as DockerTask
 from p2pnode.core.spec import Network, NetworkType, Port, Resources
 from p2pnode.engines.docker import LABEL_NODE, DockerEngine
@@ -32,7 +33,12 @@ INTERNET = "127.0.0.77"
 @pytest.fixture
 def engine() -> DockerEngine:
     require_docker()
-    return DockerEngine(NODE, hosts=[AllowedHost.parse(INTERNET)])
+    return DockerEngine(
+        NODE,
+        hosts=[AllowedHost.parse(INTERNET)],
+        networks=(NetworkType.BRIDGE,),
+        registries=Registries(allowed=(AllowedHost.parse("127.0.0.1:1"),)),
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -315,7 +321,7 @@ async def test_a_silent_engine_is_not_waited_for(tmp_path: Path) -> None:
 
 async def test_a_running_engine_is_available(engine: DockerEngine) -> None:
     assert await engine.available() is None
-    assert NetworkType.NONE in engine.networks()
+    assert NetworkType.NONE in await engine.networks()
 
 
 HTTP_PROBES = f"""
@@ -339,7 +345,7 @@ env | grep -i http_proxy | wc -l
 async def test_network_http_reaches_its_domains_and_nothing_else(
     engine: DockerEngine, tmp_path: Path
 ) -> None:
-    if NetworkType.HTTP not in engine.networks():
+    if NetworkType.HTTP not in await engine.networks():
         cannot_run("Network Type HTTP needs root")
     network = Network(type=NetworkType.HTTP, domains=(INTERNET, "localhost"))
     workload = make_workload(tmp_path, shell(HTTP_PROBES), network=network)

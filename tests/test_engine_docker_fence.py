@@ -103,6 +103,21 @@ async def test_the_limits_of_cpu_memory_and_swap_are_the_jobs(tmp_path: Path) ->
         assert set(found[:-3]) == {"67108864"}
 
 
+async def test_a_program_has_a_limit_of_open_files_and_writes_no_core(tmp_path: Path) -> None:
+    assert await says(tmp_path, "ulimit -Sn; ulimit -Hn; ulimit -Hc") == "4096\n4096\n0\n"
+
+
+@pytest.mark.parametrize("kind", [NetworkType.HOST, NetworkType.BRIDGE])
+async def test_a_network_that_the_operator_did_not_allow_is_refused_with_the_flag(
+    tmp_path: Path, kind: NetworkType
+) -> None:
+    assert await DockerEngine(NODE).networks() <= {NetworkType.NONE, NetworkType.HTTP}
+    workload = make_workload(tmp_path, shell("true"), network=Network(type=kind))
+    ended = await run(DockerEngine(NODE), workload)
+    assert ended.fault is Fault.PEER
+    assert f"serve --allow-network {kind}" in ended.reason
+
+
 async def test_a_program_gets_no_more_of_a_processor_than_it_asked_for(tmp_path: Path) -> None:
     resources = Resources(cpu_millis=200, memory_bytes=64_000_000)
     workload = make_workload(
@@ -113,7 +128,7 @@ async def test_a_program_gets_no_more_of_a_processor_than_it_asked_for(tmp_path:
 
 
 async def test_bridge_containers_do_not_reach_each_other(tmp_path: Path) -> None:
-    engine, calls = DockerEngine(NODE), Calls()
+    engine, calls = DockerEngine(NODE, networks=(NetworkType.BRIDGE,)), Calls()
     network = Network(type=NetworkType.BRIDGE)
     # PID 1 is the init process; the address is that of the container's own interface.
     serving = make_workload(tmp_path, shell("hostname -i; httpd -f -p 80 -h /tmp"), network=network)

@@ -16,7 +16,9 @@ import pytest
 import trio
 
 from p2pnode.core.images import normal
+from p2pnode.core.internet import AllowedHost
 from p2pnode.core.messages import Fault
+from p2pnode.core.registries import Registries
 from p2pnode.core.spec import DockerEngine as DockerTask
 from p2pnode.engines.docker import DockerEngine
 
@@ -33,6 +35,12 @@ http: {{addr: "127.0.0.1:{port}"}}
 AUTH = "auth: {{htpasswd: {{realm: test, path: {path}}}}}"
 # Of the user "somebody"; docker-registry knows bcrypt only.
 PASSWORD, HASH = "opensesame", "$2b$04$Nf3d15XFQlyXS7j3kBnnRecUILljG4pZmPfR.OsktP87SKW3ECa0m"
+
+
+def node(*addresses: str, logins: tuple[str, ...] = ()) -> DockerEngine:
+    """An engine whose operator allows these registries."""
+    allowed = tuple(map(AllowedHost.parse, addresses))
+    return DockerEngine("node", registries=Registries(allowed, logins))
 
 
 async def docker(*arguments: str) -> str:
@@ -96,7 +104,7 @@ async def refused(port: int) -> bool:
 async def test_an_image_is_pulled_when_it_is_missing_and_only_then(registry: str, tmp_path: Path) -> None:
     image = f"{registry}/only-here:1"
     task = DockerTask(image=image, parameters=("ls", "/made-for-only-here:1"))
-    engine = DockerEngine("node")
+    engine = node(registry)
     first, second = Calls(), Calls()
     try:
         for calls in (first, second):
@@ -114,14 +122,14 @@ async def test_an_image_is_pulled_when_it_is_missing_and_only_then(registry: str
 async def test_an_image_that_the_registry_does_not_have_is_the_jobs_fault(
     registry: str, tmp_path: Path, name: str
 ) -> None:
-    ended = await run(DockerEngine("node"), make_workload(tmp_path, DockerTask(image=f"{registry}/{name}")))
+    ended = await run(node(registry), make_workload(tmp_path, DockerTask(image=f"{registry}/{name}")))
     assert ended.fault is Fault.JOB, ended
-    assert ended.reason.startswith(f"cannot pull image {registry}/{name}: ")
+    assert ended.reason.startswith(f"cannot pull image {registry}/{name}: its registry has no such image")
 
 
 async def test_an_image_by_its_digest_is_that_and_no_other(registry: str, tmp_path: Path) -> None:
     image = f"{registry}/second@{await push_only_here(registry, 'second:1')}"
-    engine = DockerEngine("node")
+    engine = node(registry)
     assert normal(image) not in await engine.cached_images()
     try:
         task = DockerTask(image=image, parameters=("ls", "/made-for-second:1"))
@@ -132,15 +140,15 @@ async def test_an_image_by_its_digest_is_that_and_no_other(registry: str, tmp_pa
         await docker("rmi", image)
 
 
-async def test_a_registry_is_asked_with_the_nodes_own_login(
+async def test_a_registry_is_asked_with_the_nodes_own_login_where_its_operator_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Made while the node runs: the engine, which is kept, was refused before."""
     (tmp_path / "htpasswd").write_text(f"somebody:{HASH}\n")
     (tmp_path / "configuration").mkdir()
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "configuration"))
-    engine = DockerEngine("node")
     async with serving(tmp_path, AUTH.format(path=tmp_path / "htpasswd")) as address:
+        engine = node(address, logins=(address,))
         login = base64.b64encode(f"somebody:{PASSWORD}".encode()).decode()
         (tmp_path / "pushing").mkdir()
         text = json.dumps({"auths": {address: {"auth": login}}})
@@ -150,8 +158,11 @@ async def test_a_registry_is_asked_with_the_nodes_own_login(
         task = DockerTask(image=image, parameters=("true",))
         ended = await run(engine, make_workload(tmp_path, task))
         assert ended.fault is Fault.PEER
-        assert "no basic auth credentials" in ended.reason, ended
+        assert "wants a login" in ended.reason, ended
         (tmp_path / "configuration" / "config.json").write_text(text)
+        for other in (node(address), node(address, logins=(f"{address}/other",))):
+            ended = await run(other, make_workload(tmp_path, task))
+            assert "wants a login" in ended.reason, ended
         try:
             assert (await run(engine, make_workload(tmp_path, task))).exit_code == 0
         finally:
@@ -165,14 +176,89 @@ async def test_an_image_for_another_platform_is_refused_before_it_is_pulled(
     foreign = "s390x"
     await load_for(foreign, image, tmp_path)
     await docker("push", image)
-    here = await run(DockerEngine("node"), make_workload(tmp_path, DockerTask(image=image)))
+    here = await run(node(registry), make_workload(tmp_path, DockerTask(image=image)))
     await docker("rmi", image)
     calls = Calls()
-    there = await run(DockerEngine("node"), make_workload(tmp_path, DockerTask(image=image)), calls)
+    there = await run(node(registry), make_workload(tmp_path, DockerTask(image=image)), calls)
     for ended in (here, there):
         assert ended.fault is Fault.PEER
         assert f"image {image} is for linux/{foreign}; this peer is linux/" in ended.reason
-    assert normal(image) not in await DockerEngine("node").cached_images()
+    assert normal(image) not in await node(registry).cached_images()
+
+
+@asynccontextmanager
+async def counting(host: str, family: socket.AddressFamily) -> AsyncIterator[tuple[int, list[str]]]:
+    """A port of the loopback, and a list with an entry for each connection that came to it."""
+    came: list[str] = []
+
+    async def note(stream: trio.SocketStream) -> None:
+        came.append("connected")
+        await stream.aclose()
+
+    with trio.socket.socket(family) as listening:
+        await listening.bind((host, 0))
+        listening.listen()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.serve_listeners, note, [trio.SocketListener(listening)])
+            yield listening.getsockname()[1], came
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "registry",
+    ["127.0.0.1", "127.0.0.53", "localhost", "rebound.example", "half.example", "0x7f.1", "LOCALHOST"],
+)
+async def test_no_name_of_an_image_makes_the_engine_ask_this_machine(tmp_path: Path, registry: str) -> None:
+    async def resolve(host: str, port: int) -> list[str]:
+        return ["8.8.8.8", "127.0.0.1"] if host == "half.example" else ["127.0.0.1"]
+
+    require_docker()
+    async with counting("0.0.0.0", socket.AF_INET) as (port, came):
+        image = f"{registry}:{port}/a/b:1"
+        ended = await run(
+            DockerEngine("node", resolve=resolve), make_workload(tmp_path, DockerTask(image=image))
+        )
+        assert came == []
+    assert ended.fault is Fault.PEER
+    named = f"serve --allow-registry {registry.lower()}:{port}"
+    assert named in ended.reason or f'"{registry}:{port}" is not the name of a registry' in ended.reason
+
+
+async def test_what_answers_at_an_allowed_registrys_address_is_not_told(tmp_path: Path) -> None:
+    require_docker()
+    async with counting("127.0.0.1", socket.AF_INET) as (port, came):
+        image = f"127.0.0.1:{port}/a/b:1"
+        ended = await run(node(f"127.0.0.1:{port}"), make_workload(tmp_path, DockerTask(image=image)))
+        assert came
+    assert ended.fault is Fault.NETWORK
+    assert ended.reason == f"cannot pull image {image}: its registry does not answer"
+
+
+@pytest.mark.filterwarnings("ignore:docker-credential-no-such-helper")
+async def test_a_docker_configuration_that_cannot_be_used_is_the_peers_fault_and_stays_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text('{"credsStore": "no-such-helper"}')
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    require_docker()
+    address = "127.0.0.1:9"
+    task = DockerTask(image=f"{address}/a/b:1")
+    ended = await run(node(address, logins=(address,)), make_workload(tmp_path, task))
+    assert ended.fault is Fault.PEER
+    assert "helper" not in ended.reason
+    # Without a login nobody reads it.
+    assert (await run(node(address), make_workload(tmp_path, task))).fault is Fault.NETWORK
+
+
+async def test_an_image_that_is_here_needs_no_registry_and_no_leave(tmp_path: Path) -> None:
+    require_docker()
+    image = "127.0.0.1:9/here:1"
+    await docker("tag", BUSYBOX, image)
+    try:
+        task = DockerTask(image=image, parameters=("true",))
+        assert (await run(DockerEngine("node"), make_workload(tmp_path, task))).exit_code == 0
+    finally:
+        await docker("rmi", image)
 
 
 async def load_for(architecture: str, image: str, directory: Path) -> None:

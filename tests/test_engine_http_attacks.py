@@ -20,13 +20,14 @@ import trio
 
 from p2pnode.core.internet import AllowedHost
 from p2pnode.core.spec import DockerEngine as DockerTask
-from p2pnode.core.spec import Network, NetworkType, Resources
+from p2pnode.core.spec import Network, NetworkType, Port, Resources
+from p2pnode.engines import bridge as fence
 from p2pnode.engines.docker import DockerEngine
 
 from . import network_probes
 from .docker_engine import BATCH_EXAMPLE, BUSYBOX, require_docker
-from .engine_support import make_workload, read, run
-from .made_up_internet import ALLOWED, NAMES, Internet, made_up_internet
+from .engine_support import Calls, make_workload, read, run
+from .made_up_internet import ALLOWED, HOST, METADATA, NAMES, PUBLIC, Internet, made_up_internet
 
 PROBES = Path(network_probes.__file__)
 DOMAINS = ("allowed.example", ".wild.example", "inside.example", ALLOWED)
@@ -70,7 +71,8 @@ class World:
             resources=Resources(memory_bytes=128_000_000, cpu_millis=1000),
             network=network,
         )
-        engine = DockerEngine(NODE, hosts=HOSTS, resolve=resolve)
+        allowed = (NetworkType.HOST, NetworkType.BRIDGE)
+        engine = DockerEngine(NODE, hosts=HOSTS, networks=allowed, resolve=resolve)
         ended = trio.run(run, engine, workload)
         assert ended.exit_code == 0, (ended, read(workload.stderr))
         return Probed(json.loads(read(workload.stdout)), set(self.internet.arrived()[before:]))
@@ -134,6 +136,82 @@ def host(world: World) -> Probed:
     return world.probed(Network(type=NetworkType.HOST))
 
 
+@pytest.fixture(scope="module")
+def bridge(world: World) -> Probed:
+    return world.probed(Network(type=NetworkType.BRIDGE))
+
+
+PUBLIC_WAYS = {"TCP to a public address", "UDP to a public address"}
+
+
+@pytest.mark.parametrize("way", sorted(PUBLIC_WAYS))
+def test_network_bridge_reaches_the_internet(bridge: Probed, way: str) -> None:
+    assert "reached" in bridge.saw[way]
+
+
+@pytest.mark.parametrize("way", sorted({*network_probes.ALLOWED_WAYS, *network_probes.ATTACKS} - PUBLIC_WAYS))
+def test_network_bridge_reaches_nothing_nearer(bridge: Probed, way: str) -> None:
+    """Neither this machine, nor private networks, nor link-local addresses, whatever routes there are."""
+    assert "reached" not in bridge.saw[way]
+
+
+def test_nothing_arrived_from_network_bridge_at_private_addresses(bridge: Probed) -> None:
+    assert bridge.arrived == {f"tcp {PUBLIC}:80", f"udp {PUBLIC}:443"}
+
+
+def test_the_fence_of_network_bridge_is_put_up_again_before_each_container(world: World) -> None:
+    """As a firewall's restart takes it down."""
+    for program in ("iptables", "ip6tables"):
+        for chain in (fence.FORWARD, fence.INPUT):
+            subprocess.run([program, "-w", "-t", "mangle", "-F", chain], check=True)
+    gone = world.directory / "gone"
+    gone.mkdir()
+    port = world.told[0].partition("=")[2]
+    script = f"nc -w 2 {HOST} {port} </dev/null; nc -w 2 {METADATA} 80 </dev/null; echo $?"
+    task = DockerTask(image=BUSYBOX, parameters=("sh", "-c", script))
+    workload = make_workload(gone, task, network=Network(type=NetworkType.BRIDGE))
+    ended = trio.run(run, DockerEngine(NODE, networks=(NetworkType.BRIDGE,)), workload)
+    assert (ended.exit_code, read(workload.stdout)) == (0, "1\n")
+
+
+def test_network_bridge_has_names_from_servers_of_the_internet(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The made-up ones answer nothing that makes sense; that they are asked, and no others, counts."""
+    (tmp_path / "resolv.conf").write_text(f"nameserver {METADATA}\nnameserver {PUBLIC}\n")
+    monkeypatch.setattr(fence, "RESOLV_CONF", tmp_path / "resolv.conf")
+    before = len(world.internet.arrived())
+    task = DockerTask(image=BUSYBOX, parameters=("timeout", "3", "nslookup", "allowed.example"))
+    workload = make_workload(tmp_path, task, network=Network(type=NetworkType.BRIDGE))
+    trio.run(run, DockerEngine(NODE, networks=(NetworkType.BRIDGE,)), workload)
+    assert {one.rpartition(" ")[2] for one in world.internet.arrived()[before:]} == {f"{PUBLIC}:53"}
+
+
+def test_a_port_of_network_bridge_answers_whoever_asks(world: World) -> None:
+    """Also somebody whom a program there could not reach by itself."""
+    directory = world.directory / "serving"
+    directory.mkdir()
+    script = "mkdir /tmp/www; echo served > /tmp/www/index.html; httpd -f -p 80 -h /tmp/www"
+    task = DockerTask(image=BUSYBOX, parameters=("sh", "-c", script))
+    network = Network(type=NetworkType.BRIDGE, ports=(Port(name="web", target=80),))
+    workload = make_workload(directory, task, network=network)
+    calls = Calls()
+
+    async def serve_and_ask() -> None:
+        engine = DockerEngine(NODE, networks=(NetworkType.BRIDGE,))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run, engine, workload, calls)
+            with trio.fail_after(30):
+                await calls.started_event.wait()
+                (told,) = [text for text in calls.progress if text.startswith("port web: 0.0.0.0:")]
+                number = int(told.rpartition(":")[2])
+                while await trio.to_thread.run_sync(world.internet.get, number) != "served\n":
+                    pass
+            nursery.cancel_scope.cancel()
+
+    trio.run(serve_and_ask)
+
+
 @pytest.mark.parametrize("way", network_probes.DIRECT)
 def test_the_attacks_would_succeed_if_nothing_were_in_their_way(host: Probed, way: str) -> None:
     assert "reached" in host.saw[way]
@@ -173,33 +251,46 @@ from p2pnode.core.spec import Network, NetworkType
 from p2pnode.engines.docker import DockerEngine
 from tests.engine_support import make_workload, read
 from tests.test_engine_docker import shell
-node, directory = sys.argv[1:]
+node, directory, kind = sys.argv[1:]
 # The interpreter may be installed where only root can read, so what is needed is imported before.
 import encodings.ascii, encodings.idna, encodings.latin_1, docker.types
 os.setgroups([os.stat("/var/run/docker.sock").st_gid])
 os.setgid(65534)
 os.setuid(65534)
-network = Network(type=NetworkType.HTTP, domains=("allowed.example",))
+network = Network(type=NetworkType(kind), domains=("allowed.example",) if kind == "http" else ())
 script = "wget -q -O - http://evil.example/; wget -q -O - -Y off http://allowed.example/"
 workload = make_workload(Path(directory), shell(script), network=network)
-ended = trio.run(DockerEngine(node).run, workload, lambda: None, lambda text: None)
+engine = DockerEngine(node, networks=(NetworkType.BRIDGE,))
+ended = trio.run(engine.run, workload, lambda: None, lambda text: None)
+print("offers", *sorted(trio.run(engine.networks)))
 sys.stdout.write(f"{ended} {read(workload.stderr)}")
 """
 
 
-def test_a_node_that_is_not_root_has_network_http_as_well(tmp_path: Path) -> None:
+def run_as_nobody(kind: NetworkType) -> subprocess.CompletedProcess[str]:
     require_docker()
     if os.geteuid():
         pytest.skip("this node is not root: all other tests show it")
     directory = Path(tempfile.mkdtemp(prefix="p2pnode-"))
     shutil.chown(directory, 65534, 65534)
     try:
-        command = [sys.executable, "-c", NODE_PROGRAM, NODE, str(directory)]
+        command = [sys.executable, "-c", NODE_PROGRAM, NODE, str(directory), kind]
         root = Path(__file__).parent.parent
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=30, check=False)
     finally:
         shutil.rmtree(directory)
+
+
+def test_a_node_that_is_not_root_has_network_http_as_well() -> None:
+    done = run_as_nobody(NetworkType.HTTP)
     assert "exit_code=1" in done.stdout, done
     # The gate answers for both hosts: one is not among the domains, the other nowhere to be found.
     assert "403 Forbidden" in done.stdout or "HTTP/1.1 403" in done.stdout, done
     assert "HTTP/1.1 502" in done.stdout, done
+
+
+def test_a_node_that_cannot_fence_in_network_bridge_does_not_have_it() -> None:
+    done = run_as_nobody(NetworkType.BRIDGE)
+    assert "offers http none\n" in done.stdout, done
+    assert "network bridge is allowed, but not offered: " in done.stderr, done
+    assert "this peer cannot keep Network Type Bridge out of its own network" in done.stdout, done

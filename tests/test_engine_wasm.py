@@ -120,7 +120,7 @@ async def test_a_network_is_refused(engine: WasmEngine, tmp_path: Path) -> None:
     ended = await run(engine, workload)
     assert ended.fault is Fault.JOB
     assert "no network" in ended.reason
-    assert engine.networks() == {NetworkType.NONE}
+    assert await engine.networks() == {NetworkType.NONE}
 
 
 async def test_a_library_is_linked_under_its_files_name(engine: WasmEngine, tmp_path: Path) -> None:

@@ -205,12 +205,15 @@ async def test_a_running_worker_has_given_up_its_rights(engine: WasmEngine, tmp_
             await calls.started_event.wait()
             (worker,) = workers_of(os.getpid())
             lines = (await trio.Path(f"/proc/{worker}/status").read_text()).splitlines()
+            limits = (await trio.Path(f"/proc/{worker}/limits").read_text()).splitlines()
             nursery.cancel_scope.cancel()
     status = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
     assert "0" not in status["Uid"] + status["Gid"] + status["Groups"]
     # At most CAP_DAC_OVERRIDE, for the directories that Landlock leaves it.
     assert int(status["CapEff"][0], 16) in (0, 2)
     assert (status["NoNewPrivs"], status["Seccomp"]) == (["1"], ["2"])
+    (open_files,) = (line.split() for line in limits if line.startswith("Max open files"))
+    assert open_files[3:5] == ["1024", "1024"]
 
 
 def groups_left(directory: Path) -> list[Path]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv4Network
+
 import pytest
 
-from p2pnode.core.internet import AllowedHost, is_allowed, is_public
+from p2pnode.core.internet import NOT_PUBLIC_IPV4, AllowedHost, is_allowed, is_public
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "2606:4700:4700::1111", "::ffff:8.8.8.8"])
@@ -48,3 +50,13 @@ def test_a_host_is_allowed_by_name_and_port(text: str, host: str, port: int, all
 def test_what_is_no_host_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="domain"):
         AllowedHost.parse(text)
+
+
+@pytest.mark.parametrize("network", list(map(IPv4Network, NOT_PUBLIC_IPV4)))
+def test_the_networks_that_are_not_public_end_where_public_addresses_begin(network: IPv4Network) -> None:
+    assert not is_public(str(network[0])) and not is_public(str(network[-1]))
+    for beside in (int(network[0]) - 1, int(network[-1]) + 1):
+        if 0 < beside < 2**32:
+            address = IPv4Address(beside)
+            inside = any(address in IPv4Network(one) for one in NOT_PUBLIC_IPV4)
+            assert is_public(str(address)) is not inside

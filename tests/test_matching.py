@@ -86,6 +86,15 @@ def test_a_docker_job_needs_its_network() -> None:
     assert why_not(wanted, offer(engines=("docker",), networks=(NetworkType.BRIDGE,))) is None
 
 
+@pytest.mark.parametrize("kind", [NetworkType.HOST, NetworkType.BRIDGE])
+def test_a_network_that_is_not_offered_names_the_operators_flag(kind: NetworkType) -> None:
+    unfit = why_not(need(engine="docker", network=kind), offer(engines=("docker",)))
+    assert unfit is not None and unfit.refusing is Refusing.UNSUITABLE
+    assert unfit.reason == (
+        f"network {kind} is not offered (its operator can allow it with serve --allow-network {kind})"
+    )
+
+
 def test_what_fits_to_the_last_bit_fits() -> None:
     assert why_not(need(resources=ROOM), offer()) is None
 

@@ -79,7 +79,32 @@ def test_an_image_that_nobody_has_ends_the_job_with_that_reason(network: Network
     done = network.a.cli("submit", str(path))
     assert done.returncode == 5, done.stderr
     (line,) = (one for one in done.stderr.splitlines() if " Failed after " in one)
-    assert "127.0.0.1:9/no/such:image" in line
+    assert "image 127.0.0.1:9/no/such:image: this peer takes no images from 127.0.0.1:9" in line
+    assert "serve --allow-registry 127.0.0.1:9" in line
+
+
+@pytest.mark.parametrize(("written", "flag"), [("Full", "host"), ("Bridge", "bridge")])
+def test_a_job_for_a_network_that_no_operator_allows_is_told_the_flag(
+    network: Network, tmp_path: Path, written: str, flag: str
+) -> None:
+    path = tmp_path / "job.yaml"
+    job = docker_job(BUSYBOX, "true")
+    job["Tasks"][0]["Network"] = {"Type": written}
+    path.write_bytes(text_of(job))
+    for command in ("submit", "plan"):
+        done = network.a.cli(command, str(path))
+        assert done.returncode == 3, done.stderr
+        assert f"its operator can allow it with serve --allow-network {flag}" in done.stdout + done.stderr
+
+
+def test_a_network_that_an_operator_allows_is_there_for_jobs(nodes: Nodes) -> None:
+    owner = nodes.start("owner", "--no-compute")
+    lender = nodes.new("lender", "--allow-network", "bridge,host", peers=(owner,)).start()
+    know_each_other(owner, lender)
+    for written in ("Bridge", "Host"):
+        job = docker_job(BUSYBOX, "ls /sys/class/net | wc -l > /outputs/interfaces")
+        job["Tasks"][0]["Network"] = {"Type": written}
+        assert owner.ended(owner.submit(job))["state"] == "Completed"
 
 
 def test_a_container_outlives_its_node_and_is_not_doubled(network: Network) -> None:

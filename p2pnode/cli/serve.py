@@ -38,6 +38,27 @@ from p2pnode import config
     help="A host on a private network that jobs' URLs may name; may be repeated.",
 )
 @click.option(
+    "--allow-network",
+    "allow_network",
+    metavar="TYPE",
+    multiple=True,
+    help="A network besides none and http that jobs may have: bridge, host; may be repeated.",
+)
+@click.option(
+    "--allow-registry",
+    "allow_registries",
+    metavar="HOST[:PORT]",
+    multiple=True,
+    help="A registry on a private network that images may come from; may be repeated.",
+)
+@click.option(
+    "--registry-login",
+    "registry_logins",
+    metavar="HOST[/PATH]",
+    multiple=True,
+    help="A registry, or a part of one, asked with this user's Docker login; may be repeated.",
+)
+@click.option(
     "--s3-bucket",
     "s3_buckets",
     metavar="BUCKET",
@@ -72,6 +93,9 @@ def serve(
     no_mdns: bool,
     allow_paths: tuple[str, ...],
     allow_hosts: tuple[str, ...],
+    allow_network: tuple[str, ...],
+    allow_registries: tuple[str, ...],
+    registry_logins: tuple[str, ...],
     s3_buckets: tuple[str, ...],
     image_rules: tuple[str, ...],
     store_quota: str | None,
@@ -97,6 +121,9 @@ def serve(
         "mdns": False if no_mdns else None,
         "allow_paths": list(allow_paths),
         "allow_hosts": list(allow_hosts),
+        "allow_network": list(allow_network),
+        "allow_registries": list(allow_registries),
+        "registry_logins": list(registry_logins),
         "s3_buckets": list(s3_buckets),
         "image_rules": list(image_rules),
         "store_quota": store_quota,

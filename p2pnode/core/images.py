@@ -65,9 +65,10 @@ def normal(image: str) -> str:
 
 
 def _named(image: str) -> str:
-    """With its registry: the first part is one if it has a dot or a port, or is localhost."""
+    """With its registry: the first part is one if it has a dot, a port or a capital, or is localhost."""
     first, slash, rest = image.partition("/")
-    if not slash or not (first == "localhost" or "." in first or ":" in first or "*" in first):
+    named = first == "localhost" or first != first.lower() or any(sign in first for sign in ".:*")
+    if not slash or not named:
         first, rest = DEFAULT_REGISTRY, image
     if first in (DEFAULT_REGISTRY, f"index.{DEFAULT_REGISTRY}"):
         return f"{DEFAULT_REGISTRY}/{rest if '/' in rest else 'library/' + rest}"

@@ -110,7 +110,7 @@ def never(need: Requirements, offer: Offer) -> str | None:
         if need.engine == "wasm":
             return f"no network of type {need.network} for WASM programs"
         if need.network not in offer.networks:
-            return f"no network of type {need.network}"
+            return no_network(need.network)
     if need.publisher not in ("", *offer.publishers):
         return f"no {need.publisher} publisher"
     missing = [source for source in need.sources if source not in offer.sources]
@@ -123,6 +123,13 @@ def never(need: Requirements, offer: Offer) -> str | None:
     if not fits(need.resources, offer.total):
         return "too small: " + _lack(need.resources, offer.total, "in all")
     return None
+
+
+def no_network(kind: NetworkType) -> str:
+    """Why a peer's containers do not get a network of this type, and who can change it."""
+    if kind is NetworkType.HTTP:
+        return f"no network of type {kind}"
+    return f"network {kind} is not offered (its operator can allow it with serve --allow-network {kind})"
 
 
 def _lack(need: Resources, room: Resources, which: str) -> str:

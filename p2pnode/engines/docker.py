@@ -23,11 +23,13 @@ import trio
 
 from p2pnode.core.images import ImageRule, Say, said_of
 from p2pnode.core.internet import AllowedHost
+from p2pnode.core.matching import no_network
 from p2pnode.core.messages import Fault
+from p2pnode.core.registries import PUBLIC_ONLY, Registries
 from p2pnode.core.spec import DockerEngine as DockerTask
 from p2pnode.core.spec import NetworkType
 
-from . import docker_follow, docker_http, docker_images, docker_space, http_gate, netns, pause, ports
+from . import bridge, docker_follow, docker_http, docker_images, docker_space, http_gate, netns, pause, ports
 from .docker_http import EngineGone, EngineRefused
 from .docker_sdk import ContainerFailed, Sdk
 from .gpus import Gpu, Gpus
@@ -58,7 +60,8 @@ class DockerEngine:
     """Runs containers on the local engine. `node_id` marks this node's among others'.
 
     `hosts` are those outside the internet that Network Type HTTP may reach (none by default).
-    `rules` say for which images the fence is another than for all.
+    `rules` say for which images the fence is another than for all, `registries` where images may come
+    from. `networks` are those that programs may have besides None and HTTP.
     `resolve` gives a name's addresses; this machine's own resolver by default.
     """
 
@@ -70,24 +73,47 @@ class DockerEngine:
         socket_path: str = SOCKET_PATH,
         hosts: Collection[AllowedHost] = (),
         rules: Collection[ImageRule] = (),
+        networks: Collection[NetworkType] = (),
+        registries: Registries = PUBLIC_ONLY,
         resolve: Resolve = resolve,
     ) -> None:
         self._node_id = node_id
         self._socket = socket_path
         self._hosts = tuple(hosts)
         self._rules = tuple(rules)
+        self._networks = frozenset(networks)
+        self._registries = registries
         self._gpus = Gpus(socket_path)
         self._resolve = resolve
         self._sdk = Sdk(socket_path)
+        self._fencing = trio.Lock()
+        # Why there is no Network Type Bridge, as last told.
+        self._no_bridge = ""
 
     async def available(self) -> str | None:
         """None if the engine answers, else the reason why containers cannot run here."""
         return await docker_http.unavailable(self._socket)
 
-    def networks(self) -> frozenset[NetworkType]:
+    async def networks(self) -> frozenset[NetworkType]:
+        """Bridge is there as long as its fence is; see `bridge`."""
+        found = {kind for kind in NetworkType if self._allows(kind)}
+        if NetworkType.BRIDGE in found:
+            reason = ""
+            try:
+                await self._bridge()
+            except* (ContainerFailed, bridge.NoFence, OSError) as errors:
+                reason = str(_first(errors))
+                found.remove(NetworkType.BRIDGE)
+            if reason and reason != self._no_bridge:
+                log.warning("network bridge is allowed, but not offered: %s", reason)
+            self._no_bridge = reason
+        return frozenset(found)
+
+    def _allows(self, kind: NetworkType) -> bool:
         """HTTP needs a program that holds the container's network namespace; see `pause`."""
-        plain = {NetworkType.NONE, NetworkType.HOST, NetworkType.BRIDGE}
-        return frozenset(plain | {NetworkType.HTTP} if pause.possible() else plain)
+        if kind is NetworkType.HTTP:
+            return pause.possible()
+        return kind is NetworkType.NONE or kind in self._networks
 
     async def gpus(self) -> tuple[Gpu, ...]:
         """The GPUs that containers can be given here."""
@@ -112,6 +138,8 @@ class DockerEngine:
         except (EngineGone, EngineRefused) as error:
             return failed(Fault.PEER, str(error))
         try:
+            if not self._allows(workload.task.network.type):
+                raise ContainerFailed(Fault.PEER, no_network(workload.task.network.type))
             if found and found["State"]["Status"] != "created":
                 ended = await self._adopt(workload, found, started)
             else:
@@ -119,6 +147,9 @@ class DockerEngine:
         except* (ContainerFailed, ports.NoPort) as errors:
             first = _first(errors)
             ended = failed(first.fault, str(first))
+        except* bridge.NoFence as errors:
+            log.warning("network bridge is allowed, but cannot be given: %s", _first(errors))
+            ended = failed(Fault.PEER, "this peer cannot keep Network Type Bridge out of its own network")
         except* (EngineGone, EngineRefused, netns.NoSockets, OSError) as errors:
             ended = failed(Fault.PEER, first_line(str(_first(errors))))
         finally:
@@ -157,10 +188,7 @@ class DockerEngine:
         task = workload.task.engine
         if not isinstance(task, DockerTask):
             raise ContainerFailed(Fault.JOB, f"the Docker engine cannot run a {type(task).__name__}")
-        if workload.task.network.type not in self.networks():
-            kind = workload.task.network.type
-            raise ContainerFailed(Fault.PEER, f"this peer has no network of type {kind}")
-        image = await docker_images.obtain(self._sdk, task.image, progress)
+        image = await docker_images.obtain(self._sdk, task.image, self._registries, self._resolve, progress)
         says = said_of(self._rules, task.image)
         if image.read_only_root:
             says |= {Say.READ_ONLY_ROOT}
@@ -176,8 +204,9 @@ class DockerEngine:
             bound = mapped if workload.task.network.type is NetworkType.BRIDGE else ()
             async with self._network(workload) as (network_mode, variables):
                 variables |= ports.variables(mapped)
+                names = await self._name_servers(workload)
                 await self._sdk.create(
-                    workload, task, network_mode, self._labels(workload), variables, bound, says
+                    workload, task, network_mode, self._labels(workload), variables, bound, names, says
                 )
                 path = f"/containers/{workload.execution_id}/attach?stream=1&stdout=1&stderr=1"
                 async with docker_http.stream(self._socket, "POST", path) as body:
@@ -189,6 +218,8 @@ class DockerEngine:
 
     async def _adopt(self, workload: Workload, found: Any, started: Callable[[], None]) -> Ended:
         """Go on with a container that an earlier run of the node has started."""
+        if workload.task.network.type is NetworkType.BRIDGE:
+            await self._bridge()
         started()
         workload = await self._sdk.call(docker_space.inside, workload)
         logs = docker_follow.resumed(workload)
@@ -215,7 +246,7 @@ class DockerEngine:
         """The container's network mode and variables, while what they need is running. HTTP: see `netns`."""
         kind = workload.task.network.type
         if kind is not NetworkType.HTTP:
-            yield await self._sdk.bridge() if kind is NetworkType.BRIDGE else kind.value, {}
+            yield await self._bridge() if kind is NetworkType.BRIDGE else kind.value, {}
             return
         name = _pause_name(workload)
         await self._remove(name)
@@ -224,6 +255,19 @@ class DockerEngine:
         await self._sdk.start(name)
         async with self._gate(workload):
             yield f"container:{name}", http_gate.environment(pause.PROXY_PORT)
+
+    async def _bridge(self) -> str:
+        """The network of Bridge containers, fenced in. Raises `ContainerFailed`, `NoFence`, OSError."""
+        async with self._fencing:
+            network, interface = await self._sdk.bridge()
+            await bridge.put_up(interface)
+        return network
+
+    async def _name_servers(self, workload: Workload) -> list[str]:
+        """Those of the internet for Bridge, else what the engine finds."""
+        if workload.task.network.type is not NetworkType.BRIDGE:
+            return []
+        return await self._sdk.call(bridge.machines_name_servers)
 
     @asynccontextmanager
     async def _gate(self, workload: Workload, *, running: bool = True) -> AsyncIterator[None]:

@@ -1,23 +1,29 @@
 """The images of the engine: those that are there, and bringing one that is not.
 
-An image for another platform is noticed before it is pulled: the registry says which platforms it
-has. Nobody can notice it earlier, as an ask does not name the image.
+An image that is here is run without asking anybody: the operator brought it, or an earlier job's pull
+did. An image for another platform is noticed before it is pulled: the registry says which platforms it
+has. Nobody can notice it earlier, as an ask does not name the image. What the engine says of a pull
+that failed stays in the log: it would tell a job what answers at an address, and how.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+import trio
+
 from p2pnode.core.images import normal
 from p2pnode.core.messages import Fault
+from p2pnode.core.registries import NotAllowed, Registries
 
 from . import docker_http
 from .docker_http import EngineRefused
 from .docker_sdk import ContainerFailed, Sdk
-from .workload import first_line
+from .http_upstream import RESOLVE_S_MAX, Resolve
 
 # What an image says of itself: it writes to its scratch directories only.
 READ_ONLY_LABEL = "p2pnode.read-only-root"
@@ -30,6 +36,16 @@ NO_SUCH_IMAGE_ERRORS = (
     "does not exist",
     "invalid reference",
 )
+
+
+# The one thing said of a pull that failed, by whose fault it is.
+FAILED_PULLS = {
+    Fault.JOB: "its registry has no such image, or only for those who log in",
+    Fault.PEER: "its registry wants a login that this peer does not have, or has it for other platforms only",
+    Fault.NETWORK: "its registry does not answer",
+}
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +66,21 @@ async def cached(socket_path: str) -> frozenset[str]:
     return frozenset(normal(name) for name in names if "<none>" not in name)
 
 
-async def obtain(sdk: Sdk, image: str, progress: Callable[[str], None]) -> Image:
-    """The image, which is pulled if it is not here. Raises `ContainerFailed`, `EngineGone`."""
+async def obtain(
+    sdk: Sdk, image: str, registries: Registries, resolve: Resolve, progress: Callable[[str], None]
+) -> Image:
+    """The image, which is pulled if it is not here and may be. Raises `ContainerFailed`, `EngineGone`."""
     try:
         found = await _inspect(sdk.socket_path, image)
         if found is None:
+            await _check_registry(image, registries, resolve)
             progress(f"pulling image {image}")
-            await _check_platforms(sdk, image)
-            if reason := await sdk.pull(image, progress):
-                raise ContainerFailed(pull_fault(reason), f"cannot pull image {image}: {first_line(reason)}")
+            login = registries.has_login(image)
+            await _check_platforms(sdk, image, login)
+            if reason := await sdk.pull(image, login, progress):
+                log.info("image %s: %s", image, reason)
+                fault = pull_fault(reason)
+                raise ContainerFailed(fault, f"cannot pull image {image}: {FAILED_PULLS[fault]}")
             found = await _inspect(sdk.socket_path, image)
     except EngineRefused as error:
         raise ContainerFailed(Fault.JOB, f"image {image}: {error}") from error
@@ -89,8 +111,22 @@ async def _inspect(socket_path: str, image: str) -> Any:
         raise
 
 
-async def _check_platforms(sdk: Sdk, image: str) -> None:
-    platforms = await sdk.platforms(image)
+async def _check_registry(image: str, registries: Registries, resolve: Resolve) -> None:
+    """Whether the engine may ask the image's registry at all; raises `ContainerFailed`."""
+    try:
+        registry = registries.to_resolve(image)
+        if registry is None:
+            return
+        with trio.fail_after(RESOLVE_S_MAX):
+            registries.check(registry, await resolve(registry.host, registry.port))
+    except NotAllowed as error:
+        raise ContainerFailed(Fault.PEER, f"image {image}: {error}") from error
+    except (OSError, UnicodeError, trio.TooSlowError) as error:
+        raise ContainerFailed(Fault.NETWORK, f"image {image}: {registry} cannot be resolved") from error
+
+
+async def _check_platforms(sdk: Sdk, image: str, login: bool) -> None:
+    platforms = await sdk.platforms(image, login)
     if platforms:
         _check(image, platforms, await sdk.platform())
 

@@ -32,6 +32,8 @@ TIMEOUT_S = 60
 PULL_S_MAX = 30 * 60.0
 # A shell pipeline needs ten; a large Java or Go program some hundred.
 PROCESSES_MAX = 1_024
+# Of one process. The kernel's own hard limit by default: an engine in a container often may not give more.
+OPEN_FILES_MAX = 4_096
 # The engine's own lower limits.
 MEMORY_BYTES_MIN = 6 * 1024**2
 CPU_MILLIS_MIN = 10
@@ -86,25 +88,25 @@ class Sdk:
         await self._connected()
         return self._platform
 
-    async def platforms(self, image: str) -> set[str]:
+    async def platforms(self, image: str, login: bool) -> set[str]:
         """The platforms that the image's registry has it for; none where that says nothing."""
         client = await self._connected()
         try:
-            found = await self.call(client.inspect_distribution, image)
+            found = await self.call(client.inspect_distribution, image, auth_config=_auth(login))
         except docker.errors.DockerException:
             # The pull meets the same trouble and says what it is.
             return set()
         platforms = found.get("Platforms") or []
         return {f"{one.get('os')}/{one.get('architecture')}" for one in platforms}
 
-    async def pull(self, image: str, progress: Callable[[str], None]) -> str:
-        """Bring an image from its registry, with the login of the node's Docker configuration.
+    async def pull(self, image: str, login: bool, progress: Callable[[str], None]) -> str:
+        """Bring an image from its registry, with or without the login of the node's Docker configuration.
 
         Returns the engine's reason why it could not, or "".
         """
         client = await self._connected()
         with trio.move_on_after(PULL_S_MAX):
-            pull = partial(_pull, client, image, progress)
+            pull = partial(_pull, client, image, login, progress)
             return await trio.to_thread.run_sync(pull, limiter=self._pulls)
         raise ContainerFailed(Fault.NETWORK, f"image {image} was not pulled within {PULL_S_MAX:g} s")
 
@@ -116,11 +118,12 @@ class Sdk:
         labels: dict[str, str],
         variables: dict[str, str],
         mappings: Sequence[ports.Mapping],
+        name_servers: Sequence[str],
         says: frozenset[Say],
     ) -> None:
         """Create, not start, the execution's container.
 
-        `mappings` are ports of a Bridge network, `says` is what holds for this image.
+        `mappings` and `name_servers` are of a Bridge network, `says` is what holds for this image.
         """
         client = await self._connected()
         resources = workload.task.resources
@@ -128,6 +131,7 @@ class Sdk:
         devices = [docker.types.DeviceRequest(count=resources.gpus, capabilities=[["gpu"]])]
         host_config = client.create_host_config(
             network_mode=network_mode,
+            dns=list(name_servers) or None,
             port_bindings={f"{one.port}/tcp": (one.host_address, one.host_port) for one in mappings},
             mounts=_mounts(workload),
             mem_limit=memory,
@@ -136,8 +140,11 @@ class Sdk:
             nano_cpus=min(max(resources.cpu_millis, CPU_MILLIS_MIN), self._cores * 1000) * 1_000_000,
             pids_limit=PROCESSES_MAX,
             device_requests=devices if resources.gpus else None,
-            # A core dump is written by the host's kernel, outside every limit.
-            ulimits=[docker.types.Ulimit(name="core", soft=0, hard=0)],
+            ulimits=[
+                # A core dump is written by the host's kernel, outside every limit.
+                docker.types.Ulimit(name="core", soft=0, hard=0),
+                docker.types.Ulimit(name="nofile", soft=OPEN_FILES_MAX, hard=OPEN_FILES_MAX),
+            ],
             log_config=docker.types.LogConfig(type="json-file", config=LOG_RING),
             # PID 1 ignores signals that it does not handle, its own crash included.
             init=True,
@@ -160,8 +167,11 @@ class Sdk:
             fault = Fault.JOB if error.status_code == 400 else Fault.PEER
             raise ContainerFailed(fault, f"cannot create the container: {_text(error)}") from error
 
-    async def bridge(self) -> str:
-        """The network of all Bridge containers, in which they do not reach each other; made if need be."""
+    async def bridge(self) -> tuple[str, str]:
+        """The network of all Bridge containers, in which they do not reach each other; made if need be.
+
+        Its id, and the interface of the engine's machine that leads there.
+        """
         client = await self._connected()
         async with self._making_bridge:
             try:
@@ -170,12 +180,18 @@ class Sdk:
                 if all(one["Name"] != BRIDGE for one in found):
                     options = {"com.docker.network.bridge.enable_icc": "false"}
                     await self.call(client.create_network, BRIDGE, "bridge", options, check_duplicate=True)
+                    found = await self.call(client.networks, names=[BRIDGE])
             except docker.errors.APIError as error:
                 # 409: another node of this machine was quicker.
                 if error.status_code != 409:
                     reason = f"cannot set up Network Type Bridge: {_text(error)}"
                     raise ContainerFailed(Fault.PEER, reason) from error
-        return BRIDGE
+                found = await self.call(client.networks, names=[BRIDGE])
+        for one in found:
+            if one["Name"] == BRIDGE:
+                own_name = (one.get("Options") or {}).get("com.docker.network.bridge.name")
+                return one["Id"], own_name or f"br-{one['Id'][:12]}"
+        raise ContainerFailed(Fault.PEER, f"the network {BRIDGE} was removed as soon as it had been made")
 
     async def create_pause(self, name: str, labels: dict[str, str], gate: Path) -> None:
         """Create a container with a network namespace of its own and no network; see `pause`.
@@ -242,15 +258,22 @@ class Sdk:
         return self._client
 
 
-def _pull(client: docker.APIClient, image: str, progress: Callable[[str], None]) -> str:
+def _auth(login: bool) -> dict[str, str] | None:
+    """What the SDK is given as login: None lets it look for one, an empty one is anonymous."""
+    return None if login else {}
+
+
+def _pull(client: docker.APIClient, image: str, login: bool, progress: Callable[[str], None]) -> str:
     """Pull, reporting each new percentage; returns the engine's error, or "". Ends soon after a cancel."""
     repository, tag = docker.utils.parse_repository_tag(image)
     layers: dict[str, tuple[int, int]] = {}
     shown = -1
     try:
-        # Somebody may have logged in, or out, since the last time.
-        client.reload_config()
-        for event in client.pull(repository, tag=tag or "latest", stream=True, decode=True):
+        if login:
+            # Somebody may have logged in, or out, since the last time.
+            client.reload_config()
+        pull = partial(client.pull, repository, tag=tag or "latest", auth_config=_auth(login))
+        for event in pull(stream=True, decode=True):
             trio.from_thread.check_cancelled()
             if "error" in event:
                 return str(event["error"])
@@ -263,7 +286,9 @@ def _pull(client: docker.APIClient, image: str, progress: Callable[[str], None])
     except docker.errors.APIError as error:
         return _text(error)
     except docker.errors.DockerException as error:
-        return f"the node's Docker configuration cannot be used: {error}"
+        # What the error says may name the operator's files and helpers.
+        reason = f"cannot pull image {image}: this peer's Docker configuration cannot be used"
+        raise ContainerFailed(Fault.PEER, reason) from error
     return ""
 
 

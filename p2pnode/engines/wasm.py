@@ -77,7 +77,7 @@ class WasmEngine:
             return f"wasmtime does not work here: {lines[-1] if lines else result.returncode}"
         return f"wasmtime did not start within {PROBE_S_MAX:g} s"
 
-    def networks(self) -> frozenset[NetworkType]:
+    async def networks(self) -> frozenset[NetworkType]:
         return frozenset({NetworkType.NONE})
 
     async def run(

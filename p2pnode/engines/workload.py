@@ -81,7 +81,7 @@ class Engine(Protocol):
     async def available(self) -> str | None:
         """None if programs can run here now, else the reason why not."""
 
-    def networks(self) -> frozenset[NetworkType]:
+    async def networks(self) -> frozenset[NetworkType]:
         """The network types that this engine can give, and enforce, here."""
 
     async def run(

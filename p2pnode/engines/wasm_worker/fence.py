@@ -60,6 +60,8 @@ _MACHINES = {
 # Classic BPF: load a word, compare, test bits, return.
 _LOAD, _EQUAL, _ATLEAST, _BITS, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
+# What programs that use select() can have; the runtime itself needs some ten.
+_OPEN_FILES_MAX = 1_024
 # x86_64 answers to the numbers of its 32-bit relative from here on.
 _X32_FIRST = 0x40000000
 
@@ -67,9 +69,14 @@ _X32_FIRST = 0x40000000
 def limit(limits: dict[str, int]) -> None:
     """Set this process's limits: `data_bytes` of memory of its own, `file_bytes`, and `cpu_s`, 0 for none.
 
+    Open files have one limit for all.
+
     Not the address space (RLIMIT_AS): the runtime reserves, and does not use, 4 GiB per memory.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    open_files = _OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(_OPEN_FILES_MAX, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, open_files))
     resource.setrlimit(resource.RLIMIT_DATA, (limits["data_bytes"],) * 2)
     if limits["file_bytes"]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limits["file_bytes"],) * 2)
