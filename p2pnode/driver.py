@@ -3,20 +3,27 @@
 `apply` is synchronous, so an event, its effects on the journal and the outboxes are one step
 that no other task sees half done. What takes time (running programs, gossip) is handed to
 `Effects`, and comes back as events.
+
+An event that raises has changed nothing: the journal is rolled back, and the core takes what it
+touched from there again (`core.recovery`). Either the event is refused (`EventRefused`), or the one
+job or execution that broke on the way is set aside and the event given again.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import inf
 from typing import Protocol
 
 import trio
 
-from p2pnode.core import wire
+from p2pnode.core import recovery, wire
+from p2pnode.core.compartments import Broken, Compartment
 from p2pnode.core.events import (
     Action,
     Advertise,
@@ -27,6 +34,7 @@ from p2pnode.core.events import (
     Note,
     PeerLost,
     Received,
+    Rejected,
     SaveJob,
     SaveLines,
     SaveLoan,
@@ -34,6 +42,8 @@ from p2pnode.core.events import (
     Start,
     Tick,
 )
+from p2pnode.core.lending_records import Loan
+from p2pnode.core.lifecycle import JobRecord
 from p2pnode.core.messages import (
     LINE_LENGTH_MAX,
     LINES_PER_MESSAGE_MAX,
@@ -44,12 +54,22 @@ from p2pnode.core.messages import (
     Receipt,
 )
 from p2pnode.core.participant import Participant
+from p2pnode.core.reasons import reason_of
+from p2pnode.core.wire import BadMessage, Unreadable
 from p2pnode.store import Store, StoreError
 
 log = logging.getLogger(__name__)
 
 # An event that leads to another (a result of one's own) is handled in the same step; no chain is longer.
 EVENTS_PER_STEP_MAX = 1_000
+# Jobs and executions that one event may find broken; beyond that it is the event that is wrong.
+BROKEN_PER_EVENT_MAX = 100
+# A tick that fails for no one job's sake is not tried again at once.
+TICK_RETRY_S = 1.0
+
+
+class EventRefused(Exception):
+    """The event failed, and has changed nothing; the message is a reason for people."""
 
 
 class Clock:
@@ -81,6 +101,12 @@ class Effects(Protocol):
     def job_changed(self, job: str) -> None:
         """The job's record or history has changed."""
 
+    def tell_set_aside(self, loan: Loan, reason: str) -> None:
+        """An execution was set aside: its owner is to hear that it has ended."""
+
+    def unsend(self, peers: set[str]) -> None:
+        """What was put into these outboxes by a step that failed is not to go out."""
+
 
 _Effect = Start | Kill | Advertise | Send
 
@@ -97,34 +123,132 @@ class Driver:
         effects: Effects,
         send: SendToPeer,
         outbox_full: type[Exception],
+        cannot_send: type[Exception],
         receipt_cid: Callable[[bytes], str],
     ) -> None:
-        """`outbox_full` is what `send` raises when it takes no more; `receipt_cid` names a receipt."""
+        """`send` raises `outbox_full` when it takes no more and `cannot_send` for what it never takes;
+        `receipt_cid` names a receipt.
+        """
         self.core = core
         self._store = store
         self._clock = clock
         self._effects = effects
         self._send = send
         self._outbox_full = outbox_full
+        self._cannot_send = cannot_send
         self._receipt_cid = receipt_cid
         self._wake = trio.Event()
-        self._failure: StoreError | None = None
+        self._failure: Exception | None = None
         self._failed = trio.Event()
 
     def resume(self) -> None:
-        """Go on from the journal."""
-        now = self._clock.now()
-        self._commit(self.core.resume(self._store.live_jobs(), self._store.loans(), now), None)
+        """Go on from the journal, but for what is set aside."""
+        core, problems = self.core, self._store.problems
+        while True:
+            core.aside = {job: self._executions(job) for job in problems.aside(Compartment.JOB)}
+            jobs = self._store.live_jobs(partial(self._set_aside_unreadable, Compartment.JOB))
+            live = [record for record in jobs if record.id not in core.aside]
+            try:
+                now = self._clock.now()
+                self._step(partial(core.resume, live, self._loans(), now), None)
+                return
+            except Broken as exc:
+                self.set_aside(exc.compartment, exc.subject, exc.__cause__ or exc)
 
     def apply(self, event: Event, delivered: tuple[str, int] | None = None) -> None:
         """One step. `delivered` names the link's message that brought the event: peer and number.
 
-        Raises `StoreError` if the journal can't be written; the node must then end, since what
-        the core believes is no longer what a restart would find.
+        Raises `BadMessage` for a message that no honest node sends, `EventRefused` for an event that
+        failed, both with nothing changed; and `StoreError` if the journal can't be written: the node
+        must then end, since what the core believes is no longer what a restart would find.
         """
         if self._failure is not None:
             raise self._failure
-        self._commit(self.core.handle(event, self._clock.now()), delivered)
+        for _ in range(BROKEN_PER_EVENT_MAX):
+            try:
+                self._step(partial(self.core.handle, event, self._clock.now()), delivered)
+                return
+            except (StoreError, BadMessage):
+                raise
+            # The guard of the core: what is raised there costs one event, job or execution.
+            except Exception as exc:
+                if not isinstance(exc, Broken) or recovery.is_cause(self.core, event, exc):
+                    log.exception("an event was refused: %s", reason_of(type(event).__name__))
+                    raise EventRefused(reason_of(exc.__cause__ or exc)) from exc
+                self.set_aside(exc.compartment, exc.subject, exc.__cause__ or exc)
+        raise EventRefused(f"{BROKEN_PER_EVENT_MAX} jobs and executions failed in it")
+
+    # What fails
+
+    def set_aside(self, kind: Compartment, subject: str, error: BaseException) -> None:
+        """Let a job or an execution take part in nothing until a person says so."""
+        reason, detail = reason_of(error), "".join(traceback.format_exception(error))
+        log.error("set aside the %s %s: %s", kind, subject, reason, exc_info=error)
+        loan = self.core.lending.loans.get(subject) if kind is Compartment.EXECUTION else None
+        self._step(partial(self._aside, kind, subject, reason, detail), None)
+        if loan is not None and loan.award is not None:
+            self._effects.tell_set_aside(loan, f"its node set it aside: {reason}")
+
+    def _aside(self, kind: Compartment, subject: str, reason: str, detail: str) -> list[Action]:
+        self._store.problems.add(kind, subject, reason, detail, aside=True)
+        record = self._job(subject) if kind is Compartment.JOB else None
+        actions = recovery.set_aside(self.core, kind, subject, record)
+        if record is not None:
+            text = f"Set aside on this node, since it failed: {reason} (p2pnode node problems)"
+            actions.append(Note(subject, "Problem", text, record.state))
+        return actions
+
+    def take_back(self, kind: Compartment, subject: str) -> None:
+        """Go on with what was set aside; raises `EventRefused` if that fails, and sets it aside again."""
+        try:
+            self._step(partial(self._resumed, kind, subject), None)
+        except Broken as exc:
+            self.set_aside(exc.compartment, exc.subject, exc.__cause__ or exc)
+            raise EventRefused(reason_of(exc.__cause__ or exc)) from exc
+
+    def _resumed(self, kind: Compartment, subject: str) -> list[Action]:
+        now = self._clock.now()
+        if kind is Compartment.JOB:
+            record = self._store.job(subject)
+            return recovery.take_back_job(self.core, record, now) if record is not None else []
+        loan = self._store.loan(subject)
+        return recovery.take_back_execution(self.core, loan, now) if loan is not None else []
+
+    def drop(self, kind: Compartment, subject: str) -> None:
+        """Forget what was set aside, its record too."""
+        action = DropJob(subject) if kind is Compartment.JOB else DropLoan(subject)
+        self._step(lambda: [action], None)
+        self.core.aside.pop(subject, None)
+
+    def _set_aside_unreadable(self, kind: Compartment, name: str, error: Unreadable) -> None:
+        self._store.problems.add(kind, name, reason_of(error), aside=True)
+
+    def _executions(self, job: str) -> frozenset[str]:
+        record = self._job(job)
+        return frozenset(record.executions) if record else frozenset()
+
+    def _job(self, id: str) -> JobRecord | None:
+        """The journal's record; None also for one that is set aside or cannot be read."""
+        try:
+            return self._store.job(id)
+        except Unreadable:
+            return None
+
+    def _loans(self) -> list[Loan]:
+        aside = self._store.problems.aside(Compartment.EXECUTION)
+        loans = self._store.loans(partial(self._set_aside_unreadable, Compartment.EXECUTION))
+        return [loan for loan in loans if loan.execution not in aside]
+
+    def _undo(self, sent: set[str]) -> None:
+        """Take from the journal what the failed step has touched in memory."""
+        self._effects.unsend(sent)
+        aside = self.core.aside
+        recovery.restore(
+            self.core,
+            lambda id: None if id in aside else self._job(id),
+            self._loans(),
+            self._clock.now(),
+        )
 
     async def run(self) -> None:
         """Ticks, until cancelled; raises `StoreError` as soon as the journal has failed, whoever saw it."""
@@ -142,41 +266,67 @@ class Driver:
                 await self._wake.wait()
             self._wake = trio.Event()
             if self._clock.now() >= self.core.deadline:
-                self.apply(Tick())
+                try:
+                    self.apply(Tick())
+                except EventRefused as exc:
+                    self._store.problems.add(Compartment.TASK, "tick", str(exc), aside=False)
+                    await trio.sleep(TICK_RETRY_S)
 
-    def _commit(self, actions: Sequence[Action], delivered: tuple[str, int] | None) -> None:
+    def _step(self, decide: Callable[[], list[Action]], delivered: tuple[str, int] | None) -> None:
+        """Decide, journal and perform; whatever it raises, nothing has changed (see `apply`)."""
         effects: list[_Effect] = []
         changed: dict[str, None] = {}
-        pending: deque[Event] = deque()
+        sent: set[str] = set()
+        self.core.touched = set()
         try:
-            with self._store.transaction():
-                self._write(actions, effects, changed, pending)
-                for _ in range(EVENTS_PER_STEP_MAX):
-                    if not pending:
-                        break
-                    more = self.core.handle(pending.popleft(), self._clock.now())
-                    self._write(more, effects, changed, pending)
-                assert not pending
+            with self._store.step():
+                self._decide(decide, effects, changed, sent)
                 if delivered is not None:
                     self._store.mark_received(*delivered)
-            for effect in effects:
-                match effect:
-                    case Start():
-                        self._effects.start(effect)
-                    case Kill():
-                        self._effects.kill(effect)
-                    case Advertise():
-                        self._effects.advertise(effect)
-                    case Send(message=Ask() as ask):
-                        self._effects.ask_here(ask)
         except StoreError as exc:
             self.fail(exc)
             raise
+        except Exception:
+            self._undo(sent)
+            raise
+        for effect in effects:
+            self._perform(effect)
         for job in changed:
             self._effects.job_changed(job)
         self._wake.set()
 
-    def fail(self, error: StoreError) -> None:
+    def _decide(
+        self,
+        decide: Callable[[], list[Action]],
+        effects: list[_Effect],
+        changed: dict[str, None],
+        sent: set[str],
+    ) -> None:
+        pending: deque[Event] = deque()
+        self._write(decide(), effects, changed, sent, pending)
+        for _ in range(EVENTS_PER_STEP_MAX):
+            if not pending:
+                return
+            more = self.core.handle(pending.popleft(), self._clock.now())
+            self._write(more, effects, changed, sent, pending)
+        raise RuntimeError(f"an event led to more than {EVENTS_PER_STEP_MAX} others")
+
+    def _perform(self, effect: _Effect) -> None:
+        try:
+            match effect:
+                case Start():
+                    self._effects.start(effect)
+                case Kill():
+                    self._effects.kill(effect)
+                case Advertise():
+                    self._effects.advertise(effect)
+                case Send(message=Ask() as ask):
+                    self._effects.ask_here(ask)
+        except StoreError as exc:
+            self.fail(exc)
+            raise
+
+    def fail(self, error: Exception) -> None:
         """The journal could not be written, by whomever: `run` ends the node with that."""
         self._failure = self._failure or error
         self._failed.set()
@@ -186,6 +336,7 @@ class Driver:
         actions: Sequence[Action],
         effects: list[_Effect],
         changed: dict[str, None],
+        sent: set[str],
         pending: deque[Event],
     ) -> None:
         for action in actions:
@@ -199,11 +350,15 @@ class Driver:
                 case Send(peer, message):
                     if isinstance(message, Keep) and message.full:
                         message = self._with_history(message)
+                    sent.add(peer)
                     try:
                         self._send(peer, wire.encode(message))
                     except self._outbox_full as exc:
                         log.warning("%s", exc)
                         pending.append(PeerLost(peer, str(exc)))
+                    except self._cannot_send as exc:
+                        log.warning("%s", exc)
+                        pending.append(Rejected(peer, message, reason_of(exc)))
                 case SaveJob(record):
                     self._store.save_job(record)
                     changed[record.id] = None

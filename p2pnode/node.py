@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import logging
 import os
+import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +22,8 @@ import trio
 from p2pnode import identity, job_lists, log_streams
 from p2pnode.advertiser import Advertiser
 from p2pnode.config import NodeConfig
-from p2pnode.core import jobfile, vetting, wire
+from p2pnode.core import jobfile, receipts, vetting, wire
+from p2pnode.core.compartments import Compartment
 from p2pnode.core.events import (
     Advertise,
     Event,
@@ -33,20 +36,23 @@ from p2pnode.core.events import (
 from p2pnode.core.images import ImageRule
 from p2pnode.core.internet import AllowedHost
 from p2pnode.core.jobfile.problems import JobFileError
-from p2pnode.core.lending_records import LoanState
+from p2pnode.core.lending_records import Loan, LoanState
 from p2pnode.core.lifecycle import LIVE, ExecutionState, JobRecord
 from p2pnode.core.messages import (
     Ask,
     Command,
     Ended,
     Keep,
+    Message,
     Orphan,
     Owned,
     Receipt,
+    Signed,
     Taking,
     WhoOwns,
 )
 from p2pnode.core.participant import Participant
+from p2pnode.core.reasons import reason_of
 from p2pnode.core.registries import Registries
 from p2pnode.core.spec import JobSpec
 from p2pnode.core.wire import BadMessage
@@ -54,10 +60,11 @@ from p2pnode.data.inputs import Access, Inputs, Ipfs
 from p2pnode.data.local import AllowedPath
 from p2pnode.data.publishers import Publishers
 from p2pnode.data.s3_client import S3Account
-from p2pnode.driver import Clock, Driver
+from p2pnode.driver import Clock, Driver, EventRefused
 from p2pnode.engines.docker import DockerEngine
 from p2pnode.engines.wasm import WasmEngine
 from p2pnode.engines.workload import Engine
+from p2pnode.guards import Guards
 from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs import unixfs
 from p2pnode.ipfs.bitswap import FETCH_SIZE_BYTES_MAX, Bitswap
@@ -66,7 +73,7 @@ from p2pnode.ipfs.export import CannotExport, export
 from p2pnode.ipfs.keeper import Keeper
 from p2pnode.ipfs.kubo import KuboDaemon
 from p2pnode.network.host import Host
-from p2pnode.network.links import Links, OutboxFull
+from p2pnode.network.links import CannotSend, Links, OutboxFull
 from p2pnode.network.streams import NetworkError, Stream
 from p2pnode.peer_watch import PeerWatch
 from p2pnode.runner import Runner
@@ -127,6 +134,7 @@ class Node:
         self.publishers = Publishers(
             self.keeper.add_result, (BadMessage, unixfs.CannotAdd), access, config.data_dir / "published"
         )
+        self.guards = Guards(self.note_problem, StoreError, lambda error: self.driver.fail(error))
         core = Participant(me.peer_id, _why_not_spec, config.preempt)
         self.runner = Runner(
             config.data_dir / "executions",
@@ -139,7 +147,14 @@ class Node:
             self.tell,
         )
         self.driver = Driver(
-            core, store, self.clock, self, self._send, OutboxFull, lambda data: cids.make(data, "dag-cbor")
+            core,
+            store,
+            self.clock,
+            self,
+            self._send,
+            OutboxFull,
+            CannotSend,
+            lambda data: cids.make(data, "dag-cbor"),
         )
         self.adverts = Advertiser(
             config.name, me, host, store, self.clock, core.table, self.tell, self.driver.fail, nursery
@@ -152,7 +167,7 @@ class Node:
             deliver=self._deliver,
             notify=self.peer_watch.on_link,
             addresses_of=self.adverts.addresses_of,
-            journal_failed=StoreError,
+            guards=self.guards,
         )
         # Told whenever a job has changed: those who follow its history wait for it.
         self.changed: dict[str, trio.Event] = {}
@@ -163,11 +178,34 @@ class Node:
 
     def tell(self, event: Event) -> None:
         """Give an event to the core; a journal that fails ends the node through `Driver.run`."""
-        with suppress(StoreError):
+        try:
             self.driver.apply(event)
+        except StoreError:
+            return
+        except (BadMessage, EventRefused) as exc:
+            self.note_problem(Compartment.TASK, f"event {type(event).__name__}", exc)
+
+    def note_problem(self, kind: Compartment, subject: str, error: Exception) -> None:
+        """Keep for people what has failed; it goes on, or is tried again, by itself."""
+        detail = "".join(traceback.format_exception(error))
+        try:
+            self.store.problems.add(kind, subject, reason_of(error), detail, aside=False)
+        except StoreError as exc:
+            self.driver.fail(exc)
 
     async def _deliver(self, peer: str, sequence: int, payload: bytes) -> None:
         message = vetting.message_untrusted(payload)
+        try:
+            await self._take_in(peer, sequence, message)
+        except EventRefused as exc:
+            detail = "".join(traceback.format_exception(exc))
+            subject = f"{type(message).__name__.lower()} of {peer}"
+            self.store.problems.add(
+                Compartment.MESSAGE, subject, str(exc), detail, aside=False, payload=payload
+            )
+            raise BadMessage(f"this node failed with it: {exc}") from exc
+
+    async def _take_in(self, peer: str, sequence: int, message: Message) -> None:
         event = Received(peer, message)
         core = self.driver.core
         if isinstance(message, Keep | Owned | WhoOwns | Orphan | Command):
@@ -179,6 +217,7 @@ class Node:
         if isinstance(message, Ended):
             body = identity.verify_untrusted(peer, identity.RECEIPT_DOMAIN, message.receipt)
             receipt = wire.decode_untrusted(body, Receipt)
+            vetting.vet_receipt(receipt)
             signed = wire.encode(message.receipt)
             cid = cids.make(signed, "dag-cbor")
             job = core.owner_of(message.execution)
@@ -204,6 +243,10 @@ class Node:
         self.nursery.start_soon(self._ask_here, ask)
 
     async def _ask_here(self, ask: Ask) -> None:
+        with self.guards.guard(Compartment.EXECUTION, ask.execution):
+            await self._looked_up(ask)
+
+    async def _looked_up(self, ask: Ask) -> None:
         lacks = await self.inputs.lacks(ask.requirements.directories)
         self.tell(Received(self.me.peer_id, ask, lacks=lacks))
 
@@ -213,13 +256,33 @@ class Node:
     def _send(self, peer: str, payload: bytes) -> None:
         self.links.send(peer, payload)
 
+    def unsend(self, peers: set[str]) -> None:
+        self.links.unsend(peers)
+
+    def tell_set_aside(self, loan: Loan, reason: str) -> None:
+        """Sign and send the receipt of an execution that this node could not go on with."""
+        assert loan.award is not None
+        now_ms = int(time.time() * 1000)
+        receipt = receipts.given_up(loan, loan.award, self.me.peer_id, reason, now_ms)
+        body = wire.encode(receipt)
+        signed = Signed(body=body, signature=self.me.sign(identity.RECEIPT_DOMAIN, body))
+        ended = Ended(execution=loan.execution, round=loan.round, receipt=signed)
+        if loan.owner == self.me.peer_id:
+            cid = cids.make(wire.encode(signed), "dag-cbor")
+            self.tell(Received(self.me.peer_id, ended, receipt, cid))
+            return
+        with suppress(OutboxFull, CannotSend):
+            self.links.send(loan.owner, wire.encode(ended))
+
     async def resume(self) -> None:
         """Go on from the journal, and clean up after executions that it does not know."""
         loans = {
             loan.execution
-            for loan in self.store.loans()
+            for loan in self.store.loans(lambda name, error: None)
             if loan.award is not None and loan.state is not LoanState.ENDING
         }
+        # What is set aside may be had tried again.
+        loans |= self.store.problems.aside(Compartment.EXECUTION)
         await trio.to_thread.run_sync(self.runner.clear, loans)
         if self.config.compute and await self.docker.available() is None:
             for container in await self.docker.reap(loans):

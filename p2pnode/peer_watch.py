@@ -12,9 +12,20 @@ from math import inf
 
 import trio
 
-from p2pnode.core.events import PeerBack, PeerLost
+from p2pnode.core import wire
+from p2pnode.core.events import PeerBack, PeerLost, Rejected
+from p2pnode.core.messages import Message
 from p2pnode.core.participant import Participant
-from p2pnode.network.links import LinkDown, LinkEvent, Links, LinkSuspect, LinkUp, PeerForgot
+from p2pnode.core.reasons import one_line
+from p2pnode.network.links import (
+    LinkDown,
+    LinkEvent,
+    Links,
+    LinkSuspect,
+    LinkUp,
+    MessageRejected,
+    PeerForgot,
+)
 
 # A peer that is restarted is back within 5 s; one that is not has died (DESIGN: links).
 PEER_LOST_AFTER_S = 6.0
@@ -25,7 +36,7 @@ SUSPICION_COUNTS_S = 4.0
 
 
 class PeerWatch:
-    def __init__(self, core: Participant, tell: Callable[[PeerLost | PeerBack], None]) -> None:
+    def __init__(self, core: Participant, tell: Callable[[PeerLost | PeerBack | Rejected], None]) -> None:
         """`core` is read only here; `tell` gives it events."""
         self._core = core
         self._tell = tell
@@ -38,6 +49,9 @@ class PeerWatch:
         match event:
             case PeerForgot(peer):
                 self._tell(PeerLost(peer, "it has lost its journal", forgot=True))
+            case MessageRejected(peer, payload, reason):
+                message: Message = wire.decode(payload, Message)  # type: ignore[arg-type]
+                self._tell(Rejected(peer, message, one_line(reason)))
             case LinkUp(peer):
                 self._suspected.pop(peer, None)
                 if peer in self._core.lost:

@@ -10,22 +10,28 @@ nodes do, and may lose the last moments when the machine itself dies.
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from p2pnode.core import wire
 from p2pnode.core.lending_records import Loan
 from p2pnode.core.lifecycle import JobRecord
 from p2pnode.core.link_events import LinkRecord
 from p2pnode.core.messages import Line
+from p2pnode.core.wire import State, Unreadable
+from p2pnode.problems import Problems
+
+log = logging.getLogger(__name__)
 
 FILE_NAME = "journal.sqlite"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # Another process of the same data directory would be a mistake; a backup tool reads for moments.
 BUSY_TIMEOUT_S = 1.0
 # Peers remembered for the next start: to join again, a few that are alive suffice.
@@ -48,6 +54,11 @@ CREATE TABLE outbox (peer TEXT NOT NULL, sequence INTEGER NOT NULL, payload BLOB
   PRIMARY KEY (peer, sequence)) WITHOUT ROWID;
 CREATE TABLE peers (peer TEXT PRIMARY KEY, addresses TEXT NOT NULL, seen REAL NOT NULL) WITHOUT ROWID;
 """
+
+
+# Told of a record that cannot be read: its name, and why.
+ToldUnreadable = Callable[[str, Unreadable], None]
+R = TypeVar("R", bound=State)
 
 
 class StoreError(Exception):
@@ -79,7 +90,11 @@ class Store:
             self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
+            self.problems = Problems(self._db, self.transaction)
             self._migrate()
+            # Until `close`: what is found of this at the next start has not ended in good order.
+            self.ended_well = self.meta("ended_well") != "no"
+            self.set_meta("ended_well", "no")
         except sqlite3.OperationalError as exc:
             if "locked" in str(exc):
                 raise StoreError(f"{directory} is in use by another node") from exc
@@ -89,17 +104,42 @@ class Store:
 
     def _migrate(self) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version not in (0, SCHEMA_VERSION):
+        if version not in (0, 2, SCHEMA_VERSION):
             raise StoreError(f"{self._path} is of version {version}; this program knows {SCHEMA_VERSION}")
         with self.transaction():
             if version == 0:
                 for statement in _SCHEMA.strip().split(";\n"):
                     self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
                 self.set_meta("store", uuid.uuid4().hex)
+            if version < SCHEMA_VERSION:
+                for statement in Problems.SCHEMA.strip().split(";\n"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
-    def close(self) -> None:
+    def close(self, *, well: bool = False) -> None:
+        """Closes the journal; `well`: nothing is left over that a next start should be careful with."""
+        if well:
+            self.set_meta("ended_well", "yes")
         self._db.close()
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """A transaction, or a part of the present one that is undone by itself if the block raises."""
+        if not self._db.in_transaction:
+            with self.transaction():
+                yield
+            return
+        try:
+            self._db.execute("SAVEPOINT step")
+            yield
+            self._db.execute("RELEASE step")
+        except BaseException as exc:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK TO step")
+                self._db.execute("RELEASE step")
+            if isinstance(exc, sqlite3.Error):
+                raise StoreError(f"cannot write the journal {self._path}: {exc}") from exc
+            raise
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -174,12 +214,12 @@ class Store:
 
     def jobs(self, limit: int) -> list[JobRecord]:
         """The newest jobs first."""
-        rows = self._db.execute("SELECT record FROM jobs ORDER BY created DESC LIMIT ?", (limit,))
-        return [wire.decode(data, JobRecord) for (data,) in rows]
+        rows = self._db.execute("SELECT id, record FROM jobs ORDER BY created DESC LIMIT ?", (limit,))
+        return _decoded(rows, JobRecord, _log_unreadable)
 
-    def live_jobs(self) -> list[JobRecord]:
-        rows = self._db.execute("SELECT record FROM jobs WHERE NOT ended ORDER BY created")
-        return [wire.decode(data, JobRecord) for (data,) in rows]
+    def live_jobs(self, unreadable: ToldUnreadable) -> list[JobRecord]:
+        rows = self._db.execute("SELECT id, record FROM jobs WHERE NOT ended ORDER BY created")
+        return _decoded(rows, JobRecord, unreadable)
 
     def add_history(
         self, job: str, at: float, topic: str, execution: str, peer: str, text: str, state: str
@@ -230,9 +270,13 @@ class Store:
         with self.transaction():
             self._db.execute("DELETE FROM loans WHERE execution=?", (execution,))
 
-    def loans(self) -> list[Loan]:
-        rows = self._db.execute("SELECT record FROM loans ORDER BY execution")
-        return [wire.decode(data, Loan) for (data,) in rows]
+    def loan(self, execution: str) -> Loan | None:
+        row = self._db.execute("SELECT record FROM loans WHERE execution=?", (execution,)).fetchone()
+        return wire.decode(row[0], Loan) if row else None
+
+    def loans(self, unreadable: ToldUnreadable) -> list[Loan]:
+        rows = self._db.execute("SELECT execution, record FROM loans ORDER BY execution")
+        return _decoded(rows, Loan, unreadable)
 
     # Links (network.links.LinkJournal)
 
@@ -291,3 +335,18 @@ class Store:
         """Addresses by peer, those seen last first."""
         rows = self._db.execute("SELECT peer,addresses FROM peers ORDER BY seen DESC")
         return {peer: addresses.splitlines() for peer, addresses in rows}
+
+
+def _decoded(rows: Iterable[tuple[str, bytes]], kind: type[R], unreadable: ToldUnreadable) -> list[R]:
+    """The records that can be read."""
+    records = []
+    for name, data in rows:
+        try:
+            records.append(wire.decode(data, kind))
+        except Unreadable as exc:
+            unreadable(name, exc)
+    return records
+
+
+def _log_unreadable(name: str, error: Unreadable) -> None:
+    log.warning("the journal's record of %s cannot be read: %s", name, error)

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 
 import trio
 
+from p2pnode.core.compartments import Compartment
 from p2pnode.core.link_events import LinkRecord
+from p2pnode.guards import Guards
 from p2pnode.identity import Identity
 from p2pnode.network.host import Host, open_host
 from p2pnode.network.links import LinkEvent, Links
@@ -85,6 +87,8 @@ class Node:
     got: list[tuple[str, bytes]] = field(default_factory=list)
     events: list[LinkEvent] = field(default_factory=list)
     known: dict[str, list[str]] = field(default_factory=dict)
+    problems: list[tuple[str, str, str]] = field(default_factory=list)
+    on_event: Callable[[LinkEvent], object] | None = None
     on_message: Callable[[str, bytes], Awaitable[None]] | None = None
 
     @property
@@ -109,14 +113,24 @@ async def open_node(
             node.got.append((peer, payload))
 
         events: list[LinkEvent] = []
+        failures: list[Exception] = []
+
+        def notify(event: LinkEvent) -> None:
+            events.append(event)
+            if node.on_event is not None:
+                node.on_event(event)
+
+        def note(kind: Compartment, subject: str, error: Exception) -> None:
+            node.problems.append((kind, subject, repr(error)))
+
         links = Links(
             host,
             journal.store,
             journal,
             deliver=deliver,
-            notify=events.append,
+            notify=notify,
             addresses_of=lambda peer: node.known.get(peer, []),
-            journal_failed=ValueError,
+            guards=Guards(note, OSError, failures.append),
         )
         node = Node(host, links, journal, events=events)
         async with trio.open_nursery() as nursery:

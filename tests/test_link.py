@@ -11,6 +11,7 @@ from p2pnode.core.link_events import (
     Action,
     Deliver,
     Delivered,
+    Discarded,
     Down,
     Drop,
     Ended,
@@ -22,6 +23,7 @@ from p2pnode.core.link_events import (
     Post,
     Received,
     Refuse,
+    Rejected,
     ReplaceMessages,
     SaveMessage,
     SaveRecord,
@@ -38,6 +40,7 @@ from p2pnode.core.link_frames import (
     Data,
     Frame,
     Hello,
+    Reject,
     decode_frame_untrusted,
 )
 from p2pnode.core.wire import BadMessage
@@ -46,7 +49,7 @@ OURS, THEIRS, NEW = "a" * 32, "b" * 32, "c" * 32
 
 
 def hello(store: str = THEIRS, first: int = 1, known: str = "", received: int = 0) -> bytes:
-    return wire.encode(Hello(version=1, store=store, first=first, known=known, received=received))
+    return wire.encode(Hello(version=2, store=store, first=first, known=known, received=received))
 
 
 def frame(value: Frame) -> bytes:
@@ -80,7 +83,7 @@ def up(**kwargs: object) -> Link:
 
 def test_the_opener_says_hello_and_then_whatever_waits() -> None:
     machine = new(outbox=((4, b"x"),), record=LinkRecord(sent=4))
-    assert sent(machine.handle(Opened(1), 0)) == [Hello(version=1, store=OURS, first=4, known="", received=0)]
+    assert sent(machine.handle(Opened(1), 0)) == [Hello(version=2, store=OURS, first=4, known="", received=0)]
     actions = machine.handle(Received(1, hello(first=9)), 0)
     assert sent(actions) == [Data(sequence=4, payload=b"x"), Beat()]
     assert without_sends(actions) == [SaveRecord(LinkRecord(THEIRS, 8, 4)), Up()]
@@ -155,10 +158,45 @@ def test_a_stream_that_does_not_begin_with_hello_is_dropped(data: bytes) -> None
 
 
 def test_another_version_is_named() -> None:
-    data = wire.encode(Hello(version=2, store=THEIRS, first=1, known="", received=0))
+    data = wire.encode(Hello(version=3, store=THEIRS, first=1, known="", received=0))
     assert new().handle(Accepted(1, data), 0) == [
-        Drop(1, "the peer speaks version 2 of the link, this node 1")
+        Drop(1, "the peer speaks version 3 of the link, this node 2")
     ]
+
+
+def test_a_message_that_is_discarded_counts_as_received_and_its_sender_hears_why() -> None:
+    machine = up()
+    machine.handle(Received(1, frame(Data(sequence=1, payload=b"junk"))), 0)
+    actions = machine.handle(Discarded(1, "no such kind"), 0)
+    assert actions[0] == SaveRecord(LinkRecord(THEIRS, 1, 0))
+    assert sent(actions) == [Reject(sequence=1, reason="no such kind")]
+    assert machine.handle(Received(1, frame(Data(sequence=2, payload=b"x"))), 0) == [Deliver(2, b"x")]
+
+
+def test_a_rejected_message_leaves_the_outbox_with_all_before_it() -> None:
+    machine = up(outbox=((1, b"a"), (2, b"b"), (3, b"c")), record=LinkRecord(sent=3))
+    actions = machine.handle(Received(1, frame(Reject(sequence=2, reason="no"))), 0)
+    assert actions == [ForgetMessages(2), Rejected(b"b", "no")]
+    assert machine.waiting == 1
+
+
+def test_a_rejection_of_what_is_not_under_way_costs_the_link() -> None:
+    machine = up()
+    drop, down = machine.handle(Received(1, frame(Reject(sequence=1, reason="no"))), 0)
+    assert drop == Drop(1, "message 1 rejected, which was not sent")
+    assert isinstance(down, Down)
+
+
+@pytest.mark.parametrize("received", [link.LOST_MESSAGES_MAX + 4, SEQUENCE_MAX])
+def test_a_peer_that_has_more_of_us_than_a_disk_can_lose_gets_no_link(received: int) -> None:
+    record = LinkRecord(THEIRS, 0, 3)
+    data = hello(known=OURS, received=received)
+    reason = f"the peer says that it has message {received} of 3"
+    assert new(record=record).handle(Accepted(1, data), 0) == [Drop(1, reason)]
+    opener = new(record=record)
+    opener.handle(Opened(1), 0)
+    assert opener.handle(Received(1, data), 0) == [Drop(1, reason)]
+    assert opener.record == record
 
 
 def test_of_two_streams_opened_at_once_that_of_the_lower_id_stays() -> None:
@@ -216,7 +254,7 @@ def test_an_outbox_has_limits_and_says_so() -> None:
     machine = new()
     for _ in range(link.OUTBOX_MESSAGES_MAX):
         machine.handle(Post(b""), 0)
-    assert machine.handle(Post(b""), 0) == [Refuse("1024 messages wait for this peer already")]
+    assert machine.handle(Post(b""), 0) == [Refuse("1024 messages wait for this peer already", full=True)]
     machine = new()
     for _ in range(16):
         machine.handle(Post(bytes(PAYLOAD_SIZE_BYTES_MAX)), 0)
@@ -224,7 +262,7 @@ def test_an_outbox_has_limits_and_says_so() -> None:
     assert isinstance(refusal, Refuse)
     assert machine.waiting == 16
     (refusal,) = new().handle(Post(bytes(PAYLOAD_SIZE_BYTES_MAX + 1)), 0)
-    assert isinstance(refusal, Refuse)
+    assert isinstance(refusal, Refuse) and not refusal.full
 
 
 def test_the_largest_message_fits_a_frame() -> None:

@@ -18,6 +18,7 @@ from p2pnode.core.link_events import (
     Action,
     Deliver,
     Delivered,
+    Discarded,
     Drop,
     Ended,
     Event,
@@ -41,6 +42,8 @@ TROUBLE_S = 25.0
 HEALING_S = 12.0
 DELAY_S_MAX = 0.4
 STEP_S = 0.05
+# Some messages are refused by whoever gets them; they hold up nothing.
+POISON_EVERY = 7
 
 
 @dataclass
@@ -73,6 +76,7 @@ class Network:
         self.old_disks: dict[str, list[Disk]] = {"a": [], "b": []}
         self.machines: dict[str, link.Link] = {}
         self.delivering: dict[str, int | None] = {"a": None, "b": None}
+        self.poison: dict[str, tuple[str, int] | None] = {"a": None, "b": None}
         self.hellos: list[bytes] = []
         for name in "ab":
             self.start(name)
@@ -85,7 +89,7 @@ class Network:
         self.machines[name] = link.Link(
             own=name, peer=other(name), store=disk.store, record=disk.record, outbox=disk.outbox.items()
         )
-        self.delivering[name] = None
+        self.delivering[name] = self.poison[name] = None
 
     def crash(self, name: str, *, with_disk: bool) -> None:
         for number in [n for n, stream in self.streams.items() if stream.open_at.get(name)]:
@@ -124,6 +128,10 @@ class Network:
                     store, index = payload[:32].decode(), int(payload[32:])
                     assert self.delivering[name] is None
                     self.delivering[name] = sequence
+                    if index % POISON_EVERY == 0:
+                        # Nothing of it is committed; that it was refused is, once the machine hears of it.
+                        self.poison[name] = (store, index)
+                        continue
                     # Effects and number in one commit; the machine hears of it some time later.
                     disk.log.append((store, index))
                     record = self.machines[name].record
@@ -161,7 +169,12 @@ class Network:
             if self.delivering[name] is not None and self.random.random() < 0.5:
                 sequence, self.delivering[name] = self.delivering[name], None
                 assert sequence is not None
-                self.give(name, Delivered(sequence))
+                poison, self.poison[name] = self.poison[name], None
+                if poison is not None:
+                    self.disks[name].log.append(poison)
+                    self.give(name, Discarded(sequence, "poison"))
+                else:
+                    self.give(name, Delivered(sequence))
             for number, stream in list(self.streams.items()):
                 self._arrive(name, number, stream)
             if self.now >= self.machines[name].deadline:

@@ -12,12 +12,20 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pnode.core import wire
+from p2pnode.core import patience, wire
 from p2pnode.core.link_frames import FRAME_SIZE_BYTES_MAX, PAYLOAD_SIZE_BYTES_MAX, Beat, Data, Hello
+from p2pnode.core.reasons import reason_of
 from p2pnode.core.wire import BadMessage
 from p2pnode.network import links
 from p2pnode.network.host import open_host
-from p2pnode.network.links import LinkDown, LinkSuspect, LinkUp, OutboxFull, PeerForgot
+from p2pnode.network.links import (
+    CannotSend,
+    LinkDown,
+    LinkSuspect,
+    LinkUp,
+    MessageRejected,
+    PeerForgot,
+)
 
 from .network_support import LOOPBACK, WAIT_S, MemoryJournal, Node, new_identity, open_node, until
 
@@ -59,7 +67,7 @@ async def test_the_largest_message_arrives_and_a_larger_one_is_refused() -> None
         a.links.send(b.id, payload)
         await until(lambda: b.got)
         assert b.got == [(a.id, payload)]
-        with pytest.raises(OutboxFull, match="at most"):
+        with pytest.raises(CannotSend, match="at most"):
             a.links.send(b.id, payload + b"x")
         assert a.links.waiting(b.id) in (0, 1)
 
@@ -133,30 +141,95 @@ async def test_a_receiver_whose_journal_fails_gets_the_message_again() -> None:
         assert [payload for _, payload in b.got] == numbers(2)
 
 
-async def test_a_message_that_the_owner_calls_bad_costs_the_link() -> None:
+@pytest.mark.parametrize(
+    "error", [BadMessage("no such kind"), KeyError("kind"), ExceptionGroup("", [ValueError()])]
+)
+async def test_what_the_owner_cannot_take_in_is_discarded_and_holds_up_nothing(error: Exception) -> None:
     async def refuse(peer: str, payload: bytes) -> None:
-        b.journal.mark_received(peer, 1)
+        if payload == b"junk":
+            raise error
+
+    async with open_node() as a, open_node() as b:
+        a.meet(b)
+        b.on_message = refuse
+        for payload in (b"junk", b"good"):
+            a.links.send(b.id, payload)
+        await until(lambda: b.got)
+        assert b.got == [(a.id, b"good")]
+        await until(lambda: not a.links.waiting(b.id))
+        assert [one for one in a.events if isinstance(one, MessageRejected)] == [
+            MessageRejected(b.id, b"junk", reason_of(error))
+        ]
+        assert not any(isinstance(event, LinkDown) for event in b.events)
+        # A failure of this node's own is a problem that people hear of; a bad message is not.
+        assert len(b.problems) == (not isinstance(error, BadMessage))
+
+
+async def test_a_peer_that_keeps_sending_what_is_refused_is_left_alone() -> None:
+    async def refuse(peer: str, payload: bytes) -> None:
         raise BadMessage("no such kind")
 
     async with open_node() as a, open_node() as b:
         a.meet(b)
         b.on_message = refuse
-        a.links.send(b.id, b"junk")
+        for payload in numbers(patience.REFUSALS_MAX + 1):
+            a.links.send(b.id, payload)
         await until(lambda: any(isinstance(event, LinkDown) for event in b.events))
-        assert [event.reason for event in b.events if isinstance(event, LinkDown)] == [
-            "a bad message: no such kind"
-        ]
-        b.on_message = None
-        a.links.send(b.id, b"good")
+        a.links.send(b.id, b"more")
+        with trio.move_on_after(0.5):
+            await until(lambda: a.links.is_up(b.id))
+        assert not b.links.is_up(a.id)
+        assert b.got == []
+
+
+async def test_who_posts_when_a_link_comes_up_posts_behind_what_waits() -> None:
+    """The owner is told once all actions are performed: what it says then has the next number."""
+    journal, identity = MemoryJournal(), new_identity()
+    async with open_node() as a:
+        a.links.send(identity.peer_id, b"0")
+        a.on_event = lambda event: a.links.send(identity.peer_id, b"1") if isinstance(event, LinkUp) else None
+        async with open_node(identity, journal) as b:
+            a.meet(b)
+            await until(lambda: len(b.got) == 2)
+            assert [payload for _, payload in b.got] == numbers(2)
+            assert a.events == [LinkUp(b.id)]
+
+
+async def test_a_message_for_what_is_no_peer_id_is_not_taken() -> None:
+    async with open_node() as a:
+        for name in ("0OIl", "", "12D3KooWnope", "x" * 60):
+            with pytest.raises(CannotSend, match="no peer id"):
+                a.links.send(name, b"x")
+
+
+async def test_what_an_older_journal_holds_for_no_peer_is_thrown_away_at_the_start() -> None:
+    journal = MemoryJournal()
+    journal.add_message("0OIl", 1, b"x")
+    async with open_node(journal=journal) as a, open_node() as b:
+        assert journal.outboxes["0OIl"] == {}
+        a.meet(b)
+        a.links.send(b.id, b"y")
         await until(lambda: b.got)
-        assert b.got == [(a.id, b"good")]
+
+
+async def test_a_dial_that_raises_costs_that_link_alone() -> None:
+    async with open_node() as a, open_node() as b:
+        strange = new_identity().peer_id
+        good = a.links._addresses_of
+        a.links._addresses_of = lambda peer: [][1] if peer == strange else good(peer)
+        a.links.send(strange, b"x")
+        await until(lambda: a.problems)
+        a.meet(b)
+        a.links.send(b.id, b"y")
+        await until(lambda: b.got)
+        assert {subject for _, subject, _ in a.problems} == {strange}
 
 
 def framed(data: bytes) -> bytes:
     return len(data).to_bytes(4, "big") + data
 
 
-HELLO = framed(wire.encode(Hello(version=1, store="f" * 32, first=1, known="", received=0)))
+HELLO = framed(wire.encode(Hello(version=2, store="f" * 32, first=1, known="", received=0)))
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,15 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejected:
+    """A peer has discarded a message of this node, or it could not be sent; it will not come again."""
+
+    peer: str
+    message: Message
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class AdvertHeard:
     """An advert whose signature holds."""
 
@@ -141,6 +150,7 @@ class Leaving:
 Event = (
     Tick
     | Received
+    | Rejected
     | AdvertHeard
     | OfferChanged
     | JobSubmitted

@@ -30,6 +30,7 @@ from .events import (
     PeerBack,
     PeerLost,
     Received,
+    Rejected,
     SaveJob,
     Send,
 )
@@ -139,6 +140,8 @@ class Job:
                 return []
             case Received(peer, message):
                 self._received(peer, message, event, now)
+            case Rejected(peer, message, reason):
+                job_news.rejected(self._steps, peer, message, reason, now)
             case PeerLost(peer, reason):
                 job_news.peer_lost(self._steps, peer, reason, now)
             case PeerBack(peer):

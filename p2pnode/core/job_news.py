@@ -11,7 +11,7 @@ from .events import Send
 from .job_steps import JobSteps
 from .lending import run_limit_s
 from .lifecycle import LIVE, LONG_RUNNING, OPEN, Execution, ExecutionState
-from .messages import Bid, Fault, Receipt, Refusal, Refusing, Release, Stage, Update
+from .messages import Ask, Award, Bid, Fault, Message, Receipt, Refusal, Refusing, Release, Stage, Update
 
 # A bid is not awarded in its last moments: the award has to travel, too.
 BID_MARGIN_S = 1.0
@@ -61,6 +61,17 @@ def refused(steps: JobSteps, peer: str, refusal: Refusal, now: float) -> None:
         execution.move(ExecutionState.CANCELLED, now, refusal.reason)
     elif execution.state in LIVE and execution.unconfirmed:
         steps.give_up(execution, refusal.reason, now)
+
+
+def rejected(steps: JobSteps, peer: str, message: Message, reason: str, now: float) -> None:
+    """The peer has thrown a message of this job away: what it asked for does not happen."""
+    kind = type(message).__name__.lower()
+    steps.note("Problem", f"{peer} did not take the {kind}: {reason}", now)
+    if isinstance(message, Ask | Award):
+        refusal = Refusal(
+            execution=message.execution, round=message.round, refusing=Refusing.UNSUITABLE, reason=reason
+        )
+        refused(steps, peer, refusal, now)
 
 
 def updated(steps: JobSteps, peer: str, update: Update, now: float) -> None:

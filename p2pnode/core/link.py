@@ -16,7 +16,8 @@ buffer. So whoever opened a stream says something as soon as it is greeted.
 
 A message is received when its effects and its number are on disk *together*: the shell
 commits both and then says `Delivered`, from which the acknowledgement follows. Between a
-`Deliver` and its `Delivered` the shell gives no `Received`.
+`Deliver` and its `Delivered` the shell gives no `Received`. A message that cannot be handled is
+`Discarded`: it counts as received, and its sender is told why, so that it holds up nothing behind it.
 
 A disk is named by a random `store` id. A peer with a new one has forgotten our messages
 and starts its own numbers anew; a peer that does not know our store has forgotten
@@ -37,6 +38,7 @@ from .link_events import (
     Action,
     Deliver,
     Delivered,
+    Discarded,
     Down,
     Drop,
     Ended,
@@ -49,6 +51,7 @@ from .link_events import (
     Post,
     Received,
     Refuse,
+    Rejected,
     ReplaceMessages,
     SaveMessage,
     SaveRecord,
@@ -59,12 +62,15 @@ from .link_events import (
 )
 from .link_frames import (
     PAYLOAD_SIZE_BYTES_MAX,
+    REJECT_REASON_LENGTH_MAX,
+    SEQUENCE_MAX,
     VERSION,
     Ack,
     Beat,
     Data,
     Frame,
     Hello,
+    Reject,
     decode_frame_untrusted,
     decode_hello_untrusted,
 )
@@ -85,6 +91,8 @@ SUSPECT_AFTER_S = 4.0
 # Four beats missed: a stopped process or a pulled cable. A process that dies closes its connection,
 # which is noticed at once.
 DOWN_AFTER_S = 6.0
+# Messages that a disk can have lost: a day of the busiest link. A peer that has more of ours is lying.
+LOST_MESSAGES_MAX = 1_000_000
 # Events that come this much later than asked for mean that this node itself was paused.
 PAUSED_S = 1.0
 
@@ -169,6 +177,8 @@ class Link:
                 return self._post(payload, now)
             case Delivered(sequence):
                 return self._delivered(sequence, now)
+            case Discarded(sequence, reason):
+                return self._discarded(sequence, reason, now)
             case Tick():
                 return self._tick(now)
             case Received() | Heard() | Ended():
@@ -185,7 +195,7 @@ class Link:
 
     def _accept(self, stream: int, data: bytes, now: float) -> list[Action]:
         try:
-            hello = decode_hello_untrusted(data)
+            hello = self._hello_untrusted(data)
         except BadMessage as exc:
             return [Drop(stream, str(exc))]
         # Both opened one at once: that of the lower peer id stays.
@@ -216,6 +226,12 @@ class Link:
         self._said_at = now
         return Send(stream, wire.encode(hello))
 
+    def _hello_untrusted(self, data: bytes) -> Hello:
+        hello = decode_hello_untrusted(data)
+        if hello.known == self._store and hello.received > self.record.sent + LOST_MESSAGES_MAX:
+            raise BadMessage(f"the peer says that it has message {hello.received} of {self.record.sent}")
+        return hello
+
     def _greet(self, hello: Hello, now: float, *, tell_up: bool) -> list[Action]:
         actions: list[Action] = []
         forgot = self.record.peer_store not in ("", hello.store)
@@ -238,7 +254,7 @@ class Link:
         assert not self._delivering
         try:
             if not self.is_up:
-                actions = self._greet(decode_hello_untrusted(data), now, tell_up=True)
+                actions = self._greet(self._hello_untrusted(data), now, tell_up=True)
                 # The peer waits for a second frame, whatever it is.
                 return [*actions, self._send(Beat(), now)]
             frame = decode_frame_untrusted(data)
@@ -254,6 +270,11 @@ class Link:
                 if sequence > self._under_way:
                     return self._drop(f"message {sequence} acknowledged, which was not sent")
                 return self._acknowledged(sequence) + self._fill_window(now)
+            case Reject(sequence=sequence, reason=reason):
+                if sequence not in self._outbox or sequence > self._under_way:
+                    return self._drop(f"message {sequence} rejected, which was not sent")
+                rejected = Rejected(self._outbox[sequence], reason)
+                return [*self._acknowledged(sequence), rejected, *self._fill_window(now)]
             case Data(sequence=sequence, payload=payload):
                 if sequence <= self.record.received:
                     return [self._send(Ack(sequence=self.record.received), now)]
@@ -271,13 +292,22 @@ class Link:
         self.record = LinkRecord(self.record.peer_store, sequence, self.record.sent)
         return [self._send(Ack(sequence=sequence), now)] if self.is_up else []
 
+    def _discarded(self, sequence: int, reason: str, now: float) -> list[Action]:
+        assert self._delivering
+        assert sequence == self.record.received + 1
+        self._delivering = False
+        self.record = LinkRecord(self.record.peer_store, sequence, self.record.sent)
+        reject = Reject(sequence=sequence, reason=reason[:REJECT_REASON_LENGTH_MAX])
+        return [SaveRecord(self.record), *([self._send(reject, now)] if self.is_up else [])]
+
     def _post(self, payload: bytes, now: float) -> list[Action]:
         if len(payload) > PAYLOAD_SIZE_BYTES_MAX:
-            return [Refuse(f"a message of {len(payload)} bytes; at most {PAYLOAD_SIZE_BYTES_MAX} are sent")]
-        if len(self._outbox) >= OUTBOX_MESSAGES_MAX:
-            return [Refuse(f"{len(self._outbox)} messages wait for this peer already")]
+            reason = f"a message of {len(payload)} bytes; at most {PAYLOAD_SIZE_BYTES_MAX} are sent"
+            return [Refuse(reason, full=False)]
+        if len(self._outbox) >= OUTBOX_MESSAGES_MAX or self.record.sent >= SEQUENCE_MAX:
+            return [Refuse(f"{len(self._outbox)} messages wait for this peer already", full=True)]
         if self._outbox_size_bytes + len(payload) > OUTBOX_SIZE_BYTES_MAX:
-            return [Refuse(f"{self._outbox_size_bytes} bytes wait for this peer already")]
+            return [Refuse(f"{self._outbox_size_bytes} bytes wait for this peer already", full=True)]
         sequence = self.record.sent + 1
         self.record = LinkRecord(self.record.peer_store, self.record.received, sequence)
         self._outbox[sequence] = payload

@@ -67,11 +67,19 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
+class Discarded:
+    """The message was not taken in, and is not to come again; nothing of it is on disk."""
+
+    sequence: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """The deadline is there."""
 
 
-Event = Opened | Accepted | Received | Heard | Ended | Post | Delivered | Tick
+Event = Opened | Accepted | Received | Heard | Ended | Post | Delivered | Discarded | Tick
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +98,10 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Handle the message, commit its effects with `sequence` as received, then say `Delivered`."""
+    """Handle the message, commit its effects with `sequence` as received, then say `Delivered`.
+
+    Or say `Discarded`, if it can't be handled.
+    """
 
     sequence: int
     payload: bytes = field(repr=False)
@@ -127,10 +138,19 @@ class ReplaceMessages:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejected:
+    """The peer has discarded this message of ours; it is out of the outbox."""
+
+    payload: bytes = field(repr=False)
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refuse:
-    """The message of this `Post` was not taken."""
+    """The message of this `Post` was not taken. `full`: a later one may be; else this one never will."""
 
     reason: str
+    full: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +183,7 @@ Action = (
     | ForgetMessages
     | SaveRecord
     | ReplaceMessages
+    | Rejected
     | Refuse
     | Up
     | Suspect

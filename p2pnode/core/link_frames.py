@@ -9,12 +9,14 @@ import msgspec
 from . import wire
 from .wire import BadMessage, Record
 
-VERSION = 1
+VERSION = 2
 FRAME_SIZE_BYTES_MAX = wire.MESSAGE_SIZE_BYTES_MAX
 # A data frame's other fields take 36 bytes at most.
 PAYLOAD_SIZE_BYTES_MAX = FRAME_SIZE_BYTES_MAX - 64
 # What JSON readers of other languages hold exactly; no link ever gets there.
 SEQUENCE_MAX = 2**53 - 1
+# A line for a person.
+REJECT_REASON_LENGTH_MAX = 500
 
 StoreId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
 Sequence = Annotated[int, msgspec.Meta(ge=0, le=SEQUENCE_MAX)]
@@ -43,11 +45,18 @@ class Ack(Record, frozen=True, tag_field="kind", tag="ack"):
     sequence: Sequence
 
 
+class Reject(Record, frozen=True, tag_field="kind", tag="reject"):
+    """An ack of all messages up to `sequence`; the last of them was not taken in, and never will be."""
+
+    sequence: Sequence
+    reason: Annotated[str, msgspec.Meta(max_length=REJECT_REASON_LENGTH_MAX)]
+
+
 class Beat(Record, frozen=True, tag_field="kind", tag="beat"):
     """Nothing but a sign of life."""
 
 
-Frame = Hello | Data | Ack | Beat
+Frame = Hello | Data | Ack | Reject | Beat
 
 
 def decode_frame_untrusted(data: bytes) -> Frame:

@@ -33,6 +33,7 @@ from .events import (
     PeerLost,
     Progressed,
     Received,
+    Rejected,
     SaveJob,
     Send,
     TakingChanged,
@@ -79,7 +80,7 @@ class Participant:
     lost: set[str] = field(default_factory=set)
     # Jobs that take part in nothing, since something in them failed, and their executions.
     aside: dict[str, frozenset[str]] = field(default_factory=dict)
-    # The jobs that the present event may have changed: restored from the journal should it fail.
+    # The jobs that were worked on since whoever gives the events last emptied it: see `core.recovery`.
     touched: set[str] = field(default_factory=set)
     lending: Lending = field(init=False)
     custody: Custody = field(init=False)
@@ -138,7 +139,6 @@ class Participant:
 
         Raises `BadMessage` for a message that is refused, before anything has changed, and `Broken`.
         """
-        self.touched = set()
         return self._finish(self._route(event, now), now)
 
     def _finish(self, actions: list[Action], now: float) -> list[Action]:
@@ -177,6 +177,11 @@ class Participant:
         match event:
             case Received(peer, message):
                 return self._message(peer, message, event, now)
+            case Rejected(message=message):
+                job = self.owner_of(getattr(message, "execution", "")) or self.jobs.get(
+                    getattr(message, "job", "")
+                )
+                return self._give(job, event, now) if job else []
             case AdvertHeard(signed, advert, remaining_ms):
                 self._peers_changed |= self.table.learn(signed, advert, remaining_ms, now)
                 return []

@@ -34,3 +34,11 @@ def public_key_untrusted(peer_id: str) -> bytes:
     if of_public_key(data[len(_PREFIX) :]) != peer_id:
         raise BadMessage("a peer id that is not in its one form")
     return bytes(data[len(_PREFIX) :])
+
+
+def is_peer_id(text: str) -> bool:
+    try:
+        public_key_untrusted(text)
+    except BadMessage:
+        return False
+    return True

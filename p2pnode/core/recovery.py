@@ -74,6 +74,14 @@ def take_back_job(core: Participant, record: JobRecord, now: float) -> list[Acti
     return core.resume_job(record, now)
 
 
+def take_back_execution(core: Participant, loan: Loan, now: float) -> list[Action]:
+    """Go on with an execution that was set aside, as after a restart."""
+    if loan.award is None:
+        return []
+    core.lending.loans[loan.execution] = loan
+    return core.lending.resume_loan(loan, loan.award, now)
+
+
 def _forget(core: Participant, id: str) -> None:
     core.jobs.pop(id, None)
     core.custody.forget(id)

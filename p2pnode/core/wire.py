@@ -23,6 +23,9 @@ MESSAGE_SIZE_BYTES_MAX = 1024 * 1024
 # A job file nests 8 deep; free-form parameters may add to that.
 NESTING_DEPTH_MAX = 24
 
+# What decoders raise for bytes that are not what was expected.
+_NO_RECORD = (cbor2.CBORError, ValueError, TypeError, KeyError, RecursionError, OverflowError)
+
 T = TypeVar("T")
 Meta = msgspec.Meta
 replace = msgspec.structs.replace
@@ -30,6 +33,10 @@ replace = msgspec.structs.replace
 
 class BadMessage(Exception):
     """A peer sent bytes that are not the message that we expected."""
+
+
+class Unreadable(Exception):
+    """What this node wrote itself cannot be read: by another version, or by a disk that forgets."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,8 +71,11 @@ def convert(value: Any, kind: type[T]) -> T:
 
 
 def decode(data: bytes, kind: type[T]) -> T:
-    """Bytes that this node wrote itself (its journal) as a `kind`."""
-    return msgspec.convert(cbor2.loads(data), kind)
+    """Bytes that this node wrote itself (its journal) as a `kind`; raises `Unreadable`."""
+    try:
+        return msgspec.convert(cbor2.loads(data), kind)
+    except _NO_RECORD as exc:
+        raise Unreadable(f"not a {_name(kind)}: {exc}") from exc
 
 
 def decode_untrusted(data: bytes, kind: type[T], size_bytes_max: int = MESSAGE_SIZE_BYTES_MAX) -> T:
@@ -89,7 +99,7 @@ def decode_untrusted(data: bytes, kind: type[T], size_bytes_max: int = MESSAGE_S
         )
         record = msgspec.convert(value, kind)
         canonical = encode(record)
-    except (cbor2.CBORError, ValueError, TypeError, RecursionError, OverflowError) as exc:
+    except _NO_RECORD as exc:
         raise BadMessage(f"not a {_name(kind)}: {exc}") from exc
     # One value has one encoding, or a signature could cover two.
     if canonical != data:

@@ -10,7 +10,11 @@ from p2pnode.core.link_events import LinkRecord
 
 
 class OutboxFull(Exception):
-    """The message was not taken; the message says why."""
+    """The message was not taken, since too much waits for its peer; the text says what."""
+
+
+class CannotSend(Exception):
+    """The message was not taken, and never will be; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,16 @@ class PeerForgot:
     peer: str
 
 
-LinkEvent = LinkUp | LinkSuspect | LinkDown | PeerForgot
+@dataclass(frozen=True, slots=True)
+class MessageRejected:
+    """The peer has discarded a message of ours."""
+
+    peer: str
+    payload: bytes
+    reason: str
+
+
+LinkEvent = LinkUp | LinkSuspect | LinkDown | PeerForgot | MessageRejected
 
 
 class LinkJournal(Protocol):
@@ -68,5 +81,6 @@ class LinkJournal(Protocol):
 
 
 # Called as deliver(peer, sequence, payload). It must commit the effects of the payload and `sequence` as the
-# `received` of the peer's record, in one transaction. `BadMessage` drops the link.
+# `received` of the peer's record, in one transaction. What it raises has the message discarded, and the peer
+# told so; `BadMessage` says why.
 DeliverMessage = Callable[[str, int, bytes], Awaitable[None]]

@@ -6,27 +6,31 @@ a stream dials, again and again: fast at first, so that a peer that restarts is 
 seconds, then rarely.
 
 On the wire a frame is its length, 4 bytes big-endian, and that many bytes of CBOR
-(`protocols/link.md`). A peer that sends what it must not loses its link, and nothing else.
+(`protocols/link.md`). A peer that sends what it must not loses its link, and nothing else; a
+message that is refused is discarded, and who sends many is left alone for a while.
 """
 
 from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from math import inf
 from typing import TYPE_CHECKING
 
 import trio
 
+from p2pnode.core import peer_ids
+from p2pnode.core.compartments import Compartment
 from p2pnode.core.link import Link
 from p2pnode.core.link_events import (
     Accepted,
     Action,
     Deliver,
     Delivered,
+    Discarded,
     Down,
     Drop,
     Ended,
@@ -38,6 +42,7 @@ from p2pnode.core.link_events import (
     Post,
     Received,
     Refuse,
+    Rejected,
     ReplaceMessages,
     SaveMessage,
     SaveRecord,
@@ -46,18 +51,22 @@ from p2pnode.core.link_events import (
     Tick,
     Up,
 )
-from p2pnode.core.link_frames import FRAME_SIZE_BYTES_MAX
-from p2pnode.core.rate import TokenBucket
+from p2pnode.core.link_frames import SEQUENCE_MAX
+from p2pnode.core.reasons import reason_of
 from p2pnode.core.wire import BadMessage
+from p2pnode.guards import Guards
 
 from .host import Connected, Disconnected, Host, PeerSilent
+from .link_end import FRAME_COST_SIZE_BYTES, HEADER_SIZE_BYTES, LinkEnd, OpenStream, read_frame
 from .link_owner import (
+    CannotSend,
     DeliverMessage,
     LinkDown,
     LinkEvent,
     LinkJournal,
     LinkSuspect,
     LinkUp,
+    MessageRejected,
     OutboxFull,
     PeerForgot,
 )
@@ -69,20 +78,21 @@ if TYPE_CHECKING:
     from trio_typing import TaskStatus
 
 __all__ = [
+    "CannotSend",
     "LinkDown",
     "LinkEvent",
     "LinkJournal",
     "LinkSuspect",
     "LinkUp",
     "Links",
+    "MessageRejected",
     "OutboxFull",
     "PeerForgot",
 ]
 
 log = logging.getLogger(__name__)
 
-PROTOCOL = "/p2pnode/link/1"
-HEADER_SIZE_BYTES = 4
+PROTOCOL = "/p2pnode/link/2"
 # A stream that is given up holds its place until its end is noticed: room for a few.
 STREAMS_PER_PEER_MAX = 4
 CONNECT_S_MAX = 5.0
@@ -96,47 +106,8 @@ DELIVER_S_MAX = 30.0
 # Frames that wait to be written: a window of data, and acknowledgements. A peer that lets more pile up
 # does not read.
 FRAMES_WAITING_MAX = 512
-# A frame costs some 2 ms, so a peer gets no more than half a core; a large frame counts as several.
-FRAME_RATE_PER_S = 250.0
-FRAME_BURST = 1_000.0
-FRAME_COST_SIZE_BYTES = 64 * 1024
 # A link that was up for less than this does not count as a success.
 STEADY_S = 5.0
-
-
-@dataclass(slots=True)
-class _Open:
-    """A stream of an end: where its frames to be written go, and what ends it."""
-
-    frames: trio.MemorySendChannel[bytes]
-    scope: trio.CancelScope
-    reason: str = "dropped"
-
-    def end(self, reason: str) -> None:
-        self.reason = reason
-        self.scope.cancel()
-
-
-@dataclass(slots=True)
-class _End:
-    """This node's end of the link with one peer."""
-
-    peer: str
-    link: Link
-    streams: dict[int, _Open] = field(default_factory=dict)
-    bucket: TokenBucket = field(default_factory=lambda: TokenBucket(FRAME_RATE_PER_S, FRAME_BURST))
-    # One frame at a time, whatever stream it comes from: see core.link.
-    one_frame: trio.Lock = field(default_factory=trio.Lock)
-    wake: trio.Event = field(default_factory=trio.Event)
-    kept: bool = False
-    dialling: bool = False
-    failures: int = 0
-    dial_at: float = -inf
-    up_at: float = inf
-
-    @property
-    def wanted(self) -> bool:
-        return self.kept or self.link.waiting > 0
 
 
 class Links:
@@ -151,17 +122,19 @@ class Links:
         deliver: DeliverMessage,
         notify: Callable[[LinkEvent], None],
         addresses_of: Callable[[str], Sequence[str]],
-        journal_failed: type[Exception],
+        guards: Guards,
     ) -> None:
-        """`journal_failed` is what a journal raises that cannot be written: who keeps it ends the node."""
         self._host = host
         self._store = store
         self._journal = journal
         self._deliver = deliver
         self._notify = notify
         self._addresses_of = addresses_of
-        self._journal_failed = journal_failed
-        self._ends: dict[str, _End] = {}
+        self._guards = guards
+        # What is to be told once the actions at hand are performed.
+        self._untold: deque[LinkEvent] = deque()
+        self._telling = False
+        self._ends: dict[str, LinkEnd] = {}
         self._numbers = count(1)
         self._nursery: trio.Nursery | None = None
         self._ends_now = False
@@ -170,18 +143,27 @@ class Links:
         """Puts a message into the peer's outbox on disk, and sends it now or when the peer is there.
 
         It does not wait, so it may stand in a transaction of the journal: nothing is sent
-        before the caller next awaits. Raises `OutboxFull`.
+        before the caller next awaits. Raises `OutboxFull` and `CannotSend`.
         """
+        if not peer_ids.is_peer_id(peer):
+            raise CannotSend(f"{peer!r} is no peer id")
         end = self._end(peer)
         try:
             self._perform(end, end.link.handle(Post(payload), trio.current_time()))
-        except OutboxFull:
+        except (OutboxFull, CannotSend):
             raise
         except Exception:
             # It is not on disk, so it must not be in memory either.
             self._reload(end, "the journal failed")
             raise
         end.wake.set()
+
+    def unsend(self, peers: Iterable[str]) -> None:
+        """Forgets what was put into these outboxes in a transaction that did not come to be."""
+        for peer in peers:
+            end = self._ends.get(peer)
+            if end is not None and self._journal.load_link(peer)[0].sent != end.link.record.sent:
+                self._reload(end, "this node failed")
 
     def keep(self, peer: str) -> None:
         """Wants a link with the peer, messages or not: its loss will be noticed."""
@@ -208,7 +190,11 @@ class Links:
             for end in self._ends.values():
                 nursery.start_soon(self._tend, end)
             for peer in self._journal.peers_waiting():
-                self._end(peer)
+                if peer_ids.is_peer_id(peer):
+                    self._end(peer)
+                else:
+                    log.warning("messages for %r, which is no peer id, are thrown away", peer)
+                    self._journal.forget_messages(peer, SEQUENCE_MAX)
             self._host.watch(self._on_connection)
             self._host.handle(
                 PROTOCOL, self._serve, time_limit_s=inf, streams_per_peer_max=STREAMS_PER_PEER_MAX
@@ -222,9 +208,9 @@ class Links:
                 for opened in [one for end in self._ends.values() for one in end.streams.values()]:
                     opened.end("this node ends")
 
-    def _end(self, peer: str) -> _End:
+    def _end(self, peer: str) -> LinkEnd:
         if peer not in self._ends:
-            end = self._ends[peer] = _End(peer, self._load(peer))
+            end = self._ends[peer] = LinkEnd(peer, self._load(peer))
             if self._nursery is not None:
                 self._nursery.start_soon(self._tend, end)
         return self._ends[peer]
@@ -240,8 +226,13 @@ class Links:
             end.dial_at = -inf
             end.wake.set()
 
-    async def _tend(self, end: _End) -> None:
-        """Ticks and dials for one end."""
+    async def _tend(self, end: LinkEnd) -> None:
+        """Ticks and dials for one end, whatever becomes of it."""
+        while self._ends.get(end.peer) is end:
+            with self._guards.guard(Compartment.LINK, end.peer, lambda exc: self._failed_here(end, exc)):
+                await self._tend_well(end)
+
+    async def _tend_well(self, end: LinkEnd) -> None:
         assert self._nursery is not None
         while True:
             now = trio.current_time()
@@ -262,61 +253,70 @@ class Links:
                 await end.wake.wait()
             end.wake = trio.Event()
 
-    async def _dial(self, end: _End) -> None:
+    async def _dial(self, end: LinkEnd) -> None:
+        stream = None
+        try:
+            with self._guards.guard(Compartment.LINK, end.peer, lambda exc: self._failed_here(end, exc)):
+                stream = await self._opened(end)
+        finally:
+            end.dialling = False
+            end.wake.set()
+        if stream is not None:
+            await self._attend(end, stream, None)
+
+    async def _opened(self, end: LinkEnd) -> Stream | None:
         try:
             await self._host.connect(end.peer, self._addresses_of(end.peer), CONNECT_S_MAX)
-            stream = await self._host.open_stream(end.peer, [PROTOCOL], OPEN_S_MAX)
+            return await self._host.open_stream(end.peer, [PROTOCOL], OPEN_S_MAX)
         except NetworkError as exc:
             log.debug("no link with %s: %s", end.peer, exc)
             if isinstance(exc, PeerSilent):
                 # The connection is as dead as the peer; the next dial makes a new one.
                 await self._host.disconnect(end.peer)
             self._failed(end)
-            return
-        finally:
-            end.dialling = False
-            end.wake.set()
-        await self._attend(end, stream, None)
+            return None
 
-    def _failed(self, end: _End) -> None:
+    def _failed(self, end: LinkEnd) -> None:
         end.failures += 1
-        end.dial_at = trio.current_time() + redial_s(end.failures, random.random())
+        wait_until = trio.current_time() + redial_s(end.failures, random.random())
+        end.dial_at = max(wait_until, end.patience.alone_until)
+
+    def _failed_here(self, end: LinkEnd, error: Exception) -> None:
+        """This node failed with the link: it is begun anew from the journal, after a while."""
+        self._reload(end, f"this node failed: {reason_of(error)}")
+        self._failed(end)
 
     async def _serve(self, stream: Stream) -> None:
-        data = await self._read_frame(stream, HELLO_READ_S_MAX, lambda: None)
+        data = await read_frame(stream, HELLO_READ_S_MAX, lambda: None)
         if self._ends_now:
             raise StreamBroken("this node ends")
+        known = self._ends.get(stream.peer)
+        if known is not None and known.patience.is_spent(trio.current_time()):
+            raise StreamBroken("it sends what is refused, and is left alone for a while")
         await self._attend(self._end(stream.peer), stream, data)
 
-    async def _attend(self, end: _End, stream: Stream, hello: bytes | None) -> None:
+    async def _attend(self, end: LinkEnd, stream: Stream, hello: bytes | None) -> None:
         """Serves one stream until it ends. `hello` is the first frame of one that the peer opened."""
         number = next(self._numbers)
         sending, waiting = trio.open_memory_channel[bytes](FRAMES_WAITING_MAX)
         try:
-            async with trio.open_nursery() as nursery:
-                opened = end.streams[number] = _Open(sending, nursery.cancel_scope)
-                nursery.start_soon(self._write_frames, end, number, stream, waiting)
-                self._give(end, Opened(number) if hello is None else Accepted(number, hello))
-                end.wake.set()
-                opened.end(await self._read_frames(end, number, stream))
-        # The guard of a link: what fails here, the journal for one, costs this link, not the node.
-        except Exception as exc:  # noqa: BLE001
-            if isinstance(cause := _first(exc), self._journal_failed):
-                log.warning("the link with %s is begun anew: %s", end.peer, cause)
-            else:
-                log.error("the link with %s failed: %r", end.peer, exc)
-            log.debug("where it failed", exc_info=exc)
-            self._reload(end, f"this node failed: {exc!r}")
+            with self._guards.guard(Compartment.LINK, end.peer, lambda exc: self._failed_here(end, exc)):
+                async with trio.open_nursery() as nursery:
+                    opened = end.streams[number] = OpenStream(sending, nursery.cancel_scope)
+                    nursery.start_soon(self._write_frames, end, number, stream, waiting)
+                    self._give(end, Opened(number) if hello is None else Accepted(number, hello))
+                    end.wake.set()
+                    opened.end(await self._read_frames(end, number, stream))
         finally:
             self._give(end, Ended(number, end.streams.pop(number).reason))
             end.wake.set()
             await stream.reset()
 
-    async def _read_frames(self, end: _End, number: int, stream: Stream) -> str:
+    async def _read_frames(self, end: LinkEnd, number: int, stream: Stream) -> str:
         """Gives frame after frame to the machine; returns why the stream ended."""
         try:
             while True:
-                data = await self._read_frame(stream, READ_S_MAX, lambda: self._give(end, Heard(number)))
+                data = await read_frame(stream, READ_S_MAX, lambda: self._give(end, Heard(number)))
                 # Before decoding: a peer that sends too fast waits, and so does what it sends.
                 wait_s = end.bucket.take(1 + len(data) / FRAME_COST_SIZE_BYTES, trio.current_time())
                 await trio.sleep(wait_s)
@@ -325,41 +325,48 @@ class Links:
         except (StreamBroken, BadMessage) as exc:
             return str(exc)
 
-    async def _read_frame(self, stream: Stream, timeout_s: float, heard: Callable[[], None]) -> bytes:
-        header = await stream.read_exactly(HEADER_SIZE_BYTES, timeout_s)
-        missing = int.from_bytes(header, "big")
-        if not 0 < missing <= FRAME_SIZE_BYTES_MAX:
-            raise BadMessage(f"a frame of {missing} bytes; at most {FRAME_SIZE_BYTES_MAX} are read")
-        pieces = []
-        while missing:
-            piece = await stream.read_some(missing, timeout_s)
-            if not piece:
-                raise BadMessage(f"the stream ended {missing} bytes before the end of a frame")
-            heard()
-            pieces.append(piece)
-            missing -= len(piece)
-        return b"".join(pieces)
-
-    async def _handle_frame(self, end: _End, number: int, data: bytes) -> None:
+    async def _handle_frame(self, end: LinkEnd, number: int, data: bytes) -> None:
         link = end.link
-        for action in link.handle(Received(number, data), trio.current_time()):
-            if isinstance(action, Deliver):
-                # Not to be torn: the machine must learn of what was committed.
-                with shielded(DELIVER_S_MAX) as scope:
-                    try:
-                        await self._deliver(end.peer, action.sequence, action.payload)
-                    except BadMessage as exc:
-                        self._reload(end, f"a bad message: {exc}")
-                        raise
-                if scope.cancelled_caught:
-                    raise TimeoutError(f"a message was not handled within {DELIVER_S_MAX:.0f} s")
-                if end.link is link:
-                    self._perform(end, link.handle(Delivered(action.sequence), trio.current_time()))
-            else:
-                self._perform(end, [action])
+        actions = link.handle(Received(number, data), trio.current_time())
+        self._perform(end, [one for one in actions if not isinstance(one, Deliver)])
+        for action in actions:
+            if isinstance(action, Deliver) and end.link is link:
+                await self._take_in(end, link, action)
+
+    async def _take_in(self, end: LinkEnd, link: Link, message: Deliver) -> None:
+        """Have the owner handle a message; what it cannot handle is discarded."""
+        failure: list[Exception] = []
+        # Not to be torn: the machine must learn of what was committed.
+        with shielded(DELIVER_S_MAX) as scope:
+            with self._guards.guard(Compartment.MESSAGE, end.peer, failure.append):
+                try:
+                    await self._deliver(end.peer, message.sequence, message.payload)
+                except BadMessage as exc:
+                    failure.append(exc)
+        if scope.cancelled_caught:
+            failure.append(TimeoutError(f"it was not handled within {DELIVER_S_MAX:.0f} s"))
+        if failure and self._guards.ends_node(failure[0]):
+            raise failure[0]
+        if end.link is not link:
+            return
+        if failure:
+            self._discard(end, message, reason_of(failure[0]))
+        else:
+            self._perform(end, link.handle(Delivered(message.sequence), trio.current_time()))
+
+    def _discard(self, end: LinkEnd, message: Deliver, reason: str) -> None:
+        log.info("discarded message %d of %s: %s", message.sequence, end.peer, reason)
+        now = trio.current_time()
+        self._perform(end, end.link.handle(Discarded(message.sequence, reason), now))
+        alone_s = end.patience.refuse(now)
+        if alone_s:
+            log.warning("%s keeps sending what is refused; left alone for %.0f s", end.peer, alone_s)
+            end.dial_at = max(end.dial_at, end.patience.alone_until)
+            for stream in end.streams.values():
+                stream.end("it keeps sending what is refused")
 
     async def _write_frames(
-        self, end: _End, number: int, stream: Stream, waiting: trio.MemoryReceiveChannel[bytes]
+        self, end: LinkEnd, number: int, stream: Stream, waiting: trio.MemoryReceiveChannel[bytes]
     ) -> None:
         try:
             async for data in waiting:
@@ -367,11 +374,11 @@ class Links:
         except StreamBroken as exc:
             end.streams[number].end(str(exc))
 
-    def _give(self, end: _End, event: Event) -> None:
+    def _give(self, end: LinkEnd, event: Event) -> None:
         self._perform(end, end.link.handle(event, trio.current_time()))
 
-    def _perform(self, end: _End, actions: Sequence[Action]) -> None:
-        """All but `Deliver`, which waits for the owner."""
+    def _perform(self, end: LinkEnd, actions: Sequence[Action]) -> None:
+        """All but `Deliver`, which waits for the owner; to the end, before anybody is told of it."""
         for action in actions:
             match action:
                 case Send(number, data):
@@ -388,32 +395,48 @@ class Links:
                 case ReplaceMessages(record, outbox):
                     log.warning("the journal has lost messages to %s; numbers go on anew", end.peer)
                     self._journal.replace_messages(end.peer, record, outbox)
-                case Refuse(reason):
-                    raise OutboxFull(f"no message to {end.peer} is taken: {reason}")
+                case Refuse(reason, full):
+                    text = f"no message to {end.peer} is taken: {reason}"
+                    raise OutboxFull(text) if full else CannotSend(text)
+                case Rejected(payload, reason):
+                    log.info("%s has discarded a message: %s", end.peer, reason)
+                    self._untold.append(MessageRejected(end.peer, payload, reason))
                 case Up():
                     end.up_at = trio.current_time()
-                    self._notify(LinkUp(end.peer))
+                    self._untold.append(LinkUp(end.peer))
                 case Suspect():
-                    self._notify(LinkSuspect(end.peer))
+                    self._untold.append(LinkSuspect(end.peer))
                 case Down(reason):
                     self._went_down(end, reason)
                 case Forgot():
-                    self._notify(PeerForgot(end.peer))
+                    self._untold.append(PeerForgot(end.peer))
+        self._tell()
 
-    def _enqueue(self, end: _End, number: int, data: bytes) -> None:
+    def _tell(self) -> None:
+        """Tell what has happened, in its order; the owner may post from within."""
+        if self._telling:
+            return
+        self._telling = True
+        try:
+            while self._untold:
+                self._notify(self._untold.popleft())
+        finally:
+            self._telling = False
+
+    def _enqueue(self, end: LinkEnd, number: int, data: bytes) -> None:
         try:
             end.streams[number].frames.send_nowait(data)
         except trio.WouldBlock:
             end.streams[number].end("the peer does not read")
 
-    def _went_down(self, end: _End, reason: str) -> None:
+    def _went_down(self, end: LinkEnd, reason: str) -> None:
         if trio.current_time() - end.up_at >= STEADY_S:
             end.failures = 0
         self._failed(end)
-        self._notify(LinkDown(end.peer, reason))
+        self._untold.append(LinkDown(end.peer, reason))
         end.wake.set()
 
-    def _reload(self, end: _End, reason: str) -> None:
+    def _reload(self, end: LinkEnd, reason: str) -> None:
         """Goes back to what the journal holds, as after a crash."""
         was_up = end.link.is_up
         for stream in end.streams.values():
@@ -421,10 +444,4 @@ class Links:
         end.link = self._load(end.peer)
         if was_up:
             self._went_down(end, reason)
-
-
-def _first(error: BaseException) -> BaseException:
-    """What went wrong first, out of groups."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+            self._tell()

@@ -1,0 +1,77 @@
+"""What the links keep in memory of one peer's end: its machine, streams, rate and failures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import inf
+
+import trio
+
+from p2pnode.core.link import Link
+from p2pnode.core.link_frames import FRAME_SIZE_BYTES_MAX
+from p2pnode.core.patience import Patience
+from p2pnode.core.rate import TokenBucket
+from p2pnode.core.wire import BadMessage
+
+from .streams import Stream
+
+HEADER_SIZE_BYTES = 4
+
+# A frame costs some 2 ms, so a peer gets no more than half a core; a large frame counts as several.
+FRAME_RATE_PER_S = 250.0
+FRAME_BURST = 1_000.0
+FRAME_COST_SIZE_BYTES = 64 * 1024
+
+
+@dataclass(slots=True)
+class OpenStream:
+    """A stream of an end: where its frames to be written go, and what ends it."""
+
+    frames: trio.MemorySendChannel[bytes]
+    scope: trio.CancelScope
+    reason: str = "dropped"
+
+    def end(self, reason: str) -> None:
+        self.reason = reason
+        self.scope.cancel()
+
+
+@dataclass(slots=True)
+class LinkEnd:
+    """This node's end of the link with one peer."""
+
+    peer: str
+    link: Link
+    streams: dict[int, OpenStream] = field(default_factory=dict)
+    bucket: TokenBucket = field(default_factory=lambda: TokenBucket(FRAME_RATE_PER_S, FRAME_BURST))
+    # One frame at a time, whatever stream it comes from: see core.link.
+    one_frame: trio.Lock = field(default_factory=trio.Lock)
+    wake: trio.Event = field(default_factory=trio.Event)
+    patience: Patience = field(default_factory=Patience)
+    kept: bool = False
+    dialling: bool = False
+    failures: int = 0
+    dial_at: float = -inf
+    up_at: float = inf
+
+    @property
+    def wanted(self) -> bool:
+        return self.kept or self.link.waiting > 0
+
+
+async def read_frame(stream: Stream, timeout_s: float, heard: Callable[[], None]) -> bytes:
+    """The next frame, without the length before it; `heard` is called for each piece of it."""
+    header = await stream.read_exactly(HEADER_SIZE_BYTES, timeout_s)
+    missing = int.from_bytes(header, "big")
+    if not 0 < missing <= FRAME_SIZE_BYTES_MAX:
+        raise BadMessage(f"a frame of {missing} bytes; at most {FRAME_SIZE_BYTES_MAX} are read")
+    pieces = []
+    while missing:
+        piece = await stream.read_some(missing, timeout_s)
+        if not piece:
+            raise BadMessage(f"the stream ended {missing} bytes before the end of a frame")
+        heard()
+        pieces.append(piece)
+        missing -= len(piece)
+    return b"".join(pieces)
