@@ -65,11 +65,9 @@ class Content:
     async def export_car(self, cid: str, peers_hint: list[str]) -> AsyncGenerator[bytes, None]:
         with self._node.blocks.using(_checked(cid)):
             await self._fetched(cid, peers_hint)
-            pieces: Iterator[bytes] = car.write_car(cid, self._node.blocks.get)
-            # An empty file's block is an empty piece, not the end.
-            while (piece := await trio.to_thread.run_sync(next, pieces, None)) is not None:
-                if piece:
-                    yield piece
+            chunks: Iterator[bytes] = car.chunks_of(car.write_car(cid, self._node.blocks.get))
+            while (chunk := await trio.to_thread.run_sync(next, chunks, None)) is not None:
+                yield chunk
 
     async def fetch(self, cid: str, peers_hint: list[str]) -> AsyncGenerator[FetchedJson, None]:
         _checked(cid)

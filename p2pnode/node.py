@@ -69,9 +69,10 @@ from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs import unixfs
 from p2pnode.ipfs.bitswap import FETCH_SIZE_BYTES_MAX, Bitswap
 from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable
-from p2pnode.ipfs.export import CannotExport, export
+from p2pnode.ipfs.export import Room, TooLarge, export
 from p2pnode.ipfs.keeper import Keeper
 from p2pnode.ipfs.kubo import KuboDaemon
+from p2pnode.ipfs.partial import CannotExport
 from p2pnode.network.host import Host
 from p2pnode.network.links import CannotSend, Links, OutboxFull
 from p2pnode.network.streams import NetworkError, Stream
@@ -127,7 +128,12 @@ class Node:
         self.keeper = Keeper(blocks, config.data_dir / "kubo", config.result_retention, kubo)
         access = _access(config)
         self.inputs = Inputs(
-            Ipfs(self._fetch_input, self._export, (BlockUnavailable, BadMessage, CannotExport, NetworkError)),
+            Ipfs(
+                self._fetch_input,
+                self._export,
+                (BlockUnavailable, BadMessage, CannotExport, NetworkError),
+                TooLarge,
+            ),
             access,
             config.data_dir / "input-cache",
         )
@@ -337,7 +343,7 @@ class Node:
                 raise BlockUnavailable(cid, f"{exc.reason}; {from_kubo.reason}") from exc
 
     def _export(self, cid: str, path: Path, size_bytes_max: int) -> None:
-        export(cid, self.get_block, path, size_bytes_max=size_bytes_max)
+        export(cid, self.get_block, path, room=Room(size_bytes_max))
 
     def get_block(self, cid: str) -> bytes:
         data = self.blocks.get(cid)

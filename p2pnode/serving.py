@@ -11,12 +11,14 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import trio
 
 from p2pnode import identity, log_streams, offering
 from p2pnode.api.server import open_api
 from p2pnode.config import NodeConfig
+from p2pnode.core.text import visible
 from p2pnode.ipfs.bitswap import open_bitswap
 from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.ipfs.keeper import default_quota_bytes
@@ -38,18 +40,29 @@ STATUS_OK = 0
 STATUS_FAILED = 1
 
 
+class LogLine(logging.Formatter):
+    """A record as one line, whatever the peers' words in it hold; below it a traceback, set in."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return visible(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        return "\n".join(f"  | {visible(line)}" for line in super().formatException(ei).split("\n"))
+
+    def formatStack(self, stack_info: str) -> str:
+        return "\n".join(f"  | {visible(line)}" for line in stack_info.split("\n"))
+
+
 def serve(config: NodeConfig) -> int:
     """Run a node until it is told to end; its exit status."""
-    logging.basicConfig(
-        level=config.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LogLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=config.log_level.upper(), handlers=[handler])
     status = STATUS_OK
     try:
         trio.run(_run, config)
     except* (StoreError, NetworkError, BadAddress, identity.IdentityError, OSError) as group:
-        print(f"p2pnode: {_sentence(_first(group))}", file=sys.stderr)  # noqa: T201
+        print(f"p2pnode: {visible(_sentence(_first(group)))}", file=sys.stderr)  # noqa: T201
         status = STATUS_FAILED
     return status
 
@@ -137,7 +150,7 @@ def _say_ready(name: str, peer: str, addresses: Sequence[str], api: str) -> None
         *(f"  listens at {one}" for one in addresses),
         f"  API {api}",
     ]
-    print("\n".join(lines), file=sys.stderr, flush=True)  # noqa: T201
+    print("\n".join(map(visible, lines)), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:

@@ -15,6 +15,10 @@ class Missing(Exception):
     """No such CID."""
 
 
+class TooLarge(Exception):
+    """It does not fit."""
+
+
 @dataclass
 class Content:
     """Stands for IPFS: what there is of it, by CID."""
@@ -27,6 +31,8 @@ class Content:
         progress(len(self.files[cid]))
 
     def export(self, cid: str, path: Path, size_bytes_max: int) -> None:
+        if len(self.files[cid]) > size_bytes_max:
+            raise TooLarge
         path.write_bytes(self.files[cid])
 
 
@@ -50,7 +56,7 @@ class Execution:
         self, *sources: tuple[str, dict[str, Any]], replica: int = 0, count: int = 1, **task: Any
     ) -> tuple[Input, ...]:
         """Fetch inputs, each given as its type and parameters, to /input0, /input1, ..."""
-        ipfs = Ipfs(self.content.fetch, self.content.export, (Missing,))
+        ipfs = Ipfs(self.content.fetch, self.content.export, (Missing,), TooLarge)
         inputs = Inputs(ipfs, self.access, self.directory / "cache")
         wanted = task_of(*sources, **task)
         return await inputs.fetch_all(wanted, replica, count, self.inputs, self.told.append)

@@ -275,7 +275,7 @@ class FakeNode:
         self.hints += peers_hint
         if not self.blocks.has(cid):
             raise ServiceError(Code.NOT_FOUND, f"no peer has {cid}")
-        for chunk in car.write_car(cid, self.blocks.get):
+        for chunk in car.chunks_of(car.write_car(cid, self.blocks.get)):
             yield chunk
 
     async def fetch(self, cid: str, peers_hint: list[str]) -> AsyncGenerator[FetchedJson, None]:

@@ -13,7 +13,7 @@ from p2pnode.core import wire
 from p2pnode.core.messages import Receipt, Signed
 from p2pnode.identity import RECEIPT_DOMAIN, Identity
 from p2pnode.ipfs import car, cid, unixfs
-from p2pnode.ipfs.export import partial_folder
+from p2pnode.ipfs.partial import partial_folder
 from tests.fake_node import PEER, Served
 
 from .test_cli import Output, job_file
@@ -110,14 +110,14 @@ def test_what_was_fetched_already_is_verified_and_left_alone(served: Served, cap
 
 
 def test_what_a_killed_get_left_is_cleared_and_two_at_once_do_not_mix(served: Served, capfd: Output) -> None:
-    Path(".out.partial/root").mkdir(parents=True)
-    Path(".out.partial/root/stdout").write_text("half")
+    Path(".out.0123abcd.partial/root").mkdir(parents=True)
+    Path(".out.0123abcd.partial/root/stdout").write_text("half")
     with partial_folder(Path("out").absolute()):
         assert main(["get", served.node.result, "-o", "out"]) == 5
         assert "another command is writing" in capfd.readouterr().err
     assert main(["get", served.node.result, "-o", "out"]) == 0
     assert Path("out/stdout").read_bytes() == b"42\n"
-    assert not Path(".out.partial").exists()
+    assert not list(Path().glob(".out*"))
 
 
 def test_merged_results_are_one_tree_and_clashes_are_named(served: Served, capfd: Output) -> None:

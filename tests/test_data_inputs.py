@@ -151,3 +151,40 @@ async def test_a_directory_with_one_file_is_a_module_where_the_job_says_so(tmp_p
     (directory,) = await node.fetch(source, module="/elsewhere")
     assert module.path.name == "main.wasm"
     assert directory.path.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("what", "entries"),
+    [
+        ("many empty files", [entry(f"{at}") for at in range(40)]),
+        ("many empty directories", [entry(f"{at}/", tarfile.DIRTYPE) for at in range(40)]),
+        ("few files far down", [entry(f"{at}/" * 20 + "x") for at in range(2)]),
+    ],
+)
+async def test_tiny_entries_count_as_what_they_take_on_disk(
+    what: str, entries: list[tarfile.TarInfo], tmp_path: Path
+) -> None:
+    with pytest.raises(DataFailed, match="take more than") as caught:
+        await Execution(tmp_path).fetch(archive(*entries), disk_bytes=39 * 4096)
+    assert caught.value.fault is Fault.JOB
+    for _ in range(2):
+        await Execution(tmp_path).fetch(archive(*entries), disk_bytes=44 * 4096)
+
+
+async def test_a_link_in_the_place_of_a_module_is_not_followed(tmp_path: Path) -> None:
+    secret, folder = tmp_path / "secret", tmp_path / "folder"
+    secret.write_bytes(b"root only")
+    folder.mkdir()
+    (folder / "module.wasm").symlink_to(secret)
+    execution = Execution(tmp_path, Access(paths=(AllowedPath(folder),)))
+    with pytest.raises(DataFailed, match=r"the module module\.wasm is a link") as caught:
+        await execution.fetch(("local", {"SourcePath": str(folder)}), module="/input0")
+    assert caught.value.fault is Fault.JOB
+
+
+async def test_content_that_unfolds_beyond_the_jobs_disk_is_the_jobs_fault(tmp_path: Path) -> None:
+    node = Execution(tmp_path)
+    node.content.files[CID] = bytes(10_001)
+    with pytest.raises(DataFailed, match="take more than 10 KB, which is the job's disk limit") as failed:
+        await node.fetch(("ipfs", {"CID": CID}), disk_bytes=10_000)
+    assert failed.value.fault is Fault.JOB

@@ -17,7 +17,7 @@ from p2pnode.core.messages import Fault
 from p2pnode.core.spec import Source
 from p2pnode.data import publishers, s3_client, tries
 from p2pnode.data.archive import Tree
-from p2pnode.data.failures import DataFailed
+from p2pnode.data.failures import DataFailed, Lost
 from p2pnode.data.inputs import Access
 from p2pnode.data.publishers import Publishers, Result
 from p2pnode.data.s3_client import S3Account
@@ -357,3 +357,69 @@ async def test_none_and_ipfs_need_no_more_than_the_store(tmp_path: Path, result:
     for publisher in (None, Source(type="none"), Source(type="ipfs")):
         await own.publish(publisher, result, print)
     assert not (tmp_path / "published").exists()
+
+
+LISTING = (
+    '<ListBucketResult><Contents><Key>a</Key><ETag>"1"</ETag><Size>1</Size></Contents></ListBucketResult>'
+)
+BOMB = '<!DOCTYPE x [<!ENTITY a "1"><!ENTITY b "&a;&a;">]>'
+
+
+@pytest.mark.parametrize(
+    ("what", "answer"),
+    [
+        ("a DOCTYPE", (BOMB + LISTING).encode()),
+        ("a DOCTYPE behind a declaration", ('<?xml version="1.0"?>' + BOMB + LISTING).encode()),
+        (
+            "a DOCTYPE in UTF-16",
+            ('<?xml version="1.0" encoding="UTF-16"?>' + BOMB + LISTING).encode("utf-16"),
+        ),
+        ("a DOCTYPE in UTF-16 without a mark", (BOMB + LISTING).encode("utf-16-le")),
+        ("a DOCTYPE in UTF-16, the other way round", (BOMB + LISTING).encode("utf-16-be")),
+        ("a DOCTYPE in UTF-32", (BOMB + LISTING).encode("utf-32")),
+        (
+            "a DOCTYPE in an encoding that Python knows and expat asks it for",
+            (b'<?xml version="1.0" encoding="cp037"?>') + (BOMB + LISTING).encode("cp037"),
+        ),
+        (
+            "a DOCTYPE in UTF-7 that is plain ASCII",
+            ('<?xml version="1.0" encoding="utf-7"?>' + LISTING).encode() + b"+ADw-+ACE-DOCTYPE x+AD4-",
+        ),
+        ("a listing in UTF-16", LISTING.encode("utf-16")),
+        (
+            "a listing in Latin-1",
+            ('<?xml version="1.0" encoding="latin-1"?>' + LISTING.replace("a<", "\xe4<")).encode("latin-1"),
+        ),
+        ("an entity of its own", b"<!ENTITY a '1'>" + LISTING.encode()),
+        ("no XML", b"\xff\xfe"),
+        ("nothing", b""),
+    ],
+)
+def test_xml_of_a_service_that_could_define_entities_is_refused(what: str, answer: bytes) -> None:
+    with pytest.raises(Lost):
+        s3_client._parse_listing_untrusted(answer)
+    assert s3_client._parse_error_untrusted(answer) == ("", "")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        LISTING.encode(),
+        b"\xef\xbb\xbf" + LISTING.encode(),
+        b'<?xml version="1.0" encoding="UTF-8"?>' + LISTING.encode(),
+    ],
+)
+def test_a_listing_in_utf_8_is_read(answer: bytes) -> None:
+    objects, token = s3_client._parse_listing_untrusted(answer)
+    assert [one.key for one in objects] == ["a"] and token == ""
+
+
+async def test_many_tiny_objects_count_as_what_they_take_on_disk(server: S3Server, node: Execution) -> None:
+    server.put("inputs", {f"tiny/{at}/{at}": b"" for at in range(20)})
+    source = ("s3", {"Bucket": "inputs", "Key": "tiny/"})
+    with pytest.raises(DataFailed, match="take more than") as caught:
+        await node.fetch(source, disk_bytes=30 * 4096)
+    assert caught.value.fault is Fault.JOB
+    assert (await node.fetch(source, disk_bytes=40 * 4096))[0].path.is_dir()
+    # After a restart of the node as before it.
+    assert (await node.fetch(source, disk_bytes=40 * 4096))[0].path.is_dir()

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from p2pnode.core.wire import BadMessage
 from p2pnode.ipfs import car, cid, dagpb, reading, unixfs
 from p2pnode.ipfs.blocks import BlockUnavailable
-from p2pnode.ipfs.export import CannotExport, export
+from p2pnode.ipfs.export import Room, export
+from p2pnode.ipfs.partial import CannotExport
 
 
 class Memory:
@@ -210,7 +211,7 @@ def test_a_small_graph_that_stands_for_a_huge_one_is_stopped(memory: Memory, tmp
         links = [dagpb.Link(below, "", 1000)] * 100
         below = memory.put(dagpb.encode(links, dagpb.file_data(0, [])), "dag-pb")
     with pytest.raises(CannotExport, match="more than the 5,000 bytes"):
-        export(below, memory.get, tmp_path / "out", size_bytes_max=5000)
+        export(below, memory.get, tmp_path / "out", room=Room(5000))
     for _ in range(3):
         below = memory.put(dagpb.encode([dagpb.Link(below, "", 0)], dagpb.file_data(0, [])), "dag-pb")
     with pytest.raises(BadMessage, match="more than 8 levels"):
@@ -229,7 +230,7 @@ def test_a_graph_of_nothing_but_nodes_is_stopped(
         export(below, memory.get, tmp_path / "out")
     folder = memory.directory(**{str(i): memory.put(b"") for i in range(600)})
     with pytest.raises(CannotExport, match="more than the 500 files"):
-        export(folder, memory.get, tmp_path / "out", entries_max=500)
+        export(folder, memory.get, tmp_path / "out", room=Room(entries_max=500))
 
 
 def test_directories_that_are_too_deep_are_refused(memory: Memory, tmp_path: Path) -> None:
@@ -313,3 +314,14 @@ def test_writing_a_car_stream_says_which_block_is_missing(memory: Memory) -> Non
 
     with pytest.raises(BlockUnavailable, match="not here"):
         list(pieces())
+
+
+def test_many_tiny_entries_count_as_what_they_take_on_disk(memory: Memory, tmp_path: Path) -> None:
+    empty, folder = memory.put(b""), memory.directory()
+    root = memory.directory(**{f"{at}": (empty, folder)[at % 2] for at in range(1300)})
+    with pytest.raises(CannotExport, match="more than the 5,000,000 bytes"):
+        export(root, memory.get, tmp_path / "out", room=Room(5_000_000))
+    assert tree(tmp_path) == {}
+    export(root, memory.get, tmp_path / "out", room=Room(1301 * 4096))
+    # Of a larger file it is the bytes that count.
+    export(memory.put(bytes(5000)), memory.get, tmp_path / "file", room=Room(5000))

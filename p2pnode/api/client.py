@@ -251,7 +251,7 @@ def _raise_refusal(value: Json) -> None:
     except ValueError:
         code = Code.INTERNAL
     problems = value.get("problems", [])
-    raise ServiceError(code, "\n".join([*problems, str(value["message"])]))
+    raise ServiceError(code, "; ".join([*problems, str(value["message"])]))
 
 
 def find(data_dir: Path, environ: Mapping[str, str]) -> Client:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
+import threading
 from collections.abc import Sequence
 
 import click
@@ -11,7 +11,7 @@ import click
 from p2pnode.api.client import NodeUnreachable
 from p2pnode.api.service import Code, ServiceError
 from p2pnode.cli.groups import Lazy, LazyGroup
-from p2pnode.cli.output import say, style
+from p2pnode.cli.output import Styled, close_stdout, say, show_crash
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.config import ConfigError
 
@@ -79,7 +79,7 @@ class _Program(LazyGroup):
         try:
             return int(super().invoke(ctx))
         except CommandError as error:
-            return _fail(error.status, error.message, error.hint)
+            return _fail(error.status, error.message, *error.hints)
         except ConfigError as error:
             return _fail(Status.USAGE, str(error))
         except NodeUnreachable as error:
@@ -89,8 +89,7 @@ class _Program(LazyGroup):
         except KeyboardInterrupt:
             return Status.INTERRUPTED
         except BrokenPipeError:
-            # Whoever read our output has seen enough. Python must not find that out again at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            close_stdout()
             return Status.PIPE_CLOSED
 
 
@@ -111,6 +110,10 @@ program = click.version_option(package_name=PROGRAM, message="%(prog)s %(version
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line with click; gives the exit status."""
+    sys.excepthook = show_crash
+    threading.excepthook = lambda end: show_crash(
+        end.exc_type, end.exc_value or end.exc_type(), end.exc_traceback
+    )
     try:
         return int(program.main(list(arguments), prog_name=PROGRAM, standalone_mode=False))
     except click.exceptions.NoArgsIsHelpError as error:
@@ -118,8 +121,10 @@ def run(arguments: Sequence[str]) -> int:
         return Status.USAGE
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else PROGRAM
-        usage = f"{error.ctx.get_usage()}\n" if error.ctx else ""
-        return _fail(Status.USAGE, error.format_message(), f"{usage}Try '{where} --help' for help.")
+        usage = error.ctx.get_usage().splitlines() if error.ctx else ()
+        # Choices are a list of lines.
+        message = " ".join(error.format_message().split("\n\t"))
+        return _fail(Status.USAGE, message, *usage, f"Try '{where} --help' for help.")
 
 
 def front_page() -> str:
@@ -128,8 +133,8 @@ def front_page() -> str:
         return program.get_help(ctx) + "\n"
 
 
-def _fail(status: Status, message: str, hint: str = "") -> int:
-    say(f"{style('error:', 'red', sys.stderr)} {message}")
-    if hint:
+def _fail(status: Status, message: str, *hints: str) -> int:
+    say(Styled("error:", "red"), " ", message)
+    for hint in hints:
         say(hint)
     return status

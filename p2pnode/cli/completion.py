@@ -6,7 +6,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from p2pnode.cli.main import COMPLETE_VARIABLE
-from p2pnode.cli.output import answer
+from p2pnode.cli.output import answer_document
 from p2pnode.cli.status import Status
 
 
@@ -24,5 +24,5 @@ def completion(ctx: click.Context, shell: str) -> int:
     root = ctx.find_root()
     kind = get_completion_class(shell)
     assert kind is not None and root.info_name is not None
-    answer(kind(root.command, {}, root.info_name, COMPLETE_VARIABLE).source())
+    answer_document(kind(root.command, {}, root.info_name, COMPLETE_VARIABLE).source())
     return Status.OK

@@ -5,11 +5,8 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import shutil
 import signal
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +21,8 @@ from p2pnode.api.service import NodeJson, ServiceError
 from p2pnode.cli import devnet_nodes, options, processes, topology
 from p2pnode.cli.devnet_nodes import DevnetNode
 from p2pnode.cli.groups import Group
-from p2pnode.cli.output import answer, answer_json, say, short_peer, table
+from p2pnode.cli.output import answer, answer_json, draw_again, is_live, say, short_peer, table
+from p2pnode.cli.ownfiles import make_directory
 from p2pnode.cli.progress import Progress
 from p2pnode.cli.status import CommandError, Status
 
@@ -74,6 +72,7 @@ def up(count: int | None, topology_file: Path | None, detach: bool, directory: P
         raise CommandError(
             Status.USAGE, f"a devnet runs in {directory} already", "end it with: p2pnode devnet down"
         )
+    make_directory(directory)
     devnet_nodes.remove_old(directory)
     with _ended_unless_kept(directory) as keep:
         nodes = devnet_nodes.start(directory, topology.lay_out(directory, settings))
@@ -82,7 +81,8 @@ def up(count: int | None, topology_file: Path | None, detach: bool, directory: P
             keep.append(directory)
             for line in _table(nodes, {}):
                 say(line)
-            say("\nuse its first node:  " + _hint("env", directory, evaluated=True))
+            say()
+            say("use its first node:  " + _hint("env", directory, evaluated=True))
             say(f"end it:              {_hint('down', directory)}")
             return Status.OK
         _show(nodes, directory)
@@ -148,7 +148,8 @@ def _ended_unless_kept(directory: Path) -> Iterator[list[Path]]:
     try:
         yield keep
     except KeyboardInterrupt:
-        say("\nending the nodes")
+        say()
+        say("ending the nodes")
     finally:
         if not keep:
             # A second Ctrl-C must not leave some of them behind.
@@ -164,7 +165,7 @@ def _wait_until_ready(nodes: list[DevnetNode]) -> None:
         while time.monotonic() < deadline:
             for node in nodes:
                 if not node.process.alive:
-                    raise CommandError(Status.FAILED, f"{node.name} has ended: {devnet_nodes.log_tail(node)}")
+                    raise CommandError(Status.FAILED, f"{node.name} has ended", *devnet_nodes.log_tail(node))
             ready = sum(node.door is not None for node in nodes)
             known = len(_known(nodes[0])) if ready == len(nodes) else 0
             if known >= len(nodes):
@@ -175,7 +176,7 @@ def _wait_until_ready(nodes: list[DevnetNode]) -> None:
     raise CommandError(
         Status.FAILED,
         f"not ready within {READY_TIMEOUT_S:.0f} s: {', '.join(late)}",
-        devnet_nodes.log_tail(nodes[0]),
+        *devnet_nodes.log_tail(nodes[0]),
     )
 
 
@@ -188,7 +189,7 @@ def _known(node: DevnetNode) -> list[NodeJson]:
 
 def _show(nodes: list[DevnetNode], directory: Path) -> None:
     """A live table on a terminal, else a line for each change of state, until interrupted."""
-    live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    live = is_live()
     hint = f"Ctrl-C ends the network; use it with: {_hint('env', directory, evaluated=True)}"
     states: dict[str, str] = {}
     lines: list[str] = []
@@ -197,18 +198,14 @@ def _show(nodes: list[DevnetNode], directory: Path) -> None:
     while any(node.process.alive for node in nodes):
         if live:
             known = {node.name: _known(node) for node in nodes}
-            up_again = f"\x1b[{len(lines)}A" if lines else ""
-            lines = [hint, "", *_table(nodes, known)]
-            # A line that wraps would put the next table in the wrong place.
-            width = shutil.get_terminal_size().columns - 1
-            sys.stderr.write(up_again + "".join(f"\x1b[2K{line[:width]}\n" for line in lines))
-            sys.stderr.flush()
+            before, lines = len(lines), [hint, "", *_table(nodes, known)]
+            draw_again(lines, before)
         for node in nodes:
             if states.get(node.name) != node.state and not live:
                 say(f"{node.name} {node.state}")
             states[node.name] = node.state
         time.sleep(TABLE_INTERVAL_S)
-    raise CommandError(Status.FAILED, "all nodes have ended by themselves", devnet_nodes.log_tail(nodes[0]))
+    raise CommandError(Status.FAILED, "all nodes have ended by themselves", *devnet_nodes.log_tail(nodes[0]))
 
 
 def _table(nodes: list[DevnetNode], known: Mapping[str, list[NodeJson]]) -> list[str]:

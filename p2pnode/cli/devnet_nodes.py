@@ -18,6 +18,7 @@ from typing import Any
 
 from p2pnode.api.client import Client, find, running_node
 from p2pnode.cli import processes
+from p2pnode.cli.ownfiles import check_directory
 from p2pnode.cli.processes import ProcessName
 from p2pnode.cli.status import CommandError, Status
 
@@ -49,6 +50,7 @@ class DevnetNode:
 
 def read(directory: Path) -> list[DevnetNode]:
     """The nodes that were started last in a directory, running or not."""
+    check_directory(directory)
     path = directory / STATE_FILE
     try:
         written = json.loads(path.read_text())
@@ -106,7 +108,8 @@ def _write(directory: Path, nodes: list[DevnetNode]) -> None:
     part.replace(directory / STATE_FILE)
 
 
-def log_tail(node: DevnetNode) -> str:
-    """What a node said last."""
+def log_tail(node: DevnetNode) -> list[str]:
+    """The lines that a node said last."""
     said = (node.data_dir / LOG_FILE).read_bytes()[-LOG_TAIL_SIZE_BYTES:]
-    return said.decode(errors="replace").strip() or f"its log {node.data_dir / LOG_FILE} is empty"
+    lines = said.decode(errors="replace").strip().split("\n")
+    return lines if lines != [""] else [f"its log {node.data_dir / LOG_FILE} is empty"]

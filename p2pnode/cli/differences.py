@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import sys
 
-from p2pnode.cli.output import answer, clean, say, short_id, style
+from p2pnode.cli.output import Styled, answer, say, short_id
 from p2pnode.cli.requester import running
 from p2pnode.cli.status import Status
 from p2pnode.core import jobfile
@@ -37,7 +36,6 @@ def show(spec: JobSpec, new: bool) -> int:
         lineterm="",
     )
     for line in lines:
-        sys.stdout.write(style(clean(line), _COLOURS.get(line[:1], "bold"), sys.stdout) + "\n")
-    sys.stdout.flush()
+        answer(Styled(line, _COLOURS.get(line[:1], "bold")))
     say("nothing was sent")
     return Status.OK

@@ -13,17 +13,19 @@ from p2pnode.api.client import Client
 from p2pnode.api.service import ExecutionJson, JobJson
 from p2pnode.cli import options
 from p2pnode.cli.merging import merge
-from p2pnode.cli.output import answer, clean, say, short_id
+from p2pnode.cli.output import answer, say, short_id
+from p2pnode.cli.ownfiles import make_directory
 from p2pnode.cli.receipts import write_receipts
 from p2pnode.cli.requester import Door, any_node
-from p2pnode.cli.results import SIZE_BYTES_MAX, Limits, fetch, fetch_car, final_executions, parse_cid
+from p2pnode.cli.results import failing, fetch, fetch_car, fetch_into, final_executions, parse_cid
 from p2pnode.cli.status import CommandError, Status
+from p2pnode.cli.unfolding import UNASKED_ENTRIES_MAX, UNASKED_SIZE_BYTES_MAX, Unfolding
 from p2pnode.core.units import format_bytes, parse_bytes
-from p2pnode.ipfs.export import ENTRIES_MAX, CannotExport, partial_folder
+from p2pnode.ipfs.partial import partial_folder
 
 
 def writing(command: Callable[..., int]) -> Callable[..., int]:
-    """What a command that fetches may write: the flags --car, --max-size and --max-files."""
+    """What a command that fetches may write: the flags --car, --max-size, --max-files, --yes."""
 
     @click.option(
         "--car", metavar="FILE", type=click.Path(path_type=Path), help="Write the blocks to one CAR file."
@@ -32,19 +34,20 @@ def writing(command: Callable[..., int]) -> Callable[..., int]:
         "--max-size",
         metavar="SIZE",
         type=options.Parsed("size", parse_bytes),
-        default=format_bytes(SIZE_BYTES_MAX),
-        help="Write no more than this.",
+        help="Write no more than this.  [default: asks beyond"
+        f" {format_bytes(UNASKED_SIZE_BYTES_MAX)}, or ten times what came]",
     )
     @click.option(
         "--max-files",
         metavar="COUNT",
         type=click.IntRange(1),
-        default=ENTRIES_MAX,
-        help="Write no more files and directories than this.",
+        help="Write no more files and directories than this."
+        f"  [default: asks beyond {UNASKED_ENTRIES_MAX:,}]",
     )
+    @click.option("-y", "--yes", is_flag=True, help="Write as much as there is and ask nothing.")
     @functools.wraps(command)
-    def with_writing(max_size: int, max_files: int, **others: Any) -> int:
-        return command(limits=Limits(max_size, max_files), **others)
+    def with_writing(max_size: int | None, max_files: int | None, yes: bool, **others: Any) -> int:
+        return command(room=Unfolding(max_size, max_files, yes), **others)
 
     return with_writing
 
@@ -70,7 +73,7 @@ def get(
     merged: bool,
     receipt: str | None,
     car: Path | None,
-    limits: Limits,
+    room: Unfolding,
     peers: tuple[str, ...],
 ) -> int:
     """Fetch a job's results, or any CID, and verify every block.
@@ -81,7 +84,7 @@ def get(
     if not what.startswith("j-"):
         if merged or receipt:
             raise CommandError(Status.USAGE, "--merge and --receipt are for the results of a job")
-        get_path(what, output, car, limits, peers)
+        get_path(what, output, car, room, peers)
         return Status.OK
     with any_node(peers) as door:
         job = door.client.job(what)
@@ -89,21 +92,23 @@ def get(
             write_receipts(door.client, job, final_executions(job), receipt)
         if car:
             found = [(cid, [execution["peer"]]) for execution, cid in _results(job)]
-            fetch_car(door.client, found, car, limits)
+            fetch_car(door.client, found, car, room)
         else:
-            _get_results(door, job, Path(output or f"job-{short_id(job['id'])[2:]}"), merged, limits)
+            _get_results(door, job, Path(output or f"job-{short_id(job['id'])[2:]}"), merged, room)
     return Status.OK
 
 
-def get_path(what: str, output: str | None, car: Path | None, limits: Limits, peers: tuple[str, ...]) -> None:
+def get_path(
+    what: str, output: str | None, car: Path | None, room: Unfolding, peers: tuple[str, ...]
+) -> None:
     """Fetch a CID to a path, or into a CAR file."""
     wanted = parse_cid(what)
     path = Path(output or wanted)
     with any_node(peers) as door:
         if car:
-            fetch_car(door.client, [(wanted, [])], car, limits)
+            fetch_car(door.client, [(wanted, [])], car, room)
         else:
-            fetch(door.client, wanted, path, [], limits)
+            fetch(door.client, wanted, path, [], room)
     answer(str(car or path))
 
 
@@ -111,41 +116,33 @@ def _results(job: JobJson) -> list[tuple[ExecutionJson, str]]:
     found = [(one, one["result_cid"]) for one in final_executions(job)]
     results = [(one, result) for one, result in found if result]
     if not results:
-        reason = f", {clean(job['reason'])}" if job["reason"] else ""
+        reason = f", {job['reason']}" if job["reason"] else ""
         raise CommandError(Status.FAILED, f"{job['id']} has no results: {job['state']}{reason}")
     return results
 
 
-def _get_results(door: Door, job: JobJson, directory: Path, merged: bool, limits: Limits) -> None:
+def _get_results(door: Door, job: JobJson, directory: Path, merged: bool, room: Unfolding) -> None:
     results = _results(job)
     if len(results) == 1:
         ((execution, cid),) = results
-        fetch(door.client, cid, directory, [execution["peer"]], limits)
+        fetch(door.client, cid, directory, [execution["peer"]], room)
     elif merged:
-        _get_merged(door.client, results, directory, limits)
+        _get_merged(door.client, results, directory, room)
     else:
+        make_directory(directory)
         for execution, cid in results:
             folder = directory / short_id(execution["id"])
-            fetch(door.client, cid, folder, [execution["peer"]], limits)
+            fetch(door.client, cid, folder, [execution["peer"]], room)
     answer(str(directory))
 
 
 def _get_merged(
-    client: Client, results: list[tuple[ExecutionJson, str]], directory: Path, limits: Limits
+    client: Client, results: list[tuple[ExecutionJson, str]], directory: Path, room: Unfolding
 ) -> None:
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise CommandError(Status.FAILED, f"{directory} exists and is not an empty directory")
-    try:
-        with partial_folder(directory.absolute()) as scratch:
-            folders = []
-            for execution, cid in results:
-                folder = scratch / short_id(execution["id"])
-                fetch(client, cid, folder, [execution["peer"]], limits)
-                folders.append(folder)
-            for clash in merge(folders, scratch / "merged"):
-                say(clean(clash))
-            (scratch / "merged").rename(directory)
-    except CannotExport as error:
-        raise CommandError(Status.FAILED, str(error)) from error
-    except OSError as error:
-        raise CommandError(Status.FAILED, f"{directory}: {error.strerror}") from error
+    with failing(directory), partial_folder(directory) as partial:
+        names = [short_id(execution["id"]) for execution, _ in results]
+        for name, (execution, cid) in zip(names, results, strict=True):
+            fetch_into(client, cid, partial, name, [execution["peer"]], room)
+        for clash in merge(names, "merged", partial.folder):
+            say(clash)
+        partial.place("merged")

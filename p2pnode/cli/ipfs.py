@@ -12,8 +12,9 @@ from p2pnode.cli.groups import Group
 from p2pnode.cli.output import answer, answer_json, clock, table
 from p2pnode.cli.progress import Progress
 from p2pnode.cli.requester import any_node, running
-from p2pnode.cli.results import Limits, parse_cid
+from p2pnode.cli.results import parse_cid
 from p2pnode.cli.status import Status
+from p2pnode.cli.unfolding import Unfolding
 from p2pnode.core.units import about_bytes
 
 
@@ -38,9 +39,9 @@ def add(path: Path, only_hash: bool) -> int:
 )
 @writing
 @options.peers
-def get(what: str, output: str | None, car: Path | None, limits: Limits, peers: tuple[str, ...]) -> int:
+def get(what: str, output: str | None, car: Path | None, room: Unfolding, peers: tuple[str, ...]) -> int:
     """Fetch a CID and verify every block."""
-    get_path(what, output, car, limits, peers)
+    get_path(what, output, car, room, peers)
     return Status.OK
 
 
@@ -57,7 +58,8 @@ def list_directory(what: str, as_json: bool, peers: tuple[str, ...]) -> int:
         answer_json(entries)
         return Status.OK
     rows = [[entry["name"], about_bytes(entry["size_bytes"]), entry["cid"]] for entry in entries]
-    answer("\n".join(table(["NAME", "SIZE", "CID"], rows)))
+    for line in table(["NAME", "SIZE", "CID"], rows):
+        answer(line)
     return Status.OK
 
 
@@ -99,5 +101,6 @@ def pin_list(as_json: bool) -> int:
         answer_json(pins)
         return Status.OK
     rows = [[one["cid"], clock(one["until"]) if one["until"] else "-", one["what"] or "-"] for one in pins]
-    answer("\n".join(table(["CID", "UNTIL", "WHAT"], rows)))
+    for line in table(["CID", "UNTIL", "WHAT"], rows):
+        answer(line)
     return Status.OK

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from p2pnode.cli.options import Given
-from p2pnode.cli.output import clean, say, style
+from p2pnode.cli.output import Styled, say
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.core import jobfile
 from p2pnode.core.jobfile.problems import JobFileError, Problem, Severity
@@ -70,8 +70,8 @@ def show(problems: Iterable[Problem]) -> None:
     """A line each, for the person at the terminal."""
     for one in problems:
         colour = "red" if one.severity is Severity.ERROR else "yellow"
-        word = style(f"{one.severity.value}:", colour, sys.stderr)
-        say(clean(str(one)).replace(f"{one.severity.value}:", word, 1))
+        before, word, after = str(one).partition(f"{one.severity.value}:")
+        say(before, Styled(word, colour), after)
 
 
 def _read(path: str) -> tuple[bytes, str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from p2pnode.api.service import ExecutionJson, JobJson
 from p2pnode.cli import control, options
 from p2pnode.cli.groups import Group
 from p2pnode.cli.output import (
+    ProgramOutput,
     answer,
     answer_job_file,
     answer_json,
@@ -98,21 +97,20 @@ def describe(job_id: str, form: str | None) -> int:
         answer_json(found)
         return Status.OK
     if form == "yaml":
-        text = yamltree.dump(found["spec"])
-        answer_job_file(text)
-        if "{{" in text:
-            say("it has braces that are no template: submit it with --no-template")
+        answer_job_file(yamltree.dump(found["spec"]))
         return Status.OK
     for line in fields(_header(found)):
         answer(line)
     if found["executions"]:
-        answer("\nExecutions")
+        answer()
+        answer("Executions")
         for line in table(
             ["ID", "REPLICA", "PEER", "STATE", "EXIT", "MODIFIED", "RESULT", "REASON"],
             [_execution_row(one) for one in found["executions"]],
         ):
             answer(line)
-    answer("\nHistory")
+    answer()
+    answer("History")
     events = [
         [clock_ms(event["at"]), short_id(event["execution"]), event["topic"], event["message"]]
         for event in client.job_events(found["id"])
@@ -127,18 +125,18 @@ def describe(job_id: str, form: str | None) -> int:
 @click.option("-e", "--execution", metavar="ID", help="Of this execution only.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
 @click.option("--stream", type=click.Choice(["stdout", "stderr", "both"]), default="both")
-def logs(job_id: str, execution: str | None, follow: bool, stream: str) -> int:
+@click.option("--raw", is_flag=True, help="Show control characters to the terminal as they are.")
+def logs(job_id: str, execution: str | None, follow: bool, stream: str, raw: bool) -> int:
     """Show what a job's programs wrote.
 
-    Their stdout goes to stdout and their stderr to stderr, as they wrote it.
+    Their stdout goes to stdout and their stderr to stderr: to a file or pipe as they wrote it, to a
+    terminal with control characters spelt out (\\x1b).
     """
     client = running()
     found = client.job(job_id)
-    targets = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
+    targets = {"stdout": ProgramOutput("stdout", raw), "stderr": ProgramOutput("stderr", raw)}
     for chunk in client.logs(found["id"], execution, stream, follow):
-        target = targets[chunk["stream"]]
-        target.write(chunk["data"])
-        target.flush()
+        targets[chunk["stream"]].write(chunk["data"])
     return Status.OK
 
 

@@ -1,80 +1,103 @@
-"""What commands print: the answer on stdout, everything else on stderr.
+"""The one place that writes to the terminal: the answer on stdout, everything else on stderr.
 
-Text that comes from peers (names, reasons) is stripped of control characters, so that no
-peer can write to the terminal what looks like ours.
+What is written may quote peers, jobs and files, so all of it is made visible here (`core.text`),
+whoever calls: no text can move the cursor, add a line, or look like another. Line breaks, colours
+and the live line are this module's own. Other modules of the command line can't reach the streams:
+a rule of ruff (pyproject.toml) forbids it.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
-import re
+import shutil
 import sys
 import time
+import traceback
 from collections.abc import Iterable, Sequence
-from typing import Any, TextIO
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, TextIO, TypeAlias
+
+from p2pnode.core.text import cut, ljust, visible, visible_lines, width
 
 SHORT_ID_LENGTH = 8
 _COLOURS = {"red": 31, "green": 32, "yellow": 33, "dim": 2, "bold": 1}
-# C0, DEL, C1, and the marks that reorder text.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _STATE_COLOURS = {"Completed": "green", "Failed": "red", "Lost": "red", "Stopped": "yellow"}
+_ERASE_LINE = "\r\x1b[2K"
+StreamName: TypeAlias = Literal["stdout", "stderr"]
 
 
-def answer(text: str) -> None:
-    """A line of what the command was asked for."""
-    sys.stdout.write(clean(text) + "\n")
-    sys.stdout.flush()
+@dataclass(frozen=True, slots=True)
+class Styled:
+    """Text that has a colour where it comes to a terminal and NO_COLOR is not set."""
+
+    text: str
+    colour: str
+
+
+Part: TypeAlias = str | Styled
+
+
+def answer(*parts: Part) -> None:
+    """A line of what the command was asked for; its parts follow each other."""
+    _write_line(sys.stdout, parts)
+
+
+def say(*parts: Part) -> None:
+    """A line for the person at the terminal; its parts follow each other."""
+    _write_line(sys.stderr, parts)
 
 
 def answer_json(value: Any) -> None:
-    # JSON escapes control characters by itself.
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
-    sys.stdout.flush()
+    _write(sys.stdout, as_json(value))
+
+
+def as_json(value: Any) -> str:
+    """JSON in ASCII whose only control character is our own line break."""
+    # json leaves this one as it is.
+    return json.dumps(value, indent=2).replace("\x7f", "\\u007f") + "\n"
+
+
+def answer_document(text: str) -> None:
+    """A text of several lines that is the command's own, such as a script."""
+    for line in text.removesuffix("\n").split("\n"):
+        answer(line)
 
 
 def answer_job_file(text: str) -> None:
-    """A job of the user's own as a file, exactly as it is."""
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    """A job of the user's own as a file; whoever made the YAML has escaped what can't be seen."""
+    answer_document(text)
     if "{{" in text:
         say("it has braces that are no template: submit it with --no-template")
 
 
-def say(text: str) -> None:
-    """A line for the person at the terminal."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
-
-
-def clean(text: str) -> str:
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-def style(text: str, colour: str, stream: TextIO) -> str:
-    """The text in a colour where the stream is a terminal and NO_COLOR is not set."""
-    if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        return text
-    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
+def ask(question: str) -> bool:
+    """Whether the person at the terminal says yes; no where there is none."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    _write(sys.stderr, f"{visible(question)} [y/N] ")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Lines with aligned columns."""
-    cells = [list(headings), *([clean(cell).replace("\n", " ") for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+    cells = [list(headings), *(list(map(visible, row)) for row in rows)]
+    widths = [max(width(row[column]) for row in cells) for column in range(len(headings))]
+    return ["  ".join(map(ljust, row, widths)).rstrip() for row in cells]
 
 
 def fields(pairs: Iterable[tuple[str, str]]) -> list[str]:
     """Lines `Name  value` with aligned values; pairs without a value are left out."""
     shown = [(name, value) for name, value in pairs if value]
-    width = max((len(name) for name, _ in shown), default=0)
-    return [f"{name.ljust(width)}  {clean(value)}" for name, value in shown]
+    columns = max((width(name) for name, _ in shown), default=0)
+    return [f"{ljust(name, columns)}  {visible(value)}" for name, value in shown]
 
 
-def state(text: str) -> str:
-    """A job's or execution's state in its colour, for a line on stderr."""
-    return style(text, _STATE_COLOURS.get(text, "bold"), sys.stderr)
+def state(text: str) -> Styled:
+    """A job's or execution's state in its colour."""
+    return Styled(text, _STATE_COLOURS.get(text, "bold"))
 
 
 def short_id(text: str) -> str:
@@ -100,3 +123,79 @@ def clock_ms(at: float) -> str:
     local = time.localtime(at)
     today = time.localtime()[:3] == local[:3]
     return time.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S", local) + f".{int(at % 1 * 1000):03d}"
+
+
+def is_live() -> bool:
+    """Whether stderr is a terminal on which lines can be drawn anew."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def draw(line: str) -> None:
+    """Replace the live line, the last one on stderr; "" removes it."""
+    _write(sys.stderr, _ERASE_LINE + _fitting(line))
+
+
+def draw_again(lines: Sequence[str], before: int) -> None:
+    """Replace the last `before` lines on stderr by these."""
+    up_again = f"\x1b[{before}A" if before else ""
+    _write(sys.stderr, up_again + "".join(f"\x1b[2K{_fitting(line)}\n" for line in lines))
+
+
+class ProgramOutput:
+    """What a job's program wrote to one of its streams, in pieces that end anywhere.
+
+    A terminal is shown it visibly, line breaks and tabs as they are; a file or pipe, or who asked for
+    `raw`, gets the bytes.
+    """
+
+    def __init__(self, name: StreamName, raw: bool = False) -> None:
+        self._stream = sys.stdout if name == "stdout" else sys.stderr
+        self._raw = raw or not self._stream.isatty()
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+
+    def write(self, data: bytes) -> None:
+        if not self._raw:
+            _write(self._stream, visible_lines(self._decoder.decode(data)))
+            return
+        self._stream.flush()
+        self._stream.buffer.write(data)
+        self._stream.buffer.flush()
+
+    def line(self, about: str, data: bytes) -> None:
+        """A whole line among our own, marked by what it is about so that it can't be taken for ours."""
+        self.write(f"{visible(about)} | ".encode() + data + b"\n")
+
+
+def close_stdout() -> None:
+    """Whoever read our output has seen enough; Python must not find that out again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def show_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """`sys.excepthook` for a fault of ours, whose text may quote others."""
+    for piece in traceback.format_exception(kind, error, trace):
+        for line in piece.removesuffix("\n").split("\n"):
+            say(line)
+
+
+def _write_line(stream: TextIO, parts: Iterable[Part]) -> None:
+    _write(stream, "".join(_shown(part, stream) for part in parts) + "\n")
+
+
+def _shown(part: Part, stream: TextIO) -> str:
+    if isinstance(part, str):
+        return visible(part)
+    text = visible(part.text)
+    if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    return f"\x1b[{_COLOURS[part.colour]}m{text}\x1b[0m"
+
+
+def _fitting(line: str) -> str:
+    # A line that wraps would put the next one in the wrong place.
+    return cut(visible(line), shutil.get_terminal_size().columns - 1)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    stream.write(text)
+    stream.flush()

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
 import threading
 import time
 from types import TracebackType
 
-from p2pnode.cli.output import clean, say
+from p2pnode.cli.output import ProgramOutput, ask, draw, is_live, say
 
 REFRESH_INTERVAL_S = 0.1
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-_ERASE_LINE = "\r\x1b[2K"
 
 
 class Progress:
@@ -24,9 +20,10 @@ class Progress:
 
     def __init__(self, plain: bool = True) -> None:
         self._plain = plain
-        self._live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._live = is_live()
         self._started = time.monotonic()
         self._text = ""
+        self._output = ProgramOutput("stderr")
         self._done = threading.Event()
         self._lock = threading.Lock()
         self._painter = threading.Thread(target=self._paint, daemon=True)
@@ -42,8 +39,7 @@ class Progress:
         self._done.set()
         if self._live:
             self._painter.join()
-            sys.stderr.write(_ERASE_LINE)
-            sys.stderr.flush()
+            draw("")
 
     @property
     def elapsed_s(self) -> float:
@@ -51,7 +47,6 @@ class Progress:
 
     def show(self, text: str, at: str = "") -> None:
         """The step that now goes on; `at` is its time, shown on plain lines."""
-        text = clean(text).replace("\n", " ")
         if self._live:
             self._text = text
         elif self._plain:
@@ -63,21 +58,31 @@ class Progress:
             self.show(text)
             self._text = text
 
-    def above(self, data: bytes) -> None:
-        """Output to keep, written above the live line as it is, so it should end at a line's end."""
+    def above(self, about: str, line: bytes) -> None:
+        """A line of a program's output to keep, written above the live line; `about`: whose it is."""
         with self._lock:
             if self._live:
-                sys.stderr.write(_ERASE_LINE)
-                sys.stderr.flush()
-            sys.stderr.buffer.write(data)
-            sys.stderr.flush()
+                draw("")
+            self._output.line(about, line)
+
+    def say(self, text: str) -> None:
+        """A line of ours to keep, written above the live line."""
+        with self._lock:
+            if self._live:
+                draw("")
+            say(text)
+
+    def ask(self, question: str) -> bool:
+        """Whether the person at the terminal says yes; the live line waits meanwhile."""
+        with self._lock:
+            if self._live:
+                draw("")
+            return ask(question)
 
     def _paint(self) -> None:
         frame = 0
         while not self._done.wait(REFRESH_INTERVAL_S):
             frame += 1
             line = f"{_FRAMES[frame % len(_FRAMES)]} {self.elapsed_s:5.1f} s  {self._text}"
-            width = shutil.get_terminal_size().columns - 1
             with self._lock:
-                sys.stderr.write(_ERASE_LINE + line[:width])
-                sys.stderr.flush()
+                draw(line)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,8 @@ from typing import Any
 from p2pnode import identity
 from p2pnode.api.client import Client
 from p2pnode.api.service import ExecutionJson, JobJson
-from p2pnode.cli.output import say, short_id
+from p2pnode.cli.output import answer_json, as_json, say, short_id
+from p2pnode.cli.ownfiles import write_file
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.core import wire
 from p2pnode.core.messages import Receipt, Signed
@@ -25,14 +24,10 @@ def write_receipts(client: Client, job: JobJson, executions: Sequence[ExecutionJ
     receipts = [_verified(client, job, one, cid) for one, cid in found if cid]
     if not receipts:
         raise CommandError(Status.FAILED, f"{job['id']} has no receipts: no execution of it has ended")
-    text = json.dumps(receipts, indent=2) + "\n"
     if file == "-":
-        sys.stdout.write(text)
+        answer_json(receipts)
         return
-    try:
-        Path(file).write_text(text)
-    except OSError as error:
-        raise CommandError(Status.FAILED, f"{file}: {error.strerror}") from error
+    write_file(Path(file), as_json(receipts))
     say(f"{file}: {len(receipts)} verified receipt{'s' * (len(receipts) > 1)}")
 
 

@@ -101,8 +101,9 @@ def _ready(process: subprocess.Popen[bytes], data_dir: Path, errors: BinaryIO) -
             return find(data_dir, {})
         time.sleep(POLL_INTERVAL_S)
     errors.seek(0)
-    said = errors.read()[-ERROR_SIZE_BYTES_MAX:].decode(errors="replace").strip()
-    raise NodeUnreachable(f"the node did not start: {said or 'it was not ready in time'}")
+    said = errors.read()[-ERROR_SIZE_BYTES_MAX:].decode(errors="replace").strip().splitlines()
+    *before, last = said or ["it was not ready in time"]
+    raise CommandError(Status.UNREACHABLE, f"the node did not start: {last}", *before)
 
 
 def _joined(client: Client) -> None:

@@ -6,31 +6,21 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from p2pnode.api.client import Client
 from p2pnode.api.service import ExecutionJson, JobJson
-from p2pnode.cli.output import clean, say
+from p2pnode.cli.output import say
 from p2pnode.cli.progress import Progress
 from p2pnode.cli.status import CommandError, Status
-from p2pnode.core.units import about_bytes
+from p2pnode.cli.unfolding import Unfolding
+from p2pnode.core.units import ENTRY_SIZE_BYTES, about_bytes
 from p2pnode.core.wire import BadMessage
 from p2pnode.ipfs import car, cid, unixfs
 from p2pnode.ipfs.adding import adding
 from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable
-from p2pnode.ipfs.export import ENTRIES_MAX, CannotExport, export, partial_folder
-
-# A chunk that is repeated costs its sender nothing; whoever expects more says so.
-SIZE_BYTES_MAX = 100_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a fetch may write."""
-
-    size_bytes: int = SIZE_BYTES_MAX
-    entries: int = ENTRIES_MAX
+from p2pnode.ipfs.export import TooLarge, export, write
+from p2pnode.ipfs.partial import CannotExport, Partial, partial_folder
 
 
 def final_executions(job: JobJson) -> list[ExecutionJson]:
@@ -62,7 +52,7 @@ def add(client: Client, path: Path) -> str:
         return client.import_car(car.write_car(root, store.get))
 
 
-def fetch(client: Client, wanted: str, destination: Path, peers: list[str], limits: Limits) -> None:
+def fetch(client: Client, wanted: str, destination: Path, peers: list[str], room: Unfolding) -> None:
     """Write what a CID names to `destination`; what is there already, whole and the same, is left.
 
     Blocks that the node has are not fetched again, so a fetch that was interrupted goes on where it was.
@@ -70,47 +60,56 @@ def fetch(client: Client, wanted: str, destination: Path, peers: list[str], limi
     if os.path.lexists(destination) and _is_already(wanted, destination):
         say(f"{destination} is there already, and verified")
         return
-    with Progress(plain=False) as progress, _failing(destination):
-        bring(client, wanted, peers, progress)
+    with Progress(plain=False) as progress, failing(destination):
+        room.ask = progress.ask
+        room.has_come(bring(client, wanted, peers, progress))
         progress.show(f"writing {destination}")
-        export(
-            wanted,
-            car.blocks_in_order(client.export_car(wanted, peers)),
-            destination,
-            size_bytes_max=limits.size_bytes,
-            entries_max=limits.entries,
-            note=left_out,
-        )
+        blocks = car.blocks_in_order(client.export_car(wanted, peers))
+        export(wanted, blocks, destination, room=room, note=progress.say)
 
 
-def fetch_car(client: Client, wanted: Sequence[tuple[str, list[str]]], file: Path, limits: Limits) -> None:
+def fetch_into(
+    client: Client, wanted: str, partial: Partial, name: str, peers: list[str], room: Unfolding
+) -> None:
+    """Write what a CID names to `name` in a folder that is to become something; raises as `write`."""
+    with Progress(plain=False) as progress:
+        room.ask = progress.ask
+        room.has_come(bring(client, wanted, peers, progress))
+        progress.show(f"writing {name}")
+        blocks = car.blocks_in_order(client.export_car(wanted, peers))
+        write(wanted, blocks, partial.folder, name, room, progress.say)
+
+
+def fetch_car(client: Client, wanted: Sequence[tuple[str, list[str]]], file: Path, room: Unfolding) -> None:
     """Write the graphs of some CIDs, each with the peers that may have it, to one CAR file; all verified."""
     if os.path.lexists(file):
         raise CommandError(Status.FAILED, f"{file} exists")
     if len(wanted) > car.ROOTS_MAX:
         raise CommandError(Status.FAILED, f"a CAR of {len(wanted)} results; at most {car.ROOTS_MAX} fit")
-    written_bytes = 0
-    with Progress(plain=False) as progress, _failing(file), partial_folder(file.absolute()) as folder:
-        with open(folder / "car", "xb") as output:
+    with Progress(plain=False) as progress, failing(file), partial_folder(file) as partial:
+        room.ask = progress.ask
+        with partial.new_file("car") as output:
             output.write(car.header([root for root, _ in wanted]))
             for root, peers in wanted:
-                bring(client, root, peers, progress)
+                room.has_come(bring(client, root, peers, progress))
                 progress.show(f"writing {file}")
                 # Put together anew from verified blocks, so that none is missing.
                 for piece in car.sections(root, car.blocks_in_order(client.export_car(root, peers))):
-                    written_bytes += output.write(piece)
-                    if written_bytes > limits.size_bytes:
-                        raise CannotExport(f"more than the {limits.size_bytes:,} bytes that are allowed")
-        os.rename(folder / "car", file)
+                    # As for files: a billion tiny blocks take long before they take much.
+                    room.add(max(len(piece), ENTRY_SIZE_BYTES))
+                    output.write(piece)
+        partial.place("car")
 
 
-def bring(client: Client, wanted: str, peers: list[str], progress: Progress) -> None:
-    """Have the node fetch a CID, and show how far it is."""
+def bring(client: Client, wanted: str, peers: list[str], progress: Progress) -> int:
+    """Have the node fetch a CID, and show how far it is; gives the bytes of its blocks."""
     progress.show(f"fetching {wanted}")
+    size_bytes = 0
     for fetched in client.fetch(wanted, peers):
-        total_bytes = fetched["total_bytes"]
+        size_bytes, total_bytes = fetched["size_bytes"], fetched["total_bytes"]
         of_total = f" of {about_bytes(total_bytes)}" if total_bytes else ""
-        progress.show(f"fetching {wanted}: {about_bytes(fetched['size_bytes'])}{of_total}")
+        progress.show(f"fetching {wanted}: {about_bytes(size_bytes)}{of_total}")
+    return size_bytes
 
 
 def parse_cid(text: str) -> str:
@@ -123,7 +122,7 @@ def parse_cid(text: str) -> str:
 
 
 def left_out(what: str) -> None:
-    say(clean(what))
+    say(what)
 
 
 def _is_already(wanted: str, destination: Path) -> bool:
@@ -131,21 +130,25 @@ def _is_already(wanted: str, destination: Path) -> bool:
     if destination.is_dir() and not any(destination.iterdir()):
         return False
     try:
-        return unixfs.add_path(destination, cid.make) == cid.canonical(wanted)
+        # What is another user's may be changed after it was verified.
+        own = destination.lstat().st_uid == os.geteuid()
+        return own and unixfs.add_path(destination, cid.make) == cid.canonical(wanted)
     except (OSError, unixfs.CannotAdd):
         return False
 
 
 @contextmanager
-def _failing(path: Path) -> Iterator[None]:
+def failing(path: Path) -> Iterator[None]:
     """What goes wrong while `path` is written, as what a command says."""
     try:
         yield
+    except TooLarge as error:
+        hint = "--max-size and --max-files allow more, --yes as much as there is"
+        raise CommandError(Status.FAILED, str(error), hint) from error
     except CannotExport as error:
-        hint = "--max-size and --max-files allow more" if "allowed" in str(error) else ""
-        raise CommandError(Status.FAILED, clean(str(error)), hint) from error
+        raise CommandError(Status.FAILED, str(error)) from error
     except (BlockUnavailable, BadMessage) as error:
-        raise CommandError(Status.FAILED, clean(str(error))) from error
+        raise CommandError(Status.FAILED, str(error)) from error
     except OSError as error:
         raise CommandError(Status.FAILED, f"{path}: {error.strerror}") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import click
 from p2pnode.cli import jobfiles, options, results, runflags, submit
 from p2pnode.cli.groups import Group
 from p2pnode.cli.options import Parsed, Waiting
-from p2pnode.cli.output import answer_job_file, say, style
+from p2pnode.cli.output import Styled, answer_job_file, say
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.core import jobfile
 from p2pnode.core.jobfile import yamltree
@@ -179,10 +178,10 @@ def _run(
         parsed = jobfile.parse(text, name, literal_braces=True)
     except JobFileError as error:
         for problem in error.problems:
-            say(f"{style('error:', 'red', sys.stderr)} {runflags.flag_of(problem.path)}: {problem.message}")
+            say(Styled("error:", "red"), f" {runflags.flag_of(problem.path)}: {problem.message}")
         raise CommandError(Status.USAGE, "no job can be made of these flags; nothing was sent") from error
     for warning in parsed.warnings:
-        say(f"{style('warning:', 'yellow', sys.stderr)} {runflags.flag_of(warning.path)}: {warning.message}")
+        say(Styled("warning:", "yellow"), f" {runflags.flag_of(warning.path)}: {warning.message}")
     if dry_run:
         answer_job_file(text)
         return Status.OK

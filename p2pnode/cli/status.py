@@ -18,10 +18,10 @@ class Status(enum.IntEnum):
 
 
 class CommandError(Exception):
-    """The command ends: a status, what was wrong, and what to do about it."""
+    """The command ends: a status, what was wrong, and lines that say what to do about it."""
 
-    def __init__(self, status: Status, message: str, hint: str = "") -> None:
+    def __init__(self, status: Status, message: str, *hints: str) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
-        self.hint = hint
+        self.hints = hints

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import click
@@ -11,6 +11,7 @@ import click
 from p2pnode.api.client import Client, NodeUnreachable
 from p2pnode.api.service import Change, JobJson, ServiceError
 from p2pnode.cli import differences, jobfiles, options, results
+from p2pnode.cli.lines import Lines
 from p2pnode.cli.options import Given, Waiting
 from p2pnode.cli.output import answer, answer_json, clock_ms, say, short_id, state
 from p2pnode.cli.progress import Progress
@@ -78,7 +79,7 @@ def wait_for(client: Client, job_id: str, waiting: Waiting, since: int) -> int:
         elapsed_s = _watch(client, job_id, waiting.follow, since)
         job = client.job(job_id)
     except NodeUnreachable as error:
-        raise CommandError(Status.UNREACHABLE, str(error), _look(job_id)) from error
+        raise CommandError(Status.UNREACHABLE, str(error), *_look(job_id)) from error
     if not job["outcome"]:
         _answer_unwaited(client, job_id, waiting.as_json)
         return Status.OK
@@ -112,7 +113,7 @@ def _answer_unwaited(client: Client, job_id: str, as_json: bool) -> None:
         answer_json(client.job(job_id))
     else:
         answer(job_id)
-    say(_look(job_id))
+    _say_all(_look(job_id))
 
 
 def _watch(client: Client, job_id: str, follow: bool, since: int) -> float:
@@ -138,26 +139,38 @@ def _watch(client: Client, job_id: str, follow: bool, since: int) -> float:
 
 
 def _follow_logs(client: Client, job_id: str, progress: Progress) -> None:
+    lines = Lines()
     try:
         for chunk in client.logs(job_id, follow=True):
-            progress.above(chunk["data"])
+            about = short_id(chunk["execution"])
+            for line in lines.of((about, chunk["stream"]), chunk["data"]):
+                progress.above(about, line)
     except (NodeUnreachable, ServiceError) as error:
-        progress.above(f"the output cannot be followed: {error}\n".encode())
+        progress.say(f"the output cannot be followed: {error}")
+    for (about, _), line in lines.rest():
+        progress.above(about, line)
 
 
 def _interrupted(door: Door, job_id: str) -> None:
     if door.lent:
         door.client.stop(job_id, "interrupted by its owner")
-        say(f"\nstopped {job_id}, as the node that looks after it ends with this command")
+        say()
+        say(f"stopped {job_id}, as the node that looks after it ends with this command")
     else:
-        say(f"\n{job_id} goes on.")
-        say(_look(job_id))
+        say()
+        say(f"{job_id} goes on.")
+        _say_all(_look(job_id))
         say(f"  stop it:     p2pnode job stop {short_id(job_id)}")
 
 
-def _look(job_id: str) -> str:
+def _look(job_id: str) -> tuple[str, ...]:
     short = short_id(job_id)
-    return f"  look at it:  p2pnode job describe {short}\n  its output:  p2pnode job logs -f {short}"
+    return f"  look at it:  p2pnode job describe {short}", f"  its output:  p2pnode job logs -f {short}"
+
+
+def _say_all(lines: Iterable[str]) -> None:
+    for line in lines:
+        say(line)
 
 
 def _report(job: JobJson, elapsed_s: float, as_json: bool) -> int:
@@ -169,10 +182,10 @@ def _report(job: JobJson, elapsed_s: float, as_json: bool) -> int:
             if execution["result_cid"]:
                 answer(execution["result_cid"])
     reason = f": {job['reason']}" if job["reason"] else ""
-    say(f"{short_id(job['id'])} {state(job['state'])} after {elapsed_s:.1f} s{reason}")
+    say(f"{short_id(job['id'])} ", state(job["state"]), f" after {elapsed_s:.1f} s{reason}")
     if any(execution["result_cid"] for execution in finals):
         say(f"  fetch it:    p2pnode get {short_id(job['id'])}")
     status = status_of(job)
     if status is not Status.OK:
-        say(_look(job["id"]))
+        _say_all(_look(job["id"]))
     return status

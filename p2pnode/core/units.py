@@ -19,6 +19,8 @@ AMOUNT_MAX = 2**53 - 1
 DURATION_S_MAX = 10 * 365 * 86_400
 # No machine has more; a larger number is a mistyped one.
 GPUS_MAX = 1024
+# What a file system takes for a file or directory, however little is in it: mostly one block.
+ENTRY_SIZE_BYTES = 4096
 # A number with more digits says nothing, and long digits are slow to convert.
 _TEXT_CHARS_MAX = 40
 

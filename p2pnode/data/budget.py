@@ -1,11 +1,18 @@
-"""What one execution's inputs may take: bytes on disk, shared by all that are fetched at once."""
+"""What one execution's inputs may take on disk, shared by all that are fetched at once."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from p2pnode.core.messages import Fault
-from p2pnode.core.units import about_bytes
+from p2pnode.core.units import ENTRY_SIZE_BYTES, about_bytes
 
 from .failures import DataFailed
+
+
+def on_disk(size_bytes: int) -> int:
+    """What a file of so many bytes takes: a job of many tiny ones must not fill the disk with them."""
+    return max(size_bytes, ENTRY_SIZE_BYTES)
 
 
 class Budget:
@@ -32,3 +39,11 @@ class Budget:
         """Counts bytes that are written, or, negative, removed again; raises `DataFailed` past the limit."""
         self.check(size_bytes)
         self._left_bytes -= size_bytes
+
+    def make_directory(self, path: Path) -> None:
+        """Makes it with those above it that are missing, and counts each. Raises `DataFailed`, `OSError`."""
+        if path.is_dir():
+            return
+        self.make_directory(path.parent)
+        self.take(ENTRY_SIZE_BYTES)
+        path.mkdir(exist_ok=True)

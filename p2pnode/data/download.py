@@ -21,7 +21,7 @@ from p2pnode.core.messages import Fault
 from p2pnode.core.units import about_bytes
 
 from . import tries
-from .budget import Budget
+from .budget import Budget, on_disk
 from .cache import Cache, cache_key
 from .failures import DataFailed, Lost, of_disk
 from .web import Response
@@ -124,7 +124,7 @@ class Download:
             return False
         size_bytes = await trio.to_thread.run_sync(self._place.cache.take, self._key, destination)
         if size_bytes is not None:
-            self._count(size_bytes)
+            self._count(on_disk(size_bytes))
         return size_bytes is not None
 
     def _check_size(self) -> None:
@@ -132,7 +132,7 @@ class Download:
         if self._size_bytes not in (-1, size_bytes):
             self._part.unlink(missing_ok=True)
             raise Lost(f"{size_bytes} bytes came, and {self._size_bytes} were said to come")
-        self._count(size_bytes)
+        self._count(on_disk(size_bytes))
 
     async def _receive(self, response: Response, have_bytes: int) -> None:
         """Append the body to what is there."""

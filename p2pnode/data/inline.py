@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 
 from p2pnode.core.messages import Fault
 
-from .budget import Budget
+from .budget import Budget, on_disk
 from .failures import DataFailed
 
 # A job file is at most 256 KiB long; more entries than this in it are an attack.
@@ -36,7 +36,7 @@ def write_inline(url: str, destination: Path, budget: Budget) -> None:
     if head.lower().partition(";")[0].strip() == _ARCHIVE:
         _unpack(data, destination, budget)
     else:
-        budget.take(len(data))
+        budget.take(on_disk(len(data)))
         destination.write_bytes(data)
 
 
@@ -50,10 +50,10 @@ def _unpack(data: bytes, destination: Path, budget: Budget) -> None:
                 if count >= ENTRIES_MAX or not (member.isfile() or member.isdir()) or {"..", "/"} & {*parts}:
                     raise DataFailed(Fault.JOB, f"the archive has an entry that is refused: {member.name!r}")
                 path = destination.joinpath(*parts)
-                (path if member.isdir() else path.parent).mkdir(parents=True, exist_ok=True)
+                budget.make_directory(path if member.isdir() else path.parent)
                 file = archive.extractfile(member)
                 if file is not None:
-                    budget.take(member.size)
+                    budget.take(on_disk(member.size))
                     path.write_bytes(file.read())
     except (tarfile.TarError, EOFError, zlib.error, ValueError) as exc:
         raise DataFailed(Fault.JOB, f"the data URL is no archive that can be unpacked: {exc}") from exc

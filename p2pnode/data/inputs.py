@@ -19,9 +19,9 @@ import trio
 from p2pnode.core.internet import AllowedHost
 from p2pnode.core.messages import Directory, Fault
 from p2pnode.core.spec import InputSource, Task, WasmEngine
-from p2pnode.core.units import about_bytes
+from p2pnode.core.units import ENTRY_SIZE_BYTES, about_bytes
 
-from .budget import Budget
+from .budget import Budget, on_disk
 from .cache import Cache
 from .concurrently import all_of
 from .download import Place
@@ -56,6 +56,8 @@ class Ipfs:
     export: ExportIpfs
     # What the two raise when a CID can't be had or is not what it should be.
     failures: tuple[type[Exception], ...]
+    # What `export` raises when it does not fit; one of those above, or of their subclasses.
+    too_large: type[Exception]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +205,9 @@ class _Fetching:
         try:
             await self.ipfs.fetch(cid, size_bytes_max, lambda size_bytes: progress(about_bytes(size_bytes)))
             await trio.to_thread.run_sync(self.ipfs.export, cid, path, size_bytes_max)
+        except self.ipfs.too_large:
+            self.budget.check(size_bytes_max + 1)
+            raise
         except self.ipfs.failures as exc:
             raise DataFailed(Fault.NETWORK, str(exc)) from exc
         self.budget.take(await trio.to_thread.run_sync(_size_of, path))
@@ -213,6 +218,9 @@ def _as_module(task: Task, source: InputSource, one: Input) -> Input:
     engine = task.engine
     if isinstance(engine, WasmEngine) and source.target in (engine.entry_module, *engine.import_modules):
         files = list(one.path.iterdir()) if one.path.is_dir() else []
+        # Whoever wrote the directory may have put a link there, to a file of this node's own.
+        if len(files) == 1 and files[0].is_symlink():
+            raise DataFailed(Fault.JOB, f"input {source.target}: the module {files[0].name} is a link")
         if len(files) == 1 and files[0].is_file():
             return replace(one, path=files[0])
     return one
@@ -241,8 +249,11 @@ def _remove(path: Path) -> None:
 
 
 def _size_of(path: Path) -> int:
+    """What it takes, but for the directory of the input itself, as what fetches inputs counts it."""
     if not path.is_dir():
-        return path.lstat().st_size
-    return sum(
-        os.lstat(os.path.join(root, name)).st_size for root, _, names in os.walk(path) for name in names
-    )
+        return on_disk(path.lstat().st_size)
+    size_bytes = 0
+    for root, directories, names in os.walk(path):
+        size_bytes += sum(on_disk(os.lstat(os.path.join(root, name)).st_size) for name in names)
+        size_bytes += len(directories) * ENTRY_SIZE_BYTES
+    return size_bytes

@@ -21,6 +21,7 @@ from p2pnode.core.messages import Fault
 from p2pnode.core.units import about_bytes
 
 from . import tries
+from .budget import on_disk
 from .concurrently import all_of
 from .download import Download, Place
 from .failures import DataFailed, of_disk
@@ -63,14 +64,14 @@ class S3Fetch:
 
     async def _fetch_many(self, objects: list[Object], prefix: str) -> None:
         size_bytes = sum(one.size_bytes for one in objects)
-        self.place.budget.check(size_bytes)
+        self.place.budget.check(sum(on_disk(one.size_bytes) for one in objects))
         done_bytes = count = 0
 
         async def fetch(one: Object) -> None:
             nonlocal done_bytes, count
             path = self.place.directory / relative_path(one.key, prefix)
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                self.place.budget.make_directory(path.parent)
             except OSError as exc:
                 raise of_disk(f"no file can be made for {one.key[:200]!r}", exc) from exc
             await self._fetch_one(one.key, path, lambda text: None)

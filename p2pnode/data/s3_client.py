@@ -204,11 +204,18 @@ class Bucket:
 
 
 def _parse_xml_untrusted(data: bytes) -> ElementTree.Element:
-    """A small document; raises `Lost`. A DOCTYPE, which could define entities, is refused."""
+    """A small document in UTF-8; raises `Lost`. A DOCTYPE, which could define entities, is refused.
+
+    The parser is to read what is looked through here: it gets text, so that no encoding that is declared
+    counts, and no NUL, by which it would take the text for UTF-16 all the same.
+    """
     try:
-        if b"<!DOCTYPE" in data:
+        text = data.decode("utf-8-sig")
+        if "\0" in text:
+            raise Lost("the service answered with no XML in UTF-8")
+        if "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise Lost("the service answered with a DOCTYPE")
-        root = ElementTree.fromstring(data)
+        root = ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError, RecursionError) as exc:
         raise Lost(f"the service answered with no XML: {exc}") from exc
     for element in root.iter():

@@ -20,6 +20,8 @@ MEDIA_TYPE = "application/vnd.ipld.car; version=1; order=dfs; dups=y"
 # A root takes some 45 bytes.
 HEADER_SIZE_BYTES_MAX = 2048
 SECTION_SIZE_BYTES_MAX = dagpb.BLOCK_SIZE_BYTES_MAX + cids.CID_SIZE_BYTES_MAX
+# About as much as the largest blocks that are usual.
+CHUNK_SIZE_BYTES = 256 * 1024
 # Levels of directories, shards and file nodes together.
 _LEVELS_MAX = 1000
 
@@ -36,6 +38,18 @@ def write_car(root: str, get_block: GetBlock) -> Iterator[bytes]:
     """The stream, in pieces; raises `BlockUnavailable` and `BadMessage` on the way."""
     yield header([root])
     yield from sections(root, get_block)
+
+
+def chunks_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """A stream in larger pieces, none empty: each costs a thread and a frame, and blocks may be tiny."""
+    chunk = bytearray()
+    for piece in pieces:
+        chunk += piece
+        if len(chunk) >= CHUNK_SIZE_BYTES:
+            yield bytes(chunk)
+            chunk.clear()
+    if chunk:
+        yield bytes(chunk)
 
 
 def header(roots: Sequence[str]) -> bytes:

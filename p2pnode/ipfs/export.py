@@ -1,25 +1,24 @@
 """A UnixFS graph written to disk, by someone who trusts nobody who made it.
 
-Everything is written into a folder beside the destination and renamed in the end, so that
-the destination is whole or not there; what a killed export left is cleared by the next one.
-Names must be single path parts. A symbolic link is made only where it provably stays inside:
-it is relative, and climbs ("..") only at its start and not above the root. Its first steps then
-lead through real folders, and what links it may meet further on stay inside as well. Other
-links are left out, with a note.
+Everything is written into a private folder beside the destination (`partial`) and moved in the
+end, so that the destination is whole or not there. Names must be single path parts. A symbolic
+link is made only where it provably stays inside: it is relative, and climbs ("..") only at its
+start and not above the root. Its first steps then lead through real folders, and what links it
+may meet further on stay inside as well. Other links are left out, with a note.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from p2pnode.core.units import ENTRY_SIZE_BYTES
 from p2pnode.core.wire import BadMessage
 from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs.dagpb import Kind, Node
+from p2pnode.ipfs.partial import CannotExport, partial_folder
 from p2pnode.ipfs.reading import GetBlock, Reader
 from p2pnode.ipfs.unixfs import DEPTH_MAX
 
@@ -32,8 +31,31 @@ ENTRIES_MAX = 1_000_000
 EXPORT_SIZE_BYTES_MAX = 1 << 40
 
 
-class CannotExport(Exception):
-    """The destination cannot be used, or the graph is larger than allowed."""
+class TooLarge(CannotExport):
+    """The graph does not fit into its room."""
+
+
+class Room:
+    """What may be written to disk: counted while it is, and refused beyond the limits."""
+
+    def __init__(self, size_bytes_max: int = EXPORT_SIZE_BYTES_MAX, entries_max: int = ENTRIES_MAX) -> None:
+        self.size_bytes_max = size_bytes_max
+        self.entries_max = entries_max
+        self.size_bytes = 0
+        self.entries = 0
+
+    def add(self, size_bytes: int, entries: int = 0) -> None:
+        """Count what is written next; raises `TooLarge`."""
+        self.size_bytes += size_bytes
+        self.entries += entries
+        if self.entries > self.entries_max or self.size_bytes > self.size_bytes_max:
+            self.refuse()
+
+    def refuse(self) -> None:
+        """Raises `TooLarge` with the limit that is passed."""
+        if self.entries > self.entries_max:
+            raise TooLarge(f"more than the {self.entries_max:,} files and directories that are allowed")
+        raise TooLarge(f"more than the {self.size_bytes_max:,} bytes that are allowed")
 
 
 def export(
@@ -41,8 +63,7 @@ def export(
     get_block: GetBlock,
     destination: Path,
     *,
-    size_bytes_max: int = EXPORT_SIZE_BYTES_MAX,
-    entries_max: int = ENTRIES_MAX,
+    room: Room | None = None,
     note: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Write what `cid` names to `destination`, which must not exist or be an empty directory.
@@ -51,86 +72,46 @@ def export(
     come from a CAR stream. `note` is told of each symbolic link that was left out. Raises
     `CannotExport`, `BlockUnavailable`, `BadMessage` and `OSError`, and then leaves nothing behind.
     """
-    destination = Path(os.path.abspath(destination))
-    if destination.is_symlink() or (destination.exists() and not _is_empty_directory(destination)):
-        raise CannotExport(f"{destination} exists and is not an empty directory")
-    with partial_folder(destination) as writing:
-        try:
-            _Export(Reader(get_block), size_bytes_max, entries_max, note).write(
-                str(cids.parse(cid)), writing / "root"
-            )
-            os.rename(writing / "root", destination)
-        except (NotADirectoryError, IsADirectoryError) as exc:
-            raise CannotExport(f"{destination} is a directory, and {cid} is not") from exc
+    with partial_folder(destination) as partial:
+        write(cid, get_block, partial.folder, "root", room or Room(), note)
+        partial.place("root")
 
 
-@contextmanager
-def partial_folder(destination: Path) -> Iterator[Path]:
-    """An empty folder beside `destination` for what is to become it; removed with what is left in it.
-
-    Raises `CannotExport` when another process writes to the same destination now, and `OSError`.
-    """
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    folder = destination.parent / f".{destination.name[:100]}.partial"
-    folder.mkdir(exist_ok=True)
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CannotExport(f"another command is writing to {destination}") from None
-        # Of one that was killed.
-        _clear(folder)
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    finally:
-        os.close(opened)
-
-
-def _clear(folder: Path) -> None:
-    for entry in list(os.scandir(folder)):
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
-        else:
-            os.unlink(entry.path)
+def write(
+    cid: str, get_block: GetBlock, folder: int, name: str, room: Room, note: Callable[[str], None]
+) -> None:
+    """Write what `cid` names as `name` into an open folder that nobody else writes to; raises as `export`."""
+    _Export(Reader(get_block), room, note).write(str(cids.parse(cid)), folder, name)
 
 
 class _Export:
-    """One export under way: what may still be written, and the links that are made last."""
+    """One export under way, with the links that are made last."""
 
-    def __init__(
-        self, reader: Reader, size_bytes_max: int, entries_max: int, note: Callable[[str], None]
-    ) -> None:
+    def __init__(self, reader: Reader, room: Room, note: Callable[[str], None]) -> None:
         self._reader = reader
-        self._size_bytes_max = size_bytes_max
-        self._entries_max = entries_max
+        self._room = room
         self._note = note
-        self._size_bytes = 0
-        self._entries = 0
-        self._links: list[tuple[Path, bytes]] = []
+        self._links: list[tuple[tuple[str, ...], bytes]] = []
 
-    def write(self, cid: str, root: Path) -> None:
+    def write(self, cid: str, folder: int, name: str) -> None:
         node = self._reader.node(cid)
         if node.kind is Kind.SYMLINK:
             raise CannotExport(f"{cid} is a symbolic link, which leads nowhere by itself")
-        self._write_node(cid, node, root, ())
+        self._write_node(cid, node, folder, name, ())
         # Last, so that nothing is ever written through one.
-        for path, target in self._links:
-            os.symlink(os.fsdecode(target), path)
+        for (*above, last), target in self._links:
+            with _opened(folder, [name, *above]) as directory:
+                os.symlink(os.fsdecode(target), last, dir_fd=directory)
 
-    def _write_node(self, cid: str, node: Node, path: Path, names: tuple[str, ...]) -> None:
-        self._entries += 1
-        if self._entries > self._entries_max:
-            raise CannotExport(f"more than the {self._entries_max:,} files and directories that are allowed")
+    def _write_node(self, cid: str, node: Node, folder: int, name: str, names: tuple[str, ...]) -> None:
+        self._room.add(ENTRY_SIZE_BYTES, entries=1)
         match node.kind:
             case Kind.FILE | Kind.RAW:
-                self._write_file(cid, node, path)
+                self._write_file(cid, node, folder, name)
             case Kind.DIRECTORY | Kind.SHARD:
-                self._write_directory(node, path, names)
+                self._write_directory(node, folder, name, names)
             case Kind.SYMLINK if len(node.data) <= LINK_SIZE_BYTES_MAX and _stays_inside(node.data, names):
-                self._links.append((path, node.data))
+                self._links.append((names, node.data))
             case Kind.SYMLINK:
                 target = os.fsdecode(node.data[:80])
                 self._note(f"{'/'.join(names)} was left out: it is a link to {target!r}, outside")
@@ -139,27 +120,46 @@ class _Export:
                     f"{cid} is a {node.kind.name.lower()}, which is neither a file nor a directory"
                 )
 
-    def _write_file(self, cid: str, node: Node, path: Path) -> None:
-        with open(path, "xb") as file:
+    def _write_file(self, cid: str, node: Node, folder: int, name: str) -> None:
+        new = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(name, new, 0o666, dir_fd=folder), "wb") as file:
+            # Counted with the entry.
+            free_bytes = ENTRY_SIZE_BYTES
             for chunk in self._reader.file(cid, node):
-                self._size_bytes += len(chunk)
-                if self._size_bytes > self._size_bytes_max:
-                    raise CannotExport(f"more than the {self._size_bytes_max:,} bytes that are allowed")
+                self._room.add(max(len(chunk) - free_bytes, 0))
+                free_bytes = max(free_bytes - len(chunk), 0)
                 file.write(chunk)
 
-    def _write_directory(self, node: Node, path: Path, names: tuple[str, ...]) -> None:
+    def _write_directory(self, node: Node, folder: int, name: str, names: tuple[str, ...]) -> None:
         if len(names) == DEPTH_MAX:
             raise BadMessage(f"directories more than {DEPTH_MAX} deep")
-        path.mkdir()
+        os.mkdir(name, dir_fd=folder)
         seen: set[str] = set()
-        for link in self._reader.entries(node):
-            _check_name(link.name)
-            # Also where upper and lower case are one: mkdir and "x" would fail, and say less.
-            if link.name in seen:
-                raise BadMessage(f"a directory has two entries {link.name!r}")
-            seen.add(link.name)
-            child = self._reader.node(link.cid)
-            self._write_node(link.cid, child, path / link.name, (*names, link.name))
+        with _opened(folder, [name]) as directory:
+            for link in self._reader.entries(node):
+                _check_name(link.name)
+                # Also where upper and lower case are one: mkdir and "x" would fail, and say less.
+                if link.name in seen:
+                    raise BadMessage(f"a directory has two entries {link.name!r}")
+                seen.add(link.name)
+                child = self._reader.node(link.cid)
+                self._write_node(link.cid, child, directory, link.name, (*names, link.name))
+
+
+@contextmanager
+def _opened(folder: int, names: Sequence[str]) -> Iterator[int]:
+    """A folder below an open one, reached through real folders only."""
+    below = os.dup(folder)
+    try:
+        for name in names:
+            above, below = (
+                below,
+                os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=below),
+            )
+            os.close(above)
+        yield below
+    finally:
+        os.close(below)
 
 
 def _check_name(name: str) -> None:
@@ -177,7 +177,3 @@ def _stays_inside(target: bytes, names: tuple[str, ...]) -> bool:
     parts = PurePosixPath(os.fsdecode(target)).parts
     climbs = next((index for index, part in enumerate(parts) if part != ".."), len(parts))
     return climbs < len(names) and ".." not in parts[climbs:]
-
-
-def _is_empty_directory(path: Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())

@@ -19,6 +19,8 @@ from typing import Any
 
 import yaml
 
+from p2pnode.core.text import visible_lines
+
 # A frame holds at most 1 MiB, and an award carries the spec and other fields.
 TEXT_SIZE_BYTES_MAX = 256 * 1024
 # The deepest field, Tasks[0].InputSources[0].Source.Params.Partition.Type, is 8 deep.
@@ -33,7 +35,6 @@ _UNPRINTABLE = re.compile(
 # JSON writes what lies above U+FFFF as two escapes, which YAML does not know. The first
 # branch steps over an escaped backslash, so that "\\\\ud83d" stays text.
 _SURROGATE_PAIR = re.compile(r"\\\\|\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})", re.IGNORECASE)
-_UNUSUAL_BREAK = re.compile("[\x85\u2028\u2029]")
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 
 
@@ -110,8 +111,9 @@ def texts(root: Node) -> Iterator[str]:
 def dump(value: Any) -> str:
     """Dicts, lists and scalars as YAML that `compose` reads as the same."""
     text = str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100))
-    # Such a break inside quotes would be read as a blank, unless it is escaped.
-    if _UNUSUAL_BREAK.search(text):
+    # An unusual break inside quotes would be read as a blank, unless it is escaped; and what can't be
+    # seen is not to reach a terminal.
+    if visible_lines(text) != text:
         text = str(yaml.safe_dump(value, sort_keys=False, width=100))
     return text
 
