@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import trio
 
 from p2pnode import __version__, identity
 from p2pnode.core import wire
 from p2pnode.core.adverts import AdvertTable
+from p2pnode.core.compartments import Compartment
 from p2pnode.core.events import AdvertHeard, Advertise, NeighbourJoined
 from p2pnode.core.messages import ADVERT_SIZE_BYTES_MAX, Advert, Signed
 from p2pnode.core.wire import BadMessage
 from p2pnode.driver import Clock
+from p2pnode.guards import Guards
 from p2pnode.machine import BUILT_IN_LABELS
 from p2pnode.network.gossip import Gossip
 from p2pnode.network.host import Connected, Disconnected, Host
 from p2pnode.network.pull import pull_table
 from p2pnode.network.streams import NetworkError
-from p2pnode.store import Store, StoreError
+from p2pnode.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +37,7 @@ Tell = Callable[[AdvertHeard | NeighbourJoined], None]
 
 
 class Advertiser:
-    """`table` is the core's, read only here; `tell` gives it events, `fail` ends the node.
+    """`table` is the core's, read only here; `tell` gives it events.
 
     `nursery` ends with the node, too.
     """
@@ -48,7 +51,7 @@ class Advertiser:
         clock: Clock,
         table: AdvertTable,
         tell: Tell,
-        fail: Callable[[StoreError], None],
+        guards: Guards,
         nursery: trio.Nursery,
     ) -> None:
         self._name = name
@@ -58,7 +61,7 @@ class Advertiser:
         self._clock = clock
         self._table = table
         self._tell = tell
-        self._fail = fail
+        self._guards = guards
         self._nursery = nursery
         self._remembered = store.remembered_peers()
         self._left_out: tuple[str, ...] = ()
@@ -71,11 +74,11 @@ class Advertiser:
     def advertise(self, action: Advertise) -> None:
         now_ms = int(self._clock.now() * 1000)
         number = max(int(self._store.meta("advert_number") or 0) + 1, now_ms)
-        try:
+        with self._guards.guard(Compartment.TASK, "advert"):
             self._store.set_meta("advert_number", str(number))
-        except StoreError as exc:
-            self._fail(exc)
-            return
+            self._send(action, number, now_ms)
+
+    def _send(self, action: Advertise, number: int, now_ms: int) -> None:
         advert = Advert(
             peer=self._me.peer_id,
             number=number,
@@ -97,7 +100,8 @@ class Advertiser:
         signed = Signed(body=body, signature=self._me.sign(DOMAIN, body))
         self._tell(AdvertHeard(signed, advert, action.ttl_ms))
         self.on_their_way += 1
-        self._nursery.start_soon(self._publish, wire.encode(signed))
+        publish = partial(self._publish, wire.encode(signed))
+        self._guards.start_soon(self._nursery, Compartment.TASK, "advert", publish)
 
     async def _publish(self, data: bytes) -> None:
         try:
@@ -120,7 +124,8 @@ class Advertiser:
 
     def on_connection(self, event: Connected | Disconnected) -> None:
         if isinstance(event, Connected):
-            self._nursery.start_soon(self._greet, event.peer)
+            greet = partial(self._greet, event.peer)
+            self._guards.start_soon(self._nursery, Compartment.LINK, event.peer, greet)
 
     async def _greet(self, peer: str) -> None:
         """Get to know all that a new neighbour knows, and have it, and those behind it, know us."""
@@ -165,10 +170,8 @@ class Advertiser:
     def remember(self, peer: str, addresses: Sequence[str]) -> None:
         """For the next start."""
         self._remembered[peer] = list(addresses)
-        try:
+        with self._guards.guard(Compartment.TASK, "peers"):
             self._store.remember_peer(peer, addresses, self._clock.now())
-        except StoreError as exc:
-            self._fail(exc)
 
 
 def fitted(advert: Advert) -> tuple[Advert, tuple[str, ...]]:

@@ -164,19 +164,23 @@ class Driver:
         """
         if self._failure is not None:
             raise self._failure
-        for _ in range(BROKEN_PER_EVENT_MAX):
+        broken: set[str] = set()
+        while True:
             try:
                 self._step(partial(self.core.handle, event, self._clock.now()), delivered)
                 return
             except (StoreError, BadMessage):
                 raise
-            # The guard of the core: what is raised there costs one event, job or execution.
+            except Broken as exc:
+                error = exc.__cause__ or exc
+                blamed = recovery.is_cause(self.core, event, exc) or exc.subject in broken
+                if blamed or len(broken) >= BROKEN_PER_EVENT_MAX:
+                    raise _refused(event, error) from error
+                broken.add(exc.subject)
+                self.set_aside(exc.compartment, exc.subject, error)
+            # The guard of the core: what is raised there costs one event.
             except Exception as exc:
-                if not isinstance(exc, Broken) or recovery.is_cause(self.core, event, exc):
-                    log.exception("an event was refused: %s", reason_of(type(event).__name__))
-                    raise EventRefused(reason_of(exc.__cause__ or exc)) from exc
-                self.set_aside(exc.compartment, exc.subject, exc.__cause__ or exc)
-        raise EventRefused(f"{BROKEN_PER_EVENT_MAX} jobs and executions failed in it")
+                raise _refused(event, exc) from exc
 
     # What fails
 
@@ -400,3 +404,9 @@ class Driver:
     def _note(self, note: Note) -> None:
         row = (note.job, self._clock.now(), note.topic, note.execution, note.peer, note.text, note.state)
         self._store.add_history(*row)
+
+
+def _refused(event: Event, error: BaseException) -> EventRefused:
+    reason = reason_of(error)
+    log.error("the event %s was refused: %s", type(event).__name__, reason, exc_info=error)
+    return EventRefused(reason)

@@ -69,6 +69,21 @@ class Guards:
         log.error("%s %s failed: %s", kind, subject, reason_of(error), exc_info=error)
         self._note(kind, subject, error)
 
+    def start_soon(
+        self,
+        nursery: trio.Nursery,
+        kind: Compartment,
+        subject: str,
+        task: Callable[[], Awaitable[object]],
+    ) -> None:
+        """Begins a task in the nursery that ends alone."""
+
+        async def run() -> None:
+            with self.guard(kind, subject):
+                await task()
+
+        nursery.start_soon(run)
+
     async def keep_running(self, name: str, task: Callable[[], Awaitable[object]]) -> None:
         """Runs a task that should never end, again each time that it fails, until cancelled."""
         wait_s = RESTART_S_MIN

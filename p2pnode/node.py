@@ -15,12 +15,14 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import trio
 
 from p2pnode import identity, job_lists, log_streams
 from p2pnode.advertiser import Advertiser
+from p2pnode.caution import Caution
 from p2pnode.config import NodeConfig
 from p2pnode.core import jobfile, receipts, vetting, wire
 from p2pnode.core.compartments import Compartment
@@ -140,6 +142,7 @@ class Node:
         self.publishers = Publishers(
             self.keeper.add_result, (BadMessage, unixfs.CannotAdd), access, config.data_dir / "published"
         )
+        self.caution = Caution(store.problems, ended_well=store.ended_well)
         self.guards = Guards(self.note_problem, StoreError, lambda error: self.driver.fail(error))
         core = Participant(me.peer_id, _why_not_spec, config.preempt)
         self.runner = Runner(
@@ -151,6 +154,9 @@ class Node:
             lambda body: me.sign(identity.RECEIPT_DOMAIN, body),
             self._keep_receipt,
             self.tell,
+            self.guards,
+            self.caution,
+            lambda execution, error: self.driver.set_aside(Compartment.EXECUTION, execution, error),
         )
         self.driver = Driver(
             core,
@@ -163,7 +169,7 @@ class Node:
             lambda data: cids.make(data, "dag-cbor"),
         )
         self.adverts = Advertiser(
-            config.name, me, host, store, self.clock, core.table, self.tell, self.driver.fail, nursery
+            config.name, me, host, store, self.clock, core.table, self.tell, self.guards, nursery
         )
         self.peer_watch = PeerWatch(core, self.tell)
         self.links = Links(
@@ -200,18 +206,27 @@ class Node:
             self.driver.fail(exc)
 
     async def _deliver(self, peer: str, sequence: int, payload: bytes) -> None:
+        subject = f"{sequence} of {peer}"
+        if self.caution.is_suspect(Compartment.MESSAGE, subject):
+            raise BadMessage("this node ended while it handled this message")
         message = vetting.message_untrusted(payload)
         try:
-            await self._take_in(peer, sequence, message)
+            with self.caution.trying(Compartment.MESSAGE, subject):
+                await self._take_in(peer, sequence, message)
         except EventRefused as exc:
             detail = "".join(traceback.format_exception(exc))
-            subject = f"{type(message).__name__.lower()} of {peer}"
+            about = f"{type(message).__name__.lower()} of {peer}"
             self.store.problems.add(
-                Compartment.MESSAGE, subject, str(exc), detail, aside=False, payload=payload
+                Compartment.MESSAGE, about, str(exc), detail, aside=False, payload=payload
             )
             raise BadMessage(f"this node failed with it: {exc}") from exc
 
-    async def _take_in(self, peer: str, sequence: int, message: Message) -> None:
+    async def take_in_again(self, about: str, payload: bytes) -> None:
+        """Handle a message that failed before, as `_deliver` has noted it; raises as `Driver.apply` does."""
+        peer = about.rpartition(" ")[2]
+        await self._take_in(peer, None, vetting.message_untrusted(payload))
+
+    async def _take_in(self, peer: str, sequence: int | None, message: Message) -> None:
         event = Received(peer, message)
         core = self.driver.core
         if isinstance(message, Keep | Owned | WhoOwns | Orphan | Command):
@@ -232,7 +247,7 @@ class Node:
             if one is not None and one.peer == peer and one.state in (*LIVE, ExecutionState.LOST):
                 self._keep_receipt(signed)
             event = Received(peer, message, receipt, cid)
-        self.driver.apply(event, (peer, sequence))
+        self.driver.apply(event, None if sequence is None else (peer, sequence))
 
     # Effects
 
@@ -246,13 +261,10 @@ class Node:
         self.adverts.advertise(action)
 
     def ask_here(self, ask: Ask) -> None:
-        self.nursery.start_soon(self._ask_here, ask)
+        ask_here = partial(self._ask_here, ask)
+        self.guards.start_soon(self.nursery, Compartment.EXECUTION, ask.execution, ask_here)
 
     async def _ask_here(self, ask: Ask) -> None:
-        with self.guards.guard(Compartment.EXECUTION, ask.execution):
-            await self._looked_up(ask)
-
-    async def _looked_up(self, ask: Ask) -> None:
         lacks = await self.inputs.lacks(ask.requirements.directories)
         self.tell(Received(self.me.peer_id, ask, lacks=lacks))
 

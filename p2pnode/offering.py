@@ -24,17 +24,20 @@ log = logging.getLogger(__name__)
 LOOK_INTERVAL_S = 5.0
 
 
-async def watch(node: Node, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-    """Tells the core what can be lent, whenever that changes; started once it has been told."""
+async def watch(node: Node) -> None:
+    """Tells the core what can be lent, whenever that changes."""
     offered: Offer | None = None
     while True:
+        await trio.sleep(LOOK_INTERVAL_S)
         offer = await _offer(node)
         if offer != offered:
             offered = offer
             node.tell(OfferChanged(offer))
-        task_status.started()
-        task_status = trio.TASK_STATUS_IGNORED
-        await trio.sleep(LOOK_INTERVAL_S)
+
+
+async def tell(node: Node) -> None:
+    """Tells the core what can be lent now."""
+    node.tell(OfferChanged(await _offer(node)))
 
 
 async def _offer(node: Node) -> Offer:

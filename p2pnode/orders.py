@@ -12,13 +12,14 @@ from collections.abc import Callable
 import trio
 
 from p2pnode.api.service import Change, Code, ServiceError, SubmittedJson, TakingJson
-from p2pnode.content import Content
 from p2pnode.core import wire
 from p2pnode.core.events import JobRerun, JobStopped, JobSubmitted, JobUpdated, TakingChanged
 from p2pnode.core.lifecycle import LONG_RUNNING, JobRecord
 from p2pnode.core.messages import Taking, job_id
 from p2pnode.core.participant import JOBS_LIVE_MAX
 from p2pnode.core.spec import JobSpec
+from p2pnode.driver import EventRefused
+from p2pnode.mending import Mending
 from p2pnode.store import StoreError
 
 CANDIDATES_SHOWN_MAX = 5
@@ -30,7 +31,7 @@ COPY_TIMEOUT_S = 1.0
 COPY_LOOK_S = 0.005
 
 
-class Orders(Content):
+class Orders(Mending):
     """The part of `api.service.NodeService` that changes jobs, and what this node takes on."""
 
     async def submit(self, spec: JobSpec, source_text: str, new: bool) -> SubmittedJson:
@@ -60,6 +61,8 @@ class Orders(Content):
                 node.driver.apply(JobSubmitted(id, spec))
         except StoreError as exc:
             raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
+        except EventRefused as exc:
+            raise ServiceError(Code.INTERNAL, f"this node failed with the job: {exc}") from exc
         await self._copied(id)
         return {"id": id, "version": 1, "change": Change.NEW}
 
@@ -88,10 +91,15 @@ class Orders(Content):
         self, order: JobUpdated | JobRerun | JobStopped, is_done: Callable[[JobRecord], bool]
     ) -> JobRecord:
         node = self._node
+        if order.job in node.driver.core.aside:
+            reason = "the job is set aside on this node, since it failed: see p2pnode node problems"
+            raise ServiceError(Code.CONFLICT, reason)
         try:
             node.driver.apply(order)
         except StoreError as exc:
             raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
+        except EventRefused as exc:
+            raise ServiceError(Code.INTERNAL, f"this node failed with it: {exc}") from exc
         owner = ""
         with trio.move_on_after(ORDER_TIMEOUT_S):
             while True:

@@ -18,16 +18,20 @@ from pathlib import Path
 
 import trio
 
-from p2pnode.core import wire
+from p2pnode.caution import Caution
+from p2pnode.core import receipts, wire
+from p2pnode.core.compartments import Compartment
 from p2pnode.core.events import Finished, Kill, Progressed, Start
 from p2pnode.core.lending_records import Loan
-from p2pnode.core.messages import REASON_LENGTH_MAX, Award, Fault, Receipt, Signed, Stage
-from p2pnode.core.wire import State
+from p2pnode.core.messages import Award, Fault, Receipt, Signed, Stage
+from p2pnode.core.reasons import reason_of
+from p2pnode.core.wire import State, Unreadable
 from p2pnode.data.archive import tree_of
 from p2pnode.data.failures import DataFailed, of_disk
 from p2pnode.data.inputs import Inputs
 from p2pnode.data.publishers import Publishers, Result
 from p2pnode.engines.workload import Ended, Engine, Mount, Workload, failed
+from p2pnode.guards import Guards
 
 log = logging.getLogger(__name__)
 
@@ -81,8 +85,14 @@ class Runner:
         sign: Callable[[bytes], bytes],
         keep_receipt: Callable[[bytes], str],
         report: Callable[[Progressed | Finished], None],
+        guards: Guards,
+        caution: Caution,
+        set_aside: Callable[[str, Exception], None],
     ) -> None:
-        """`sign` signs a receipt's body; `keep_receipt` stores a signed receipt and gives its CID."""
+        """`sign` signs a receipt's body; `keep_receipt` stores a signed receipt and gives its CID.
+
+        `set_aside` is told of an execution that this node cannot even bring to an end.
+        """
         self._directory = directory
         self._peer = peer
         self._engines = engines
@@ -91,6 +101,9 @@ class Runner:
         self._sign = sign
         self._keep_receipt = keep_receipt
         self._report = report
+        self._guards = guards
+        self._caution = caution
+        self._set_aside = set_aside
         self._running: dict[str, _Execution] = {}
         self._nursery: trio.Nursery | None = None
 
@@ -124,6 +137,11 @@ class Runner:
         directory = self._directory / execution
         return directory / "stdout", directory / "stderr"
 
+    def remove(self, execution: str) -> None:
+        """Remove the directory of an execution that does not run. Blocking."""
+        if execution not in self._running:
+            shutil.rmtree(self._directory / execution, ignore_errors=True)
+
     def clear(self, keep: set[str]) -> None:
         """Remove the directories of executions that nobody knows any more. Blocking."""
         if self._directory.exists():
@@ -133,24 +151,50 @@ class Runner:
 
     async def _run(self, execution: _Execution) -> None:
         id = execution.loan.execution
-        directory = self._directory / id
+        failures: list[Exception] = []
+        worse: list[Exception] = []
         try:
-            ended = await self._to_the_end(execution, directory)
-            result_cid = await self._publish_result(execution, directory, ended)
-            receipt = self._receipt(execution, ended, result_cid)
-            signed = Signed(body=wire.encode(receipt), signature=self._sign(wire.encode(receipt)))
-            receipt_cid = self._keep_receipt(wire.encode(signed))
-            del self._running[id]
-            self._report(Finished(id, signed, receipt, receipt_cid))
+            with self._guards.guard(Compartment.EXECUTION, id, failures.append):
+                await self._run_and_publish(execution)
+            if failures and not self._guards.ends_node(failures[0]):
+                with self._guards.guard(Compartment.EXECUTION, id, worse.append):
+                    reason = f"its node failed with it: {reason_of(failures[0])}"
+                    now_ms = int(time.time() * 1000)
+                    loan, award = execution.loan, execution.award
+                    self._finish(id, receipts.given_up(loan, award, self._peer, reason, now_ms))
         finally:
             self._running.pop(id, None)
-        await trio.to_thread.run_sync(lambda: shutil.rmtree(directory, ignore_errors=True))
+        if worse:
+            # Its directory stays, for whoever has it tried again.
+            self._set_aside(id, worse[0])
+            return
+        with self._guards.guard(Compartment.EXECUTION, id):
+            await trio.to_thread.run_sync(lambda: shutil.rmtree(self._directory / id, ignore_errors=True))
+
+    async def _run_and_publish(self, execution: _Execution) -> None:
+        id = execution.loan.execution
+        directory = self._directory / id
+        ended = await self._to_the_end(execution, directory)
+        with self._caution.trying(Compartment.EXECUTION, id):
+            result_cid = await self._publish_result(execution, directory, ended)
+            self._finish(id, self._receipt(execution, ended, result_cid))
+
+    def _finish(self, id: str, receipt: Receipt) -> None:
+        """Sign, keep and report how it ended."""
+        body = wire.encode(receipt)
+        signed = Signed(body=body, signature=self._sign(body))
+        receipt_cid = self._keep_receipt(wire.encode(signed))
+        del self._running[id]
+        self._report(Finished(id, signed, receipt, receipt_cid))
 
     async def _to_the_end(self, execution: _Execution, directory: Path) -> _EndedOnDisk:
         """Prepare and run; whatever goes wrong on the way is how it ended."""
         path = directory / "ended"
         if path.exists():
-            return wire.decode(path.read_bytes(), _EndedOnDisk)
+            try:
+                return wire.decode(path.read_bytes(), _EndedOnDisk)
+            except Unreadable as exc:
+                log.warning("how %s ended cannot be read, so it runs again: %s", directory.name, exc)
         with execution.scope:
             ended = await self._prepare_and_run(execution, directory)
         kill = execution.kill
@@ -159,7 +203,7 @@ class Runner:
             ended = failed(kill.fault, kill.reason)
         on_disk = _EndedOnDisk(
             exit_code=ended.exit_code,
-            reason=ended.reason[:REASON_LENGTH_MAX],
+            reason=reason_of(ended.reason),
             fault=ended.fault,
             cpu_ms=ended.cpu_ms,
             memory_bytes=ended.memory_bytes_max,
@@ -176,13 +220,14 @@ class Runner:
         try:
             inputs_directory = directory / "inputs"
             inputs_directory.mkdir(parents=True, exist_ok=True)
-            found = await self._inputs.fetch_all(
-                task,
-                execution.award.replica,
-                execution.award.spec.count,
-                inputs_directory,
-                lambda text: self._tell(execution, Stage.PREPARING, text),
-            )
+            with self._caution.trying(Compartment.EXECUTION, execution.loan.execution):
+                found = await self._inputs.fetch_all(
+                    task,
+                    execution.award.replica,
+                    execution.award.spec.count,
+                    inputs_directory,
+                    lambda text: self._tell(execution, Stage.PREPARING, text),
+                )
             results = []
             for result in task.results:
                 path = directory / "results" / result.name
@@ -222,7 +267,7 @@ class Runner:
         now, kind = trio.current_time(), _NUMBER.sub("", text)
         if kind != execution.told or now - execution.told_at >= PROGRESS_INTERVAL_S:
             execution.told, execution.told_at = kind, now
-            self._report(Progressed(execution.loan.execution, stage, text[:REASON_LENGTH_MAX]))
+            self._report(Progressed(execution.loan.execution, stage, reason_of(text)))
 
     async def _publish_result(
         self, execution: _Execution, directory: Path, ended: _EndedOnDisk
@@ -278,8 +323,8 @@ class Runner:
             inputs=tuple(str(cid) for cid in cids),
             exit_code=ended.exit_code,
             fault=ended.fault,
-            # Longer, and the owner would refuse the message, again and again.
-            reason=ended.reason[:REASON_LENGTH_MAX],
+            # Else the owner would refuse the message.
+            reason=reason_of(ended.reason),
             result_cid=result_cid,
             started_ms=ended.started_ms,
             ended_ms=ended.ended_ms,

@@ -11,6 +11,7 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import trio
@@ -18,6 +19,7 @@ import trio
 from p2pnode import identity, log_streams, offering
 from p2pnode.api.server import open_api
 from p2pnode.config import NodeConfig
+from p2pnode.core.compartments import Compartment
 from p2pnode.core.text import visible
 from p2pnode.ipfs.bitswap import open_bitswap
 from p2pnode.ipfs.blocks import BlockStore
@@ -92,6 +94,7 @@ async def _run_node(config: NodeConfig, told_to_end: trio.Event) -> None:
         config.data_dir / "blocks", config.store_quota or default_quota_bytes(config.data_dir)
     )
     level = logging.DEBUG if config.log_level == "debug" else None
+    well = False
     try:
         async with (
             open_host(me, config.listen, dependency_log_level=level) as host,
@@ -102,8 +105,9 @@ async def _run_node(config: NodeConfig, told_to_end: trio.Event) -> None:
             async with open_gossip(host, node.adverts.heard) as node.adverts.gossip:
                 await _work(node, told_to_end)
             effects.cancel_scope.cancel()
+            well = True
     finally:
-        store.close()
+        store.close(well=well)
 
 
 async def _work(node: Node, told_to_end: trio.Event) -> None:
@@ -123,11 +127,14 @@ async def _work(node: Node, told_to_end: trio.Event) -> None:
         await nursery.start(node.runner.run)
         await nursery.start(node.links.run)
         nursery.start_soon(node.driver.run)
-        nursery.start_soon(node.keeper.run)
+        keep_running = node.guards.keep_running
+        nursery.start_soon(keep_running, "block store", node.keeper.run)
         await node.resume()
-        await nursery.start(offering.watch, node)
-        nursery.start_soon(node.peer_watch.run, node.links)
-        nursery.start_soon(discovery.run)
+        with node.guards.guard(Compartment.TASK, "offer"):
+            await offering.tell(node)
+        nursery.start_soon(keep_running, "offer", partial(offering.watch, node))
+        nursery.start_soon(keep_running, "peer watch", partial(node.peer_watch.run, node.links))
+        nursery.start_soon(keep_running, "discovery", discovery.run)
         async with open_api(Service(node), config.data_dir, config.api_port) as api:
             _say_ready(config.name, node.me.peer_id, host.addresses(), api)
             async with trio.open_nursery() as waiting:

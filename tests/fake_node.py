@@ -27,6 +27,7 @@ from p2pnode.api.service import (
     NodeJson,
     PinJson,
     PlanJson,
+    ProblemJson,
     ResourcesJson,
     ServiceError,
     SubmittedJson,
@@ -68,6 +69,7 @@ class FakeNode:
         self.planned: list[JobSpec] = []
         self.fetched: list[str] = []
         self.pinned: list[str] = []
+        self.troubles: list[ProblemJson] = []
         # What an execution's result is, by its replica, where it is not `result`; and its receipt.
         self.results: dict[int, str] = {}
         self.peer = PEER
@@ -299,6 +301,21 @@ class FakeNode:
         if cid not in self.pinned:
             raise ServiceError(Code.NOT_FOUND, f"{cid} is not pinned")
         self.pinned.remove(cid)
+
+    def problems(self) -> list[ProblemJson]:
+        return self.troubles
+
+    async def retry_problem(self, number: int) -> None:
+        self._trouble(number)["aside"] = False
+
+    async def drop_problem(self, number: int) -> None:
+        self.troubles.remove(self._trouble(number))
+
+    def _trouble(self, number: int) -> ProblemJson:
+        for one in self.troubles:
+            if one["number"] == number:
+                return one
+        raise ServiceError(Code.NOT_FOUND, f"there is no problem {number}")
 
     def metrics(self) -> Json:
         return {"jobs": len(self.records)}

@@ -83,6 +83,9 @@ def make_app(service: NodeService, token: str) -> ASGIApp:
         Route("/api/v1/jobs/{job}/rerun", door.rerun, methods=["POST"]),
         Route("/api/v1/taking", door.taking),
         Route("/api/v1/taking", door.take, methods=["POST"]),
+        Route("/api/v1/problems", door.problems),
+        Route("/api/v1/problems/{number:int}/retry", door.retry_problem, methods=["POST"]),
+        Route("/api/v1/problems/{number:int}", door.drop_problem, methods=["DELETE"]),
         Route("/api/v1/plan", door.plan, methods=["POST"]),
         Route("/api/v1/nodes", door.nodes),
         Route("/api/v1/peers", door.connect, methods=["POST"]),
@@ -223,6 +226,17 @@ class _Door:
             raise ServiceError(Code.BAD_REQUEST, "the field leave has to be true or false")
         self._service.take(taking, timeout_s, leave)
         return JSONResponse(self._service.taking())
+
+    async def problems(self, request: Request) -> Response:
+        return JSONResponse({"problems": self._service.problems()})
+
+    async def retry_problem(self, request: Request) -> Response:
+        await _in_time(self._service.retry_problem(request.path_params["number"]))
+        return JSONResponse({})
+
+    async def drop_problem(self, request: Request) -> Response:
+        await _in_time(self._service.drop_problem(request.path_params["number"]))
+        return JSONResponse({})
 
     async def nodes(self, request: Request) -> Response:
         return JSONResponse({"nodes": self._service.nodes()})

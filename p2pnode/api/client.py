@@ -32,6 +32,7 @@ from p2pnode.api.service import (
     NodeJson,
     PinJson,
     PlanJson,
+    ProblemJson,
     ServiceError,
     SubmittedJson,
     TakingJson,
@@ -133,6 +134,15 @@ class Client:
         """
         body = {"taking": taking, "timeout_s": timeout_s, "leave": leave}
         return cast(TakingJson, self._call_json("POST", "/api/v1/taking", body))
+
+    def problems(self) -> list[ProblemJson]:
+        return cast(list[ProblemJson], self._call("GET", "/api/v1/problems")["problems"])
+
+    def retry_problem(self, number: int) -> None:
+        self._call("POST", f"/api/v1/problems/{number}/retry")
+
+    def drop_problem(self, number: int) -> None:
+        self._call("DELETE", f"/api/v1/problems/{number}")
 
     def nodes(self) -> list[NodeJson]:
         return cast(list[NodeJson], self._call("GET", "/api/v1/nodes")["nodes"])

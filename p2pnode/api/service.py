@@ -261,6 +261,23 @@ class EntryJson(TypedDict):
     size_bytes: int
 
 
+class ProblemJson(TypedDict):
+    """Something that has failed on the node."""
+
+    number: int
+    # "job", "execution", "message", "link" or "task", and which one.
+    kind: str
+    subject: str
+    reason: str
+    # Where in the program, for those who mend it.
+    detail: str
+    # It takes part in nothing until it is tried again or dropped by hand.
+    aside: bool
+    count: int
+    first_at: float
+    last_at: float
+
+
 class PinJson(TypedDict):
     cid: str
     # "result", "receipt", "added", "pinned by hand".
@@ -354,6 +371,15 @@ class NodeService(Protocol):
 
     def unpin(self, cid: str) -> None:
         """Keep it no longer; NOT_FOUND if it is not pinned."""
+
+    def problems(self) -> list[ProblemJson]:
+        """What has failed on this node, the newest first."""
+
+    async def retry_problem(self, number: int) -> None:
+        """Go on with what was set aside; CONFLICT, with the reason, if it fails again."""
+
+    async def drop_problem(self, number: int) -> None:
+        """Forget a problem, and what was set aside for it."""
 
     def metrics(self) -> Json:
         """Figures about the node, by name."""

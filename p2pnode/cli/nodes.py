@@ -1,4 +1,4 @@
-"""`id`, `node list`, and what this node takes on: `node cordon`, `uncordon` and `drain`."""
+"""`id`, `node list`, `node problems`, and what this node takes on: `node cordon`, `uncordon` and `drain`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from p2pnode.api.service import ResourcesJson
 from p2pnode.cli import options
 from p2pnode.cli.groups import Group
 from p2pnode.cli.output import answer, answer_json, fields, say, short_peer, table
+from p2pnode.cli.problems import problems
 from p2pnode.cli.requester import running
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.core.messages import Taking
@@ -46,6 +47,9 @@ def show_id(as_json: bool) -> int:
 @click.group(cls=Group)
 def node() -> None:
     """Look at the network, and take this node out of it."""
+
+
+node.add_command(problems)
 
 
 @node.command("list")

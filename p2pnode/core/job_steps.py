@@ -153,4 +153,4 @@ class JobSteps:
         if record.state is not JobState.QUEUED:
             record.move(JobState.QUEUED, now, reason)
             self.note("Queueing", reason, now)
-        record.reason = reason
+        record.reason = reason[:REASON_LENGTH_MAX]

@@ -16,7 +16,7 @@ the same record, as the owner tells it (`core.copying`).
 from __future__ import annotations
 
 from . import wire
-from .messages import Bid, Fault, Refusing
+from .messages import REASON_LENGTH_MAX, Bid, Fault, Refusing
 from .spec import JobSpec, JobType
 from .states import ExecutionState as ExecutionState
 from .states import JobState as JobState
@@ -99,7 +99,7 @@ class Execution(State, kw_only=True):
     def move(self, state: ExecutionState, now: float, reason: str = "") -> None:
         assert state in EXECUTION_MOVES[self.state], (self.id, self.state, state)
         self.state, self.modified, self.deadline = state, now, None
-        self.reason = reason
+        self.reason = reason[:REASON_LENGTH_MAX]
         if state is ExecutionState.RUNNING and self.started is None:
             self.started = now
 
@@ -183,7 +183,8 @@ class JobRecord(State, kw_only=True):
     def move(self, state: JobState, now: float, reason: str = "", outcome: Outcome | None = None) -> None:
         assert state in JOB_MOVES[self.state], (self.id, self.state, state)
         assert (state in JOB_ENDED) == (outcome is not None), (self.id, state, outcome)
-        self.state, self.modified, self.reason, self.outcome = state, now, reason, outcome
+        self.state, self.modified, self.outcome = state, now, outcome
+        self.reason = reason[:REASON_LENGTH_MAX]
 
     @property
     def ended(self) -> bool:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 from .messages import REASON_LENGTH_MAX
-
-# What terminals and readers may obey: control, format, surrogate, private, line and paragraph ends.
-_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+from .text import visible
 
 
 def reason_of(what: object, length_max: int = REASON_LENGTH_MAX) -> str:
@@ -30,14 +26,6 @@ def reason_of(what: object, length_max: int = REASON_LENGTH_MAX) -> str:
 
 
 def one_line(text: str) -> str:
-    """Valid Unicode in one line: what breaks lines is a blank, and what cannot be printed is written out."""
-    if text.isascii() and text.isprintable():
-        return text
+    """Valid Unicode in one line: what breaks lines is a blank, and what cannot be seen is spelt out."""
     lines = [part for part in (" ".join(line.split()) for line in text.splitlines()) if part]
-    return "".join(map(_printable, " ".join(lines)))
-
-
-def _printable(char: str) -> str:
-    if unicodedata.category(char) not in _UNPRINTABLE:
-        return char
-    return f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"
+    return visible(" ".join(lines))

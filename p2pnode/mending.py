@@ -1,0 +1,69 @@
+"""What people do about what has failed on this node: look at it, have it tried again, drop it."""
+
+from __future__ import annotations
+
+import trio
+
+from p2pnode.api.service import Code, ProblemJson, ServiceError
+from p2pnode.content import Content
+from p2pnode.core.compartments import Compartment
+from p2pnode.core.reasons import reason_of
+from p2pnode.core.wire import BadMessage, Unreadable
+from p2pnode.driver import EventRefused
+from p2pnode.problems import Problem
+from p2pnode.store import StoreError
+
+
+class Mending(Content):
+    """The part of `api.service.NodeService` about problems."""
+
+    def problems(self) -> list[ProblemJson]:
+        return [_json(problem) for problem in self._node.store.problems.all()]
+
+    async def retry_problem(self, number: int) -> None:
+        node, problem = self._node, self._problem(number)
+        kind, subject = problem.compartment, problem.subject
+        try:
+            if problem.aside:
+                node.store.problems.remove(number)
+                node.driver.take_back(kind, subject)
+            elif kind is Compartment.MESSAGE and problem.payload is not None:
+                await node.take_in_again(subject, problem.payload)
+                node.store.problems.remove(number)
+            else:
+                raise ServiceError(Code.CONFLICT, f"the {kind} {subject} is tried again by itself")
+        except (EventRefused, BadMessage, Unreadable) as exc:
+            raise ServiceError(Code.CONFLICT, f"it failed again: {reason_of(exc)}") from exc
+        except StoreError as exc:
+            raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
+
+    async def drop_problem(self, number: int) -> None:
+        node, problem = self._node, self._problem(number)
+        try:
+            if problem.aside:
+                node.driver.drop(problem.compartment, problem.subject)
+            node.store.problems.remove(number)
+        except StoreError as exc:
+            raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
+        if problem.aside and problem.compartment is Compartment.EXECUTION:
+            await trio.to_thread.run_sync(node.runner.remove, problem.subject)
+
+    def _problem(self, number: int) -> Problem:
+        problem = self._node.store.problems.get(number)
+        if problem is None:
+            raise ServiceError(Code.NOT_FOUND, f"there is no problem {number}; see p2pnode node problems")
+        return problem
+
+
+def _json(problem: Problem) -> ProblemJson:
+    return {
+        "number": problem.number,
+        "kind": problem.compartment,
+        "subject": problem.subject,
+        "reason": problem.reason,
+        "detail": problem.detail,
+        "aside": problem.aside,
+        "count": problem.count,
+        "first_at": problem.first_at,
+        "last_at": problem.last_at,
+    }

@@ -1,0 +1,326 @@
+"""What fails in the core, over the real journal: what it costs, and what a restart finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from p2pnode.core import wire
+from p2pnode.core.compartments import Compartment
+from p2pnode.core.events import (
+    AdvertHeard,
+    Finished,
+    JobRerun,
+    JobStopped,
+    JobSubmitted,
+    Kill,
+    OfferChanged,
+    PeerLost,
+    Progressed,
+    Received,
+    Start,
+    Tick,
+)
+from p2pnode.core.job import Job
+from p2pnode.core.lending import Lending
+from p2pnode.core.lending_records import LoanState
+from p2pnode.core.lifecycle import JobState
+from p2pnode.core.messages import Cancel, Message, Stage
+from p2pnode.core.participant import Participant
+from p2pnode.core.wire import BadMessage
+from p2pnode.driver import Driver, EventRefused
+from p2pnode.store import Store
+
+from .core_support import advert, ask, award, bid, offer, receipt, signed, spec
+
+ME = "me"
+BAD, GOOD = "j-" + "b" * 32, "j-" + "a" * 32
+
+
+class Full(Exception):
+    pass
+
+
+class Never(Exception):
+    pass
+
+
+class Shell:
+    """A node's shell without its tasks: a clock that is set, and lists of what was asked for."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.time = 1_000.0
+        self.started: list[str] = []
+        self.killed: list[str] = []
+        self.told: list[tuple[str, str]] = []
+        self.sent: list[tuple[str, Message]] = []
+        self.unsent: list[set[str]] = []
+        self.open()
+
+    def open(self) -> None:
+        self.store = Store(self.directory)
+        self.core = Participant(ME, lambda spec: None)
+        self.driver = Driver(self.core, self.store, self, self, self._send, Full, Never, lambda data: "cid")  # type: ignore[arg-type]
+
+    def crash(self) -> None:
+        self.store.close()
+        self.open()
+        self.driver.resume()
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self, at: float) -> float:
+        return at
+
+    def _send(self, peer: str, payload: bytes) -> None:
+        self.sent.append((peer, wire.decode(payload, Message)))  # type: ignore[arg-type]
+
+    def start(self, action: Start) -> None:
+        self.started.append(action.loan.execution)
+
+    def kill(self, action: Kill) -> None:
+        self.killed.append(action.execution)
+
+    def advertise(self, action: Any) -> None: ...
+
+    def ask_here(self, asked: Any) -> None: ...
+
+    def job_changed(self, job: str) -> None: ...
+
+    def tell_set_aside(self, loan: Any, reason: str) -> None:
+        self.told.append((loan.owner, reason))
+
+    def unsend(self, peers: set[str]) -> None:
+        self.unsent.append(set(peers))
+
+    def problems(self) -> list[tuple[str, str, bool]]:
+        return [(one.compartment, one.subject, one.aside) for one in self.store.problems.all()]
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    shell = Shell(tmp_path)
+    shell.driver.resume()
+    for peer in "ab":
+        one = advert(peer, issued_ms=int(shell.time * 1000))
+        shell.driver.apply(AdvertHeard(signed(one), one, 3_600_000))
+    shell.driver.apply(OfferChanged(offer()))
+    yield shell
+    shell.store.close()
+
+
+@pytest.fixture
+def jobs(shell: Shell) -> Shell:
+    for id in (BAD, GOOD):
+        shell.driver.apply(JobSubmitted(id, spec()))
+    return shell
+
+
+def breaks(monkeypatch: pytest.MonkeyPatch, job: str) -> None:
+    """A fault in the machine of one job, half way through its work."""
+    whole = Job._settle
+
+    def settle(self: Job, now: float) -> Any:
+        if self.record.id == job:
+            self.record.round += 1_000
+            raise KeyError("no such thing")
+        return whole(self, now)
+
+    monkeypatch.setattr(Job, "_settle", settle)
+
+
+def answer(shell: Shell, job: str) -> tuple[str, Received]:
+    """A bid for what the job has asked of a peer."""
+    one = next(one for one in shell.core.jobs[job].record.executions.values() if one.peer != ME)
+    return one.peer, Received(one.peer, bid(one.id, round=one.round))
+
+
+def test_a_message_whose_job_fails_is_refused_and_has_changed_nothing(
+    jobs: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = jobs.store.job(BAD)
+    _, event = answer(jobs, BAD)
+    breaks(monkeypatch, BAD)
+    with pytest.raises(EventRefused, match="KeyError: 'no such thing'"):
+        jobs.driver.apply(event)
+    assert jobs.store.job(BAD) == before
+    # All but what the deputies have been told, which they are told again.
+    restored = jobs.core.jobs[BAD].record
+    restored.synced = before.synced
+    assert restored == before
+    assert jobs.problems() == []
+    monkeypatch.undo()
+    jobs.driver.apply(event)
+    assert jobs.store.job(BAD) != before
+
+
+@pytest.mark.parametrize(
+    "order", [JobStopped(BAD, "enough"), JobRerun(BAD, "")], ids=lambda order: type(order).__name__
+)
+def test_what_a_user_asks_of_a_job_that_fails_is_refused(
+    jobs: Shell, monkeypatch: pytest.MonkeyPatch, order: Any
+) -> None:
+    before = jobs.store.job(BAD)
+    breaks(monkeypatch, BAD)
+    with pytest.raises(EventRefused):
+        jobs.driver.apply(order)
+    assert jobs.store.job(BAD) == before
+
+
+def test_a_job_that_fails_as_it_is_submitted_is_not_there(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks(monkeypatch, BAD)
+    with pytest.raises(EventRefused), shell.store.transaction():
+        shell.driver.apply(JobSubmitted(BAD, spec()))
+    assert shell.store.job(BAD) is None
+    assert shell.core.jobs == {}
+
+
+@pytest.mark.parametrize("event", [PeerLost("a", "gone"), Tick()], ids=lambda event: type(event).__name__)
+def test_a_job_that_fails_by_itself_is_set_aside_and_all_others_go_on(
+    jobs: Shell, monkeypatch: pytest.MonkeyPatch, event: Any
+) -> None:
+    breaks(monkeypatch, BAD)
+    jobs.time += 60
+    jobs.driver.apply(event)
+    assert jobs.problems() == [("job", BAD, True)]
+    assert set(jobs.core.jobs) == {GOOD}
+    assert any(row.topic == "Problem" for row in jobs.store.history(BAD, 0))
+    assert jobs.store.job(BAD).round < 1_000
+    assert jobs.core.deadline > jobs.time
+    jobs.crash()
+    assert set(jobs.core.jobs) == {GOOD}
+    assert jobs.core.aside.keys() == {BAD}
+
+
+def test_a_job_that_fails_at_the_start_is_set_aside_and_not_tried_at_the_next(
+    jobs: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks(monkeypatch, BAD)
+    jobs.crash()
+    assert set(jobs.core.jobs) == {GOOD}
+    monkeypatch.undo()
+    jobs.crash()
+    assert set(jobs.core.jobs) == {GOOD}
+    assert [problem.count for problem in jobs.store.problems.all()] == [1]
+
+
+def test_a_record_that_cannot_be_read_is_set_aside_and_the_node_starts(jobs: Shell) -> None:
+    jobs.store._db.execute("UPDATE jobs SET record=? WHERE id=?", (b"\xff junk", BAD))
+    jobs.store._db.execute("INSERT INTO loans VALUES ('e-1', ?)", (b"",))
+    jobs.crash()
+    assert set(jobs.core.jobs) == {GOOD}
+    assert sorted(jobs.problems()) == [("execution", "e-1", True), ("job", BAD, True)]
+    assert [record.id for record in jobs.store.jobs(10)] == [GOOD]
+
+
+def test_messages_about_a_job_that_is_set_aside_have_no_answer(
+    jobs: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer, event = answer(jobs, BAD)
+    breaks(monkeypatch, BAD)
+    jobs.driver.apply(PeerLost("b" if peer == "a" else "a", "gone"))
+    jobs.sent.clear()
+    assert isinstance(event.message, type(bid("e")))
+    before = jobs.store.job(BAD)
+    jobs.driver.apply(event)
+    assert jobs.store.job(BAD) == before
+
+
+def test_a_job_that_was_set_aside_goes_on_when_it_is_tried_again(
+    jobs: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks(monkeypatch, BAD)
+    jobs.driver.apply(PeerLost("a", "gone"))
+    with pytest.raises(EventRefused):
+        jobs.driver.take_back(Compartment.JOB, BAD)
+    assert jobs.problems() == [("job", BAD, True)]
+    monkeypatch.undo()
+    jobs.store.problems.remove(jobs.store.problems.all()[0].number)
+    jobs.driver.take_back(Compartment.JOB, BAD)
+    assert set(jobs.core.jobs) == {GOOD, BAD}
+    jobs.driver.apply(JobStopped(BAD, "enough"))
+    assert jobs.store.job(BAD).state is JobState.STOPPED
+
+
+def test_a_job_that_was_set_aside_is_forgotten_when_it_is_dropped(
+    jobs: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks(monkeypatch, BAD)
+    jobs.driver.apply(PeerLost("a", "gone"))
+    jobs.driver.drop(Compartment.JOB, BAD)
+    assert jobs.store.job(BAD) is None
+    assert jobs.core.aside == {}
+
+
+def test_an_execution_whose_news_fail_is_set_aside_and_its_owner_is_told(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ask()
+    shell.driver.apply(Received("owner", asked))
+    shell.driver.apply(Received("owner", award(asked)))
+    assert shell.started == [asked.execution]
+
+    whole = Lending._progressed
+
+    def fails(self: Lending, execution: str, *rest: Any) -> Any:
+        if execution in self.loans:
+            raise ZeroDivisionError
+        return whole(self, execution, *rest)
+
+    monkeypatch.setattr(Lending, "_progressed", fails)
+    shell.driver.apply(Progressed(asked.execution, Stage.RUNNING, ""))
+    assert shell.problems() == [("execution", asked.execution, True)]
+    assert shell.killed == [asked.execution]
+    assert shell.told == [("owner", "its node set it aside: ZeroDivisionError")]
+    assert shell.core.lending.held == []
+    # What comes of it later concerns nobody any more.
+    found = receipt(asked.execution)
+    shell.driver.apply(Finished(asked.execution, signed(found), found, "cid"))
+    shell.crash()
+    assert shell.core.lending.loans == {}
+    assert shell.started == [asked.execution]
+
+
+def test_what_a_failed_step_has_put_into_outboxes_is_taken_back(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ask(slot=1)
+
+    def written(*_: Any) -> Any:
+        raise UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates not allowed")
+
+    monkeypatch.setattr(Store, "save_loan", written)
+    with pytest.raises(EventRefused, match="surrogates"):
+        shell.driver.apply(Received("owner", first))
+    assert shell.core.lending.loans == {}
+    monkeypatch.undo()
+    shell.driver.apply(Received("owner", first))
+    assert [loan.state for loan in shell.core.lending.held] == [LoanState.OFFERED]
+
+
+def test_a_tick_that_fails_for_no_jobs_sake_is_refused(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> Any:
+        raise RecursionError
+
+    monkeypatch.setattr(type(shell.core.custody), "ask_owners", fails)
+    with pytest.raises(EventRefused):
+        shell.driver.apply(Tick())
+    assert shell.problems() == []
+
+
+def test_what_no_honest_peer_says_is_refused_before_anything_changes(shell: Shell) -> None:
+    wrong: Callable[[Any], str] = lambda spec: "the job is not valid"  # noqa: E731
+    shell.core.check_spec = wrong
+    from .test_core_boundary import a_keep
+
+    with pytest.raises(BadMessage, match="not valid"):
+        shell.driver.apply(Received("owner", a_keep(deputies=(ME,))))
+    shell.driver.apply(Received("owner", Cancel(execution="e-" + "0" * 32, round=1, reason="")))
+    assert shell.core.custody.copies == {}
