@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import re
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from p2pnode.data.failures import DataFailed, of_disk
 from p2pnode.data.inputs import Inputs
 from p2pnode.data.publishers import Publishers, Result
 from p2pnode.engines.workload import Ended, Engine, Mount, Workload, failed
+from p2pnode.trees import remove_tree
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ class Runner:
         if self._directory.exists():
             for path in self._directory.iterdir():
                 if path.name not in keep:
-                    shutil.rmtree(path, ignore_errors=True)
+                    remove_tree(path)
 
     async def _run(self, execution: _Execution) -> None:
         id = execution.loan.execution
@@ -144,7 +144,8 @@ class Runner:
             self._report(Finished(id, signed, receipt, receipt_cid))
         finally:
             self._running.pop(id, None)
-        await trio.to_thread.run_sync(lambda: shutil.rmtree(directory, ignore_errors=True))
+        if left := await trio.to_thread.run_sync(remove_tree, directory):
+            log.warning("cannot remove all that %s left: %s", id, left)
 
     async def _to_the_end(self, execution: _Execution, directory: Path) -> _EndedOnDisk:
         """Prepare and run; whatever goes wrong on the way is how it ended."""
@@ -260,6 +261,7 @@ class Runner:
             execution=execution.loan.execution,
             peer=self._peer,
             ended_ms=ended.ended_ms,
+            disk_bytes=execution.award.spec.task.resources.disk_bytes,
             scratch=directory,
         )
 

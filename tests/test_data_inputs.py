@@ -151,3 +151,13 @@ async def test_a_directory_with_one_file_is_a_module_where_the_job_says_so(tmp_p
     (directory,) = await node.fetch(source, module="/elsewhere")
     assert module.path.name == "main.wasm"
     assert directory.path.is_dir()
+
+
+async def test_a_link_that_somebody_put_into_such_a_directory_is_not_its_module(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "secret").write_bytes(b"secret")
+    (tmp_path / "code" / "main.wasm").symlink_to(tmp_path / "secret")
+    node = Execution(tmp_path, Access(paths=(AllowedPath(tmp_path),)))
+    source = ("local", {"SourcePath": str(tmp_path / "code")})
+    (found,) = await node.fetch(source, module="/input0")
+    assert found.path.name == "code"

@@ -8,13 +8,26 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+import trio
+
+from p2pnode import trees
+from p2pnode.core.messages import Fault
+from p2pnode.core.units import about_bytes
+
+from .failures import DataFailed
+
 # What lies in a result under each name: a file or directory, or some bytes.
 Tree = Mapping[str, Path | bytes]
 
+# As deep as content of ours may be (`ipfs.unixfs`), its own folder counted.
+DEPTH_MAX = 63
+# So that a result can be written out at some place where paths may take 4096 bytes (PATH_MAX).
+PATH_SIZE_BYTES_MAX = 2048
 # Results are mostly text or compressed already: 6 takes twice the time for some percent.
 _COMPRESSION = 3
 _DIRECTORY_MODE, _FILE_MODE = 0o755, 0o644
@@ -30,11 +43,50 @@ def tree_of(directory: Path, exit_code: int | None, folders: Iterable[str]) -> T
     return {"stdout": stdout, "stderr": stderr, "exitCode": code, **results}
 
 
+def check(tree: Tree, size_bytes_max: int, whose: str) -> None:
+    """Raises `DataFailed` for a result that is not read at all: the program made it so. Blocking.
+
+    `whose` says whose limit of size it is.
+    """
+    use = trees.Use()
+    for name, content in tree.items():
+        if isinstance(content, bytes):
+            continue
+        for entry in _entries(content):
+            stop_if_cancelled()
+            if entry.depth > DEPTH_MAX:
+                raise _unfit(f"{name}/{entry.path} is more than {DEPTH_MAX} directories deep")
+            if entry.path_size_bytes > PATH_SIZE_BYTES_MAX:
+                raise _unfit(f"the path {name}/{entry.path} takes more than {PATH_SIZE_BYTES_MAX} bytes")
+            use.add(entry.status)
+            if use.entries > trees.ENTRIES_MAX:
+                raise _unfit(f"it has more than {trees.ENTRIES_MAX:,} files and directories")
+            if use.size_bytes > size_bytes_max:
+                raise _unfit(f"it takes more than {about_bytes(size_bytes_max)}, which is {whose}")
+
+
+def stop_if_cancelled() -> None:
+    """Ends a thread of trio's that nobody waits for any more."""
+    try:
+        trio.from_thread.check_cancelled()
+    except RuntimeError:
+        # A thread of somebody else's.
+        return
+
+
+def _entries(path: Path) -> Iterator[trees.Entry]:
+    return trees.walk(path) if path.is_dir() and not path.is_symlink() else iter(())
+
+
+def _unfit(message: str) -> DataFailed:
+    return DataFailed(Fault.JOB, f"the result cannot be published: {message}")
+
+
 def files_of(tree: Tree) -> Iterator[tuple[str, Path | bytes]]:
     """The regular files and their paths in the result, sorted. Blocking; raises `OSError`."""
     for name, content in sorted(tree.items()):
         for path, found in _walk(name, content):
-            if isinstance(found, bytes) or (found.is_file() and not found.is_symlink()):
+            if isinstance(found, bytes) or stat.S_ISREG(found.lstat().st_mode):
                 yield path, found
 
 
@@ -52,6 +104,7 @@ def write_archive(tree: Tree, destination: Path, ended_s: int) -> None:
 
 
 def _walk(name: str, content: Path | bytes) -> Iterator[tuple[str, Path | bytes]]:
+    stop_if_cancelled()
     yield name, content
     if isinstance(content, Path) and content.is_dir() and not content.is_symlink():
         for entry in sorted(os.scandir(content), key=lambda entry: entry.name):
@@ -72,6 +125,6 @@ def _add(archive: tarfile.TarFile, path: str, content: Path | bytes, ended_s: in
         entry.type, entry.mode = tarfile.DIRTYPE, _DIRECTORY_MODE
         archive.addfile(entry)
     elif content.is_file():
-        with content.open("rb") as file:
+        with trees.open_regular(content) as file:
             entry.size = os.fstat(file.fileno()).st_size
             archive.addfile(entry, file)

@@ -7,11 +7,11 @@ source `local` copies nothing.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import trio
@@ -20,6 +20,7 @@ from p2pnode.core.internet import AllowedHost
 from p2pnode.core.messages import Directory, Fault
 from p2pnode.core.spec import InputSource, Task, WasmEngine
 from p2pnode.core.units import about_bytes
+from p2pnode.trees import clear_directory, measure
 
 from .budget import Budget
 from .cache import Cache
@@ -212,8 +213,9 @@ def _as_module(task: Task, source: InputSource, one: Input) -> Input:
     """A module's own file where a job names the Target of a one-file directory as the module."""
     engine = task.engine
     if isinstance(engine, WasmEngine) and source.target in (engine.entry_module, *engine.import_modules):
-        files = list(one.path.iterdir()) if one.path.is_dir() else []
-        if len(files) == 1 and files[0].is_file():
+        files = list(islice(one.path.iterdir(), 2)) if one.path.is_dir() else []
+        # No link: in an operator's directory a job may have put one that leads out of it.
+        if len(files) == 1 and files[0].is_file() and not files[0].is_symlink():
             return replace(one, path=files[0])
     return one
 
@@ -234,8 +236,9 @@ def _make(*directories: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
+    if path.is_dir() and not path.is_symlink():
+        clear_directory(path)
+        path.rmdir()
     else:
         path.unlink(missing_ok=True)
 
@@ -243,6 +246,4 @@ def _remove(path: Path) -> None:
 def _size_of(path: Path) -> int:
     if not path.is_dir():
         return path.lstat().st_size
-    return sum(
-        os.lstat(os.path.join(root, name)).st_size for root, _, names in os.walk(path) for name in names
-    )
+    return measure([path], None).size_bytes

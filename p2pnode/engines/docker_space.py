@@ -16,7 +16,9 @@ from pathlib import Path
 
 import trio
 
-from .workload import Workload, clear_directory
+from p2pnode.trees import clear_directory, remove_tree
+
+from .workload import Workload, as_the_program_sees
 
 # In an execution's directory.
 FILE, DIRECTORY = "space.img", "space"
@@ -98,6 +100,7 @@ async def leave(workload: Workload) -> str:
             problem = f"the result was not copied within {COPY_S_MAX:g} s"
     except (OSError, subprocess.CalledProcessError) as error:
         detail = error.strerror if isinstance(error, OSError) else error.stderr.decode(errors="replace")
+        detail = as_the_program_sees((detail or "").replace(str(directory), ""), workload)
         problem = f"the result could not be copied: {detail}"
     await trio.to_thread.run_sync(remove, workload.directory)
     return problem
@@ -122,7 +125,7 @@ def remove_of(executions: set[str]) -> None:
         point = Path(line.split(" ")[1])
         if point.name == DIRECTORY and point.parent.name in executions:
             remove(point.parent)
-            shutil.rmtree(point.parent, ignore_errors=True)
+            remove_tree(point.parent)
 
 
 def _mount(file: Path, directory: Path) -> None:

@@ -10,11 +10,10 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import trio
 
-from . import docker_http
+from . import docker_answers, docker_http
 from .docker_http import EngineGone, EngineRefused
 
 # A driver that has lost its card takes many seconds to say so.
@@ -70,10 +69,10 @@ class Gpus:
 
     async def _passed_on(self) -> bool:
         try:
-            info: Any = await docker_http.request(self._socket, "GET", "/info")
+            info = await docker_http.ask(self._socket, "/info", docker_answers.Info)
         except (EngineGone, EngineRefused):
             return False
-        return "nvidia" in info["Runtimes"] or shutil.which(_HOOK) is not None
+        return "nvidia" in (info.runtimes or ()) or shutil.which(_HOOK) is not None
 
 
 def ask_driver() -> tuple[Gpu, ...]:
