@@ -62,7 +62,7 @@ from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs import unixfs
 from p2pnode.ipfs.bitswap import FETCH_SIZE_BYTES_MAX, Bitswap
 from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable
-from p2pnode.ipfs.export import CannotExport, export
+from p2pnode.ipfs.export import ENTRIES_MAX, CannotExport, export
 from p2pnode.ipfs.keeper import Keeper
 from p2pnode.ipfs.kubo import KuboDaemon
 from p2pnode.network.host import Host
@@ -71,6 +71,7 @@ from p2pnode.network.streams import NetworkError, Stream
 from p2pnode.peer_watch import PeerWatch
 from p2pnode.runner import Runner
 from p2pnode.store import Store, StoreError
+from p2pnode.trees import ENTRY_SIZE_BYTES_MIN
 
 log = logging.getLogger(__name__)
 
@@ -269,7 +270,9 @@ class Node:
                 raise BlockUnavailable(cid, f"{exc.reason}; {from_kubo.reason}") from exc
 
     def _export(self, cid: str, path: Path, size_bytes_max: int) -> None:
-        export(cid, self.get_block, path, size_bytes_max=size_bytes_max)
+        # Files of no bytes take a block each as well.
+        entries_max = min(ENTRIES_MAX, size_bytes_max // ENTRY_SIZE_BYTES_MIN + 1)
+        export(cid, self.get_block, path, size_bytes_max=size_bytes_max, entries_max=entries_max)
 
     def get_block(self, cid: str) -> bytes:
         data = self.blocks.get(cid)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import trio
 
 from p2pnode import trees
 from p2pnode.core.messages import REASON_LENGTH_MAX, Fault
-from p2pnode.data.archive import DEPTH_MAX, check, files_of, write_archive
+from p2pnode.data.archive import DEPTH_MAX, check, files_of, stop_if_cancelled, write_archive
 from p2pnode.data.failures import DataFailed
 from p2pnode.data.inputs import Access
 from p2pnode.data.publishers import Publishers, Result
@@ -93,6 +95,18 @@ def test_only_regular_files_of_a_result_are_read(tmp_path: Path) -> None:
     assert [path for path, _ in files_of({"o": tmp_path})] == ["o/file", "o/\udcff"]
 
 
+def result_of(outputs: Path, disk_bytes: int) -> Result:
+    return Result(
+        tree={"outputs": outputs},
+        job="j-1",
+        execution="e-1",
+        peer="12D3peer",
+        ended_ms=0,
+        disk_bytes=disk_bytes,
+        scratch=outputs,
+    )
+
+
 @pytest.mark.parametrize(
     ("disk_bytes", "whose"), [(LIMIT_BYTES, "the job's disk limit"), (0, "what this peer can spare")]
 )
@@ -109,15 +123,25 @@ async def test_a_hole_is_refused_before_anything_is_stored(
         stored.append(tree)
         return "bafy"
 
-    result = Result(
-        tree={"outputs": outputs},
-        job="j-1",
-        execution="e-1",
-        peer="12D3peer",
-        ended_ms=0,
-        disk_bytes=disk_bytes,
-        scratch=tmp_path,
-    )
     with pytest.raises(DataFailed, match=whose) as caught:
-        await Publishers(store, (), Access(), tmp_path / "published").store(result)
+        await Publishers(store, (), Access(), tmp_path / "published").store(result_of(outputs, disk_bytes))
     assert (caught.value.fault, stored) == (Fault.JOB, [])
+
+
+async def test_a_result_that_nobody_waits_for_any_more_is_not_read_to_its_end(tmp_path: Path) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def store(tree: object) -> str:
+        begun.set()
+        try:
+            while True:
+                stop_if_cancelled()
+        finally:
+            ended.set()
+
+    publishers = Publishers(store, (), Access(), tmp_path / "published")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(publishers.store, result_of(tmp_path, 0))
+        await trio.to_thread.run_sync(begun.wait)
+        nursery.cancel_scope.cancel()
+    assert await trio.to_thread.run_sync(ended.wait, 10)

@@ -66,7 +66,7 @@ def check(tree: Tree, size_bytes_max: int, whose: str) -> None:
 
 
 def stop_if_cancelled() -> None:
-    """Ends a thread of trio's that nobody waits for any more."""
+    """Ends a thread of trio's that nobody waits for any more; a large result may take it minutes."""
     try:
         trio.from_thread.check_cancelled()
     except RuntimeError:

@@ -40,6 +40,8 @@ FETCHES_AT_ONCE_MAX = 4
 FETCH_S_MAX = 6 * 3600.0
 # A requester waits 3 s for a bid; a network disk that hangs must not hold up its link for longer.
 LOOK_S_MAX = 2.0
+# More than what is fetched may have (ipfs.export): all of an input counts.
+INPUT_ENTRIES_MAX = 2_000_000
 # Also an input must not fill the disk on which the node stores results.
 DISK_FREE_BYTES_MIN = 1024**3
 
@@ -246,4 +248,4 @@ def _remove(path: Path) -> None:
 def _size_of(path: Path) -> int:
     if not path.is_dir():
         return path.lstat().st_size
-    return measure([path], None).size_bytes
+    return measure([path], None, INPUT_ENTRIES_MAX).size_bytes

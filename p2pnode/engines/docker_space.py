@@ -121,7 +121,7 @@ def remove(execution_directory: Path) -> None:
 
 def remove_of(executions: set[str]) -> None:
     """Unmount what a node that was killed has left of these executions. Blocking."""
-    for line in Path("/proc/self/mounts").read_text().splitlines():
+    for line in Path("/proc/self/mounts").read_text(errors="surrogateescape").splitlines():
         point = Path(line.split(" ")[1])
         if point.name == DIRECTORY and point.parent.name in executions:
             remove(point.parent)

@@ -21,6 +21,8 @@ DRIVER_S_MAX = 10.0
 # How often the driver is asked: the first question after a while wakes the cards, which takes seconds.
 LOOK_INTERVAL_S = 600.0
 LABELLED_MAX = 8
+# An exabyte in MiB.
+MEMORY_DIGITS_MAX = 12
 LABEL_LENGTH_MAX = 256
 _QUERY = ("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
 # What the engine itself looks for before it offers the driver "nvidia" for device requests.
@@ -47,7 +49,7 @@ def parse(text: str) -> tuple[Gpu, ...]:
     found = []
     for line in text.splitlines():
         model, _, memory = line.rpartition(",")
-        if model and memory.strip().isdecimal():
+        if model and memory.strip().isdecimal() and len(memory.strip()) <= MEMORY_DIGITS_MAX:
             found.append(Gpu(model.strip(), int(memory)))
     return tuple(found)
 
@@ -80,7 +82,9 @@ def ask_driver() -> tuple[Gpu, ...]:
     if not shutil.which(_QUERY[0]):
         return ()
     try:
-        done = subprocess.run(_QUERY, capture_output=True, text=True, timeout=DRIVER_S_MAX, check=False)
+        done = subprocess.run(
+            _QUERY, capture_output=True, text=True, errors="replace", timeout=DRIVER_S_MAX, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ()
     return parse(done.stdout) if done.returncode == 0 else ()

@@ -44,12 +44,12 @@ KUBO_RETRY_S = 5.0
 KUBO_RETRY_S_MAX = 60.0
 
 
-def _end_if_cancelled() -> None:
-    """Ends a thread of trio's that nobody waits for any more: a result may be large."""
+def _stop_if_cancelled() -> None:
+    """Ends a thread of trio's that nobody waits for any more; a large result may take it minutes."""
     try:
         trio.from_thread.check_cancelled()
     except RuntimeError:
-        # A test or a tool without a loop.
+        # A thread of somebody else's.
         return
 
 
@@ -77,11 +77,11 @@ class Keeper:
         """
         with adding(self._blocks) as put:
 
-            def put_or_end(data: bytes, codec: cids.Codec) -> str:
-                _end_if_cancelled()
+            def put_or_stop(data: bytes, codec: cids.Codec) -> str:
+                _stop_if_cancelled()
                 return put(data, codec)
 
-            root = unixfs.add_directory(tree, put_or_end)
+            root = unixfs.add_directory(tree, put_or_stop)
             self._blocks.pin(root, "result", time.time() + self._result_retention_s)
         if self._kubo is not None:
             self._directory.mkdir(parents=True, exist_ok=True)
