@@ -15,12 +15,20 @@ from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path, PurePath
 
+from p2pnode.core.units import about_bytes
+
 # Looking at 1,000 entries takes some 5 ms; more entries than this is an attack, and hurts a table of inodes.
 ENTRIES_MAX = 200_000
 # An entry takes an inode, a name and mostly a block, whatever is in it: empty files are not free.
 ENTRY_SIZE_BYTES_MIN = 4096
 # A walk keeps so many directories open; below, it goes back by "..", which who changes the tree can break.
 OPEN_DIRECTORIES_MAX = 128
+# A result is no deeper, so that content of ours (`ipfs.unixfs`) can hold it in a folder.
+DEPTH_MAX = 63
+# So that a result can be written out at some place where paths may take 4096 bytes (PATH_MAX).
+PATH_SIZE_BYTES_MAX = 2048
+# What a file system (ext4) takes for itself, so that a program can fill its limit.
+_OVERHEAD_BYTES, _OVERHEAD_PERCENT = 4 * 1024**2, 4
 # Directories that are removed in one go through their parent.
 _BATCH = 1_000
 # Enough of a path for a person to find it.
@@ -73,6 +81,11 @@ class Use:
         self.size_bytes += max(size_bytes, status.st_blocks * 512, ENTRY_SIZE_BYTES_MIN)
 
 
+def space_bytes(limit_bytes: int) -> int:
+    """The file system that holds so much; what fits into it is within the limit."""
+    return limit_bytes + limit_bytes * _OVERHEAD_PERCENT // 100 + _OVERHEAD_BYTES
+
+
 def readable(path: str | bytes) -> str:
     r"""A path as valid Unicode text: bytes that are none are shown as \xff."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
@@ -88,6 +101,27 @@ def measure(directories: Iterable[Path], size_bytes_max: int | None, entries_max
             if use.entries > entries_max or (size_bytes_max is not None and use.size_bytes > size_bytes_max):
                 return use
     return use
+
+
+class Unfit(Exception):
+    """A tree that is not copied, stored or archived; the message is for whoever's program made it."""
+
+
+def check(name: str, directory: Path, use: Use, size_bytes_max: int, whose: str) -> None:
+    """Raises `Unfit` for a result's folder that breaks a limit; what is in it is added to `use`.
+
+    `name` is what the program's author calls it, `whose` says whose limit of size it is.
+    """
+    for entry in walk(directory):
+        if entry.depth > DEPTH_MAX:
+            raise Unfit(f"{name}/{entry.path} is more than {DEPTH_MAX} directories deep")
+        if entry.path_size_bytes > PATH_SIZE_BYTES_MAX:
+            raise Unfit(f"the path {name}/{entry.path} takes more than {PATH_SIZE_BYTES_MAX} bytes")
+        use.add(entry.status)
+        if use.entries > ENTRIES_MAX:
+            raise Unfit(f"it has more than {ENTRIES_MAX:,} files and directories")
+        if use.size_bytes > size_bytes_max:
+            raise Unfit(f"it takes more than {about_bytes(size_bytes_max)}, which is {whose}")
 
 
 def walk(directory: Path, skipped: Callable[[], None] = lambda: None) -> Iterator[Entry]:

@@ -12,11 +12,12 @@ import trio
 
 from p2pnode import trees
 from p2pnode.core.messages import REASON_LENGTH_MAX, Fault
-from p2pnode.data.archive import DEPTH_MAX, check, files_of, stop_if_cancelled, write_archive
+from p2pnode.data.archive import check, files_of, stop_if_cancelled, write_archive
 from p2pnode.data.failures import DataFailed
 from p2pnode.data.inputs import Access
 from p2pnode.data.publishers import Publishers, Result
 from p2pnode.ipfs import cid, unixfs
+from p2pnode.trees import DEPTH_MAX
 
 LIMIT_BYTES = 50_000_000
 

@@ -17,17 +17,12 @@ import trio
 
 from p2pnode import trees
 from p2pnode.core.messages import Fault
-from p2pnode.core.units import about_bytes
 
 from .failures import DataFailed
 
 # What lies in a result under each name: a file or directory, or some bytes.
 Tree = Mapping[str, Path | bytes]
 
-# As deep as content of ours may be (`ipfs.unixfs`), its own folder counted.
-DEPTH_MAX = 63
-# So that a result can be written out at some place where paths may take 4096 bytes (PATH_MAX).
-PATH_SIZE_BYTES_MAX = 2048
 # Results are mostly text or compressed already: 6 takes twice the time for some percent.
 _COMPRESSION = 3
 _DIRECTORY_MODE, _FILE_MODE = 0o755, 0o644
@@ -49,20 +44,13 @@ def check(tree: Tree, size_bytes_max: int, whose: str) -> None:
     `whose` says whose limit of size it is.
     """
     use = trees.Use()
-    for name, content in tree.items():
-        if isinstance(content, bytes):
-            continue
-        for entry in _entries(content):
+    try:
+        for name, content in tree.items():
             stop_if_cancelled()
-            if entry.depth > DEPTH_MAX:
-                raise _unfit(f"{name}/{entry.path} is more than {DEPTH_MAX} directories deep")
-            if entry.path_size_bytes > PATH_SIZE_BYTES_MAX:
-                raise _unfit(f"the path {name}/{entry.path} takes more than {PATH_SIZE_BYTES_MAX} bytes")
-            use.add(entry.status)
-            if use.entries > trees.ENTRIES_MAX:
-                raise _unfit(f"it has more than {trees.ENTRIES_MAX:,} files and directories")
-            if use.size_bytes > size_bytes_max:
-                raise _unfit(f"it takes more than {about_bytes(size_bytes_max)}, which is {whose}")
+            if isinstance(content, Path) and content.is_dir() and not content.is_symlink():
+                trees.check(name, content, use, size_bytes_max, whose)
+    except trees.Unfit as unfit:
+        raise DataFailed(Fault.JOB, f"the result cannot be published: {unfit}") from unfit
 
 
 def stop_if_cancelled() -> None:
@@ -72,14 +60,6 @@ def stop_if_cancelled() -> None:
     except RuntimeError:
         # A thread of somebody else's.
         return
-
-
-def _entries(path: Path) -> Iterator[trees.Entry]:
-    return trees.walk(path) if path.is_dir() and not path.is_symlink() else iter(())
-
-
-def _unfit(message: str) -> DataFailed:
-    return DataFailed(Fault.JOB, f"the result cannot be published: {message}")
 
 
 def files_of(tree: Tree) -> Iterator[tuple[str, Path | bytes]]:

@@ -19,6 +19,7 @@ import trio
 
 from p2pnode.core.messages import Fault
 from p2pnode.core.spec import Source
+from p2pnode.trees import space_bytes
 
 from . import tries
 from .archive import Tree, check, write_archive
@@ -88,7 +89,11 @@ class Publishers:
     def _check_and_store(self, result: Result) -> str:
         spare = max(shutil.disk_usage(result.scratch).free - DISK_FREE_BYTES_MIN, 0)
         if result.disk_bytes:
-            check(result.tree, result.disk_bytes, "the job's disk limit")
+            check(
+                result.tree,
+                space_bytes(result.disk_bytes),
+                "the job's disk limit and what a file system takes",
+            )
         else:
             check(result.tree, spare, "what this peer can spare for a job without a disk limit")
         return self._store(result.tree)

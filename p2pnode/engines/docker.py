@@ -134,7 +134,7 @@ class DockerEngine:
                 lost = await docker_space.leave(workload)
                 writable = [mount.host_path for mount in workload.inputs if not mount.read_only]
                 await self._sdk.call(_strip_privileges, writable)
-        return failed(Fault.PEER, lost) if lost else ended
+        return lost or ended
 
     async def reap(self, keep: Collection[str]) -> list[str]:
         """Remove this node's containers of executions other than `keep`; returns those executions.
