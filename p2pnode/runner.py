@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import re
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from p2pnode.data.inputs import Inputs
 from p2pnode.data.publishers import Publishers, Result
 from p2pnode.engines.workload import Ended, Engine, Mount, Workload, failed
 from p2pnode.guards import Guards
+from p2pnode.trees import remove_tree
 
 log = logging.getLogger(__name__)
 
@@ -140,14 +140,14 @@ class Runner:
     def remove(self, execution: str) -> None:
         """Remove the directory of an execution that does not run. Blocking."""
         if execution not in self._running:
-            shutil.rmtree(self._directory / execution, ignore_errors=True)
+            remove_tree(self._directory / execution)
 
     def clear(self, keep: set[str]) -> None:
         """Remove the directories of executions that nobody knows any more. Blocking."""
         if self._directory.exists():
             for path in self._directory.iterdir():
                 if path.name not in keep:
-                    shutil.rmtree(path, ignore_errors=True)
+                    remove_tree(path)
 
     async def _run(self, execution: _Execution) -> None:
         id = execution.loan.execution
@@ -169,7 +169,8 @@ class Runner:
             self._set_aside(id, worse[0])
             return
         with self._guards.guard(Compartment.EXECUTION, id):
-            await trio.to_thread.run_sync(lambda: shutil.rmtree(self._directory / id, ignore_errors=True))
+            if left := await trio.to_thread.run_sync(remove_tree, self._directory / id):
+                log.warning("cannot remove all that %s left: %s", id, left)
 
     async def _run_and_publish(self, execution: _Execution) -> None:
         id = execution.loan.execution
@@ -305,6 +306,7 @@ class Runner:
             execution=execution.loan.execution,
             peer=self._peer,
             ended_ms=ended.ended_ms,
+            disk_bytes=execution.award.spec.task.resources.disk_bytes,
             scratch=directory,
         )
 

@@ -8,17 +8,20 @@ ends when its journal can't be written.
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import stat
 import sys
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import trio
 
 from p2pnode import identity, log_streams, offering
 from p2pnode.api.server import open_api
-from p2pnode.config import NodeConfig
+from p2pnode.config import CONFIG_FILE, NodeConfig
 from p2pnode.core.compartments import Compartment
 from p2pnode.core.text import visible
 from p2pnode.ipfs.bitswap import open_bitswap
@@ -40,6 +43,8 @@ log = logging.getLogger(__name__)
 # Exit statuses of `serve`.
 STATUS_OK = 0
 STATUS_FAILED = 1
+# In the data directory, whoever makes them.
+PRIVATE_FOLDERS = ("blocks", "executions", "input-cache", "kubo", "published", "wasm-cache")
 
 
 class LogLine(logging.Formatter):
@@ -87,7 +92,7 @@ async def _run(config: NodeConfig) -> None:
 
 
 async def _run_node(config: NodeConfig, told_to_end: trio.Event) -> None:
-    config.data_dir.mkdir(parents=True, exist_ok=True)
+    make_private(config.data_dir)
     store = Store(config.data_dir)
     me = identity.load_or_create(config.data_dir)
     blocks = BlockStore(
@@ -108,6 +113,31 @@ async def _run_node(config: NodeConfig, told_to_end: trio.Event) -> None:
             well = True
     finally:
         store.close(well=well)
+
+
+def make_private(data_dir: Path) -> None:
+    """Make the data directory and its folders, or take from others what they may do there.
+
+    Results, inputs and secrets of strangers lie there. No umask: what containers read and write is made
+    for any user, below a directory that only this one enters. Raises `OSError`.
+    """
+    for directory in (data_dir, *(data_dir / name for name in PRIVATE_FOLDERS)):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The data directory may be a link to another disk; what is in it is ours.
+        status = directory.stat() if directory == data_dir else directory.lstat()
+        if not stat.S_ISDIR(status.st_mode):
+            raise NotADirectoryError(f"{directory} is not a directory: move it away")
+        if status.st_uid != os.geteuid():
+            raise PermissionError(
+                f"{directory} belongs to user {status.st_uid}, and the node runs as user {os.geteuid()}:"
+                " give it to that user (chown -R), or name another --data-dir"
+            )
+        if stat.S_IMODE(status.st_mode) != 0o700:
+            directory.chmod(0o700)
+    # It may name buckets and peers. The other files are made for their owner alone.
+    settings = data_dir / CONFIG_FILE
+    if settings.is_file() and not settings.is_symlink() and settings.stat().st_uid == os.geteuid():
+        settings.chmod(0o600)
 
 
 async def _work(node: Node, told_to_end: trio.Event) -> None:

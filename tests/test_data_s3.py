@@ -253,6 +253,7 @@ def result(tmp_path: Path) -> Result:
         execution="e-1",
         peer="12D3peer",
         ended_ms=1_700_000_000_123,
+        disk_bytes=0,
         scratch=tmp_path,
     )
 

@@ -60,13 +60,32 @@ async def test_results_over_the_limit_do_not_fit(engine: DockerEngine, tmp_path:
 
 async def test_what_is_left_in_them_is_copied_as_it_is(engine: DockerEngine, tmp_path: Path) -> None:
     script = "cd /outputs; ln -s /etc/passwd link; mkfifo pipe; mkdir -m 700 deep; echo x > deep/file"
-    workload = limited(tmp_path, script + "; truncate -s 10G huge")
+    workload = limited(tmp_path, script + "; truncate -s 10M hole")
     assert (await run(engine, workload)).exit_code == 0, read(workload.stderr)
     outputs = workload.results[0].host_path
     assert os.readlink(outputs / "link") == "/etc/passwd"
     assert stat.S_ISFIFO((outputs / "pipe").lstat().st_mode)
     assert read(outputs / "deep" / "file") == "x\n"
-    assert (outputs / "huge").stat().st_blocks == 0
+    assert (outputs / "hole").stat().st_blocks == 0
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        pytest.param("truncate -s 10G /outputs/huge", "the job's disk limit", id="a hole"),
+        pytest.param(
+            "cd /outputs; for i in $(seq 100); do mkdir d; cd d; done", "63 directories deep", id="depth"
+        ),
+    ],
+)
+async def test_what_is_unfit_to_be_a_result_is_not_copied_and_is_the_jobs_fault(
+    engine: DockerEngine, script: str, said: str, tmp_path: Path
+) -> None:
+    workload = limited(tmp_path, script)
+    ended = await run(engine, workload)
+    assert (ended.fault, said in ended.reason) == (Fault.JOB, True), ended
+    assert os.listdir(workload.results[0].host_path) == []
+    assert mounts_below(tmp_path) == []
 
 
 async def test_a_program_that_is_killed_leaves_its_results(engine: DockerEngine, tmp_path: Path) -> None:

@@ -6,13 +6,24 @@ import os
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 
 from p2pnode.core.messages import REASON_LENGTH_MAX, Fault
 from p2pnode.core.spec import Resources, WasmEngine
 from p2pnode.engines import workload as shared
 from p2pnode.engines.docker_images import pull_fault
 from p2pnode.engines.docker_logs import GAP_NOTE, ResumedLog
-from p2pnode.engines.workload import LogFile, clear_directory, disk_problem, environment, failed
+from p2pnode.engines.workload import (
+    LogFile,
+    Looks,
+    as_the_program_sees,
+    disk_problem,
+    environment,
+    failed,
+    next_look_s,
+)
+from p2pnode.trees import Use, clear_directory
 
 from .engine_support import make_workload
 
@@ -81,7 +92,7 @@ def test_clearing_a_directory_removes_links_and_not_what_they_lead_to(tmp_path: 
     assert os.listdir(outside) == ["kept"]
 
 
-def test_disk_use_counts_blocks_of_regular_files_and_follows_no_link(
+def test_disk_use_counts_entries_and_holes_and_follows_no_link(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resources = Resources(disk_bytes=100_000)
@@ -91,14 +102,49 @@ def test_disk_use_counts_blocks_of_regular_files_and_follows_no_link(
     outputs = workload.results[0].host_path
     (tmp_path / "huge").write_bytes(bytes(1_000_000))
     (outputs / "link").symlink_to(tmp_path / "huge")
-    with open(outputs / "sparse", "wb") as sparse:
-        sparse.truncate(10**12)
     assert disk_problem(workload, (outputs,)) == ""
-    assert "the job's disk limit is 100000" in disk_problem(workload, (outputs,), used=100_001)
-    (outputs / "file").write_bytes(bytes(120_000))
+    assert "the job's disk limit is 100000" in disk_problem(workload, (outputs,), Use(100_001, 1))
+    for content in (lambda file: file.write(bytes(120_000)), lambda file: file.truncate(10**12)):
+        with open(outputs / "file", "wb") as file:
+            content(file)
+        assert "the job's disk limit is 100000" in disk_problem(workload, (outputs,))
+    (outputs / "file").unlink()
+    for number in range(25):
+        (outputs / f"empty-{number}").touch()
     assert "the job's disk limit is 100000" in disk_problem(workload, (outputs,))
-    monkeypatch.setattr(shared, "RESULT_ENTRIES_MAX", 2)
-    assert disk_problem(workload, (outputs,)) == "it wrote more than 2 files"
+    monkeypatch.setattr(shared, "ENTRIES_MAX", 20)
+    assert disk_problem(workload, (outputs,)) == "it wrote more than 20 files and directories"
+    assert disk_problem(workload, (), Use(0, 21)) == "it wrote more than 20 files and directories"
+
+
+@pytest.mark.parametrize(
+    ("took_s", "pause_s"), [(0, 0.25), (0.001, 0.25), (0.025, 0.25), (0.1, 1.0), (3.0, 30.0)]
+)
+def test_the_pause_after_a_look_is_ten_times_what_it_took(took_s: float, pause_s: float) -> None:
+    assert next_look_s(took_s) == pytest.approx(pause_s)
+
+
+async def test_a_look_that_took_long_is_not_due_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    looks = Looks()
+
+    async def look() -> str:
+        await trio.sleep(2)
+        return "found"
+
+    assert looks.due
+    assert await looks.take(look) == "found"
+    await trio.sleep(19.9)
+    assert not looks.due
+    await trio.sleep(0.2)
+    assert looks.due
+
+
+def test_an_error_names_no_path_of_the_host(tmp_path: Path) -> None:
+    workload = make_workload(
+        tmp_path, WasmEngine(entry_module="/m"), inputs={"/in": tmp_path}, results={"outputs": "/outputs"}
+    )
+    text = f'mounting "{workload.results[0].host_path}" to "/o", {workload.directory}/x, {tmp_path}/y'
+    assert as_the_program_sees(text, workload) == 'mounting "/outputs" to "/o", (the execution)/x, /in/y'
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,34 @@ def test_a_network_that_an_operator_allows_is_there_for_jobs(nodes: Nodes) -> No
         assert owner.ended(owner.submit(job))["state"] == "Completed"
 
 
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        pytest.param(
+            "cd /outputs; n=$(printf '\\377'); for i in $(seq 70); do mkdir $n; cd $n; done",
+            "\\xff/\\xff",
+            id="names that are no text, too deep",
+        ),
+        pytest.param(
+            "cd /outputs; for i in $(seq 1000); do mkdir d; cd d; done", "directories deep", id="bottomless"
+        ),
+        pytest.param("truncate -s 40G /outputs/sparse", "the job's disk limit", id="a hole of 40 GB"),
+    ],
+)
+def test_a_result_that_cannot_be_is_its_jobs_own_fault_on_one_peer_and_leaves_nothing(
+    network: Network, script: str, said: str
+) -> None:
+    resources = {"CPU": "500m", "Memory": "64mb", "Disk": "50mb"}
+    job = network.a.submit(docker_job(BUSYBOX, script, Resources=resources))
+    ended = network.a.ended(job)
+    assert ended["state"] == "Failed"
+    (execution,) = ended["executions"]
+    assert said in execution["reason"], execution
+    assert "/executions/" not in execution["reason"]
+    directory = network.by_peer[execution["peer"]].data_dir / "executions" / execution["id"]
+    until("its directory is removed", lambda: not directory.exists())
+
+
 def test_a_container_outlives_its_node_and_is_not_doubled(network: Network) -> None:
     job, execution, peer = network.begin()
     before = containers_of(execution)

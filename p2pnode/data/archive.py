@@ -8,9 +8,17 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+
+import trio
+
+from p2pnode import trees
+from p2pnode.core.messages import Fault
+
+from .failures import DataFailed
 
 # What lies in a result under each name: a file or directory, or some bytes.
 Tree = Mapping[str, Path | bytes]
@@ -30,11 +38,35 @@ def tree_of(directory: Path, exit_code: int | None, folders: Iterable[str]) -> T
     return {"stdout": stdout, "stderr": stderr, "exitCode": code, **results}
 
 
+def check(tree: Tree, size_bytes_max: int, whose: str) -> None:
+    """Raises `DataFailed` for a result that is not read at all: the program made it so. Blocking.
+
+    `whose` says whose limit of size it is.
+    """
+    use = trees.Use()
+    try:
+        for name, content in tree.items():
+            stop_if_cancelled()
+            if isinstance(content, Path) and content.is_dir() and not content.is_symlink():
+                trees.check(name, content, use, size_bytes_max, whose)
+    except trees.Unfit as unfit:
+        raise DataFailed(Fault.JOB, f"the result cannot be published: {unfit}") from unfit
+
+
+def stop_if_cancelled() -> None:
+    """Ends a thread of trio's that nobody waits for any more; a large result may take it minutes."""
+    try:
+        trio.from_thread.check_cancelled()
+    except RuntimeError:
+        # A thread of somebody else's.
+        return
+
+
 def files_of(tree: Tree) -> Iterator[tuple[str, Path | bytes]]:
     """The regular files and their paths in the result, sorted. Blocking; raises `OSError`."""
     for name, content in sorted(tree.items()):
         for path, found in _walk(name, content):
-            if isinstance(found, bytes) or (found.is_file() and not found.is_symlink()):
+            if isinstance(found, bytes) or stat.S_ISREG(found.lstat().st_mode):
                 yield path, found
 
 
@@ -52,6 +84,7 @@ def write_archive(tree: Tree, destination: Path, ended_s: int) -> None:
 
 
 def _walk(name: str, content: Path | bytes) -> Iterator[tuple[str, Path | bytes]]:
+    stop_if_cancelled()
     yield name, content
     if isinstance(content, Path) and content.is_dir() and not content.is_symlink():
         for entry in sorted(os.scandir(content), key=lambda entry: entry.name):
@@ -72,6 +105,6 @@ def _add(archive: tarfile.TarFile, path: str, content: Path | bytes, ended_s: in
         entry.type, entry.mode = tarfile.DIRTYPE, _DIRECTORY_MODE
         archive.addfile(entry)
     elif content.is_file():
-        with content.open("rb") as file:
+        with trees.open_regular(content) as file:
             entry.size = os.fstat(file.fileno()).st_size
             archive.addfile(entry, file)

@@ -7,11 +7,11 @@ source `local` copies nothing.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import trio
@@ -19,7 +19,8 @@ import trio
 from p2pnode.core.internet import AllowedHost
 from p2pnode.core.messages import Directory, Fault
 from p2pnode.core.spec import InputSource, Task, WasmEngine
-from p2pnode.core.units import ENTRY_SIZE_BYTES, about_bytes
+from p2pnode.core.units import about_bytes
+from p2pnode.trees import clear_directory, measure
 
 from .budget import Budget, on_disk
 from .cache import Cache
@@ -39,6 +40,8 @@ FETCHES_AT_ONCE_MAX = 4
 FETCH_S_MAX = 6 * 3600.0
 # A requester waits 3 s for a bid; a network disk that hangs must not hold up its link for longer.
 LOOK_S_MAX = 2.0
+# More than what is fetched may have (ipfs.export): all of an input counts.
+INPUT_ENTRIES_MAX = 2_000_000
 # Also an input must not fill the disk on which the node stores results.
 DISK_FREE_BYTES_MIN = 1024**3
 
@@ -217,7 +220,7 @@ def _as_module(task: Task, source: InputSource, one: Input) -> Input:
     """A module's own file where a job names the Target of a one-file directory as the module."""
     engine = task.engine
     if isinstance(engine, WasmEngine) and source.target in (engine.entry_module, *engine.import_modules):
-        files = list(one.path.iterdir()) if one.path.is_dir() else []
+        files = list(islice(one.path.iterdir(), 2)) if one.path.is_dir() else []
         # Whoever wrote the directory may have put a link there, to a file of this node's own.
         if len(files) == 1 and files[0].is_symlink():
             raise DataFailed(Fault.JOB, f"input {source.target}: the module {files[0].name} is a link")
@@ -242,8 +245,9 @@ def _make(*directories: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
+    if path.is_dir() and not path.is_symlink():
+        clear_directory(path)
+        path.rmdir()
     else:
         path.unlink(missing_ok=True)
 
@@ -252,8 +256,4 @@ def _size_of(path: Path) -> int:
     """What it takes, but for the directory of the input itself, as what fetches inputs counts it."""
     if not path.is_dir():
         return on_disk(path.lstat().st_size)
-    size_bytes = 0
-    for root, directories, names in os.walk(path):
-        size_bytes += sum(on_disk(os.lstat(os.path.join(root, name)).st_size) for name in names)
-        size_bytes += len(directories) * ENTRY_SIZE_BYTES
-    return size_bytes
+    return measure([path], None, INPUT_ENTRIES_MAX).size_bytes

@@ -9,6 +9,7 @@ then said; the result is still in the store.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,11 +19,12 @@ import trio
 
 from p2pnode.core.messages import Fault
 from p2pnode.core.spec import Source
+from p2pnode.trees import space_bytes
 
 from . import tries
-from .archive import Tree, write_archive
+from .archive import Tree, check, write_archive
 from .failures import DataFailed, Lost, of_disk
-from .inputs import Access
+from .inputs import DISK_FREE_BYTES_MIN, Access
 from .s3_client import Bucket
 from .s3_publisher import S3Publication
 from .web import open_web
@@ -44,6 +46,8 @@ class Result:
     execution: str
     peer: str
     ended_ms: int
+    # The job's limit of its disk, 0 for none.
+    disk_bytes: int
     # For what publishing needs on the way, on the file system of `Publishers`; ends with the execution.
     scratch: Path
 
@@ -56,7 +60,10 @@ class Publishers:
         access: Access,
         directory: Path,
     ) -> None:
-        """`store` adds a tree to this node's store and pins it, for its CID; blocking, raises `failures`."""
+        """`store` adds a tree to this node's store and pins it, for its CID; blocking.
+
+        It raises `failures` for a tree that no store can hold.
+        """
         self._store = store
         self._failures = failures
         self._access = access
@@ -72,12 +79,24 @@ class Publishers:
         """The CID of the result, which is in this node's store; raises `DataFailed`."""
         try:
             return await trio.to_thread.run_sync(
-                self._store, result.tree, limiter=self._storing, abandon_on_cancel=True
+                self._check_and_store, result, limiter=self._storing, abandon_on_cancel=True
             )
         except self._failures as exc:
-            raise DataFailed(Fault.PEER, f"cannot store the result: {exc}") from exc
+            raise DataFailed(Fault.JOB, f"the result cannot be stored: {exc}") from exc
         except OSError as exc:
             raise of_disk("cannot store the result", exc) from exc
+
+    def _check_and_store(self, result: Result) -> str:
+        spare = max(shutil.disk_usage(result.scratch).free - DISK_FREE_BYTES_MIN, 0)
+        if result.disk_bytes:
+            check(
+                result.tree,
+                space_bytes(result.disk_bytes),
+                "the job's disk limit and what a file system takes",
+            )
+        else:
+            check(result.tree, spare, "what this peer can spare for a job without a disk limit")
+        return self._store(result.tree)
 
     async def publish(
         self, publisher: Source | None, result: Result, progress: Callable[[str], None]

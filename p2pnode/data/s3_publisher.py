@@ -19,6 +19,7 @@ import trio
 
 from p2pnode.core.messages import Fault
 from p2pnode.core.units import about_bytes
+from p2pnode.trees import open_regular, readable
 
 from .archive import Tree, files_of, write_archive
 from .concurrently import all_of
@@ -66,6 +67,8 @@ class S3Publication:
         return await all_of(partial(put, path, content) for path, content in files)
 
     async def _put_one(self, key: str, content: Path | bytes) -> None:
+        if key != readable(key):
+            raise DataFailed(Fault.JOB, f"the key {readable(key)[:100]} is no UTF-8, which S3 wants")
         size_bytes, sha256 = await trio.to_thread.run_sync(_measure, content)
         if size_bytes > PUT_SIZE_BYTES_MAX:
             raise DataFailed(
@@ -94,7 +97,7 @@ def key_of(template: str, variables: Mapping[str, str], ended_s: int, *, plain: 
 def _measure(content: Path | bytes) -> tuple[int, str]:
     if isinstance(content, bytes):
         return len(content), hashlib.sha256(content).hexdigest()
-    with content.open("rb") as file:
+    with open_regular(content) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return file.tell(), digest
 
@@ -103,6 +106,6 @@ async def _chunks(content: Path | bytes) -> AsyncIterator[bytes]:
     if isinstance(content, bytes):
         yield content
         return
-    async with await trio.open_file(content, "rb") as file:
+    async with trio.wrap_file(await trio.to_thread.run_sync(open_regular, content)) as file:
         while chunk := await file.read(READ_SIZE_BYTES):
             yield chunk

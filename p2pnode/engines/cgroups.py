@@ -14,7 +14,7 @@ ROOT = Path("/sys/fs/cgroup")
 def usage(pid: int) -> tuple[int, int]:
     """(CPU time in ms, peak memory in bytes) of the control group of a process; zeros if it is gone."""
     try:
-        lines = Path(f"/proc/{pid}/cgroup").read_text(encoding="ascii").splitlines()
+        lines = Path(f"/proc/{pid}/cgroup").read_text(errors="surrogateescape").splitlines()
     except OSError:
         return 0, 0
     groups = {}

@@ -14,9 +14,10 @@ what was written while it was away.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
 import trio
@@ -28,8 +29,10 @@ from p2pnode.core.messages import Fault
 from p2pnode.core.registries import PUBLIC_ONLY, Registries
 from p2pnode.core.spec import DockerEngine as DockerTask
 from p2pnode.core.spec import NetworkType
+from p2pnode.trees import clear_directory, strip_privileges
 
 from . import bridge, docker_follow, docker_http, docker_images, docker_space, http_gate, netns, pause, ports
+from .docker_answers import Container, Listed
 from .docker_http import EngineGone, EngineRefused
 from .docker_sdk import ContainerFailed, Sdk
 from .gpus import Gpu, Gpus
@@ -40,7 +43,7 @@ from .workload import (
     Ended,
     LogFile,
     Workload,
-    clear_directory,
+    as_the_program_sees,
     failed,
     first_line,
 )
@@ -51,6 +54,8 @@ LABEL_JOB = "p2pnode.job"
 SOCKET_PATH = "/var/run/docker.sock"
 # In an execution's directory: where its container's sockets come from.
 GATE = "gate"
+# An operator's directory may be large, and a program is to hide nothing in it: some 10 s.
+STRIPPED_ENTRIES_MAX = 2_000_000
 
 log = logging.getLogger(__name__)
 E = TypeVar("E", bound=BaseException)
@@ -133,32 +138,34 @@ class DockerEngine:
         ended: Ended
         try:
             found = await docker_http.inspect(self._socket, workload.execution_id)
-            if found and found["Config"]["Labels"].get(LABEL_NODE) != self._node_id:
+            if found and found.labels.get(LABEL_NODE) != self._node_id:
                 return failed(Fault.PEER, f"the container {workload.execution_id} is another node's")
         except (EngineGone, EngineRefused) as error:
             return failed(Fault.PEER, str(error))
         try:
             if not self._allows(workload.task.network.type):
                 raise ContainerFailed(Fault.PEER, no_network(workload.task.network.type))
-            if found and found["State"]["Status"] != "created":
+            if found and found.state.status != "created":
                 ended = await self._adopt(workload, found, started)
             else:
                 ended = await self._run(workload, started, progress)
         except* (ContainerFailed, ports.NoPort) as errors:
             first = _first(errors)
-            ended = failed(first.fault, str(first))
+            ended = failed(first.fault, as_the_program_sees(str(first), workload))
         except* bridge.NoFence as errors:
             log.warning("network bridge is allowed, but cannot be given: %s", _first(errors))
             ended = failed(Fault.PEER, "this peer cannot keep Network Type Bridge out of its own network")
         except* (EngineGone, EngineRefused, netns.NoSockets, OSError) as errors:
-            ended = failed(Fault.PEER, first_line(str(_first(errors))))
+            ended = failed(Fault.PEER, as_the_program_sees(first_line(str(_first(errors))), workload))
         finally:
             await self._remove(workload.execution_id)
             if workload.task.network.type is NetworkType.HTTP:
                 await self._remove(_pause_name(workload))
             with trio.CancelScope(shield=True):
                 lost = await docker_space.leave(workload)
-        return failed(Fault.PEER, lost) if lost else ended
+                writable = [mount.host_path for mount in workload.inputs if not mount.read_only]
+                await self._sdk.call(_strip_privileges, writable)
+        return lost or ended
 
     async def reap(self, keep: Collection[str]) -> list[str]:
         """Remove this node's containers of executions other than `keep`; returns those executions.
@@ -167,16 +174,17 @@ class DockerEngine:
         """
         filters = quote(f'{{"label":["{LABEL_NODE}={self._node_id}"]}}')
         try:
-            found = await docker_http.request(
-                self._socket, "GET", f"/containers/json?all=1&filters={filters}"
-            )
+            path = f"/containers/json?all=1&filters={filters}"
+            found = await docker_http.ask(self._socket, path, list[Listed])
         except (EngineGone, EngineRefused):
             return []
         gone = set()
         for container in found:
-            execution = container["Labels"].get(LABEL_EXECUTION, "")
+            execution = (container.labels or {}).get(LABEL_EXECUTION, "")
             if execution not in keep:
-                await self._remove(container["Id"])
+                await self._remove(container.id)
+                writable = [one for one in container.mounts or () if one.type == "bind" and one.rw]
+                await self._sdk.call(_strip_privileges, [Path(one.source) for one in writable])
                 gone.add(execution)
         await self._sdk.call(docker_space.remove_of, gone)
         return sorted(gone)
@@ -216,7 +224,7 @@ class DockerEngine:
         finally:
             docker_follow.close(logs)
 
-    async def _adopt(self, workload: Workload, found: Any, started: Callable[[], None]) -> Ended:
+    async def _adopt(self, workload: Workload, found: Container, started: Callable[[], None]) -> Ended:
         """Go on with a container that an earlier run of the node has started."""
         if workload.task.network.type is NetworkType.BRIDGE:
             await self._bridge()
@@ -224,9 +232,9 @@ class DockerEngine:
         workload = await self._sdk.call(docker_space.inside, workload)
         logs = docker_follow.resumed(workload)
         try:
-            async with self._gate(workload, running=found["State"]["Running"]):
+            async with self._gate(workload, running=found.state.running):
                 async with docker_follow.output_from_the_start(self._sdk, workload) as body:
-                    return await docker_follow.to_the_end(self._sdk, workload, found["Image"], logs, body)
+                    return await docker_follow.to_the_end(self._sdk, workload, found.image, logs, body)
         finally:
             docker_follow.close(logs)
 
@@ -293,7 +301,7 @@ class DockerEngine:
         """Kill and remove, also when cancelled. If the engine is away, `reap` does it later."""
         with trio.CancelScope(shield=True, deadline=trio.current_time() + KILL_S_MAX):
             try:
-                await docker_http.request(self._socket, "DELETE", f"/containers/{container}?force=1&v=1")
+                await docker_http.order(self._socket, "DELETE", f"/containers/{container}?force=1&v=1")
             except (EngineGone, EngineRefused):
                 return
 
@@ -319,6 +327,26 @@ def _make_gate(workload: Workload) -> None:
     gate.mkdir(exist_ok=True)
     clear_directory(gate)
     gate.chmod(0o777)
+
+
+def _strip_privileges(writable: Sequence[Path]) -> None:
+    """Take setuid and setgid from the files of directories of this machine that a container wrote to.
+
+    Blocking. A container's root is the machine's, and may make a program there that gives its rights to
+    every user of the machine: no capability that is dropped and no mount option prevents that. All files
+    are looked at, not those changed since the start alone, as a container's root may rewrite the others
+    too. For devices and capabilities of files it lacks MKNOD and SETFCAP, unless the operator says so.
+    """
+    for path in writable:
+        try:
+            stripped, complete = strip_privileges(path, STRIPPED_ENTRIES_MAX)
+        except OSError as error:
+            log.warning("cannot look for setuid files in %s: %s", path, error.strerror)
+            continue
+        if stripped:
+            log.warning("took setuid and setgid from %d files that a job could make in %s", stripped, path)
+        if not complete:
+            log.warning("a job may have left setuid files in %s: not all of it could be looked at", path)
 
 
 def _first(errors: BaseExceptionGroup[E]) -> E:

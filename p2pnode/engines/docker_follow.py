@@ -6,25 +6,31 @@ files end. Containers live on if the engine is set to live-restore.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import trio
 
 from p2pnode.core.messages import Fault
+from p2pnode.core.units import ENTRY_SIZE_BYTES
+from p2pnode.trees import Use
 
 from . import cgroups, docker_http, docker_logs, docker_space
+from .docker_answers import Container
 from .docker_http import EngineGone, EngineRefused
 from .docker_sdk import ContainerFailed, Sdk
 from .workload import (
+    ENTRIES_MAX,
     WATCH_INTERVAL_S,
     Ended,
     LogFile,
+    Looks,
     Workload,
-    allocated_bytes_in,
     disk_problem,
     failed,
 )
@@ -33,7 +39,7 @@ from .workload import (
 ENGINE_RETURN_S_MAX = 60.0
 # After the program has ended, its last output is already in the socket.
 DRAIN_S_MAX = 20.0
-EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND = 126, 127
+EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_MAX = 126, 127, 255
 # By SIGKILL or SIGTERM, which an engine that shuts down sends; the program's own limits send neither.
 EXIT_KILLED = (137, 143)
 # The engine may hear that a program ended before it hears that memory was the reason.
@@ -46,6 +52,7 @@ class _Run:
 
     # Why we killed it, if we did.
     verdict: Ended | None = None
+    looks: Looks = field(default_factory=Looks)
     cpu_ms: int = 0
     memory_bytes_max: int = 0
 
@@ -110,12 +117,13 @@ async def _ended(sdk: Sdk, workload: Workload, image: str, logs: Sequence[LogFil
         raise ContainerFailed(Fault.PEER, "the container was removed by somebody else while it ran")
     if problem := logs[0].problem or logs[1].problem:
         raise ContainerFailed(Fault.PEER, problem)
-    code = found["State"]["ExitCode"]
-    out_of_memory = found["State"]["OOMKilled"]
+    code, out_of_memory = found.state.exit_code, found.state.out_of_memory
+    if not 0 <= code <= EXIT_MAX:
+        raise ContainerFailed(Fault.PEER, f"the Docker engine says exit code {code}, which no program has")
     if code in EXIT_KILLED and not out_of_memory:
         await trio.sleep(OUT_OF_MEMORY_NEWS_S)
         found = await docker_http.inspect(sdk.socket_path, workload.execution_id)
-        out_of_memory = bool(found) and found["State"]["OOMKilled"]
+        out_of_memory = found is not None and found.state.out_of_memory
     limit_bytes = workload.task.resources.memory_bytes
     reason, fault = _why(code, out_of_memory, limit_bytes)
     return Ended(
@@ -131,28 +139,54 @@ async def _ended(sdk: Sdk, workload: Workload, image: str, logs: Sequence[LogFil
 async def _watch(sdk: Sdk, workload: Workload, run: _Run) -> None:
     """Note what the container uses; kill it when that is too much disk."""
     name = workload.execution_id
-    directories = docker_space.watched(workload)
     try:
-        found = await docker_http.request(sdk.socket_path, "GET", f"/containers/{name}/json")
-        pid = found["State"]["Pid"]
-        # Those that the image declares: no size tells of them. What it has there is copied, and counts.
-        volumes = [Path(mount["Source"]) for mount in found["Mounts"] if mount["Type"] == "volume"]
+        found = await docker_http.inspect(sdk.socket_path, name)
+        if found is None:
+            return
+        look = partial(_look, sdk, workload, await sdk.call(_places, workload, found))
         while True:
-            cpu_ms, memory_bytes = cgroups.usage(pid)
+            cpu_ms, memory_bytes = cgroups.usage(found.state.pid)
             run.cpu_ms = max(run.cpu_ms, cpu_ms)
             run.memory_bytes_max = max(run.memory_bytes_max, memory_bytes)
             await trio.sleep(WATCH_INTERVAL_S)
-            found = await docker_http.request(sdk.socket_path, "GET", f"/containers/{name}/json?size=1")
-            written = found.get("SizeRw") or 0
-            written += await sdk.call(allocated_bytes_in, volumes) if volumes else 0
-            problem = await sdk.call(disk_problem, workload, directories, written)
-            if problem:
+            if run.looks.due and (problem := await run.looks.take(look)):
                 run.verdict = failed(Fault.JOB, f"out of disk: {problem}")
-                await docker_http.request(sdk.socket_path, "POST", f"/containers/{name}/kill")
+                await docker_http.order(sdk.socket_path, "POST", f"/containers/{name}/kill")
                 return
     except EngineRefused:
         # It ended meanwhile.
         return
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where a container writes to a disk."""
+
+    directories: tuple[Path, ...]
+    # Whether its own layer is one of them, or the engine has to be asked for it.
+    layer: bool
+
+
+def _places(workload: Workload, found: Container) -> _Places:
+    """Blocking. The engine's directories are root's, and its storage need not be overlay."""
+    # Those that the image declares. What it has there is copied, and counts.
+    volumes = [Path(mount.source) for mount in found.mounts or () if mount.type == "volume"]
+    layer = [Path(found.upper_directory)] if found.upper_directory else []
+    seen = [path for path in (*layer, *volumes) if os.access(path, os.R_OK | os.X_OK)]
+    return _Places((*docker_space.watched(workload), *seen), layer=bool(layer) and layer[0] in seen)
+
+
+async def _look(sdk: Sdk, workload: Workload, places: _Places) -> str:
+    """Why the container has to be ended for its use of disk, or ""."""
+    written = Use()
+    if not places.layer:
+        name = workload.execution_id
+        found = await docker_http.inspect(sdk.socket_path, name, size=True)
+        written.entries = await docker_http.changes(sdk.socket_path, name, ENTRIES_MAX)
+        size_bytes = (found.size_rw if found else None) or 0
+        # Two counts of the same; the engine's one knows no size of an empty file.
+        written.size_bytes = max(size_bytes, written.entries * ENTRY_SIZE_BYTES)
+    return await sdk.call(disk_problem, workload, places.directories, written)
 
 
 def resumed(workload: Workload) -> tuple[LogFile, LogFile]:

@@ -8,12 +8,13 @@ the engine then uses its own, and those used here have not changed since 1.24.
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TypeVar
 
 import trio
+
+from .docker_answers import BadAnswer, Container, Refusal, Waited, decode
 
 HEAD_SIZE_BYTES_MAX = 16_384
 # Inspecting a container with many mounts takes some 10 kB.
@@ -22,6 +23,8 @@ READ_SIZE_BYTES = 65_536
 # An engine that does this host's work under load answers within a few seconds.
 ANSWER_S_MAX = 30.0
 PROBE_S_MAX = 3.0
+
+T = TypeVar("T")
 
 
 class EngineGone(Exception):
@@ -80,12 +83,19 @@ async def stream(socket_path: str, method: str, path: str) -> AsyncIterator[Body
         yield body
 
 
-async def request(socket_path: str, method: str, path: str) -> Any:
-    """A short answer, as JSON (None if empty). Raises `EngineGone`, `EngineRefused`."""
+async def ask(socket_path: str, path: str, kind: type[T]) -> T:
+    """What the engine knows of something. Raises `EngineGone`, `EngineRefused`."""
+    try:
+        return decode(await order(socket_path, "GET", path), kind)
+    except BadAnswer as error:
+        raise EngineGone(str(error)) from error
+
+
+async def order(socket_path: str, method: str, path: str) -> bytes:
+    """Have the engine do something short; its answer. Raises `EngineGone`, `EngineRefused`."""
     with trio.move_on_after(ANSWER_S_MAX):
         async with stream(socket_path, method, path) as body:
-            data = await body.read_all()
-        return json.loads(data) if data.startswith((b"{", b"[")) else None
+            return await body.read_all()
     raise EngineGone(f"the Docker engine did not answer within {ANSWER_S_MAX:g} s")
 
 
@@ -93,30 +103,47 @@ async def unavailable(socket_path: str) -> str | None:
     """Why the engine cannot be used now; None if it answers."""
     with trio.move_on_after(PROBE_S_MAX):
         try:
-            await request(socket_path, "GET", "/_ping")
+            await order(socket_path, "GET", "/_ping")
         except (EngineGone, EngineRefused) as error:
             return str(error)
         return None
     return f"the Docker engine at {socket_path} did not answer within {PROBE_S_MAX:g} s"
 
 
-async def inspect(socket_path: str, container: str) -> Any:
-    """What the engine knows of a container; None if there is none."""
+async def inspect(socket_path: str, container: str, *, size: bool = False) -> Container | None:
+    """What the engine knows of a container; None if there is none. `size` takes it a while."""
     try:
-        return await request(socket_path, "GET", f"/containers/{container}/json")
+        path = f"/containers/{container}/json{'?size=1' if size else ''}"
+        return await ask(socket_path, path, Container)
     except EngineRefused as error:
         if error.status == 404:
             return None
         raise
 
 
-async def wait(socket_path: str, container: str) -> int:
-    """The exit code of a container, once it is not running."""
+async def changes(socket_path: str, container: str, count_max: int) -> int:
+    """How many files and directories are in a container's own layer, counted up to a bit above a limit."""
+    mark, count, end = b'"Path":', 0, b""
+    with trio.move_on_after(ANSWER_S_MAX):
+        async with stream(socket_path, "GET", f"/containers/{container}/changes") as body:
+            while count <= count_max and (data := await body.read_some()):
+                # A quote in a path is escaped, so that no name looks like this.
+                count += (end + data).count(mark)
+                end = data[1 - len(mark) :]
+        return count
+    raise EngineGone(f"the Docker engine did not answer within {ANSWER_S_MAX:g} s")
+
+
+async def wait(socket_path: str, container: str) -> None:
+    """Until a container is not running."""
     async with stream(socket_path, "POST", f"/containers/{container}/wait") as body:
         data = await body.read_all()
     if not data:
         raise EngineGone("the Docker engine stopped while a container ran")
-    return int(json.loads(data)["StatusCode"])
+    try:
+        decode(data, Waited)
+    except BadAnswer as error:
+        raise EngineGone(str(error)) from error
 
 
 async def output(body: Body) -> AsyncIterator[tuple[int, bytes]]:
@@ -154,11 +181,14 @@ async def _exchange_heads(connection: trio.SocketStream, line: str) -> tuple[int
     except trio.BrokenResourceError as error:
         raise EngineGone("the connection to the Docker engine broke") from error
     head, _, first = data.partition(b"\r\n\r\n")
-    return int(head.split(b" ", 2)[1]), first
+    _, status, *_ = (*head.split(b" ", 2), b"")
+    if not (status.isdigit() and len(status) == 3):
+        raise EngineGone("what answers for the Docker engine does not speak HTTP")
+    return int(status), first
 
 
 def _message(body: bytes) -> str:
     try:
-        return str(json.loads(body)["message"])
-    except (ValueError, KeyError, TypeError):
+        return decode(body, Refusal).message
+    except BadAnswer:
         return body.decode(errors="replace").strip()

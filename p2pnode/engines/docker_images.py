@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote
 
 import trio
@@ -20,7 +19,7 @@ from p2pnode.core.images import normal
 from p2pnode.core.messages import Fault
 from p2pnode.core.registries import NotAllowed, Registries
 
-from . import docker_http
+from . import docker_answers, docker_http
 from .docker_http import EngineRefused
 from .docker_sdk import ContainerFailed, Sdk
 from .http_upstream import RESOLVE_S_MAX, Resolve
@@ -61,8 +60,8 @@ async def cached(socket_path: str) -> frozenset[str]:
 
     Raises `EngineGone` and `EngineRefused`.
     """
-    found = await docker_http.request(socket_path, "GET", "/images/json")
-    names = [name for one in found for key in ("RepoTags", "RepoDigests") for name in one[key] or ()]
+    found = await docker_http.ask(socket_path, "/images/json", list[docker_answers.Named])
+    names = [name for one in found for name in (*(one.repo_tags or ()), *(one.repo_digests or ()))]
     return frozenset(normal(name) for name in names if "<none>" not in name)
 
 
@@ -86,9 +85,8 @@ async def obtain(
         raise ContainerFailed(Fault.JOB, f"image {image}: {error}") from error
     if found is None:
         raise ContainerFailed(Fault.PEER, f"image {image} was removed as soon as it had been pulled")
-    _check(image, {f"{found['Os']}/{found['Architecture']}"}, await sdk.platform())
-    labels = (found.get("Config") or {}).get("Labels") or {}
-    return Image(id=str(found["Id"]), read_only_root=labels.get(READ_ONLY_LABEL) == "true")
+    _check(image, {f"{found.os}/{found.architecture}"}, await sdk.platform())
+    return Image(id=found.id, read_only_root=found.labels.get(READ_ONLY_LABEL) == "true")
 
 
 def pull_fault(reason: str) -> Fault:
@@ -102,9 +100,10 @@ def pull_fault(reason: str) -> Fault:
     return Fault.JOB if any(sign in text for sign in NO_SUCH_IMAGE_ERRORS) else Fault.NETWORK
 
 
-async def _inspect(socket_path: str, image: str) -> Any:
+async def _inspect(socket_path: str, image: str) -> docker_answers.Image | None:
     try:
-        return await docker_http.request(socket_path, "GET", f"/images/{quote(image, safe='/:@')}/json")
+        path = f"/images/{quote(image, safe='/:@')}/json"
+        return await docker_http.ask(socket_path, path, docker_answers.Image)
     except EngineRefused as error:
         if error.status == 404:
             return None

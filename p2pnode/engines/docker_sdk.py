@@ -7,6 +7,7 @@ reports and whose registry login it takes from the node's Docker configuration.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -51,7 +52,13 @@ JOB_START_ERRORS = (
     "no such file or directory",
     "chdir to cwd",
     "not a directory",
+    # Where the job wants something that the container has of its own, as at /etc or /proc.
+    "error mounting",
+    "mountpoint",
+    "cannot be mounted",
 )
+# A source is this machine's, and was there when the container was planned.
+PEER_CREATE_ERRORS = ("bind source path does not exist",)
 
 T = TypeVar("T")
 
@@ -78,6 +85,8 @@ class Sdk:
         # Of the engine's machine; asked once, as each question takes some 8 ms.
         self._platform = ""
         self._cores = 1
+        # Where the engine keeps its own.
+        self._root = ""
 
     async def call(self, function: Callable[..., T], *args: Any, **options: Any) -> T:
         """Run something blocking in one of the engine's threads."""
@@ -164,8 +173,10 @@ class Sdk:
                 host_config=host_config,
             )
         except docker.errors.APIError as error:
-            fault = Fault.JOB if error.status_code == 400 else Fault.PEER
-            raise ContainerFailed(fault, f"cannot create the container: {_text(error)}") from error
+            text = self._text(error)
+            ours = error.status_code != 400 or any(sign in text for sign in PEER_CREATE_ERRORS)
+            fault = Fault.PEER if ours else Fault.JOB
+            raise ContainerFailed(fault, f"cannot create the container: {text}") from error
 
     async def bridge(self) -> tuple[str, str]:
         """The network of all Bridge containers, in which they do not reach each other; made if need be.
@@ -184,7 +195,7 @@ class Sdk:
             except docker.errors.APIError as error:
                 # 409: another node of this machine was quicker.
                 if error.status_code != 409:
-                    reason = f"cannot set up Network Type Bridge: {_text(error)}"
+                    reason = f"cannot set up Network Type Bridge: {self._text(error)}"
                     raise ContainerFailed(Fault.PEER, reason) from error
                 found = await self.call(client.networks, names=[BRIDGE])
         for one in found:
@@ -229,7 +240,9 @@ class Sdk:
                 client.create_container, image=image, name=name, labels=labels, host_config=host_config
             )
         except docker.errors.APIError as error:
-            raise ContainerFailed(Fault.PEER, f"cannot set up Network Type HTTP: {_text(error)}") from error
+            raise ContainerFailed(
+                Fault.PEER, f"cannot set up Network Type HTTP: {self._text(error)}"
+            ) from error
 
     async def start(self, container: str) -> None:
         client = await self._connected()
@@ -237,7 +250,7 @@ class Sdk:
             async with self._starts:
                 await self.call(client.start, container)
         except docker.errors.APIError as error:
-            text = _text(error)
+            text = self._text(error)
             fault = Fault.JOB if any(sign in text for sign in JOB_START_ERRORS) else Fault.PEER
             raise ContainerFailed(fault, f"cannot start the container: {text}") from error
 
@@ -251,11 +264,19 @@ class Sdk:
                 client = await self.call(make)
                 version = await self.call(client.version)
                 self._platform = f"{version['Os']}/{version['Arch']}"
-                self._cores = (await self.call(client.info))["NCPU"]
+                info = await self.call(client.info)
+                self._cores, self._root = int(info["NCPU"]), str(info.get("DockerRootDir") or "")
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
+                raise ContainerFailed(Fault.PEER, "what answers is no Docker engine that is known") from error
             except docker.errors.DockerException as error:
                 raise ContainerFailed(Fault.PEER, f"no Docker engine: {first_line(str(error))}") from error
             self._client = client
         return self._client
+
+    def _text(self, error: docker.errors.APIError) -> str:
+        """The engine's words, without where it keeps things on this machine."""
+        text = _text(error)
+        return re.sub(re.escape(self._root) + r"[^\s\":,]*", "(the engine)", text) if self._root else text
 
 
 def _auth(login: bool) -> dict[str, str] | None:
@@ -278,10 +299,10 @@ def _pull(client: docker.APIClient, image: str, login: bool, progress: Callable[
             if "error" in event:
                 return str(event["error"])
             detail = event.get("progressDetail") or {}
-            if event.get("status") == "Downloading" and detail.get("total"):
-                layers[event["id"]] = (detail["current"], detail["total"])
-                done, total = (sum(column) for column in zip(*layers.values(), strict=True))
-                if shown < (shown := 100 * done // total):
+            if event.get("status") == "Downloading" and (total := _natural(detail.get("total"))):
+                layers[str(event.get("id"))] = (_natural(detail.get("current")), total)
+                done, whole = (sum(column) for column in zip(*layers.values(), strict=True))
+                if shown < (shown := 100 * done // whole):
                     trio.from_thread.run_sync(progress, f"pulling image {image}: {shown}%")
     except docker.errors.APIError as error:
         return _text(error)
@@ -315,5 +336,11 @@ def _mounts(workload: Workload) -> list[docker.types.Mount]:
     ]
 
 
+def _natural(value: object) -> int:
+    """A number of the engine's; 0 for what is none."""
+    return value if isinstance(value, int) and value >= 0 else 0
+
+
 def _text(error: docker.errors.APIError) -> str:
-    return first_line(error.explanation or str(error))
+    text = error.explanation or str(error)
+    return first_line(text.decode(errors="replace") if isinstance(text, bytes) else str(text))

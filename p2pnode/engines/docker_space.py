@@ -16,12 +16,13 @@ from pathlib import Path
 
 import trio
 
-from .workload import Workload, clear_directory
+from p2pnode.core.messages import Fault
+from p2pnode.trees import Unfit, Use, check, clear_directory, remove_tree, space_bytes
+
+from .workload import Ended, Workload, as_the_program_sees, failed
 
 # In an execution's directory.
 FILE, DIRECTORY = "space.img", "space"
-# What ext4 takes for itself, so that the job's limit is what it can fill.
-OVERHEAD_BYTES, OVERHEAD_PERCENT = 4 * 1024**2, 4
 # Without a journal, as nothing of it outlives a crash; without preparing the whole at once.
 _MAKE = ("mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard")
 # An empty one is made and mounted in some 50 ms.
@@ -46,7 +47,7 @@ def make(workload: Workload) -> None:
     remove(workload.directory)
     try:
         with open(file, "wb") as sparse:
-            sparse.truncate(limit + limit * OVERHEAD_PERCENT // 100 + OVERHEAD_BYTES)
+            sparse.truncate(space_bytes(limit))
         _run(*_MAKE, str(file))
         _mount(file, directory)
         for mount in workload.results:
@@ -78,17 +79,18 @@ def inside(workload: Workload) -> Workload:
     return replace(workload, results=tuple(results))
 
 
-async def leave(workload: Workload) -> str:
+async def leave(workload: Workload) -> Ended | None:
     """Copy what is in the space of an ended program to its own directories, and remove the space.
 
-    Returns why that could not be done, or "". `workload` is as it was before `inside`.
+    Returns why that could not be done. `workload` is as it was before `inside`.
     """
     directory = workload.directory / DIRECTORY
     if not directory.exists():
-        return ""
-    problem = ""
+        return None
+    problem, fault = "", Fault.PEER
     try:
         with trio.move_on_after(COPY_S_MAX) as slow:
+            await trio.to_thread.run_sync(_check, workload)
             for mount in workload.results:
                 await trio.to_thread.run_sync(clear_directory, mount.host_path)
                 # -a: links stay links, pipes are made anew and not read, holes stay holes.
@@ -96,11 +98,22 @@ async def leave(workload: Workload) -> str:
                 await trio.run_process(["cp", "-a", source, str(mount.host_path)], capture_stderr=True)
         if slow.cancelled_caught:
             problem = f"the result was not copied within {COPY_S_MAX:g} s"
+    except Unfit as unfit:
+        # cp fails at such a path, which is not this machine's fault.
+        problem, fault = f"the result cannot be published: {unfit}", Fault.JOB
     except (OSError, subprocess.CalledProcessError) as error:
         detail = error.strerror if isinstance(error, OSError) else error.stderr.decode(errors="replace")
+        detail = as_the_program_sees((detail or "").replace(str(directory), ""), workload)
         problem = f"the result could not be copied: {detail}"
     await trio.to_thread.run_sync(remove, workload.directory)
-    return problem
+    return failed(fault, problem) if problem else None
+
+
+def _check(workload: Workload) -> None:
+    use, limit = Use(), space_bytes(workload.task.resources.disk_bytes)
+    for mount in workload.results:
+        folder = workload.directory / DIRECTORY / mount.host_path.name
+        check(mount.target, folder, use, limit, "the job's disk limit and what a file system takes")
 
 
 def remove(execution_directory: Path) -> None:
@@ -118,11 +131,11 @@ def remove(execution_directory: Path) -> None:
 
 def remove_of(executions: set[str]) -> None:
     """Unmount what a node that was killed has left of these executions. Blocking."""
-    for line in Path("/proc/self/mounts").read_text().splitlines():
+    for line in Path("/proc/self/mounts").read_text(errors="surrogateescape").splitlines():
         point = Path(line.split(" ")[1])
         if point.name == DIRECTORY and point.parent.name in executions:
             remove(point.parent)
-            shutil.rmtree(point.parent, ignore_errors=True)
+            remove_tree(point.parent)
 
 
 def _mount(file: Path, directory: Path) -> None:

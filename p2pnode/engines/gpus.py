@@ -10,11 +10,10 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import trio
 
-from . import docker_http
+from . import docker_answers, docker_http
 from .docker_http import EngineGone, EngineRefused
 
 # A driver that has lost its card takes many seconds to say so.
@@ -22,6 +21,8 @@ DRIVER_S_MAX = 10.0
 # How often the driver is asked: the first question after a while wakes the cards, which takes seconds.
 LOOK_INTERVAL_S = 600.0
 LABELLED_MAX = 8
+# An exabyte in MiB.
+MEMORY_DIGITS_MAX = 12
 LABEL_LENGTH_MAX = 256
 _QUERY = ("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
 # What the engine itself looks for before it offers the driver "nvidia" for device requests.
@@ -48,7 +49,7 @@ def parse(text: str) -> tuple[Gpu, ...]:
     found = []
     for line in text.splitlines():
         model, _, memory = line.rpartition(",")
-        if model and memory.strip().isdecimal():
+        if model and memory.strip().isdecimal() and len(memory.strip()) <= MEMORY_DIGITS_MAX:
             found.append(Gpu(model.strip(), int(memory)))
     return tuple(found)
 
@@ -70,10 +71,10 @@ class Gpus:
 
     async def _passed_on(self) -> bool:
         try:
-            info: Any = await docker_http.request(self._socket, "GET", "/info")
+            info = await docker_http.ask(self._socket, "/info", docker_answers.Info)
         except (EngineGone, EngineRefused):
             return False
-        return "nvidia" in info["Runtimes"] or shutil.which(_HOOK) is not None
+        return "nvidia" in (info.runtimes or ()) or shutil.which(_HOOK) is not None
 
 
 def ask_driver() -> tuple[Gpu, ...]:
@@ -81,7 +82,9 @@ def ask_driver() -> tuple[Gpu, ...]:
     if not shutil.which(_QUERY[0]):
         return ()
     try:
-        done = subprocess.run(_QUERY, capture_output=True, text=True, timeout=DRIVER_S_MAX, check=False)
+        done = subprocess.run(
+            _QUERY, capture_output=True, text=True, errors="replace", timeout=DRIVER_S_MAX, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ()
     return parse(done.stdout) if done.returncode == 0 else ()

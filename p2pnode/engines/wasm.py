@@ -13,7 +13,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,10 @@ from p2pnode.core.messages import Fault
 from p2pnode.core.spec import NetworkType
 
 from .wasm_compiled import CompiledModules, CompileFailed, copy_output, how_it_died
-from .wasm_processes import Template, Worker
+from .wasm_processes import Event, Template, Worker
 from .wasm_request import Prepared, Unfit, prepare
 from .wasm_share import CORE_MILLIS, control_group, enter, pace, remove_left_over_groups
-from .workload import WATCH_INTERVAL_S, Ended, LogFile, Workload, disk_problem, failed
+from .workload import WATCH_INTERVAL_S, Ended, LogFile, Looks, Workload, disk_problem, failed
 
 PROBE_S_MAX = 10.0
 # A module's start function and its libraries' constructors run before the program begins, and so before its
@@ -43,7 +43,7 @@ class _Run:
     # Why we killed it, if we did.
     verdict: Ended | None = None
     # The last event that it told: how the program ended, or why it did not begin.
-    last: dict[str, Any] = field(default_factory=dict)
+    last: Event | None = None
 
 
 class WasmEngine:
@@ -89,14 +89,14 @@ class WasmEngine:
         except Unfit as unfit:
             return failed(Fault.JOB, str(unfit))
         except OSError as error:
-            return failed(Fault.PEER, f"cannot set up the program's directories: {error}")
+            return failed(Fault.PEER, f"cannot set up the program's directories: {error.strerror or error}")
         logs = LogFile(workload.stdout), LogFile(workload.stderr)
         try:
             ended = await self._compile_and_run(workload, prepared, logs, started, progress)
         except CompileFailed as failure:
             ended = failure.ended
         except OSError as error:
-            return failed(Fault.PEER, f"cannot run a WASM worker: {error}")
+            return failed(Fault.PEER, f"cannot run a WASM worker: {error.strerror or error}")
         finally:
             for log in logs:
                 log.close()
@@ -124,7 +124,7 @@ class WasmEngine:
                 async with self._template.worker() as worker:
                     held = group is not None and enter(group, worker.pid)
                     await _run(workload, worker, request, run, logs, started, held)
-            if run.last.get("event") != "stale":
+            if run.last is None or run.last.event != "stale":
                 return run.verdict or _ended(run, worker)
             # Compiled on another processor, or damaged. Only a path of ours is dropped, whatever it says.
             for path in (request["module"], *(path for _, path in request["imports"])):
@@ -154,7 +154,7 @@ async def _run(
             async for event in worker.events():
                 run.last = event
                 # Once: what comes from a worker need not be true.
-                if event["event"] == "started" and not run.started:
+                if event.event == "started" and not run.started:
                     run.started = True
                     started()
         nursery.cancel_scope.cancel()
@@ -164,18 +164,21 @@ async def _watch(workload: Workload, worker: Worker, run: _Run) -> None:
     """Kill the worker when it has written too much in all, or does not come to its program."""
     setup_deadline = trio.current_time() + SETUP_S_MAX
     directories = (workload.directory / "tmp", *(mount.host_path for mount in workload.results))
-    seen_s = 0.0
+    seen_s, looks = 0.0, Looks()
+    look = partial(trio.to_thread.run_sync, disk_problem, workload, directories)
     while run.verdict is None:
         await trio.sleep(WATCH_INTERVAL_S)
         if not run.started and trio.current_time() > setup_deadline:
             run.verdict = failed(Fault.JOB, f"the module was not set up within {SETUP_S_MAX:g} s")
             break
+        if not looks.due:
+            continue
         used_s = worker.cpu_s()
         # A program that did not run wrote nothing: a hundred that sleep cost the node no look at their disk.
         if used_s == seen_s != float("inf"):
             continue
         seen_s = used_s
-        problem = await trio.to_thread.run_sync(disk_problem, workload, directories)
+        problem = await looks.take(look)
         if problem:
             run.verdict = failed(Fault.JOB, f"out of disk: {problem}")
     await worker.kill()
@@ -183,23 +186,21 @@ async def _watch(workload: Workload, worker: Worker, run: _Run) -> None:
 
 def _ended(run: _Run, worker: Worker) -> Ended:
     event, exit = run.last, worker.exit
-    if event.get("event") == "refused":
-        return failed(Fault.JOB, str(event.get("reason")))
+    if event and event.event == "refused":
+        return failed(Fault.JOB, event.reason)
     if exit is not None and exit.status == -signal.SIGXCPU:
         return failed(Fault.JOB, "it used more processor time than the job's ExecutionTimeout")
     if exit is not None and exit.status == -signal.SIGABRT:
         # The runtime does so when it gets no memory beside the program's own.
         return failed(Fault.JOB, "the WASM runtime gave up, most likely for lack of memory; see stderr")
-    if event.get("event") != "ended" or exit is None:
+    if event is None or event.event != "ended" or exit is None:
         return failed(
             Fault.PEER, f"the WASM worker {how_it_died(worker)} before its program ended; see stderr"
         )
-    exit_code = event.get("exit_code")
-
     return Ended(
-        exit_code=exit_code,
-        reason=str(event.get("reason")),
-        fault=None if exit_code == 0 else Fault.JOB,
+        exit_code=event.exit_code,
+        reason=event.reason,
+        fault=None if event.exit_code == 0 else Fault.JOB,
         cpu_ms=exit.cpu_ms,
         memory_bytes_max=exit.memory_bytes_max,
     )

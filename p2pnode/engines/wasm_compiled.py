@@ -23,7 +23,7 @@ import trio
 
 from p2pnode.core.messages import Fault
 
-from .wasm_processes import Template, Worker
+from .wasm_processes import Event, Template, Worker
 from .workload import Ended, LogFile, failed
 
 # A 99 MB module (Python with numpy) compiles in 56 s on two slow cores.
@@ -125,15 +125,15 @@ class CompiledModules:
                 raise CompileFailed(
                     failed(Fault.JOB, f"{module.name} did not compile within {COMPILE_S_MAX:g} s")
                 )
-            if event["event"] == "refused":
-                raise CompileFailed(failed(Fault.JOB, str(event.get("reason"))))
+            if event.event == "refused":
+                raise CompileFailed(failed(Fault.JOB, event.reason))
             await trio.to_thread.run_sync(partial(self._keep, output, path))
         finally:
             output.unlink(missing_ok=True)
 
-    async def _ask(self, request: dict[str, Any], log: LogFile) -> dict[str, Any]:
+    async def _ask(self, request: dict[str, Any], log: LogFile) -> Event:
         """The compiling worker's one event: compiled, or refused."""
-        found: dict[str, Any] = {}
+        found: Event | None = None
         async with self._template.worker() as worker:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(copy_output, worker.stdout, log)
@@ -141,7 +141,7 @@ class CompiledModules:
                 await worker.send(request)
                 async for event in worker.events():
                     found = event
-        if found.get("event") in ("compiled", "refused"):
+        if found and found.event in ("compiled", "refused"):
             return found
         raise CompileFailed(_died(worker, str(request["name"])))
 

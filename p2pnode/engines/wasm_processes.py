@@ -9,7 +9,6 @@ still means that process.
 from __future__ import annotations
 
 import array
-import json
 import os
 import socket
 import subprocess
@@ -19,9 +18,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from signal import SIGCONT, SIGKILL, SIGSTOP
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
 import trio
+from msgspec import Meta
+
+from p2pnode.core.messages import REASON_LENGTH_MAX, Natural
 
 from .workload import KILL_S_MAX
 
@@ -33,7 +36,20 @@ EVENT_SIZE_BYTES_MAX = 16_384
 ENVIRONMENT = ("PATH", "HOME", "LANG", "PYTHONPATH", "LD_LIBRARY_PATH")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class Event(msgspec.Struct, frozen=True):
+    """What a worker or the template says; a field that is not said has its default."""
+
+    event: Literal["forked", "failed", "started", "ended", "compiled", "refused", "stale", "exited"]
+    pid: Annotated[int, Meta(gt=1, lt=2**31)] | None = None
+    # Longer texts are cut by who writes them.
+    reason: Annotated[str, Meta(max_length=REASON_LENGTH_MAX)] = ""
+    exit_code: Annotated[int, Meta(ge=0, le=255)] | None = None
+    status: Annotated[int, Meta(ge=-128, le=255)] = 0
+    cpu_ms: Natural = 0
+    memory_bytes_max: Natural = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Exit:
     """How a worker's process ended: its exit code, or minus the number of the signal that killed it."""
 
@@ -60,20 +76,20 @@ class Worker:
     async def send(self, request: dict[str, Any]) -> None:
         """Give it its one request; a worker that died meanwhile shows at the end of `events`."""
         try:
-            await self._request.send_all(json.dumps(request).encode() + b"\n")
+            await self._request.send_all(msgspec.json.encode(request) + b"\n")
         except trio.BrokenResourceError:
             return
         await self._request.aclose()
 
-    async def events(self) -> AsyncIterator[dict[str, Any]]:
+    async def events(self) -> AsyncIterator[Event]:
         """Its events until its process is gone, when `exit` is set. What a worker says need not be true."""
         while data := await self._report.receive_some(EVENT_SIZE_BYTES_MAX):
             *lines, rest = (self._unread + data).split(b"\n")
             # More than this on one line is nothing that our own code writes.
             self._unread = rest[:EVENT_SIZE_BYTES_MAX]
-            for event in filter(None, map(_event_untrusted, lines)):
-                if event["event"] == "exited":
-                    self.exit = _exit_untrusted(event)
+            for event in filter(None, map(event_untrusted, lines)):
+                if event.event == "exited":
+                    self.exit = Exit(event.status, event.cpu_ms, event.memory_bytes_max)
                 else:
                     yield event
         self._gone = True
@@ -194,10 +210,10 @@ class Template:
             if not data:
                 return None
             # The worker says nothing before it has its request: this is the template's line, and whole.
-            event = json.loads(data)
-            if event["event"] == "failed":
-                raise OSError(f"no new process for a WASM worker: {event['reason']}")
-            worker = Worker(event["pid"], streams[1], streams[2], streams[0], streams[3], self)
+            event = event_untrusted(data)
+            if event is None or event.pid is None:
+                raise OSError(f"no new process for a WASM worker: {event.reason if event else 'no answer'}")
+            worker = Worker(event.pid, streams[1], streams[2], streams[0], streams[3], self)
         except trio.TooSlowError:
             raise OSError(f"no WASM worker could be started within {FORK_S_MAX:g} s") from None
         finally:
@@ -217,20 +233,9 @@ async def _send_descriptors(
     await control.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, content)])
 
 
-def _event_untrusted(line: bytes) -> dict[str, Any] | None:
+def event_untrusted(line: bytes) -> Event | None:
+    """An event, or None for what is none that our own code writes."""
     try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) and "event" in event else None
-
-
-def _exit_untrusted(event: dict[str, Any]) -> Exit | None:
-    try:
-        return Exit(
-            status=int(event["status"]),
-            cpu_ms=int(event["cpu_ms"]),
-            memory_bytes_max=int(event["memory_bytes_max"]),
-        )
-    except (KeyError, TypeError, ValueError):
+        return msgspec.json.decode(line, type=Event)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None

@@ -6,19 +6,22 @@ inside inputs) is resolved and checked here.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from p2pnode.core.spec import NetworkType
 from p2pnode.core.spec import WasmEngine as WasmTask
+from p2pnode.trees import clear_directory, open_beneath, open_regular
 
 from .wasm_compiled import Module
 from .wasm_worker import WORKER_ID
-from .workload import Workload, clear_directory, environment, file_size_bytes_max
+from .workload import Workload, environment, file_size_bytes_max
 
 # A wasm32 memory cannot be larger.
 MEMORY_BYTES_MAX = 4 * 1024**3
@@ -107,6 +110,8 @@ def _preopens(workload: Workload, modules: tuple[str, ...], scratch: Path) -> li
     stand_ins: dict[str, Path] = {}
     for mount in (*workload.inputs, *workload.results):
         if not mount.host_path.is_file():
+            if _normal(mount.target) in opened:
+                raise Unfit(f"two mounts have the target {_normal(mount.target)}")
             opened[_normal(mount.target)] = (str(mount.host_path), _normal(mount.target), not mount.read_only)
     for mount in workload.inputs:
         if not mount.host_path.is_file() or mount.target in modules:
@@ -128,37 +133,52 @@ def _preopens(workload: Workload, modules: tuple[str, ...], scratch: Path) -> li
 
 
 def _module(workload: Workload, guest_path: str) -> Module:
-    path = _host_path(workload, guest_path)
-    with path.open("rb") as file:
+    root, below = _host_path(workload, guest_path)
+    name = PurePosixPath(guest_path).name
+    try:
+        file = open_beneath(root, below)
+    except OSError as error:
+        raise Unfit(f"the module {name} is no file that can be read: {error.strerror}") from error
+    with file:
         magic = file.read(len(MODULE_MAGIC))
         if magic not in (MODULE_MAGIC, COMPONENT_MAGIC):
+            # None of the bytes are shown: whatever is read here is not sent to a stranger.
             what = "of a version that no peer runs" if magic.startswith(b"\0asm") else "not a WASM module"
-            raise Unfit(f"{PurePosixPath(guest_path).name} is {what}: it begins with {magic!r}")
+            raise Unfit(f"{name} is {what}")
         file.seek(0)
         content_hash = hashlib.file_digest(file, "sha256").hexdigest()
-    name = PurePosixPath(guest_path).name
-    return Module(path=path, name=name, hash=content_hash, component=magic == COMPONENT_MAGIC)
+    return Module(path=root / below, name=name, hash=content_hash, component=magic == COMPONENT_MAGIC)
 
 
 def _link_or_copy(source: Path, destination: Path) -> None:
-    try:
-        destination.hardlink_to(source.resolve())
-    except OSError:
-        destination.write_bytes(source.read_bytes())
+    """Give a regular file a second name; through a link to one nothing is had."""
+    with open_regular(source) as file:
+        status = os.fstat(file.fileno())
+        try:
+            os.link(source, destination, follow_symlinks=False)
+        except OSError:
+            with destination.open("wb") as copy:
+                shutil.copyfileobj(file, copy)
+            return
+        made = destination.lstat()
+        if (made.st_dev, made.st_ino) != (status.st_dev, status.st_ino):
+            destination.unlink()
+            raise OSError(errno.ESTALE, "an input was replaced while it was read")
 
 
-def _host_path(workload: Workload, guest_path: str) -> Path:
-    """Where the file that the program would see at `guest_path` lies; raises `Unfit`."""
+def _host_path(workload: Workload, guest_path: str) -> tuple[Path, PurePosixPath]:
+    """The input that holds the file that the program would see at `guest_path`, and where; raises `Unfit`."""
     wanted = PurePosixPath(_normal(guest_path))
     for mount in workload.inputs:
         target = PurePosixPath(_normal(mount.target))
         if not wanted.is_relative_to(target):
             continue
-        root = mount.host_path.resolve()
+        # Not resolved itself: an input is no link, unless somebody put one in its place.
+        root = mount.host_path.parent.resolve() / mount.host_path.name
         path = (root / wanted.relative_to(target)).resolve()
         # An input may hold a link that leads out of it.
-        if path.is_file() and path.is_relative_to(root):
-            return path
+        if not root.is_symlink() and path.is_file() and path.is_relative_to(root):
+            return root, PurePosixPath(path.relative_to(root))
     raise Unfit(
         f"no input source holds the module {guest_path}: its Target must be that path or a folder above it"
     )

@@ -89,7 +89,7 @@ async def pace(worker: Worker, cpu_millis: int) -> None:
 def _candidates(quota_us: int) -> Iterator[tuple[Path, dict[str, str]]]:
     """Groups in which a group may be made, and what to write into it."""
     try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines()
+        lines = Path("/proc/self/cgroup").read_text(errors="surrogateescape").splitlines()
     except OSError:
         return
     for line in lines:

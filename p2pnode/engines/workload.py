@@ -2,33 +2,36 @@
 
 An engine gets a `Workload` whose inputs are already on disk, calls back while it goes on,
 and returns an `Ended`. It raises nothing for what a job does. Output is appended live to
-two files of limited size; disk use is looked at from outside (`disk_problem`), because
-neither engine can set a hard limit on a plain directory.
+two files of limited size; disk use is looked at from outside (`disk_problem`, when `Looks` says so),
+because neither engine can set a hard limit on a plain directory.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import trio
+
+from p2pnode import trees
 from p2pnode.core.messages import REASON_LENGTH_MAX, Fault
 from p2pnode.core.spec import NetworkType, Task
 
 # What one stream of one execution may keep. A result is fetched whole; more than this is data, not a log.
 LOG_SIZE_BYTES_MAX = 16 * 1024 * 1024
-# Looking through a result tree takes about 1 ms per 1,000 entries; more entries than this is an attack.
-RESULT_ENTRIES_MAX = 200_000
+# What one program may have in all: in its results, its own layer, its image's volumes.
+ENTRIES_MAX = trees.ENTRIES_MAX
 # A job that set no disk limit may fill the disk down to this, so that the node can still store results.
 DISK_FREE_BYTES_MIN = 1024**3
 # Who has written less than this is not why the disk is full.
 DISK_BLAMED_BYTES_MIN = 64 * 1024 * 1024
 # How often disk and memory are looked at: a fast disk writes half a GB in this time, less than is kept free.
 WATCH_INTERVAL_S = 0.25
+# A look is followed by so many times its length without one: looks take a tenth of a core at most.
+PAUSE_PER_LOOK = 10
 # How long a killed program may take to be gone before the node goes on without it.
 KILL_S_MAX = 20.0
 
@@ -124,15 +127,6 @@ def environment(workload: Workload) -> dict[str, str]:
     return {**workload.task.environment, **workload.task.engine.environment, **system}
 
 
-def clear_directory(directory: Path) -> None:
-    """Remove what an earlier try left in a directory, never following a link."""
-    for entry in os.scandir(directory):
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
-        else:
-            os.unlink(entry.path)
-
-
 class LogFile:
     """One output stream on disk: appended live, cut at a size with a note, never an error to the writer."""
 
@@ -162,31 +156,52 @@ class LogFile:
         self._file.close()
 
 
-def disk_problem(workload: Workload, directories: tuple[Path, ...], used: int = 0) -> str:
+class Looks:
+    """When to look at something next that whoever is looked at can make long."""
+
+    def __init__(self) -> None:
+        self._next_s = float("-inf")
+
+    @property
+    def due(self) -> bool:
+        return trio.current_time() >= self._next_s
+
+    async def take(self, look: Callable[[], Awaitable[str]]) -> str:
+        """What the look found."""
+        began_s = trio.current_time()
+        try:
+            return await look()
+        finally:
+            now_s = trio.current_time()
+            self._next_s = now_s + next_look_s(now_s - began_s)
+
+
+def next_look_s(took_s: float) -> float:
+    """The pause after a look that took so long."""
+    return max(WATCH_INTERVAL_S, PAUSE_PER_LOOK * took_s)
+
+
+def disk_problem(workload: Workload, directories: tuple[Path, ...], written: trees.Use | None = None) -> str:
     """Why the program has to be ended for its use of disk, or "". Blocking: call it in a thread.
 
-    `used` is what it has written elsewhere, in bytes.
+    `written` is what it has elsewhere, of which more is known than its directories.
     """
     limit = workload.task.resources.disk_bytes
-    entries = 0
-    for directory in directories:
-        for root, names, files in os.walk(directory):
-            entries += len(names) + len(files)
-            if entries > RESULT_ENTRIES_MAX:
-                return f"it wrote more than {RESULT_ENTRIES_MAX} files"
-            used += sum(_allocated_bytes(os.path.join(root, name)) for name in files)
-    if limit and used > limit:
-        return f"it wrote {used} bytes; the job's disk limit is {limit}"
+    written = written or trees.Use()
+    use = trees.measure(
+        directories,
+        max(limit - written.size_bytes, 0) if limit else None,
+        max(ENTRIES_MAX - written.entries, 0),
+    )
+    size_bytes, entries = use.size_bytes + written.size_bytes, use.entries + written.entries
+    if entries > ENTRIES_MAX:
+        return f"it wrote more than {ENTRIES_MAX:,} files and directories"
+    if limit and size_bytes > limit:
+        return f"it wrote {size_bytes} bytes; the job's disk limit is {limit}"
     free = shutil.disk_usage(workload.directory).free
-    if not limit and free < DISK_FREE_BYTES_MIN and used > DISK_BLAMED_BYTES_MIN:
+    if not limit and free < DISK_FREE_BYTES_MIN and size_bytes > DISK_BLAMED_BYTES_MIN:
         return f"the peer's disk is nearly full ({free} bytes left) and the job set no disk limit"
     return ""
-
-
-def allocated_bytes_in(directories: Iterable[Path]) -> int:
-    """What the files below these take on the disk. Blocking."""
-    walks = (walk for directory in directories for walk in os.walk(directory))
-    return sum(_allocated_bytes(os.path.join(root, name)) for root, _, files in walks for name in files)
 
 
 def file_size_bytes_max(workload: Workload) -> int:
@@ -196,10 +211,11 @@ def file_size_bytes_max(workload: Workload) -> int:
     return workload.task.resources.disk_bytes or spare
 
 
-def _allocated_bytes(path: str) -> int:
-    """What a regular file takes on disk; a sparse file counts as what it holds."""
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return 0
-    return status.st_blocks * 512 if stat.S_ISREG(status.st_mode) else 0
+def as_the_program_sees(text: str, workload: Workload) -> str:
+    """An error with the host's paths replaced: they are nobody's business, and an author knows his own."""
+    shown = {str(mount.host_path): mount.target for mount in (*workload.inputs, *workload.results)}
+    shown[str(workload.directory)] = "(the execution)"
+    # The longest first: one may lie in another.
+    for path in sorted(shown, key=len, reverse=True):
+        text = text.replace(path, shown[path])
+    return text

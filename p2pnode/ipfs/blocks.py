@@ -332,7 +332,7 @@ def _multihash(name: str) -> bytes:
 
 def _write_file(path: str, data: bytes) -> None:
     # Bare calls: a file object takes longer to make than a block to write.
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         left = memoryview(data)
         while left:

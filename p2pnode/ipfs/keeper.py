@@ -44,6 +44,15 @@ KUBO_RETRY_S = 5.0
 KUBO_RETRY_S_MAX = 60.0
 
 
+def _stop_if_cancelled() -> None:
+    """Ends a thread of trio's that nobody waits for any more; a large result may take it minutes."""
+    try:
+        trio.from_thread.check_cancelled()
+    except RuntimeError:
+        # A thread of somebody else's.
+        return
+
+
 def default_quota_bytes(directory: Path) -> int:
     """A share of the disk that `directory` is on."""
     return shutil.disk_usage(directory).total * QUOTA_DISK_PERCENT // 100
@@ -67,7 +76,12 @@ class Keeper:
         Raises `OSError` (`StoreFull`), `BadMessage`, `CannotAdd`.
         """
         with adding(self._blocks) as put:
-            root = unixfs.add_directory(tree, put)
+
+            def put_or_stop(data: bytes, codec: cids.Codec) -> str:
+                _stop_if_cancelled()
+                return put(data, codec)
+
+            root = unixfs.add_directory(tree, put_or_stop)
             self._blocks.pin(root, "result", time.time() + self._result_retention_s)
         if self._kubo is not None:
             self._directory.mkdir(parents=True, exist_ok=True)

@@ -24,6 +24,7 @@ from typing import BinaryIO, TypeAlias
 import mmh3
 
 from p2pnode.ipfs import cid, dagpb
+from p2pnode.trees import readable
 
 Put: TypeAlias = Callable[[bytes, cid.Codec], str]
 Tree: TypeAlias = Mapping[str, "bytes | Path | Tree"]
@@ -63,7 +64,7 @@ def add_path(path: Path, put: Put, note: Note = lambda text: None) -> str:
     `note` is told of each thing that was left out: sockets, pipes and devices are never opened.
     Raises `CannotAdd`, `OSError`, and what `put` raises.
     """
-    return _add_path(path, put, note).cid
+    return _add_path(path, str(path), put, note).cid
 
 
 def add_directory(entries: Tree, put: Put, note: Note = lambda text: None) -> str:
@@ -91,23 +92,24 @@ def _add_tree(entries: Tree, put: Put, note: Note) -> _Part:
         if isinstance(content, bytes):
             part = _add_stream(io.BytesIO(content), put)
         elif isinstance(content, Path):
-            part = _add_path(content, put, note)
+            part = _add_path(content, name, put, note)
         else:
             part = _add_tree(content, put, note)
         links.append(dagpb.Link(part.cid, name, part.size_bytes))
     return _add_links(links, put)
 
 
-def _add_path(path: Path, put: Put, note: Note) -> _Part:
+def _add_path(path: Path, shown: str, put: Put, note: Note) -> _Part:
+    """`shown` is what errors call the path: where a result lies on this machine is nobody's business."""
     path = Path(os.path.abspath(path))
     parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         # The root directory has no name; "." stands for it.
-        part = _add_entry(parent, path.name or ".", str(path), 0, put, note)
+        part = _add_entry(parent, path.name or ".", shown, 0, put, note)
     finally:
         os.close(parent)
     if part is None:
-        raise CannotAdd(f"{path} is neither a file, a directory nor a symbolic link")
+        raise CannotAdd(f"{readable(shown)} is neither a file, a directory nor a symbolic link")
     return part
 
 
@@ -136,18 +138,20 @@ def _add_entry(parent: int, name: str, path: str, depth: int, put: Put, note: No
 
 def _add_opened_directory(opened: int, path: str, depth: int, put: Put, note: Note) -> _Part:
     if depth == DEPTH_MAX:
-        raise CannotAdd(f"{path} is more than {DEPTH_MAX} directories deep")
+        raise CannotAdd(f"{readable(path)} is more than {DEPTH_MAX} directories deep")
     with os.scandir(opened) as entries:
         names = [entry.name for _, entry in zip(range(DIRECTORY_ENTRIES_MAX + 1), entries, strict=False)]
     if len(names) > DIRECTORY_ENTRIES_MAX:
-        raise CannotAdd(f"{path} has more than {DIRECTORY_ENTRIES_MAX} entries")
+        raise CannotAdd(f"{readable(path)} has more than {DIRECTORY_ENTRIES_MAX} entries")
     links = []
     # Sorted, so that what is stored and noted comes in the same order everywhere.
     for name in sorted(names):
         entry_path = f"{path}/{name}"
         part = _add_entry(opened, name, entry_path, depth + 1, put, note)
         if part is None:
-            note(f"{entry_path} was left out: it is neither a file, a directory nor a symbolic link")
+            note(
+                f"{readable(entry_path)} was left out: it is neither a file, a directory nor a symbolic link"
+            )
         else:
             links.append(dagpb.Link(part.cid, name, part.size_bytes))
     return _add_links(links, put)

@@ -1,0 +1,349 @@
+"""Trees of files that a stranger's program made: measured, opened, cleaned and removed.
+
+Whoever made one may still be changing it, and meant it to hurt: millions of entries, any depth,
+holes of terabytes, links, pipes. So no link is followed and no pipe waited for, names are looked up in
+directories that were opened, and a walk ends at its limits. All of it blocks: call it in a thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from io import BufferedReader
+from pathlib import Path, PurePath
+
+from p2pnode.core.units import ENTRY_SIZE_BYTES, about_bytes
+
+# Looking at 1,000 entries takes some 5 ms; more entries than this is an attack, and hurts a table of inodes.
+ENTRIES_MAX = 200_000
+# A walk keeps so many directories open; below, it goes back by "..", which who changes the tree can break.
+OPEN_DIRECTORIES_MAX = 128
+# A result is no deeper, so that content of ours (`ipfs.unixfs`) can hold it in a folder.
+DEPTH_MAX = 63
+# So that a result can be written out at some place where paths may take 4096 bytes (PATH_MAX).
+PATH_SIZE_BYTES_MAX = 2048
+# What a file system (ext4) takes for itself, so that a program can fill its limit.
+_OVERHEAD_BYTES, _OVERHEAD_PERCENT = 4 * 1024**2, 4
+# Directories that are removed in one go through their parent.
+_BATCH = 1_000
+# Enough of a path for a person to find it.
+_PATH_LENGTH_MAX = 200
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_PRIVILEGES = stat.S_ISUID | stat.S_ISGID
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing in a tree, as it was just now; `directory` is open until the next one is asked for."""
+
+    directory: int
+    name: str
+    status: os.stat_result
+    depth: int
+    # Below the tree's root, without the name.
+    _parents: tuple[str, ...] | list[str]
+
+    @property
+    def path(self) -> str:
+        """Its path below the root, as valid text for people."""
+        text = readable("/".join((*self._parents, self.name)))
+        return text if len(text) <= _PATH_LENGTH_MAX else f"{text[:_PATH_LENGTH_MAX]}..."
+
+    @property
+    def path_size_bytes(self) -> int:
+        return sum(len(os.fsencode(name)) + 1 for name in (*self._parents, self.name)) - 1
+
+
+@dataclass(slots=True)
+class Use:
+    """What trees take, as far as they were looked at."""
+
+    size_bytes: int = 0
+    entries: int = 0
+    # A file counts once, however many names it has.
+    _seen: set[tuple[int, int]] = field(default_factory=set)
+
+    def add(self, status: os.stat_result) -> None:
+        self.entries += 1
+        if not stat.S_ISDIR(status.st_mode) and status.st_nlink > 1:
+            key = (status.st_dev, status.st_ino)
+            if key in self._seen:
+                return
+            self._seen.add(key)
+        # A hole counts: whoever reads the file reads its zeros.
+        size_bytes = status.st_size if stat.S_ISREG(status.st_mode) else 0
+        self.size_bytes += max(size_bytes, status.st_blocks * 512, ENTRY_SIZE_BYTES)
+
+
+def space_bytes(limit_bytes: int) -> int:
+    """The file system that holds so much; what fits into it is within the limit."""
+    return limit_bytes + limit_bytes * _OVERHEAD_PERCENT // 100 + _OVERHEAD_BYTES
+
+
+def readable(path: str | bytes) -> str:
+    r"""A path as valid Unicode text: bytes that are none are shown as \xff."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def measure(directories: Iterable[Path], size_bytes_max: int | None, entries_max: int | None = None) -> Use:
+    """What is below these, looked at until it is over a limit. What has gone or is refused is left out."""
+    use = Use()
+    entries_max = ENTRIES_MAX if entries_max is None else entries_max
+    for directory in directories:
+        for entry in walk(directory):
+            use.add(entry.status)
+            if use.entries > entries_max or (size_bytes_max is not None and use.size_bytes > size_bytes_max):
+                return use
+    return use
+
+
+class Unfit(Exception):
+    """A tree that is not copied, stored or archived; the message is for whoever's program made it."""
+
+
+def check(name: str, directory: Path, use: Use, size_bytes_max: int, whose: str) -> None:
+    """Raises `Unfit` for a result's folder that breaks a limit; what is in it is added to `use`.
+
+    `name` is what the program's author calls it, `whose` says whose limit of size it is.
+    """
+    for entry in walk(directory):
+        if entry.depth > DEPTH_MAX:
+            raise Unfit(f"{name}/{entry.path} is more than {DEPTH_MAX} directories deep")
+        if entry.path_size_bytes > PATH_SIZE_BYTES_MAX:
+            raise Unfit(f"the path {name}/{entry.path} takes more than {PATH_SIZE_BYTES_MAX} bytes")
+        use.add(entry.status)
+        if use.entries > ENTRIES_MAX:
+            raise Unfit(f"it has more than {ENTRIES_MAX:,} files and directories")
+        if use.size_bytes > size_bytes_max:
+            raise Unfit(f"it takes more than {about_bytes(size_bytes_max)}, which is {whose}")
+
+
+def walk(directory: Path, skipped: Callable[[], None] = lambda: None) -> Iterator[Entry]:
+    """Everything below a directory, of any depth; `skipped` is called for what could not be looked into."""
+    try:
+        levels = [_Level(os.open(directory, _DIRECTORY))]
+    except OSError:
+        skipped()
+        return
+    parents: list[str] = []
+    try:
+        while levels:
+            level = levels[-1]
+            if level.unread:
+                level.unread = False
+                yield from _entries(level, parents, skipped)
+            if not level.pending:
+                _go_up(levels, skipped)
+                if parents:
+                    parents.pop()
+                continue
+            name = level.pending.pop()
+            try:
+                opened = os.open(name, _DIRECTORY, dir_fd=level.directory)
+            except OSError:
+                skipped()
+                continue
+            if len(levels) > OPEN_DIRECTORIES_MAX:
+                os.close(level.directory)
+                level.directory = -1
+            levels.append(_Level(opened))
+            parents.append(name)
+    finally:
+        for level in levels:
+            if level.directory >= 0:
+                os.close(level.directory)
+
+
+class _Level:
+    """A directory on the way from a tree's root to where a walk is."""
+
+    def __init__(self, directory: int) -> None:
+        # Below 0: not open now.
+        self.directory = directory
+        status = os.fstat(directory)
+        self.key = status.st_dev, status.st_ino
+        self.unread = True
+        self.pending: list[str] = []
+
+
+def _entries(level: _Level, parents: list[str], skipped: Callable[[], None]) -> Iterator[Entry]:
+    try:
+        with os.scandir(level.directory) as entries:
+            for entry in entries:
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                if stat.S_ISDIR(status.st_mode):
+                    level.pending.append(entry.name)
+                yield Entry(level.directory, entry.name, status, len(parents) + 1, parents)
+    except OSError:
+        skipped()
+
+
+def _go_up(levels: list[_Level], skipped: Callable[[], None]) -> None:
+    """Leave the lowest level; the one above is opened again if it is not open."""
+    level = levels.pop()
+    if levels and levels[-1].directory < 0:
+        above = levels[-1]
+        try:
+            if level.directory >= 0:
+                opened = os.open("..", _DIRECTORY, dir_fd=level.directory)
+                status = os.fstat(opened)
+                if (status.st_dev, status.st_ino) == above.key:
+                    above.directory = opened
+                else:
+                    os.close(opened)
+        except OSError:
+            above.directory = -1
+        if above.directory < 0:
+            # Somebody moved the directory meanwhile: on from where the walk still has one open.
+            above.pending.clear()
+            skipped()
+    if level.directory >= 0:
+        os.close(level.directory)
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """A file for reading that is one, and no link to one. Raises `OSError`."""
+    return _regular(os.open(path, _FILE))
+
+
+def open_beneath(root: Path, below: PurePath) -> BufferedReader:
+    """A regular file of a tree, and no link on the way to it from its root. Raises `OSError`."""
+    *folders, name = below.parts or (".",)
+    if not below.parts:
+        return open_regular(root)
+    if ".." in below.parts or below.is_absolute():
+        raise OSError(errno.EINVAL, "not a path below")
+    directory = os.open(root, _DIRECTORY)
+    try:
+        for folder in folders:
+            inner = os.open(folder, _DIRECTORY, dir_fd=directory)
+            os.close(directory)
+            directory = inner
+        return _regular(os.open(name, _FILE, dir_fd=directory))
+    finally:
+        os.close(directory)
+
+
+def _regular(opened: int) -> BufferedReader:
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
+        raise OSError(errno.EINVAL, "neither a link, a pipe nor a device is read")
+    return os.fdopen(opened, "rb")
+
+
+def strip_privileges(path: Path, entries_max: int) -> tuple[int, bool]:
+    """Take setuid and setgid from a file, or from all files of a tree; (how many, whether all were seen)."""
+    stripped, left = 0, 0
+
+    def skip() -> None:
+        nonlocal left
+        left += 1
+
+    if not path.is_dir():
+        parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return int(_strip(parent, path.name)), True
+        finally:
+            os.close(parent)
+    for number, entry in enumerate(walk(path, skip), start=1):
+        if number > entries_max:
+            return stripped, False
+        if stat.S_ISREG(entry.status.st_mode) and entry.status.st_mode & _PRIVILEGES:
+            try:
+                stripped += _strip(entry.directory, entry.name)
+            except OSError:
+                skip()
+    return stripped, not left
+
+
+def _strip(directory: int, name: str) -> bool:
+    opened = os.open(name, _FILE, dir_fd=directory)
+    try:
+        mode = os.fstat(opened).st_mode
+        if not stat.S_ISREG(mode) or not mode & _PRIVILEGES:
+            return False
+        os.fchmod(opened, stat.S_IMODE(mode) & ~_PRIVILEGES)
+        return True
+    finally:
+        os.close(opened)
+
+
+def remove_tree(directory: Path) -> str:
+    """Remove a directory and all below it, of any depth; why some of it is left, or ""."""
+    try:
+        clear_directory(directory)
+        os.rmdir(directory)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def clear_directory(directory: Path) -> None:
+    """Remove all that is in a directory, following no link. Raises the first `OSError` when the rest is gone.
+
+    Directories are moved up to the top one by one and emptied there, so that depth costs nothing.
+    """
+    top = os.open(directory, _DIRECTORY)
+    prefix, serial = f".removing-{os.urandom(8).hex()}-", 0
+    failed: dict[str, OSError] = {}
+    try:
+        while folders := _unlink_files(top, failed):
+            for name in folders:
+                try:
+                    serial = _empty(top, name, prefix, serial)
+                    os.rmdir(name, dir_fd=top)
+                except OSError as error:
+                    failed[name] = error
+    finally:
+        os.close(top)
+    if failed:
+        raise next(iter(failed.values()))
+
+
+def _unlink_files(top: int, failed: dict[str, OSError]) -> list[str]:
+    """Remove what is no directory; some of the directories, those that failed before left out."""
+    folders: list[str] = []
+    with os.scandir(top) as entries:
+        for entry in entries:
+            if entry.name in failed:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.name)
+                if len(folders) == _BATCH:
+                    break
+                continue
+            try:
+                os.unlink(entry.name, dir_fd=top)
+            except OSError as error:
+                failed[entry.name] = error
+    return folders
+
+
+def _empty(top: int, name: str, prefix: str, serial: int) -> int:
+    """Remove the files of a directory in `top`, and move its directories up; the next serial number."""
+    opened = os.open(name, _DIRECTORY, dir_fd=top)
+    try:
+        # Again until nothing is found: a directory that changes while it is read may not show all.
+        found = True
+        while found:
+            found = False
+            with os.scandir(opened) as entries:
+                for entry in entries:
+                    found = True
+                    if entry.is_dir(follow_symlinks=False):
+                        os.rename(entry.name, f"{prefix}{serial}", src_dir_fd=opened, dst_dir_fd=top)
+                        serial += 1
+                    else:
+                        os.unlink(entry.name, dir_fd=opened)
+    finally:
+        os.close(opened)
+    return serial
