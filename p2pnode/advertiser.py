@@ -33,7 +33,7 @@ DOMAIN = b"p2pnode/advert/1\0"
 # Where an advert is too large, this many addresses stay: one of a LAN and one beyond it.
 ADDRESSES_KEPT = 2
 
-Tell = Callable[[AdvertHeard | NeighbourJoined], None]
+Tell = Callable[[AdvertHeard | NeighbourJoined], object]
 
 
 class Advertiser:

@@ -66,7 +66,9 @@ class Guards:
             log.warning("%s %s failed: %s", kind, subject, reason_of(error))
             self._end_node(error)
             return
-        log.error("%s %s failed: %s", kind, subject, reason_of(error), exc_info=error)
+        # What the machine lacks is no fault of the program, and its place in it tells nothing.
+        trace = None if isinstance(error, OSError) else error
+        log.error("%s %s failed: %s", kind, subject, reason_of(error), exc_info=trace)
         self._note(kind, subject, error)
 
     def start_soon(

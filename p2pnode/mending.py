@@ -28,7 +28,7 @@ class Mending(Content):
                 node.store.problems.remove(number)
                 node.driver.take_back(kind, subject)
             elif kind is Compartment.MESSAGE and problem.payload is not None:
-                await node.take_in_again(subject, problem.payload)
+                await node.intake.again(subject, problem.payload)
                 node.store.problems.remove(number)
             else:
                 raise ServiceError(Code.CONFLICT, f"the {kind} {subject} is tried again by itself")

@@ -24,7 +24,7 @@ from p2pnode import identity, job_lists, log_streams
 from p2pnode.advertiser import Advertiser
 from p2pnode.caution import Caution
 from p2pnode.config import NodeConfig
-from p2pnode.core import jobfile, receipts, vetting, wire
+from p2pnode.core import jobfile, receipts, wire
 from p2pnode.core.compartments import Compartment
 from p2pnode.core.events import (
     Advertise,
@@ -39,19 +39,12 @@ from p2pnode.core.images import ImageRule
 from p2pnode.core.internet import AllowedHost
 from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.lending_records import Loan, LoanState
-from p2pnode.core.lifecycle import LIVE, ExecutionState, JobRecord
+from p2pnode.core.lifecycle import JobRecord
 from p2pnode.core.messages import (
     Ask,
-    Command,
     Ended,
-    Keep,
-    Message,
-    Orphan,
-    Owned,
-    Receipt,
     Signed,
     Taking,
-    WhoOwns,
 )
 from p2pnode.core.participant import Participant
 from p2pnode.core.reasons import reason_of
@@ -67,6 +60,7 @@ from p2pnode.engines.docker import DockerEngine
 from p2pnode.engines.wasm import WasmEngine
 from p2pnode.engines.workload import Engine
 from p2pnode.guards import Guards
+from p2pnode.intake import Intake
 from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs import unixfs
 from p2pnode.ipfs.bitswap import FETCH_SIZE_BYTES_MAX, Bitswap
@@ -172,11 +166,12 @@ class Node:
             config.name, me, host, store, self.clock, core.table, self.tell, self.guards, nursery
         )
         self.peer_watch = PeerWatch(core, self.tell)
+        self.intake = Intake(self.driver, store, self.inputs, self.caution, self._keep_receipt)
         self.links = Links(
             host,
             store.store_id,
             store,
-            deliver=self._deliver,
+            deliver=self.intake.deliver,
             notify=self.peer_watch.on_link,
             addresses_of=self.adverts.addresses_of,
             guards=self.guards,
@@ -188,14 +183,18 @@ class Node:
 
     # Events
 
-    def tell(self, event: Event) -> None:
-        """Give an event to the core; a journal that fails ends the node through `Driver.run`."""
+    def tell(self, event: Event) -> bool:
+        """Give an event to the core; whether it is in the journal.
+
+        A journal that fails ends the node through `Driver.run`.
+        """
         try:
             self.driver.apply(event)
         except StoreError:
-            return
+            return False
         except (BadMessage, EventRefused) as exc:
             self.note_problem(Compartment.TASK, f"event {type(event).__name__}", exc)
+        return True
 
     def note_problem(self, kind: Compartment, subject: str, error: Exception) -> None:
         """Keep for people what has failed; it goes on, or is tried again, by itself."""
@@ -204,50 +203,6 @@ class Node:
             self.store.problems.add(kind, subject, reason_of(error), detail, aside=False)
         except StoreError as exc:
             self.driver.fail(exc)
-
-    async def _deliver(self, peer: str, sequence: int, payload: bytes) -> None:
-        subject = f"{sequence} of {peer}"
-        if self.caution.is_suspect(Compartment.MESSAGE, subject):
-            raise BadMessage("this node ended while it handled this message")
-        message = vetting.message_untrusted(payload)
-        try:
-            with self.caution.trying(Compartment.MESSAGE, subject):
-                await self._take_in(peer, sequence, message)
-        except EventRefused as exc:
-            detail = "".join(traceback.format_exception(exc))
-            about = f"{type(message).__name__.lower()} of {peer}"
-            self.store.problems.add(
-                Compartment.MESSAGE, about, str(exc), detail, aside=False, payload=payload
-            )
-            raise BadMessage(f"this node failed with it: {exc}") from exc
-
-    async def take_in_again(self, about: str, payload: bytes) -> None:
-        """Handle a message that failed before, as `_deliver` has noted it; raises as `Driver.apply` does."""
-        peer = about.rpartition(" ")[2]
-        await self._take_in(peer, None, vetting.message_untrusted(payload))
-
-    async def _take_in(self, peer: str, sequence: int | None, message: Message) -> None:
-        event = Received(peer, message)
-        core = self.driver.core
-        if isinstance(message, Keep | Owned | WhoOwns | Orphan | Command):
-            held = message.job in core.jobs or message.job in core.custody.copies
-            event = Received(peer, message, record=None if held else self.store.job(message.job))
-        if isinstance(message, Ask) and message.requirements.directories:
-            lacks = await self.inputs.lacks(message.requirements.directories)
-            event = Received(peer, message, lacks=lacks)
-        if isinstance(message, Ended):
-            body = identity.verify_untrusted(peer, identity.RECEIPT_DOMAIN, message.receipt)
-            receipt = wire.decode_untrusted(body, Receipt)
-            vetting.vet_receipt(receipt)
-            signed = wire.encode(message.receipt)
-            cid = cids.make(signed, "dag-cbor")
-            job = core.owner_of(message.execution)
-            one = job.record.executions[message.execution] if job else None
-            # Of whom it was given to, and until it has ended: nobody may fill the store with receipts.
-            if one is not None and one.peer == peer and one.state in (*LIVE, ExecutionState.LOST):
-                self._keep_receipt(signed)
-            event = Received(peer, message, receipt, cid)
-        self.driver.apply(event, None if sequence is None else (peer, sequence))
 
     # Effects
 
@@ -364,7 +319,12 @@ class Node:
         return data
 
     def _keep_receipt(self, signed: bytes) -> str:
-        cid = self.keeper.add_receipt(signed)
+        """The CID of a receipt, which is stored where there is room."""
+        try:
+            cid = self.keeper.add_receipt(signed)
+        except OSError as exc:
+            log.warning("a receipt is not kept: %s", reason_of(exc))
+            return cids.make(signed, "dag-cbor")
         self.bitswap.blocks_added()
         return cid
 

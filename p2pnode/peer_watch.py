@@ -36,7 +36,7 @@ SUSPICION_COUNTS_S = 4.0
 
 
 class PeerWatch:
-    def __init__(self, core: Participant, tell: Callable[[PeerLost | PeerBack | Rejected], None]) -> None:
+    def __init__(self, core: Participant, tell: Callable[[PeerLost | PeerBack | Rejected], object]) -> None:
         """`core` is read only here; `tell` gives it events."""
         self._core = core
         self._tell = tell

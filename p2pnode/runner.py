@@ -84,12 +84,13 @@ class Runner:
         publishers: Publishers,
         sign: Callable[[bytes], bytes],
         keep_receipt: Callable[[bytes], str],
-        report: Callable[[Progressed | Finished], None],
+        report: Callable[[Progressed | Finished], bool],
         guards: Guards,
         caution: Caution,
         set_aside: Callable[[str, Exception], None],
     ) -> None:
-        """`sign` signs a receipt's body; `keep_receipt` stores a signed receipt and gives its CID.
+        """`sign` signs a receipt's body; `keep_receipt` stores a signed receipt and gives its CID; `report`
+        says whether the journal has it.
 
         `set_aside` is told of an execution that this node cannot even bring to an end.
         """
@@ -153,40 +154,43 @@ class Runner:
         id = execution.loan.execution
         failures: list[Exception] = []
         worse: list[Exception] = []
+        is_told = False
         try:
             with self._guards.guard(Compartment.EXECUTION, id, failures.append):
-                await self._run_and_publish(execution)
+                is_told = await self._run_and_publish(execution)
             if failures and not self._guards.ends_node(failures[0]):
                 with self._guards.guard(Compartment.EXECUTION, id, worse.append):
                     reason = f"its node failed with it: {reason_of(failures[0])}"
                     now_ms = int(time.time() * 1000)
                     loan, award = execution.loan, execution.award
-                    self._finish(id, receipts.given_up(loan, award, self._peer, reason, now_ms))
+                    receipt = receipts.given_up(loan, award, self._peer, reason, now_ms)
+                    is_told = self._finish(id, receipt)
         finally:
             self._running.pop(id, None)
         if worse:
-            # Its directory stays, for whoever has it tried again.
+            # Its directory stays, for whoever has it tried again; so it does for the next start (below).
             self._set_aside(id, worse[0])
+        if not is_told:
             return
         with self._guards.guard(Compartment.EXECUTION, id):
             if left := await trio.to_thread.run_sync(remove_tree, self._directory / id):
                 log.warning("cannot remove all that %s left: %s", id, left)
 
-    async def _run_and_publish(self, execution: _Execution) -> None:
+    async def _run_and_publish(self, execution: _Execution) -> bool:
         id = execution.loan.execution
         directory = self._directory / id
         ended = await self._to_the_end(execution, directory)
         with self._caution.trying(Compartment.EXECUTION, id):
             result_cid = await self._publish_result(execution, directory, ended)
-            self._finish(id, self._receipt(execution, ended, result_cid))
+            return self._finish(id, self._receipt(execution, ended, result_cid))
 
-    def _finish(self, id: str, receipt: Receipt) -> None:
-        """Sign, keep and report how it ended."""
+    def _finish(self, id: str, receipt: Receipt) -> bool:
+        """Sign, keep and report how it ended; whether the journal has it."""
         body = wire.encode(receipt)
         signed = Signed(body=body, signature=self._sign(body))
         receipt_cid = self._keep_receipt(wire.encode(signed))
         del self._running[id]
-        self._report(Finished(id, signed, receipt, receipt_cid))
+        return self._report(Finished(id, signed, receipt, receipt_cid))
 
     async def _to_the_end(self, execution: _Execution, directory: Path) -> _EndedOnDisk:
         """Prepare and run; whatever goes wrong on the way is how it ended."""

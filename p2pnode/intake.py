@@ -1,0 +1,89 @@
+"""Peers' messages on their way to the core: decoded, vetted, and given what the core cannot look up.
+
+What is no message of an honest node is refused (`BadMessage`) before anything has changed. One that
+this node itself fails with is refused as well, and kept among the problems, so that it can be tried again.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+
+from p2pnode import identity
+from p2pnode.caution import Caution
+from p2pnode.core import vetting, wire
+from p2pnode.core.compartments import Compartment
+from p2pnode.core.events import Received
+from p2pnode.core.lifecycle import LIVE, ExecutionState
+from p2pnode.core.messages import Ask, Command, Ended, Keep, Message, Orphan, Owned, Receipt, WhoOwns
+from p2pnode.core.wire import BadMessage
+from p2pnode.data.inputs import Inputs
+from p2pnode.driver import Driver, EventRefused
+from p2pnode.ipfs import cid as cids
+from p2pnode.store import Store
+
+
+class Intake:
+    def __init__(
+        self,
+        driver: Driver,
+        store: Store,
+        inputs: Inputs,
+        caution: Caution,
+        keep_receipt: Callable[[bytes], str],
+    ) -> None:
+        """`keep_receipt` stores a signed receipt."""
+        self._driver = driver
+        self._store = store
+        self._inputs = inputs
+        self._caution = caution
+        self._keep_receipt = keep_receipt
+
+    async def deliver(self, peer: str, sequence: int, payload: bytes) -> None:
+        """Handle a link's message, and commit its number with its effects; raises `BadMessage`."""
+        subject = f"{sequence} of {peer}"
+        if self._caution.is_suspect(Compartment.MESSAGE, subject):
+            raise BadMessage("this node ended while it handled this message")
+        message = vetting.message_untrusted(payload)
+        try:
+            with self._caution.trying(Compartment.MESSAGE, subject):
+                await self._take_in(peer, sequence, message)
+        except EventRefused as exc:
+            about = f"{type(message).__name__.lower()} of {peer}"
+            detail = "".join(traceback.format_exception(exc))
+            self._store.problems.add(
+                Compartment.MESSAGE, about, str(exc), detail, aside=False, payload=payload
+            )
+            raise BadMessage(f"this node failed with it: {exc}") from exc
+
+    async def again(self, about: str, payload: bytes) -> None:
+        """Handle a message that failed before, as `deliver` has noted it; raises as `Driver.apply` does."""
+        peer = about.rpartition(" ")[2]
+        await self._take_in(peer, None, vetting.message_untrusted(payload))
+
+    async def _take_in(self, peer: str, sequence: int | None, message: Message) -> None:
+        event = Received(peer, message)
+        core = self._driver.core
+        match message:
+            case Keep(job=job) | Owned(job=job) | WhoOwns(job=job) | Orphan(job=job) | Command(job=job):
+                held = job in core.jobs or job in core.custody.copies
+                event = Received(peer, message, record=None if held else self._store.job(job))
+            case Ask() if message.requirements.directories:
+                lacks = await self._inputs.lacks(message.requirements.directories)
+                event = Received(peer, message, lacks=lacks)
+            case Ended():
+                event = self._ended_untrusted(peer, message)
+        self._driver.apply(event, None if sequence is None else (peer, sequence))
+
+    def _ended_untrusted(self, peer: str, ended: Ended) -> Received:
+        """With the receipt, whose signature holds; raises `BadMessage`."""
+        body = identity.verify_untrusted(peer, identity.RECEIPT_DOMAIN, ended.receipt)
+        receipt = wire.decode_untrusted(body, Receipt)
+        vetting.vet_receipt(receipt)
+        signed = wire.encode(ended.receipt)
+        job = self._driver.core.owner_of(ended.execution)
+        one = job.record.executions[ended.execution] if job else None
+        # Of whom it was given to, and until it has ended: nobody may fill the store with receipts.
+        if one is not None and one.peer == peer and one.state in (*LIVE, ExecutionState.LOST):
+            self._keep_receipt(signed)
+        return Received(peer, ended, receipt, cids.make(signed, "dag-cbor"))
