@@ -13,9 +13,10 @@ from p2pnode import identity
 from p2pnode.caution import Caution
 from p2pnode.core import vetting, wire
 from p2pnode.core.compartments import Compartment
-from p2pnode.core.events import Received
+from p2pnode.core.events import ReceiptRefused, Received
 from p2pnode.core.lifecycle import LIVE, ExecutionState
 from p2pnode.core.messages import Ask, Command, Ended, Keep, Message, Orphan, Owned, Receipt, WhoOwns
+from p2pnode.core.reasons import reason_of
 from p2pnode.core.wire import BadMessage
 from p2pnode.data.inputs import Inputs
 from p2pnode.driver import Driver, EventRefused
@@ -72,7 +73,11 @@ class Intake:
                 lacks = await self._inputs.lacks(message.requirements.directories)
                 event = Received(peer, message, lacks=lacks)
             case Ended():
-                event = self._ended_untrusted(peer, message)
+                try:
+                    event = self._ended_untrusted(peer, message)
+                except BadMessage as exc:
+                    self._driver.apply(ReceiptRefused(peer, message.execution, reason_of(exc)))
+                    raise
         self._driver.apply(event, None if sequence is None else (peer, sequence))
 
     def _ended_untrusted(self, peer: str, ended: Ended) -> Received:

@@ -289,7 +289,7 @@ def advertise(enemy: Enemy) -> None:
 @pytest.mark.parametrize(
     ("lie", "reason"),
     [
-        ("an unsigned receipt", "did not confirm its award within 5 s"),
+        ("an unsigned receipt", "sent a receipt that does not count: not signed by {peer}"),
         ("the receipt of another execution", "sent a receipt that is not about this execution"),
         ("silence", "did not confirm its award within 5 s"),
     ],
@@ -313,7 +313,7 @@ async def test_an_execution_on_a_peer_that_lies_is_lost_with_a_reason(
         if lie != "silence":
             enemy.send(a, Ended(execution=award.execution, round=award.round, receipt=signed))
         lost = await in_thread(network.a.execution, job, "Lost")
-        assert (lost["reason"], lost["result_cid"]) == (reason, None)
+        assert (lost["reason"], lost["result_cid"]) == (reason.format(peer=enemy.peer), None)
         await in_thread(network.a.client.stop, job, "enough")
     await completes(network, *await running_job(network))
 

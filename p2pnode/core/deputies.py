@@ -43,7 +43,7 @@ def name_deputies(steps: JobSteps, known: Mapping[str, Known], lost: Collection[
     candidates = [
         peer
         for peer, one in known.items()
-        if peer not in {record.owner, *record.deputies, *lost}
+        if peer not in {record.owner, *record.deputies, *record.declined, *lost}
         and one.advert.offer.taking is not Taking.DRAINING
     ]
     # A node that lends nothing is often there for one command only.

@@ -49,6 +49,15 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
+class ReceiptRefused:
+    """A peer has ended an execution with a receipt that is not its own, or contradicts itself."""
+
+    peer: str
+    execution: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class AdvertHeard:
     """An advert whose signature holds."""
 
@@ -151,6 +160,7 @@ Event = (
     Tick
     | Received
     | Rejected
+    | ReceiptRefused
     | AdvertHeard
     | OfferChanged
     | JobSubmitted

@@ -29,6 +29,7 @@ from .events import (
     JobUpdated,
     PeerBack,
     PeerLost,
+    ReceiptRefused,
     Received,
     Rejected,
     SaveJob,
@@ -142,6 +143,8 @@ class Job:
                 self._received(peer, message, event, now)
             case Rejected(peer, message, reason):
                 job_news.rejected(self._steps, peer, message, reason, now)
+            case ReceiptRefused(peer, id, reason):
+                job_news.receipt_refused(self._steps, peer, id, reason, now)
             case PeerLost(peer, reason):
                 job_news.peer_lost(self._steps, peer, reason, now)
             case PeerBack(peer):

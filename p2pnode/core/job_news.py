@@ -11,7 +11,21 @@ from .events import Send
 from .job_steps import JobSteps
 from .lending import run_limit_s
 from .lifecycle import LIVE, LONG_RUNNING, OPEN, Execution, ExecutionState
-from .messages import Ask, Award, Bid, Fault, Message, Receipt, Refusal, Refusing, Release, Stage, Update
+from .messages import (
+    PEERS_NAMED_MAX,
+    Ask,
+    Award,
+    Bid,
+    Fault,
+    Keep,
+    Message,
+    Receipt,
+    Refusal,
+    Refusing,
+    Release,
+    Stage,
+    Update,
+)
 
 # A bid is not awarded in its last moments: the award has to travel, too.
 BID_MARGIN_S = 1.0
@@ -65,13 +79,26 @@ def refused(steps: JobSteps, peer: str, refusal: Refusal, now: float) -> None:
 
 def rejected(steps: JobSteps, peer: str, message: Message, reason: str, now: float) -> None:
     """The peer has thrown a message of this job away: what it asked for does not happen."""
-    kind = type(message).__name__.lower()
+    record, kind = steps.record, type(message).__name__.lower()
     steps.note("Problem", f"{peer} did not take the {kind}: {reason}", now)
+    if isinstance(message, Keep) and peer in record.deputies:
+        # The next one would be thrown away as well.
+        record.deputies = tuple(one for one in record.deputies if one != peer)
+        record.declined = (peer, *record.declined)[:PEERS_NAMED_MAX]
+        record.former = tuple(dict.fromkeys((peer, *record.former)))[:PEERS_NAMED_MAX]
+        record.synced.pop(peer, None)
     if isinstance(message, Ask | Award):
         refusal = Refusal(
             execution=message.execution, round=message.round, refusing=Refusing.UNSUITABLE, reason=reason
         )
         refused(steps, peer, refusal, now)
+
+
+def receipt_refused(steps: JobSteps, peer: str, id: str, reason: str, now: float) -> None:
+    """The peer's word on how the execution ended cannot be taken; nothing better will come of it."""
+    execution = _of_peer(steps, id, peer)
+    if execution is not None and execution.state in LIVE:
+        steps.give_up(execution, f"sent a receipt that does not count: {reason}", now)
 
 
 def updated(steps: JobSteps, peer: str, update: Update, now: float) -> None:

@@ -146,6 +146,8 @@ class JobRecord(State, kw_only=True):
     deputies: tuple[str, ...] = ()
     # Peers that once were owner or deputy, and may still believe that they are.
     former: tuple[str, ...] = ()
+    # Peers that did not take a copy when they were made deputies.
+    declined: tuple[str, ...] = ()
     # The number of the newest message to, or from, a deputy.
     revision: int = 0
     # What deputies were sent last, by the time of sending.

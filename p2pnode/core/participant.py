@@ -32,6 +32,7 @@ from .events import (
     PeerBack,
     PeerLost,
     Progressed,
+    ReceiptRefused,
     Received,
     Rejected,
     SaveJob,
@@ -181,6 +182,9 @@ class Participant:
                 job = self.owner_of(getattr(message, "execution", "")) or self.jobs.get(
                     getattr(message, "job", "")
                 )
+                return self._give(job, event, now) if job else []
+            case ReceiptRefused(execution=execution):
+                job = self.owner_of(execution)
                 return self._give(job, event, now) if job else []
             case AdvertHeard(signed, advert, remaining_ms):
                 self._peers_changed |= self.table.learn(signed, advert, remaining_ms, now)

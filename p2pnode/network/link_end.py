@@ -43,13 +43,14 @@ class LinkEnd:
 
     peer: str
     link: Link
+    patience: Patience
     streams: dict[int, OpenStream] = field(default_factory=dict)
     bucket: TokenBucket = field(default_factory=lambda: TokenBucket(FRAME_RATE_PER_S, FRAME_BURST))
     # One frame at a time, whatever stream it comes from: see core.link.
     one_frame: trio.Lock = field(default_factory=trio.Lock)
     wake: trio.Event = field(default_factory=trio.Event)
-    patience: Patience = field(default_factory=Patience)
     kept: bool = False
+    failed_here: bool = False
     dialling: bool = False
     failures: int = 0
     dial_at: float = -inf

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from math import inf
@@ -52,6 +52,7 @@ from p2pnode.core.link_events import (
     Up,
 )
 from p2pnode.core.link_frames import SEQUENCE_MAX
+from p2pnode.core.patience import Patience
 from p2pnode.core.reasons import reason_of
 from p2pnode.core.wire import BadMessage
 from p2pnode.guards import Guards
@@ -106,6 +107,10 @@ DELIVER_S_MAX = 30.0
 # Frames that wait to be written: a window of data, and acknowledgements. A peer that lets more pile up
 # does not read.
 FRAMES_WAITING_MAX = 512
+# Peers whose refused messages are remembered; a new identity begins anew anyway.
+PATIENCE_PEERS_MAX = 4_096
+# Before a link that this node has failed with is tended again.
+FAILED_WAIT_S = 1.0
 # A link that was up for less than this does not count as a success.
 STEADY_S = 5.0
 
@@ -135,6 +140,7 @@ class Links:
         self._untold: deque[LinkEvent] = deque()
         self._telling = False
         self._ends: dict[str, LinkEnd] = {}
+        self._patience: OrderedDict[str, Patience] = OrderedDict()
         self._numbers = count(1)
         self._nursery: trio.Nursery | None = None
         self._ends_now = False
@@ -210,10 +216,18 @@ class Links:
 
     def _end(self, peer: str) -> LinkEnd:
         if peer not in self._ends:
-            end = self._ends[peer] = LinkEnd(peer, self._load(peer))
+            end = self._ends[peer] = LinkEnd(peer, self._load(peer), self._patience_with(peer))
             if self._nursery is not None:
                 self._nursery.start_soon(self._tend, end)
         return self._ends[peer]
+
+    def _patience_with(self, peer: str) -> Patience:
+        """Kept longer than the link: who comes back is remembered, as are so many peers that came last."""
+        patience = self._patience.setdefault(peer, Patience())
+        self._patience.move_to_end(peer)
+        while len(self._patience) > PATIENCE_PEERS_MAX:
+            self._patience.popitem(last=False)
+        return patience
 
     def _load(self, peer: str) -> Link:
         record, outbox = self._journal.load_link(peer)
@@ -229,6 +243,10 @@ class Links:
     async def _tend(self, end: LinkEnd) -> None:
         """Ticks and dials for one end, whatever becomes of it."""
         while self._ends.get(end.peer) is end:
+            if end.failed_here:
+                # What fails at once, and again, must not keep this node busy.
+                await trio.sleep(FAILED_WAIT_S)
+                end.failed_here = False
             with self._guards.guard(Compartment.LINK, end.peer, lambda exc: self._failed_here(end, exc)):
                 await self._tend_well(end)
 
@@ -283,15 +301,16 @@ class Links:
 
     def _failed_here(self, end: LinkEnd, error: Exception) -> None:
         """This node failed with the link: it is begun anew from the journal, after a while."""
-        self._reload(end, f"this node failed: {reason_of(error)}")
+        end.failed_here = True
+        with self._guards.guard(Compartment.LINK, end.peer):
+            self._reload(end, f"this node failed: {reason_of(error)}")
         self._failed(end)
 
     async def _serve(self, stream: Stream) -> None:
         data = await read_frame(stream, HELLO_READ_S_MAX, lambda: None)
         if self._ends_now:
             raise StreamBroken("this node ends")
-        known = self._ends.get(stream.peer)
-        if known is not None and known.patience.is_spent(trio.current_time()):
+        if self._patience_with(stream.peer).is_spent(trio.current_time()):
             raise StreamBroken("it sends what is refused, and is left alone for a while")
         await self._attend(self._end(stream.peer), stream, data)
 
@@ -308,7 +327,8 @@ class Links:
                     end.wake.set()
                     opened.end(await self._read_frames(end, number, stream))
         finally:
-            self._give(end, Ended(number, end.streams.pop(number).reason))
+            with self._guards.guard(Compartment.LINK, end.peer):
+                self._give(end, Ended(number, end.streams.pop(number).reason))
             end.wake.set()
             await stream.reset()
 
