@@ -317,7 +317,8 @@ class Served:
         self._token = trio.lowlevel.current_trio_token()
         self._stop = trio.Event()
         try:
-            async with open_api(self.node, self.node.data_dir, 0) as self.url:
+            async with open_api(self.node, self.node.data_dir, 0) as api:
+                self.url = api.url
                 self._ready.set()
                 await self._stop.wait()
         finally:
