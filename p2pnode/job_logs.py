@@ -74,6 +74,8 @@ class JobLogs:
                         nursery.start_soon(self._one, id, sending.clone())
                 if record.ended or not self._follow:
                     return
+                # A job of many executions is large, and its followers are many.
+                del record
                 await changed.wait()
 
     async def _one(self, id: str, sending: trio.MemorySendChannel[LogChunk]) -> None:

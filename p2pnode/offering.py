@@ -26,10 +26,15 @@ LOOK_INTERVAL_S = 5.0
 
 async def watch(node: Node, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     """Tells the core what can be lent, whenever that changes; started once it has been told."""
+    offer: Offer | None = None
     offered: Offer | None = None
     while True:
-        offer = await _offer(node)
-        if offer != offered:
+        try:
+            offer = await _offer(node)
+        except OSError as exc:
+            # A full disk, or no descriptor left: what was told before stands until it can be looked at again.
+            log.warning("cannot look at what is to lend: %s", exc)
+        if offer is not None and offer != offered:
             offered = offer
             node.tell(OfferChanged(offer))
         task_status.started()

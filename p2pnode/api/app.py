@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from p2pnode.api.requests import ALIVE_PATH, check_request, check_texts
 from p2pnode.api.service import (
@@ -49,6 +49,9 @@ BODY_TIMEOUT_S = 30.0
 CHUNK_TIMEOUT_S = 60.0
 # More than a laptop's disk should take unasked; a larger tree can be added in parts.
 CAR_SIZE_BYTES_MAX = 64 * 1024**3
+# By it a person finds what failed in the log.
+REFERENCE_SIZE_BYTES = 4
+_REFERENCE = "p2pnode.reference"
 T = TypeVar("T")
 
 _STATUS = {
@@ -94,7 +97,12 @@ def make_app(service: NodeService, token: str) -> ASGIApp:
         Route("/api/v1/ipfs/pins/{cid}", door.unpin, methods=["DELETE"]),
         Route("/ipfs/{cid}", door.export_car),
     ]
-    handlers = {ServiceError: _refuse, JobFileError: _refuse_job_file, HTTPException: _refuse_http}
+    handlers = {
+        ServiceError: _refuse,
+        JobFileError: _refuse_job_file,
+        HTTPException: _refuse_http,
+        Exception: _refuse_failed,
+    }
     # Starlette types its handlers by `Exception` alone.
     app = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]
     return _Guard(app, token)
@@ -110,30 +118,20 @@ class _Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise ValueError(f"this API does not serve {scope['type']}")
-        begun = False
-
-        async def watched(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
+        scope[_REFERENCE] = secrets.token_hex(REFERENCE_SIZE_BYTES)
         try:
             try:
                 check_request(scope, self._bearer)
             except ServiceError as error:
                 # A stranger's connection is not kept open for more.
-                await _error(error.code, error.message, {"connection": "close"})(scope, receive, watched)
+                await _error(error.code, error.message, {"connection": "close"})(scope, receive, send)
             else:
-                await self._app(scope, receive, watched)
+                await self._app(scope, receive, send)
         except* (ClientDisconnect, trio.BrokenResourceError, trio.TooSlowError):
             log.info("%s %s: the client went away", scope["method"], scope["path"])
         except* Exception:
             # The guard: one request's failure is not the node's.
-            reference = secrets.token_hex(4)
-            log.exception("%s %s failed (%s)", scope["method"], scope["path"], reference)
-            if not begun:
-                message = f"the node failed at this; its log says why at {reference}"
-                await _error(Code.INTERNAL, message, {"connection": "close"})(scope, receive, send)
+            log.exception("%s %s failed (%s)", scope["method"], scope["path"], scope[_REFERENCE])
 
 
 class _Door:
@@ -360,6 +358,10 @@ def _error(code: Code, message: str, headers: Mapping[str, str] | None = None, *
 
 async def _refuse(request: Request, error: ServiceError) -> Response:
     return _error(error.code, error.message)
+
+
+async def _refuse_failed(request: Request, error: Exception) -> Response:
+    return _error(Code.INTERNAL, f"the node failed at this; its log says why at {request.scope[_REFERENCE]}")
 
 
 async def _refuse_job_file(request: Request, error: JobFileError) -> Response:

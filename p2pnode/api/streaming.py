@@ -48,6 +48,7 @@ class Streaming(Response):
             self._ended()
 
     async def _send(self, receive: Receive, send: Send) -> None:
+        whole = False
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_watch_disconnect, receive, nursery.cancel_scope)
             chunks_in, chunks_out = trio.open_memory_channel[bytes](0)
@@ -60,8 +61,11 @@ class Streaming(Response):
             async with chunks_out:
                 while (chunk := await self._next(chunks_out)) is not None:
                     await _write(send, chunk)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            whole = True
             nursery.cancel_scope.cancel()
+        # Hypercorn calls the end a disconnect, too: it must not be cut off by that before it has closed all.
+        if whole:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _next(self, chunks: trio.MemoryReceiveChannel[bytes]) -> bytes | None:
         with trio.move_on_after(KEEP_ALIVE_INTERVAL_S if self._keep_alive else float("inf")):

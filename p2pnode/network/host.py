@@ -167,6 +167,10 @@ class Host:
         """
         if peer == self.peer_id:
             raise Unreachable("that is this node itself")
+        try:
+            ID.from_string(peer)
+        except ValueError as exc:
+            raise Unreachable(f"{peer!r} is not a peer id: {exc}") from exc
         lock = self._dialling.setdefault(peer, trio.Lock())
         try:
             with trio.fail_after(timeout_s):
