@@ -25,6 +25,9 @@ LOOK_INTERVAL_S = 1.0
 # On Linux and macOS.
 _DIRECTORY = "/dev/fd"
 
+# Closes some connections.
+Shed = Callable[[], Awaitable[None]]
+
 
 def raise_limit() -> None:
     """Raises this process's soft limit to the hard one. Workers of jobs set their own, lower one."""
@@ -46,7 +49,7 @@ def are_tight() -> bool:
     return used * 100 > limit * TIGHT_PERCENT
 
 
-async def watch(*sheds: Callable[[], Awaitable[None]]) -> None:
+async def watch(*sheds: Shed) -> None:
     """Has the `sheds` close connections, in their order, while descriptors are tight; until cancelled."""
     told = False
     while True:

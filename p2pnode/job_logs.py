@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 10.0
 # Between two looks at an execution that is being prepared, published, or out of reach for a moment.
 RETRY_S = 0.3
-# Chunks that wait for a slow reader; a full channel holds back the peers.
-CHUNKS_WAITING_MAX = 16
+# Chunks of 64 KiB that wait for a slow reader; a full channel holds back the peers.
+CHUNKS_WAITING_MAX = 2
 
 
 class JobLogs:

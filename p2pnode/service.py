@@ -39,7 +39,7 @@ from p2pnode.orders import Orders
 
 JOBS_LISTED_MAX = 1_000
 # Of a history, what one of its followers holds while it sends them.
-HISTORY_ROWS_MAX = 64
+HISTORY_ROWS_AT_ONCE = 64
 CONNECT_TIMEOUT_S = 10.0
 
 _PEER = re.compile(r"\b12D3Koo[1-9A-HJ-NP-Za-km-z]{45}\b")
@@ -134,7 +134,7 @@ class Service(Orders):
             # Taken before the look, so that what changes in between is not missed.
             changed = node.changed.setdefault(job_id, trio.Event())
             over = self._is_over(job_id)
-            rows = node.store.history(job_id, since, HISTORY_ROWS_MAX)
+            rows = node.store.history(job_id, since, HISTORY_ROWS_AT_ONCE)
             for row in rows:
                 since = row.number
                 yield {
@@ -146,7 +146,7 @@ class Service(Orders):
                     + (f" ({self._name_of(row.peer)})" * bool(row.peer)),
                     "state": row.state,
                 }
-            if len(rows) == HISTORY_ROWS_MAX:
+            if len(rows) == HISTORY_ROWS_AT_ONCE:
                 continue
             if over or not follow:
                 return
