@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2pnode.api.service import Code, EntryJson, FetchedJson, PinJson, ServiceError
+from p2pnode.core.peer_ids import public_key_untrusted
 from p2pnode.core.wire import BadMessage
 from p2pnode.ipfs import car, dagpb, reading
 from p2pnode.ipfs import cid as cids
@@ -73,7 +74,7 @@ class Content:
         _checked(cid)
         fetched = FetchedJson(blocks=0, size_bytes=0, total_bytes=None)
         ended = trio.Event()
-        failures: list[ServiceError] = []
+        failures: list[Exception] = []
 
         def progress(blocks: int, size_bytes: int) -> None:
             fetched["blocks"], fetched["size_bytes"] = blocks, size_bytes
@@ -82,7 +83,8 @@ class Content:
             with scope:
                 try:
                     await self._fetched(cid, peers_hint, progress)
-                except ServiceError as error:
+                # The guard: it runs among the node's own tasks, and is a matter of the request.
+                except Exception as error:  # noqa: BLE001
                     failures.append(error)
             ended.set()
 
@@ -148,6 +150,11 @@ class Content:
         progress: Callable[[int, int], None] = lambda blocks, size_bytes: None,
         listing: bool = False,
     ) -> None:
+        for peer in peers_hint:
+            try:
+                public_key_untrusted(peer)
+            except BadMessage as exc:
+                raise ServiceError(Code.BAD_REQUEST, f"the peer {peer!r} is {exc}") from exc
         try:
             await self._node.fetch(cid, peers_hint, progress, listing=listing)
         except BlockUnavailable as exc:

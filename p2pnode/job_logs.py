@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 10.0
 # Between two looks at an execution that is being prepared, published, or out of reach for a moment.
 RETRY_S = 0.3
-# Chunks that wait for a slow reader; a full channel holds back the peers.
-CHUNKS_WAITING_MAX = 16
+# Chunks of 64 KiB that wait for a slow reader; a full channel holds back the peers.
+CHUNKS_WAITING_MAX = 2
 
 
 class JobLogs:
@@ -74,6 +74,8 @@ class JobLogs:
                         nursery.start_soon(self._one, id, sending.clone())
                 if record.ended or not self._follow:
                     return
+                # A job of many executions is large, and its followers are many.
+                del record
                 await changed.wait()
 
     async def _one(self, id: str, sending: trio.MemorySendChannel[LogChunk]) -> None:

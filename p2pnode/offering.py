@@ -26,11 +26,16 @@ LOOK_INTERVAL_S = 5.0
 
 async def watch(node: Node) -> None:
     """Tells the core what can be lent, whenever that changes."""
+    offer: Offer | None = None
     offered: Offer | None = None
     while True:
         await trio.sleep(LOOK_INTERVAL_S)
-        offer = await _offer(node)
-        if offer != offered:
+        try:
+            offer = await _offer(node)
+        except OSError as exc:
+            # A full disk, or no descriptor left: what was told before stands until it can be looked at again.
+            log.warning("cannot look at what is to lend: %s", exc)
+        if offer is not None and offer != offered:
             offered = offer
             node.tell(OfferChanged(offer))
 

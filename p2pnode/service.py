@@ -38,6 +38,8 @@ from p2pnode.network.streams import NetworkError
 from p2pnode.orders import Orders
 
 JOBS_LISTED_MAX = 1_000
+# Of a history, what one of its followers holds while it sends them.
+HISTORY_ROWS_AT_ONCE = 64
 CONNECT_TIMEOUT_S = 10.0
 
 _PEER = re.compile(r"\b12D3Koo[1-9A-HJ-NP-Za-km-z]{45}\b")
@@ -131,8 +133,9 @@ class Service(Orders):
         while True:
             # Taken before the look, so that what changes in between is not missed.
             changed = node.changed.setdefault(job_id, trio.Event())
-            record = node.store.job(job_id)
-            for row in node.store.history(job_id, since):
+            over = self._is_over(job_id)
+            rows = node.store.history(job_id, since, HISTORY_ROWS_AT_ONCE)
+            for row in rows:
                 since = row.number
                 yield {
                     "number": row.number,
@@ -143,9 +146,17 @@ class Service(Orders):
                     + (f" ({self._name_of(row.peer)})" * bool(row.peer)),
                     "state": row.state,
                 }
-            if record is None or record.ended or not follow:
+            if len(rows) == HISTORY_ROWS_AT_ONCE:
+                continue
+            if over or not follow:
                 return
+            # A follower holds nothing while it waits.
+            del rows
             await changed.wait()
+
+    def _is_over(self, job_id: str) -> bool:
+        record = self._node.store.job(job_id)
+        return record is None or record.ended
 
     def _for_people(self, text: str) -> str:
         """With the names of nodes in place of their ids."""

@@ -19,7 +19,7 @@ from typing import Any
 
 import trio
 
-from p2pnode import identity, log_streams, offering
+from p2pnode import descriptors, identity, log_streams, offering
 from p2pnode.api.server import open_api
 from p2pnode.config import CONFIG_FILE, NodeConfig
 from p2pnode.core.compartments import Compartment
@@ -66,6 +66,7 @@ def serve(config: NodeConfig) -> int:
     handler.setFormatter(LogLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=config.log_level.upper(), handlers=[handler])
     status = STATUS_OK
+    descriptors.raise_limit()
     try:
         trio.run(_run, config)
     except* (StoreError, NetworkError, BadAddress, identity.IdentityError, OSError) as group:
@@ -102,7 +103,7 @@ async def _run_node(config: NodeConfig, told_to_end: trio.Event) -> None:
     well = False
     try:
         async with (
-            open_host(me, config.listen, dependency_log_level=level) as host,
+            open_host(me, config.listen, has_room=has_room, dependency_log_level=level) as host,
             open_bitswap(host, blocks, NetworkError) as bitswap,
             trio.open_nursery() as effects,
         ):
@@ -153,6 +154,10 @@ async def _work(node: Node, told_to_end: trio.Event) -> None:
     serve_jobs(host, node.own_jobs)
     host.handle(log_streams.PROTOCOL, node.serve_logs, time_limit_s=log_streams.SERVE_TIME_S_MAX)
     host.watch(node.adverts.on_connection)
+
+    async def shed_peers() -> None:
+        await host.shed(node.driver.core.partners | discovery.given)
+
     async with trio.open_nursery() as nursery:
         await nursery.start(node.runner.run)
         await nursery.start(node.links.run)
@@ -165,8 +170,10 @@ async def _work(node: Node, told_to_end: trio.Event) -> None:
         nursery.start_soon(keep_running, "offer", partial(offering.watch, node))
         nursery.start_soon(keep_running, "peer watch", partial(node.peer_watch.run, node.links))
         nursery.start_soon(keep_running, "discovery", discovery.run)
-        async with open_api(Service(node), config.data_dir, config.api_port) as api:
-            _say_ready(config.name, node.me.peer_id, host.addresses(), api)
+        async with open_api(Service(node), config.data_dir, config.api_port, has_room) as api:
+            shed = partial(descriptors.watch, api.shed, shed_peers)
+            nursery.start_soon(keep_running, "descriptors", shed)
+            _say_ready(config.name, node.me.peer_id, host.addresses(), api.url)
             async with trio.open_nursery() as waiting:
 
                 async def end_when_empty() -> None:
@@ -179,6 +186,11 @@ async def _work(node: Node, told_to_end: trio.Event) -> None:
             # All parts still work: the others are to hear of it.
             await node.say_goodbye()
         nursery.cancel_scope.cancel()
+
+
+def has_room() -> bool:
+    """Whether strangers may have more connections."""
+    return not descriptors.are_tight()
 
 
 def _say_ready(name: str, peer: str, addresses: Sequence[str], api: str) -> None:

@@ -251,12 +251,12 @@ class Store:
             self._db.execute("DELETE FROM sources WHERE job=?", (job,))
             self._db.execute("DELETE FROM history WHERE job=?", (job,))
 
-    def history(self, job: str, since: int) -> list[HistoryRow]:
-        """The lines after number `since`."""
+    def history(self, job: str, since: int, rows_max: int = -1) -> list[HistoryRow]:
+        """The first lines after number `since`; all of them by default."""
         rows = self._db.execute(
             "SELECT number,at,topic,execution,peer,text,state FROM history WHERE job=? AND number>?"
-            " ORDER BY number",
-            (job, since),
+            " ORDER BY number LIMIT ?",
+            (job, since, rows_max),
         )
         return [HistoryRow(*row) for row in rows]
 

@@ -40,6 +40,7 @@ from p2pnode.core.spec import JobSpec
 from p2pnode.core.wire import BadMessage
 from p2pnode.ipfs import car, reading, unixfs
 from p2pnode.ipfs.blocks import BlockStore
+from p2pnode.ipfs.cid import BadCid
 
 PEER = "12D3KooWFakeNodeFakeNodeFakeNodeFakeNodeFakeNodeFake"
 RESULT = {"stdout": b"42\n", "stderr": b"", "exitCode": b"0", "outputs": {"answer.txt": b"forty-two"}}
@@ -76,6 +77,8 @@ class FakeNode:
         self.takes = "all"
         self.drain_timeout_s: float | None = None
         self.receipts: dict[int, str] = {}
+        # A stream of the job "talkative" has ended.
+        self.dropped = threading.Event()
 
     def identity(self) -> IdentityJson:
         return IdentityJson(
@@ -238,6 +241,12 @@ class FakeNode:
     async def logs(
         self, job_id: str, execution: str | None, stream: str, follow: bool
     ) -> AsyncGenerator[LogChunk, None]:
+        if self.records[job_id]["name"] == "talkative":
+            try:
+                while True:
+                    yield LogChunk(execution="e-0", stream="stdout", data=bytes(64 * 1024))
+            finally:
+                self.dropped.set()
         for name, data in (("stdout", b"out \xff\n"), ("stderr", b"err\n")):
             if stream in (name, "both"):
                 yield LogChunk(execution="e-0", stream=name, data=data)
@@ -275,21 +284,28 @@ class FakeNode:
 
     async def export_car(self, cid: str, peers_hint: list[str]) -> AsyncGenerator[bytes, None]:
         self.hints += peers_hint
-        if not self.blocks.has(cid):
-            raise ServiceError(Code.NOT_FOUND, f"no peer has {cid}")
+        self._known(cid)
         for chunk in car.chunks_of(car.write_car(cid, self.blocks.get)):
             yield chunk
 
     async def fetch(self, cid: str, peers_hint: list[str]) -> AsyncGenerator[FetchedJson, None]:
         self.fetched.append(cid)
         yield FetchedJson(blocks=1, size_bytes=100, total_bytes=None)
-        if not self.blocks.has(cid):
-            raise ServiceError(Code.NOT_FOUND, f"no peer has {cid}")
+        self._known(cid)
 
     async def list_directory(self, path: str, peers_hint: list[str]) -> list[EntryJson]:
         root, _, rest = path.partition("/")
+        self._known(root)
         found = reading.list_directory(reading.resolve(root, rest, self.blocks.get), self.blocks.get)
         return [EntryJson(name=one.name, cid=one.cid, size_bytes=one.size_bytes) for one in found]
+
+    def _known(self, cid: str) -> None:
+        try:
+            found = self.blocks.has(cid)
+        except BadCid as error:
+            raise ServiceError(Code.BAD_REQUEST, str(error)) from error
+        if not found:
+            raise ServiceError(Code.NOT_FOUND, f"no peer has {cid}")
 
     def pins(self) -> list[PinJson]:
         return [PinJson(cid=cid, what="result\x1b[31m", until=START) for cid in self.pinned]
@@ -334,7 +350,8 @@ class Served:
         self._token = trio.lowlevel.current_trio_token()
         self._stop = trio.Event()
         try:
-            async with open_api(self.node, self.node.data_dir, 0) as self.url:
+            async with open_api(self.node, self.node.data_dir, 0) as api:
+                self.url = api.url
                 self._ready.set()
                 await self._stop.wait()
         finally:

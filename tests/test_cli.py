@@ -331,3 +331,21 @@ def test_help_takes_at_most_four_times_as_long_as_python_itself() -> None:
 
     fastest_s("-m", "p2pnode", "--help")
     assert fastest_s("-m", "p2pnode", "--help") <= 4 * fastest_s("-c", "pass")
+
+
+@pytest.mark.parametrize("command", [name for commands in SECTIONS.values() for name in commands])
+@pytest.mark.parametrize("where", [1, 2, 3])
+def test_an_argument_that_is_no_text_is_wrong_usage_of_every_command(
+    command: str, where: int, capfd: Output
+) -> None:
+    arguments = [command, "a", "b"]
+    arguments.insert(where, "x\udcff\x1b")
+    assert main(arguments) == 2
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", f"error: the argument {where + 1} ('x\\xff\\x1b') is not valid UTF-8 text\n")
+
+
+def test_a_setting_that_is_no_text_is_wrong_usage(monkeypatch: pytest.MonkeyPatch, capfd: Output) -> None:
+    monkeypatch.setenv("P2PNODE_NAME", "\udcff")
+    assert main(["serve"]) == 2
+    assert "P2PNODE_NAME" in capfd.readouterr().err

@@ -7,10 +7,10 @@ rebinding) is refused by its Host header. `/api/v1/alive` alone answers anybody.
 
 from __future__ import annotations
 
-import hmac
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from p2pnode.api.requests import ALIVE_PATH, check_request, check_texts
 from p2pnode.api.service import (
     CALL_TIMEOUT_S,
     CAR_MEDIA_TYPE,
@@ -31,7 +32,7 @@ from p2pnode.api.service import (
     NodeService,
     ServiceError,
 )
-from p2pnode.api.streaming import Streaming, event_stream
+from p2pnode.api.streaming import Followers, Streaming
 from p2pnode.core import jobfile
 from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.jobfile.yamltree import TEXT_SIZE_BYTES_MAX
@@ -48,9 +49,10 @@ BODY_TIMEOUT_S = 30.0
 CHUNK_TIMEOUT_S = 60.0
 # More than a laptop's disk should take unasked; a larger tree can be added in parts.
 CAR_SIZE_BYTES_MAX = 64 * 1024**3
+# By it a person finds what failed in the log.
+REFERENCE_SIZE_BYTES = 4
+_REFERENCE = "p2pnode.reference"
 T = TypeVar("T")
-
-LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 _STATUS = {
     Code.BAD_REQUEST: 400,
@@ -70,7 +72,7 @@ def make_app(service: NodeService, token: str) -> ASGIApp:
     """The ASGI application. `token` is what each request has to bring."""
     door = _Door(service)
     routes = [
-        Route("/api/v1/alive", door.alive),
+        Route(ALIVE_PATH, door.alive),
         Route("/api/v1/id", door.identity),
         Route("/api/v1/jobs", door.jobs),
         Route("/api/v1/jobs", door.submit, methods=["POST"]),
@@ -98,7 +100,12 @@ def make_app(service: NodeService, token: str) -> ASGIApp:
         Route("/api/v1/ipfs/pins/{cid}", door.unpin, methods=["DELETE"]),
         Route("/ipfs/{cid}", door.export_car),
     ]
-    handlers = {ServiceError: _refuse, JobFileError: _refuse_job_file, HTTPException: _refuse_http}
+    handlers = {
+        ServiceError: _refuse,
+        JobFileError: _refuse_job_file,
+        HTTPException: _refuse_http,
+        Exception: _refuse_failed,
+    }
     # Starlette types its handlers by `Exception` alone.
     app = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]
     return _Guard(app, token)
@@ -113,27 +120,21 @@ class _Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        headers = dict(scope["headers"])
-        host = headers.get(b"host", b"").decode("latin-1").lower()
-        refusal = None
-        if host.rpartition(":")[0] not in LOCAL_NAMES and host not in LOCAL_NAMES:
-            refusal = f"the Host header is {host!r}; this API answers at {LOCAL_NAMES[0]} only"
-        elif scope["path"] != "/api/v1/alive" and not hmac.compare_digest(
-            headers.get(b"authorization", b""), self._bearer
-        ):
-            refusal = "the token is missing or wrong; it is in api.token in the node's data directory"
+            raise ValueError(f"this API does not serve {scope['type']}")
+        scope[_REFERENCE] = secrets.token_hex(REFERENCE_SIZE_BYTES)
         try:
-            if refusal:
-                await _error(Code.UNAUTHORIZED, refusal)(scope, receive, send)
+            try:
+                check_request(scope, self._bearer)
+            except ServiceError as error:
+                # A stranger's connection is not kept open for more.
+                await _error(error.code, error.message, {"connection": "close"})(scope, receive, send)
             else:
                 await self._app(scope, receive, send)
         except* (ClientDisconnect, trio.BrokenResourceError, trio.TooSlowError):
             log.info("%s %s: the client went away", scope["method"], scope["path"])
         except* Exception:
             # The guard: one request's failure is not the node's.
-            log.exception("%s %s failed", scope["method"], scope["path"])
+            log.exception("%s %s failed (%s)", scope["method"], scope["path"], scope[_REFERENCE])
 
 
 class _Door:
@@ -141,6 +142,7 @@ class _Door:
 
     def __init__(self, service: NodeService) -> None:
         self._service = service
+        self._followers = Followers()
 
     async def alive(self, request: Request) -> Response:
         return JSONResponse({"alive": True})
@@ -177,7 +179,7 @@ class _Door:
     async def job_events(self, request: Request) -> Response:
         job = self._service.job(request.path_params["job"])["id"]
         since = _number(request, "since", 0)
-        return event_stream(self._service.job_events(job, since, _flag(request, "follow")))
+        return self._followers.stream(self._service.job_events(job, since, _flag(request, "follow")))
 
     async def logs(self, request: Request) -> Response:
         job = self._service.job(request.path_params["job"])["id"]
@@ -185,7 +187,7 @@ class _Door:
         if stream not in ("stdout", "stderr", "both"):
             raise ServiceError(Code.BAD_REQUEST, f"stream is {stream!r}; it is stdout, stderr or both")
         execution = request.query_params.get("execution")
-        return event_stream(self._log_text(job, execution, stream, _flag(request, "follow")))
+        return self._followers.stream(self._log_text(job, execution, stream, _flag(request, "follow")))
 
     async def _log_text(
         self, job: str, execution: str | None, stream: str, follow: bool
@@ -197,13 +199,13 @@ class _Door:
 
     async def stop(self, request: Request) -> Response:
         job = self._service.job(request.path_params["job"])["id"]
-        reason = str((await _json(request)).get("reason") or "stopped by its owner")
+        reason = await _reason(request) or "stopped by its owner"
         await _in_time(self._service.stop(job, reason))
         return JSONResponse(self._service.job(job))
 
     async def rerun(self, request: Request) -> Response:
         job = self._service.job(request.path_params["job"])["id"]
-        reason = str((await _json(request)).get("reason") or "")
+        reason = await _reason(request)
         await _in_time(self._service.rerun(job, reason))
         return JSONResponse(self._service.job(job))
 
@@ -266,7 +268,7 @@ class _Door:
 
     async def fetch(self, request: Request) -> Response:
         hints = request.query_params.getlist("peer")
-        return event_stream(self._service.fetch(request.path_params["cid"], hints))
+        return self._followers.stream(self._service.fetch(request.path_params["cid"], hints))
 
     async def list_directory(self, request: Request) -> Response:
         hints = request.query_params.getlist("peer")
@@ -340,7 +342,16 @@ async def _json(request: Request) -> Json:
         value = None
     if not isinstance(value, dict):
         raise ServiceError(Code.BAD_REQUEST, "the body has to be a JSON object")
+    check_texts(value)
     return value
+
+
+async def _reason(request: Request) -> str:
+    """On one line, as histories have it."""
+    reason = (await _json(request)).get("reason")
+    if not isinstance(reason, str | None):
+        raise ServiceError(Code.BAD_REQUEST, "the field reason has to be a text")
+    return " ".join((reason or "").split())
 
 
 def _flag(request: Request, name: str) -> bool:
@@ -354,12 +365,17 @@ def _number(request: Request, name: str, default: int) -> int:
     return int(text)
 
 
-def _error(code: Code, message: str, **more: object) -> Response:
-    return JSONResponse({"error": code, "message": message, **more}, status_code=_STATUS[code])
+def _error(code: Code, message: str, headers: Mapping[str, str] | None = None, **more: object) -> Response:
+    content = {"error": code, "message": message, **more}
+    return JSONResponse(content, status_code=_STATUS[code], headers=headers)
 
 
 async def _refuse(request: Request, error: ServiceError) -> Response:
     return _error(error.code, error.message)
+
+
+async def _refuse_failed(request: Request, error: Exception) -> Response:
+    return _error(Code.INTERNAL, f"the node failed at this; its log says why at {request.scope[_REFERENCE]}")
 
 
 async def _refuse_job_file(request: Request, error: JobFileError) -> Response:

@@ -11,62 +11,77 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import hypercorn.config
-import hypercorn.trio
+import hypercorn.utils
 import trio
 
 from p2pnode.api.app import make_app
+from p2pnode.api.connections import Connections
 from p2pnode.api.service import NODE_FILE, TOKEN_FILE, NodeService
 
-# A client that keeps a connection open must not hold up the node's end.
-SHUTDOWN_TIMEOUT_S = 1.0
-# The CLI and the page open a few; more is a mistake.
+# Between two pieces of a request.
 READ_TIMEOUT_S = 60
+# Connections that wait to be accepted.
+BACKLOG = 128
 TOKEN_SIZE_BYTES = 32
 
 
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The door while it is open. `shed` closes the connections that nobody uses."""
+
+    url: str
+    shed: Callable[[], Awaitable[None]]
+
+
 @asynccontextmanager
-async def open_api(service: NodeService, data_dir: Path, port: int) -> AsyncIterator[str]:
-    """The door, open while the block runs; gives its URL. Port 0 takes a free one.
+async def open_api(
+    service: NodeService, data_dir: Path, port: int, has_room: Callable[[], bool] = lambda: True
+) -> AsyncIterator[Api]:
+    """The door, open while the block runs. Port 0 takes a free one; without room no more come in.
 
     Raises `OSError` where the port is taken or the directory cannot be written.
     """
     config = hypercorn.config.Config()
-    config.bind = [f"fd://{_bind(port).detach()}"]
-    config.graceful_timeout = SHUTDOWN_TIMEOUT_S
     config.read_timeout = READ_TIMEOUT_S
     # Its own handler would write to the terminal; what matters is logged by the app's guard.
     config.errorlog = logging.getLogger("p2pnode.api.http")
     config.include_server_header = False
     app = make_app(service, _token(data_dir / TOKEN_FILE))
+    connections = Connections(hypercorn.utils.wrap_app(app, 0, "asgi"), config, has_room)  # type: ignore[arg-type]
     path = data_dir / NODE_FILE
+    listener = _listen(port)
+    url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
     async with trio.open_nursery() as nursery:
-        (url,) = await nursery.start(hypercorn.trio.serve, app, config)
+        await nursery.start(trio.serve_listeners, connections.serve, [listener])
         identity = service.identity()
         node = {"api": url, "pid": os.getpid(), "peer": identity["peer"], "name": identity["name"]}
         _write_private(path, json.dumps(node))
         try:
-            yield url
+            yield Api(url, connections.shed)
         finally:
             path.unlink(missing_ok=True)
+            # A client that keeps a connection open must not hold up the node's end.
+            connections.close_all()
             nursery.cancel_scope.cancel()
 
 
-def _bind(port: int) -> socket.socket:
-    """Here and not in hypercorn, whose error would not name the port."""
+def _listen(port: int) -> trio.SocketListener:
     bound = socket.socket()
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         bound.bind(("127.0.0.1", port))
+        bound.listen(BACKLOG)
     except OSError as exc:
         bound.close()
         raise OSError(f"cannot open the API at 127.0.0.1:{port}: {exc.strerror}") from exc
-    return bound
+    return trio.SocketListener(trio.socket.from_stdlib_socket(bound))
 
 
 def _token(path: Path) -> str:

@@ -7,7 +7,7 @@ client goes away; this one closes it, so what feeds the stream always ends with 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -15,23 +15,40 @@ import trio
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from p2pnode.api.service import KEEP_ALIVE_INTERVAL_S, ServiceError
+from p2pnode.api.service import KEEP_ALIVE_INTERVAL_S, Code, ServiceError
 
 KEEP_ALIVE = b":\n\n"
 # A client that takes nothing for so long is gone.
 WRITE_TIMEOUT_S = 60.0
+# Half of the connections (`connections.CONNECTIONS_MAX`): the others are for whoever wants to act.
+FOLLOWERS_MAX = 64
 
 
 class Streaming(Response):
     """A response whose body is a generator, which is closed with it."""
 
-    def __init__(self, body: AsyncGenerator[bytes, None], media_type: str, keep_alive: bytes = b"") -> None:
+    def __init__(
+        self,
+        body: AsyncGenerator[bytes, None],
+        media_type: str,
+        keep_alive: bytes = b"",
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`ended` is called once the body is over, however it came to that."""
         super().__init__(media_type=media_type, headers={"cache-control": "no-store"})
         del self.headers["content-length"]
         self._generator = body
         self._keep_alive = keep_alive
+        self._ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._send(receive, send)
+        finally:
+            self._ended()
+
+    async def _send(self, receive: Receive, send: Send) -> None:
+        whole = False
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_watch_disconnect, receive, nursery.cancel_scope)
             chunks_in, chunks_out = trio.open_memory_channel[bytes](0)
@@ -44,8 +61,11 @@ class Streaming(Response):
             async with chunks_out:
                 while (chunk := await self._next(chunks_out)) is not None:
                     await _write(send, chunk)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            whole = True
             nursery.cancel_scope.cancel()
+        # Hypercorn calls the end a disconnect, too: it must not be cut off by that before it has closed all.
+        if whole:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _next(self, chunks: trio.MemoryReceiveChannel[bytes]) -> bytes | None:
         with trio.move_on_after(KEEP_ALIVE_INTERVAL_S if self._keep_alive else float("inf")):
@@ -56,9 +76,25 @@ class Streaming(Response):
         return self._keep_alive
 
 
-def event_stream(items: AsyncGenerator[Any, None]) -> Streaming:
-    """Each item as one server-sent event holding JSON; an event `end` or `error` comes last."""
-    return Streaming(_events(items), "text/event-stream", keep_alive=KEEP_ALIVE)
+class Followers:
+    """The streams of events that are open, so many at most."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def stream(self, items: AsyncGenerator[Any, None]) -> Streaming:
+        """Each item as one server-sent event holding JSON; an event `end` or `error` comes last.
+
+        Raises `ServiceError` where there are too many already.
+        """
+        if self._count >= FOLLOWERS_MAX:
+            reason = f"{FOLLOWERS_MAX} streams of events and logs are open at this node: end some of them"
+            raise ServiceError(Code.UNAVAILABLE, reason)
+        self._count += 1
+        return Streaming(_events(items), "text/event-stream", keep_alive=KEEP_ALIVE, ended=self._leave)
+
+    def _leave(self) -> None:
+        self._count -= 1
 
 
 async def _events(items: AsyncGenerator[Any, None]) -> AsyncGenerator[bytes, None]:

@@ -18,11 +18,30 @@ HELP_FILE = os.path.join(os.path.dirname(__file__), "help.txt")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; gives the exit status (`cli.status.Status`)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if problem := _no_text(arguments):
+        sys.stderr.write(f"error: {problem}\n")
+        return 2
     if arguments in ([], ["-h"], ["--help"]) and COMPLETE_VARIABLE not in os.environ:
         return _front_page(asked_for=bool(arguments))
     from p2pnode.cli.app import run
 
     return run(arguments)
+
+
+def _no_text(arguments: Sequence[str]) -> str | None:
+    """What is wrong where a word or a setting is not in the encoding of this terminal.
+
+    Python keeps such bytes as lone surrogates, which fail wherever they are written or sent.
+    """
+    settings = {name: value for name, value in os.environ.items() if name.startswith("P2PNODE_")}
+    told = {f"the argument {number}": word for number, word in enumerate(arguments, start=1)}
+    for what, word in (told | settings).items():
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            shown = repr(os.fsencode(word))[1:]
+            return f"{what} ({shown}) is not valid {sys.getfilesystemencoding().upper()} text"
+    return None
 
 
 def _front_page(asked_for: bool) -> int:

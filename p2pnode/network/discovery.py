@@ -71,6 +71,10 @@ class Discovery:
         self._dialling: set[str] = set()
         self._wake = trio.Event()
 
+    @property
+    def given(self) -> frozenset[str]:
+        return frozenset(self._given)
+
     async def run(self) -> None:
         """Works until cancelled."""
         self._host.watch(self._on_connection)
@@ -110,10 +114,13 @@ class Discovery:
         known.pop(self._host.peer_id, None)
         missing = PEERS_WANTED - len(connected) - len(self._dialling)
         again_at = now + LOOK_S
+        has_room = self._host.has_room()
         for peer in sorted(known, key=lambda peer: not self._is_needed(peer, now)):
             attempts = self._attempts.get(peer, _Attempts())
             needed = self._is_needed(peer, now)
             if peer in connected or peer in self._dialling or (missing <= 0 and not needed):
+                continue
+            if not has_room and peer not in self._given:
                 continue
             if attempts.dial_at > now:
                 again_at = min(again_at, attempts.dial_at)

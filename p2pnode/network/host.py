@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -27,6 +27,7 @@ from multiaddr.utils import get_thin_waist_addresses
 from p2pnode.identity import Identity
 
 from . import addresses as addressing
+from .admission import Admission
 from .libp2p_host import CannotListen, ConnectionNotifee, check_free, make_host
 from .logs import limit_dependency_logs
 from .scopes import shielded, unwrapped
@@ -53,6 +54,8 @@ DIAL_STAGGER_S = 0.25
 ADDRESSES_DIALLED_MAX = 8
 # libp2p takes 0.1 s for each connection that it closes; all at once they take no longer.
 SHUTDOWN_S_MAX = 2.0
+# Connections closed at once where there is no room; whoever sheds looks again.
+SHED_MAX = 16
 
 
 class Unreachable(NetworkError):
@@ -85,10 +88,13 @@ Watcher = Callable[[Connected | Disconnected], None]
 class Host:
     """This node on the network. Made by `open_host`."""
 
-    def __init__(self, inner: IHost, peer_id: str) -> None:
+    def __init__(self, inner: IHost, peer_id: str, has_room: Callable[[], bool]) -> None:
         self.inner = inner
         self.peer_id = peer_id
+        # Whether the machine can hold more connections.
+        self.has_room = has_room
         self._network = inner.get_network()
+        Admission(self._network, has_room)
         self._watchers: list[Watcher] = []
         self._inbound: Counter[tuple[str, str]] = Counter()
         self._dialling: dict[str, trio.Lock] = {}
@@ -161,6 +167,10 @@ class Host:
         """
         if peer == self.peer_id:
             raise Unreachable("that is this node itself")
+        try:
+            ID.from_string(peer)
+        except ValueError as exc:
+            raise Unreachable(f"{peer!r} is not a peer id: {exc}") from exc
         lock = self._dialling.setdefault(peer, trio.Lock())
         try:
             with trio.fail_after(timeout_s):
@@ -177,6 +187,13 @@ class Host:
         """Closes the connections with `peer`, if there are any."""
         with trio.move_on_after(SHUTDOWN_S_MAX):
             await self._network.close_peer(ID.from_string(peer))
+
+    async def shed(self, needed: Container[str]) -> None:
+        """Closes some connections with peers that are not needed, the newest first."""
+        others = [peer for peer in reversed(self.connected()) if peer not in needed]
+        async with trio.open_nursery() as nursery:
+            for peer in others[:SHED_MAX]:
+                nursery.start_soon(self.disconnect, peer)
 
     async def open_stream(self, peer: str, protocols: Sequence[str], timeout_s: float) -> Stream:
         """A stream to a connected peer, in the first of `protocols` that it speaks.
@@ -278,9 +295,15 @@ class Host:
 
 @asynccontextmanager
 async def open_host(
-    identity: Identity, listen: Sequence[str], *, dependency_log_level: int | None = None
+    identity: Identity,
+    listen: Sequence[str],
+    *,
+    has_room: Callable[[], bool] = lambda: True,
+    dependency_log_level: int | None = None,
 ) -> AsyncIterator[Host]:
     """A running host that listens on the multiaddrs `listen`; port 0 takes a free port.
+
+    Nobody new is let in while `has_room` is not true.
 
     Raises `CannotListen` if an address is wrong or taken. libp2p's log records below
     `dependency_log_level` are dropped, all of them by default.
@@ -295,7 +318,7 @@ async def open_host(
             for text, multiaddr in zip(listen, multiaddrs, strict=True):
                 if str(multiaddr) not in inner.get_network().listeners:
                     raise CannotListen(f"cannot listen on {text}")
-            host = Host(inner, identity.peer_id)
+            host = Host(inner, identity.peer_id, has_room)
             try:
                 yield host
             finally:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import libp2p
 
-_LIBRARIES = ("libp2p", "zeroconf", "multiaddr", "multiformats", "aioquic", "quic")
+_LIBRARIES = ("libp2p", "zeroconf", "multiaddr", "multiformats", "aioquic", "quic", "trio.serve_listeners")
 _LIBP2P_DIRECTORY = str(Path(libp2p.__file__).parent)
 
 
