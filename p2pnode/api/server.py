@@ -24,8 +24,6 @@ from p2pnode.api.app import make_app
 from p2pnode.api.connections import Connections
 from p2pnode.api.service import NODE_FILE, TOKEN_FILE, NodeService
 
-# Between two pieces of a request.
-READ_TIMEOUT_S = 60
 # Connections that wait to be accepted.
 BACKLOG = 128
 TOKEN_SIZE_BYTES = 32
@@ -48,7 +46,8 @@ async def open_api(
     Raises `OSError` where the port is taken or the directory cannot be written.
     """
     config = hypercorn.config.Config()
-    config.read_timeout = READ_TIMEOUT_S
+    # It would end a long answer whose client has nothing more to say; `Connections` has the deadlines.
+    config.read_timeout = None
     # Its own handler would write to the terminal; what matters is logged by the app's guard.
     config.errorlog = logging.getLogger("p2pnode.api.http")
     config.include_server_header = False
