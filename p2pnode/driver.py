@@ -145,8 +145,8 @@ class Driver:
         """Go on from the journal, but for what is set aside."""
         core, problems = self.core, self._store.problems
         while True:
-            core.aside = {job: self._executions(job) for job in problems.aside(Compartment.JOB)}
             jobs = self._store.live_jobs(partial(self._set_aside_unreadable, Compartment.JOB))
+            core.aside = {job: self._executions(job) for job in problems.aside(Compartment.JOB)}
             live = [record for record in jobs if record.id not in core.aside]
             try:
                 now = self._clock.now()

@@ -25,8 +25,8 @@ class Mending(Content):
         kind, subject = problem.compartment, problem.subject
         try:
             if problem.aside:
-                node.store.problems.remove(number)
                 node.driver.take_back(kind, subject)
+                node.store.problems.remove(number)
             elif kind is Compartment.MESSAGE and problem.payload is not None:
                 await node.intake.again(subject, problem.payload)
                 node.store.problems.remove(number)

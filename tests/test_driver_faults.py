@@ -30,7 +30,7 @@ from p2pnode.core.lending_records import LoanState
 from p2pnode.core.lifecycle import JobState
 from p2pnode.core.messages import Cancel, Message, Stage
 from p2pnode.core.participant import Participant
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.wire import BadMessage, Unreadable
 from p2pnode.driver import Driver, EventRefused
 from p2pnode.store import Store
 
@@ -218,6 +218,12 @@ def test_a_record_that_cannot_be_read_is_set_aside_and_the_node_starts(jobs: She
     assert set(jobs.core.jobs) == {GOOD}
     assert sorted(jobs.problems()) == [("execution", "e-1", True), ("job", BAD, True)]
     assert [record.id for record in jobs.store.jobs(10)] == [GOOD]
+    assert jobs.core.aside == {BAD: frozenset()}
+    with pytest.raises(Unreadable):
+        jobs.driver.take_back(Compartment.JOB, BAD)
+    assert jobs.core.aside == {BAD: frozenset()}
+    jobs.driver.drop(Compartment.JOB, BAD)
+    assert jobs.core.aside == {}
 
 
 def test_messages_about_a_job_that_is_set_aside_have_no_answer(
