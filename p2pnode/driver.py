@@ -329,6 +329,15 @@ class Driver:
         except StoreError as exc:
             self.fail(exc)
             raise
+        # What was decided is in the journal; only this one effect of it has failed.
+        except Exception as exc:
+            log.exception("the effect %s failed", type(effect).__name__)
+            if isinstance(effect, Start | Kill):
+                execution = effect.loan.execution if isinstance(effect, Start) else effect.execution
+                self.set_aside(Compartment.EXECUTION, execution, exc)
+            else:
+                name = f"effect {type(effect).__name__}"
+                self._store.problems.add(Compartment.TASK, name, reason_of(exc), aside=False)
 
     def fail(self, error: Exception) -> None:
         """The journal could not be written, by whomever: `run` ends the node with that."""

@@ -330,3 +330,18 @@ def test_what_no_honest_peer_says_is_refused_before_anything_changes(shell: Shel
         shell.driver.apply(Received("owner", a_keep(deputies=(ME,))))
     shell.driver.apply(Received("owner", Cancel(execution="e-" + "0" * 32, round=1, reason="")))
     assert shell.core.custody.copies == {}
+
+
+def test_an_effect_that_fails_costs_its_execution_and_what_was_decided_stays(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ask()
+    shell.driver.apply(Received("owner", asked))
+
+    def fails(*_: Any) -> Any:
+        raise AssertionError("no such engine")
+
+    monkeypatch.setattr(Shell, "start", fails)
+    shell.driver.apply(Received("owner", award(asked)))
+    assert shell.problems() == [("execution", asked.execution, True)]
+    assert shell.told == [("owner", "its node set it aside: AssertionError: no such engine")]
