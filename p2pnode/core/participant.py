@@ -62,6 +62,7 @@ from .messages import (
 )
 from .ranking import lot
 from .spec import JobSpec
+from .standing import Standing
 from .wire import BadMessage
 
 # Jobs that a node looks after at once; beyond it, submissions are refused.
@@ -87,7 +88,7 @@ class Participant:
     _peers_changed: bool = False
 
     def __post_init__(self) -> None:
-        self.lending = Lending(self.check_spec, preempts=self.preempts)
+        self.lending = Lending(self.check_spec, preempts=self.preempts, standing=Standing(self.me))
         self.custody = Custody(self.me, self.lost)
 
     def resume(self, jobs: Iterable[JobRecord], loans: Iterable[Loan], now: float) -> list[Action]:
