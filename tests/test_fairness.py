@@ -1,17 +1,19 @@
-"""What strangers that only ask can take from others, in seeded networks and on one peer."""
+"""What hostile requesters and neighbours can take from others, in seeded networks."""
 
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from p2pnode.core import wire
-from p2pnode.core.events import OfferChanged, Progressed
+from p2pnode.core.asking import BID_WINDOW_S
+from p2pnode.core.events import AdvertHeard, OfferChanged, Progressed, Send
 from p2pnode.core.lending import BID_VALID_S
 from p2pnode.core.matching import requirements_of
-from p2pnode.core.messages import Ask, Stage
+from p2pnode.core.messages import Advert, Ask, Signed, Stage
 from p2pnode.core.spec import JobSpec, Resources
 
 from .sim.network import EPOCH, Node, Simulation, Weather
@@ -114,3 +116,52 @@ def test_a_newcomers_job_waits_for_one_bid_of_the_attackers_at_most(seed: int) -
     assert max(under_attack) <= BID_VALID_S + 2 * max(usual)
     # Afterwards they have misses, and newcomers come first.
     assert sum(under_attack[-5:]) <= 2 * sum(usual[-5:])
+
+
+class Flooded(Attacked):
+    """Its nodes hear 3,000 adverts of peers that are nowhere, with the best of offers, from one neighbour."""
+
+    def invent(self, node: Node) -> None:
+        offer = wire.replace(node.offer, labels={**node.offer.labels, "fast": "yes"})
+        for number in range(3_000):
+            advert = Advert(
+                peer=f"invented{number}",
+                number=1,
+                issued_ms=int(self.now * 1000),
+                ttl_ms=3_600_000,
+                name="",
+                version="0",
+                offer=offer,
+                addresses=(),
+            )
+            signed = Signed(body=b"", signature=bytes(64))
+            self.give(node, 0, AdvertHeard(signed, advert, 3_600_000, "peer06"))
+
+    def perform(self, node: Node, actions: list[Any]) -> None:
+        super().perform(
+            node, [one for one in actions if not (isinstance(one, Send) and one.peer not in self.nodes)]
+        )
+
+
+@pytest.mark.parametrize("met_before", [True, False])
+def test_three_thousand_invented_peers_cost_a_job_one_round_at_most(met_before: bool) -> None:
+    sim = Flooded(3, 6, large=False)
+    node = sim.nodes["peer00"]
+    if met_before:
+        sim.at(3, sim.submit_small, node)
+    else:
+        # It knows the real ones by another neighbour's word only.
+        sim.run(10)
+        table = node.core.table
+        table._met.clear()
+        for peer, known in table.known.items():
+            table.known[peer] = replace(known, brought_by=None if peer == "peer00" else "peer01")
+    sim.at(12, sim.invent, node)
+    for second in range(20, 30):
+        sim.at(second, sim.submit_small, node)
+    sim.run(60)
+    late = [sim.placed_at[id] - at for id, at in sim.submitted_at.items() if at > EPOCH + 15]
+    assert len(late) == 10
+    usual_s = 1.5
+    assert max(late) <= usual_s + BID_WINDOW_S
+    assert sum(one > usual_s for one in late) <= (0 if met_before else 4)

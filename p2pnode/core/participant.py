@@ -154,6 +154,8 @@ class Participant:
                         self._message(self.me, action.message, Received(self.me, action.message), now)
                     )
                 else:
+                    if isinstance(action, Send) and isinstance(action.message, Ask):
+                        self.table.asked(action.peer, now)
                     done.append(action)
             if self.custody.take_over_due <= now:
                 pending.extend(self._take_over(now))
@@ -177,14 +179,15 @@ class Participant:
     def _route(self, event: Event, now: float) -> list[Action]:
         match event:
             case Received(peer, message):
+                self.table.met(peer)
                 return self._message(peer, message, event, now)
             case Rejected(message=message):
                 job = self.owner_of(getattr(message, "execution", "")) or self.jobs.get(
                     getattr(message, "job", "")
                 )
                 return self._give(job, event, now) if job else []
-            case AdvertHeard(signed, advert, remaining_ms):
-                self._peers_changed |= self.table.learn(signed, advert, remaining_ms, now)
+            case AdvertHeard(signed, advert, remaining_ms, forwarder):
+                self._peers_changed |= self.table.learn(signed, advert, remaining_ms, now, forwarder)
                 return []
             case OfferChanged(offer):
                 self.lending.capacity = offer
