@@ -117,7 +117,7 @@ class Advertiser:
     def heard(self, data: bytes, forwarder: str) -> bool:
         """An advert over gossip; whether it is news, and so worth passing on."""
         try:
-            return self._learn_untrusted(wire.decode_untrusted(data, Signed), None)
+            return self._learn_untrusted(wire.decode_untrusted(data, Signed), None, forwarder)
         except BadMessage as exc:
             log.info("a bad advert from %s: %s", forwarder, exc)
             return False
@@ -137,16 +137,17 @@ class Advertiser:
             return
         for entry in entries:
             try:
-                self._learn_untrusted(entry.signed, entry.remaining_ms)
+                self._learn_untrusted(entry.signed, entry.remaining_ms, peer)
             except BadMessage as exc:
                 log.info("a bad advert out of the table of %s: %s", peer, exc)
 
-    def _learn_untrusted(self, signed: Signed, remaining_ms: int | None) -> bool:
+    def _learn_untrusted(self, signed: Signed, remaining_ms: int | None, forwarder: str) -> bool:
         """Whether it was news; raises `BadMessage`."""
         advert = wire.decode_untrusted(signed.body, Advert, ADVERT_SIZE_BYTES_MAX)
         identity.verify_untrusted(advert.peer, DOMAIN, signed)
         before = self._newest(advert.peer)
-        self._tell(AdvertHeard(signed, advert, advert.ttl_ms if remaining_ms is None else remaining_ms))
+        remaining_ms = advert.ttl_ms if remaining_ms is None else remaining_ms
+        self._tell(AdvertHeard(signed, advert, remaining_ms, forwarder))
         news = self._newest(advert.peer) != before
         if news and not advert.leaving and advert.peer != self._me.peer_id:
             self.remember(advert.peer, advert.addresses)

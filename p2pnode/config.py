@@ -68,7 +68,7 @@ class NodeConfig:
     labels: Mapping[str, str] = field(default_factory=dict)
     # Whether to run jobs for others.
     compute: bool = True
-    # Whether urgent jobs end batch work of lower priority here where there is no room for both.
+    # Whether jobs without room end batch work of lower priority here: of their owner, or for this node's own.
     preempt: bool = False
     # Whether to find peers on the local network, and be found.
     mdns: bool = True

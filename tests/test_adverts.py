@@ -8,11 +8,16 @@ from p2pnode.core import adverts, wire
 from p2pnode.core.adverts import (
     ADVERT_GAP_S,
     ADVERT_TTL_MS_MAX,
+    ANSWER_S_MAX,
     CLOCK_SKEW_MS_MAX,
     PEERS_MAX,
+    SILENT_FOR_S,
+    SILENT_PER_FORWARDER_MAX,
+    UNMET_PER_FORWARDER_MAX,
     Advertising,
     AdvertTable,
     advert_interval_s,
+    out_of_reach,
 )
 from p2pnode.core.messages import Advert
 
@@ -24,6 +29,69 @@ NOW_MS = int(NOW * 1000)
 
 def learn(table: AdvertTable, one: Advert, remaining_ms: int = 10**9, now: float = NOW) -> bool:
     return table.learn(signed(one), one, remaining_ms, now)
+
+
+def bring(table: AdvertTable, forwarder: str, count: int, first: int = 0) -> None:
+    for number in range(first, first + count):
+        one = advert(f"{forwarder}'s {number}", 1, NOW_MS)
+        table.learn(SIGNED, one, 10**9, NOW, forwarder)
+
+
+SIGNED = signed(advert("a", 1, NOW_MS))
+
+
+def test_one_neighbour_brings_so_many_peers_that_were_never_heard_and_others_as_many() -> None:
+    table = AdvertTable()
+    bring(table, "hostile", UNMET_PER_FORWARDER_MAX + 100)
+    assert len(table.known) == UNMET_PER_FORWARDER_MAX
+    bring(table, "friend", 5)
+    table.met("hostile's 3")
+    assert len(table.known) == UNMET_PER_FORWARDER_MAX + 5
+    bring(table, "hostile", 100, UNMET_PER_FORWARDER_MAX)
+    assert len(table.known) == UNMET_PER_FORWARDER_MAX + 6
+    table.expire(NOW + 91)
+    bring(table, "hostile", UNMET_PER_FORWARDER_MAX, 10_000)
+    assert len(table.known) == UNMET_PER_FORWARDER_MAX
+
+
+def test_a_full_table_takes_a_real_peer_in_place_of_the_invented() -> None:
+    table = AdvertTable()
+    for number in range(100):
+        table.met(f"friend's {number}")
+    bring(table, "friend", 120)
+    for number in range(PEERS_MAX // UNMET_PER_FORWARDER_MAX):
+        bring(table, f"hostile{number}", UNMET_PER_FORWARDER_MAX)
+    assert len(table.known) == PEERS_MAX
+    assert all(f"friend's {number}" in table.known for number in range(120))
+    one = advert("real", 1, NOW_MS)
+    assert table.learn(SIGNED, one, 10**9, NOW, "real")
+    bring(table, "another", 50)
+    assert len(table.known) == PEERS_MAX and "another's 49" in table.known
+    assert all(f"friend's {number}" in table.known for number in range(120))
+
+
+def test_a_peer_that_does_not_answer_is_out_of_reach_for_a_while_or_until_it_is_heard() -> None:
+    table = AdvertTable()
+    for peer in ("a", "b"):
+        learn(table, advert(peer, 1, NOW_MS))
+        table.asked(peer, NOW)
+    assert not out_of_reach(table.known, NOW + ANSWER_S_MAX - 0.1)
+    table.met("a")
+    assert out_of_reach(table.known, NOW + ANSWER_S_MAX) == {"b"}
+    learn(table, advert("b", 2, NOW_MS))
+    assert out_of_reach(table.known, NOW + ANSWER_S_MAX) == {"b"}
+    assert not out_of_reach(table.known, NOW + ANSWER_S_MAX + SILENT_FOR_S)
+
+
+def test_all_that_a_neighbour_brought_is_out_of_reach_when_some_of_it_never_answers() -> None:
+    table = AdvertTable()
+    bring(table, "hostile", 50)
+    bring(table, "friend", 2)
+    for number in range(SILENT_PER_FORWARDER_MAX + 1):
+        table.asked(f"hostile's {number}", NOW)
+    table.met("hostile's 40")
+    gone = out_of_reach(table.known, NOW + ANSWER_S_MAX)
+    assert len(gone) == 49 and "hostile's 40" not in gone
 
 
 def test_a_newer_advert_replaces_an_older_one_and_never_the_other_way() -> None:

@@ -24,14 +24,14 @@ from p2pnode.core.events import (
 from p2pnode.core.holdings import source_mark
 from p2pnode.core.lending import (
     BID_VALID_S,
-    LOANS_MAX,
-    OPEN_BIDS_PER_PEER_MAX,
     PREPARE_TIMEOUT_S,
     PUBLISH_TIMEOUT_S,
+    WAITING_OF_STRANGERS_MAX,
     WAITING_PER_PEER_MAX,
     Lending,
 )
 from p2pnode.core.lending_records import LoanState
+from p2pnode.core.lending_room import LOANS_MAX
 from p2pnode.core.messages import (
     REASON_LENGTH_MAX,
     Adopt,
@@ -49,6 +49,13 @@ from p2pnode.core.messages import (
     Update,
 )
 from p2pnode.core.spec import Constraint, InputSource, Operator, Source, Timeouts
+from p2pnode.core.standing import (
+    MISS_FORGOTTEN_S,
+    OPEN_BIDS_PER_PEER_MAX,
+    OPEN_BIDS_PER_STRANGER_MAX,
+    REQUESTERS_MAX,
+    Standing,
+)
 
 from .core_support import ROOM, ask, award, offer, receipt, sent, signed, spec
 
@@ -58,8 +65,11 @@ RELEASE = Release(execution=ID, round=1)
 CANCEL = Cancel(execution=ID, round=1, reason="enough")
 
 
-def new(wrong: str | None = None) -> Lending:
-    return Lending(lambda spec: wrong, offer())
+def new(wrong: str | None = None, proven: tuple[str, ...] = ("me",)) -> Lending:
+    lending = Lending(lambda spec: wrong, offer(), standing=Standing("node"))
+    for peer in proven:
+        lending.standing.ran(peer)
+    return lending
 
 
 def offered() -> Lending:
@@ -188,28 +198,162 @@ def test_a_directory_that_is_not_here_is_a_reason_not_to_bid() -> None:
     assert not lending.loans
 
 
-def test_what_waits_for_room_is_bid_for_by_priority_and_then_by_age() -> None:
-    lending = new()
+def full_lending(*proven: str) -> Lending:
+    lending = new(proven=("me", *proven))
     for slot in range(4):
         lending.handle(Received("me", ask(slot=slot)), 0)
+        lending.handle(Received("me", award(ask(slot=slot))), 0)
+    return lending
+
+
+def end(lending: Lending, slot: int, now: float) -> list[str]:
+    """Whose asks are bid for when one that was awarded ends."""
+    id = ask(slot=slot).execution
+    lending.handle(Progressed(id, Stage.RUNNING, ""), now)
+    found = receipt(id)
+    actions = lending.handle(Finished(id, signed(found), found, "bafyreceipt"), now)
+    return [f"{peer} {slots[one.execution]}" for peer, one in sent(actions, Bid)]
+
+
+slots = {ask(slot=slot).execution: slot for slot in range(40)}
+
+
+def test_what_one_requester_has_waiting_is_bid_for_by_priority_and_then_by_age() -> None:
+    lending = full_lending("a")
     urgent = spec(priority=7)
     for at, (slot, wanted) in enumerate([(4, spec()), (5, urgent), (6, urgent)], 1):
-        lending.handle(Received(f"owner{slot}", ask(wanted, slot)), at)
-    freed = [Release(execution=ask(slot=slot).execution, round=1) for slot in range(3)]
-    bidders = [peer for one in freed for peer, _ in sent(lending.handle(Received("me", one), 9), Bid)]
-    assert bidders == ["owner5", "owner6", "owner4"]
+        lending.handle(Received("a", ask(wanted, slot)), at)
+    assert [end(lending, slot, 9) for slot in range(3)] == [["a 5"], ["a 6"], ["a 4"]]
 
 
-def test_a_node_that_may_ends_the_least_batch_work_of_lower_priority_for_an_urgent_ask() -> None:
-    for preempts in (False, True):
-        lending = running(cpu_millis=2000)
-        lending.preempts = preempts
-        urgent = ask(spec(cpu_millis=3000, priority=5), 9)
-        actions = lending.handle(Received("other", urgent), 11)
-        assert [action.fault for action in actions if isinstance(action, Kill)] == [Fault.MOVED] * preempts
-        if preempts:
-            bids = sent(lending.handle(finished(), 12), Bid)
-            assert [(peer, one.execution) for peer, one in bids] == [("other", urgent.execution)]
+def test_requesters_take_turns_whatever_priority_each_claims() -> None:
+    lending = full_lending("a", "b")
+    for slot in (4, 5, 6):
+        lending.handle(Received("a", ask(spec(priority=999), slot)), slot)
+    lending.handle(Received("b", ask(slot=7)), 7)
+    lending.handle(Received("stranger", ask(spec(priority=9_999), 8)), 1)
+    assert [end(lending, slot, 9) for slot in range(4)] == [["a 4"], ["b 7"], ["stranger 8"], ["a 5"]]
+
+
+def test_many_strangers_have_one_turn_between_them() -> None:
+    lending = full_lending("a")
+    for slot in range(10, 20):
+        lending.handle(Received(f"stranger{slot}", ask(slot=slot)), slot / 10)
+    for slot in (4, 5):
+        lending.handle(Received("a", ask(slot=slot)), slot)
+    bids = [end(lending, slot, 9) for slot in range(4)]
+    assert bids == [["a 4"], ["stranger10 10"], ["a 5"], ["stranger11 11"]]
+
+
+def test_strangers_bids_hold_half_of_the_room_however_many_they_are() -> None:
+    lending = new()
+    for slot in range(8):
+        lending.handle(Received(f"stranger{slot}", ask(slot=slot)), slot / 10)
+    assert held(lending) == 2000
+    assert sent(lending.handle(Received("me", ask(slot=20)), 1), Bid)
+    # Who awards holds no bid any more: there is room for another stranger's.
+    first = ask(slot=0)
+    bids = sent(lending.handle(Received("stranger0", award(first)), 2), Bid)
+    assert [slots[one.execution] for _, one in bids] == [2]
+
+
+def test_a_stranger_is_bid_a_whole_machine_where_nobody_else_is_concerned() -> None:
+    large = ask(spec(4000), 30)
+    lending = new()
+    assert sent(lending.handle(Received("stranger", large), 0), Bid)
+    lending = new()
+    lending.handle(Received("other", ask()), 0)
+    assert refusal_of(lending, large, "stranger").refusing is Refusing.QUEUED
+
+
+def test_each_bid_that_was_held_to_no_use_halves_what_its_requester_may_hold() -> None:
+    tiny, now = spec(cpu_millis=1), 0.0
+    lending = new()
+    large = wire.replace(ROOM, memory_bytes=10**12)
+    lending.capacity = offer(total=large, free=large)
+    most = []
+    for _ in range(8):
+        for slot in range(OPEN_BIDS_PER_PEER_MAX + 1):
+            lending.handle(Received("me", ask(tiny, slot)), now)
+        most.append(len(lending.held))
+        kept = lending.held[0].execution
+        for id in [one for one in lending.loans if one != kept]:
+            lending.handle(Received("me", Release(execution=id, round=1)), now)
+        now = lending.deadline
+        lending.handle(Tick(), now)
+    assert most == [32, 16, 8, 4, 2, 1, 1, 1]
+    now += 5 * MISS_FORGOTTEN_S
+    for slot in range(OPEN_BIDS_PER_PEER_MAX):
+        lending.handle(Received("me", ask(tiny, slot)), now)
+    assert len(lending.held) == OPEN_BIDS_PER_STRANGER_MAX, "it has to prove itself again"
+
+
+def test_an_award_takes_a_miss_back() -> None:
+    lending = offered()
+    lending.handle(Tick(), BID_VALID_S)
+    assert not lending.standing.is_proven("me", 10)
+    lending.handle(Received("me", ask(slot=1)), 11)
+    lending.handle(Received("me", award(ask(slot=1))), 12)
+    assert lending.standing.is_proven("me", 12)
+
+
+@pytest.mark.parametrize(
+    "end", [RELEASE, CANCEL, PeerLost("me", "silent")], ids=["release", "cancel", "lost"]
+)
+@pytest.mark.parametrize("held_s", [1.0, 6.0])
+def test_a_bid_that_is_let_go_late_is_missed_and_one_that_is_released_soon_is_not(end, held_s) -> None:
+    lending = offered()
+    lending.handle(end if isinstance(end, PeerLost) else Received("me", end), held_s)
+    assert not lending.loans
+    assert lending.standing.misses("me", held_s) == (held_s > 5)
+
+
+def test_who_waits_gets_its_bid_when_its_misses_are_forgotten() -> None:
+    lending = new(proven=())
+    for _ in range(5):
+        lending.standing.missed("doubted", 0)
+    lending.handle(Received("doubted", ask()), 0)
+    ticks = []
+    while not lending.held:
+        ticks.append(lending.deadline)
+        lending.handle(Tick(), lending.deadline)
+    # A quarter of the machine, for which it may have one miss at most.
+    assert ticks == [60 * number for number in range(1, 5)]
+
+
+def test_after_a_restart_requesters_of_what_ran_here_are_known() -> None:
+    lending = running()
+    lending.handle(finished(), 20)
+    again = new(proven=())
+    again.loans = lending.loans
+    assert not again.standing.is_proven("me", 21)
+    again.resume(21)
+    assert again.standing.is_proven("me", 21)
+
+
+def test_requesters_are_remembered_up_to_a_number() -> None:
+    standing = Standing()
+    for number in range(REQUESTERS_MAX + 10):
+        standing.ran(f"peer{number}")
+        standing.missed(f"other{number}", 0)
+    assert not standing.is_proven("peer0", 0) and standing.is_proven("peer10", 0)
+    assert not standing.misses("other0", 0) and standing.misses("other10", 0)
+
+
+@pytest.mark.parametrize(("asker", "ends"), [("me", True), ("node", True), ("other", False)])
+@pytest.mark.parametrize("preempts", [False, True])
+def test_a_node_that_may_ends_less_urgent_batch_work_of_the_asker_or_for_its_own_user(
+    asker: str, ends: bool, preempts: bool
+) -> None:
+    lending = running(cpu_millis=2000)
+    lending.preempts = preempts
+    urgent = ask(spec(cpu_millis=3000, priority=5), 9)
+    actions = lending.handle(Received(asker, urgent), 11)
+    ends &= preempts
+    assert [action.fault for action in actions if isinstance(action, Kill)] == [Fault.MOVED] * ends
+    if ends:
+        bids = sent(lending.handle(finished(), 12), Bid)
+        assert [(peer, one.execution) for peer, one in bids] == [(asker, urgent.execution)]
 
 
 @pytest.mark.parametrize("taking", [Taking.NOTHING, Taking.DRAINING])
@@ -275,15 +419,23 @@ def test_one_requester_has_so_many_open_bids_and_all_together_so_many_executions
     tiny = spec(cpu_millis=1)
     large = wire.replace(ROOM, memory_bytes=10**12)
     lending = Lending(lambda spec: None, offer(total=large, free=large))
-    for slot in range(OPEN_BIDS_PER_PEER_MAX + 5):
-        lending.handle(Received("me", ask(tiny, slot)), 0)
-    assert len(lending.held) == OPEN_BIDS_PER_PEER_MAX
-    for slot in range(1000, 1000 + LOANS_MAX):
+    for peer, most in [("me", OPEN_BIDS_PER_PEER_MAX), ("stranger", OPEN_BIDS_PER_STRANGER_MAX)]:
+        if peer == "me":
+            lending.standing.ran(peer)
+        first = 100 * most
+        for slot in range(first, first + most + 5):
+            lending.handle(Received(peer, ask(tiny, slot)), 0)
+        assert sum(one.owner == peer for one in lending.held) == most
+    for slot in range(10_000, 10_000 + LOANS_MAX):
         lending.handle(Received(f"peer{slot}", ask(tiny, slot)), 0)
     assert len(lending.held) == LOANS_MAX
     for slot in range(5000, 5000 + WAITING_PER_PEER_MAX):
         lending.handle(Received("greedy", ask(tiny, slot)), 0)
     assert "wait here already" in refusal_of(lending, ask(tiny, 9999), "greedy").reason
+    for slot in range(20_000, 20_000 + WAITING_OF_STRANGERS_MAX):
+        lending.handle(Received(f"peer{slot}", ask(tiny, slot)), 0)
+    assert "new here" in refusal_of(lending, ask(tiny, 9999), "another").reason
+    assert "waits there" in refusal_of(lending, ask(tiny, 9999), "me").reason
 
 
 def test_a_reason_that_quotes_a_long_constraint_is_cut_to_what_the_wire_takes() -> None:

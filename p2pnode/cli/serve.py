@@ -21,7 +21,7 @@ from p2pnode import config
     "--label", "labels", metavar="K=V", multiple=True, help="A label for constraints; may be repeated."
 )
 @click.option("--no-compute", is_flag=True, help="Run no jobs for others.")
-@click.option("--preempt", is_flag=True, help="End less urgent batch work where urgent jobs have no room.")
+@click.option("--preempt", is_flag=True, help="For want of room end less urgent work of the same owner.")
 @click.option("--no-mdns", is_flag=True, help="Neither find peers on the LAN nor be found.")
 @click.option(
     "--allow-path",

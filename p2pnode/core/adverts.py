@@ -5,18 +5,31 @@ of peers that left or fell silent are remembered, or a captured goodbye's predec
 would bring a ghost back. Times in adverts are their sender's: what an advert is worth
 here is counted from our own clock, and an `issued_ms` far from it is refused, which bounds
 how long a captured advert can be replayed to a node that never saw its successors.
+
+Anybody can invent peers. Those that were never heard themselves are counted against the neighbour that
+brought them: it may bring so many, and gives way first when the table is full. `core.asking` asks them
+with care.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from .messages import Advert, Offer, Signed
 
 # 10,000 peers are a few times what one topic can carry (DESIGN: links).
 PEERS_MAX = 10_000
+# That one neighbour may bring of peers never heard themselves: a joiner hears the rest from its others.
+UNMET_PER_FORWARDER_MAX = 1_000
+# An answer to an ask takes longer only over a line that is no use for the job either (asking.BID_WINDOW_S).
+ANSWER_S_MAX = 3.0
+# A peer that did not answer is asked last for so long.
+SILENT_FOR_S = 5 * 60.0
+# One that brought more peers than these that do not answer may have invented them all.
+SILENT_PER_FORWARDER_MAX = 2
 # A missed advert or two must not make a peer vanish.
 ADVERT_TTL_INTERVALS = 3
 ADVERT_INTERVAL_S_MIN = 30.0
@@ -41,6 +54,13 @@ class Known:
     advert: Advert
     signed: Signed
     expires: float
+    # The neighbour that brought it; None: the peer itself has been heard, by a connection or an answer.
+    brought_by: str | None = None
+    # Since when an ask to it has been without an answer.
+    asked: float | None = None
+
+    def is_silent(self, now: float) -> bool:
+        return self.asked is not None and ANSWER_S_MAX <= now - self.asked < ANSWER_S_MAX + SILENT_FOR_S
 
 
 @dataclass(slots=True)
@@ -53,7 +73,14 @@ class AdvertTable:
     # When the first may expire: never later than it does, so that a tick is never missed.
     deadline: float = inf
 
-    def learn(self, signed: Signed, advert: Advert, remaining_ms: int, now: float) -> bool:
+    # Peers that were heard themselves, the longest unheard first.
+    _met: dict[str, None] = field(default_factory=dict)
+    # How many that were not each neighbour has brought.
+    _unmet: Counter[str] = field(default_factory=Counter)
+
+    def learn(
+        self, signed: Signed, advert: Advert, remaining_ms: int, now: float, forwarder: str = ""
+    ) -> bool:
         """Take in an advert whose signature holds; true if the peer is new, or offers other things.
 
         `remaining_ms` is how long whoever handed it over would still have kept it; at most
@@ -69,13 +96,59 @@ class AdvertTable:
         if advert.leaving:
             self._forget(advert.peer, advert.number)
             return True
-        if held is None and len(self.known) >= PEERS_MAX:
+        if forwarder in ("", advert.peer):
+            self.met(advert.peer)
+        brought_by = None if advert.peer in self._met else forwarder
+        if held is None and not self._has_place(brought_by):
             return False
         self.gone.pop(advert.peer, None)
         lifetime_ms = min(remaining_ms, ttl_ms)
-        self.known[advert.peer] = Known(advert, signed, now + lifetime_ms / 1000)
+        asked = held.asked if held else None
+        if held is not None:
+            brought_by = held.brought_by
+        elif brought_by is not None:
+            self._unmet[brought_by] += 1
+        self.known[advert.peer] = Known(advert, signed, now + lifetime_ms / 1000, brought_by, asked)
         self.deadline = min(self.deadline, now + lifetime_ms / 1000)
         return held is None or held.advert.offer != advert.offer
+
+    def met(self, peer: str) -> None:
+        """The peer itself has been heard."""
+        self._met.pop(peer, None)
+        self._met[peer] = None
+        if len(self._met) > PEERS_MAX:
+            del self._met[next(iter(self._met))]
+        held = self.known.get(peer)
+        if held is not None and (held.brought_by is not None or held.asked is not None):
+            self._uncount(held)
+            self.known[peer] = replace(held, brought_by=None, asked=None)
+
+    def asked(self, peer: str, now: float) -> None:
+        """An ask goes to the peer."""
+        held = self.known.get(peer)
+        if held is not None and (held.asked is None or now >= held.asked + ANSWER_S_MAX + SILENT_FOR_S):
+            self.known[peer] = replace(held, asked=now)
+
+    def _has_place(self, brought_by: str | None) -> bool:
+        """Is there a place for a new peer? One is made at the cost of who brought most."""
+        if brought_by is not None and self._unmet[brought_by] >= UNMET_PER_FORWARDER_MAX:
+            return False
+        if len(self.known) < PEERS_MAX:
+            return True
+        most = max(self._unmet, key=lambda one: (self._unmet[one], one), default=None)
+        if most is None or not self._unmet[most]:
+            return False
+        if brought_by is not None and self._unmet[brought_by] + 1 >= self._unmet[most]:
+            return False
+        peer = next(peer for peer, one in self.known.items() if one.brought_by == most)
+        self._uncount(self.known.pop(peer))
+        return True
+
+    def _uncount(self, held: Known) -> None:
+        if held.brought_by is not None:
+            self._unmet[held.brought_by] -= 1
+            if not self._unmet[held.brought_by]:
+                del self._unmet[held.brought_by]
 
     def expire(self, now: float) -> bool:
         """At `deadline` or later: forget what is too old; true if anything was."""
@@ -92,10 +165,21 @@ class AdvertTable:
                 yield known.signed, int((known.expires - now) * 1000)
 
     def _forget(self, peer: str, number: int) -> None:
-        self.known.pop(peer, None)
+        held = self.known.pop(peer, None)
+        if held is not None:
+            self._uncount(held)
         self.gone[peer] = number
         while len(self.gone) > PEERS_MAX:
             del self.gone[next(iter(self.gone))]
+
+
+def out_of_reach(known: Mapping[str, Known], now: float) -> frozenset[str]:
+    """The peers that would probably not answer: they did not, or who brought them brought such peers."""
+    silent = {peer for peer, one in known.items() if one.is_silent(now)}
+    forwarders = Counter(known[peer].brought_by for peer in silent)
+    forwarders.pop(None, None)
+    liars = {one for one, count in forwarders.items() if count > SILENT_PER_FORWARDER_MAX}
+    return frozenset(silent | {peer for peer, one in known.items() if one.brought_by in liars})
 
 
 @dataclass(slots=True)

@@ -13,9 +13,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 from math import inf
 
-from .adverts import Known
+from .adverts import Known, out_of_reach
 from .events import Send
 from .lifecycle import EVERYWHERE, LIVE, LONG_RUNNING, OPEN, Execution, ExecutionState, JobRecord
 from .matching import Unfit, grouped, requirements_of, why_not
@@ -85,24 +86,42 @@ class Asking:
     def whom_to_ask(self, needed: int) -> list[Advert]:
         """The peers that a round for `needed` replicas asks, the best first."""
         ranked = self._rooms_first()
-        roomy = sum(why_not(self.need, advert.offer) is None for advert in ranked)
+        roomy = sum(
+            why_not(self.need, one.offer) is None and one.peer not in self._out_of_reach for one in ranked
+        )
         return ranked[: asks_for(needed)] if roomy < needed else ranked[: min(roomy, asks_for(needed))]
 
     def _rooms_first(self) -> list[Advert]:
-        """All who can be asked, in the order in which to ask them."""
+        """All who can be asked, in the order in which to ask them.
+
+        Anybody can invent peers with the best of offers, so of two that are asked one was heard before.
+        """
         record = self.record
         unfit = {peer: self._unfit(peer) for peer in self.known}
-        groups: tuple[list[Advert], list[Advert]] = ([], [])
+        groups: tuple[list[Advert], list[Advert], list[Advert]] = ([], [], [])
         for peer, reason in unfit.items():
             if reason is None or reason.askable:
-                groups[reason is not None].append(self.known[peer].advert)
+                group = 2 if peer in self._out_of_reach else int(reason is not None)
+                groups[group].append(self.known[peer].advert)
         return [
             advert
             for group in groups
-            for advert in rank_candidates(
-                record.id, record.round + 1, self.need, group, self.used, self.failures, record.deputies
+            for advert in self._alternating(
+                rank_candidates(
+                    record.id, record.round + 1, self.need, group, self.used, self.failures, record.deputies
+                )
             )
         ]
+
+    def _alternating(self, ranked: Sequence[Advert]) -> list[Advert]:
+        met = [one for one in ranked if self.known[one.peer].brought_by is None]
+        unmet = [one for one in ranked if self.known[one.peer].brought_by is not None]
+        pairs = zip_longest(met, unmet)
+        return [one for pair in pairs for one in pair if one is not None]
+
+    @cached_property
+    def _out_of_reach(self) -> frozenset[str]:
+        return out_of_reach(self.known, self.now)
 
     def _ask(self, asks: Sequence[tuple[Advert, int, int | None]]) -> list[Send]:
         """Each is a peer's advert, which of several asks to it this is, and the replica, if it is given."""

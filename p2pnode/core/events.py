@@ -64,6 +64,8 @@ class AdvertHeard:
     signed: Signed
     advert: Advert
     remaining_ms: int
+    # The neighbour that brought it, be it the peer itself; "" where that is this node.
+    forwarder: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 `handle` an event, do the actions, come back with `Tick` at `deadline`. A bid holds the
 resources that it offers until it is awarded, released or expired, so an award is never
 refused for want of room. An ask for which there is no room waits here, and is bid for when
-there is some: the most urgent first, and of equals the oldest, whoever asked. Everything is
+there is some, requester by requester (`core.lending_room`). Everything is
 idempotent by execution id: an ask that comes twice gets the same bid, an award that comes
 twice starts one program.
 
@@ -55,6 +55,7 @@ from .messages import (
     Taking,
 )
 from .spec import JobSpec
+from .standing import Standing
 
 # Long enough for a requester to hear the other bidders and award; short, since it holds resources.
 BID_VALID_S = 10.0
@@ -62,12 +63,12 @@ BID_VALID_S = 10.0
 PREPARE_TIMEOUT_S = 30 * 60.0
 # Hashing and storing some 100 GB.
 PUBLISH_TIMEOUT_S = 10 * 60.0
-# One requester must not be able to reserve a whole machine by asking and never awarding.
-OPEN_BIDS_PER_PEER_MAX = 32
-# Programs at once on one node: each is a process or a container with pipes and a directory.
-LOANS_MAX = 256
+# A bid that was held for longer, and not awarded, kept others waiting; losing bids are released long before.
+BID_MISSED_S = 5.0
 # Asks that wait here for room: a few for each job of each requester of a busy network.
 WAITING_MAX = 1_024
+# Identities cost nothing: however many ask, there is a place for the asks of others.
+WAITING_OF_STRANGERS_MAX = 256
 WAITING_PER_PEER_MAX = 128
 # A requester that still wants it asks again.
 WAIT_TIMEOUT_S = 60 * 60.0
@@ -98,12 +99,16 @@ class Lending:
     owes_news: bool = False
     # Ends batch work of lower priority where more urgent work has no room.
     preempts: bool = False
+    standing: Standing = field(default_factory=Standing)
+    # When a requester that waits may get more than now.
+    _better_at: float = inf
 
     @property
     def deadline(self) -> float:
         times = [one.deadline for one in self.loans.values() if one.deadline is not None]
         if self.drained_at is not None and self.taking is Taking.DRAINING:
             times.append(self.drained_at)
+        times.append(self._better_at)
         return min(times, default=inf)
 
     @property
@@ -163,9 +168,9 @@ class Lending:
             case Received(peer, Release(execution=execution)):
                 loan = self._loan_of(peer, execution)
                 waits = loan and loan.state in (LoanState.OFFERED, LoanState.WAITING)
-                return self._drop(loan) if loan and waits else []
+                return self._unused(loan, now) if loan and waits else []
             case Received(peer, Cancel(execution=execution, reason=reason)):
-                return self._cancelled(peer, execution, reason)
+                return self._cancelled(peer, execution, reason, now)
             case Received(peer, Adopt() as adopt):
                 return tending.adopted(self.loans.get(adopt.execution), peer, adopt)
             case _:
@@ -175,6 +180,8 @@ class Lending:
         """After a restart: go on with all that was awarded; bids that nobody took expire by themselves."""
         actions: list[Action] = []
         for loan in self.loans.values():
+            if loan.state is LoanState.ENDED and loan.ran:
+                self.standing.ran(loan.owner)
             if loan.award is not None:
                 with compartment(Compartment.EXECUTION, loan.execution):
                     actions += self.resume_loan(loan, loan.award, now)
@@ -202,7 +209,7 @@ class Lending:
         if loan is not None:
             repeat = loan.owner == peer and loan.state is LoanState.OFFERED
             return [self._bid(loan, now)] if repeat else []
-        refused = self._why_not(peer, ask, lacks)
+        refused = self._why_not(peer, ask, lacks, now)
         if refused is not None:
             refusing, reason = refused
             self.refused_busy |= refusing is Refusing.BUSY
@@ -220,12 +227,14 @@ class Lending:
             created=now,
         )
         self.loans[loan.execution] = loan
-        if self._has_room(loan):
+        waiting = self._waiting(now)
+        if self._room(now).has(loan):
             return self._offer(loan, now)
-        queued = self._refuse(peer, ask, Refusing.QUEUED, self._why_waiting(loan))
+        reason = f"busy; the ask waits there as number {waiting.index(loan) + 1}"
+        queued = self._refuse(peer, ask, Refusing.QUEUED, reason)
         return [SaveLoan(loan), queued, *self._preempt(loan)]
 
-    def _why_not(self, peer: str, ask: Ask, lacks: str) -> tuple[Refusing, str] | None:
+    def _why_not(self, peer: str, ask: Ask, lacks: str, now: float) -> tuple[Refusing, str] | None:
         offer = self.offer
         if offer is None or not offer.engines:
             return Refusing.UNSUITABLE, "runs nothing for others"
@@ -236,48 +245,55 @@ class Lending:
             return Refusing.UNSUITABLE, reason
         if self.taking is not Taking.ALL:
             return Refusing.BUSY, TAKING_REASONS[self.taking]
-        waiting = lending_room.waiting(self.loans.values())
+        waiting = [one for one in self.loans.values() if one.state is LoanState.WAITING]
         if len(waiting) >= WAITING_MAX:
             return Refusing.BUSY, f"busy: {WAITING_MAX} asks wait here, the limit"
         if sum(one.owner == peer for one in waiting) >= WAITING_PER_PEER_MAX:
             return Refusing.BUSY, f"busy: {WAITING_PER_PEER_MAX} asks of this requester wait here already"
+        proven = self.standing.is_proven
+        if not proven(peer, now) and sum(not proven(one.owner, now) for one in waiting) >= (
+            WAITING_OF_STRANGERS_MAX
+        ):
+            limit = f"{WAITING_OF_STRANGERS_MAX} asks of requesters that are new here"
+            return Refusing.BUSY, f"busy: {limit} wait here already"
         return None
 
-    def _has_room(self, loan: Loan) -> bool:
-        """Is there room for what waits here?"""
-        assert self.capacity is not None
-        held = self.held
-        mine = sum(one.owner == loan.owner and one.state is LoanState.OFFERED for one in held)
-        return (
-            len(held) < LOANS_MAX
-            and mine < OPEN_BIDS_PER_PEER_MAX
-            and lending_room.fits_without(loan, self.capacity, held)
-        )
+    def _waiting(self, now: float) -> list[Loan]:
+        return lending_room.waiting(self.loans.values(), self.standing, now)
 
-    def _why_waiting(self, loan: Loan) -> str:
-        number = lending_room.waiting(self.loans.values()).index(loan) + 1
-        return f"busy; the ask waits there as number {number}"
+    def _room(self, now: float) -> lending_room.Room:
+        assert self.capacity is not None
+        return lending_room.Room(self.capacity, self.loans.values(), self.standing, now)
 
     def _offer(self, loan: Loan, now: float) -> list[Action]:
         loan.state, loan.deadline = LoanState.OFFERED, now + BID_VALID_S
         return [SaveLoan(loan), self._bid(loan, now)]
 
     def _grant(self, now: float) -> list[Action]:
-        """Bid for what waits here and has room now, the most urgent first."""
+        """Bid for what waits here and has room now, in turns."""
+        self._better_at = inf
         if self.leaving or self.taking is not Taking.ALL or self.capacity is None:
             return []
+        waiting = self._waiting(now)
+        if not waiting:
+            return []
         actions: list[Action] = []
-        for loan in lending_room.waiting(self.loans.values()):
+        room = self._room(now)
+        for loan in waiting:
             with compartment(Compartment.EXECUTION, loan.execution):
-                if self._has_room(loan):
+                if room.has(loan):
                     actions += self._offer(loan, now)
+                    room = self._room(now)
+        owners = {one.owner for one in waiting if one.state is LoanState.WAITING}
+        times = (self.standing.better_at(owner, now) for owner in owners)
+        self._better_at = min((at for at in times if at is not None), default=inf)
         return actions
 
     def _preempt(self, loan: Loan) -> list[Action]:
         if not self.preempts or self.capacity is None:
             return []
         reason = f"made room for a job of priority {loan.priority}"
-        chosen = lending_room.victims(loan, self.capacity, self.held)
+        chosen = lending_room.victims(loan, self.capacity, self.held, self.standing.me)
         return [action for one in chosen for action in self._kill(one, reason, Fault.MOVED, publish=False)]
 
     def _bid(self, loan: Loan, now: float) -> Send:
@@ -304,7 +320,9 @@ class Lending:
             return []
         wrong = self._why_not_the_same(loan, award)
         if wrong is not None:
+            self.standing.missed(peer, now)
             return [self._refuse(peer, award, Refusing.UNSUITABLE, wrong), *self._drop(loan)]
+        self.standing.awarded(peer, now)
         loan.award, loan.epoch, loan.deputies = award, award.epoch, award.deputies
         loan.state, loan.deadline = LoanState.PREPARING, now + PREPARE_TIMEOUT_S
         return [*self._report(loan, Stage.PREPARING, ""), Start(loan, award)]
@@ -327,12 +345,12 @@ class Lending:
         )
         return Send(peer, refusal)
 
-    def _cancelled(self, peer: str, execution: str, reason: str) -> list[Action]:
+    def _cancelled(self, peer: str, execution: str, reason: str, now: float) -> list[Action]:
         loan = self._loan_of(peer, execution)
         if loan is None or loan.state is LoanState.ENDING:
             return []
         if loan.award is None:
-            return self._drop(loan)
+            return self._unused(loan, now)
         return self._kill(loan, f"cancelled: {reason}", Fault.JOB, publish=False)
 
     def _progressed(self, execution: str, stage: Stage, detail: str, now: float) -> list[Action]:
@@ -369,6 +387,8 @@ class Lending:
         loan.ended, loan.award = ended, None
         kept = [one for one in self.loans.values() if one.state is LoanState.ENDED]
         self._note_room()
+        if loan.ran:
+            self.standing.ran(loan.owner)
         actions: list[Action] = [SaveLoan(loan), Send(loan.owner, ended)]
         for old in kept[: max(0, len(kept) - ENDED_KEPT_MAX)]:
             actions += self._drop(old)
@@ -380,7 +400,7 @@ class Lending:
         for loan in [one for one in self.loans.values() if one.owner == peer]:
             with compartment(Compartment.EXECUTION, loan.execution):
                 if loan.state in (LoanState.OFFERED, LoanState.WAITING):
-                    actions += self._drop(loan)
+                    actions += self._unused(loan, now)
                 elif loan.orphaned is None:
                     actions += tending.orphaned(loan, now)
         return actions
@@ -393,10 +413,10 @@ class Lending:
         over = [one for one in self.loans.values() if one.deadline is not None and one.deadline <= now]
         for loan in over:
             with compartment(Compartment.EXECUTION, loan.execution):
-                actions += self._overdue(loan)
+                actions += self._overdue(loan, now)
         return actions
 
-    def _overdue(self, loan: Loan) -> list[Action]:
+    def _overdue(self, loan: Loan, now: float) -> list[Action]:
         if loan.state is LoanState.WAITING:
             reason = f"waited for room for {WAIT_TIMEOUT_S / 60:.0f} minutes"
             refusal = Refusal(
@@ -404,7 +424,7 @@ class Lending:
             )
             return [Send(loan.owner, refusal), *self._drop(loan)]
         if loan.award is None:
-            return self._drop(loan)
+            return self._unused(loan, now)
         if loan.deadline == tending.forsaken_at(loan):
             reason = "nobody has looked after it since its owner fell silent"
             return self._kill(loan, reason, Fault.NETWORK, publish=True)
@@ -438,6 +458,15 @@ class Lending:
     def _end_all(self, reason: str) -> list[Action]:
         live = [one for one in self.loans.values() if one.award and one.state is not LoanState.ENDING]
         return [action for one in live for action in self._kill(one, reason, Fault.MOVED, publish=False)]
+
+    def _unused(self, loan: Loan, now: float) -> list[Action]:
+        """What was never awarded is over; a bid that was held for long is held against its requester."""
+        if loan.state is LoanState.OFFERED:
+            assert loan.deadline is not None
+            held_s = now - (loan.deadline - BID_VALID_S)
+            if held_s >= BID_MISSED_S:
+                self.standing.missed(loan.owner, now)
+        return self._drop(loan)
 
     def _drop(self, loan: Loan) -> list[Action]:
         del self.loans[loan.execution]

@@ -63,6 +63,7 @@ from .messages import (
 )
 from .ranking import lot
 from .spec import JobSpec
+from .standing import Standing
 from .wire import BadMessage
 
 # Jobs that a node looks after at once; beyond it, submissions are refused.
@@ -88,7 +89,7 @@ class Participant:
     _peers_changed: bool = False
 
     def __post_init__(self) -> None:
-        self.lending = Lending(self.check_spec, preempts=self.preempts)
+        self.lending = Lending(self.check_spec, preempts=self.preempts, standing=Standing(self.me))
         self.custody = Custody(self.me, self.lost)
 
     def resume(self, jobs: Iterable[JobRecord], loans: Iterable[Loan], now: float) -> list[Action]:
@@ -154,6 +155,8 @@ class Participant:
                         self._message(self.me, action.message, Received(self.me, action.message), now)
                     )
                 else:
+                    if isinstance(action, Send) and isinstance(action.message, Ask):
+                        self.table.asked(action.peer, now)
                     done.append(action)
             if self.custody.take_over_due <= now:
                 pending.extend(self._take_over(now))
@@ -177,6 +180,7 @@ class Participant:
     def _route(self, event: Event, now: float) -> list[Action]:
         match event:
             case Received(peer, message):
+                self.table.met(peer)
                 return self._message(peer, message, event, now)
             case Rejected(message=message):
                 job = self.owner_of(getattr(message, "execution", "")) or self.jobs.get(
@@ -186,8 +190,8 @@ class Participant:
             case ReceiptRefused(execution=execution):
                 job = self.owner_of(execution)
                 return self._give(job, event, now) if job else []
-            case AdvertHeard(signed, advert, remaining_ms):
-                self._peers_changed |= self.table.learn(signed, advert, remaining_ms, now)
+            case AdvertHeard(signed, advert, remaining_ms, forwarder):
+                self._peers_changed |= self.table.learn(signed, advert, remaining_ms, now, forwarder)
                 return []
             case OfferChanged(offer):
                 self.lending.capacity = offer

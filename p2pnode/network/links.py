@@ -97,6 +97,8 @@ PROTOCOL = "/p2pnode/link/2"
 # A stream that is given up holds its place until its end is noticed: room for a few.
 STREAMS_PER_PEER_MAX = 4
 CONNECT_S_MAX = 5.0
+# Connections begun at once: of peers that somebody invented none succeeds, and each takes a socket or four.
+DIALS_MAX = 32
 OPEN_S_MAX = 5.0
 # Silence is the machine's business (it beats every 1.5 s); this is only so that no wait is endless.
 READ_S_MAX = 60.0
@@ -143,6 +145,7 @@ class Links:
         self._patience: OrderedDict[str, Patience] = OrderedDict()
         self._numbers = count(1)
         self._nursery: trio.Nursery | None = None
+        self._dials = trio.CapacityLimiter(DIALS_MAX)
         self._ends_now = False
 
     def send(self, peer: str, payload: bytes) -> None:
@@ -284,7 +287,9 @@ class Links:
 
     async def _opened(self, end: LinkEnd) -> Stream | None:
         try:
-            await self._host.connect(end.peer, self._addresses_of(end.peer), CONNECT_S_MAX)
+            if end.peer not in self._host.connected():
+                async with self._dials:
+                    await self._host.connect(end.peer, self._addresses_of(end.peer), CONNECT_S_MAX)
             return await self._host.open_stream(end.peer, [PROTOCOL], OPEN_S_MAX)
         except NetworkError as exc:
             log.debug("no link with %s: %s", end.peer, exc)

@@ -248,7 +248,7 @@ JOB = Object(
     Field(
         "Priority",
         Value(Integer(-AMOUNT_MAX, AMOUNT_MAX), "a whole number"),
-        about="Jobs of a higher one are placed first.",
+        about="Of one owner, jobs of a higher one are placed first.",
         default=0,
         example=100,
     ),
