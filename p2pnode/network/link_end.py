@@ -53,6 +53,8 @@ class LinkEnd:
     failed_here: bool = False
     dialling: bool = False
     failures: int = 0
+    # How often the link has come up.
+    ups: int = 0
     dial_at: float = -inf
     up_at: float = inf
 

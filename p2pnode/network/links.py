@@ -282,8 +282,13 @@ class Links:
         finally:
             end.dialling = False
             end.wake.set()
-        if stream is not None:
-            await self._attend(end, stream, None)
+        if stream is None:
+            return
+        ups = end.ups
+        await self._attend(end, stream, None)
+        if end.ups == ups:
+            # A peer that lets go of each stream at once must not be dialled without a pause.
+            self._failed(end)
 
     async def _opened(self, end: LinkEnd) -> Stream | None:
         try:
@@ -427,6 +432,7 @@ class Links:
                     log.info("%s has discarded a message: %s", end.peer, reason)
                     self._untold.append(MessageRejected(end.peer, payload, reason))
                 case Up():
+                    end.ups += 1
                     end.up_at = trio.current_time()
                     self._untold.append(LinkUp(end.peer))
                 case Suspect():
