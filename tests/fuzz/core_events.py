@@ -19,8 +19,8 @@ from msgspec import inspect as types
 from p2pnode.core import messages, recovery, vetting, wire
 from p2pnode.core.events import AdvertHeard, PeerBack, PeerLost, Received, Rejected
 from p2pnode.core.lending_records import Loan
-from p2pnode.core.lifecycle import JobRecord
-from p2pnode.core.messages import Advert, Ended, Keep, Message, Receipt, Signed
+from p2pnode.core.lifecycle import ExecutionState, JobRecord
+from p2pnode.core.messages import Advert, Ended, ExecutionCopy, Keep, Message, Receipt, Signed
 from p2pnode.core.wire import BadMessage
 from tests.sim.network import Node, Simulation, Weather, sim_offer
 from tests.sim.specs import KINDS, sim_spec
@@ -94,7 +94,7 @@ class HostileNetwork(Simulation):
             if rng.random() < 0.7:
                 peer, victim = sender, to
         node = self.nodes[victim]
-        if not node.alive:
+        if not node.alive or peer == victim:
             return
         event = self.event(rng, peer, node, pattern)
         if event is None:
@@ -184,8 +184,14 @@ class HostileNetwork(Simulation):
                 changes[one.name] = (*value[:at], self.mutated(rng, value[at]), *value[at + 1 :])
             else:
                 changes[one.name] = self.drawn(rng, one.type, one.name)
+        if isinstance(record, ExecutionCopy) and rng.random() < 0.5:
+            changes["state"] = rng.choice(list(ExecutionState))
         if isinstance(record, Keep) and rng.random() < 0.7:
             # Newer than what is known, or it would not be looked at.
+            if record.executions and "executions" not in changes:
+                at = rng.randrange(len(record.executions))
+                copies = record.executions
+                changes["executions"] = (*copies[:at], self.mutated(rng, copies[at]), *copies[at + 1 :])
             changes["revision"] = record.revision + rng.choice([1, 5])
             changes["epoch"] = record.epoch + rng.choice([0, 0, 1])
         if isinstance(record, Ended) and rng.random() < 0.5:
