@@ -26,7 +26,7 @@ from .lifecycle import (
 )
 from .messages import (
     COPIES_PER_MESSAGE_MAX,
-    INTEGER_MAX,
+    MOMENT_MS_MAX,
     ExecutionCopy,
     Keep,
     Line,
@@ -210,4 +210,4 @@ def _execution(copy: ExecutionCopy) -> Execution:
 
 
 def _ms(seconds: float) -> int:
-    return min(INTEGER_MAX, max(0, round(seconds * 1000)))
+    return min(MOMENT_MS_MAX, max(0, round(seconds * 1000)))

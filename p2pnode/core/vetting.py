@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 from .lifecycle import ENDED, JOB_ENDED, LIVE, ExecutionState, JobState, Outcome
 from .messages import (
+    COUNTER_MAX,
     Adopt,
     Award,
     Command,
@@ -30,6 +31,8 @@ from .wire import BadMessage
 
 # A take-over raises an epoch by 5 at most: so many may be missed, and more is a claim that nobody could top.
 EPOCH_STEP_MAX = 1_000
+# An owner raises them one by one, and could not tell anybody of what is above the wire's limit.
+COUNTER_TAKEN_MAX = COUNTER_MAX // 2
 # Told of an execution: what was asked or bid is nobody's but its owner's.
 _TOLD = frozenset({*LIVE, *ENDED, ExecutionState.CANCELLED, ExecutionState.LOST})
 _OUTCOMES = {
@@ -87,6 +90,8 @@ def _vet_keep(keep: Keep) -> None:
         raise BadMessage(f"a job that is {keep.state} with the outcome {keep.outcome}")
     if keep.outcome is not None and keep.outcome not in _OUTCOMES[keep.state]:
         raise BadMessage(f"a job that is {keep.state} with the outcome {keep.outcome}")
+    if max(keep.version, keep.run, keep.revision, keep.round) > COUNTER_TAKEN_MAX:
+        raise BadMessage("a counter so high that its job's next owner could not count on")
     if len(set(keep.deputies)) != len(keep.deputies):
         raise BadMessage("a deputy that is named twice")
     versions = [one.version for one in keep.versions]

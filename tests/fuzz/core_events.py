@@ -1,0 +1,370 @@
+"""Random well-formed events of hostile peers, given to real cores in the midst of honest work.
+
+A case is a seeded network (`tests.sim`) into which events are put, one by one, that any peer could bring
+about: messages made up out of the jobs, executions, peers and epochs that there are, or honest ones with a
+few fields changed, in the name of a stranger or of one of the parties. After each the node's invariants
+hold, and nothing is raised but `BadMessage`. Now and then a step is undone as if the journal had failed:
+then memory has to be what the journal says.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from msgspec import inspect as types
+
+from p2pnode.core import messages, recovery, vetting, wire
+from p2pnode.core.events import AdvertHeard, PeerBack, PeerLost, Received, Rejected
+from p2pnode.core.lending_records import Loan
+from p2pnode.core.lifecycle import ExecutionState, JobRecord
+from p2pnode.core.messages import Advert, Ended, ExecutionCopy, Keep, Message, Receipt, Signed
+from p2pnode.core.wire import BadMessage
+from tests.sim.network import Node, Simulation, Weather, sim_offer
+from tests.sim.specs import KINDS, sim_spec
+
+STRANGERS = ("stranger0", "stranger1", "stranger2")
+RUN_S = 60.0
+EVENTS_PER_CASE = 150
+# Of honest messages, from which hostile ones are made.
+CAPTURED_MAX = 400
+UNDONE_SHARE = 0.05
+
+
+class Finding(Exception):
+    """Something that no word of a peer may lead to."""
+
+
+@dataclass
+class Counts:
+    events: int = 0
+    refused: int = 0
+    undone: int = 0
+
+
+class HostileNetwork(Simulation):
+    """`kept`: which of the case's hostile events take place, by number; None: all."""
+
+    def __init__(self, seed: int, kept: frozenset[int] | None = None) -> None:
+        rng = random.Random(f"network {seed}")
+        super().__init__(seed, rng.choice([3, 4, 6]), Weather(crashes=rng.choice([0, 0, 1]), loss=0.02))
+        self.seed = seed
+        self.counts = Counts()
+        self.captured: list[tuple[str, str, Message]] = []
+        self.told: list[str] = []
+        for node in self.nodes.values():
+            node.core.preempts = node.core.lending.preempts = rng.random() < 0.5
+        for _ in range(rng.randint(2, 5)):
+            node = rng.choice(list(self.nodes.values()))
+            self.at(rng.uniform(2, 20), self.submit, node, sim_spec(rng, None, rng.choice(KINDS)))
+        for number in range(EVENTS_PER_CASE):
+            if kept is None or number in kept:
+                self.at(rng.uniform(3, RUN_S), self.attack, number)
+
+    def give(self, node: Node, incarnation: int, event: Any) -> None:
+        node.core.touched = set()
+        try:
+            super().give(node, incarnation, event)
+        except BadMessage:
+            # A word that was refused, be it of an honest peer that believed a hostile one.
+            node.due = node.core.deadline
+        except Exception as exc:
+            raise Finding(f"{node.peer} at {self.now:.3f}: {event}: {exc!r} {exc.__cause__!r}") from exc
+
+    def perform(self, node: Node, actions: list[Any]) -> None:
+        to_nodes = [one for one in actions if getattr(one, "peer", node.peer) in self.nodes]
+        for one in to_nodes:
+            if hasattr(one, "message"):
+                self.captured.append((node.peer, one.peer, _copy(one.message)))
+        del self.captured[:-CAPTURED_MAX]
+        super().perform(node, to_nodes)
+
+    def attack(self, number: int) -> None:
+        """One hostile event; a draw of its own for each, so that leaving one out changes no other."""
+        rng = random.Random(f"attack {self.seed} {number}")
+        peer, victim = rng.choice([*STRANGERS, *self.nodes]), rng.choice(sorted(self.nodes))
+        pattern = None
+        if self.captured and rng.random() < 0.75:
+            # Another of the kinds that matter most, in the name of the party that sent it to that node.
+            kind = rng.choice(get_args(Message))
+            alike = [one for one in self.captured if isinstance(one[2], kind)]
+            sender, to, pattern = rng.choice(alike or self.captured)
+            if rng.random() < 0.7:
+                peer, victim = sender, to
+        node = self.nodes[victim]
+        if not node.alive or peer == victim:
+            return
+        event = self.event(rng, peer, node, pattern)
+        if event is None:
+            self.counts.refused += 1
+            return
+        self.counts.events += 1
+        self.told.append(f"#{number} to {victim}: {event}")
+        if rng.random() < UNDONE_SHARE:
+            self.undo(node, event)
+        self.give(node, node.incarnation, event)
+
+    def event(self, rng: random.Random, peer: str, node: Node, pattern: Message | None) -> Any:
+        chance = rng.random()
+        if chance < 0.06 and peer != node.peer:
+            return rng.choice(
+                [PeerLost(peer, "silent"), PeerBack(peer), PeerLost(peer, "it forgot", forgot=True)]
+            )
+        if chance < 0.09:
+            return self.advert(rng, peer)
+        if chance < 0.12 and self.captured:
+            sent = [one for one in self.captured if one[0] == node.peer and one[1] != node.peer]
+            if not sent:
+                return None
+            _, to, message = rng.choice(sent)
+            return Rejected(to, message, "refused")
+        message = self.message(rng, pattern)
+        return self.received(peer, node, message) if message is not None else None
+
+    def advert(self, rng: random.Random, peer: str) -> AdvertHeard:
+        offer = sim_offer(rng)
+        advert = Advert(
+            peer=peer,
+            number=rng.choice([0, 1, 10, 2**40]),
+            issued_ms=int(self.now * 1000) + rng.choice([0, 10**6]),
+            ttl_ms=rng.choice([0, 1, 60_000, 2**47]),
+            name="",
+            version="0",
+            offer=wire.replace(offer, labels={**offer.labels, "x": rng.choice("ab")}),
+            addresses=(),
+            leaving=rng.random() < 0.2,
+        )
+        signed = Signed(body=wire.encode(advert), signature=bytes(64))
+        return AdvertHeard(signed, advert, 2**50, rng.choice(STRANGERS))
+
+    def received(self, peer: str, node: Node, message: Message) -> Received | None:
+        receipt = None
+        if isinstance(message, Ended):
+            try:
+                receipt = wire.decode_untrusted(message.receipt.body, Receipt)
+                vetting.vet_receipt(receipt)
+            except BadMessage:
+                return None
+            if receipt.peer != peer or receipt.execution != message.execution:
+                return None
+        job = getattr(message, "job", None)
+        held = job in node.core.jobs or job in node.core.custody.copies
+        record = None if held or job not in node.jobs else self.record(node, job)
+        return Received(peer, message, receipt, "bafycid" if receipt else None, record)
+
+    # Messages
+
+    def message(self, rng: random.Random, pattern: Message | None) -> Message | None:
+        """A message that a frame could bring, or None where the draw is one that is refused at once."""
+        if pattern is not None:
+            value = self.mutated(rng, pattern)
+        else:
+            value = self.drawn(rng, types.type_info(rng.choice(get_args(Message))), "")
+        try:
+            return vetting.message_untrusted(wire.encode(value), lambda peer: None)
+        except BadMessage:
+            return None
+
+    def mutated(self, rng: random.Random, record: Any) -> Any:
+        info = types.type_info(type(record))
+        assert isinstance(info, types.StructType)
+        changes = {}
+        for one in rng.sample(info.fields, min(len(info.fields), rng.choice([0, 1, 1, 2, 3]))):
+            value = getattr(record, one.name)
+            if (
+                isinstance(value, tuple)
+                and value
+                and isinstance(value[0], wire.Record)
+                and rng.random() < 0.8
+            ):
+                # One of several, and in it only some of its fields.
+                at = rng.randrange(len(value))
+                changes[one.name] = (*value[:at], self.mutated(rng, value[at]), *value[at + 1 :])
+            else:
+                changes[one.name] = self.drawn(rng, one.type, one.name)
+        if isinstance(record, ExecutionCopy) and rng.random() < 0.5:
+            changes["state"] = rng.choice(list(ExecutionState))
+        if isinstance(record, Keep) and rng.random() < 0.7:
+            # Newer than what is known, or it would not be looked at.
+            if record.executions and "executions" not in changes:
+                at = rng.randrange(len(record.executions))
+                copies = record.executions
+                changes["executions"] = (*copies[:at], self.mutated(rng, copies[at]), *copies[at + 1 :])
+            changes["revision"] = record.revision + rng.choice([1, 5])
+            changes["epoch"] = record.epoch + rng.choice([0, 0, 1])
+        if isinstance(record, Ended) and rng.random() < 0.5:
+            receipt = self.drawn(rng, types.type_info(Receipt), "")
+            receipt = wire.replace(receipt, execution=record.execution)
+            changes["receipt"] = Signed(body=wire.encode(receipt), signature=bytes(64))
+        return wire.replace(record, **changes)
+
+    def names(self, rng: random.Random, name: str) -> Any:
+        """A value that means something here, for a field of that name."""
+        records = [record for node in self.nodes.values() for record in self.live(node)]
+        executions = [one for record in records for one in record.executions.values()]
+        record = rng.choice(records) if records else None
+        one = rng.choice(executions) if executions else None
+        fresh = f"{rng.getrandbits(128):032x}"
+        match name:
+            case "execution" | "id":
+                return one.id if one and rng.random() < 0.9 else f"e-{fresh}"
+            case "job":
+                return record.id if record and rng.random() < 0.9 else f"j-{fresh}"
+            case "peer" | "owner" | "requester" | "deputies" | "former":
+                return rng.choice([*STRANGERS, *self.nodes, *self.nodes])
+            case "epoch":
+                return (record.epoch if record else 1) + rng.choice([-1, 0, 0, 1, 1, 2, 5, 999, 2000])
+            case "revision":
+                return (record.revision if record else 0) + rng.choice([-1, 0, 1, 1, 2, 50])
+            case "round":
+                return one.round if one else 1
+            case "version" | "run":
+                return (getattr(record, name) if record else 1) + rng.choice([-1, 0, 0, 0, 1])
+            case "replica":
+                return rng.choice([0, 0, 1, 2, 9])
+            case "spec":
+                return (
+                    record.spec if record and rng.random() < 0.7 else sim_spec(rng, None, rng.choice(KINDS))
+                )
+            case "spec_hash":
+                return wire.digest(record.spec) if record else "0" * 64
+            case "result_cid" | "receipt_cid":
+                return rng.choice([None, "bafy", "bafyother"])
+            case _:
+                return None
+
+    def live(self, node: Node) -> list[JobRecord]:
+        return [*(job.record for job in node.core.jobs.values()), *node.core.custody.copies.values()]
+
+    def drawn(self, rng: random.Random, info: Any, name: str) -> Any:
+        """A value of the type, with what is known here where the field's name says what it is."""
+        if isinstance(info, types.UnionType):
+            return self.drawn(rng, rng.choice(info.types), name)
+        if isinstance(info, types.NoneType):
+            return None
+        if isinstance(info, types.VarTupleType | types.ListType):
+            count = min(rng.choice([0, 0, 1, 1, 2, 3]), info.max_length if info.max_length is not None else 3)
+            found = tuple(
+                self.drawn(rng, info.item_type, name) for _ in range(max(count, info.min_length or 0))
+            )
+            return tuple(dict.fromkeys(found)) if name in ("deputies", "former") else found
+        named = self.names(rng, name)
+        if named is not None:
+            return named
+        return self.plain(rng, info)
+
+    def plain(self, rng: random.Random, info: Any) -> Any:
+        match info:
+            case types.StructType():
+                return info.cls(**{one.name: self.drawn(rng, one.type, one.name) for one in info.fields})
+            case types.EnumType():
+                return rng.choice(list(info.cls))
+            case types.IntType():
+                least, most = info.ge if info.ge is not None else 0, info.le if info.le is not None else 2**53
+                return min(max(rng.choice([least, most, 0, 1, 2, 100, 10_000]), least), most)
+            case types.StrType():
+                return rng.choice(["", "a", "linux", "text"])[: info.max_length].ljust(
+                    info.min_length or 0, "x"
+                )
+            case types.BytesType():
+                return bytes(info.min_length or rng.choice([0, 3]))
+            case types.BoolType():
+                return rng.random() < 0.5
+            case types.DictType():
+                return {}
+            case types.LiteralType():
+                return rng.choice(info.values)
+            case _:
+                raise NotImplementedError(info)
+
+    # Undoing
+
+    def undo(self, node: Node, event: Any) -> None:
+        """A step whose journal failed: what it touched is as the journal has it, the rest as before."""
+        core = node.core
+        before = {record.id: wire.encode(record) for record in self.live(node)}
+        core.touched = set()
+        try:
+            core.handle(event, self.now)
+        except BadMessage:
+            return
+        except Exception as exc:
+            raise Finding(f"{node.peer}: {event}: {exc!r} {exc.__cause__!r}") from exc
+        self.counts.undone += 1
+        touched = set(core.touched)
+        loans = {id: wire.decode(data, Loan) for id, data in node.loans.items()}
+        recovery.restore(
+            core,
+            lambda id: self.record(node, id) if id in node.jobs else None,
+            loans.values(),
+            self.now,
+        )
+        after = {record.id: wire.encode(record) for record in self.live(node)}
+        if core.lending.loans != loans:
+            raise Finding(f"{node.peer}: loans differ from the journal after {event}")
+        for id in set(before) | set(after) | touched:
+            stored = self.record(node, id) if id in node.jobs else None
+            wanted = before.get(id)
+            if id in touched:
+                wanted = None if stored is None or stored.ended else _as_restored(stored, core.me)
+            if after.get(id) != wanted:
+                raise Finding(f"{node.peer}: {id} (touched: {id in touched}) is not restored after {event}")
+
+
+def _copy(message: Message) -> Message:
+    """As it is now: what it holds may change."""
+    return messages.decode_message_untrusted(wire.encode(message))
+
+
+def _as_restored(record: JobRecord, me: str) -> bytes:
+    if record.owner == me:
+        record.synced = {}
+    return wire.encode(record)
+
+
+def run_case(seed: int, kept: frozenset[int] | None = None) -> Counts:
+    """Raises `Finding`, or AssertionError where an invariant breaks."""
+    network = HostileNetwork(seed, kept)
+    try:
+        network.run(RUN_S + 60)
+    except BadMessage as exc:
+        raise Finding(f"an honest node sent what is refused: {exc}") from exc
+    return network.counts
+
+
+def shortest(seed: int, fails: Callable[[int, frozenset[int]], bool]) -> list[int]:
+    """As few of a failing case's events as still fail, by leaving out ever smaller parts."""
+    kept = list(range(EVENTS_PER_CASE))
+    size = len(kept) // 2
+    while size:
+        start = 0
+        while start < len(kept):
+            fewer = kept[:start] + kept[start + size :]
+            if fails(seed, frozenset(fewer)):
+                kept = fewer
+            else:
+                start += size
+        size //= 2
+    return kept
+
+
+def fails(seed: int, kept: frozenset[int] | None) -> str | None:
+    try:
+        run_case(seed, kept)
+    except (Finding, AssertionError) as exc:
+        return str(exc) or repr(exc)
+    return None
+
+
+def explained(seed: int) -> str:
+    """The failing case with the shortest sequence of events that was found."""
+    kept = shortest(seed, lambda seed, kept: fails(seed, kept) is not None)
+    network = HostileNetwork(seed, frozenset(kept))
+    reason = ""
+    try:
+        network.run(RUN_S + 60)
+    except (Finding, AssertionError) as exc:
+        reason = str(exc) or repr(exc)
+    return "\n".join([f"core, seed {seed}: {reason}", *network.told])

@@ -1,0 +1,33 @@
+"""What hostile peers said that once led a core to something that it must never do."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pnode.core import copying, messages, vetting, wire
+from p2pnode.core.lifecycle import new_record
+from p2pnode.core.messages import COUNTER_MAX, MOMENT_MS_MAX, Keep
+from p2pnode.core.wire import BadMessage
+
+from .core_support import JOB, spec
+
+
+def told(**changes: object) -> Keep:
+    (keep,) = copying.keeps(new_record(JOB, "owner", spec(), 0.0), (), None, 0.0)
+    return wire.replace(keep, **changes)
+
+
+def test_what_is_told_of_a_job_as_old_as_can_be_is_told_again_in_the_wires_limits() -> None:
+    keep = told(age_ms=MOMENT_MS_MAX, created_ms=MOMENT_MS_MAX)
+    record = copying.applied(None, keep, "owner", 0.0)
+    assert record is not None
+    for again in (*copying.keeps(record, (), None, 10.0), copying.header(record, 10.0)):
+        assert messages.decode_message_untrusted(wire.encode(again)).age_ms == MOMENT_MS_MAX
+
+
+@pytest.mark.parametrize("counter", ["version", "run", "revision", "round"])
+def test_a_counter_from_which_no_owner_could_count_on_is_refused(counter: str) -> None:
+    assert vetting.message_untrusted(wire.encode(told()), lambda peer: None)
+    keep = told(**{counter: COUNTER_MAX})
+    with pytest.raises(BadMessage):
+        vetting.message_untrusted(wire.encode(keep), lambda peer: None)

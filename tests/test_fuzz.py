@@ -1,0 +1,24 @@
+"""Random hostile input with fixed seeds, so much as a test run has time for (`scripts/fuzz` goes on)."""
+
+from __future__ import annotations
+
+import pytest
+
+from .fuzz import core_events, decoders
+
+
+@pytest.mark.parametrize("first", range(0, 40, 10))
+def test_no_word_of_a_hostile_peer_breaks_an_invariant_of_a_node(first: int) -> None:
+    for seed in range(first, first + 10):
+        if core_events.fails(seed, None) is not None:
+            raise AssertionError(core_events.explained(seed))
+
+
+def test_decoders_raise_what_they_declare_and_nothing_else() -> None:
+    examples = decoders.seeds()
+    assert sum(decoders.run_case(seed, examples) for seed in range(20)) > 10_000
+
+
+def test_a_case_is_reproduced_by_its_seed_and_shortened_by_leaving_events_out() -> None:
+    assert core_events.run_case(5) == core_events.run_case(5)
+    assert core_events.shortest(0, lambda seed, kept: {7, 90} <= kept) == [7, 90]
