@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .fuzz import core_events, decoders
+from .fuzz import core_events, decoders, link_frames
 
 
 @pytest.mark.parametrize("first", range(0, 40, 10))
@@ -17,6 +17,10 @@ def test_no_word_of_a_hostile_peer_breaks_an_invariant_of_a_node(first: int) -> 
 def test_decoders_raise_what_they_declare_and_nothing_else() -> None:
     examples = decoders.seeds()
     assert sum(decoders.run_case(seed, examples) for seed in range(20)) > 10_000
+
+
+def test_frames_that_mean_harm_cost_their_sender_alone() -> None:
+    assert sum(map(link_frames.run_case, range(60))) > 3_000
 
 
 def test_a_case_is_reproduced_by_its_seed_and_shortened_by_leaving_events_out() -> None:

@@ -1,6 +1,7 @@
 """`scripts/fuzz`: random hostile input, until the time is over or something gives way.
 
     --target core       well-formed events of hostile peers, into real cores amid honest work
+    --target links      frames and noise, into real links between nodes that have work to do
     --target decoders   bytes, into everything that decodes what others made
 
 A further target is a function in `TARGETS` that runs the case of a seed and returns how many inputs it
@@ -14,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from . import core_events, decoders
+from . import core_events, decoders, link_frames
 
 
 def _core(seed: int) -> int:
@@ -27,7 +28,14 @@ def _decoders(seed: int) -> int:
     return decoders.run_case(seed, decoders.seeds())
 
 
-TARGETS: dict[str, Callable[[int], int]] = {"core": _core, "decoders": _decoders}
+def _links(seed: int) -> int:
+    try:
+        return link_frames.run_case(seed)
+    except Exception as exc:
+        raise core_events.Finding(f"links seed {seed}: {exc!r}") from exc
+
+
+TARGETS: dict[str, Callable[[int], int]] = {"core": _core, "decoders": _decoders, "links": _links}
 
 
 def run(target: str, first: int, seconds: float) -> tuple[int, int]:
