@@ -36,6 +36,7 @@ from p2pnode.core import jobfile
 from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.jobfile.yamltree import TEXT_SIZE_BYTES_MAX
 from p2pnode.core.messages import Taking
+from p2pnode.core.reasons import reason_of
 from p2pnode.core.spec import JobSpec
 from p2pnode.core.units import DURATION_S_MAX
 
@@ -197,13 +198,13 @@ class _Door:
 
     async def stop(self, request: Request) -> Response:
         job = self._service.job(request.path_params["job"])["id"]
-        reason = str((await _json(request)).get("reason") or "stopped by its owner")
+        reason = reason_of((await _json(request)).get("reason") or "") or "stopped by its owner"
         await _in_time(self._service.stop(job, reason))
         return JSONResponse(self._service.job(job))
 
     async def rerun(self, request: Request) -> Response:
         job = self._service.job(request.path_params["job"])["id"]
-        reason = str((await _json(request)).get("reason") or "")
+        reason = reason_of((await _json(request)).get("reason") or "")
         await _in_time(self._service.rerun(job, reason))
         return JSONResponse(self._service.job(job))
 

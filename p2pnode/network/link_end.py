@@ -59,6 +59,11 @@ class LinkEnd:
     def wanted(self) -> bool:
         return self.kept or self.link.waiting > 0
 
+    @property
+    def rested_at(self) -> float:
+        """From when on the peer is as any other: before, a new connection must not make it one."""
+        return max(self.bucket.full_at, self.patience.clear_at)
+
 
 async def read_frame(stream: Stream, timeout_s: float, heard: Callable[[], None]) -> bytes:
     """The next frame, without the length before it; `heard` is called for each piece of it."""

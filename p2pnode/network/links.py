@@ -53,7 +53,7 @@ from p2pnode.core.link_events import (
 )
 from p2pnode.core.link_frames import SEQUENCE_MAX
 from p2pnode.core.reasons import reason_of
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.wire import BadMessage, Untimely
 from p2pnode.guards import Guards
 
 from .host import Connected, Disconnected, Host, PeerSilent
@@ -106,6 +106,8 @@ DELIVER_S_MAX = 30.0
 # Frames that wait to be written: a window of data, and acknowledgements. A peer that lets more pile up
 # does not read.
 FRAMES_WAITING_MAX = 512
+# Ends that are kept only to remember how their peers behaved; peer ids cost a stranger nothing.
+ENDS_REMEMBERED_MAX = 2_000
 # A link that was up for less than this does not count as a success.
 STEADY_S = 5.0
 
@@ -246,9 +248,11 @@ class Links:
                 else:
                     wake_at = min(wake_at, end.dial_at)
             elif not (end.wanted or end.streams or end.dialling):
-                # Nothing is known here that the journal does not know.
-                del self._ends[end.peer]
-                return
+                if now >= end.rested_at or len(self._ends) > ENDS_REMEMBERED_MAX:
+                    # Nothing is known here that the journal does not know.
+                    del self._ends[end.peer]
+                    return
+                wake_at = min(wake_at, end.rested_at)
             with trio.move_on_at(wake_at):
                 await end.wake.wait()
             end.wake = trio.Event()
@@ -297,7 +301,7 @@ class Links:
 
     async def _attend(self, end: LinkEnd, stream: Stream, hello: bytes | None) -> None:
         """Serves one stream until it ends. `hello` is the first frame of one that the peer opened."""
-        number = next(self._numbers)
+        number, up_at = next(self._numbers), end.up_at
         sending, waiting = trio.open_memory_channel[bytes](FRAMES_WAITING_MAX)
         try:
             with self._guards.guard(Compartment.LINK, end.peer, lambda exc: self._failed_here(end, exc)):
@@ -309,6 +313,9 @@ class Links:
                     opened.end(await self._read_frames(end, number, stream))
         finally:
             self._give(end, Ended(number, end.streams.pop(number).reason))
+            if hello is None and end.up_at == up_at and not end.link.is_up:
+                # A peer that takes streams and says nothing is dialled no oftener than one that is away.
+                self._failed(end)
             end.wake.set()
             await stream.reset()
 
@@ -350,15 +357,16 @@ class Links:
         if end.link is not link:
             return
         if failure:
-            self._discard(end, message, reason_of(failure[0]))
+            self._discard(end, message, failure[0])
         else:
             self._perform(end, link.handle(Delivered(message.sequence), trio.current_time()))
 
-    def _discard(self, end: LinkEnd, message: Deliver, reason: str) -> None:
+    def _discard(self, end: LinkEnd, message: Deliver, failure: Exception) -> None:
+        reason = reason_of(failure)
         log.info("discarded message %d of %s: %s", message.sequence, end.peer, reason)
         now = trio.current_time()
         self._perform(end, end.link.handle(Discarded(message.sequence, reason), now))
-        alone_s = end.patience.refuse(now)
+        alone_s = 0.0 if isinstance(failure, Untimely) else end.patience.refuse(now)
         if alone_s:
             log.warning("%s keeps sending what is refused; left alone for %.0f s", end.peer, alone_s)
             end.dial_at = max(end.dial_at, end.patience.alone_until)
