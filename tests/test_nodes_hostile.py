@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from random import Random
 
 import pytest
 
@@ -24,37 +24,16 @@ from p2pnode.core.messages import (
     Update,
 )
 from p2pnode.identity import RECEIPT_DOMAIN
-from p2pnode.ipfs import bitswap
-from p2pnode.network import links, pull
+from p2pnode.network import pull
 from p2pnode.network.streams import NetworkError
 
 from . import network_support
+from .misdeeds.acts import PROTOCOLS, garbage
 from .misdeeds.enemy import WAIT_S, Enemy, in_thread, open_enemy
 from .misdeeds.records import a_receipt, a_spec, an_advert, an_ask, an_award, signed_advert
 from .nodes import Node, alive, answers, know_each_other, known, running_nodes, until
 from .programs import waiting_module, wasm_job
 
-GOSSIP = "/meshsub/1.1.0"
-PROTOCOLS = (
-    links.PROTOCOL,
-    pull.PROTOCOL,
-    log_streams.PROTOCOL,
-    GOSSIP,
-    "/ipfs/id/1.0.0",
-    *bitswap.PROTOCOLS,
-)
-# What a stream is sent at once: nothing, noise, lengths that lie, and frames that are cut off.
-GARBAGE = (
-    b"",
-    os.urandom(100_000),
-    b"\0\0\0\0",
-    b"\xff" * 12,
-    b"\0\x10\0\0" + bytes(1000),
-    b"\0\0\0\x04\xff\xff\xff\xff",
-    b"\0\0\0\x64" + b"\x9f" * 100,
-    b"\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01" + bytes(10),
-    b"\x05hello",
-)
 ANOTHERS = "e-" + "0" * 32
 
 
@@ -100,11 +79,11 @@ async def test_garbage_on_a_stream_costs_the_stream_only(network: Network, proto
     async with open_enemy() as enemy:
         for node in (network.a, network.b):
             peer = await enemy.meet(node)
-            for garbage in GARBAGE:
+            for data in garbage(Random()):
                 try:
                     await enemy.inner.host.connect(peer, enemy.inner.known[peer], WAIT_S)
                     stream = await enemy.inner.host.open_stream(peer, [protocol], WAIT_S)
-                    await stream.write(garbage, WAIT_S)
+                    await stream.write(data, WAIT_S)
                     await stream.close_write()
                     await stream.reset()
                 except NetworkError:

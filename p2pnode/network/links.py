@@ -213,7 +213,8 @@ class Links:
     def _end(self, peer: str) -> LinkEnd:
         if peer not in self._ends:
             end = self._ends[peer] = LinkEnd(peer, self._load(peer))
-            if self._nursery is not None:
+            # What is posted while the node ends waits on the disk for the next start.
+            if self._nursery is not None and not self._ends_now:
                 self._nursery.start_soon(self._tend, end)
         return self._ends[peer]
 
