@@ -209,6 +209,9 @@ class Driver:
         except Broken as exc:
             self.set_aside(exc.compartment, exc.subject, exc.__cause__ or exc)
             raise EventRefused(reason_of(exc.__cause__ or exc)) from exc
+        except Unreadable as exc:
+            self._set_aside_unreadable(kind, subject, exc)
+            raise
 
     def _resumed(self, kind: Compartment, subject: str) -> list[Action]:
         now = self._clock.now()

@@ -7,6 +7,7 @@ already. A slow node must not accuse others: only a link that is down counts (co
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from math import inf
 
@@ -26,6 +27,8 @@ from p2pnode.network.links import (
     MessageRejected,
     PeerForgot,
 )
+
+log = logging.getLogger(__name__)
 
 # A peer that is restarted is back within 5 s; one that is not has died (DESIGN: links).
 PEER_LOST_AFTER_S = 6.0
@@ -50,8 +53,7 @@ class PeerWatch:
             case PeerForgot(peer):
                 self._tell(PeerLost(peer, "it has lost its journal", forgot=True))
             case MessageRejected(peer, payload, reason):
-                message: Message = wire.decode(payload, Message)  # type: ignore[arg-type]
-                self._tell(Rejected(peer, message, one_line(reason)))
+                self._rejected(peer, payload, one_line(reason))
             case LinkUp(peer):
                 self._suspected.pop(peer, None)
                 if peer in self._core.lost:
@@ -63,6 +65,15 @@ class PeerWatch:
                 now = trio.current_time()
                 silent = now - self._suspected.pop(peer, -inf) <= SUSPICION_COUNTS_S
                 self._down_since[peer] = now - (SUSPICION_COUNTS_S if silent else 0.0)
+
+    def _rejected(self, peer: str, payload: bytes, reason: str) -> None:
+        try:
+            message: Message = wire.decode(payload, Message)  # type: ignore[arg-type]
+        except wire.Unreadable as exc:
+            # An outbox outlives the program that wrote it; the peer was right.
+            log.info("what %s has discarded is none of this program's messages: %s", peer, exc)
+            return
+        self._tell(Rejected(peer, message, reason))
 
     async def run(self, links: Links) -> None:
         """Keeps a link to each peer whose silence concerns this node; reports those that stay away."""

@@ -25,7 +25,7 @@ from p2pnode.core.messages import (
 )
 from p2pnode.core.reasons import reason_of
 from p2pnode.core.vetting import EPOCH_STEP_MAX, message_untrusted
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.wire import BadMessage, Untimely
 from p2pnode.identity import Identity
 
 from .core_support import JOB, receipt, spec
@@ -162,7 +162,7 @@ def test_a_record_that_could_not_be_one_of_our_own_is_refused(message: Message, 
 
 def test_an_epoch_grows_by_no_more_than_owners_can_change() -> None:
     vetting.vet_epoch(1 + EPOCH_STEP_MAX, 1)
-    with pytest.raises(BadMessage, match="epoch 1002 of a job that is at 1"):
+    with pytest.raises(Untimely, match="epoch 1002 of a job that is at 1"):
         vetting.vet_epoch(2 + EPOCH_STEP_MAX, 1)
 
 

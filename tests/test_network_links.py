@@ -15,7 +15,7 @@ import trio
 from p2pnode.core import patience, wire
 from p2pnode.core.link_frames import FRAME_SIZE_BYTES_MAX, PAYLOAD_SIZE_BYTES_MAX, Beat, Data, Hello
 from p2pnode.core.reasons import reason_of
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.wire import BadMessage, Untimely
 from p2pnode.network import links
 from p2pnode.network.host import open_host
 from p2pnode.network.links import (
@@ -26,6 +26,7 @@ from p2pnode.network.links import (
     MessageRejected,
     PeerForgot,
 )
+from p2pnode.network.streams import Stream, StreamBroken
 
 from .network_support import LOOPBACK, WAIT_S, MemoryJournal, Node, new_identity, open_node, until
 
@@ -180,6 +181,43 @@ async def test_a_peer_that_keeps_sending_what_is_refused_is_left_alone() -> None
             await until(lambda: a.links.is_up(b.id))
         assert not b.links.is_up(a.id)
         assert b.got == []
+        # A connection of its own, with a new outbox, does not make another peer of it.
+        stream = await a.host.open_stream(b.id, [links.PROTOCOL], 5)
+        hello = wire.encode(Hello(version=2, store="0" * 32, first=1, known="", received=0))
+        await stream.write(len(hello).to_bytes(4, "big") + hello, 5)
+        with pytest.raises(StreamBroken):
+            await stream.read_exactly(1, 5)
+        assert sum(isinstance(event, LinkDown) for event in b.events) == 1
+
+
+async def test_a_peer_that_ends_each_stream_at_once_is_dialled_ever_more_rarely() -> None:
+    opened: list[float] = []
+
+    async def refuse(stream: Stream) -> None:
+        opened.append(trio.current_time())
+        await stream.reset()
+
+    async with open_node() as a, open_host(new_identity(), [LOOPBACK]) as b:
+        b.handle(links.PROTOCOL, refuse)
+        a.known[b.peer_id] = b.addresses()
+        a.links.send(b.peer_id, b"x")
+        await until(lambda: len(opened) >= 4)
+        # At least 0.1, 0.2 and 0.4 s.
+        assert opened[3] - opened[0] >= 0.6
+
+
+async def test_what_does_not_go_with_what_is_known_here_is_not_held_against_its_sender() -> None:
+    async def refuse(peer: str, payload: bytes) -> None:
+        raise Untimely("an epoch too far ahead")
+
+    async with open_node() as a, open_node() as b:
+        a.meet(b)
+        b.on_message = refuse
+        for payload in numbers(2 * patience.REFUSALS_MAX):
+            a.links.send(b.id, payload)
+        await until(lambda: not a.links.waiting(b.id))
+        assert a.links.is_up(b.id)
+        assert not any(isinstance(event, LinkDown) for event in b.events)
 
 
 async def test_who_posts_when_a_link_comes_up_posts_behind_what_waits() -> None:

@@ -40,6 +40,12 @@ class Patience:
         """Is the peer left alone now?"""
         return now < self.alone_until
 
+    @property
+    def clear_at(self) -> float:
+        """When all is forgiven, should nothing be refused until then."""
+        wait_s = max(self._refusals * FORGIVEN_AFTER_S, self.times * ALONE_S_MAX)
+        return max(self._counted_at, self.alone_until) + wait_s
+
     def _forgive(self, now: float) -> None:
         quiet_s = now - max(self._counted_at, self.alone_until)
         self._counted_at = now

@@ -29,6 +29,11 @@ class TokenBucket:
         self._tokens -= cost
         return True
 
+    @property
+    def full_at(self) -> float:
+        """When it has all its tokens again, should none be taken until then."""
+        return self._filled_at + max(0.0, self.burst - self._tokens) / self.rate_per_s
+
     def _fill(self, now: float) -> None:
         self._tokens = min(self.burst, self._tokens + (now - self._filled_at) * self.rate_per_s)
         self._filled_at = now

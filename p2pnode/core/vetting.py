@@ -27,7 +27,7 @@ from .messages import (
     decode_message_untrusted,
 )
 from .peer_ids import public_key_untrusted
-from .wire import BadMessage
+from .wire import BadMessage, Untimely
 
 # A take-over raises an epoch by 5 at most: so many may be missed, and more is a claim that nobody could top.
 EPOCH_STEP_MAX = 1_000
@@ -68,9 +68,12 @@ def vet_receipt(receipt: Receipt) -> None:
 
 
 def vet_epoch(told: int, known: int) -> None:
-    """Raises `BadMessage` where an epoch is further ahead of the known one than owners can have changed."""
+    """Raises `Untimely` where an epoch is further ahead of the known one than owners can have changed.
+
+    Another may have led an honest node there, step by step, and left this one out.
+    """
     if told > known + EPOCH_STEP_MAX:
-        raise BadMessage(f"epoch {told} of a job that is at {known} here")
+        raise Untimely(f"epoch {told} of a job that is at {known} here")
 
 
 def _peers(message: Message) -> Iterator[str]:

@@ -35,6 +35,10 @@ class BadMessage(Exception):
     """A peer sent bytes that are not the message that we expected."""
 
 
+class Untimely(BadMessage):
+    """The message does not go with what is known here, for which its sender need not be to blame."""
+
+
 class Unreadable(Exception):
     """What this node wrote itself cannot be read: by another version, or by a disk that forgets."""
 

@@ -43,12 +43,12 @@ class LinkEnd:
 
     peer: str
     link: Link
-    patience: Patience
     streams: dict[int, OpenStream] = field(default_factory=dict)
     bucket: TokenBucket = field(default_factory=lambda: TokenBucket(FRAME_RATE_PER_S, FRAME_BURST))
     # One frame at a time, whatever stream it comes from: see core.link.
     one_frame: trio.Lock = field(default_factory=trio.Lock)
     wake: trio.Event = field(default_factory=trio.Event)
+    patience: Patience = field(default_factory=Patience)
     kept: bool = False
     failed_here: bool = False
     dialling: bool = False
@@ -61,6 +61,11 @@ class LinkEnd:
     @property
     def wanted(self) -> bool:
         return self.kept or self.link.waiting > 0
+
+    @property
+    def rested_at(self) -> float:
+        """From when on the peer is as any other: before, a new connection must not make it one."""
+        return max(self.bucket.full_at, self.patience.clear_at)
 
 
 async def read_frame(stream: Stream, timeout_s: float, heard: Callable[[], None]) -> bytes:

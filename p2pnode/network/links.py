@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from math import inf
@@ -52,9 +52,8 @@ from p2pnode.core.link_events import (
     Up,
 )
 from p2pnode.core.link_frames import SEQUENCE_MAX
-from p2pnode.core.patience import Patience
 from p2pnode.core.reasons import reason_of
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.wire import BadMessage, Untimely
 from p2pnode.guards import Guards
 
 from .host import Connected, Disconnected, Host, PeerSilent
@@ -109,8 +108,8 @@ DELIVER_S_MAX = 30.0
 # Frames that wait to be written: a window of data, and acknowledgements. A peer that lets more pile up
 # does not read.
 FRAMES_WAITING_MAX = 512
-# Peers whose refused messages are remembered; a new identity begins anew anyway.
-PATIENCE_PEERS_MAX = 4_096
+# Ends that are kept only to remember how their peers behaved; peer ids cost a stranger nothing.
+ENDS_REMEMBERED_MAX = 2_000
 # Before a link that this node has failed with is tended again.
 FAILED_WAIT_S = 1.0
 # A link that was up for less than this does not count as a success.
@@ -142,7 +141,6 @@ class Links:
         self._untold: deque[LinkEvent] = deque()
         self._telling = False
         self._ends: dict[str, LinkEnd] = {}
-        self._patience: OrderedDict[str, Patience] = OrderedDict()
         self._numbers = count(1)
         self._nursery: trio.Nursery | None = None
         self._dials = trio.CapacityLimiter(DIALS_MAX)
@@ -219,18 +217,11 @@ class Links:
 
     def _end(self, peer: str) -> LinkEnd:
         if peer not in self._ends:
-            end = self._ends[peer] = LinkEnd(peer, self._load(peer), self._patience_with(peer))
-            if self._nursery is not None:
+            end = self._ends[peer] = LinkEnd(peer, self._load(peer))
+            # What is posted while the node ends waits on the disk for the next start.
+            if self._nursery is not None and not self._ends_now:
                 self._nursery.start_soon(self._tend, end)
         return self._ends[peer]
-
-    def _patience_with(self, peer: str) -> Patience:
-        """Kept longer than the link: who comes back is remembered, as are so many peers that came last."""
-        patience = self._patience.setdefault(peer, Patience())
-        self._patience.move_to_end(peer)
-        while len(self._patience) > PATIENCE_PEERS_MAX:
-            self._patience.popitem(last=False)
-        return patience
 
     def _load(self, peer: str) -> Link:
         record, outbox = self._journal.load_link(peer)
@@ -267,9 +258,11 @@ class Links:
                 else:
                     wake_at = min(wake_at, end.dial_at)
             elif not (end.wanted or end.streams or end.dialling):
-                # Nothing is known here that the journal does not know.
-                del self._ends[end.peer]
-                return
+                if now >= end.rested_at or len(self._ends) > ENDS_REMEMBERED_MAX:
+                    # Nothing is known here that the journal does not know.
+                    del self._ends[end.peer]
+                    return
+                wake_at = min(wake_at, end.rested_at)
             with trio.move_on_at(wake_at):
                 await end.wake.wait()
             end.wake = trio.Event()
@@ -320,7 +313,8 @@ class Links:
         data = await read_frame(stream, HELLO_READ_S_MAX, lambda: None)
         if self._ends_now:
             raise StreamBroken("this node ends")
-        if self._patience_with(stream.peer).is_spent(trio.current_time()):
+        known = self._ends.get(stream.peer)
+        if known is not None and known.patience.is_spent(trio.current_time()):
             raise StreamBroken("it sends what is refused, and is left alone for a while")
         await self._attend(self._end(stream.peer), stream, data)
 
@@ -380,15 +374,16 @@ class Links:
         if end.link is not link:
             return
         if failure:
-            self._discard(end, message, reason_of(failure[0]))
+            self._discard(end, message, failure[0])
         else:
             self._perform(end, link.handle(Delivered(message.sequence), trio.current_time()))
 
-    def _discard(self, end: LinkEnd, message: Deliver, reason: str) -> None:
+    def _discard(self, end: LinkEnd, message: Deliver, failure: Exception) -> None:
+        reason = reason_of(failure)
         log.info("discarded message %d of %s: %s", message.sequence, end.peer, reason)
         now = trio.current_time()
         self._perform(end, end.link.handle(Discarded(message.sequence, reason), now))
-        alone_s = end.patience.refuse(now)
+        alone_s = 0.0 if isinstance(failure, Untimely) else end.patience.refuse(now)
         if alone_s:
             log.warning("%s keeps sending what is refused; left alone for %.0f s", end.peer, alone_s)
             end.dial_at = max(end.dial_at, end.patience.alone_until)

@@ -1,0 +1,173 @@
+"""Messages as an enemy makes them: right in themselves, but for what the caller changes."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from p2pnode.advertiser import DOMAIN as ADVERT_DOMAIN
+from p2pnode.core import spec as specs
+from p2pnode.core import wire
+from p2pnode.core.lifecycle import ExecutionState, JobState
+from p2pnode.core.matching import requirements_of
+from p2pnode.core.messages import (
+    Advert,
+    Ask,
+    Award,
+    ExecutionCopy,
+    Keep,
+    Line,
+    Offer,
+    Receipt,
+    Signed,
+    VersionCopy,
+)
+from p2pnode.identity import Identity
+
+A_CID = "bafkreigeud3jwrymzwafqso23lhb3246k4oy5ynntpn5f3f77tclflrcde"
+
+
+def a_job() -> str:
+    return "j-" + os.urandom(16).hex()
+
+
+def an_execution() -> str:
+    return "e-" + os.urandom(16).hex()
+
+
+def a_spec(module: str = A_CID, cpu_millis: int = 100, **changes: Any) -> specs.JobSpec:
+    source = specs.Source(type="ipfs", params={"CID": module})
+    task = specs.Task(
+        engine=specs.WasmEngine(entry_module="/program.wasm"),
+        inputs=(specs.InputSource(source=source, target="/program.wasm"),),
+        resources=specs.Resources(cpu_millis=cpu_millis, memory_bytes=64_000_000),
+        results=(specs.ResultPath(name="outputs", path="/outputs"),),
+    )
+    return specs.JobSpec(type=specs.JobType.BATCH, task=task, **changes)
+
+
+def an_ask(asked: specs.JobSpec, **changes: Any) -> Ask:
+    plain = Ask(
+        execution=an_execution(),
+        job=a_job(),
+        round=1,
+        spec_hash=wire.digest(asked),
+        priority=asked.priority,
+        requirements=requirements_of(asked),
+    )
+    return wire.replace(plain, **changes)
+
+
+def an_award(ask: Ask, asked: specs.JobSpec, **changes: Any) -> Award:
+    plain = Award(execution=ask.execution, round=ask.round, replica=0, epoch=1, deputies=(), spec=asked)
+    return wire.replace(plain, **changes)
+
+
+def a_copy(whose: str, **changes: Any) -> ExecutionCopy:
+    plain = ExecutionCopy(
+        id=an_execution(),
+        peer=whose,
+        round=1,
+        version=1,
+        run=1,
+        state=ExecutionState.RUNNING,
+        replica=0,
+        owner=whose,
+        reason="",
+        exit_code=None,
+        fault=None,
+        result_cid=None,
+        receipt_cid=None,
+        created_ms=1,
+        modified_ms=1,
+        started_ms=None,
+    )
+    return wire.replace(plain, **changes)
+
+
+def a_keep(owner: str, deputy: str, **changes: Any) -> Keep:
+    # Whoever takes it over finds nobody to run it.
+    nowhere = specs.Constraint(key="name", operator=specs.Operator.EQUALS, values=("nobody",))
+    spec = changes.get("spec") or a_spec(constraints=(nowhere,))
+    plain = Keep(
+        job=a_job(),
+        epoch=1,
+        revision=1,
+        full=True,
+        requester=owner,
+        deputies=(deputy,),
+        former=(),
+        state=JobState.RUNNING,
+        reason="",
+        outcome=None,
+        first_failure="",
+        version=1,
+        run=1,
+        round=1,
+        age_ms=0,
+        created_ms=1,
+        modified_ms=1,
+        spec=spec,
+        versions=(VersionCopy(version=1, spec_hash=wire.digest(spec), work="0" * 64, submitted_ms=1),),
+        executions=(a_copy(owner),),
+        history=(),
+    )
+    return wire.replace(plain, **changes)
+
+
+def a_line(**changes: Any) -> Line:
+    plain = Line(at_ms=1, topic="Job", text="hello", execution="", peer="", state="Running")
+    return wire.replace(plain, **changes)
+
+
+def a_receipt(execution: str, peer: str, job: str) -> Receipt:
+    return Receipt(
+        job=job,
+        execution=execution,
+        round=1,
+        replica=0,
+        peer=peer,
+        requester=peer,
+        spec_hash="0" * 64,
+        program="",
+        inputs=(),
+        exit_code=0,
+        fault=None,
+        reason="",
+        result_cid=A_CID,
+        started_ms=1,
+        ended_ms=2,
+        cpu_ms=1,
+        memory_bytes=1,
+    )
+
+
+def an_advert(peer: str, addresses: tuple[str, ...] = (), name: str = "liar", **changes: Any) -> Advert:
+    """It offers a lot, under the label `liar`."""
+    resources = specs.Resources(cpu_millis=64_000, memory_bytes=10**12, disk_bytes=10**12)
+    now_ms = int(time.time() * 1000)
+    plain = Advert(
+        peer=peer,
+        number=now_ms,
+        issued_ms=now_ms,
+        ttl_ms=60_000,
+        name=name,
+        version="1",
+        offer=Offer(
+            engines=("wasm",),
+            publishers=("ipfs", "none"),
+            sources=("ipfs",),
+            networks=(specs.NetworkType.NONE,),
+            labels={"liar": "yes"},
+            total=resources,
+            free=resources,
+        ),
+        addresses=addresses,
+    )
+    return wire.replace(plain, **changes)
+
+
+def signed_advert(identity: Identity, advert: Advert) -> Signed:
+    body = wire.encode(advert)
+    return Signed(body=body, signature=identity.sign(ADVERT_DOMAIN, body))

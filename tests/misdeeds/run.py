@@ -1,0 +1,155 @@
+"""Three honest nodes against three hostile peers: what jobs take before and under attack, and what it costs.
+
+`python -m tests.misdeeds.run`; `scripts/hostile` is its name for people.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scripts.benchmarks.figures import memory_bytes, percentile
+from tests.nodes import Node, alive, running_nodes
+from tests.programs import JOBS
+
+from .acts import ACTS
+
+USUAL_JOBS = 20
+# The first on each peer fetches and compiles the module.
+FIRST_JOBS = 6
+# One that takes longer was not placed.
+JOB_S_MAX = 60.0
+LOOK_INTERVAL_S = 0.01
+RATIO_MAX = 2.0
+GROWTH_MAX = 1.25
+END_S_MAX = 15.0
+
+
+@dataclass
+class Outcome:
+    """What was measured; times in seconds, memory of each node in bytes at start, middle and end."""
+
+    usual: list[float] = field(default_factory=list)
+    attacked: list[float] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    dead: list[str] = field(default_factory=list)
+    memory: list[list[int]] = field(default_factory=list)
+    done: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def ratio(self) -> float:
+        return percentile(self.attacked, 50) / percentile(self.usual, 50)
+
+    @property
+    def growth(self) -> float:
+        return max(end / start for start, *_, end in zip(*self.memory, strict=True))
+
+    def wrong(self) -> list[str]:
+        """What must not be so."""
+        found = [f"node {name} is dead" for name in self.dead] + self.failed
+        if not self.attacked or not self.usual:
+            return [*found, "no job was measured"]
+        if self.ratio > RATIO_MAX:
+            found.append(f"jobs take {self.ratio:.1f} times as long; at most {RATIO_MAX:.1f} is well")
+        if self.growth > GROWTH_MAX:
+            found.append(f"a node's memory has grown by {self.growth - 1:.0%}; at most 25 % is well")
+        return found
+
+
+class Trial:
+    def __init__(self, nodes: list[Node]) -> None:
+        self.nodes = nodes
+        self.outcome = Outcome()
+        nodes[0].add(JOBS / "noop.wasm")
+        for _ in range(FIRST_JOBS):
+            self._job()
+
+    def _job(self) -> float:
+        """Seconds from the request that submits to Completed."""
+        client, begun = self.nodes[0].client, time.monotonic()
+        job = client.offer((JOBS / "noop.yaml").read_bytes(), "noop.yaml", new=True)["id"]
+        while time.monotonic() < begun + JOB_S_MAX:
+            found = client.job(job)
+            if found["state"] == "Completed":
+                return time.monotonic() - begun
+            if found["state"] in ("Failed", "Stopped"):
+                self.outcome.failed.append(f"job {job} is {found['state']}: {found['reason']}")
+                return time.monotonic() - begun
+            time.sleep(LOOK_INTERVAL_S)
+        self.outcome.failed.append(f"job {job} was not done in {JOB_S_MAX:.0f} s: {found['reason']}")
+        return JOB_S_MAX
+
+    def _weigh(self) -> None:
+        pids = [node.process.pid for node in self.nodes if node.process and alive(node)]
+        if len(pids) == len(self.nodes):
+            self.outcome.memory.append([memory_bytes(pid) for pid in pids])
+
+    def run(self, seconds: float, seed: int, only: str | None, told: Callable[[str], None]) -> Outcome:
+        outcome = self.outcome
+        outcome.usual = [self._job() for _ in range(USUAL_JOBS)]
+        targets = [(node.peer, node.address.partition("/p2p/")[0]) for node in self.nodes]
+        settings = json.dumps({"seed": seed, "only": only, "targets": targets})
+        command = [sys.executable, "-m", "tests.misdeeds.attack", settings]
+        self._weigh()
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as enemies:
+            begun, weighed = time.monotonic(), False
+            while time.monotonic() < begun + seconds and all(map(alive, self.nodes)):
+                outcome.attacked.append(self._job())
+                if not weighed and time.monotonic() > begun + seconds / 2:
+                    weighed = True
+                    self._weigh()
+            self._weigh()
+            outcome.dead = [node.name for node in self.nodes if not alive(node)]
+            if enemies.poll() is not None:
+                told("the enemies have ended before their time")
+            try:
+                said, _ = enemies.communicate(timeout=END_S_MAX)
+                outcome.done = json.loads(said or "{}")
+            except subprocess.TimeoutExpired:
+                enemies.kill()
+        return outcome
+
+
+def trial(
+    directory: Path, seconds: float, seed: int, only: str | None, told: Callable[[str], None]
+) -> Outcome:
+    with running_nodes(directory) as nodes:
+        return Trial(list(nodes.start_three())).run(seconds, seed, only, told)
+
+
+def _lines(outcome: Outcome, seed: int, only: str | None) -> Iterator[str]:
+    yield f"seed {seed}, {only or 'all misdeeds'}"
+    for what, times in (("usual", outcome.usual), ("under attack", outcome.attacked)):
+        p50, p90 = (percentile(times, percent) for percent in (50, 90))
+        yield f"{what:<13} {len(times):4} jobs   p50 {p50 * 1000:7.0f} ms   p90 {p90 * 1000:7.0f} ms"
+    yield f"ratio of p50  {outcome.ratio:.2f}"
+    for node, sizes in enumerate(zip(*outcome.memory, strict=True), 1):
+        shown = " -> ".join(f"{size / 1e6:.0f} MB" for size in sizes)
+        yield f"memory of node {node}: {shown}   x {sizes[-1] / sizes[0]:.2f}"
+    yield "done: " + ", ".join(f"{name} {count}" for name, count in sorted(outcome.done.items()))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/hostile", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=180)
+    parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3), "big"))
+    parser.add_argument("--only", choices=sorted(ACTS), help="one misdeed, by all three")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="p2pnode-hostile-") as scratch:
+        outcome = trial(Path(scratch), arguments.seconds, arguments.seed, arguments.only, print)
+    print(*_lines(outcome, arguments.seed, arguments.only), sep="\n")  # noqa: T201
+    wrong = outcome.wrong()
+    print(*(wrong or ["all honest nodes live, and all jobs completed"]), sep="\n")  # noqa: T201
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,397 @@
+"""What a stranger once ended a node with, done to real nodes: each row is a misdeed that was measured.
+
+After each the honest nodes live, and live again after SIGKILL on what is in their journals; a job
+completes as always; and people are told of what failed here, not of what was refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from p2pnode import log_streams
+from p2pnode.core import wire
+from p2pnode.core.lifecycle import ExecutionState
+from p2pnode.core.link_frames import FRAME_SIZE_BYTES_MAX, SEQUENCE_MAX, Ack, Data, Hello, Reject
+from p2pnode.core.messages import (
+    COUNTER_MAX,
+    INTEGER_MAX,
+    Adopt,
+    Bid,
+    Cancel,
+    Command,
+    Ended,
+    Message,
+    Order,
+    Orphan,
+    Owned,
+    Refusal,
+    Refusing,
+    Stage,
+    Update,
+    WhoOwns,
+)
+from p2pnode.core.patience import REFUSALS_MAX
+from p2pnode.core.vetting import EPOCH_STEP_MAX
+from p2pnode.core.wire import BadMessage
+from p2pnode.identity import RECEIPT_DOMAIN
+from p2pnode.network import links, pull
+from p2pnode.network.link_end import HEADER_SIZE_BYTES
+from p2pnode.network.streams import NetworkError
+
+from . import network_support
+from .misdeeds.enemy import WAIT_S, Enemy, RawLink, in_thread, open_enemy
+from .misdeeds.honest import Network, running_network, unharmed
+from .misdeeds.records import (
+    a_copy,
+    a_job,
+    a_keep,
+    a_line,
+    a_receipt,
+    a_spec,
+    an_advert,
+    an_ask,
+    an_award,
+    an_execution,
+    signed_advert,
+)
+from .nodes import known, until
+from .programs import wasm_job
+
+NO_PEER = "0OIl"
+CONTROLS = "\x1b[2J\x07\r\nfetch it: curl\u202e\x9b\u200b"
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    with running_network(tmp_path_factory.mktemp("nodes")) as network:
+        yield network
+
+
+@pytest.fixture
+def honest(network: Network) -> Iterator[Network]:
+    with unharmed(network):
+        yield network
+
+
+# What is refused, and what its sender is told
+
+Make = Callable[[Enemy, str], Message | bytes]
+
+
+def keep(**changes: Any) -> Make:
+    return lambda enemy, victim: a_keep(enemy.peer, victim, **changes)
+
+
+def keep_with(**changes: Any) -> Make:
+    """A keep with one execution that is not as it should be."""
+    return lambda enemy, victim: a_keep(enemy.peer, victim, executions=(a_copy(enemy.peer, **changes),))
+
+
+def with_unknown_field(enemy: Enemy, victim: str) -> bytes:
+    ask = wire.plain(an_ask(a_spec()))
+    return wire.encode({**ask, "surprise": 1})
+
+
+def with_a_surrogate(enemy: Enemy, victim: str) -> bytes:
+    message = Cancel(execution=an_execution(), round=1, reason="XXX")
+    return wire.encode(message).replace(b"cXXX", b"c\xed\xb3\xbf")
+
+
+def ended_badly(enemy: Enemy, victim: str) -> Message:
+    signed = enemy.sign(RECEIPT_DOMAIN, a_receipt(an_execution(), enemy.peer, a_job()))
+    return Ended(execution=an_execution(), round=1, receipt=wire.replace(signed, signature=bytes(64)))
+
+
+def ended_of_another_domain(enemy: Enemy, victim: str) -> Message:
+    receipt = a_receipt(an_execution(), enemy.peer, a_job())
+    return Ended(execution=receipt.execution, round=1, receipt=enemy.sign(b"another", receipt))
+
+
+def ended_without_sense(enemy: Enemy, victim: str) -> Message:
+    receipt = wire.replace(a_receipt(an_execution(), enemy.peer, a_job()), exit_code=None)
+    return Ended(execution=receipt.execution, round=1, receipt=enemy.sign(RECEIPT_DOMAIN, receipt))
+
+
+REFUSED: list[tuple[str, Make, str]] = [
+    ("a deputy that is no peer", lambda e, v: a_keep(e.peer, v, deputies=(v, NO_PEER)), "peer id"),
+    ("an owner that is no peer", lambda e, v: Owned(job=a_job(), epoch=2, owner=NO_PEER), "peer id"),
+    ("a requester that is no peer", keep(requester=NO_PEER), "peer id"),
+    ("a former owner that is no peer", keep(former=(NO_PEER,)), "peer id"),
+    ("an execution on what is no peer", keep_with(peer=NO_PEER), "peer id"),
+    ("an execution of what is no peer", keep_with(owner=NO_PEER), "peer id"),
+    (
+        "an award with a deputy that is no peer",
+        lambda e, v: an_award(an_ask(a_spec()), a_spec(), deputies=(NO_PEER,)),
+        "peer id",
+    ),
+    (
+        "an adoption with a deputy that is no peer",
+        lambda e, v: Adopt(execution=an_execution(), round=1, job=a_job(), epoch=1, deputies=(NO_PEER,)),
+        "peer id",
+    ),
+    (
+        "an orphan of what is no peer",
+        lambda e, v: Orphan(
+            execution=an_execution(), round=1, job=a_job(), replica=0, owner=NO_PEER, epoch=1
+        ),
+        "peer id",
+    ),
+    ("an execution that was only bid for", keep_with(state=ExecutionState.BID), "owner's affair"),
+    ("an execution that was only asked for", keep_with(state=ExecutionState.ASKED), "owner's affair"),
+    ("an execution of no version", keep_with(version=7), "version 7 of a job that is at 1"),
+    ("a replica beyond all", keep_with(replica=10**9), "replica"),
+    ("the last epoch of 64 bits", keep(epoch=INTEGER_MAX), "epoch"),
+    ("the last epoch", keep(epoch=COUNTER_MAX), "epoch 2147483647 of a job that is at 1 here"),
+    ("an epoch too far", keep(epoch=EPOCH_STEP_MAX + 2), "epoch 1002 of a job that is at 1 here"),
+    (
+        "an owner of the last epoch",
+        lambda e, v: Owned(job=a_job(), epoch=COUNTER_MAX, owner=e.peer),
+        "epoch",
+    ),
+    ("a revision of 64 bits", keep(revision=INTEGER_MAX), "revision"),
+    ("a spec that is no job", keep(spec=a_spec(name=CONTROLS)), "the job is not valid"),
+    ("a receipt with a wrong signature", ended_badly, "not signed by"),
+    ("a receipt that was signed as another thing", ended_of_another_domain, "not signed by"),
+    ("a receipt that contradicts itself", ended_without_sense, "did not exit 0"),
+    ("an unknown field", with_unknown_field, "surprise"),
+    ("a text that is no Unicode", with_a_surrogate, "not a message"),
+    ("what is no CBOR", lambda e, v: b"\xff\xff", "not a message"),
+    ("nothing", lambda e, v: b"", "not a message"),
+    ("a deep nest", lambda e, v: b"\x81" * 1_000 + b"\x00", "not a message"),
+    ("a tag", lambda e, v: b"\xc2\x41\x00", "not a message"),
+]
+
+
+async def test_what_is_refused_costs_nobody_anything_and_its_sender_is_told(honest: Network) -> None:
+    """All rows over one link of an enemy each, so that none hides behind another."""
+    for what, make, reason in REFUSED:
+        async with open_enemy() as enemy:
+            for node in (honest.b, honest.a):
+                peer = await enemy.meet(node)
+                message = make(enemy, peer)
+                before = len(enemy.rejections)
+                enemy.send_raw(peer, message if isinstance(message, bytes) else wire.encode(message))
+                await enemy.sent_all(peer)
+                told = enemy.rejections[before:]
+                assert len(told) == 1 and reason in told[0], (what, told)
+                # What was refused holds up nothing behind it.
+                enemy.send(peer, an_ask(a_spec()))
+                assert await heard_of_its_ask(enemy), what
+
+
+async def heard_of_its_ask(enemy: Enemy) -> bool:
+    await network_support.until(lambda: any(isinstance(one, Bid | Refusal) for one in enemy.heard), WAIT_S)
+    enemy.heard.clear()
+    return True
+
+
+# What is taken in, or ends a stream
+
+Misdeed = Callable[[Enemy, str, str], Awaitable[None]]
+
+
+async def keep_then_owned_by_nobody(enemy: Enemy, victim: str, other: str) -> None:
+    kept = a_keep(enemy.peer, victim)
+    enemy.send(victim, kept)
+    enemy.send(victim, Owned(job=kept.job, epoch=2, owner=NO_PEER))
+    await enemy.sent_all(victim)
+    (reason,) = enemy.rejections
+    assert "peer id" in reason
+
+
+async def keep_then_silence(enemy: Enemy, victim: str, other: str) -> None:
+    """Its deputy takes the job over, and looks after it."""
+    kept = a_keep(enemy.peer, victim, deputies=(victim, other), epoch=1 + EPOCH_STEP_MAX)
+    enemy.send(victim, kept)
+    for state in sorted({*ExecutionState} - {"Asked", "Queued", "Bid", "Completed", "Failed"}):
+        copies = (a_copy(enemy.peer, state=state, replica=999), a_copy(other, state=state))
+        enemy.send(victim, a_keep(enemy.peer, victim, deputies=(victim, other), executions=copies))
+    await enemy.sent_all(victim)
+    assert enemy.rejections == []
+
+
+async def epochs_that_grow(enemy: Enemy, victim: str, other: str) -> None:
+    kept = a_keep(enemy.peer, victim, deputies=(victim, other))
+    for step in range(20):
+        enemy.send(victim, wire.replace(kept, epoch=1 + step * EPOCH_STEP_MAX))
+        enemy.send(victim, Owned(job=kept.job, epoch=2 + step * EPOCH_STEP_MAX, owner=other))
+    await enemy.sent_all(victim)
+
+
+async def a_hello_that_has_all(enemy: Enemy, victim: str, other: str) -> None:
+    async with enemy.raw_link(victim) as link:
+        hello = await link.read()
+        assert isinstance(hello, Hello)
+    for received in (SEQUENCE_MAX, SEQUENCE_MAX - 1, 10**9):
+        with pytest.raises(NetworkError):
+            async with enemy.raw_link(victim, known=hello.store, received=received) as link:
+                await link.read()
+
+
+async def a_hello_that_begins_at_the_end(enemy: Enemy, victim: str, other: str) -> None:
+    async with enemy.raw_link(victim, first=SEQUENCE_MAX) as link:
+        await link.read()
+        await link.data(SEQUENCE_MAX, wire.encode(an_ask(a_spec())))
+        await link.read()
+
+
+async def frames_that_break_the_rules(enemy: Enemy, victim: str, other: str) -> None:
+    frames = [
+        wire.encode(Ack(sequence=10**6)),
+        wire.encode(Reject(sequence=10**6, reason=CONTROLS)),
+        wire.encode(Data(sequence=9, payload=b"")),
+        wire.encode(Hello(version=2, store="0" * 32, first=1, known="", received=0)),
+        b"\xff" * 100,
+    ]
+    for frame in frames:
+        async with enemy.raw_link(victim) as link:
+            await link.write(frame)
+            with pytest.raises(NetworkError):
+                await reads_to_the_end(link)
+    for size in (0, FRAME_SIZE_BYTES_MAX + 1, 2**32 - 1):
+        stream = await enemy.open(victim, links.PROTOCOL)
+        await stream.write(size.to_bytes(HEADER_SIZE_BYTES, "big") + bytes(100), WAIT_S)
+        with pytest.raises(NetworkError):
+            await stream.read_exactly(1, WAIT_S)
+
+
+async def reads_to_the_end(link: RawLink) -> None:
+    while True:
+        await link.read()
+
+
+async def text_with_controls(enemy: Enemy, victim: str, other: str) -> None:
+    line = a_line(topic=CONTROLS, text=CONTROLS, execution=CONTROLS, peer=CONTROLS, state=CONTROLS)
+    copies = (a_copy(enemy.peer, reason=CONTROLS),)
+    about = {"execution": an_execution(), "round": 1}
+    messages: list[Message] = [
+        a_keep(
+            enemy.peer, victim, reason=CONTROLS, first_failure=CONTROLS, history=(line,), executions=copies
+        ),
+        a_keep(enemy.peer, victim, spec=a_spec(name=CONTROLS, namespace=CONTROLS)),
+        Refusal(**about, refusing=Refusing.BUSY, reason=CONTROLS),
+        Update(**about, sequence=1, stage=Stage.RUNNING, detail=CONTROLS),
+        Cancel(**about, reason=CONTROLS),
+        Command(job=a_job(), order=Order.STOP, reason=CONTROLS, spec=None),
+        an_ask(a_spec(), requirements=wire.replace(an_ask(a_spec()).requirements, engine=CONTROLS)),
+    ]
+    for message in messages:
+        enemy.send(victim, message)
+    await enemy.sent_all(victim)
+    assert all(reason.isprintable() for reason in enemy.rejections), enemy.rejections
+
+
+async def claims_of_jobs_that_are_not_its_own(enemy: Enemy, victim: str, other: str) -> None:
+    job, execution = a_job(), an_execution()
+    messages: list[Message] = [
+        Adopt(execution=execution, round=1, job=job, epoch=1, deputies=(enemy.peer,)),
+        Orphan(execution=execution, round=COUNTER_MAX, job=job, replica=999, owner=other, epoch=COUNTER_MAX),
+        WhoOwns(job=job, epoch=COUNTER_MAX),
+        Owned(job=job, epoch=1, owner=victim),
+        Owned(job=job, epoch=1, owner=enemy.peer),
+        Command(job=job, order=Order.RERUN, reason="", spec=None),
+        Command(job=job, order=Order.UPDATE, reason="", spec=a_spec()),
+    ]
+    for message in messages:
+        enemy.send(victim, message)
+    await enemy.sent_all(victim)
+
+
+async def silent_streams_and_log_requests(enemy: Enemy, victim: str, other: str) -> None:
+    for protocol in (links.PROTOCOL, pull.PROTOCOL, log_streams.PROTOCOL):
+        for _ in range(10):
+            with suppress(NetworkError):
+                stream = await enemy.open(victim, protocol)
+                await stream.write(b"\0", WAIT_S)
+    request = log_streams.LogsRequest(
+        execution=an_execution(), stdout_offset=INTEGER_MAX, stderr_offset=INTEGER_MAX, follow=True
+    )
+    with suppress(NetworkError):
+        _ = [piece async for piece in log_streams.read(enemy.inner.host, victim, request)]
+
+
+async def poison_in_a_row(enemy: Enemy, victim: str, other: str) -> None:
+    """It is left alone, and nobody else is."""
+    for _ in range(40):
+        enemy.send(victim, Owned(job=a_job(), epoch=2, owner=NO_PEER))
+    down = lambda: any(isinstance(one, links.LinkDown) for one in enemy.inner.events)  # noqa: E731
+    await network_support.until(down, WAIT_S)
+    async with open_enemy() as fair:
+        fair.inner.known[victim] = enemy.inner.known[victim]
+        fair.send(victim, an_ask(a_spec()))
+        assert await heard_of_its_ask(fair)
+    assert enemy.inner.links.waiting(victim) > 0
+    assert len(enemy.rejections) <= REFUSALS_MAX + 1
+
+
+async def a_refusal_of_all_it_is_sent(enemy: Enemy, victim: str, other: str) -> None:
+    """An honest node asks it, since it offers much, and goes on without it."""
+
+    async def refuse(peer: str, payload: bytes) -> None:
+        refused.append(payload)
+        raise BadMessage(CONTROLS)
+
+    refused: list[bytes] = []
+    enemy.inner.on_message = refuse
+    enemy.send(victim, an_ask(a_spec()))
+    await network_support.until(lambda: refused, WAIT_S)
+
+
+MISDEEDS: list[Misdeed] = [
+    keep_then_owned_by_nobody,
+    keep_then_silence,
+    epochs_that_grow,
+    a_hello_that_has_all,
+    a_hello_that_begins_at_the_end,
+    frames_that_break_the_rules,
+    text_with_controls,
+    claims_of_jobs_that_are_not_its_own,
+    silent_streams_and_log_requests,
+    poison_in_a_row,
+    a_refusal_of_all_it_is_sent,
+]
+
+
+@pytest.mark.parametrize("misdeed", MISDEEDS, ids=lambda one: one.__name__)
+async def test_a_misdeed_harms_nobody(honest: Network, misdeed: Misdeed) -> None:
+    other = await in_thread(lambda: honest.c.peer)
+    for node in (honest.b, honest.a):
+        async with open_enemy() as enemy:
+            await misdeed(enemy, await enemy.meet(node), other)
+
+
+async def test_a_peer_whose_job_messages_are_all_refused_costs_a_job_nothing(honest: Network) -> None:
+    """It offers more than all others, so it is asked first."""
+    async with open_enemy() as enemy:
+        signed = signed_advert(enemy.identity, an_advert(enemy.peer, tuple(enemy.inner.host.addresses())))
+        pull.serve_table(enemy.inner.host, lambda: [(signed, 60_000)])
+
+        async def refuse(peer: str, payload: bytes) -> None:
+            raise BadMessage(CONTROLS)
+
+        enemy.inner.on_message = refuse
+        await enemy.meet(honest.a)
+        await in_thread(until, "it is known", lambda: enemy.peer in known(honest.a))
+        job = await in_thread(honest.a.submit, wasm_job(honest.waiting))
+        execution = await in_thread(honest.a.execution, job, "Running")
+        await in_thread(honest.a.client.stop, job, "enough")
+        assert execution["peer"] != enemy.peer
+        told = await in_thread(honest.a.cli, "job", "history", job)
+        assert told.returncode == 0
+        assert all(line.isprintable() for line in told.stdout.splitlines())
+
+
+async def test_what_a_stranger_wrote_moves_no_cursor(network: Network) -> None:
+    async with open_enemy() as enemy:
+        victim = await enemy.meet(network.b)
+        line = a_line(topic=CONTROLS, text=CONTROLS, execution=CONTROLS, peer=CONTROLS, state=CONTROLS)
+        kept = a_keep(enemy.peer, victim, reason=CONTROLS, history=(line,))
+        enemy.send(victim, kept)
+        await enemy.sent_all(victim)
+        for command in ("list",), ("describe", kept.job), ("history", kept.job), ("executions", kept.job):
+            told = await in_thread(network.b.cli, "job", *command)
+            assert all(line.isprintable() for line in (told.stdout + told.stderr).splitlines()), command
