@@ -328,23 +328,32 @@ def test_a_drained_node_gives_its_work_away_and_leaves(network: Network) -> None
     know_each_other(*network.nodes.all)
 
 
-def test_what_waits_for_a_busy_node_starts_by_priority_and_then_by_age(network: Network) -> None:
+def test_requesters_take_turns_at_a_busy_node_and_priority_orders_the_asks_of_each(
+    network: Network,
+) -> None:
     node, other = network.lenders[:2]
     (own,) = (one for one in node.client.nodes() if one["self"])
     whole = {"CPU": f"{own['total']['cpu_millis']}m", "Memory": "64mb"}
     # Another owner's job waits in the same row.
     assert add_waiting(other, network.directory) == network.waiting
+    # A requester whose programs have not run there yet gets no more than half of it while others wait.
+    known = network.submit(only_on(node, wasm_job(network.waiting)), "--no-wait", at=other)
+    execution = other.execution(known, "Running")
+    node.begun(execution["id"])
+    node.finish(execution["id"])
+    assert other.ended(known)["state"] == "Completed"
     busy = network.submit(only_on(node, wasm_job(network.waiting, Resources=whole)), "--no-wait")
     network.running(busy)
     waiting = []
-    for owner, priority in ((network.a, 1), (other, 10), (network.a, 10)):
+    for owner, priority in ((network.a, 1), (network.a, 10), (other, 5)):
         job = only_on(node, wasm_job(network.waiting, Resources=whole, Priority=priority))
         id = network.submit(job, "--no-wait", at=owner)
         until("it waits", lambda owner=owner, id=id: "busy" in owner.job(id)["reason"])
         waiting.append((owner, id))
-    low, urgent, later = waiting
+    low, urgent, others = waiting
     network.finish(busy)
-    for owner, id in (urgent, later, low):
+    # The node has just served `a`, so it is the other's turn, whatever it claims.
+    for owner, id in (others, urgent, low):
         execution = owner.execution(id, "Running")
         not_yet = [one for one in waiting if one != (owner, id) and one[0].job(one[1])["state"] == "Running"]
         assert not not_yet

@@ -267,6 +267,7 @@ class Lending:
 
     def _offer(self, loan: Loan, now: float) -> list[Action]:
         loan.state, loan.deadline = LoanState.OFFERED, now + BID_VALID_S
+        self.standing.served(lending_room.party_of(loan.owner, self.standing, now), now)
         return [SaveLoan(loan), self._bid(loan, now)]
 
     def _grant(self, now: float) -> list[Action]:

@@ -47,9 +47,23 @@ def waiting(loans: Collection[Loan], standing: Standing, now: float) -> list[Loa
     misses = {peer: standing.misses(peer, now) for peer in owners}
     asks.sort(key=lambda one: (misses[one.owner], own[one.execution], one.created, one.execution))
     turns = _turns(asks, held_by_party, lambda one: parties[one.owner])
+    # Of equals, who has waited longest since its last turn: room for one must not be one requester's for ever.
+    served = {party: standing.served_at(party) for party in parties.values()}
     return sorted(
-        asks, key=lambda one: (turns[one.execution], not proven[one.owner], one.created, one.execution)
+        asks,
+        key=lambda one: (
+            turns[one.execution],
+            served[parties[one.owner]],
+            not proven[one.owner],
+            one.created,
+            one.execution,
+        ),
     )
+
+
+def party_of(owner: str, standing: Standing, now: float) -> str:
+    """Whom a requester takes turns as."""
+    return owner if standing.is_proven(owner, now) else _STRANGERS
 
 
 class Room:

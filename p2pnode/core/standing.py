@@ -35,10 +35,19 @@ class Standing:
     _proven: dict[str, None] = field(default_factory=dict)
     # Misses, which leak away, and when that was so.
     _missed: dict[str, tuple[float, float]] = field(default_factory=dict)
+    # When each party got its last bid.
+    _served: dict[str, float] = field(default_factory=dict)
 
     def ran(self, peer: str) -> None:
         """A program of its has run here, and is over."""
         _renew(self._proven, peer, None)
+
+    def served(self, party: str, now: float) -> None:
+        """It has got a bid."""
+        _renew(self._served, party, now)
+
+    def served_at(self, party: str) -> float:
+        return self._served.get(party, 0.0)
 
     def missed(self, peer: str, now: float) -> None:
         """It held a bid to no use."""
