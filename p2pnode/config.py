@@ -78,7 +78,7 @@ class NodeConfig:
     allow_hosts: tuple[str, ...] = ()
     # Networks that jobs may have besides none and http: host, bridge.
     allow_network: tuple[NetworkType, ...] = ()
-    # Registries (host or host:port) that images may come from though they are not public.
+    # Registries (host or host:port) that images may come from besides the well-known public ones.
     allow_registries: tuple[str, ...] = ()
     # Registries, or parts of them (ghcr.io/acme), that are asked with this node's Docker logins.
     registry_logins: tuple[str, ...] = ()

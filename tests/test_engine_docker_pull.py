@@ -224,6 +224,17 @@ async def test_no_name_of_an_image_makes_the_engine_ask_this_machine(tmp_path: P
     assert named in ended.reason or f'"{registry}:{port}" is not the name of a registry' in ended.reason
 
 
+async def test_a_well_known_registry_is_not_asked_at_an_address_of_this_machine(tmp_path: Path) -> None:
+    async def resolve(host: str, port: int) -> list[str]:
+        return ["127.0.0.1"]
+
+    require_docker()
+    task = DockerTask(image="ghcr.io/a/b:1")
+    ended = await run(DockerEngine("node", resolve=resolve), make_workload(tmp_path, task))
+    assert ended.fault is Fault.PEER
+    assert "ghcr.io, which has an address that is not public" in ended.reason
+
+
 async def test_what_answers_at_an_allowed_registrys_address_is_not_told(tmp_path: Path) -> None:
     require_docker()
     async with counting("127.0.0.1", socket.AF_INET) as (port, came):

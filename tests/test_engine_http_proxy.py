@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from p2pnode.core.internet import AllowedHost, is_public
 from p2pnode.core.wire import BadMessage
-from p2pnode.engines import http_gate, http_names
+from p2pnode.engines import http_gate, http_names, http_upstream
 from p2pnode.engines.http_policy import (
     GREETING_SIZE_BYTES_MAX,
     Policy,
@@ -106,6 +106,25 @@ def test_a_program_may_ask_for_its_domains_on_the_web_ports_only(
 )
 def test_only_addresses_of_the_internet_are_public(address: str, public: bool) -> None:
     assert is_public(address) is public
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::7f00:1", "2002:7f00:1::"]
+)
+async def test_a_name_of_the_job_that_leads_to_this_machine_is_resolved_once_and_refused(
+    address: str,
+) -> None:
+    asked: list[str] = []
+
+    async def resolve(host: str, port: int) -> list[str]:
+        asked.append(host)
+        return [address] if len(asked) == 1 else ["8.8.8.8"]
+
+    with pytest.raises(http_upstream.Refused, match="is not at a public address"):
+        await http_upstream.connect(
+            "rebound.example", 80, False, Policy(domains=("rebound.example",)), resolve
+        )
+    assert asked == ["rebound.example"]
 
 
 def test_the_operator_may_open_a_host_of_his_own_network() -> None:

@@ -49,7 +49,7 @@ from p2pnode import config
     "allow_registries",
     metavar="HOST[:PORT]",
     multiple=True,
-    help="A registry on a private network that images may come from; may be repeated.",
+    help="A registry, besides the well-known public ones, that images may come from; may be repeated.",
 )
 @click.option(
     "--registry-login",

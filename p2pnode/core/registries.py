@@ -1,8 +1,9 @@
 """Which registries images may be fetched from, and for which of them the operator's login is used.
 
-Any job names an image, and the engine asks whatever host that name begins with: so a name is a way into
-the operator's network, as a URL is. Public registries are allowed, others only where the operator names
-them. A name's addresses are looked at by `engines.docker_images`, which resolves them.
+Any job names an image, and the engine asks whatever host that name begins with, and then whatever host
+that one names: for its tokens, and by redirects. So who runs a registry can have the engine ask in the
+operator's network. Well-known public ones are allowed, others only where the operator names them. A
+name's addresses are looked at by `engines.docker_images`, which resolves them.
 """
 
 from __future__ import annotations
@@ -17,17 +18,40 @@ from .internet import PORT_MAX, AllowedHost, is_allowed, is_public
 
 # Where a registry is if its name has no port.
 REGISTRY_PORT = 443
-# Names that are never of the internet: RFC 6761, RFC 6762 appendix G, RFC 8375, and ICANN's .internal.
-PRIVATE_ENDINGS = (
-    ".localhost",
-    ".local",
-    ".internal",
-    ".home.arpa",
-    ".intranet",
-    ".private",
-    ".corp",
-    ".home",
-    ".lan",
+# Who runs these is known, and sends no engine into a stranger's network, whoever's images they hold: what
+# their users may set is an image, not a realm or a redirect. `*` is one label, which only they give out.
+WELL_KNOWN = (
+    "docker.io",
+    "registry-1.docker.io",
+    "registry.hub.docker.com",
+    "ghcr.io",
+    "quay.io",
+    "gcr.io",
+    "*.gcr.io",
+    "*.pkg.dev",
+    "registry.k8s.io",
+    "public.ecr.aws",
+    "*.dkr.ecr.*.amazonaws.com",
+    "*.dkr.ecr.*.amazonaws.com.cn",
+    "mcr.microsoft.com",
+    "*.azurecr.io",
+    "registry.gitlab.com",
+    "nvcr.io",
+    "registry.access.redhat.com",
+    "registry.redhat.io",
+    "registry.fedoraproject.org",
+    "registry.suse.com",
+    "registry.opensuse.org",
+    "docker.elastic.co",
+    "cgr.dev",
+    "codeberg.org",
+    "docker.gitea.com",
+    "container-registry.oracle.com",
+    "*.ocir.io",
+    "registry.digitalocean.com",
+    "icr.io",
+    "*.icr.io",
+    "lscr.io",
 )
 _REGISTRY = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 _LOGIN = re.compile(r"([a-z0-9-]+(\.[a-z0-9-]+)+|localhost|\[[0-9a-f:]+\])(:[0-9]{1,5})?(/[a-z0-9._-]+)*")
@@ -51,7 +75,7 @@ class Registry:
 
 @dataclass(frozen=True, slots=True)
 class Registries:
-    """What an operator says of registries: by default the public ones are asked, as anybody may."""
+    """What an operator says of registries: by default the well-known ones are asked, as anybody may."""
 
     allowed: tuple[AllowedHost, ...] = ()
     # As `parse_login` gives them.
@@ -69,20 +93,17 @@ class Registries:
         registry = _parse(name)
         if is_allowed(self.allowed, registry.host, registry.port):
             return None
-        if _is_address(registry.host):
-            self.check(registry, [registry.host])
-            return None
-        if "." not in registry.host or registry.host.endswith(PRIVATE_ENDINGS):
-            raise _refusal(registry)
+        if registry.port != REGISTRY_PORT or not _is_well_known(registry.host):
+            raise _refusal(registry, "is none of the well-known public registries")
         return registry
 
     def check(self, registry: Registry, addresses: Sequence[str]) -> None:
-        """Look at the addresses of a registry's name: as the engine may take any, all must be public.
+        """Look at the addresses of a well-known name: as the engine may take any, all must be public.
 
         Raises `NotAllowed`.
         """
         if not addresses or not all(map(is_public, addresses)):
-            raise _refusal(registry)
+            raise _refusal(registry, "has an address that is not public")
 
     def has_login(self, image: str) -> bool:
         """Whether the operator's own login is used to fetch this image."""
@@ -91,7 +112,7 @@ class Registries:
 
 
 # What holds without a word of the operator.
-PUBLIC_ONLY = Registries()
+WELL_KNOWN_ONLY = Registries()
 
 
 def parse_login(text: str) -> str:
@@ -116,12 +137,19 @@ def _parse(name: str) -> Registry:
     return Registry(host, port)
 
 
-def _is_address(host: str) -> bool:
-    return ":" in host or host.replace(".", "").isdigit()
+def _is_well_known(host: str) -> bool:
+    labels = host.split(".")
+    return any(_same_labels(pattern.split("."), labels) for pattern in WELL_KNOWN)
 
 
-def _refusal(registry: Registry) -> NotAllowed:
+def _same_labels(pattern: Sequence[str], labels: Sequence[str]) -> bool:
+    return len(pattern) == len(labels) and all(
+        label != "" and wanted in ("*", label) for wanted, label in zip(pattern, labels, strict=True)
+    )
+
+
+def _refusal(registry: Registry, why: str) -> NotAllowed:
     return NotAllowed(
-        f"this peer takes no images from {registry}, which is not a public registry"
+        f"this peer takes no images from {registry}, which {why}"
         f" (its operator can allow it with serve --allow-registry {registry})"
     )

@@ -26,7 +26,7 @@ from p2pnode.core.images import ImageRule, Say, said_of
 from p2pnode.core.internet import AllowedHost
 from p2pnode.core.matching import no_network
 from p2pnode.core.messages import Fault
-from p2pnode.core.registries import PUBLIC_ONLY, Registries
+from p2pnode.core.registries import WELL_KNOWN_ONLY, Registries
 from p2pnode.core.spec import DockerEngine as DockerTask
 from p2pnode.core.spec import NetworkType
 from p2pnode.trees import clear_directory, strip_privileges
@@ -79,7 +79,7 @@ class DockerEngine:
         hosts: Collection[AllowedHost] = (),
         rules: Collection[ImageRule] = (),
         networks: Collection[NetworkType] = (),
-        registries: Registries = PUBLIC_ONLY,
+        registries: Registries = WELL_KNOWN_ONLY,
         resolve: Resolve = resolve,
     ) -> None:
         self._node_id = node_id

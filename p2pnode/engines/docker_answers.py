@@ -87,6 +87,20 @@ class Info(Struct, rename="pascal"):
     runtimes: dict[str, msgspec.Raw] | None = None
 
 
+class PullDetail(Struct):
+    current: int = 0
+    total: int = 0
+
+
+class PullEvent(Struct, rename="camel"):
+    """A line of what the engine tells of a pull."""
+
+    status: str = ""
+    id: str = ""
+    error: str = ""
+    progress_detail: PullDetail | None = None
+
+
 class Waited(Struct, rename="pascal"):
     status_code: int
 

@@ -8,8 +8,9 @@ the engine then uses its own, and those used here have not changed since 1.24.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import TypeVar
 
 import trio
@@ -23,6 +24,7 @@ READ_SIZE_BYTES = 65_536
 # An engine that does this host's work under load answers within a few seconds.
 ANSWER_S_MAX = 30.0
 PROBE_S_MAX = 3.0
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 T = TypeVar("T")
 
@@ -66,17 +68,23 @@ class Body:
 
 
 @asynccontextmanager
-async def stream(socket_path: str, method: str, path: str) -> AsyncIterator[Body]:
+async def stream(
+    socket_path: str,
+    method: str,
+    path: str,
+    headers: Mapping[str, str] = NO_HEADERS,
+    answer_s_max: float = ANSWER_S_MAX,
+) -> AsyncIterator[Body]:
     """An answer whose body may take any time. Raises `EngineGone`, `EngineRefused`."""
     try:
         connection = await trio.open_unix_socket(socket_path)
     except OSError as error:
         raise EngineGone(f"cannot reach the Docker engine at {socket_path}: {error.strerror}") from error
     async with connection:
-        with trio.move_on_after(ANSWER_S_MAX) as deadline:
-            status, first = await _exchange_heads(connection, f"{method} {path}")
+        with trio.move_on_after(answer_s_max) as deadline:
+            status, first = await _exchange_heads(connection, f"{method} {path}", headers)
         if deadline.cancelled_caught:
-            raise EngineGone(f"the Docker engine did not answer within {ANSWER_S_MAX:g} s")
+            raise EngineGone(f"the Docker engine did not answer within {answer_s_max:g} s")
         body = Body(connection, first)
         if status >= 300:
             raise EngineRefused(status, _message(await body.read_all()))
@@ -168,10 +176,14 @@ async def output(body: Body) -> AsyncIterator[tuple[int, bytes]]:
                 yield number, part
 
 
-async def _exchange_heads(connection: trio.SocketStream, line: str) -> tuple[int, bytes]:
+async def _exchange_heads(
+    connection: trio.SocketStream, line: str, headers: Mapping[str, str]
+) -> tuple[int, bytes]:
     """Send a request without a body; returns the status and what came after the answer's head."""
     try:
-        await connection.send_all(f"{line} HTTP/1.0\r\nHost: docker\r\nContent-Length: 0\r\n\r\n".encode())
+        own = {"Host": "docker", "Content-Length": "0"}
+        head = "".join(f"{name}: {value}\r\n" for name, value in (own | {**headers}).items())
+        await connection.send_all(f"{line} HTTP/1.0\r\n{head}\r\n".encode())
         data = b""
         while b"\r\n\r\n" not in data:
             some = await connection.receive_some(READ_SIZE_BYTES)
@@ -180,8 +192,8 @@ async def _exchange_heads(connection: trio.SocketStream, line: str) -> tuple[int
             data += some
     except trio.BrokenResourceError as error:
         raise EngineGone("the connection to the Docker engine broke") from error
-    head, _, first = data.partition(b"\r\n\r\n")
-    _, status, *_ = (*head.split(b" ", 2), b"")
+    answer, _, first = data.partition(b"\r\n\r\n")
+    _, status, *_ = (*answer.split(b" ", 2), b"")
     if not (status.isdigit() and len(status) == 3):
         raise EngineGone("what answers for the Docker engine does not speak HTTP")
     return int(status), first

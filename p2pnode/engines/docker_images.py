@@ -19,7 +19,7 @@ from p2pnode.core.images import normal
 from p2pnode.core.messages import Fault
 from p2pnode.core.registries import NotAllowed, Registries
 
-from . import docker_answers, docker_http
+from . import docker_answers, docker_http, docker_pull
 from .docker_http import EngineRefused
 from .docker_sdk import ContainerFailed, Sdk
 from .http_upstream import RESOLVE_S_MAX, Resolve
@@ -76,7 +76,7 @@ async def obtain(
             progress(f"pulling image {image}")
             login = registries.has_login(image)
             await _check_platforms(sdk, image, login)
-            if reason := await sdk.pull(image, login, progress):
+            if reason := await docker_pull.pull(sdk, image, login, progress):
                 log.info("image %s: %s", image, reason)
                 fault = pull_fault(reason)
                 raise ContainerFailed(fault, f"cannot pull image {image}: {FAILED_PULLS[fault]}")

@@ -1,8 +1,7 @@
 """Containers and images through the docker SDK: what is asked of the engine in one short call.
 
 The SDK blocks, so each call has a thread of a limiter of our own: trio's default limiter is the
-whole node's. Whatever can last is in `docker_http`, except a pull, whose progress the SDK
-reports and whose registry login it takes from the node's Docker configuration.
+whole node's. Whatever can last is in `docker_http`.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import docker
+import docker.auth
 import docker.errors
 import docker.types
 import docker.utils
@@ -30,7 +30,6 @@ from .workload import Workload, environment, first_line
 STARTS_AT_ONCE = 3
 THREADS_MAX = 8
 TIMEOUT_S = 60
-PULL_S_MAX = 30 * 60.0
 # A shell pipeline needs ten; a large Java or Go program some hundred.
 PROCESSES_MAX = 1_024
 # Of one process. The kernel's own hard limit by default: an engine in a container often may not give more.
@@ -60,6 +59,9 @@ JOB_START_ERRORS = (
 # A source is this machine's, and was there when the container was planned.
 PEER_CREATE_ERRORS = ("bind source path does not exist",)
 
+# "{}", as a login is sent.
+_NO_LOGIN = "e30="
+
 T = TypeVar("T")
 
 
@@ -77,8 +79,6 @@ class Sdk:
     def __init__(self, socket_path: str) -> None:
         self.socket_path = socket_path
         self._threads = trio.CapacityLimiter(THREADS_MAX)
-        # Pulls last: they must not hold the threads that start and inspect.
-        self._pulls = trio.CapacityLimiter(THREADS_MAX)
         self._starts = trio.Semaphore(STARTS_AT_ONCE)
         self._making_bridge = trio.Lock()
         self._client: docker.APIClient | None = None
@@ -108,16 +108,15 @@ class Sdk:
         platforms = found.get("Platforms") or []
         return {f"{one.get('os')}/{one.get('architecture')}" for one in platforms}
 
-    async def pull(self, image: str, login: bool, progress: Callable[[str], None]) -> str:
-        """Bring an image from its registry, with or without the login of the node's Docker configuration.
+    async def root(self) -> str:
+        """Where the engine keeps images, on its machine."""
+        await self._connected()
+        return self._root
 
-        Returns the engine's reason why it could not, or "".
-        """
+    async def login_header(self, image: str, login: bool) -> str:
+        """For X-Registry-Auth: the Docker configuration's login for an image's registry, or none."""
         client = await self._connected()
-        with trio.move_on_after(PULL_S_MAX):
-            pull = partial(_pull, client, image, login, progress)
-            return await trio.to_thread.run_sync(pull, limiter=self._pulls)
-        raise ContainerFailed(Fault.NETWORK, f"image {image} was not pulled within {PULL_S_MAX:g} s")
+        return await self.call(_login_header, client, image) if login else _NO_LOGIN
 
     async def create(
         self,
@@ -284,33 +283,18 @@ def _auth(login: bool) -> dict[str, str] | None:
     return None if login else {}
 
 
-def _pull(client: docker.APIClient, image: str, login: bool, progress: Callable[[str], None]) -> str:
-    """Pull, reporting each new percentage; returns the engine's error, or "". Ends soon after a cancel."""
-    repository, tag = docker.utils.parse_repository_tag(image)
-    layers: dict[str, tuple[int, int]] = {}
-    shown = -1
+def _login_header(client: docker.APIClient, image: str) -> str:
+    repository, _ = docker.utils.parse_repository_tag(image)
     try:
-        if login:
-            # Somebody may have logged in, or out, since the last time.
-            client.reload_config()
-        pull = partial(client.pull, repository, tag=tag or "latest", auth_config=_auth(login))
-        for event in pull(stream=True, decode=True):
-            trio.from_thread.check_cancelled()
-            if "error" in event:
-                return str(event["error"])
-            detail = event.get("progressDetail") or {}
-            if event.get("status") == "Downloading" and (total := _natural(detail.get("total"))):
-                layers[str(event.get("id"))] = (_natural(detail.get("current")), total)
-                done, whole = (sum(column) for column in zip(*layers.values(), strict=True))
-                if shown < (shown := 100 * done // whole):
-                    trio.from_thread.run_sync(progress, f"pulling image {image}: {shown}%")
-    except docker.errors.APIError as error:
-        return _text(error)
+        # Somebody may have logged in, or out, since the last time.
+        client.reload_config()
+        registry, _ = docker.auth.resolve_repository_name(repository)
+        found = docker.auth.get_config_header(client, registry)
     except docker.errors.DockerException as error:
         # What the error says may name the operator's files and helpers.
         reason = f"cannot pull image {image}: this peer's Docker configuration cannot be used"
         raise ContainerFailed(Fault.PEER, reason) from error
-    return ""
+    return _NO_LOGIN if found is None else found.decode()
 
 
 def _fence(says: frozenset[Say], memory_bytes: int) -> dict[str, Any]:
@@ -334,11 +318,6 @@ def _mounts(workload: Workload) -> list[docker.types.Mount]:
         )
         for mount in (*workload.inputs, *workload.results)
     ]
-
-
-def _natural(value: object) -> int:
-    """A number of the engine's; 0 for what is none."""
-    return value if isinstance(value, int) and value >= 0 else 0
 
 
 def _text(error: docker.errors.APIError) -> str:
