@@ -191,7 +191,8 @@ def begin_on(runs: Node, owner: Node, deputies: list[Node], directory: Path) -> 
     """A job with these deputies and its execution, which runs on a node that is started here."""
     # The program is not lost together with the owner.
     (waiting,) = {add_waiting(node, directory) for node in (owner, *deputies)}
-    job = owner.submit(wasm_job(waiting, Constraints=RUNS))
+    # The node that it waits for may take longer to start than a job waits unasked.
+    job = owner.submit(wasm_job(waiting, Constraints=RUNS, Timeouts={"QueueTimeout": 60}))
     wanted = {node.peer for node in deputies}
     until("its deputies are named", lambda: set(owner.job(job)["deputies"]) == wanted)
     execution = owner.execution(job, "Running", runs.start().peer)["id"]

@@ -47,7 +47,7 @@ def waiting(loans: Collection[Loan], standing: Standing, now: float) -> list[Loa
     misses = {peer: standing.misses(peer, now) for peer in owners}
     asks.sort(key=lambda one: (misses[one.owner], own[one.execution], one.created, one.execution))
     turns = _turns(asks, held_by_party, lambda one: parties[one.owner])
-    # Of equals, who has waited longest since its last turn: room for one must not be one requester's for ever.
+    # Of equals, who has waited longest since its last turn: room for one is no requester's for ever.
     served = {party: standing.served_at(party) for party in parties.values()}
     return sorted(
         asks,
