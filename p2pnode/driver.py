@@ -64,7 +64,7 @@ log = logging.getLogger(__name__)
 EVENTS_PER_STEP_MAX = 1_000
 # Jobs and executions that one event may find broken; beyond that it is the event that is wrong.
 BROKEN_PER_EVENT_MAX = 100
-# A tick that fails for no one job's sake is not tried again at once.
+# A tick that fails for no one job's sake, or leads to nothing, is not tried again at once.
 TICK_RETRY_S = 1.0
 
 
@@ -277,6 +277,8 @@ class Driver:
                     self.apply(Tick())
                 except EventRefused as exc:
                     self._store.problems.add(Compartment.TASK, "tick", str(exc), aside=False)
+                if self.core.deadline <= deadline:
+                    # What the tick has not moved on would keep this node busy for ever.
                     await trio.sleep(TICK_RETRY_S)
 
     def _step(self, decide: Callable[[], list[Action]], delivered: tuple[str, int] | None) -> None:

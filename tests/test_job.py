@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
 from p2pnode.core import wire
 from p2pnode.core.asking import BID_WINDOW_S, ENOUGH_WAIT_S
-from p2pnode.core.events import Action, JobStopped, PeerLost, Received, Tick
+from p2pnode.core.events import Action, JobStopped, JobUpdated, PeerLost, Received, Tick
 from p2pnode.core.job import Job
 from p2pnode.core.job_news import OVERDUE_GRACE_S
 from p2pnode.core.job_steps import AWARD_CONFIRM_S
@@ -16,7 +18,10 @@ from p2pnode.core.messages import (
     Ask,
     Award,
     Cancel,
+    Command,
     Fault,
+    Keep,
+    Order,
     Refusal,
     Refusing,
     Release,
@@ -24,7 +29,7 @@ from p2pnode.core.messages import (
     Update,
 )
 from p2pnode.core.retrying import ATTEMPTS_MAX
-from p2pnode.core.spec import Timeouts
+from p2pnode.core.spec import JobType, Timeouts
 
 from .core_support import JOB, advert, bid, end, known, new_job, sent, spec
 
@@ -59,6 +64,24 @@ def running(peers: str = "a", **changes: object) -> tuple[Job, str]:
     job.handle(Received("a", update(execution, 2, Stage.RUNNING)), 0)
     assert job.record.state is JobState.RUNNING
     return job, execution
+
+
+@pytest.mark.parametrize("peer", ["me", "deputy"])
+def test_what_is_noted_of_a_job_that_has_ended_is_told_and_over(peer: str) -> None:
+    job = new_job()
+    job.begin(0)
+    job.record.deputies = ("deputy",)
+    job.handle(JobStopped(JOB, "enough"), 1)
+    other = wire.replace(spec(), type=JobType.OPS)
+    event = (
+        JobUpdated(JOB, other)
+        if peer == "me"
+        else Received(peer, Command(job=JOB, order=Order.UPDATE, reason="", spec=other))
+    )
+    job.handle(event, 2)
+    assert 2 < job.deadline < 10
+    assert sent(job.handle(Tick(), job.deadline), Keep)
+    assert job.deadline == inf
 
 
 def test_a_job_asks_two_peers_for_each_replica_and_three_more() -> None:

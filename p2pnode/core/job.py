@@ -34,6 +34,7 @@ from .events import (
     Rejected,
     SaveJob,
     Send,
+    Tick,
 )
 from .job_steps import AWARD_CONFIRM_S, JobSteps
 from .lifecycle import (
@@ -137,6 +138,9 @@ class Job:
                 self._begin_anew(f"Job begun anew{': ' * bool(reason)}{reason}", now)
             case Received(peer, Orphan(execution=id, round=round)):
                 job_news.claimed(self._steps, peer, id, round)
+            case Tick() if self.deadline <= now:
+                # Of one that has ended, its deputies may have to hear.
+                pass
             case _ if self.record.ended:
                 return []
             case Received(peer, message):
