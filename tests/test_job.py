@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from math import inf
 
 import pytest
@@ -373,3 +374,23 @@ def test_an_ended_job_does_nothing_any_more() -> None:
     job.handle(receipt, 9)
     assert job.handle(receipt, 10) == job.handle(Tick(), 10**9) == []
     assert job.deadline == float("inf")
+
+
+def test_with_bids_enough_nobody_waits_for_a_peer_that_was_never_heard_itself() -> None:
+    table = known(*map(advert, "ab"))
+    table["b"] = dataclasses.replace(table["b"], brought_by="neighbour")
+    job = new_job(table=table)
+    job.begin(0)
+    asks = asked(job)
+    assert set(asks) == {"a", "b"}
+    actions = job.handle(Received("a", bid(asks["a"])), 0.01)
+    assert [peer for peer, _ in sent(actions, Award)] == ["a"]
+
+
+def test_peers_that_were_heard_themselves_are_deputies_before_those_that_a_neighbour_has_brought() -> None:
+    table = known(*map(advert, "abcd"))
+    for peer in "ab":
+        table[peer] = dataclasses.replace(table[peer], brought_by="neighbour")
+    job = new_job(table=table)
+    job.begin(0)
+    assert set(job.record.deputies) == {"c", "d"}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from math import inf
 
-from .adverts import Known
+from .adverts import Known, out_of_reach
 from .copying import header, keeps
 from .events import Send
 from .job_steps import JobSteps
@@ -46,9 +46,16 @@ def name_deputies(steps: JobSteps, known: Mapping[str, Known], lost: Collection[
         if peer not in {record.owner, *record.deputies, *record.declined, *lost}
         and one.advert.offer.taking is not Taking.DRAINING
     ]
-    # A node that lends nothing is often there for one command only.
+    unreachable = out_of_reach(known, now)
+    # Anybody can invent peers, which keep nothing. A node that lends nothing is often there for one command.
     candidates.sort(
-        key=lambda peer: (not known[peer].advert.offer.engines, peer in runs, lot(record.id, 0, peer))
+        key=lambda peer: (
+            peer in unreachable,
+            known[peer].brought_by is not None,
+            not known[peer].advert.offer.engines,
+            peer in runs,
+            lot(record.id, 0, peer),
+        )
     )
     chosen = (*live, *candidates[: DEPUTIES - len(live)])
     silent = [peer for peer in record.deputies if peer in lost]

@@ -359,7 +359,7 @@ class Job:
                     record.window_ends = None
                     return
                 record.window_ends = record.window_ends or now + ENOUGH_WAIT_S
-                if now < record.window_ends:
+                if now < record.window_ends and any(map(self._is_heard, record.of(ExecutionState.ASKED))):
                     return
                 steps.cancel_all(record.of(ExecutionState.ASKED), "there are bids enough", now)
             if bids:
@@ -377,6 +377,11 @@ class Job:
             return
         if not record.of(ExecutionState.ASKED, ExecutionState.BID):
             self._wait(asking, now)
+
+    def _is_heard(self, execution: Execution) -> bool:
+        """Was its peer ever heard itself? Nobody waits for one that may be invented."""
+        known = self._known.get(execution.peer)
+        return known is not None and known.brought_by is None
 
     def _wait(self, asking: Asking, now: float) -> None:
         record, steps = self.record, self._steps
