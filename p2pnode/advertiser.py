@@ -25,7 +25,7 @@ from p2pnode.network.gossip import Gossip
 from p2pnode.network.host import Connected, Disconnected, Host
 from p2pnode.network.pull import pull_table
 from p2pnode.network.streams import NetworkError
-from p2pnode.store import Store
+from p2pnode.store import PEERS_REMEMBERED_MAX, Store
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +149,9 @@ class Advertiser:
         remaining_ms = advert.ttl_ms if remaining_ms is None else remaining_ms
         self._tell(AdvertHeard(signed, advert, remaining_ms, forwarder))
         news = self._newest(advert.peer) != before
-        if news and not advert.leaving and advert.peer != self._me.peer_id:
+        known = self._table.known.get(advert.peer)
+        # Peers that only others tell of may be invented; those that were reached are remembered anyway.
+        if news and known is not None and known.brought_by is None and advert.peer != self._me.peer_id:
             self.remember(advert.peer, advert.addresses)
         return news
 
@@ -170,7 +172,10 @@ class Advertiser:
 
     def remember(self, peer: str, addresses: Sequence[str]) -> None:
         """For the next start."""
+        self._remembered.pop(peer, None)
         self._remembered[peer] = list(addresses)
+        while len(self._remembered) > PEERS_REMEMBERED_MAX:
+            del self._remembered[next(iter(self._remembered))]
         with self._guards.guard(Compartment.TASK, "peers"):
             self._store.remember_peer(peer, addresses, self._clock.now())
 

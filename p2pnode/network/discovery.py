@@ -16,6 +16,8 @@ from math import inf
 
 import trio
 
+from p2pnode.core.rate import TokenBucket
+
 from . import addresses as addressing
 from .host import Connected, Disconnected, Host
 from .mdns import announce_and_find
@@ -28,6 +30,9 @@ log = logging.getLogger(__name__)
 PEERS_WANTED = 12
 CONNECT_S_MAX = 5.0
 DIALS_MAX = 8
+# Peers that are only heard of may be invented: so many are dialled at once, for a joiner, then one each second.
+CASUAL_DIALS_BURST = 32
+CASUAL_DIALS_PER_S = 1.0
 # A peer that was lost is looked for so long whether it is needed or not: it may be restarting.
 LOST_S = 60.0
 FOUND_MAX = 256  # A LAN has no more nodes than that, but a liar might say so.
@@ -69,6 +74,7 @@ class Discovery:
         self._last: dict[str, Sequence[str]] = {}
         self._attempts: dict[str, _Attempts] = {}
         self._dialling: set[str] = set()
+        self._casual = TokenBucket(CASUAL_DIALS_PER_S, CASUAL_DIALS_BURST)
         self._wake = trio.Event()
 
     @property
@@ -127,6 +133,8 @@ class Discovery:
                 continue
             if len(self._dialling) >= DIALS_MAX:
                 return again_at  # The end of a dial wakes this.
+            if not needed and not self._casual.allows(1, now):
+                return min(again_at, now + 1 / CASUAL_DIALS_PER_S)
             self._dialling.add(peer)
             missing -= 1
             addresses = [*self._given.get(peer, ()), *known[peer]]
