@@ -66,6 +66,8 @@ from .spec import JobSpec
 from .standing import Standing
 from .wire import BadMessage
 
+# Each look of a job that waits goes through all peers: a flood of adverts must not bring one look for each.
+NEWS_GAP_S = 0.25
 # Jobs that a node looks after at once; beyond it, submissions are refused.
 JOBS_LIVE_MAX = 10_000
 
@@ -87,6 +89,8 @@ class Participant:
     lending: Lending = field(init=False)
     custody: Custody = field(init=False)
     _peers_changed: bool = False
+    # When jobs that wait were told of such news last.
+    _told_at: float = -inf
 
     def __post_init__(self) -> None:
         self.lending = Lending(self.check_spec, preempts=self.preempts, standing=Standing(self.me))
@@ -125,7 +129,8 @@ class Participant:
     def deadline(self) -> float:
         jobs = min((job.deadline for job in self.jobs.values()), default=inf)
         mine = min(self.lending.deadline, self.custody.deadline)
-        return min(jobs, mine, self.table.deadline, self.advertising.due)
+        news = self._told_at + NEWS_GAP_S if self._peers_changed else inf
+        return min(jobs, mine, news, self.table.deadline, self.advertising.due)
 
     @property
     def partners(self) -> frozenset[str]:
@@ -160,8 +165,8 @@ class Participant:
                     done.append(action)
             if self.custody.take_over_due <= now:
                 pending.extend(self._take_over(now))
-            elif self._peers_changed:
-                self._peers_changed = False
+            elif self._peers_changed and now >= self._told_at + NEWS_GAP_S:
+                self._peers_changed, self._told_at = False, now
                 pending.extend(self._tell_waiting(now))
             else:
                 break

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 PEERS_WANTED = 12
 CONNECT_S_MAX = 5.0
 DIALS_MAX = 8
-# Peers that are only heard of may be invented: so many are dialled at once, for a joiner, then one each second.
+# Peers that are only heard of may be invented: a joiner dials so many at once, and then one each second.
 CASUAL_DIALS_BURST = 32
 CASUAL_DIALS_PER_S = 1.0
 # A peer that was lost is looked for so long whether it is needed or not: it may be restarting.
