@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from p2pnode.core import copying, messages, vetting, wire
-from p2pnode.core.lifecycle import new_record
-from p2pnode.core.messages import COUNTER_MAX, MOMENT_MS_MAX, Keep
+from p2pnode.core.lifecycle import NO_REASON, ExecutionState, new_record
+from p2pnode.core.messages import COUNTER_MAX, MOMENT_MS_MAX, Fault, Keep
 from p2pnode.core.wire import BadMessage
 
 from .core_support import JOB, spec
+from .test_core_boundary import OTHER, a_copy, a_keep
 
 
 def told(**changes: object) -> Keep:
@@ -31,3 +32,11 @@ def test_a_counter_from_which_no_owner_could_count_on_is_refused(counter: str) -
     keep = told(**{counter: COUNTER_MAX})
     with pytest.raises(BadMessage):
         vetting.message_untrusted(wire.encode(keep), lambda peer: None)
+
+
+@pytest.mark.parametrize("state", [ExecutionState.LOST, ExecutionState.FAILED])
+def test_a_failure_for_which_a_peer_gives_no_reason_is_told_as_such(state: ExecutionState) -> None:
+    copy = a_copy(state=state, fault=Fault.PEER, reason="")
+    record = copying.applied(None, a_keep(executions=(copy,)), OTHER, 0)
+    assert record is not None
+    assert record.executions[copy.id].reason == NO_REASON

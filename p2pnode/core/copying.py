@@ -23,6 +23,7 @@ from .lifecycle import (
     JobState,
     JobVersion,
     job_version,
+    reason_for,
 )
 from .messages import (
     COPIES_PER_MESSAGE_MAX,
@@ -198,7 +199,7 @@ def _execution(copy: ExecutionCopy) -> Execution:
         state=copy.state,
         replica=copy.replica,
         owner=copy.owner,
-        reason=copy.reason,
+        reason=reason_for(copy.state, copy.reason),
         exit_code=copy.exit_code,
         fault=copy.fault,
         result_cid=copy.result_cid,

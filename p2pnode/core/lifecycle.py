@@ -40,6 +40,7 @@ JOB_MOVES: dict[JobState, frozenset[JobState]] = {
 LIVE = frozenset({_E.AWARDED, _E.PREPARING, _E.RUNNING, _E.PUBLISHING})
 OPEN = frozenset({_E.ASKED, _E.QUEUED, _E.BID})
 BROKEN = frozenset({_E.FAILED, _E.LOST})
+NO_REASON = "no reason was given"
 # Those with a receipt.
 ENDED = frozenset({_E.COMPLETED, _E.FAILED})
 EXECUTION_MOVES: dict[ExecutionState, frozenset[ExecutionState]] = {
@@ -64,6 +65,11 @@ LONG_RUNNING = frozenset({JobType.DAEMON, JobType.SERVICE})
 EVERYWHERE = frozenset({JobType.OPS, JobType.DAEMON})
 # Older versions of a job's file are forgotten beyond these; each may be as large as a file may be.
 VERSIONS_KEPT_MAX = 20
+
+
+def reason_for(state: ExecutionState, reason: str) -> str:
+    """The reason as it is recorded: people are told one for each failure, also where a peer gave none."""
+    return reason[:REASON_LENGTH_MAX] or (NO_REASON if state in BROKEN else "")
 
 
 class Execution(State, kw_only=True):
@@ -99,7 +105,7 @@ class Execution(State, kw_only=True):
     def move(self, state: ExecutionState, now: float, reason: str = "") -> None:
         assert state in EXECUTION_MOVES[self.state], (self.id, self.state, state)
         self.state, self.modified, self.deadline = state, now, None
-        self.reason = reason[:REASON_LENGTH_MAX]
+        self.reason = reason_for(state, reason)
         if state is ExecutionState.RUNNING and self.started is None:
             self.started = now
 
