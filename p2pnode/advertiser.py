@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from math import inf
 
 import trio
 
@@ -23,13 +24,16 @@ from p2pnode.guards import Guards
 from p2pnode.machine import BUILT_IN_LABELS
 from p2pnode.network.gossip import Gossip
 from p2pnode.network.host import Connected, Disconnected, Host
-from p2pnode.network.pull import pull_table
+from p2pnode.network.pull import Entry, pull_table
+from p2pnode.network.strangers import Strangers
 from p2pnode.network.streams import NetworkError
 from p2pnode.store import PEERS_REMEMBERED_MAX, Store
 
 log = logging.getLogger(__name__)
 
 DOMAIN = b"p2pnode/advert/1\0"
+# A peer that has come back is asked for its table again; one that comes and goes all the time is not.
+PULL_AGAIN_S = 30.0
 # Where an advert is too large, this many addresses stay: one of a LAN and one beyond it.
 ADDRESSES_KEPT = 2
 
@@ -53,6 +57,7 @@ class Advertiser:
         tell: Tell,
         guards: Guards,
         nursery: trio.Nursery,
+        strangers: Strangers,
     ) -> None:
         self._name = name
         self._me = me
@@ -63,6 +68,9 @@ class Advertiser:
         self._tell = tell
         self._guards = guards
         self._nursery = nursery
+        self._strangers = strangers
+        # When each peer was asked for its table last.
+        self._pulled: dict[str, float] = {}
         self._remembered = store.remembered_peers()
         self._left_out: tuple[str, ...] = ()
         # Set once the gossip is open; adverts of before reach neighbours by their pull.
@@ -115,12 +123,8 @@ class Advertiser:
     # Others'
 
     def heard(self, data: bytes, forwarder: str) -> bool:
-        """An advert over gossip; whether it is news, and so worth passing on."""
-        try:
-            return self._learn_untrusted(wire.decode_untrusted(data, Signed), None, forwarder)
-        except BadMessage as exc:
-            log.info("a bad advert from %s: %s", forwarder, exc)
-            return False
+        """An advert over gossip; whether it is news, and so worth passing on. Raises `BadMessage`."""
+        return self._learn_untrusted(wire.decode_untrusted(data, Signed), None, forwarder)
 
     def on_connection(self, event: Connected | Disconnected) -> None:
         if isinstance(event, Connected):
@@ -129,21 +133,33 @@ class Advertiser:
 
     async def _greet(self, peer: str) -> None:
         """Get to know all that a new neighbour knows, and have it, and those behind it, know us."""
-        self._tell(NeighbourJoined())
-        try:
-            entries = await pull_table(self._host, peer)
-        except NetworkError as exc:
-            log.info("no adverts from %s: %s", peer, exc)
+        now = trio.current_time()
+        if now < self._pulled.get(peer, -inf) + PULL_AGAIN_S:
             return
-        for entry in entries:
-            try:
-                self._learn_untrusted(entry.signed, entry.remaining_ms, peer)
-            except BadMessage as exc:
-                log.info("a bad advert out of the table of %s: %s", peer, exc)
+        self._pulled.pop(peer, None)
+        self._pulled[peer] = now
+        if len(self._pulled) > PEERS_REMEMBERED_MAX:
+            del self._pulled[next(iter(self._pulled))]
+        self._tell(NeighbourJoined())
+
+        async def take(page: Sequence[Entry]) -> None:
+            async with self._strangers.turn(peer):
+                for entry in page:
+                    try:
+                        self._learn_untrusted(entry.signed, entry.remaining_ms, peer)
+                    except BadMessage as exc:
+                        log.info("a bad advert out of the table of %s: %s", peer, exc)
+
+        try:
+            await pull_table(self._host, peer, take)
+        except NetworkError as exc:
+            log.info("the table of %s was not read to its end: %s", peer, exc)
 
     def _learn_untrusted(self, signed: Signed, remaining_ms: int | None, forwarder: str) -> bool:
         """Whether it was news; raises `BadMessage`."""
         advert = wire.decode_untrusted(signed.body, Advert, ADVERT_SIZE_BYTES_MAX)
+        if not self._table.is_news(advert, forwarder):
+            return False
         identity.verify_untrusted(advert.peer, DOMAIN, signed)
         before = self._newest(advert.peer)
         remaining_ms = advert.ttl_ms if remaining_ms is None else remaining_ms

@@ -51,6 +51,7 @@ from p2pnode.core.messages import (
     Ended,
     Keep,
     Line,
+    Message,
     Receipt,
 )
 from p2pnode.core.participant import Participant
@@ -111,7 +112,7 @@ class Effects(Protocol):
 _Effect = Start | Kill | Advertise | Send
 
 # Puts a message into the outbox of the link to a peer; the error says that it is full.
-SendToPeer = Callable[[str, bytes], None]
+SendToPeer = Callable[[str, Message], None]
 
 
 class Driver:
@@ -370,7 +371,7 @@ class Driver:
                         message = self._with_history(message)
                     sent.add(peer)
                     try:
-                        self._send(peer, wire.encode(message))
+                        self._send(peer, message)
                     except self._outbox_full as exc:
                         log.warning("%s", exc)
                         pending.append(PeerLost(peer, str(exc)))

@@ -21,6 +21,7 @@ from p2pnode.core.wire import BadMessage
 from p2pnode.data.inputs import Inputs
 from p2pnode.driver import Driver, EventRefused
 from p2pnode.ipfs import cid as cids
+from p2pnode.network.strangers import Strangers
 from p2pnode.store import Store
 
 
@@ -32,13 +33,15 @@ class Intake:
         inputs: Inputs,
         caution: Caution,
         keep_receipt: Callable[[bytes], str],
+        strangers: Strangers,
     ) -> None:
-        """`keep_receipt` stores a signed receipt."""
+        """`keep_receipt` stores a signed receipt; who has done a work is no stranger."""
         self._driver = driver
         self._store = store
         self._inputs = inputs
         self._caution = caution
         self._keep_receipt = keep_receipt
+        self._strangers = strangers
 
     async def deliver(self, peer: str, sequence: int, payload: bytes) -> None:
         """Handle a link's message, and commit its number with its effects; raises `BadMessage`."""
@@ -91,4 +94,5 @@ class Intake:
         # Of whom it was given to, and until it has ended: nobody may fill the store with receipts.
         if one is not None and one.peer == peer and one.state in (*LIVE, ExecutionState.LOST):
             self._keep_receipt(signed)
+            self._strangers.know([peer])
         return Received(peer, ended, receipt, cids.make(signed, "dag-cbor"))

@@ -42,7 +42,11 @@ from p2pnode.core.lending_records import Loan, LoanState
 from p2pnode.core.lifecycle import JobRecord
 from p2pnode.core.messages import (
     Ask,
+    Award,
     Ended,
+    Keep,
+    Message,
+    Release,
     Signed,
     Taking,
 )
@@ -69,8 +73,10 @@ from p2pnode.ipfs.export import Room, TooLarge, export
 from p2pnode.ipfs.keeper import Keeper
 from p2pnode.ipfs.kubo import KuboDaemon
 from p2pnode.ipfs.partial import CannotExport
+from p2pnode.network import addresses as addressing
 from p2pnode.network.host import Host
 from p2pnode.network.links import CannotSend, Links, OutboxFull
+from p2pnode.network.strangers import Strangers
 from p2pnode.network.streams import NetworkError, Stream
 from p2pnode.peer_watch import PeerWatch
 from p2pnode.runner import Runner
@@ -83,6 +89,8 @@ SHUTDOWN_TIMEOUT_S = 3.0
 SHUTDOWN_LOOK_S = 0.02
 CONNECT_TIMEOUT_S = 5.0
 EMPTY_LOOK_INTERVAL_S = 0.2
+# How many frames a peer has to send because it was sent such a message: an acknowledgement, and its answers.
+ANSWERS = {Ask: 3, Award: 10, Release: 1, Keep: 2}
 
 
 class Node:
@@ -152,6 +160,8 @@ class Node:
             self.caution,
             lambda execution, error: self.driver.set_aside(Compartment.EXECUTION, execution, error),
         )
+        self.strangers = Strangers()
+        self.strangers.know(addressing.by_peer(config.peers))
         self.driver = Driver(
             core,
             store,
@@ -163,10 +173,21 @@ class Node:
             lambda data: cids.make(data, "dag-cbor"),
         )
         self.adverts = Advertiser(
-            config.name, me, host, store, self.clock, core.table, self.tell, self.guards, nursery
+            config.name,
+            me,
+            host,
+            store,
+            self.clock,
+            core.table,
+            self.tell,
+            self.guards,
+            nursery,
+            self.strangers,
         )
         self.peer_watch = PeerWatch(core, self.tell)
-        self.intake = Intake(self.driver, store, self.inputs, self.caution, self._keep_receipt)
+        self.intake = Intake(
+            self.driver, store, self.inputs, self.caution, self._keep_receipt, self.strangers
+        )
         self.links = Links(
             host,
             store.store_id,
@@ -175,6 +196,7 @@ class Node:
             notify=self.peer_watch.on_link,
             addresses_of=self.adverts.addresses_of,
             guards=self.guards,
+            strangers=self.strangers,
         )
         # Told whenever a job has changed: those who follow its history wait for it.
         self.changed: dict[str, trio.Event] = {}
@@ -226,8 +248,9 @@ class Node:
     def job_changed(self, job: str) -> None:
         self.changed.pop(job, trio.Event()).set()
 
-    def _send(self, peer: str, payload: bytes) -> None:
-        self.links.send(peer, payload)
+    def _send(self, peer: str, message: Message) -> None:
+        self.links.send(peer, wire.encode(message))
+        self.strangers.expect(peer, ANSWERS.get(type(message), 0))
 
     def unsend(self, peers: set[str]) -> None:
         self.links.unsend(peers)

@@ -27,6 +27,7 @@ from p2pnode.network.links import (
     MessageRejected,
     PeerForgot,
 )
+from p2pnode.network.strangers import Strangers
 
 log = logging.getLogger(__name__)
 
@@ -75,9 +76,10 @@ class PeerWatch:
             return
         self._tell(Rejected(peer, message, reason))
 
-    async def run(self, links: Links) -> None:
+    async def run(self, links: Links, strangers: Strangers) -> None:
         """Keeps a link to each peer whose silence concerns this node; reports those that stay away."""
         while True:
+            strangers.know(self._core.acquainted)
             wanted = self._core.partners
             for peer in sorted(wanted - self._kept):
                 links.keep(peer)

@@ -168,7 +168,8 @@ async def _work(node: Node, told_to_end: trio.Event) -> None:
         with node.guards.guard(Compartment.TASK, "offer"):
             await offering.tell(node)
         nursery.start_soon(keep_running, "offer", partial(offering.watch, node))
-        nursery.start_soon(keep_running, "peer watch", partial(node.peer_watch.run, node.links))
+        watch_peers = partial(node.peer_watch.run, node.links, node.strangers)
+        nursery.start_soon(keep_running, "peer watch", watch_peers)
         nursery.start_soon(keep_running, "discovery", discovery.run)
         async with open_api(Service(node), config.data_dir, config.api_port, has_room) as api:
             shed = partial(descriptors.watch, api.shed, shed_peers)

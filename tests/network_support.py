@@ -15,6 +15,7 @@ from p2pnode.guards import Guards
 from p2pnode.identity import Identity
 from p2pnode.network.host import Host, open_host
 from p2pnode.network.links import LinkEvent, Links
+from p2pnode.network.strangers import Strangers
 
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
 WAIT_S = 15.0  # Much longer than anything here takes, on a busy machine too.
@@ -99,6 +100,13 @@ class Node:
         self.known[other.id] = other.host.addresses()
 
 
+class NoStrangers(Strangers):
+    """Nobody waits."""
+
+    def _has_to_wait(self, peer: str) -> bool:
+        return False
+
+
 @asynccontextmanager
 async def open_node(
     identity: Identity | None = None, journal: MemoryJournal | None = None, listen: str = LOOPBACK
@@ -131,6 +139,7 @@ async def open_node(
             notify=notify,
             addresses_of=lambda peer: node.known.get(peer, []),
             guards=Guards(note, OSError, failures.append),
+            strangers=NoStrangers(),
         )
         node = Node(host, links, journal, events=events)
         async with trio.open_nursery() as nursery:

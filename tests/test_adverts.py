@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from p2pnode.core import adverts, wire
@@ -20,6 +22,7 @@ from p2pnode.core.adverts import (
     out_of_reach,
 )
 from p2pnode.core.messages import Advert
+from p2pnode.core.wire import replace
 
 from .core_support import ROOM, advert, offer, signed
 
@@ -195,3 +198,28 @@ def test_what_others_would_decide_by_is_advertised_soon(changes: dict[str, objec
 def test_an_advert_outlives_a_missed_one() -> None:
     assert adverts.ADVERT_TTL_INTERVALS >= 2
     assert advert_interval_s(PEERS_MAX) * adverts.ADVERT_TTL_INTERVALS * 1000 <= ADVERT_TTL_MS_MAX
+
+
+def test_an_advert_that_would_change_nothing_is_known_before_its_signature_is_checked() -> None:
+    """Of random ones: what the table takes is news to it before, and what is old or too many is none."""
+    rng, table, now = Random(1), AdvertTable(), NOW
+    taken = refused = 0
+    for step in range(3_000):
+        one = replace(
+            advert(f"peer {rng.randrange(40)}", step + rng.randrange(100), int(now * 1000)),
+            leaving=rng.random() < 0.1,
+        )
+        forwarder = rng.choice(["", "friend", "hostile", one.peer])
+        news, before = table.is_news(one, forwarder), (dict(table.known), dict(table.gone))
+        table.learn(signed(one), one, 10**9, now, forwarder)
+        changed = (table.known, table.gone) != before
+        assert news or not changed
+        taken, refused = taken + changed, refused + (not news)
+        now += rng.random()
+        table.expire(now)
+    assert taken > 500 and refused > 500
+    assert all(count > 0 for count in table._unmet.values())
+    table = AdvertTable()
+    bring(table, "hostile", UNMET_PER_FORWARDER_MAX)
+    assert not table.is_news(advert("one more", 1, NOW_MS), "hostile")
+    assert table.is_news(advert("one more", 1, NOW_MS), "friend")

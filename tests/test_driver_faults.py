@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from p2pnode.core import wire
 from p2pnode.core.compartments import Compartment
 from p2pnode.core.events import (
     AdvertHeard,
@@ -77,8 +76,8 @@ class Shell:
     def monotonic(self, at: float) -> float:
         return at
 
-    def _send(self, peer: str, payload: bytes) -> None:
-        self.sent.append((peer, wire.decode(payload, Message)))  # type: ignore[arg-type]
+    def _send(self, peer: str, message: Message) -> None:
+        self.sent.append((peer, message))
 
     def start(self, action: Start) -> None:
         self.started.append(action.loan.execution)

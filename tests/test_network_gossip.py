@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -13,11 +13,13 @@ from libp2p.pubsub.pb import rpc_pb2
 from libp2p.utils.varint import encode_varint_prefixed
 
 from p2pnode.core.messages import Signed
+from p2pnode.core.patience import REFUSALS_MAX
+from p2pnode.core.wire import BadMessage
 from p2pnode.identity import Identity
 from p2pnode.network import pull
 from p2pnode.network.gossip import GOSSIP_SIZE_BYTES_MAX, TOPIC, Gossip, open_gossip
 from p2pnode.network.host import Host, open_host
-from p2pnode.network.pull import PAGE_SIZE_BYTES_MAX, pull_table, serve_table
+from p2pnode.network.pull import PAGE_SIZE_BYTES_MAX, Entry, pull_table, serve_table
 from p2pnode.network.streams import NetworkError, Stream
 
 from .network_support import LOOPBACK, WAIT_S, new_identity, until
@@ -37,6 +39,8 @@ async def open_member(identity: Identity | None = None) -> AsyncIterator[Member]
     def hear(data: bytes, forwarder: str) -> bool:
         if data == b"raise":
             raise RuntimeError("on purpose")
+        if data == b"bad":
+            raise BadMessage("on purpose")
         heard.append((data, forwarder))
         return not data.startswith(b"junk")
 
@@ -156,14 +160,36 @@ async def test_a_neighbours_bytes_do_not_end_the_gossip(data: bytes) -> None:
         await until(lambda: a.heard)
 
 
+async def test_who_gossips_what_is_refused_again_and_again_is_not_heard_for_a_while() -> None:
+    async with open_member() as a, open_member() as b, open_member() as c:
+        await join(a, b)
+        await join(b, c)
+        for _ in range(REFUSALS_MAX + 1):
+            await a.gossip.publish(b"bad")
+        await a.gossip.publish(b"good")
+        await c.gossip.publish(b"another's")
+        await until(lambda: b.heard)
+        assert b.heard == [(b"another's", c.host.peer_id)]
+
+
+async def pulled(host: Host, peer: str) -> list[Entry]:
+    entries: list[Entry] = []
+
+    async def take(page: Sequence[Entry]) -> None:
+        entries.extend(page)
+
+    await pull_table(host, peer, take)
+    return entries
+
+
 async def test_a_late_joiner_pulls_the_whole_table() -> None:
     table = [(Signed(body=bytes([number % 256]) * 1500, signature=bytes(64)), number) for number in range(90)]
     async with open_host(new_identity(), [LOOPBACK]) as a, open_host(new_identity(), [LOOPBACK]) as b:
         serve_table(a, lambda: table)
         serve_table(b, list)
         await b.connect(a.peer_id, a.addresses(), WAIT_S)
-        assert [(entry.signed, entry.remaining_ms) for entry in await pull_table(b, a.peer_id)] == table
-        assert await pull_table(a, b.peer_id) == []
+        assert [(entry.signed, entry.remaining_ms) for entry in await pulled(b, a.peer_id)] == table
+        assert await pulled(a, b.peer_id) == []
 
 
 async def test_who_asks_for_the_table_again_and_again_is_refused() -> None:
@@ -171,9 +197,9 @@ async def test_who_asks_for_the_table_again_and_again_is_refused() -> None:
         serve_table(a, list)
         await b.connect(a.peer_id, a.addresses(), WAIT_S)
         for _ in range(int(pull.ASKED_BURST)):
-            await pull_table(b, a.peer_id)
+            await pulled(b, a.peer_id)
         with pytest.raises(NetworkError):
-            await pull_table(b, a.peer_id)
+            await pulled(b, a.peer_id)
 
 
 @pytest.mark.parametrize(
@@ -196,4 +222,4 @@ async def test_a_peer_that_sends_no_table_is_named(data: bytes) -> None:
         a.handle(pull.PROTOCOL, serve)
         await b.connect(a.peer_id, a.addresses(), WAIT_S)
         with pytest.raises(NetworkError):
-            await pull_table(b, a.peer_id)
+            await pulled(b, a.peer_id)

@@ -17,6 +17,7 @@ from p2pnode.network import libp2p_host
 from p2pnode.network.admission import HANDSHAKES_MAX
 from p2pnode.network.host import CannotListen, Connected, Disconnected, Host, Unreachable, open_host
 from p2pnode.network.logs import limit_dependency_logs
+from p2pnode.network.noise import VISITS_BURST
 from p2pnode.network.streams import NetworkError, Stream, StreamBroken
 
 from .network_support import LOOPBACK, WAIT_S, new_identity, until
@@ -361,3 +362,21 @@ async def test_without_room_nobody_new_comes_in_and_those_not_needed_go() -> Non
         room = True
         await until(lambda: not other.connected())
         await connect(other, b)
+
+
+async def connect_and_echo(a: Host, b: Host) -> bool:
+    await connect(a, b)
+    return await echoes(a, b)
+
+
+async def test_a_peer_that_connects_again_and_again_is_turned_away_and_others_are_not() -> None:
+    async with open_host(new_identity(), [LOOPBACK]) as a, open_host(new_identity(), [LOOPBACK]) as b:
+        a.handle(ECHO, echo)
+        for _ in range(int(VISITS_BURST)):
+            await connect(b, a)
+            assert await echoes(b, a)
+            await b.disconnect(a.peer_id)
+        with pytest.raises(NetworkError):
+            await connect_and_echo(b, a)
+        async with open_host(new_identity(), [LOOPBACK]) as c:
+            assert await connect_and_echo(c, a)

@@ -78,6 +78,16 @@ class AdvertTable:
     # How many that were not each neighbour has brought.
     _unmet: Counter[str] = field(default_factory=Counter)
 
+    def is_news(self, advert: Advert, forwarder: str) -> bool:
+        """Would the table change by it, were its signature to hold? So it is asked before that is checked."""
+        held = self.known.get(advert.peer)
+        if held is not None:
+            return advert.number > held.advert.number
+        if advert.number <= self.gone.get(advert.peer, -1):
+            return False
+        met = advert.peer in self._met or forwarder in ("", advert.peer)
+        return met or advert.leaving or self._unmet[forwarder] < UNMET_PER_FORWARDER_MAX
+
     def learn(
         self, signed: Signed, advert: Advert, remaining_ms: int, now: float, forwarder: str = ""
     ) -> bool:
@@ -105,7 +115,8 @@ class AdvertTable:
         lifetime_ms = min(remaining_ms, ttl_ms)
         asked = held.asked if held else None
         if held is not None:
-            brought_by = held.brought_by
+            # As `met` has left it.
+            brought_by = self.known[advert.peer].brought_by
         elif brought_by is not None:
             self._unmet[brought_by] += 1
         self.known[advert.peer] = Known(advert, signed, now + lifetime_ms / 1000, brought_by, asked)

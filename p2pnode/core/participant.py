@@ -43,7 +43,7 @@ from .events import (
 from .job import Job
 from .lending import Lending
 from .lending_records import Loan
-from .lifecycle import JobRecord, new_record
+from .lifecycle import LIVE, JobRecord, new_record
 from .messages import (
     Adopt,
     Ask,
@@ -140,6 +140,12 @@ class Participant:
             found |= job.partners
         found.update(loan.owner for loan in self.lending.held if loan.award is not None)
         return frozenset(found - {self.me})
+
+    @property
+    def acquainted(self) -> set[str]:
+        """The peers that have shown to be of use: they work for this node, or their programs ran here."""
+        workers = {one.peer for job in self.jobs.values() for one in job.record.of(*LIVE)}
+        return {*workers, *self.lending.standing.proven}
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """One step. What is raised leaves the core half changed: see `core.recovery`.

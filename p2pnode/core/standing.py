@@ -10,6 +10,7 @@ the proven again by the loans that ended within the hour.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from math import ceil
 from typing import TypeVar
@@ -62,6 +63,11 @@ class Standing:
 
     def misses(self, peer: str, now: float) -> int:
         return 0 if peer == self.me else ceil(self._level(peer, now))
+
+    @property
+    def proven(self) -> Collection[str]:
+        """Whose programs have run here, doubted of late or not."""
+        return self._proven.keys()
 
     def is_proven(self, peer: str, now: float) -> bool:
         return peer == self.me or (peer in self._proven and not self.misses(peer, now))

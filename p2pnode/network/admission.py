@@ -9,14 +9,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+import trio
 from libp2p.abc import IMuxedConn, IRawConnection
 from libp2p.network.exceptions import SwarmException
 from libp2p.network.swarm import Swarm
 from libp2p.stream_muxer.yamux.yamux import Yamux
 from multiaddr import Multiaddr
 
+from p2pnode.core.rate import TokenBucket
+
 # A handshake takes some round trips and 10 ms; so many at once is a crowd, or somebody silent.
 HANDSHAKES_MAX = 64
+# A handshake costs 10 ms of a core: at most a quarter of one, after the burst of a network that starts.
+HANDSHAKES_PER_S = 25.0
+HANDSHAKES_BURST = 200.0
 
 
 class Admission:
@@ -27,6 +33,7 @@ class Admission:
         self._upgrade = swarm.upgrade_inbound_raw_conn
         # With the hosts they come from, the oldest first.
         self._handshakes: dict[IRawConnection, str] = {}
+        self._rate = TokenBucket(HANDSHAKES_PER_S, HANDSHAKES_BURST)
         swarm.upgrade_inbound_raw_conn = self._admit
 
     async def _admit(self, raw: IRawConnection, multiaddr: Multiaddr) -> IMuxedConn:
@@ -39,6 +46,7 @@ class Admission:
         remote = raw.get_remote_address()
         self._handshakes[raw] = remote[0] if remote else ""
         try:
+            await trio.sleep(self._rate.take(1, trio.current_time()))
             muxed = await self._upgrade(raw, multiaddr)
         finally:
             self._handshakes.pop(raw, None)

@@ -25,7 +25,9 @@ from libp2p.pubsub.pubsub import Pubsub
 from libp2p.tools.anyio_service import background_trio_service
 
 from p2pnode.core.messages import ADVERT_SIZE_BYTES_MAX
+from p2pnode.core.patience import Patience
 from p2pnode.core.rate import TokenBucket
+from p2pnode.core.wire import BadMessage
 
 from .host import Connected, Disconnected, Host
 from .scopes import unwrapped
@@ -43,8 +45,11 @@ PUBLISH_S_MAX = 5.0
 # A message costs 5 to 10 ms: from one neighbour at most half a core, after a burst of a late joiner's.
 FORWARDED_RATE_PER_S = 50.0
 FORWARDED_BURST = 500.0
+# What they sent is remembered over their connections: ids cost a stranger nothing, so of so many.
+NEIGHBOURS_REMEMBERED_MAX = 1_000
 
-# Called as heard(data, forwarder): whether the message is worth passing on. It must be quick.
+# Called as heard(data, forwarder): whether the message is worth passing on. It must be quick. It raises
+# `BadMessage` for what no honest neighbour forwards.
 Heard = Callable[[bytes, str], bool]
 
 
@@ -84,8 +89,8 @@ async def open_gossip(host: Host, heard: Heard) -> AsyncIterator[Gossip]:
         spam_protection_enabled=False,
     )
     pubsub = _SafePubsub(host.inner, router, strict_signing=True)
-    pubsub.set_topic_validator(TOPIC, _validator(host.peer_id, heard), False)
-    host.watch(pubsub.forget_bucket)
+    pubsub.set_topic_validator(TOPIC, _validator(host.peer_id, heard, pubsub.refused), False)
+    host.watch(pubsub.on_connection)
     with unwrapped():
         async with background_trio_service(router), background_trio_service(pubsub):
             await pubsub.wait_until_ready()
@@ -96,7 +101,9 @@ async def open_gossip(host: Host, heard: Heard) -> AsyncIterator[Gossip]:
                 nursery.cancel_scope.cancel()
 
 
-def _validator(own: str, heard: Heard) -> Callable[[ID, rpc_pb2.Message], bool]:
+def _validator(
+    own: str, heard: Heard, refused: Callable[[ID], None]
+) -> Callable[[ID, rpc_pb2.Message], bool]:
     def is_good(forwarder: ID, message: rpc_pb2.Message) -> bool:
         if str(forwarder) == own:
             return True
@@ -105,6 +112,10 @@ def _validator(own: str, heard: Heard) -> Callable[[ID, rpc_pb2.Message], bool]:
         # A guard: an exception here would end the node.
         try:
             return heard(bytes(message.data), str(forwarder))
+        except BadMessage as exc:
+            log.info("a bad message from %s: %s", forwarder, exc)
+            refused(forwarder)
+            return False
         except Exception:
             log.exception("a gossiped message from %s was not handled", forwarder)
             return False
@@ -118,6 +129,14 @@ async def _drain(subscription: ISubscriptionAPI) -> None:
         pass
 
 
+def _forget(neighbours: dict[ID, Any], rested: Iterable[ID]) -> None:
+    """Forget those that are as any other by now, and the longest known where there are too many."""
+    for peer in rested:
+        del neighbours[peer]
+    while len(neighbours) > NEIGHBOURS_REMEMBERED_MAX:
+        del neighbours[next(iter(neighbours))]
+
+
 class _SafePubsub(Pubsub):  # type: ignore[misc]  # libp2p is not followed by mypy.
     """Pubsub that a neighbour's message cannot end, and that takes so many of them only."""
 
@@ -129,20 +148,34 @@ class _SafePubsub(Pubsub):  # type: ignore[misc]  # libp2p is not followed by my
         self._buckets: defaultdict[ID, TokenBucket] = defaultdict(
             lambda: TokenBucket(FORWARDED_RATE_PER_S, FORWARDED_BURST)
         )
+        self._patience: defaultdict[ID, Patience] = defaultdict(Patience)
 
     async def push_msg(self, msg_forwarder: ID, msg: rpc_pb2.Message) -> None:
         now = trio.current_time()
-        if msg_forwarder != self.my_id and not self._buckets[msg_forwarder].allows(1, now):
-            return
+        if msg_forwarder != self.my_id:
+            if self._patience[msg_forwarder].is_spent(now):
+                return
+            if not self._buckets[msg_forwarder].allows(1, now):
+                return
         # A guard: junk ids, keys and signatures raise whatever the parser of theirs raises.
         try:
             await super().push_msg(msg_forwarder, msg)
         except Exception as exc:  # noqa: BLE001
             log.info("dropped a gossiped message from %s: %r", msg_forwarder, exc)
 
-    def forget_bucket(self, event: Connected | Disconnected) -> None:
-        if isinstance(event, Disconnected):
-            self._buckets.pop(ID.from_string(event.peer), None)
+    def refused(self, forwarder: ID) -> None:
+        """It has sent what no honest neighbour forwards."""
+        alone_s = self._patience[forwarder].refuse(trio.current_time())
+        if alone_s:
+            log.warning("%s keeps gossiping what is refused; not heard for %.0f s", forwarder, alone_s)
+
+    def on_connection(self, event: Connected | Disconnected) -> None:
+        """Forgets of peers that are gone what a new connection would not better."""
+        if not isinstance(event, Disconnected):
+            return
+        now = trio.current_time()
+        _forget(self._buckets, [peer for peer, one in self._buckets.items() if one.full_at <= now])
+        _forget(self._patience, [peer for peer, one in self._patience.items() if one.clear_at <= now])
 
 
 class _EagerGossipSub(GossipSub):  # type: ignore[misc]  # libp2p is not followed by mypy.

@@ -72,6 +72,7 @@ from .link_owner import (
 )
 from .redial import redial_s
 from .scopes import shielded
+from .strangers import Strangers
 from .streams import NetworkError, Stream, StreamBroken
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ class Links:
         notify: Callable[[LinkEvent], None],
         addresses_of: Callable[[str], Sequence[str]],
         guards: Guards,
+        strangers: Strangers,
     ) -> None:
         self._host = host
         self._store = store
@@ -137,6 +139,7 @@ class Links:
         self._notify = notify
         self._addresses_of = addresses_of
         self._guards = guards
+        self._strangers = strangers
         # What is to be told once the actions at hand are performed.
         self._untold: deque[LinkEvent] = deque()
         self._telling = False
@@ -342,9 +345,9 @@ class Links:
             while True:
                 data = await read_frame(stream, READ_S_MAX, lambda: self._give(end, Heard(number)))
                 # Before decoding: a peer that sends too fast waits, and so does what it sends.
-                wait_s = end.bucket.take(1 + len(data) / FRAME_COST_SIZE_BYTES, trio.current_time())
-                await trio.sleep(wait_s)
-                async with end.one_frame:
+                cost = 1 + len(data) / FRAME_COST_SIZE_BYTES
+                await trio.sleep(end.bucket.take(cost, trio.current_time()))
+                async with end.one_frame, self._strangers.turn(end.peer):
                     await self._handle_frame(end, number, data)
         except (StreamBroken, BadMessage) as exc:
             return str(exc)

@@ -1,31 +1,61 @@
-"""Noise whose messages are written whole, however the writer is cancelled.
+"""Noise whose messages are written whole, however the writer is cancelled; and for whom there is none.
 
 Noise numbers its messages. A write that is cancelled after its message was encrypted
 leaves a gap in the numbers, or half a message, and the peer then drops the whole
 connection with all its streams. So a message, once begun, is written to its end; and
 where the peer takes none for `MESSAGE_WRITE_S_MAX`, the connection is closed.
+
+A handshake shows who the visitor is, and is the last that is cheap: what makes a neighbour of it
+takes ten times as long. Who comes again and again is turned away here.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import trio
 from libp2p.abc import IRawConnection, ISecureConn
 from libp2p.io.exceptions import ConnectionClosedError
 from libp2p.peer.id import ID
 from libp2p.security.noise.io import NoiseTransportReadWriter
 from libp2p.security.noise.transport import Transport
+from libp2p.transport.exceptions import SecurityUpgradeFailure
+
+from p2pnode.core.rate import TokenBucket
 
 from .scopes import shielded
 
 # What is written at once is a Yamux frame, 64 KiB at most: a peer that cannot take that in this time
 # is of no use.
 MESSAGE_WRITE_S_MAX = 5.0
+# A peer connects once; one on a bad line, or whose operator tries its settings, some times more.
+VISITS_PER_S = 0.1
+VISITS_BURST = 20.0
+# The visitors that are remembered, longest unseen forgotten first: ids cost nothing.
+VISITORS_MAX = 10_000
 
 
 class WholeMessageNoise(Transport):  # type: ignore[misc]  # libp2p is not followed by mypy.
     """libp2p's Noise, but that no cancellation tears its messages."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._visits: dict[str, TokenBucket] = {}
+
     async def secure_inbound(self, conn: IRawConnection) -> ISecureConn:
-        return _with_whole_messages(await super().secure_inbound(conn))
+        session = await super().secure_inbound(conn)
+        peer = str(session.remote_peer)
+        if not self._may_visit(peer):
+            await session.close()
+            raise SecurityUpgradeFailure(f"{peer} connects too often")
+        return _with_whole_messages(session)
+
+    def _may_visit(self, peer: str) -> bool:
+        bucket = self._visits.pop(peer, None) or TokenBucket(VISITS_PER_S, VISITS_BURST)
+        self._visits[peer] = bucket
+        if len(self._visits) > VISITORS_MAX:
+            del self._visits[next(iter(self._visits))]
+        return bucket.allows(1, trio.current_time())
 
     async def secure_outbound(self, conn: IRawConnection, peer_id: ID) -> ISecureConn:
         return _with_whole_messages(await super().secure_outbound(conn, peer_id))

@@ -7,7 +7,7 @@ a stream and gets them all. `protocols/peers.md` says what goes over the wire.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Annotated
 
 import msgspec
@@ -50,6 +50,9 @@ class Page(Record, frozen=True):
     more: bool
 
 
+Take = Callable[[Sequence[Entry]], Awaitable[None]]
+
+
 def serve_table(host: Host, table: Callable[[], Iterable[tuple[Signed, int]]]) -> None:
     """Has the host answer those who ask for the table: signed adverts, each with its remaining ms."""
     may_ask = rate_per_peer(host, ASKED_RATE_PER_S, ASKED_BURST)
@@ -69,12 +72,12 @@ def serve_table(host: Host, table: Callable[[], Iterable[tuple[Signed, int]]]) -
     host.handle(PROTOCOL, serve, time_limit_s=TABLE_S_MAX, streams_per_peer_max=1)
 
 
-async def pull_table(host: Host, peer: str) -> Sequence[Entry]:
-    """The whole table of a connected peer; nothing in it has been checked yet.
+async def pull_table(host: Host, peer: str, take: Take) -> None:
+    """Gives `take` the table of a connected peer, page by page; nothing in it has been checked yet.
 
     Raises `NetworkError` if the peer does not hand it over, or sends something else.
     """
-    entries: list[Entry] = []
+    entries = 0
     try:
         with trio.fail_after(TABLE_S_MAX):
             async with await host.open_stream(peer, [PROTOCOL], OPEN_S_MAX) as stream:
@@ -83,12 +86,12 @@ async def pull_table(host: Host, peer: str) -> Sequence[Entry]:
                     page = await read_frame_untrusted(stream, Page, PAGE_SIZE_BYTES_MAX, TABLE_S_MAX)
                     if page is None:
                         raise BadMessage("the stream ended before the last page")
-                    entries += page.entries
+                    entries += len(page.entries)
                     more = page.more
-                    if len(entries) > ENTRIES_MAX or (more and not page.entries):
+                    if entries > ENTRIES_MAX or (more and not page.entries):
                         raise BadMessage(f"more than {ENTRIES_MAX} adverts, or an empty page among them")
+                    await take(page.entries)
     except BadMessage as exc:
         raise NetworkError(f"{peer} did not send its adverts: {exc}") from exc
     except trio.TooSlowError as exc:
         raise NetworkError(f"{peer} did not send its adverts within {TABLE_S_MAX:.0f} s") from exc
-    return entries

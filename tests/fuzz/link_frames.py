@@ -24,6 +24,7 @@ from p2pnode.guards import Guards
 from p2pnode.identity import Identity
 from p2pnode.network.host import Unreachable
 from p2pnode.network.links import LinkEvent, Links, LinkUp
+from p2pnode.network.strangers import Strangers
 from p2pnode.network.streams import Stream
 from tests.network_support import MemoryJournal
 
@@ -150,6 +151,7 @@ def honest(net: Net, peer: str, rng: random.Random) -> Honest:
         notify=notify,
         addresses_of=lambda peer: (),
         guards=Guards(lambda kind, subject, error: node.failed.append((kind, subject)), MemoryError, print),
+        strangers=Strangers(),
     )
     node = Honest(peer, links, journal)
     return node

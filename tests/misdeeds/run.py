@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scripts.benchmarks.figures import memory_bytes, percentile
+from scripts.benchmarks.figures import cpu_s, memory_bytes, percentile
 from tests.nodes import Node, alive, running_nodes
 from tests.programs import JOBS
 
@@ -42,6 +42,8 @@ class Outcome:
     failed: list[str] = field(default_factory=list)
     dead: list[str] = field(default_factory=list)
     memory: list[list[int]] = field(default_factory=list)
+    # Of each node under attack, in processors.
+    load: list[float] = field(default_factory=list)
     done: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -87,8 +89,11 @@ class Trial:
         self.outcome.failed.append(f"job {job} was not done in {JOB_S_MAX:.0f} s: {found['reason']}")
         return JOB_S_MAX
 
+    def _pids(self) -> list[int]:
+        return [node.process.pid for node in self.nodes if node.process and alive(node)]
+
     def _weigh(self) -> None:
-        pids = [node.process.pid for node in self.nodes if node.process and alive(node)]
+        pids = self._pids()
         if len(pids) == len(self.nodes):
             self.outcome.memory.append([memory_bytes(pid) for pid in pids])
 
@@ -101,12 +106,15 @@ class Trial:
         self._weigh()
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as enemies:
             begun, weighed = time.monotonic(), False
+            used = [cpu_s(pid) for pid in self._pids()]
             while time.monotonic() < begun + seconds and all(map(alive, self.nodes)):
                 outcome.attacked.append(self._job())
                 if not weighed and time.monotonic() > begun + seconds / 2:
                     weighed = True
                     self._weigh()
             self._weigh()
+            took = time.monotonic() - begun
+            outcome.load = [(cpu_s(pid) - at) / took for pid, at in zip(self._pids(), used, strict=False)]
             outcome.dead = [node.name for node in self.nodes if not alive(node)]
             if enemies.poll() is not None:
                 told("the enemies have ended before their time")
@@ -134,6 +142,7 @@ def _lines(outcome: Outcome, seed: int, only: str | None) -> Iterator[str]:
     for node, sizes in enumerate(zip(*outcome.memory, strict=True), 1):
         shown = " -> ".join(f"{size / 1e6:.0f} MB" for size in sizes)
         yield f"memory of node {node}: {shown}   x {sizes[-1] / sizes[0]:.2f}"
+    yield "processors used by each node: " + ", ".join(f"{load:.2f}" for load in outcome.load)
     yield "done: " + ", ".join(f"{name} {count}" for name, count in sorted(outcome.done.items()))
 
 
