@@ -6,10 +6,15 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from inspect import iscoroutinefunction
+from typing import NoReturn
 
 import pytest
-from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11
+import trio
+from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
 from libp2p.pubsub.pb import rpc_pb2
+from libp2p.pubsub.pubsub import Pubsub
+from libp2p.stream_muxer.yamux.yamux import Yamux
 from libp2p.utils.varint import encode_varint_prefixed
 
 from p2pnode.core.messages import Signed
@@ -17,8 +22,9 @@ from p2pnode.core.patience import REFUSALS_MAX
 from p2pnode.core.wire import BadMessage
 from p2pnode.identity import Identity
 from p2pnode.network import pull
-from p2pnode.network.gossip import GOSSIP_SIZE_BYTES_MAX, TOPIC, Gossip, open_gossip
+from p2pnode.network.gossip import GOSSIP_SIZE_BYTES_MAX, HEARTBEAT_S, TOPIC, Gossip, open_gossip
 from p2pnode.network.host import Host, open_host
+from p2pnode.network.libp2p_tasks import RESTART_S
 from p2pnode.network.pull import PAGE_SIZE_BYTES_MAX, Entry, pull_table, serve_table
 from p2pnode.network.streams import NetworkError, Stream
 
@@ -170,6 +176,45 @@ async def test_who_gossips_what_is_refused_again_and_again_is_not_heard_for_a_wh
         await c.gossip.publish(b"another's")
         await until(lambda: b.heard)
         assert b.heard == [(b"another's", c.host.peer_id)]
+
+
+def raises(*_: object) -> NoReturn:
+    raise KeyError("on purpose")
+
+
+async def raises_soon(*_: object) -> NoReturn:
+    raises()
+
+
+@pytest.mark.parametrize(
+    ("of", "name"),
+    [
+        (GossipSub, "mesh_heartbeat"),
+        (GossipSub, "gossip_heartbeat"),
+        (GossipSub, "remove_peer"),
+        (Pubsub, "_handle_dead_peer"),
+        (Pubsub, "_handle_new_peer_with_retry"),
+        (Pubsub, "push_msg"),
+        (Yamux, "start"),
+    ],
+)
+async def test_what_libp2p_itself_fails_with_does_not_end_the_gossip(
+    of: type, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_member() as a, open_member() as b, open_host(new_identity(), [LOOPBACK]) as visitor:
+        await join(a, b)
+        with monkeypatch.context() as broken:
+            failing = raises_soon if iscoroutinefunction(getattr(of, name)) else raises
+            broken.setattr(of, name, failing)
+            with trio.move_on_after(2 * HEARTBEAT_S):
+                await visitor.connect(b.host.peer_id, b.host.addresses(), WAIT_S)
+                await a.gossip.publish(b"while it fails")
+                await visitor.disconnect(b.host.peer_id)
+                await until(lambda: "on purpose" in caplog.text)
+        await trio.sleep(RESTART_S)
+        await until(lambda: b.host.peer_id in a.gossip.neighbours())
+        await a.gossip.publish(b"afterwards")
+        await until(lambda: (b"afterwards", a.host.peer_id) in b.heard)
 
 
 async def pulled(host: Host, peer: str) -> list[Entry]:

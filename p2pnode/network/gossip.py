@@ -30,6 +30,7 @@ from p2pnode.core.rate import TokenBucket
 from p2pnode.core.wire import BadMessage
 
 from .host import Connected, Disconnected, Host
+from .libp2p_tasks import again_and_again, guard_tasks
 from .scopes import unwrapped
 from .streams import NetworkError
 
@@ -150,6 +151,17 @@ class _SafePubsub(Pubsub):  # type: ignore[misc]  # libp2p is not followed by my
         )
         self._patience: defaultdict[ID, Patience] = defaultdict(Patience)
 
+    async def run(self) -> None:
+        guard_tasks(self.manager)
+        await super().run()
+
+    def _handle_dead_peer(self, peer_id: ID) -> None:
+        # A guard: it is called by the one task that hears of all peers that are gone.
+        try:
+            super()._handle_dead_peer(peer_id)
+        except Exception:
+            log.exception("libp2p's gossip did not forget %s", peer_id)
+
     async def push_msg(self, msg_forwarder: ID, msg: rpc_pb2.Message) -> None:
         now = trio.current_time()
         if msg_forwarder != self.my_id:
@@ -188,6 +200,13 @@ class _EagerGossipSub(GossipSub):  # type: ignore[misc]  # libp2p is not followe
     """
 
     _is_gossiping = False
+
+    async def run(self) -> None:
+        guard_tasks(self.manager)
+        await super().run()
+
+    async def heartbeat(self) -> None:
+        await again_and_again(super().heartbeat)
 
     def gossip_heartbeat(self) -> Any:
         self._is_gossiping = True

@@ -29,6 +29,7 @@ from p2pnode.identity import Identity
 from . import addresses as addressing
 from .admission import Admission
 from .libp2p_host import CannotListen, ConnectionNotifee, check_free, make_host
+from .libp2p_tasks import guard_tasks
 from .logs import limit_dependency_logs
 from .scopes import shielded, unwrapped
 from .streams import NetworkError, Stream
@@ -95,6 +96,7 @@ class Host:
         self.has_room = has_room
         self._network = inner.get_network()
         Admission(self._network, has_room)
+        guard_tasks(self._network.manager)
         self._watchers: list[Watcher] = []
         self._inbound: Counter[tuple[str, str]] = Counter()
         self._dialling: dict[str, trio.Lock] = {}
