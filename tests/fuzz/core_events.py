@@ -51,6 +51,8 @@ class HostileNetwork(Simulation):
         rng = random.Random(f"network {seed}")
         super().__init__(seed, rng.choice([3, 4, 6]), Weather(crashes=rng.choice([0, 0, 1]), loss=0.02))
         self.seed = seed
+        # Nobody lies in the name of a party, so that no honest peer has a reason to refuse another's word.
+        self.strangers_only = seed % 3 == 0
         self.counts = Counts()
         self.captured: list[tuple[str, str, Message]] = []
         self.told: list[str] = []
@@ -67,7 +69,10 @@ class HostileNetwork(Simulation):
         node.core.touched = set()
         try:
             super().give(node, incarnation, event)
-        except BadMessage:
+        except BadMessage as exc:
+            honest = isinstance(event, Received) and event.peer in self.nodes
+            if self.strangers_only and honest and not isinstance(exc, wire.Untimely):
+                raise Finding(f"{node.peer} at {self.now:.3f} refused {event.peer}: {event}: {exc}") from exc
             # A word that was refused, be it of an honest peer that believed a hostile one.
             node.due = node.core.deadline
         except Exception as exc:
@@ -93,6 +98,8 @@ class HostileNetwork(Simulation):
             sender, to, pattern = rng.choice(alike or self.captured)
             if rng.random() < 0.7:
                 peer, victim = sender, to
+        if self.strangers_only:
+            peer = rng.choice(STRANGERS)
         node = self.nodes[victim]
         if not node.alive or peer == victim:
             return
@@ -114,7 +121,7 @@ class HostileNetwork(Simulation):
             )
         if chance < 0.09:
             return self.advert(rng, peer)
-        if chance < 0.12 and self.captured:
+        if chance < 0.12 and self.captured and not self.strangers_only:
             sent = [one for one in self.captured if one[0] == node.peer and one[1] != node.peer]
             if not sent:
                 return None
