@@ -15,7 +15,6 @@ from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.rcmgr import new_resource_manager
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_ID
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_ID
-from libp2p.stream_muxer.yamux.yamux import Yamux
 from multiaddr import Multiaddr
 
 from p2pnode.identity import Identity
@@ -23,6 +22,7 @@ from p2pnode.identity import Identity
 from . import addresses as addressing
 from .noise import WholeMessageNoise
 from .streams import NetworkError
+from .yamux import BoundedYamux
 
 CONNECTIONS_MAX = 300  # About 1 MiB each with gossip.
 NEGOTIATE_S_MAX = 10  # libp2p's default: several round trips on the slowest lines.
@@ -41,7 +41,7 @@ def make_host(identity: Identity, listen: Sequence[Multiaddr]) -> IHost:
         sec_opt={
             TProtocol(NOISE_ID): WholeMessageNoise(keys, noise_privkey=noise_keys.private_key),
         },
-        muxer_opt={TProtocol(YAMUX_ID): Yamux},
+        muxer_opt={TProtocol(YAMUX_ID): BoundedYamux},
         negotiate_timeout=NEGOTIATE_S_MAX,
         # The breaker and the degradation refuse everyone after one bad peer.
         resource_manager=new_resource_manager(
