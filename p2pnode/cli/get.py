@@ -62,7 +62,7 @@ def writing(command: Callable[..., int]) -> Callable[..., int]:
     help="A directory to make.  [default: named by JOB or CID]",
 )
 @click.option(
-    "--execution", metavar="ID", help="Only the result of this one, be it replaced or stopped since."
+    "-e", "--execution", metavar="ID", help="Only the result of this one, be it replaced or stopped since."
 )
 @click.option("--merge", "merged", is_flag=True, help="Put the results of all executions into one tree.")
 @click.option(
