@@ -53,17 +53,18 @@ async def run_and_stop(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run_it)
             await calls.started_event.wait()
-            while written not in read(workload.stdout):
+            while written not in read(workload.stdout):  # noqa: ASYNC110 - another process writes it
                 await trio.sleep(0.05)
             asked = trio.current_time()
             workload.stopping.ask(grace_s)
         return ended[0], trio.current_time() - asked
 
 
+SAVE = "echo saved > /out/saved; echo bye"
 STEPS = "echo part > /out/part; echo begun; while :; do sleep 0.1; done"
 WAYS: dict[str, tuple[str, int, str, Callable[[float], bool]]] = {
     "heeds it": (
-        f"trap 'echo saved > /out/saved; echo bye; exit 3' TERM; {STEPS}",
+        f"trap '{SAVE}; exit 3' TERM; {STEPS}",
         3,
         "bye",
         lambda s: s < 5,
