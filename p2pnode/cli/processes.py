@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-# A node stops its programs, each with its grace, and says goodbye within this; then it is killed. As systemd's.
+# A node stops its programs, each in its grace, and says goodbye within this; then it is killed.
 END_TIMEOUT_S = 90.0
 POLL_INTERVAL_S = 0.02
 
