@@ -20,6 +20,7 @@ from typing import Any
 import platformdirs
 
 from p2pnode.core import units
+from p2pnode.core.ending import STOP_GRACE_S_MAX
 from p2pnode.core.images import RULE_FORM, ImageRule
 from p2pnode.core.internet import AllowedHost
 from p2pnode.core.registries import parse_login
@@ -70,6 +71,8 @@ class NodeConfig:
     compute: bool = True
     # Whether jobs without room end batch work of lower priority here: of their owner, or for this node's own.
     preempt: bool = False
+    # Seconds that a program here has at most from its stop signal to its kill.
+    max_stop_grace: int = STOP_GRACE_S_MAX
     # Whether to find peers on the local network, and be found.
     mdns: bool = True
     # What of this host's files jobs may use: PATH, or PATH:rw for writing too.
@@ -288,6 +291,7 @@ _SETTINGS = {
     "labels": _Setting("--label", "at most 32 key=value pairs", _read_labels, lambda text: text.split(",")),
     "compute": _Setting("--no-compute", "true or false", _read_flag),
     "preempt": _Setting("--preempt", "true or false", _read_flag),
+    "max_stop_grace": _Setting("--max-stop-grace", "a duration such as 60s", _read_duration),
     "mdns": _Setting("--no-mdns", "true or false", _read_flag),
     "allow_paths": _Setting(
         "--allow-path", "absolute paths, such as /data or /data:rw", _read_paths, lambda text: text.split(",")

@@ -235,6 +235,11 @@ class Driver:
         record = self._job(job)
         return frozenset(record.executions) if record else frozenset()
 
+    def stored(self, id: str) -> JobRecord | None:
+        """The journal's record of a job that the core does not hold, as it has ended."""
+        held = id in self.core.jobs or id in self.core.custody.copies
+        return None if held or id in self.core.aside else self._job(id)
+
     def _job(self, id: str) -> JobRecord | None:
         """The journal's record; None also for one that is set aside or cannot be read."""
         try:
@@ -363,7 +368,8 @@ class Driver:
                 case Send(peer, Ended(receipt=signed) as message) if peer == self.core.me:
                     receipt = wire.decode(signed.body, Receipt)
                     cid = self._receipt_cid(wire.encode(signed))
-                    pending.append(Received(peer, message, receipt, cid))
+                    record = self.stored(receipt.job)
+                    pending.append(Received(peer, message, receipt, cid, record))
                 case Send(peer, Ask() as message) if peer == self.core.me:
                     effects.append(action)
                 case Send(peer, message):

@@ -14,7 +14,7 @@ from p2pnode.caution import Caution
 from p2pnode.core import vetting, wire
 from p2pnode.core.compartments import Compartment
 from p2pnode.core.events import ReceiptRefused, Received
-from p2pnode.core.lifecycle import LIVE, ExecutionState
+from p2pnode.core.lifecycle import LIVE
 from p2pnode.core.messages import Ask, Command, Ended, Keep, Message, Orphan, Owned, Receipt, WhoOwns
 from p2pnode.core.reasons import reason_of
 from p2pnode.core.wire import BadMessage
@@ -90,9 +90,12 @@ class Intake:
         vetting.vet_receipt(receipt)
         signed = wire.encode(ended.receipt)
         job = self._driver.core.owner_of(ended.execution)
-        one = job.record.executions[ended.execution] if job else None
-        # Of whom it was given to, and until it has ended: nobody may fill the store with receipts.
-        if one is not None and one.peer == peer and one.state in (*LIVE, ExecutionState.LOST):
+        # What was cancelled as its job ended is told afterwards.
+        stored = None if job else self._driver.stored(receipt.job)
+        record = job.record if job else stored
+        one = record.executions.get(ended.execution) if record else None
+        # Of whom it was given to, and once: nobody may fill the store with receipts.
+        if one is not None and one.peer == peer and (one.state in LIVE or one.awaits_receipt):
             self._keep_receipt(signed)
             self._strangers.know([peer])
-        return Received(peer, ended, receipt, cids.make(signed, "dag-cbor"))
+        return Received(peer, ended, receipt, cids.make(signed, "dag-cbor"), stored)

@@ -15,6 +15,7 @@ import trio
 
 from p2pnode import log_streams
 from p2pnode.api.service import Code, LogChunk, ServiceError
+from p2pnode.core.ending import KEEP_TIMEOUT_S, stop_grace_s
 from p2pnode.core.lifecycle import LIVE, OPEN, Execution, ExecutionState, JobRecord
 from p2pnode.core.messages import LogsRequest
 from p2pnode.core.wire import BadMessage
@@ -81,7 +82,7 @@ class JobLogs:
     async def _one(self, id: str, sending: trio.MemorySendChannel[LogChunk]) -> None:
         offsets = {"stdout": 0, "stderr": 0}
         async with sending:
-            while (one := self._record().executions[id]).state in LIVE:
+            while self._goes_on(one := self._record().executions[id]):
                 try:
                     await self._pass_on(one, offsets, sending)
                 except (NetworkError, BadMessage) as exc:
@@ -91,12 +92,19 @@ class JobLogs:
                 if not self._follow:
                     return
                 await trio.sleep(RETRY_S)
-            if one.result_cid is None or one.state is ExecutionState.CANCELLED:
+            if one.result_cid is None:
                 return
             for name in self._names:
                 async with aclosing(self._kept(one.result_cid, one.peer, name, offsets[name])) as pieces:
                     async for data in pieces:
                         await sending.send({"execution": id, "stream": name, "data": data})
+
+    def _goes_on(self, one: Execution) -> bool:
+        """Does it run, or may what it leaves still come?"""
+        if one.state is not ExecutionState.CANCELLED:
+            return one.state in LIVE
+        left_s = stop_grace_s(self._record().spec) + KEEP_TIMEOUT_S
+        return one.awaits_receipt and self._node.clock.now() < one.modified + left_s
 
     async def _pass_on(
         self, one: Execution, offsets: dict[str, int], sending: trio.MemorySendChannel[LogChunk]

@@ -26,6 +26,7 @@ from p2pnode.caution import Caution
 from p2pnode.config import NodeConfig
 from p2pnode.core import jobfile, receipts, wire
 from p2pnode.core.compartments import Compartment
+from p2pnode.core.ending import LEAVING_GRACE_S_MAX
 from p2pnode.core.events import (
     Advertise,
     Event,
@@ -38,7 +39,7 @@ from p2pnode.core.events import (
 from p2pnode.core.images import ImageRule
 from p2pnode.core.internet import AllowedHost
 from p2pnode.core.jobfile.problems import JobFileError
-from p2pnode.core.lending_records import Loan, LoanState
+from p2pnode.core.lending_records import Loan
 from p2pnode.core.lifecycle import JobRecord
 from p2pnode.core.messages import (
     Ask,
@@ -84,7 +85,9 @@ from p2pnode.store import Store, StoreError
 
 log = logging.getLogger(__name__)
 
-# At the end: to kill what runs, sign its receipts and say goodbye.
+# At the end: for what runs to end, by its grace, and to store what it leaves. systemd gives a node 90 s.
+PROGRAMS_END_S_MAX = LEAVING_GRACE_S_MAX + 15.0
+# Then: to have its receipts sent and goodbye said.
 SHUTDOWN_TIMEOUT_S = 3.0
 SHUTDOWN_LOOK_S = 0.02
 CONNECT_TIMEOUT_S = 5.0
@@ -147,6 +150,7 @@ class Node:
         self.caution = Caution(store.problems, ended_well=store.ended_well)
         self.guards = Guards(self.note_problem, StoreError, lambda error: self.driver.fail(error))
         core = Participant(me.peer_id, _why_not_spec, config.preempt)
+        core.lending.stop_grace_s_max = config.max_stop_grace
         self.runner = Runner(
             config.data_dir / "executions",
             me.peer_id,
@@ -273,9 +277,7 @@ class Node:
     async def resume(self) -> None:
         """Go on from the journal, and clean up after executions that it does not know."""
         loans = {
-            loan.execution
-            for loan in self.store.loans(lambda name, error: None)
-            if loan.award is not None and loan.state is not LoanState.ENDING
+            loan.execution for loan in self.store.loans(lambda name, error: None) if loan.award is not None
         }
         # What is set aside may be had tried again.
         loans |= self.store.problems.aside(Compartment.EXECUTION)
@@ -374,14 +376,17 @@ class Node:
 
     async def say_goodbye(self) -> None:
         """End what runs for others, tell their owners, and tell everybody not to ask any more."""
+        self.tell(Leaving())
+        with trio.move_on_after(PROGRAMS_END_S_MAX):
+            while self.runner.executions:  # noqa: ASYNC110
+                await trio.sleep(SHUTDOWN_LOOK_S)
         with trio.move_on_after(SHUTDOWN_TIMEOUT_S):
-            self.tell(Leaving())
             while self._has_to_say():  # noqa: ASYNC110
                 await trio.sleep(SHUTDOWN_LOOK_S)
 
     def _has_to_say(self) -> bool:
         told = not any(map(self.links.waiting, self.host.connected()))
-        return bool(self.runner.executions or self.adverts.on_their_way or not told)
+        return bool(self.adverts.on_their_way or not told)
 
 
 def _access(config: NodeConfig) -> Access:

@@ -12,7 +12,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import trio
@@ -28,8 +28,8 @@ from p2pnode.core.wire import State, Unreadable
 from p2pnode.data.archive import tree_of
 from p2pnode.data.failures import DataFailed, of_disk
 from p2pnode.data.inputs import Inputs
-from p2pnode.data.publishers import Publishers, Result
-from p2pnode.engines.workload import Ended, Engine, Mount, Workload, failed
+from p2pnode.data.publishers import Publishers, Result, needs_publishing
+from p2pnode.engines.workload import KILL_S_MAX, Ended, Engine, Mount, Stopping, Workload, failed
 from p2pnode.guards import Guards
 from p2pnode.trees import remove_tree
 
@@ -44,13 +44,36 @@ _NUMBER = re.compile(r"[\d.]+ ?[kKMGT]?B?%?")
 class _Execution:
     loan: Loan
     award: Award
+    # What it does now, which ends with this.
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    stopping: Stopping = field(default_factory=Stopping)
     kill: Kill | None = None
+    # Its program has ended: now it is stored, and then published.
+    stores: bool = False
+    publishes: bool = False
     started_at: float | None = None
     # When progress was last told, on trio's clock.
     told_at: float = float("-inf")
     # And what, without its numbers: a download's progress is one text, whatever its figures.
     told: str = ""
+
+    @property
+    def ran(self) -> bool:
+        """Its program has begun, here and now or before a restart of the node."""
+        return self.started_at is not None or self.loan.ran
+
+    def end(self, kill: Kill) -> None:
+        """End what it does, so that what its program wrote is kept if that is wanted."""
+        self.kill = self.kill or kill
+        if self.publishes:
+            # What is stored can be read; a job that nobody waits for has no place to fill.
+            if not kill.publish:
+                self.scope.cancel()
+        elif not kill.keep or not (self.ran or self.stores):
+            self.scope.cancel()
+        elif not self.stores:
+            self.stopping.ask(kill.grace_s)
+            self.scope.deadline = trio.current_time() + kill.grace_s + KILL_S_MAX
 
 
 class _EndedOnDisk(State, kw_only=True):
@@ -64,6 +87,8 @@ class _EndedOnDisk(State, kw_only=True):
     program: str
     started_ms: int
     ended_ms: int
+    # Whether what it wrote is stored, and whether that goes where the job wants it.
+    keep: bool
     publish: bool
 
     def unpublished(self, problem: DataFailed, result_cid: str | None) -> None:
@@ -122,9 +147,8 @@ class Runner:
 
     def kill(self, action: Kill) -> None:
         execution = self._running.get(action.execution)
-        if execution is not None and execution.kill is None:
-            execution.kill = action
-            execution.scope.cancel()
+        if execution is not None:
+            execution.end(action)
 
     @property
     def executions(self) -> list[str]:
@@ -206,6 +230,9 @@ class Runner:
         if execution.scope.cancelled_caught:
             assert kill is not None
             ended = failed(kill.fault, kill.reason)
+        elif kill is not None:
+            # However it took that, it ended because it was told to.
+            ended = replace(ended, fault=kill.fault, reason=kill.reason)
         on_disk = _EndedOnDisk(
             exit_code=ended.exit_code,
             reason=reason_of(ended.reason),
@@ -215,7 +242,8 @@ class Runner:
             program=ended.program or _program(execution.award),
             started_ms=int((execution.started_at or 0) * 1000),
             ended_ms=int(time.time() * 1000),
-            publish=execution.started_at is not None and (kill is None or kill.publish),
+            keep=execution.ran and (kill is None or kill.keep),
+            publish=kill is None or kill.publish,
         )
         _note_end(path, on_disk)
         return on_disk
@@ -256,6 +284,7 @@ class Runner:
             results=tuple(results),
             stdout=directory / "stdout",
             stderr=directory / "stderr",
+            stopping=execution.stopping,
         )
         engine = self._engines[execution.loan.requirements.engine]
         return await engine.run(
@@ -278,21 +307,24 @@ class Runner:
         self, execution: _Execution, directory: Path, ended: _EndedOnDisk
     ) -> str | None:
         """The CID of the result, or None; what goes wrong is put into `ended`."""
-        if not ended.publish:
+        if not ended.keep:
             return None
         if execution.kill is None:
             self._report(Progressed(execution.loan.execution, Stage.PUBLISHING, ""))
         result_cid: str | None = None
+        execution.stores = True
         # A new scope: a killed program's output is still wanted, and a kill while publishing ends it.
         with trio.CancelScope() as execution.scope:
             try:
                 result = self._result(execution, directory, ended)
                 result_cid = await self._publishers.store(result)
-                await self._publishers.publish(
-                    execution.award.spec.task.publisher,
-                    result,
-                    lambda text: self._tell(execution, Stage.PUBLISHING, text),
-                )
+                execution.publishes = True
+                if self._is_published(execution, ended):
+                    await self._publishers.publish(
+                        execution.award.spec.task.publisher,
+                        result,
+                        lambda text: self._tell(execution, Stage.PUBLISHING, text),
+                    )
             except DataFailed as exc:
                 ended.unpublished(exc, result_cid)
             except OSError as exc:
@@ -301,6 +333,15 @@ class Runner:
             assert execution.kill is not None
             ended.fault, ended.reason = execution.kill.fault, execution.kill.reason
         return result_cid
+
+    def _is_published(self, execution: _Execution, ended: _EndedOnDisk) -> bool:
+        """Not what was cut short by others than the job: a whole result may lie there, or come to."""
+        if execution.kill is not None and not execution.kill.publish:
+            # Its program had come to its own end when it was told to.
+            if ended.publish and needs_publishing(execution.award.spec.task.publisher):
+                ended.fault, ended.reason = execution.kill.fault, execution.kill.reason
+            return False
+        return ended.publish
 
     def _result(self, execution: _Execution, directory: Path, ended: _EndedOnDisk) -> Result:
         folders = [one.name for one in execution.award.spec.task.results]

@@ -1,6 +1,6 @@
 """Runs a node from its start to its end: opens its parts in order, and closes them in reverse.
 
-The node ends on SIGINT or SIGTERM: it kills what it runs for others and tells their owners, says
+The node ends on SIGINT or SIGTERM: it stops what it runs for others and tells their owners, says
 goodbye in an advert, and closes its links; a second signal ends it without all that. It also
 ends when its journal can't be written.
 """

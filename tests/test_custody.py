@@ -95,13 +95,13 @@ def test_a_stranger_who_claims_a_job_is_asked_about_and_not_believed() -> None:
     custody = keeping("first")
     (keep,) = copying.keeps(of_owner(epoch=9), (), None, 0)
     assert {peer for peer, _ in sent(custody.keep("stranger", keep, None, 5), WhoOwns)} == {"owner", "second"}
-    assert custody.owned("stranger", Owned(job=JOB, epoch=9, owner="stranger"), custody.copies[JOB]) == []
+    assert custody.owned("stranger", Owned(job=JOB, epoch=9, owner="stranger"), custody.copies[JOB], 5) == []
     assert custody.copies[JOB].owner == "owner"
 
 
 def test_a_lower_claim_is_answered_with_who_the_owner_is() -> None:
     custody = keeping("first")
-    custody.owned("owner", Owned(job=JOB, epoch=3, owner="second"), custody.copies[JOB])
+    custody.owned("owner", Owned(job=JOB, epoch=3, owner="second"), custody.copies[JOB], 5)
     (keep,) = copying.keeps(of_owner(), (), None, 0)
     ((peer, answer),) = sent(custody.keep("owner", keep, None, 5), Owned)
     assert (peer, answer.epoch, answer.owner) == ("owner", 3, "second")
@@ -109,7 +109,7 @@ def test_a_lower_claim_is_answered_with_who_the_owner_is() -> None:
 
 def test_a_new_owner_is_asked_whether_a_copy_is_wanted_and_one_that_is_not_is_dropped() -> None:
     custody = keeping("first")
-    actions = custody.owned("owner", Owned(job=JOB, epoch=3, owner="second"), custody.copies[JOB])
+    actions = custody.owned("owner", Owned(job=JOB, epoch=3, owner="second"), custody.copies[JOB], 5)
     assert [peer for peer, _ in sent(actions, WhoOwns)] == ["second"]
     header = copying.header(of_owner(epoch=3, deputies=("other",)), 6)
     assert custody.keep("second", header, None, 6) == [DropJob(JOB)]
@@ -155,8 +155,10 @@ def test_a_copy_that_has_ended_hears_of_a_later_owner_too() -> None:
     custody = Custody("first", set())
     record = of_owner()
     record.move(JobState.STOPPED, 5, "enough", Outcome.STOPPED)
-    actions = custody.owned("second", Owned(job=JOB, epoch=3, owner="third"), record)
+    actions = custody.owned("second", Owned(job=JOB, epoch=3, owner="third"), record, 5)
     assert [(peer, message.epoch) for peer, message in sent(actions, WhoOwns)] == [("third", 0)]
     assert (record.owner, record.epoch) == ("third", 3)
-    # What has ended is not handed over to anybody.
-    assert custody.owned("third", Owned(job=JOB, epoch=9, owner="first"), record) == []
+    # What has ended goes on nowhere: who hands it over hears how it ended.
+    told = sent(custody.owned("third", Owned(job=JOB, epoch=9, owner="first"), record, 6), Keep)
+    assert [(peer, keep.state, keep.epoch) for peer, keep in told] == [("third", JobState.STOPPED, 9)]
+    assert not custody.due and not custody.copies

@@ -9,7 +9,8 @@ import pytest
 
 from p2pnode.core import wire
 from p2pnode.core.asking import BID_WINDOW_S, ENOUGH_WAIT_S
-from p2pnode.core.events import Action, JobStopped, JobUpdated, PeerLost, Received, Tick
+from p2pnode.core.ending import STOP_GRACE_S
+from p2pnode.core.events import Action, JobRerun, JobStopped, JobUpdated, PeerLost, Received, Tick
 from p2pnode.core.job import Job
 from p2pnode.core.job_news import OVERDUE_GRACE_S
 from p2pnode.core.job_steps import AWARD_CONFIRM_S
@@ -357,7 +358,7 @@ def test_peers_that_do_not_answer_are_released_when_the_window_ends() -> None:
 def test_what_runs_long_past_its_timeout_is_given_up() -> None:
     job, _ = running("a", timeouts=Timeouts(execution_s=10))
     job.handle(Tick(), 9)
-    assert job.deadline == 10 + OVERDUE_GRACE_S
+    assert job.deadline == 10 + STOP_GRACE_S + OVERDUE_GRACE_S
     assert sent(job.handle(Tick(), job.deadline), Cancel)
 
 
@@ -366,6 +367,71 @@ def test_the_total_timeout_ends_the_job_and_all_that_runs() -> None:
     actions = job.handle(Tick(), 100)
     assert sent(actions, Cancel)
     assert (job.record.state, job.record.outcome) == (JobState.FAILED, Outcome.TIMEOUT)
+
+
+def cancelled_end(execution: str, job: Job, exit_code: int | None = 143, cid: str | None = "bafyleft"):
+    one = job.record.executions[execution]
+    told = end(job, execution, exit_code, Fault.CANCELLED)
+    receipt = wire.replace(told.receipt, result_cid=cid, round=one.round)
+    return dataclasses.replace(told, receipt=receipt)
+
+
+@pytest.mark.parametrize(
+    ("how", "state"),
+    [
+        (JobStopped(JOB, "enough"), JobState.STOPPED),
+        (Tick(), JobState.FAILED),
+        (JobRerun(JOB, "again"), JobState.PENDING),
+    ],
+    ids=["stop", "total timeout", "rerun"],
+)
+def test_what_a_cancelled_execution_left_is_recorded_once_and_changes_nothing_else(how, state) -> None:
+    job, execution = running("a", timeouts=Timeouts(total_s=100))
+    job.handle(how, 100)
+    one = job.record.executions[execution]
+    assert one.state is ExecutionState.CANCELLED and one.awaits_receipt
+    assert job.record.state is state
+    reason = one.reason
+    told = cancelled_end(execution, job)
+    assert job.handle(told, 100.1)
+    assert (one.state, one.reason, one.exit_code, one.result_cid) == (
+        ExecutionState.CANCELLED,
+        reason,
+        143,
+        "bafyleft",
+    )
+    assert one.receipt_cid == "bafyreceipt" and job.record.state is state
+    again = dataclasses.replace(told, receipt=wire.replace(told.receipt, result_cid="bafyother"))
+    job.handle(again, 100.2)
+    assert one.result_cid == "bafyleft"
+
+
+def test_another_peers_word_on_a_cancelled_execution_is_not_taken() -> None:
+    job, execution = running("a")
+    job.handle(JobStopped(JOB, "enough"), 50)
+    told = dataclasses.replace(cancelled_end(execution, job), peer="b")
+    job.handle(told, 51)
+    assert job.record.executions[execution].receipt_cid is None
+
+
+def test_a_lost_execution_that_was_told_to_end_leaves_its_output_and_stays_lost() -> None:
+    job, execution = running("ab")
+    peer = job.record.executions[execution].peer
+    job.handle(PeerLost(peer, "silent"), 50)
+    job.handle(cancelled_end(execution, job), 60)
+    one = job.record.executions[execution]
+    assert (one.state, one.result_cid, one.exit_code) == (ExecutionState.LOST, "bafyleft", 143)
+    assert not job.record.ended
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome"),
+    [(Fault.JOB, Outcome.PROGRAM), (Fault.TIMEOUT, Outcome.EXECUTION)],
+)
+def test_the_exit_code_of_a_program_that_was_ended_is_not_its_own(fault, outcome) -> None:
+    job, execution = running("a")
+    job.handle(end(job, execution, 143, fault), 20)
+    assert (job.record.state, job.record.outcome) == (JobState.FAILED, outcome)
 
 
 def test_an_ended_job_does_nothing_any_more() -> None:

@@ -7,6 +7,12 @@ from math import inf
 import pytest
 
 from p2pnode.core import wire
+from p2pnode.core.ending import (
+    KEEP_TIMEOUT_S,
+    PUBLISH_TIMEOUT_S,
+    STOP_GRACE_S,
+    STOP_GRACE_S_MAX,
+)
 from p2pnode.core.events import (
     Action,
     DropLoan,
@@ -25,7 +31,6 @@ from p2pnode.core.holdings import source_mark
 from p2pnode.core.lending import (
     BID_VALID_S,
     PREPARE_TIMEOUT_S,
-    PUBLISH_TIMEOUT_S,
     WAITING_OF_STRANGERS_MAX,
     WAITING_PER_PEER_MAX,
     Lending,
@@ -462,7 +467,7 @@ def test_a_program_past_its_timeout_is_killed_and_what_it_wrote_is_kept() -> Non
     lending = running(timeouts=Timeouts(execution_s=5))
     assert lending.deadline == 15
     found = kill(lending.handle(Tick(), 15))
-    assert (found.fault, found.publish) == (Fault.JOB, True)
+    assert (found.fault, found.keep, found.publish) == (Fault.TIMEOUT, True, True)
     assert "5 s" in found.reason
 
 
@@ -477,18 +482,67 @@ def test_preparing_or_publishing_for_too_long_is_the_peers_fault(stage: Stage) -
     limit_s = PREPARE_TIMEOUT_S if stage is Stage.PREPARING else PUBLISH_TIMEOUT_S
     assert lending.deadline == 20 + limit_s
     found = kill(lending.handle(Tick(), lending.deadline))
-    assert (found.fault, found.publish) == (Fault.PEER, False)
+    assert (found.fault, found.keep) == (Fault.PEER, False)
 
 
 def test_a_cancel_kills_once_and_holds_the_resources_until_the_program_is_dead() -> None:
     lending = running()
     found = kill(lending.handle(Received("me", CANCEL), 11))
-    assert (found.fault, found.publish, found.reason) == (Fault.JOB, False, "cancelled: enough")
+    assert (found.fault, found.keep, found.publish) == (Fault.CANCELLED, True, False)
+    assert found.reason == "cancelled: enough"
     assert lending.handle(Received("me", CANCEL), 12) == []
     assert held(lending) == 1000
     actions = lending.handle(finished(), 13)
     assert [to for to, _ in sent(actions, Ended)] == ["me"]
     assert held(lending) == 0
+
+
+ENDS = {
+    "cancel": (Received("me", CANCEL), Fault.CANCELLED),
+    "drain": (TakingChanged(Taking.DRAINING, 12), Fault.MOVED),
+    "leave": (Leaving(), Fault.MOVED),
+    "timeout": (None, Fault.TIMEOUT),
+}
+
+
+@pytest.mark.parametrize("asked", [None, 0, 45, 300])
+@pytest.mark.parametrize("way", ENDS)
+def test_however_a_program_is_ended_it_has_its_grace_and_what_it_wrote_is_kept(way, asked) -> None:
+    lending = running(timeouts=Timeouts(execution_s=2, stop_grace_s=asked))
+    event, fault = ENDS[way]
+    actions = lending.handle(event, 11) if event else []
+    found = kill(actions or lending.handle(Tick(), 12))
+    assert (found.fault, found.keep) == (fault, True)
+    assert found.grace_s == {None: STOP_GRACE_S, 300: STOP_GRACE_S_MAX}.get(asked, asked)
+    assert held(lending) == 1000, "its room is held meanwhile"
+
+
+def test_what_takes_too_long_to_end_is_ended_at_once_and_its_output_is_given_up() -> None:
+    lending = running()
+    lending.handle(Received("me", CANCEL), 11)
+    assert lending.deadline == 11 + STOP_GRACE_S + KEEP_TIMEOUT_S
+    found = kill(lending.handle(Tick(), lending.deadline))
+    assert (found.fault, found.keep, found.grace_s) == (Fault.CANCELLED, False, 0)
+    assert lending.deadline == inf and held(lending) == 1000
+
+
+def test_an_end_goes_on_after_a_restart() -> None:
+    lending = running(timeouts=Timeouts(stop_grace_s=30))
+    lending.handle(Received("me", CANCEL), 11)
+    again = new()
+    again.loans = lending.loans
+    start, found = (one for one in again.resume(20) if isinstance(one, Start | Kill))
+    assert isinstance(start, Start) and isinstance(found, Kill)
+    assert (found.keep, found.grace_s, again.deadline) == (True, 30, 20 + 30 + KEEP_TIMEOUT_S)
+
+
+def test_an_owner_hears_that_its_grace_period_is_cut() -> None:
+    wanted = spec(timeouts=Timeouts(stop_grace_s=61))
+    lending = new()
+    lending.handle(Received("me", ask(wanted)), 0)
+    actions = lending.handle(Received("me", award(ask(wanted), wanted)), 0)
+    ((_, update),) = sent(actions, Update)
+    assert "cut to 60 s" in update.detail
 
 
 def test_a_release_does_not_end_what_was_awarded() -> None:

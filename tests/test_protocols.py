@@ -19,6 +19,7 @@ from p2pnode.core import (
     asking,
     custody,
     deputies,
+    ending,
     job,
     job_news,
     job_steps,
@@ -223,7 +224,9 @@ _TASKS = st.builds(
     network=st.builds(
         spec.Network, type=st.sampled_from(NetworkType), domains=some(_TEXTS), ports=some(_PORTS)
     ),
-    timeouts=st.builds(spec.Timeouts, execution_s=_SECONDS, queue_s=_SECONDS, total_s=_SECONDS),
+    timeouts=st.builds(
+        spec.Timeouts, execution_s=_SECONDS, queue_s=_SECONDS, total_s=_SECONDS, stop_grace_s=_SECONDS
+    ),
 )
 _SPECS = st.builds(
     JobSpec,
@@ -533,7 +536,10 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
         ],
         "execution": [
             f"{lending.PREPARE_TIMEOUT_S / 60:g} minutes",
-            f"{lending.PUBLISH_TIMEOUT_S / 60:g} minutes",
+            f"{ending.PUBLISH_TIMEOUT_S / 60:g} minutes",
+            f"{ending.STOP_GRACE_S} s if null",
+            f"{ending.STOP_GRACE_S_MAX} s, or",
+            f"{ending.KEEP_TIMEOUT_S:g} s, or",
             f"{job_news.OVERDUE_GRACE_S:g} s",
             f"{peer_watch.PEER_LOST_AFTER_S:g} s",
         ],

@@ -61,6 +61,9 @@ def writing(command: Callable[..., int]) -> Callable[..., int]:
     type=click.Path(),
     help="A directory to make.  [default: named by JOB or CID]",
 )
+@click.option(
+    "-e", "--execution", metavar="ID", help="Only the result of this one, be it replaced or stopped since."
+)
 @click.option("--merge", "merged", is_flag=True, help="Put the results of all executions into one tree.")
 @click.option(
     "--receipt", metavar="FILE", help="Write the peers' signed receipts, verified, as JSON; - to print."
@@ -70,6 +73,7 @@ def writing(command: Callable[..., int]) -> Callable[..., int]:
 def get(
     what: str,
     output: str | None,
+    execution: str | None,
     merged: bool,
     receipt: str | None,
     car: Path | None,
@@ -82,19 +86,22 @@ def get(
     gets a folder in DIR. What was interrupted goes on when it is begun again.
     """
     if not what.startswith("j-"):
-        if merged or receipt:
-            raise CommandError(Status.USAGE, "--merge and --receipt are for the results of a job")
+        if merged or receipt or execution:
+            reason = "--execution, --merge and --receipt are for the results of a job"
+            raise CommandError(Status.USAGE, reason)
         get_path(what, output, car, room, peers)
         return Status.OK
     with any_node(peers) as door:
         job = door.client.job(what)
+        chosen = final_executions(job) if execution is None else _named(job, execution)
         if receipt:
-            write_receipts(door.client, job, final_executions(job), receipt)
+            write_receipts(door.client, job, chosen, receipt)
+        results = _results(job, chosen)
         if car:
-            found = [(cid, [execution["peer"]]) for execution, cid in _results(job)]
-            fetch_car(door.client, found, car, room)
+            fetch_car(door.client, [(cid, [one["peer"]]) for one, cid in results], car, room)
         else:
-            _get_results(door, job, Path(output or f"job-{short_id(job['id'])[2:]}"), merged, room)
+            whose = f"job-{short_id(job['id'])[2:]}" if execution is None else short_id(chosen[0]["id"])
+            _get_results(door, results, Path(output or whose), merged, room)
     return Status.OK
 
 
@@ -112,17 +119,27 @@ def get_path(
     answer(str(car or path))
 
 
-def _results(job: JobJson) -> list[tuple[ExecutionJson, str]]:
-    found = [(one, one["result_cid"]) for one in final_executions(job)]
+def _named(job: JobJson, prefix: str) -> list[ExecutionJson]:
+    found = [one for one in job["executions"] if one["id"].startswith(prefix)]
+    if len(found) != 1:
+        raise CommandError(Status.USAGE, f"{job['id']} has {len(found) or 'no'} executions {prefix}")
+    return found
+
+
+def _results(job: JobJson, chosen: list[ExecutionJson]) -> list[tuple[ExecutionJson, str]]:
+    found = [(one, one["result_cid"]) for one in chosen]
     results = [(one, result) for one, result in found if result]
     if not results:
         reason = f", {job['reason']}" if job["reason"] else ""
-        raise CommandError(Status.FAILED, f"{job['id']} has no results: {job['state']}{reason}")
+        others = [short_id(one["id"]) for one in job["executions"] if one["result_cid"]]
+        hint = f"; an earlier execution has: get --execution {others[-1]}" if others else ""
+        raise CommandError(Status.FAILED, f"{job['id']} has no results: {job['state']}{reason}{hint}")
     return results
 
 
-def _get_results(door: Door, job: JobJson, directory: Path, merged: bool, room: Unfolding) -> None:
-    results = _results(job)
+def _get_results(
+    door: Door, results: list[tuple[ExecutionJson, str]], directory: Path, merged: bool, room: Unfolding
+) -> None:
     if len(results) == 1:
         ((execution, cid),) = results
         fetch(door.client, cid, directory, [execution["peer"]], room)

@@ -23,6 +23,7 @@ from p2pnode.cli.output import (
 from p2pnode.cli.requester import running
 from p2pnode.cli.status import Status
 from p2pnode.core.jobfile import yamltree
+from p2pnode.core.lifecycle import LIVE, OPEN, ExecutionState
 
 
 @click.group(cls=Group)
@@ -135,9 +136,25 @@ def logs(job_id: str, execution: str | None, follow: bool, stream: str, raw: boo
     client = running()
     found = client.job(job_id)
     targets = {"stdout": ProgramOutput("stdout", raw), "stderr": ProgramOutput("stderr", raw)}
+    seen = set()
     for chunk in client.logs(found["id"], execution, stream, follow):
+        seen.add(chunk["execution"])
         targets[chunk["stream"]].write(chunk["data"])
+    for one in client.job(found["id"])["executions"]:
+        wanted = one["id"].startswith(execution or "")
+        if wanted and one["id"] not in seen and (reason := _no_output(one)):
+            say(f"{short_id(one['id'])}: no output: {reason}")
     return Status.OK
+
+
+def _no_output(one: ExecutionJson) -> str:
+    """Why there is none of an execution that has ended, or "" where nothing was written or may yet come."""
+    if one["result_cid"] or ExecutionState(one["state"]) in (*OPEN, *LIVE):
+        return ""
+    state = f"{one['state']}: {one['reason']}" if one["reason"] else one["state"]
+    if one["receipt_cid"]:
+        return f"its peer kept none ({state})"
+    return f"its peer has told of none ({state})"
 
 
 @job.command()

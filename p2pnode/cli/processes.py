@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-# A node ends its executions and says goodbye within this; then it is killed.
-END_TIMEOUT_S = 15.0
+# A node stops its programs, each in its grace, and says goodbye within this; then it is killed.
+END_TIMEOUT_S = 90.0
 POLL_INTERVAL_S = 0.02
 
 

@@ -22,6 +22,11 @@ from p2pnode import config
 )
 @click.option("--no-compute", is_flag=True, help="Run no jobs for others.")
 @click.option("--preempt", is_flag=True, help="For want of room end less urgent work of the same owner.")
+@click.option(
+    "--max-stop-grace",
+    metavar="TIME",
+    help="The longest StopGracePeriod given.  [default: 60s]",
+)
 @click.option("--no-mdns", is_flag=True, help="Neither find peers on the LAN nor be found.")
 @click.option(
     "--allow-path",
@@ -90,6 +95,7 @@ def serve(
     labels: tuple[str, ...],
     no_compute: bool,
     preempt: bool,
+    max_stop_grace: str | None,
     no_mdns: bool,
     allow_paths: tuple[str, ...],
     allow_hosts: tuple[str, ...],
@@ -118,6 +124,7 @@ def serve(
         # None leaves it to the file and the environment.
         "compute": False if no_compute else None,
         "preempt": True if preempt else None,
+        "max_stop_grace": max_stop_grace,
         "mdns": False if no_mdns else None,
         "allow_paths": list(allow_paths),
         "allow_hosts": list(allow_hosts),

@@ -135,6 +135,9 @@ def merge(record: JobRecord, keep: Keep, now: float) -> list[ExecutionCopy]:
         if mine is None and theirs.state in (*LIVE, ExecutionState.LOST):
             strays.append(copy)
             continue
+        if mine is not None and mine.awaits_receipt and theirs.state is mine.state:
+            mine.exit_code, mine.modified = copy.exit_code, now
+            mine.result_cid, mine.receipt_cid = copy.result_cid, copy.receipt_cid
         if mine is not None and (mine.state in ENDED or theirs.state not in ENDED):
             continue
         if theirs.state is ExecutionState.COMPLETED and _is_done(record, theirs):

@@ -14,7 +14,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from math import inf
 
-from .copying import applied
+from .copying import applied, keeps
 from .events import Action, DropJob, JobRerun, JobStopped, JobUpdated, SaveJob, SaveLines, Send
 from .lifecycle import LIVE, Claim, JobRecord
 from .messages import PEERS_NAMED_MAX, Command, Keep, Order, Orphan, Owned, WhoOwns
@@ -124,10 +124,17 @@ class Custody:
         parties = sorted(record.parties - {self.me, stranger, *self.lost})
         return [Send(peer, ask) for peer in parties]
 
-    def owned(self, peer: str, owned: Owned, record: JobRecord) -> list[Action]:
+    def owned(self, peer: str, owned: Owned, record: JobRecord, now: float) -> list[Action]:
         """Take in who owns a job, and who says so; `record` is the copy here, which may have ended."""
-        if peer not in record.parties or (record.ended and owned.owner == self.me):
+        if peer not in record.parties:
             return []
+        if record.ended and owned.owner == self.me:
+            if (owned.epoch, owned.owner) <= record.authority:
+                return []
+            # It was handed over when another had brought it to its end: the other is to hear of that.
+            record.former = tuple(dict.fromkeys((record.owner, *record.former)))[:PEERS_NAMED_MAX]
+            record.epoch, record.owner, record.revision = owned.epoch, owned.owner, 0
+            return [*(Send(peer, keep) for keep in keeps(record, (), None, now)), SaveJob(record)]
         if (owned.epoch, owned.owner) <= record.authority:
             claims = owned.owner == peer and (owned.epoch, owned.owner) != record.authority
             return [Send(peer, self.answer(record))] if claims else []

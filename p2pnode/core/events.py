@@ -26,7 +26,7 @@ class Tick:
 class Received:
     """A message over the link. For `Ended`, the shell has checked the signature; its receipt is beside it.
 
-    `record` is what the journal has of a job that a message about ownership names, if the core
+    `record` is what the journal has of a job that a receipt or a message about ownership names, if the core
     does not hold it: one that has ended. `lacks` is what an ask needs of this node's disk and may not
     have, or has not.
     """
@@ -209,12 +209,18 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """End an execution here. `publish`: its output so far is still wanted."""
+    """End an execution here: its program is told to stop, and killed after `grace_s`.
+
+    `keep`: what it has written goes into this node's store; without, it is over at once. `publish`: that
+    also goes where the job wants its results. A second one without `keep` ends a first that takes too long.
+    """
 
     execution: str
     reason: str
     fault: Fault
     publish: bool
+    keep: bool
+    grace_s: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,10 +141,13 @@ class Job:
             case Tick() if self.deadline <= now:
                 # Of one that has ended, its deputies may have to hear.
                 pass
-            case _ if self.record.ended:
+            case _ if self.record.ended and not self._is_late_end(event):
                 return []
+            case Received(peer, Ended(execution=id), receipt=receipt, receipt_cid=cid):
+                assert receipt is not None and cid is not None
+                job_news.ended(self._steps, peer, id, receipt, cid, now)
             case Received(peer, message):
-                self._received(peer, message, event, now)
+                self._received(peer, message, now)
             case Rejected(peer, message, reason):
                 job_news.rejected(self._steps, peer, message, reason, now)
             case ReceiptRefused(peer, id, reason):
@@ -161,7 +164,16 @@ class Job:
                 pass
         return self._settle(now)
 
-    def _received(self, peer: str, message: object, event: Event, now: float) -> None:
+    def _is_late_end(self, event: Event) -> bool:
+        """Is it of what was cancelled, whose output may be wanted all the same?"""
+        match event:
+            case Received(_, Ended(execution=id)):
+                one = self.record.executions.get(id)
+                return one is not None and one.awaits_receipt
+            case _:
+                return False
+
+    def _received(self, peer: str, message: object, now: float) -> None:
         match message:
             case Bid() as bid:
                 job_news.bid(self._steps, peer, bid, now)
@@ -169,10 +181,6 @@ class Job:
                 job_news.refused(self._steps, peer, refusal, now)
             case Update() as update:
                 job_news.updated(self._steps, peer, update, now)
-            case Ended(execution=id):
-                assert isinstance(event, Received)
-                assert event.receipt is not None and event.receipt_cid is not None
-                job_news.ended(self._steps, peer, id, event.receipt, event.receipt_cid, now)
             case Owned() as owned if peer in self.record.deputies:
                 self._hold_until = 0.0
                 if (owned.epoch, owned.owner) < self.record.authority:
@@ -326,7 +334,7 @@ class Job:
 
     def _failure_outcome(self) -> Outcome:
         failed = self.record.now_of(ExecutionState.FAILED)
-        program = any(one.exit_code not in (None, 0) for one in failed)
+        program = any(one.program_failed for one in failed)
         return Outcome.PROGRAM if program else Outcome.EXECUTION
 
     def _wind_up(self, failed: list[Execution], now: float) -> None:
@@ -336,8 +344,7 @@ class Job:
             return
         # That a peer was lost along the way explains nothing, unless that is all there is.
         first = next((one for one in failed if one.state is ExecutionState.FAILED), failed[0])
-        program = first.exit_code not in (None, 0)
-        outcome = Outcome.PROGRAM if program else Outcome.EXECUTION
+        outcome = Outcome.PROGRAM if first.program_failed else Outcome.EXECUTION
         times = f"replica {first.replica} failed {len(failed)} times; the first: "
         tries = times if len(failed) > 1 else ""
         self._steps.end(JobState.FAILED, outcome, tries + first.reason, now)

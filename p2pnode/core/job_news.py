@@ -7,10 +7,10 @@ over gets a release or a cancel, since whoever gave it may hold resources, or st
 from __future__ import annotations
 
 from . import lifecycle
+from .ending import run_limit_s, stop_grace_s
 from .events import Send
 from .job_steps import JobSteps
-from .lending import run_limit_s
-from .lifecycle import LIVE, LONG_RUNNING, OPEN, Execution, ExecutionState
+from .lifecycle import GIVEN_UP, LIVE, LONG_RUNNING, OPEN, Execution, ExecutionState
 from .messages import (
     PEERS_NAMED_MAX,
     Ask,
@@ -124,30 +124,27 @@ def updated(steps: JobSteps, peer: str, update: Update, now: float) -> None:
         steps.note("Execution", update.detail, now, execution)
     seconds = run_limit_s(steps.record.spec)
     if execution.state is ExecutionState.RUNNING and seconds is not None and not execution.deadline:
-        execution.deadline = now + seconds + OVERDUE_GRACE_S
+        execution.deadline = now + seconds + stop_grace_s(steps.record.spec) + OVERDUE_GRACE_S
 
 
 def ended(steps: JobSteps, peer: str, id: str, receipt: Receipt, receipt_cid: str, now: float) -> None:
     """The execution has ended; `receipt` is signed by its peer."""
     execution = _of_peer(steps, id, peer)
-    if execution is None or execution.state not in (*LIVE, ExecutionState.LOST):
-        return
-    if execution.state is ExecutionState.LOST and _is_replaced(steps, execution):
+    if execution is None or not (execution.state in LIVE or execution.awaits_receipt):
         return
     if not _receipt_fits(steps, execution, receipt):
-        if execution.state is ExecutionState.LOST:
-            return
-        steps.give_up(execution, "sent a receipt that is not about this execution", now)
+        if execution.state in LIVE:
+            steps.give_up(execution, "sent a receipt that is not about this execution", now)
         return
-    if execution.state is ExecutionState.LOST and receipt.exit_code is None:
-        # It was told to end, or failed without a word of its program: what counts is that it was lost.
-        steps.note("Execution", "Came back, and has ended it", now, execution)
+    if execution.state in GIVEN_UP and not _still_counts(steps, execution, receipt):
+        _leftovers(steps, execution, receipt, receipt_cid, now)
         return
     if steps.record.spec.type not in LONG_RUNNING and _is_completed(steps, execution):
         # An owner that was away and waits for its deputies' word has not ended the second yet.
         reason = "another result of this replica counts"
         execution.move(ExecutionState.CANCELLED, now, reason)
         steps.note("Execution", f"Cancelled: {reason}", now, execution, True)
+        _leftovers(steps, execution, receipt, receipt_cid, now)
         return
     execution.unconfirmed = False
     execution.exit_code, execution.fault = receipt.exit_code, receipt.fault
@@ -164,11 +161,25 @@ def ended(steps: JobSteps, peer: str, id: str, receipt: Receipt, receipt_cid: st
         steps.broke(execution, now)
 
 
-def _is_replaced(steps: JobSteps, lost: Execution) -> bool:
-    """Has what was given up for lost no more to bring?"""
-    if steps.record.spec.type in LONG_RUNNING or lost.run != steps.record.run:
-        return True
-    return _is_completed(steps, lost)
+def _still_counts(steps: JobSteps, execution: Execution, receipt: Receipt) -> bool:
+    """Does the end of what was given up change how its job goes?"""
+    record = steps.record
+    if execution.state is ExecutionState.CANCELLED or record.ended or execution.run != record.run:
+        return False
+    # It was told to end, or failed without a word of its program: what counts is that it was lost.
+    told = receipt.exit_code is None or receipt.fault is Fault.CANCELLED
+    return not (told or record.spec.type in LONG_RUNNING or _is_completed(steps, execution))
+
+
+def _leftovers(steps: JobSteps, execution: Execution, receipt: Receipt, receipt_cid: str, now: float) -> None:
+    """Keep what is left of an execution that nobody waits for: its output and the exit code."""
+    execution.exit_code, execution.receipt_cid = receipt.exit_code, receipt_cid
+    execution.result_cid, execution.modified = receipt.result_cid, now
+    execution.fault = execution.fault or receipt.fault
+    how = "" if receipt.exit_code is None else f" with exit code {receipt.exit_code}"
+    left = f"left {receipt.result_cid}" if receipt.result_cid else "left nothing"
+    back = "Came back, and has" if execution.state is ExecutionState.LOST else "Has"
+    steps.note("Execution", f"{back} ended it{how}; {left}", now, execution, urgent=True)
 
 
 def _is_completed(steps: JobSteps, execution: Execution) -> bool:

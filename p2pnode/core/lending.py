@@ -16,14 +16,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 
-from . import lending_room, tending, wire
+from . import ending, lending_room, tending, wire
 from .compartments import Compartment, compartment
+from .ending import (
+    LEAVING_GRACE_S_MAX,
+    PUBLISH_TIMEOUT_S,
+    STOP_GRACE_S_MAX,
+    run_limit_s,
+    stop_grace_s,
+)
 from .events import (
     Action,
     DropLoan,
     Event,
     Finished,
-    Kill,
     Leaving,
     PeerLost,
     Progressed,
@@ -35,7 +41,6 @@ from .events import (
     Tick,
 )
 from .lending_records import Loan, LoanState
-from .lifecycle import LONG_RUNNING
 from .matching import TAKING_REASONS, minus, never, requirements_of
 from .messages import (
     REASON_LENGTH_MAX,
@@ -61,8 +66,6 @@ from .standing import Standing
 BID_VALID_S = 10.0
 # Pulling a large image over a slow line; without a limit a stuck pull would hold its resources for ever.
 PREPARE_TIMEOUT_S = 30 * 60.0
-# Hashing and storing some 100 GB.
-PUBLISH_TIMEOUT_S = 10 * 60.0
 # A bid that was held for longer, and not awarded, kept others waiting; losing bids are released long before.
 BID_MISSED_S = 5.0
 # Asks that wait here for room: a few for each job of each requester of a busy network.
@@ -99,6 +102,8 @@ class Lending:
     owes_news: bool = False
     # Ends batch work of lower priority where more urgent work has no room.
     preempts: bool = False
+    # The longest time that a program here may take to end once it is told to.
+    stop_grace_s_max: int = STOP_GRACE_S_MAX
     standing: Standing = field(default_factory=Standing)
     # When a requester that waits may get more than now.
     _better_at: float = inf
@@ -155,7 +160,7 @@ class Lending:
             case Tick():
                 return self._expired(now)
             case Leaving():
-                return self._leave()
+                return self._leave(now)
             case _:
                 return []
 
@@ -190,9 +195,7 @@ class Lending:
     def resume_loan(self, loan: Loan, award: Award, now: float) -> list[Action]:
         """Go on with what was awarded."""
         if loan.state is LoanState.ENDING:
-            assert loan.end_fault is not None
-            kill = Kill(loan.execution, loan.end_reason, loan.end_fault, loan.end_publish)
-            return [Start(loan, award), kill]
+            return [Start(loan, award), *self._end(loan, now)]
         # It begins again at its start: the runner and the engine know how far it came.
         loan.state, loan.deadline = LoanState.PREPARING, now + PREPARE_TIMEOUT_S
         return [*self._report(loan, Stage.PREPARING, "Its node was restarted"), Start(loan, award)]
@@ -232,7 +235,7 @@ class Lending:
             return self._offer(loan, now)
         reason = f"busy; the ask waits there as number {waiting.index(loan) + 1}"
         queued = self._refuse(peer, ask, Refusing.QUEUED, reason)
-        return [SaveLoan(loan), queued, *self._preempt(loan)]
+        return [SaveLoan(loan), queued, *self._preempt(loan, now)]
 
     def _why_not(self, peer: str, ask: Ask, lacks: str, now: float) -> tuple[Refusing, str] | None:
         offer = self.offer
@@ -290,12 +293,12 @@ class Lending:
         self._better_at = min((at for at in times if at is not None), default=inf)
         return actions
 
-    def _preempt(self, loan: Loan) -> list[Action]:
+    def _preempt(self, loan: Loan, now: float) -> list[Action]:
         if not self.preempts or self.capacity is None:
             return []
         reason = f"made room for a job of priority {loan.priority}"
         chosen = lending_room.victims(loan, self.capacity, self.held, self.standing.me)
-        return [action for one in chosen for action in self._kill(one, reason, Fault.MOVED, publish=False)]
+        return [action for one in chosen for action in self._kill(one, reason, Fault.MOVED, now)]
 
     def _bid(self, loan: Loan, now: float) -> Send:
         assert self.capacity is not None and loan.deadline is not None
@@ -326,7 +329,13 @@ class Lending:
         self.standing.awarded(peer, now)
         loan.award, loan.epoch, loan.deputies = award, award.epoch, award.deputies
         loan.state, loan.deadline = LoanState.PREPARING, now + PREPARE_TIMEOUT_S
-        return [*self._report(loan, Stage.PREPARING, ""), Start(loan, award)]
+        return [*self._report(loan, Stage.PREPARING, self._less_grace(award.spec)), Start(loan, award)]
+
+    def _less_grace(self, spec: JobSpec) -> str:
+        """What its owner is told if a program does not get the time to end that it asks for; else ""."""
+        if stop_grace_s(spec) <= self.stop_grace_s_max:
+            return ""
+        return f"its StopGracePeriod is cut to {self.stop_grace_s_max} s, the most that this peer gives"
 
     def _why_not_the_same(self, loan: Loan, award: Award) -> str | None:
         """An ask could be made to look harmless, and its award bring something else."""
@@ -352,7 +361,7 @@ class Lending:
             return []
         if loan.award is None:
             return self._unused(loan, now)
-        return self._kill(loan, f"cancelled: {reason}", Fault.JOB, publish=False)
+        return self._kill(loan, f"cancelled: {reason}", Fault.CANCELLED, now)
 
     def _progressed(self, execution: str, stage: Stage, detail: str, now: float) -> list[Action]:
         loan = self.loans.get(execution)
@@ -410,7 +419,7 @@ class Lending:
         actions: list[Action] = []
         if self.drained_at is not None and self.drained_at <= now and self.taking is Taking.DRAINING:
             self.drained_at = None
-            actions += self._end_all("its node was drained")
+            actions += self._end_all("its node was drained", now)
         over = [one for one in self.loans.values() if one.deadline is not None and one.deadline <= now]
         for loan in over:
             with compartment(Compartment.EXECUTION, loan.execution):
@@ -426,22 +435,31 @@ class Lending:
             return [Send(loan.owner, refusal), *self._drop(loan)]
         if loan.award is None:
             return self._unused(loan, now)
+        if loan.state is LoanState.ENDING:
+            loan.end_keep = False
+            return self._end(loan, now)
         if loan.deadline == tending.forsaken_at(loan):
             reason = "nobody has looked after it since its owner fell silent"
-            return self._kill(loan, reason, Fault.NETWORK, publish=True)
+            return self._kill(loan, reason, Fault.NETWORK, now, publish=True)
         if loan.state is LoanState.RUNNING:
             reason = f"ran longer than its limit of {run_limit_s(loan.award.spec)} s"
-            return self._kill(loan, reason, Fault.JOB, publish=True)
+            return self._kill(loan, reason, Fault.TIMEOUT, now, publish=True)
         limit_s = PREPARE_TIMEOUT_S if loan.state is LoanState.PREPARING else PUBLISH_TIMEOUT_S
         reason = f"{loan.state.lower()} took longer than {limit_s:.0f} s"
-        return self._kill(loan, reason, Fault.PEER, publish=False)
+        return self._kill(loan, reason, Fault.PEER, now, keep=False)
 
-    def _kill(self, loan: Loan, reason: str, fault: Fault, *, publish: bool) -> list[Action]:
-        loan.state, loan.deadline = LoanState.ENDING, None
-        loan.end_reason, loan.end_fault, loan.end_publish = reason, fault, publish
-        return [SaveLoan(loan), Kill(loan.execution, reason, fault, publish)]
+    def _kill(
+        self, loan: Loan, reason: str, fault: Fault, now: float, *, keep: bool = True, publish: bool = False
+    ) -> list[Action]:
+        ending.begin(loan, reason, fault, keep=keep, publish=publish)
+        return self._end(loan, now)
 
-    def _leave(self) -> list[Action]:
+    def _end(self, loan: Loan, now: float) -> list[Action]:
+        most_s = min(self.stop_grace_s_max, LEAVING_GRACE_S_MAX if self.leaving else inf)
+        kill = ending.kill(loan, most_s, now)
+        return [SaveLoan(loan), kill]
+
+    def _leave(self, now: float) -> list[Action]:
         """Give back all that was promised, so that owners can place it elsewhere before we are gone."""
         self.leaving = True
         actions: list[Action] = []
@@ -454,11 +472,11 @@ class Lending:
                     reason="is shutting down",
                 )
                 actions += [Send(loan.owner, refusal), *self._drop(loan)]
-        return actions + self._end_all("its node was shut down")
+        return actions + self._end_all("its node was shut down", now)
 
-    def _end_all(self, reason: str) -> list[Action]:
+    def _end_all(self, reason: str, now: float) -> list[Action]:
         live = [one for one in self.loans.values() if one.award and one.state is not LoanState.ENDING]
-        return [action for one in live for action in self._kill(one, reason, Fault.MOVED, publish=False)]
+        return [action for one in live for action in self._kill(one, reason, Fault.MOVED, now)]
 
     def _unused(self, loan: Loan, now: float) -> list[Action]:
         """What was never awarded is over; a bid that was held for long is held against its requester."""
@@ -477,14 +495,3 @@ class Lending:
     def _note_room(self) -> None:
         self.owes_news |= self.refused_busy
         self.refused_busy = False
-
-
-def run_limit_s(spec: JobSpec) -> int | None:
-    """For how long a program may run: the ExecutionTimeout, else the TotalTimeout, else without limit.
-
-    Of daemons and services, which run until they are stopped, both are ignored.
-    """
-    if spec.type in LONG_RUNNING:
-        return None
-    timeouts = spec.task.timeouts
-    return timeouts.execution_s if timeouts.execution_s is not None else timeouts.total_s

@@ -23,7 +23,7 @@ class LoanState(enum.StrEnum):
     PREPARING = "Preparing"
     RUNNING = "Running"
     PUBLISHING = "Publishing"
-    # It was told to end, and its end is awaited.
+    # It was told to end; its end, and what it leaves, are awaited.
     ENDING = "Ending"
     # Its end was sent to its owner; it holds nothing.
     ENDED = "Ended"
@@ -50,9 +50,10 @@ class Loan(State, kw_only=True):
     told: tuple[int, str] = (0, "")
     # Since when its owner has been silent; None: it is not.
     orphaned: float | None = None
-    # Why it is being ended, whose fault that is, and whether its output so far is wanted.
+    # Why it is being ended, whose fault that is, whether its output so far is kept, and also published.
     end_reason: str = ""
     end_fault: Fault | None = None
+    end_keep: bool = False
     end_publish: bool = False
     ended: Ended | None = None
     # Its program has begun, so its image and inputs were here.

@@ -41,8 +41,14 @@ LIVE = frozenset({_E.AWARDED, _E.PREPARING, _E.RUNNING, _E.PUBLISHING})
 OPEN = frozenset({_E.ASKED, _E.QUEUED, _E.BID})
 BROKEN = frozenset({_E.FAILED, _E.LOST})
 NO_REASON = "no reason was given"
-# Those with a receipt.
+# Those that ended by their peer's word, with a receipt.
 ENDED = frozenset({_E.COMPLETED, _E.FAILED})
+# Those that ended by their owner's word: a receipt, and what was left, may come later.
+GIVEN_UP = frozenset({_E.CANCELLED, _E.LOST})
+# Failures that are the job's own: no other peer would do better.
+OWN_FAULTS = (Fault.JOB, Fault.TIMEOUT)
+# With these an exit code is the program's own word, and not how it took its end.
+_BY_ITSELF = (Fault.JOB, Fault.PEER)
 EXECUTION_MOVES: dict[ExecutionState, frozenset[ExecutionState]] = {
     _E.ASKED: frozenset({_E.BID, _E.QUEUED}),
     _E.QUEUED: frozenset({_E.BID}),
@@ -101,6 +107,16 @@ class Execution(State, kw_only=True):
     modified: float
     # When its program was first reported to run.
     started: float | None = None
+
+    @property
+    def program_failed(self) -> bool:
+        """Did its program end by itself, and badly?"""
+        return self.exit_code not in (None, 0) and self.fault in _BY_ITSELF
+
+    @property
+    def awaits_receipt(self) -> bool:
+        """It was given up, and what its peer says of its end, and has left of it, may still come."""
+        return self.state in GIVEN_UP and self.receipt_cid is None
 
     def move(self, state: ExecutionState, now: float, reason: str = "") -> None:
         assert state in EXECUTION_MOVES[self.state], (self.id, self.state, state)

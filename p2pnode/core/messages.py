@@ -76,6 +76,10 @@ class Fault(enum.StrEnum):
     NETWORK = "network"
     # Nobody's: the peer ended it for reasons of its own (drained, shut down, a more urgent job).
     MOVED = "moved"
+    # The job's: it ran longer than the job allows.
+    TIMEOUT = "timeout"
+    # Nobody's: its requester wanted it no more.
+    CANCELLED = "cancelled"
 
 
 class Refusing(enum.StrEnum):

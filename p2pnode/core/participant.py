@@ -245,14 +245,19 @@ class Participant:
             return job.handle(event, now)
 
     def _message(self, peer: str, message: Message, event: Received, now: float) -> list[Action]:
-        if (id := getattr(message, "job", "")) in self.aside:
+        id = event.receipt.job if event.receipt else getattr(message, "job", "")
+        if id in self.aside:
             return []
         self.touched.add(id)
         self._vet(message, event.record)
         match message:
             case Ask() | Award() | Release() | Cancel() | Adopt():
                 return self.lending.handle(event, now)
-            case Bid() | Refusal() | Update() | Ended():
+            case Ended():
+                # What was cancelled as its job ended is told when that is in the journal only.
+                job = self.owner_of(message.execution) or self._job_of(id, event.record)
+                return self._give(job, event, now) if job else []
+            case Bid() | Refusal() | Update():
                 job = self.owner_of(message.execution)
                 return self._give(job, event, now) if job else self._of_no_job(peer, message)
             case Owned():
@@ -359,7 +364,7 @@ class Participant:
         if copy is None and event.record is not None and event.record.owner != self.me:
             copy = event.record
         if copy is not None:
-            return self.custody.owned(peer, owned, copy)
+            return self.custody.owned(peer, owned, copy, now)
         job = self._job_of(owned.job, event.record)
         if job is None:
             return []

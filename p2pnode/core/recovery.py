@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from . import ending
 from .compartments import Broken, Compartment
-from .events import Action, Event, JobRerun, JobStopped, JobSubmitted, JobUpdated, Kill, Received, SaveLoan
+from .events import Action, Event, JobRerun, JobStopped, JobSubmitted, JobUpdated, Received, SaveLoan
 from .lending_records import Loan, LoanState
 from .lifecycle import JobRecord
 from .messages import Fault
@@ -63,9 +64,9 @@ def set_aside(core: Participant, kind: Compartment, subject: str, record: JobRec
     loan = core.lending.loans.pop(subject, None)
     if loan is None or loan.award is None or loan.state is LoanState.ENDING:
         return []
-    loan.state, loan.deadline = LoanState.ENDING, None
-    loan.end_reason, loan.end_fault, loan.end_publish = "set aside on its node", Fault.PEER, False
-    return [SaveLoan(loan), Kill(subject, loan.end_reason, Fault.PEER, publish=False)]
+    ending.begin(loan, "set aside on its node", Fault.PEER, keep=False, publish=False)
+    kill = ending.kill(loan, 0.0, 0.0)
+    return [SaveLoan(loan), kill]
 
 
 def take_back_job(core: Participant, record: JobRecord, now: float) -> list[Action]:

@@ -8,7 +8,7 @@ slowly (as Kubernetes does with CrashLoopBackOff), until it has run for a while.
 
 from __future__ import annotations
 
-from .lifecycle import BROKEN, LONG_RUNNING, Execution, ExecutionState, JobRecord
+from .lifecycle import BROKEN, LONG_RUNNING, OWN_FAULTS, Execution, ExecutionState, JobRecord
 from .messages import Fault
 from .ranking import lot
 from .spec import RETRIES_MAX, RETRIES_META_KEY, JobType
@@ -41,7 +41,7 @@ def hopeless(record: JobRecord, replicas: set[int]) -> list[Execution]:
     """The failures of one of these replicas if no further try would mend it, else none; for batch jobs."""
     for replica in sorted(replicas):
         failed = _failed(record, replica)
-        own = [one for one in failed if one.fault is Fault.JOB]
+        own = [one for one in failed if one.fault in OWN_FAULTS]
         if len(own) > retries(record) or len(failed) - len(own) >= ATTEMPTS_MAX:
             return failed
     return []
@@ -50,7 +50,7 @@ def hopeless(record: JobRecord, replicas: set[int]) -> list[Execution]:
 def is_given_up(record: JobRecord, replica: int) -> bool:
     """Is this replica, bound to its peer, not to be tried again? For ops jobs."""
     failed = _failed(record, replica)
-    own = sum(one.fault is Fault.JOB for one in failed)
+    own = sum(one.fault in OWN_FAULTS for one in failed)
     lost = any(one.state is ExecutionState.LOST for one in failed)
     return lost or own > retries(record) or len(failed) - own >= TRIES_PER_PEER_MAX
 
@@ -79,7 +79,7 @@ def failures_by_peer(record: JobRecord, now: float) -> dict[str, int]:
     for one in record.now_of(*BROKEN):
         if one.fault is Fault.MOVED:
             continue
-        if for_ever and (one.fault is Fault.JOB or one.modified < now - FAILURE_COUNTS_S):
+        if for_ever and (one.fault in OWN_FAULTS or one.modified < now - FAILURE_COUNTS_S):
             continue
         counts[one.peer] = counts.get(one.peer, 0) + 1
     return counts

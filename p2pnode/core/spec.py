@@ -142,11 +142,12 @@ class Network(Record, frozen=True):
 
 
 class Timeouts(Record, frozen=True):
-    """Seconds; None where the job file sets none."""
+    """Seconds; None where the job file sets none. `stop_grace_s`: from the stop signal to the kill."""
 
     execution_s: Seconds | None = None
     queue_s: Seconds | None = None
     total_s: Seconds | None = None
+    stop_grace_s: Seconds | None = None
 
 
 class Task(Record, frozen=True):

@@ -16,9 +16,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .adverts import Known
-from .lifecycle import BROKEN, EVERYWHERE, LIVE, LONG_RUNNING, Execution, ExecutionState, JobRecord
+from .lifecycle import (
+    BROKEN,
+    EVERYWHERE,
+    LIVE,
+    LONG_RUNNING,
+    OWN_FAULTS,
+    Execution,
+    ExecutionState,
+    JobRecord,
+)
 from .matching import never, requirements_of
-from .messages import Fault, Taking
+from .messages import Taking
 from .retrying import is_given_up
 from .spec import REPLICAS_MAX, JobType
 
@@ -157,7 +166,7 @@ def _moves_now(record: JobRecord, known: Table) -> bool:
 def _new_version_breaks(record: JobRecord) -> bool:
     newest = {one.peer: one for one in record.now_of(*ExecutionState)}
     return any(
-        one.state in BROKEN and one.fault is Fault.JOB and record.is_current(one) for one in newest.values()
+        one.state in BROKEN and one.fault in OWN_FAULTS and record.is_current(one) for one in newest.values()
     )
 
 

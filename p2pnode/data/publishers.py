@@ -52,6 +52,11 @@ class Result:
     scratch: Path
 
 
+def needs_publishing(publisher: Source | None) -> bool:
+    """Does the job want its result elsewhere than in the network's store?"""
+    return publisher is not None and publisher.type not in ("ipfs", "none")
+
+
 class Publishers:
     def __init__(
         self,
@@ -102,11 +107,11 @@ class Publishers:
         self, publisher: Source | None, result: Result, progress: Callable[[str], None]
     ) -> None:
         """Put the result where the job wants it besides; raises `DataFailed` when all tries are used up."""
-        match publisher.type if publisher else "none":
-            case "ipfs" | "none":
-                return None
+        if not needs_publishing(publisher):
+            return None
+        assert publisher is not None
+        match publisher.type:
             case "s3":
-                assert publisher is not None
                 step = partial(self._to_s3, publisher, result, progress)
             case "local":
                 step = partial(self._to_directory, result)

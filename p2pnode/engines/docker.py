@@ -46,6 +46,7 @@ from .workload import (
     as_the_program_sees,
     failed,
     first_line,
+    not_begun,
 )
 
 LABEL_NODE = "p2pnode.node"
@@ -147,6 +148,8 @@ class DockerEngine:
                 raise ContainerFailed(Fault.PEER, no_network(workload.task.network.type))
             if found and found.state.status != "created":
                 ended = await self._adopt(workload, found, started)
+            elif workload.stopping.asked.is_set():
+                ended = not_begun()
             else:
                 ended = await self._run(workload, started, progress)
         except* (ContainerFailed, ports.NoPort) as errors:

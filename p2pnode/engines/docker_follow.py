@@ -6,6 +6,7 @@ files end. Containers live on if the engine is set to live-restore.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from .docker_http import EngineGone, EngineRefused
 from .docker_sdk import ContainerFailed, Sdk
 from .workload import (
     ENTRIES_MAX,
+    KILL_S_MAX,
     WATCH_INTERVAL_S,
     Ended,
     LogFile,
@@ -88,6 +90,7 @@ async def _follow(
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_watch, sdk, workload, run)
+            nursery.start_soon(_stop, sdk, workload)
             async with trio.open_nursery() as streams:
                 streams.start_soon(docker_logs.copy, body, logs)
                 await docker_http.wait(sdk.socket_path, workload.execution_id)
@@ -97,6 +100,22 @@ async def _follow(
     except* EngineGone:
         pass
     return ended
+
+
+async def _stop(sdk: Sdk, workload: Workload) -> None:
+    """When told to, have the engine send the image's own stop signal, and kill what does not heed it."""
+    await workload.stopping.asked.wait()
+    grace_s = math.ceil(workload.stopping.grace_s)
+    path = f"/containers/{workload.execution_id}/stop?t={grace_s}"
+    try:
+        # It answers when the container has ended.
+        async with docker_http.stream(
+            sdk.socket_path, "POST", path, answer_s_max=grace_s + KILL_S_MAX
+        ) as answer:
+            await answer.read_all()
+    except EngineRefused:
+        # It ended meanwhile.
+        return
 
 
 async def _engine_back(sdk: Sdk) -> None:
@@ -120,7 +139,7 @@ async def _ended(sdk: Sdk, workload: Workload, image: str, logs: Sequence[LogFil
     code, out_of_memory = found.state.exit_code, found.state.out_of_memory
     if not 0 <= code <= EXIT_MAX:
         raise ContainerFailed(Fault.PEER, f"the Docker engine says exit code {code}, which no program has")
-    if code in EXIT_KILLED and not out_of_memory:
+    if code in EXIT_KILLED and not out_of_memory and not workload.stopping.asked.is_set():
         await trio.sleep(OUT_OF_MEMORY_NEWS_S)
         found = await docker_http.inspect(sdk.socket_path, workload.execution_id)
         out_of_memory = found is not None and found.state.out_of_memory

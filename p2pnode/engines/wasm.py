@@ -27,7 +27,7 @@ from .wasm_compiled import CompiledModules, CompileFailed, copy_output, how_it_d
 from .wasm_processes import Event, Template, Worker
 from .wasm_request import Prepared, Unfit, prepare
 from .wasm_share import CORE_MILLIS, control_group, enter, pace, remove_left_over_groups
-from .workload import WATCH_INTERVAL_S, Ended, LogFile, Looks, Workload, disk_problem, failed
+from .workload import WATCH_INTERVAL_S, Ended, LogFile, Looks, Workload, disk_problem, failed, not_begun
 
 PROBE_S_MAX = 10.0
 # A module's start function and its libraries' constructors run before the program begins, and so before its
@@ -83,7 +83,10 @@ class WasmEngine:
     async def run(
         self, workload: Workload, started: Callable[[], None], progress: Callable[[str], None]
     ) -> Ended:
-        """Run from the start; see `workload.Engine`."""
+        """Run from the start; see `workload.Engine`. There are no signals: told to stop, it is killed."""
+        if workload.stopping.asked.is_set():
+            # What an earlier run wrote stays as it is.
+            return not_begun()
         try:
             prepared = await trio.to_thread.run_sync(partial(prepare, workload))
         except Unfit as unfit:
@@ -125,6 +128,8 @@ class WasmEngine:
                     held = group is not None and enter(group, worker.pid)
                     await _run(workload, worker, request, run, logs, started, held)
             if run.last is None or run.last.event != "stale":
+                if workload.stopping.asked.is_set() and run.verdict is None and _is_killed(worker):
+                    return _stopped(worker)
                 return run.verdict or _ended(run, worker)
             # Compiled on another processor, or damaged. Only a path of ours is dropped, whatever it says.
             for path in (request["module"], *(path for _, path in request["imports"])):
@@ -145,6 +150,7 @@ async def _run(
     cpu_millis = workload.task.resources.cpu_millis
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_watch, workload, worker, run)
+        nursery.start_soon(_stop, workload, worker)
         if not held and cpu_millis < CORE_MILLIS:
             nursery.start_soon(pace, worker, cpu_millis)
         async with trio.open_nursery() as streams:
@@ -158,6 +164,11 @@ async def _run(
                     run.started = True
                     started()
         nursery.cancel_scope.cancel()
+
+
+async def _stop(workload: Workload, worker: Worker) -> None:
+    await workload.stopping.asked.wait()
+    await worker.kill()
 
 
 async def _watch(workload: Workload, worker: Worker, run: _Run) -> None:
@@ -182,6 +193,22 @@ async def _watch(workload: Workload, worker: Worker, run: _Run) -> None:
         if problem:
             run.verdict = failed(Fault.JOB, f"out of disk: {problem}")
     await worker.kill()
+
+
+def _is_killed(worker: Worker) -> bool:
+    return worker.exit is None or worker.exit.status == -signal.SIGKILL
+
+
+def _stopped(worker: Worker) -> Ended:
+    """The end of a program that was told to stop: why, whoever told it says."""
+    exit = worker.exit
+    return Ended(
+        exit_code=None,
+        reason="it was told to stop",
+        fault=Fault.PEER,
+        cpu_ms=exit.cpu_ms if exit else 0,
+        memory_bytes_max=exit.memory_bytes_max if exit else 0,
+    )
 
 
 def _ended(run: _Run, worker: Worker) -> Ended:

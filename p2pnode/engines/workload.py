@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -45,6 +45,23 @@ class Mount:
     read_only: bool = True
 
 
+class Stopping:
+    """Whether a program is told to stop, and how long it may take from then on."""
+
+    def __init__(self) -> None:
+        self.asked = trio.Event()
+        self._kill_at = float("inf")
+
+    def ask(self, grace_s: float) -> None:
+        self._kill_at = trio.current_time() + grace_s
+        self.asked.set()
+
+    @property
+    def grace_s(self) -> float:
+        """What is left of it."""
+        return max(self._kill_at - trio.current_time(), 0.0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """One execution, ready to run: its inputs are on disk, its result directories exist."""
@@ -60,6 +77,7 @@ class Workload:
     results: tuple[Mount, ...] = ()
     stdout: Path
     stderr: Path
+    stopping: Stopping = field(default_factory=Stopping)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +110,8 @@ class Engine(Protocol):
     ) -> Ended:
         """Run to the end. `started` is called when the program begins: timeouts count from there.
 
+        When `workload.stopping` is asked the program is told to end, killed after its grace, and all
+        that it wrote is there; if that was before it began, nothing is started.
         Cancelling kills the program for certain before it leaves. After a restart of the node it
         is called again with the same execution: Docker goes on with the container that is still
         there, WASM starts over.
@@ -101,6 +121,11 @@ class Engine(Protocol):
 def failed(fault: Fault, reason: str) -> Ended:
     """The end of an execution whose program never ran, or was ended by us."""
     return Ended(exit_code=None, reason=reason[:REASON_LENGTH_MAX], fault=fault)
+
+
+def not_begun() -> Ended:
+    """The end of an execution that was told to stop before its program could begin, or go on."""
+    return failed(Fault.PEER, "it was told to stop before its program began")
 
 
 def first_line(text: str) -> str:

@@ -341,17 +341,8 @@ class Simulation:
                     assert loan.execution not in node.running, "a program is started once"
                     node.running[loan.execution] = (loan, award)
                     self.execute(node, loan, award)
-                case Kill(execution, reason, fault, _):
-                    self.at(
-                        self.random.uniform(0, 0.3),
-                        self.finish,
-                        node,
-                        node.incarnation,
-                        execution,
-                        None,
-                        fault,
-                        reason,
-                    )
+                case Kill(execution=execution, reason=reason, fault=fault):
+                    self.end(node, action, execution, reason, fault)
                 case Advertise() as advertise:
                     self.advertise(node, advertise)
                 case Note(job, _, text):
@@ -404,7 +395,7 @@ class Simulation:
             return
         message = vetting.message_untrusted(data, lambda peer: None)
         receipt = wire.decode(message.receipt.body, Receipt) if isinstance(message, Ended) else None
-        job = getattr(message, "job", None)
+        job = receipt.job if receipt else getattr(message, "job", None)
         held = job in to.core.jobs or job in to.core.custody.copies
         record = None if held or job not in to.jobs else self.record(to, job)
         cid = "receipt-cid" if receipt else None
@@ -457,6 +448,15 @@ class Simulation:
     def progress(self, node: Node, life: int, id: str, stage: Stage) -> None:
         if node.incarnation == life and id in node.running:
             self.give(node, life, Progressed(id, stage, ""))
+
+    def end(self, node: Node, kill: Kill, id: str, reason: str, fault: Fault) -> None:
+        """A program ends as it likes within its grace, and what it left is stored, or that takes too long."""
+        rng = self.random
+        exit_code = rng.choice([None, 0, 143]) if kill.keep else None
+        if kill.keep and rng.random() < 0.05:
+            return
+        took = rng.uniform(0, rng.choice([0.3, kill.grace_s])) if kill.keep else rng.uniform(0, 0.3)
+        self.at(took, self.finish, node, node.incarnation, id, exit_code, fault, reason)
 
     def finish(
         self, node: Node, life: int, id: str, exit_code: int | None, fault: Fault | None, reason: str

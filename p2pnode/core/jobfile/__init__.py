@@ -197,6 +197,7 @@ def _task(task: Task) -> dict[str, Any]:
         ("ExecutionTimeout", timeouts.execution_s),
         ("QueueTimeout", timeouts.queue_s),
         ("TotalTimeout", timeouts.total_s),
+        ("StopGracePeriod", timeouts.stop_grace_s),
     )
     limits = {name: seconds for name, seconds in times if seconds is not None}
     return rendered | ({"Timeouts": limits} if limits else {})

@@ -14,6 +14,7 @@ from typing import Any
 
 from p2pnode.core import units
 from p2pnode.core.domains import DOMAIN_ALLOWED, parse_domain
+from p2pnode.core.ending import STOP_GRACE_S, STOP_GRACE_S_MAX
 from p2pnode.core.spec import Network, NetworkType, Port, Resources, ResultPath, Timeouts
 
 from .converters import Choice, Integer, one_line
@@ -94,11 +95,13 @@ def _timeouts_fit(values: dict[str, Any], path: Path, report: Report) -> None:
 
 
 def _timeouts(values: dict[str, Any], path: Path, report: Report) -> Timeouts:
+    grace_s = values.get("StopGracePeriod")
     # 0 is no limit, but for the queue it is no waiting.
     return Timeouts(
         execution_s=values.get("ExecutionTimeout") or None,
         queue_s=values.get("QueueTimeout"),
         total_s=values.get("TotalTimeout") or None,
+        stop_grace_s=None if grace_s == STOP_GRACE_S else grace_s,
     )
 
 
@@ -124,6 +127,15 @@ TIMEOUTS = Object(
         "Not less than the other two together.",
         default=0,
         example=301,
+    ),
+    Field(
+        "StopGracePeriod",
+        _DURATION,
+        about="How long a program may take to end after its stop signal, before it is killed: when it is "
+        f"stopped, replaced, moved or over its time. Peers give {STOP_GRACE_S_MAX} s at most unless their "
+        "operators say otherwise.",
+        default=STOP_GRACE_S,
+        example=30,
     ),
     check=_timeouts_fit,
     build=_timeouts,
