@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import trio
 
+from p2pnode.core import protocols
 from p2pnode.core.lifecycle import JobRecord
 from p2pnode.core.messages import (
     JOB_NAME_LENGTH_MAX,
@@ -24,7 +25,7 @@ from p2pnode.network.frames import read_frame_untrusted, write_frame
 from p2pnode.network.host import Host
 from p2pnode.network.streams import NetworkError, Stream
 
-PROTOCOL = "/p2pnode/jobs/1"
+PROTOCOL = protocols.JOBS
 # 50 lines with the longest names are some 40 KiB.
 PAGE_SIZE_BYTES_MAX = 128 * 1024
 # As many as `job list` shows of the node's own.

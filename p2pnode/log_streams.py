@@ -13,13 +13,14 @@ from typing import BinaryIO, Literal
 
 import trio
 
+from p2pnode.core import protocols
 from p2pnode.core.messages import LOGS_PIECE_SIZE_BYTES_MAX, LogsPiece, LogsRequest
 from p2pnode.core.wire import BadMessage
 from p2pnode.network.frames import read_frame_untrusted, write_frame
 from p2pnode.network.host import Host
 from p2pnode.network.streams import Stream
 
-PROTOCOL = "/p2pnode/logs/1"
+PROTOCOL = protocols.LOGS
 FRAME_SIZE_BYTES_MAX = LOGS_PIECE_SIZE_BYTES_MAX + 1024
 OPEN_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 5.0

@@ -95,6 +95,10 @@ class Store:
             # Until `close`: what is found of this at the next start has not ended in good order.
             self.ended_well = self.meta("ended_well") != "no"
             self.set_meta("ended_well", "no")
+        except StoreError:
+            # A traceback would keep it open, and locked.
+            self._db.close()
+            raise
         except sqlite3.OperationalError as exc:
             if "locked" in str(exc):
                 raise StoreError(f"{directory} is in use by another node") from exc
@@ -104,8 +108,16 @@ class Store:
 
     def _migrate(self) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA_VERSION:
+            raise StoreError(
+                f"{self._path} was written by a newer p2pnode (its version is {version}, this "
+                f"program knows up to {SCHEMA_VERSION}): run that one, or give this one another --data-dir"
+            )
         if version not in (0, 2, SCHEMA_VERSION):
-            raise StoreError(f"{self._path} is of version {version}; this program knows {SCHEMA_VERSION}")
+            raise StoreError(
+                f"{self._path} is of version {version}, which this program no longer reads: "
+                "an older p2pnode does; once its jobs have ended there, move the file away"
+            )
         with self.transaction():
             if version == 0:
                 for statement in _SCHEMA.strip().split(";\n"):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from p2pnode.core.lifecycle import new_record
 from p2pnode.core.link_events import LinkRecord
 from p2pnode.core.spec import JobSpec, JobType, Task, WasmEngine
-from p2pnode.store import HISTORY_ROWS_MAX, Store, StoreError
+from p2pnode.store import FILE_NAME, HISTORY_ROWS_MAX, SCHEMA_VERSION, Store, StoreError
 
 SPEC = JobSpec(type=JobType.BATCH, task=Task(engine=WasmEngine(entry_module="/m")))
 
@@ -81,6 +84,31 @@ def test_a_file_that_is_no_journal_is_refused_and_kept(tmp_path):
     with pytest.raises(StoreError, match="cannot use the journal"):
         Store(tmp_path)
     assert path.read_bytes().startswith(b"not a database")
+
+
+@pytest.mark.parametrize(
+    ("version", "reason"),
+    [
+        (
+            SCHEMA_VERSION + 1,
+            "written by a newer p2pnode .* run that one, or give this one another --data-dir",
+        ),
+        (1, "no longer reads: an older p2pnode does"),
+    ],
+    ids=["newer", "older than any that is read"],
+)
+def test_a_journal_of_another_version_is_refused_and_left_as_it_is(tmp_path, version, reason):
+    Store(tmp_path).close(well=True)
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as db:
+        db.execute(f"PRAGMA user_version={version}")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    before = (tmp_path / FILE_NAME).read_bytes()
+    with pytest.raises(StoreError, match=reason):
+        Store(tmp_path)
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (version,)
+        assert db.execute("SELECT value FROM meta WHERE key='ended_well'").fetchone() == ("yes",)
+    assert (tmp_path / FILE_NAME).read_bytes() == before
 
 
 def test_endless_history_is_cut_but_tells_the_end(store):

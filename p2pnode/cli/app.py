@@ -11,7 +11,7 @@ import click
 from p2pnode.api.client import NodeUnreachable
 from p2pnode.api.service import Code, ServiceError
 from p2pnode.cli.groups import Lazy, LazyGroup
-from p2pnode.cli.output import Styled, close_stdout, say, show_crash
+from p2pnode.cli.output import Styled, answer, close_stdout, say, show_crash
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.config import ConfigError
 
@@ -93,7 +93,23 @@ class _Program(LazyGroup):
             return Status.PIPE_CLOSED
 
 
-program = click.version_option(package_name=PROGRAM, message="%(prog)s %(version)s")(
+def _show_version(ctx: click.Context, option: click.Parameter, asked_for: bool) -> None:
+    if asked_for and not ctx.resilient_parsing:
+        from p2pnode import version
+
+        for line in version.text().splitlines():
+            answer(line)
+        ctx.exit()
+
+
+program = click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_show_version,
+    help="Show the version and exit.",
+)(
     _Program(
         name=PROGRAM,
         sections=SECTIONS,

@@ -24,6 +24,7 @@ from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.tools.anyio_service import background_trio_service
 
+from p2pnode.core import protocols
 from p2pnode.core.messages import ADVERT_SIZE_BYTES_MAX
 from p2pnode.core.patience import Patience
 from p2pnode.core.rate import TokenBucket
@@ -36,7 +37,7 @@ from .streams import NetworkError
 
 log = logging.getLogger(__name__)
 
-TOPIC = "p2pnode/adverts/1"
+TOPIC = protocols.ADVERTS_TOPIC
 # The signature, and the map around it and the body.
 GOSSIP_SIZE_BYTES_MAX = ADVERT_SIZE_BYTES_MAX + 128
 # Measured: with 6/4/12, a host that starts together with 49 others is sometimes left out of all meshes.

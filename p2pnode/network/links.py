@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from p2pnode.core import peer_ids
+from p2pnode.core import peer_ids, protocols
 from p2pnode.core.compartments import Compartment
 from p2pnode.core.link import Link
 from p2pnode.core.link_events import (
@@ -93,7 +93,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-PROTOCOL = "/p2pnode/link/2"
+PROTOCOL = protocols.LINK
 # A stream that is given up holds its place until its end is noticed: room for a few.
 STREAMS_PER_PEER_MAX = 4
 CONNECT_S_MAX = 5.0

@@ -13,6 +13,7 @@ from typing import Annotated
 import msgspec
 import trio
 
+from p2pnode.core import protocols
 from p2pnode.core.messages import Natural, Signed
 from p2pnode.core.wire import BadMessage, Record
 
@@ -23,7 +24,7 @@ from .streams import NetworkError, Stream
 
 log = logging.getLogger(__name__)
 
-PROTOCOL = "/p2pnode/adverts/1"
+PROTOCOL = protocols.ADVERTS
 # A frame of 25 adverts is a few tens of KiB: large enough to be quick, and small to decode at once.
 PAGE_ENTRIES_MAX = 25
 PAGE_SIZE_BYTES_MAX = 64 * 1024

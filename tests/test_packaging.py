@@ -1,0 +1,57 @@
+"""What is said of p2pnode's dependencies in several places agrees: each way of installing it works."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.metadata import requires
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+PACKAGING = ROOT / "scripts" / "packaging"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+DEPENDENCIES = [Requirement(one) for one in PROJECT["project"]["dependencies"]]
+
+
+def pins(file: Path) -> dict[str, str]:
+    """Name -> version of each requirement in the file; every one must be an exact pin."""
+    found = {}
+    for line in file.read_text().splitlines():
+        if line and not line.startswith("#"):
+            requirement = Requirement(line)
+            (specifier,) = requirement.specifier
+            assert specifier.operator == "==", line
+            found[canonicalize_name(requirement.name)] = specifier.version
+    return found
+
+
+LOCKED = pins(PACKAGING / "requirements.txt")
+OVERRIDDEN = pins(PACKAGING / "overrides.txt")
+
+
+@pytest.mark.parametrize("dependency", DEPENDENCIES, ids=lambda one: one.name)
+def test_the_lock_holds_a_version_of_each_dependency_that_the_project_allows(dependency: Requirement) -> None:
+    assert dependency.specifier.contains(LOCKED[canonicalize_name(dependency.name)]), (
+        "run scripts/packaging/lock"
+    )
+
+
+def test_the_overrides_are_those_of_uv_and_of_the_lock() -> None:
+    assert [f"{name}=={version}" for name, version in OVERRIDDEN.items()] == PROJECT["tool"]["uv"][
+        "override-dependencies"
+    ]
+    assert OVERRIDDEN.items() <= LOCKED.items(), "run scripts/packaging/lock"
+
+
+def test_the_project_pins_nothing_that_libp2p_pins_otherwise() -> None:
+    """Plain pip knows no overrides: two pins of one package are a ResolutionImpossible to it."""
+    ours = {canonicalize_name(one.name): one for one in DEPENDENCIES}
+    for theirs in map(Requirement, requires("libp2p") or []):
+        mine = ours.get(canonicalize_name(theirs.name))
+        for specifier in mine.specifier if mine and theirs.marker is None else ():
+            if specifier.operator == "==":
+                assert theirs.specifier.contains(specifier.version), theirs
+    assert not OVERRIDDEN.keys() & ours.keys()
