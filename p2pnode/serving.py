@@ -19,7 +19,7 @@ from typing import Any
 
 import trio
 
-from p2pnode import descriptors, identity, log_streams, offering
+from p2pnode import descriptors, identity, log_streams, memory, offering
 from p2pnode.api.server import open_api
 from p2pnode.config import CONFIG_FILE, NodeConfig
 from p2pnode.core.compartments import Compartment
@@ -67,6 +67,7 @@ def serve(config: NodeConfig) -> int:
     logging.basicConfig(level=config.log_level.upper(), handlers=[handler])
     status = STATUS_OK
     descriptors.raise_limit()
+    memory.give_back()
     try:
         trio.run(_run, config)
     except* (StoreError, NetworkError, BadAddress, identity.IdentityError, OSError) as group:

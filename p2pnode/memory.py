@@ -1,0 +1,25 @@
+"""How this process gives memory back to the system."""
+
+from __future__ import annotations
+
+import ctypes
+
+# Of glibc's malloc.h.
+_M_ARENA_MAX = -8
+_M_MMAP_THRESHOLD = -3
+# What peers send comes in pieces of up to this size: each larger one is a mapping of its own, gone with it.
+MAPPED_SIZE_BYTES_MIN = 64 * 1024
+# Threads wait for disks here; more arenas make them no faster.
+ARENAS_MAX = 2
+
+
+def give_back() -> None:
+    """Has freed buffers go back to the system at once; before any thread begins.
+
+    glibc raises its threshold with each large buffer that is freed, until they all lie in its heaps, which
+    their remains keep from shrinking. Other C libraries have no such setting.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, ARENAS_MAX)
+        mallopt(_M_MMAP_THRESHOLD, MAPPED_SIZE_BYTES_MIN)
