@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 
 # Of glibc's malloc.h.
 _M_ARENA_MAX = -8
@@ -23,3 +24,13 @@ def give_back() -> None:
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, ARENAS_MAX)
         mallopt(_M_MMAP_THRESHOLD, MAPPED_SIZE_BYTES_MIN)
+
+
+def settle() -> None:
+    """Leaves all that there is now, the program itself, out of what is searched for garbage.
+
+    A failed stream is garbage in a cycle with its buffers. Python looks for such among old objects only
+    once there are a quarter more of them: without those of the program that is soon, and takes little.
+    """
+    gc.collect()
+    gc.freeze()

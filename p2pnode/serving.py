@@ -175,6 +175,7 @@ async def _work(node: Node, told_to_end: trio.Event) -> None:
         async with open_api(Service(node), config.data_dir, config.api_port, has_room) as api:
             shed = partial(descriptors.watch, api.shed, shed_peers)
             nursery.start_soon(keep_running, "descriptors", shed)
+            memory.settle()
             _say_ready(config.name, node.me.peer_id, host.addresses(), api.url)
             async with trio.open_nursery() as waiting:
 
