@@ -138,7 +138,12 @@ class Node:
         )
         self.caution = Caution(store.problems, ended_well=store.ended_well)
         self.guards = Guards(self.note_problem, StoreError, lambda error: self.driver.fail(error))
-        core = Participant(me.peer_id, _why_not_spec, config.preempt)
+        core = Participant(
+            me.peer_id,
+            _why_not_spec,
+            config.preempt,
+            declines=lambda spec: self.inputs.lacks_variables(spec.task),
+        )
         self.runner = Runner(
             config.data_dir / "executions",
             me.peer_id,
@@ -367,6 +372,8 @@ def _access(config: NodeConfig) -> Access:
         paths=tuple(map(AllowedPath.parse, config.allow_paths)),
         hosts=tuple(map(AllowedHost.parse, config.allow_hosts)),
         s3=S3Account.of_environment(os.environ, config.s3_buckets),
+        variables=config.allow_env,
+        environment=os.environ,
     )
 
 

@@ -8,7 +8,7 @@ source `local` copies nothing.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import trio
 
+from p2pnode.core import forwarding
 from p2pnode.core.internet import AllowedHost
 from p2pnode.core.messages import Directory, Fault
 from p2pnode.core.spec import InputSource, Task, WasmEngine
@@ -71,6 +72,9 @@ class Access:
     # Though their addresses are not public.
     hosts: tuple[AllowedHost, ...] = ()
     s3: S3Account = field(default_factory=S3Account)
+    # Names of variables, or parts of them with *, and the environment that has them.
+    variables: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def all_hosts(self) -> tuple[AllowedHost, ...]:
@@ -94,7 +98,21 @@ class Inputs:
     @property
     def types(self) -> tuple[str, ...]:
         """The sources that this node can fetch from, for its offer."""
-        return ("ipfs", "s3", "urldownload", "inline", *(["local"] if self._access.paths else []))
+        types = ["ipfs", "s3", "urldownload", "inline"]
+        types += ["local"] if self._access.paths else []
+        types += [forwarding.SOURCE] if self._access.variables else []
+        return tuple(types)
+
+    def lacks_variables(self, task: Task) -> str | None:
+        """Why this node can't give a task the variables of its environment that it asks for, or None."""
+        return forwarding.why_not(task, self._access.variables, self._access.environment)
+
+    def environment(self, task: Task) -> dict[str, str]:
+        """The task's variables, with those of this node that it may have; raises `DataFailed`."""
+        try:
+            return forwarding.filled_in(task.environment, self._access.variables, self._access.environment)
+        except forwarding.NotForwarded as exc:
+            raise DataFailed(Fault.PEER, str(exc)) from exc
 
     async def lacks(self, directories: Sequence[Directory]) -> str:
         """Why this node can't give a job one of these paths; "" if it can."""

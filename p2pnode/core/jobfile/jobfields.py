@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from p2pnode.core import constraints
+from p2pnode.core import constraints, forwarding
 from p2pnode.core.spec import (
     RETRIES_MAX,
     RETRIES_META_KEY,
@@ -153,8 +153,9 @@ TASK = Object(
     ),
     Field(
         "Env",
-        TextMap(check_key=variable_name, key_pattern=VARIABLE_PATTERN),
-        about="Variables for the program, whatever the engine.",
+        TextMap(check_key=variable_name, check_value=forwarding.check_value, key_pattern=VARIABLE_PATTERN),
+        about="Variables for the program, whatever the engine. env:NAME is the value of the peer's own "
+        "variable NAME.",
         default={},
         example={"MODE": "fast"},
     ),

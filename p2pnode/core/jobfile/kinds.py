@@ -87,6 +87,8 @@ class TextMap:
 
     # Checks a key; raises `ValueError` saying what is allowed.
     check_key: Callable[[str], Any] | None = None
+    # As `check_key`, of a value.
+    check_value: Callable[[str], Any] | None = None
     # Keys that begin so are dropped with a warning.
     reserved_prefix: str = ""
     # As that of a `Value`, for the keys.
@@ -103,9 +105,22 @@ class TextMap:
                 report.error(here, f"{cut(key.text)} occurs twice", key)
             elif self.reserved_prefix and key.text.startswith(self.reserved_prefix):
                 report.warning(here, f"ignored: names with {self.reserved_prefix} are reserved", key)
-            elif self._key_is_good(key, here, report) and (text := _text(value, here, report)) is not None:
+            elif (
+                self._key_is_good(key, here, report)
+                and (text := self._value(value, here, report)) is not None
+            ):
                 found[key.text] = text
         return found
+
+    def _value(self, node: Node, path: Path, report: Report) -> str | None:
+        text = _text(node, path, report)
+        try:
+            if text is not None and self.check_value is not None:
+                self.check_value(text)
+        except ValueError as exc:
+            report.error(path, str(exc), node)
+            return None
+        return text
 
     def _key_is_good(self, key: Scalar, path: Path, report: Report) -> bool:
         try:
