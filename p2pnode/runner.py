@@ -252,8 +252,7 @@ class Runner:
             replica_count=execution.award.spec.count,
             directory=directory,
             inputs=tuple(
-                Mount(host_path=one.path, target=source.target, read_only=one.read_only)
-                for one, source in zip(found, task.inputs, strict=True)
+                Mount(host_path=one.path, target=one.target, read_only=one.read_only) for one in found
             ),
             results=tuple(results),
             stdout=directory / "stdout",

@@ -85,6 +85,7 @@ def network(tmp_path_factory: pytest.TempPathFactory, s3: S3Server) -> Iterator[
         for name, value in {**s3.environment, "AWS_ENDPOINT_URL": s3.endpoint}.items():
             patch.setenv(name, value)
         site.pages["/wordcount.wasm"] = Page((JOBS / "wordcount.wasm").read_bytes(), etag='"1"')
+        site.pages["/the-book.txt"] = Page(b"to be or not", etag='"2"')
         with running_nodes(tmp_path_factory.mktemp("nodes")) as nodes:
             yield Network(nodes, s3, site)
 
@@ -213,6 +214,19 @@ def test_a_program_and_its_data_come_from_urls_and_local_files(network: Network,
     done = network.submit(tmp_path, job(*inputs, publisher={"Type": "ipfs"}, entry=entry))
     assert done.returncode == 0, done.stderr
     assert counted(network.get(done.stdout.strip(), tmp_path / "got")) == {"two": 2, "one": 1}
+
+
+def test_a_file_from_a_url_is_where_its_target_says_and_hides_nothing_of_the_image(
+    network: Network, tmp_path: Path
+) -> None:
+    require_docker()
+    url = network.site.url("/the-book.txt")
+    inputs = [source(at, "urlDownload", URL=url) for at in ("/etc", "/data/book.txt", "/data")]
+    script = "cat /data/book.txt /etc/the-book.txt /data/the-book.txt; ls /etc/passwd"
+    done = network.submit(tmp_path, docker_job(BUSYBOX, script, InputSources=inputs))
+    assert done.returncode == 0, done.stderr
+    got = network.get(done.stdout.strip(), tmp_path / "got")["stdout"]
+    assert got == b"to be or not" * 3 + b"/etc/passwd\n"
 
 
 @pytest.mark.parametrize(("name", "status"), [("PATH", 0), ("HOME", 3)])

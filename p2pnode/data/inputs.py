@@ -8,7 +8,7 @@ source `local` copies nothing.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import trio
 
-from p2pnode.core import forwarding
+from p2pnode.core import forwarding, targets
 from p2pnode.core.internet import AllowedHost
 from p2pnode.core.messages import Directory, Fault
 from p2pnode.core.spec import InputSource, Task, WasmEngine
@@ -86,6 +86,8 @@ class Input:
     """An input as the program gets it."""
 
     path: Path
+    # Where it sees it.
+    target: str
     read_only: bool = True
 
 
@@ -160,7 +162,9 @@ class Inputs:
                 found[index] = _as_module(task, source, one)
 
             await all_of(partial(fetch, index, source) for index, source in enumerate(task.inputs))
-        return tuple(found[index] for index in range(len(task.inputs)))
+        inputs = tuple(found[index] for index in range(len(task.inputs)))
+        _check_apart(inputs, task)
+        return inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,14 +190,14 @@ class _Fetching:
             await trio.to_thread.run_sync(_remove, whole)
             await self._write(source, whole, path.with_name(f".{path.name}.parts"), progress)
             whole.rename(path)
-        return Input(path)
+        return await trio.to_thread.run_sync(_placed, source, path)
 
     def _find(self, source: InputSource) -> Input:
         params = source.source.params
         read_write = params.get("ReadWrite") is True
         create_as = str(params.get("CreateAs", ""))
         path = find_local(str(params["SourcePath"]), read_write, create_as, self.access.paths)
-        return Input(path, read_only=not read_write)
+        return Input(path, source.target, read_only=not read_write)
 
     async def _write(
         self, source: InputSource, path: Path, parts: Path, progress: Callable[[str], None]
@@ -234,10 +238,31 @@ class _Fetching:
         self.budget.take(await trio.to_thread.run_sync(_size_of, path))
 
 
+def _placed(source: InputSource, path: Path) -> Input:
+    """What was fetched, where the program sees it: of a single file itself: no folder hides others."""
+    if not targets.is_single(source.source):
+        return Input(path, source.target)
+    (file,) = path.iterdir()
+    itself = targets.is_itself(source)
+    return Input(file, source.target if itself else f"{source.target.rstrip('/')}/{file.name}")
+
+
+def _check_apart(inputs: Iterable[Input], task: Task) -> None:
+    """The names that servers give can bring two to one place; raises `DataFailed`."""
+    taken = {one.path for one in task.results}
+    for one in inputs:
+        if one.target in taken:
+            raise DataFailed(Fault.JOB, f"two inputs or results of the job are at {one.target}")
+        taken.add(one.target)
+
+
 def _as_module(task: Task, source: InputSource, one: Input) -> Input:
     """A module's own file where a job names the Target of a one-file directory as the module."""
     engine = task.engine
     if isinstance(engine, WasmEngine) and source.target in (engine.entry_module, *engine.import_modules):
+        # Of a directory its only file; a single file has its own name in `target`, which nobody asked for.
+        if targets.is_single(source.source):
+            return replace(one, target=source.target)
         files = list(islice(one.path.iterdir(), 2)) if one.path.is_dir() else []
         # Whoever wrote the directory may have put a link there, to a file of this node's own.
         if len(files) == 1 and files[0].is_symlink():

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from p2pnode.core import constraints, forwarding
+from p2pnode.core import constraints, forwarding, targets
 from p2pnode.core.spec import (
     RETRIES_MAX,
     RETRIES_META_KEY,
@@ -91,6 +91,7 @@ CONSTRAINT = Object(
 def _check_task(values: dict[str, Any], path: Path, report: Report) -> None:
     inputs, results = values.get("InputSources", ()), values.get("ResultPaths", ())
     _mounted_once(inputs, results, path, report)
+    _files_are_named(inputs, values.get("Engine"), path, report)
     if isinstance(publisher := values.get("Publisher"), Source) and publisher.type == "none" and results:
         report.warning((*path, "ResultPaths"), "are not kept, as Publisher is none")
     if "Engine" not in values or report.has_error_under((*path, "InputSources")):
@@ -107,6 +108,21 @@ def _mounted_once(
     for one in results:
         if one.path in targets:
             report.error((*path, "ResultPaths"), f"{one.path} is also the Target of an input source")
+
+
+def _files_are_named(inputs: Iterable[InputSource], engine: Any, path: Path, report: Report) -> None:
+    """Warns of a Target that looks like a file and becomes a folder."""
+    modules: tuple[str, ...] = ()
+    if engine is not None and isinstance(engine[0], WasmEngine):
+        modules = (engine[0].entry_module, *engine[0].import_modules)
+    for index, one in enumerate(inputs):
+        single = targets.is_single(one.source) and one.target not in modules
+        if single and targets.looks_like_a_file(one) and not targets.is_itself(one):
+            message = (
+                f"{one.target} becomes a folder, and the file lies in it under its own name; for the file "
+                "itself, end Target with that name, or with its suffix"
+            )
+            report.warning((*path, "InputSources", index, "Target"), message)
 
 
 def _modules_are_inputs(engine: WasmEngine, targets: list[str], path: Path, report: Report) -> None:

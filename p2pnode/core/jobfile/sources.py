@@ -267,6 +267,7 @@ INPUT = Object(
         PATH,
         required=True,
         hint="where the task finds it, an absolute path",
+        about="Where the task finds it, an absolute path: of a file or a folder, as told below.",
         example="/data",
     ),
     Field(
