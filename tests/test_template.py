@@ -98,6 +98,46 @@ def test_a_value_that_yaml_would_cut_is_warned_of(value: str, is_cut: bool) -> N
     assert parse_template(quoted, {"v": value}, "f").warnings == ()
 
 
+ARGUMENTS = """Type: batch
+Tasks:
+- Engine: {Type: docker, Params: {Image: x, Parameters: %s}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("parameters", "value", "said"),
+    [
+        ("[{{.v}}]", "~", 'warning: "~", which {{.v}} puts here, is read as nothing'),
+        ('["{{.v}}"]', 'a", "b', "which {{.v}} puts here, is not read as one text"),
+        ('["{{.v}}"]', "c:\\new", "is not read as one text"),
+        ("[{{.v}}]", "a, b", "is not read as one text"),
+        ('["{{.v}}"]', '"', 'as {{.v}} puts """ here; write {{printf "%q" .v}}, without quotes around it'),
+        ("[{{.v}}]", "a: b", "found a map, as {{.v}} puts"),
+        ("[{{.v}}]", "- a", "error: "),
+        ("[{{.v}}]", "[a", "as {{.v}} puts"),
+        ("[{{.v}}]", "*a", "alias *a is not allowed; write the value out, as {{.v}} puts"),
+        ('[{{or .v "x"}}]', "a: b", 'write {{printf "%q" (or .v "x")}}'),
+        ("[{{.v}}]", "https://example.com/?a=b", ""),
+        ('["{{.v}}"]', "it's", ""),
+        ("[{{.v}}]", "", ""),
+    ],
+)
+def test_what_a_value_does_to_the_file_is_told_with_its_variable(
+    parameters: str, value: str, said: str
+) -> None:
+    text = ARGUMENTS % parameters
+    try:
+        found = parse_template(text, {"v": value}, "f").warnings
+    except JobFileError as refusal:
+        found = refusal.problems
+    if not said:
+        assert found == ()
+        return
+    (one,) = found
+    assert str(one).startswith(f"f:3:{text.splitlines()[2].index('{{') + 1}: ")
+    assert said in str(one)
+
+
 def test_many_missing_variables_are_cut_to_what_a_person_reads() -> None:
     found = problems("".join(f"{{{{.missing{number}}}}}" for number in range(1_900)))
     assert len(found) == PROBLEMS_MAX

@@ -94,13 +94,23 @@ def compose(text: str | bytes, *, literal_braces: bool = False) -> Node:
         raise BadYaml(1, 1, f"not YAML: {exc}") from exc
 
 
+def nulls(root: Node) -> Iterator[str]:
+    """How the nothings of a tree are written: ~, null."""
+    return (text for text, is_null in _scalars(root) if is_null)
+
+
 def texts(root: Node) -> Iterator[str]:
     """All the scalars and keys of a tree, as they are after YAML's quotes are gone."""
+    return (text for text, _ in _scalars(root))
+
+
+def _scalars(root: Node) -> Iterator[tuple[str, bool]]:
+    """The text of each, and whether it stands for nothing."""
     waiting = [root]
     while waiting:
         node = waiting.pop()
         if isinstance(node, Scalar):
-            yield node.text
+            yield node.text, node.is_null
         elif isinstance(node, Sequence):
             waiting += node.items
         else:
