@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from p2pnode.core.jobfile import parse, parse_template
 from p2pnode.core.jobfile.problems import PROBLEMS_MAX, JobFileError
 from p2pnode.core.jobfile.template import expand
-from p2pnode.core.jobfile.variables import parse_assignment, select_environment
+from p2pnode.core.jobfile.variables import parse_assignment, select_environment, spread
 from tests.template_cases import GO, REFUSED, VARIABLES
 
 JOB_FILES = Path(__file__).parent / "jobfiles"
@@ -256,6 +256,23 @@ def test_any_text_gives_text_or_problems(text: str) -> None:
 )
 def test_an_assignment_keeps_its_value_as_it_is(text: str, expected: tuple[str, str]) -> None:
     assert parse_assignment(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"a": "1,b=2"}, {"a": "1", "b": "2"}),
+        ({"a": "1, b=2,start-time=3,4"}, {"a": "1", "b": "2", "start-time": "3,4"}),
+        ({"a": "1,other=2"}, {"a": "1,other=2"}),
+        ({"a": "1,b=2", "b": "3"}, {"a": "1,b=2", "b": "3"}),
+        ({"a": "SELECT x,y WHERE b=2"}, {"a": "SELECT x,y WHERE b=2"}),
+        ({"a": ",b=,b=2"}, {"a": "", "b": "2"}),
+    ],
+)
+def test_pairs_in_one_flag_are_variables_of_their_own_where_the_file_names_them(
+    given: dict[str, str], expected: dict[str, str]
+) -> None:
+    assert spread(given, 'x other= {{.a}} {{ .b }} {{or (index . "start-time") ""}}') == expected
 
 
 @pytest.mark.parametrize("text", ["query", "", "=x", " =x"])
