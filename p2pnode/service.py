@@ -31,6 +31,7 @@ from p2pnode.api.service import (
 )
 from p2pnode.core import jobfile, planning
 from p2pnode.core.lifecycle import OPEN, Execution, JobRecord
+from p2pnode.core.matching import requirements_of
 from p2pnode.core.messages import JobLine
 from p2pnode.core.spec import JobSpec, Resources
 from p2pnode.job_logs import JobLogs
@@ -64,14 +65,18 @@ class Service(Orders):
 
     # Jobs
 
-    def plan(self, spec: JobSpec) -> PlanJson:
+    async def plan(self, spec: JobSpec) -> PlanJson:
         node = self._node
-        found = planning.plan(spec, node.me.peer_id, node.driver.core.table.known, node.clock.now())
+        directories = requirements_of(spec).directories
+        lacks = await node.inputs.lacks(directories) or node.inputs.lacks_variables(spec.task) or ""
+        known = node.driver.core.table.known
+        found = planning.plan(spec, node.me.peer_id, known, node.clock.now(), lacks)
         return {
             "needed": found.needed,
             "asked": [{"peer": advert.peer, "name": advert.name} for advert in found.asked],
             "would_bid": found.would_bid,
             "known": found.known,
+            "looked_up": list(found.looked_up),
             "busy": _reasons(found.busy),
             "unsuitable": _reasons(found.unsuitable),
         }

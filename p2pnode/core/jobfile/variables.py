@@ -31,7 +31,7 @@ def parse_assignment(text: str) -> tuple[str, str]:
 
 
 def spread(given: Mapping[str, str], text: str) -> dict[str, str]:
-    """`a=1,b=2` as two variables, as Bacalhau has them, where the file's templates name b and it is not given.
+    """`a=1,b=2` as two variables, as in Bacalhau, where the file's templates name b and it is not given.
 
     So a value keeps its commas unless the file asks for what stands behind one.
     """
