@@ -225,7 +225,7 @@ class Node:
         self.guards.start_soon(self.nursery, Compartment.EXECUTION, ask.execution, ask_here)
 
     async def _ask_here(self, ask: Ask) -> None:
-        lacks = await self.inputs.lacks(ask.requirements.directories)
+        lacks = await self.inputs.lacks(ask.requirements.directories, ask.requirements.engine)
         self.tell(Received(self.me.peer_id, ask, lacks=lacks))
 
     def job_changed(self, job: str) -> None:

@@ -67,8 +67,12 @@ class Service(Orders):
 
     async def plan(self, spec: JobSpec) -> PlanJson:
         node = self._node
-        directories = requirements_of(spec).directories
-        lacks = await node.inputs.lacks(directories) or node.inputs.lacks_variables(spec.task) or ""
+        need = requirements_of(spec)
+        lacks = (
+            await node.inputs.lacks(need.directories, need.engine)
+            or node.inputs.lacks_variables(spec.task)
+            or ""
+        )
         known = node.driver.core.table.known
         found = planning.plan(spec, node.me.peer_id, known, node.clock.now(), lacks)
         return {

@@ -183,6 +183,14 @@ def test_local_directories_are_read_and_written_as_both_sides_say(network: Netwo
         assert {one.name for one in tar if one.isfile()} == files.keys()
 
 
+def test_a_wasm_job_that_would_write_to_a_single_file_is_refused(network: Network, tmp_path: Path) -> None:
+    (network.state / "one.txt").write_bytes(b"as it was")
+    one = source("/data/one.txt", "local", SourcePath=str(network.state / "one.txt"), ReadWrite=True)
+    done = network.submit(tmp_path, wordcount(one, publisher={"Type": "none"}))
+    assert done.returncode == 3, done.stderr
+    assert "one.txt is a file here, and a WASM program can write only below a folder" in done.stderr
+
+
 def test_a_job_goes_where_its_directory_is(network: Network) -> None:
     logs = source("/data", "localDirectory", SourcePath=str(network.rare))
     for _ in range(3):

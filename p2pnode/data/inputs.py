@@ -46,6 +46,9 @@ INPUT_ENTRIES_MAX = 2_000_000
 # Also an input must not fill the disk on which the node stores results.
 DISK_FREE_BYTES_MIN = 1024**3
 
+# Its runtime opens directories only.
+WASM_FILE_READ_ONLY = "a WASM program can write only below a folder: make that its SourcePath"
+
 # Brings all blocks of a CID into this node's store, at most so many bytes, telling how many have come.
 FetchIpfs = Callable[[str, int, Callable[[int], None]], Awaitable[None]]
 # Writes what a CID names to a path, from this node's store, at most so many bytes. Blocking.
@@ -116,16 +119,18 @@ class Inputs:
         except forwarding.NotForwarded as exc:
             raise DataFailed(Fault.PEER, str(exc)) from exc
 
-    async def lacks(self, directories: Sequence[Directory]) -> str:
+    async def lacks(self, directories: Sequence[Directory], engine: str) -> str:
         """Why this node can't give a job one of these paths; "" if it can."""
         with trio.move_on_after(LOOK_S_MAX):
-            return await trio.to_thread.run_sync(self._lacks, directories, abandon_on_cancel=True)
+            return await trio.to_thread.run_sync(self._lacks, directories, engine, abandon_on_cancel=True)
         return f"the disk of {directories[0].path} did not answer within {LOOK_S_MAX:.0f} s"
 
-    def _lacks(self, directories: Sequence[Directory]) -> str:
+    def _lacks(self, directories: Sequence[Directory], engine: str) -> str:
         for one in directories:
             try:
-                look_up(one.path, one.writable, one.made, self._access.paths)
+                path = look_up(one.path, one.writable, one.made, self._access.paths)
+                if engine == "wasm" and one.writable and path.is_file():
+                    return f"{one.path} is a file here, and {WASM_FILE_READ_ONLY}"
             except DataFailed as exc:
                 return str(exc)
             except OSError as exc:

@@ -98,6 +98,7 @@ def _check_task(values: dict[str, Any], path: Path, report: Report) -> None:
         return
     engine, own_inputs = values["Engine"]
     if isinstance(engine, WasmEngine):
+        _no_file_is_written(inputs, path, report)
         _modules_are_inputs(engine, [one.target for one in (*inputs, *own_inputs)], path, report)
 
 
@@ -123,6 +124,14 @@ def _files_are_named(inputs: Iterable[InputSource], engine: Any, path: Path, rep
                 "itself, end Target with that name, or with its suffix"
             )
             report.warning((*path, "InputSources", index, "Target"), message)
+
+
+def _no_file_is_written(inputs: Iterable[InputSource], path: Path, report: Report) -> None:
+    for index, one in enumerate(inputs):
+        params = one.source.params
+        if params.get("CreateAs") == "file" and params.get("ReadWrite") is True:
+            message = "file: a WASM program can write only below a folder; make that its SourcePath"
+            report.error((*path, "InputSources", index, "Source", "Params", "CreateAs"), message)
 
 
 def _modules_are_inputs(engine: WasmEngine, targets: list[str], path: Path, report: Report) -> None:
