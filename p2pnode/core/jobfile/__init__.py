@@ -21,7 +21,7 @@ from p2pnode.core.spec import (
 )
 from p2pnode.core.units import format_bytes, format_cpu
 
-from . import template, values, yamltree
+from . import forms, template, values, yamltree
 from .expanded import Expanded
 from .jobfields import JOB
 from .problems import JobFileError, Problem, Report, Severity
@@ -103,7 +103,11 @@ def check(spec: JobSpec) -> None:
 
 
 def _read(root: yamltree.Node, name: str) -> Parsed:
+    root = forms.unwrapped(root)
     report = Report(name, root)
+    if other := forms.other_form(root):
+        report.error((), other[1], other[0])
+        raise JobFileError(report.problems())
     spec = JOB.read(root, (), report)
     if report.has_errors:
         raise JobFileError(report.problems())

@@ -42,7 +42,8 @@ class Choice:
     def __call__(self, text: str) -> Any:
         word = text.strip().lower()
         if word not in self._meanings:
-            like = alike(word, self._spellings)
+            begun = [one for one in self._spellings if word and one.startswith(word)]
+            like = alike(word, self._spellings) or (begun[0] if len(begun) == 1 else None)
             meant = f"; did you mean {self._spellings[like]}?" if like else ""
             raise ValueError(f"{cut(text)} is not {self._what}; allowed: {', '.join(self.words)}{meant}")
         return self._meanings[word]

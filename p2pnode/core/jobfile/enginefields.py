@@ -142,6 +142,13 @@ DOCKER = Object(
     Field(
         "Meta", TextMap(), about="Notes for people about the engine.", default={}, example={"Goal": "test"}
     ),
+    slips={
+        **dict.fromkeys(("Cmd", "Command", "Args", "Arguments"), ("", "did you mean Parameters?")),
+        **dict.fromkeys(
+            ("Env", "Environment"), ("", "did you mean EnvironmentVariables, or the task's Env?")
+        ),
+        **dict.fromkeys(("WorkDir", "Path"), ("", "did you mean WorkingDirectory?")),
+    },
     build=_docker,
 )
 

@@ -28,6 +28,7 @@ from p2pnode.core.units import AMOUNT_MAX, DURATION_ALLOWED
 
 from .converters import Choice, Integer
 from .enginefields import ENGINE, VARIABLE_PATTERN, variable_name
+from .forms import OF_THE_NETWORK
 from .kinds import NAME, TEXT, Field, ListOf, Object, TextMap, Value, when
 from .problems import Path, Report
 from .sources import INPUT, PUBLISHER
@@ -209,6 +210,24 @@ TASK = Object(
         default={},
         example={"TotalTimeout": "1h"},
     ),
+    slips={
+        "Outputs": ("ResultPaths", "it is ResultPaths now: [{Name: outputs, Path: /outputs}]"),
+        "Inputs": ("InputSources", "did you mean InputSources?"),
+        "Timeout": ("Timeouts", "it is Timeouts: {TotalTimeout: ...}"),
+        "EnvironmentVariables": (
+            "Env",
+            "it is Env, a map of names to texts; a list belongs into Engine.Params",
+        ),
+        "Annotations": ("", "Labels are the job's, above Tasks"),
+        **dict.fromkeys(
+            ("Image", "Entrypoint", "Parameters", "WorkingDirectory"), ("", "it belongs into Engine.Params")
+        ),
+        **dict.fromkeys(("CPU", "Memory", "Disk", "GPU"), ("", "it belongs into Resources")),
+        **dict.fromkeys(
+            ("Count", "Type", "Constraints", "Labels", "Priority", "Namespace"),
+            ("", "it is the job's, above Tasks"),
+        ),
+    },
     check=_check_task,
     build=_task,
 )
@@ -314,7 +333,18 @@ JOB = Object(
     ),
     check=_check_job,
     build=_job,
-    refused=dict.fromkeys(
-        ("ID", "State", "Version", "Revision", "CreateTime", "ModifyTime"), _OF_THE_NETWORK
-    ),
+    refused=dict.fromkeys(OF_THE_NETWORK, _OF_THE_NETWORK),
+    slips={
+        "Annotations": ("Labels", "it is Labels now, a map of names to texts"),
+        "Metadata": ("Meta", "notes are Meta, and what jobs are found by is Labels"),
+        "Concurrency": ("Count", "did you mean Count?"),
+        "Image": ("", "it belongs into Tasks[0].Engine.Params"),
+        **dict.fromkeys(
+            (
+                *("Engine", "Env", "InputSources", "Network", "Publisher", "ResultPaths", "Resources"),
+                *("Timeouts", "Timeout", "Inputs", "Outputs"),
+            ),
+            ("", "it belongs into the task, Tasks[0]"),
+        ),
+    },
 )

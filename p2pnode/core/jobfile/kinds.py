@@ -163,7 +163,8 @@ class Object:
 
     `check` sees the values that could be read and reports what is wrong between them;
     `build` makes the result, and is called only if all required fields could be read.
-    `refused` has keys that are known but not allowed, and why. `rules` are parts of a JSON
+    `refused` has keys that are known but not allowed, and why; `slips` others that people write, with the
+    field that is meant ("" for none of this map) and what to say. `rules` are parts of a JSON
     Schema: what it can say of `check` and `build`.
     """
 
@@ -173,11 +174,13 @@ class Object:
         build: Callable[[dict[str, Any], Path, Report], Any] | None = None,
         check: Callable[[dict[str, Any], Path, Report], None] | None = None,
         refused: Mapping[str, str] = MappingProxyType({}),
+        slips: Mapping[str, tuple[str, str]] = MappingProxyType({}),
         rules: tuple[Mapping[str, Any], ...] = (),
     ) -> None:
         self.fields, self.rules = fields, rules
         self._build, self._check = build, check
         self._by_name = {one.name.lower(): one for one in fields}
+        self._slips = {name.lower(): slip for name, slip in slips.items()}
         self._refused = {name.lower(): why for name, why in refused.items()}
 
     def read(self, node: Node, path: Path, report: Report) -> Any:
@@ -218,6 +221,11 @@ class Object:
         if why := self._refused.get(name):
             report.error(here, why, key)
             return ""
+        if name in self._slips or name.isdecimal():
+            comma = ("", "a comma ends a value here; decimals have a dot, as in 1.5")
+            meant, hint = self._slips.get(name, comma)
+            report.error(here, f"unknown field {cut(key.text)}; {hint}", key)
+            return meant
         # Looking for what is alike is slow, and a report that is full would not show it.
         like = None if report.is_full else alike(name, self._by_name)
         meant = self._by_name[like].name if like else ""

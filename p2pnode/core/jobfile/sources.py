@@ -47,6 +47,11 @@ class Typed:
                 hint="one of " + ", ".join(current),
             ),
             Field("Params", Raw()),
+            slips={
+                field.name: ("", "it belongs into Params")
+                for variant in variants.values()
+                for field in variant.params.fields
+            },
         )
 
     def read(self, node: yamltree.Node, path: Path, report: Report) -> tuple[str, Any] | None:
@@ -273,5 +278,12 @@ INPUT = Object(
     Field(
         "Alias", NAME, about="Another name for people; no two the same.", default="", example="measurements"
     ),
+    slips={
+        **dict.fromkeys(("TargetPath", "Path", "MountPoint"), ("Target", "did you mean Target?")),
+        **dict.fromkeys(
+            ("Type", "Params", "StorageSource", "CID", "URL", "SourcePath"),
+            ("Source", "it belongs into Source: {Type: ..., Params: {...}}"),
+        ),
+    },
     build=_input,
 )
