@@ -71,6 +71,7 @@ IN_A_TASK = {
     "InputSources: [{Target: /a, Source: {Type: ipfs, Params: {CDI: Qm1}}}]": 'Params.CDI: unknown field "CDI"; did you mean CID?',
     "InputSources: [{Target: /a, Source: {Type: url}}]": '"url" is not a type of input source; allowed: ipfs, s3, local',
     "InputSources: [{Target: /a, Source: {Type: urlDownload, Params: {URL: ftp://h}}}]": '"ftp://h" is not an http or https URL',
+    "InputSources: [{Target: /a, Source: {Type: inline, Params: {URL: 'data:;base64,###'}}}]": '"data:;base64,###" says base64, and its data is none',
     "InputSources: [{Target: /a, Source: {Type: inline, Params: {URL: 'x'}}}]": '"x" is not a data URL',
     "InputSources: [{Target: /a, Source: {Type: local, Params: {SourcePath: x}}}]": '"x" must be an absolute path',
     "InputSources: [{Target: /a, Source: {Type: local, Params: {SourcePath: /x, ReadWrite: maybe}}}]": '"maybe" is not true or false',
