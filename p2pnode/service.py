@@ -7,7 +7,7 @@ content in `content`.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 
 import trio
@@ -43,7 +43,8 @@ JOBS_LISTED_MAX = 1_000
 HISTORY_ROWS_AT_ONCE = 64
 CONNECT_TIMEOUT_S = 10.0
 
-_PEER = re.compile(r"\b12D3Koo[1-9A-HJ-NP-Za-km-z]{45}\b")
+# A word of its own: within an address (s3://bucket/12D3Koo.../x) it is a part of what works.
+_PEER = re.compile(r"(?<![^\s(,;])12D3Koo[1-9A-HJ-NP-Za-km-z]{45}(?=[,:;)]*(?:\.?\s|\.?$))")
 _PEER_IN_ADDRESS = re.compile(r"/p2p/([1-9A-HJ-NP-Za-km-z]+)$")
 
 
@@ -169,7 +170,7 @@ class Service(Orders):
 
     def _for_people(self, text: str) -> str:
         """With the names of nodes in place of their ids."""
-        return _PEER.sub(lambda match: self._name_of(match[0]), text)
+        return name_peers(text, self._name_of)
 
     def _name_of(self, peer: str) -> str:
         return self._known_name(peer) or peer
@@ -303,3 +304,8 @@ def _resources(one: Resources) -> ResourcesJson:
         "disk_bytes": one.disk_bytes,
         "gpus": one.gpus,
     }
+
+
+def name_peers(text: str, name_of: Callable[[str], str]) -> str:
+    """A text with the names of nodes in place of their ids, where these are words of their own."""
+    return _PEER.sub(lambda match: name_of(match[0]), text)
