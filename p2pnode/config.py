@@ -21,6 +21,7 @@ import platformdirs
 
 from p2pnode.core import units
 from p2pnode.core.ending import STOP_GRACE_S_MAX
+from p2pnode.core.forwarding import parse_pattern
 from p2pnode.core.images import RULE_FORM, ImageRule
 from p2pnode.core.internet import AllowedHost
 from p2pnode.core.registries import parse_login
@@ -77,6 +78,8 @@ class NodeConfig:
     mdns: bool = True
     # What of this host's files jobs may use: PATH, or PATH:rw for writing too.
     allow_paths: tuple[str, ...] = ()
+    # Variables of this node's environment, or parts of names with *, that jobs may have.
+    allow_env: tuple[str, ...] = ()
     # Hosts (or host:port) that URLs and S3 endpoints in jobs may name though they are not public.
     allow_hosts: tuple[str, ...] = ()
     # Networks that jobs may have besides none and http: host, bridge.
@@ -193,6 +196,13 @@ def _read_paths(value: Any) -> tuple[str, ...] | None:
     return tuple(value) if fits else None
 
 
+def _read_variables(value: Any) -> tuple[str, ...] | None:
+    try:
+        return tuple(map(parse_pattern, value)) if _is_texts(value) else None
+    except ValueError:
+        return None
+
+
 def _read_hosts(value: Any) -> tuple[str, ...] | None:
     try:
         return tuple(value) if _is_texts(value) and [AllowedHost.parse(one) for one in value] else None
@@ -295,6 +305,9 @@ _SETTINGS = {
     "mdns": _Setting("--no-mdns", "true or false", _read_flag),
     "allow_paths": _Setting(
         "--allow-path", "absolute paths, such as /data or /data:rw", _read_paths, lambda text: text.split(",")
+    ),
+    "allow_env": _Setting(
+        "--allow-env", "names of variables, such as TOKEN or APP_*", _read_variables, _words
     ),
     "allow_hosts": _Setting(
         "--allow-host", "hosts, such as files.example.lan or 192.0.2.7:9000", _read_hosts, _words

@@ -73,7 +73,8 @@ class Intake:
                 held = job in core.jobs or job in core.custody.copies
                 event = Received(peer, message, record=None if held else self._store.job(job))
             case Ask() if message.requirements.directories:
-                lacks = await self._inputs.lacks(message.requirements.directories)
+                need = message.requirements
+                lacks = await self._inputs.lacks(need.directories, need.engine)
                 event = Received(peer, message, lacks=lacks)
             case Ended():
                 try:

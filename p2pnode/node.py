@@ -149,7 +149,12 @@ class Node:
         )
         self.caution = Caution(store.problems, ended_well=store.ended_well)
         self.guards = Guards(self.note_problem, StoreError, lambda error: self.driver.fail(error))
-        core = Participant(me.peer_id, _why_not_spec, config.preempt)
+        core = Participant(
+            me.peer_id,
+            _why_not_spec,
+            config.preempt,
+            declines=lambda spec: self.inputs.lacks_variables(spec.task),
+        )
         core.lending.stop_grace_s_max = config.max_stop_grace
         self.runner = Runner(
             config.data_dir / "executions",
@@ -246,7 +251,7 @@ class Node:
         self.guards.start_soon(self.nursery, Compartment.EXECUTION, ask.execution, ask_here)
 
     async def _ask_here(self, ask: Ask) -> None:
-        lacks = await self.inputs.lacks(ask.requirements.directories)
+        lacks = await self.inputs.lacks(ask.requirements.directories, ask.requirements.engine)
         self.tell(Received(self.me.peer_id, ask, lacks=lacks))
 
     def job_changed(self, job: str) -> None:
@@ -395,6 +400,8 @@ def _access(config: NodeConfig) -> Access:
         paths=tuple(map(AllowedPath.parse, config.allow_paths)),
         hosts=tuple(map(AllowedHost.parse, config.allow_hosts)),
         s3=S3Account.of_environment(os.environ, config.s3_buckets),
+        variables=config.allow_env,
+        environment=os.environ,
     )
 
 

@@ -251,6 +251,7 @@ class Runner:
     async def _prepare_and_run(self, execution: _Execution, directory: Path) -> Ended:
         task = execution.award.spec.task
         try:
+            environment = self._inputs.environment(task)
             inputs_directory = directory / "inputs"
             inputs_directory.mkdir(parents=True, exist_ok=True)
             with self._caution.trying(Compartment.EXECUTION, execution.loan.execution):
@@ -272,14 +273,14 @@ class Runner:
             return failed(Fault.PEER, f"cannot prepare the execution's directory: {exc.strerror}")
         workload = Workload(
             execution_id=execution.loan.execution,
-            task=task,
+            # From here on alone: what this node forwards is in no spec.
+            task=wire.replace(task, environment=environment),
             job_id=execution.loan.job,
             replica=execution.award.replica,
             replica_count=execution.award.spec.count,
             directory=directory,
             inputs=tuple(
-                Mount(host_path=one.path, target=source.target, read_only=one.read_only)
-                for one, source in zip(found, task.inputs, strict=True)
+                Mount(host_path=one.path, target=one.target, read_only=one.read_only) for one in found
             ),
             results=tuple(results),
             stdout=directory / "stdout",

@@ -7,7 +7,7 @@ content in `content`.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 
 import trio
@@ -31,6 +31,7 @@ from p2pnode.api.service import (
 )
 from p2pnode.core import jobfile, planning
 from p2pnode.core.lifecycle import OPEN, Execution, JobRecord
+from p2pnode.core.matching import requirements_of
 from p2pnode.core.messages import JobLine
 from p2pnode.core.spec import JobSpec, Resources
 from p2pnode.job_logs import JobLogs
@@ -42,7 +43,8 @@ JOBS_LISTED_MAX = 1_000
 HISTORY_ROWS_AT_ONCE = 64
 CONNECT_TIMEOUT_S = 10.0
 
-_PEER = re.compile(r"\b12D3Koo[1-9A-HJ-NP-Za-km-z]{45}\b")
+# A word of its own: within an address (s3://bucket/12D3Koo.../x) it is a part of what works.
+_PEER = re.compile(r"(?<![^\s(,;])12D3Koo[1-9A-HJ-NP-Za-km-z]{45}(?=[,:;)]*(?:\.?\s|\.?$))")
 _PEER_IN_ADDRESS = re.compile(r"/p2p/([1-9A-HJ-NP-Za-km-z]+)$")
 
 
@@ -64,14 +66,22 @@ class Service(Orders):
 
     # Jobs
 
-    def plan(self, spec: JobSpec) -> PlanJson:
+    async def plan(self, spec: JobSpec) -> PlanJson:
         node = self._node
-        found = planning.plan(spec, node.me.peer_id, node.driver.core.table.known, node.clock.now())
+        need = requirements_of(spec)
+        lacks = (
+            await node.inputs.lacks(need.directories, need.engine)
+            or node.inputs.lacks_variables(spec.task)
+            or ""
+        )
+        known = node.driver.core.table.known
+        found = planning.plan(spec, node.me.peer_id, known, node.clock.now(), lacks)
         return {
             "needed": found.needed,
             "asked": [{"peer": advert.peer, "name": advert.name} for advert in found.asked],
             "would_bid": found.would_bid,
             "known": found.known,
+            "looked_up": list(found.looked_up),
             "busy": _reasons(found.busy),
             "unsuitable": _reasons(found.unsuitable),
         }
@@ -160,7 +170,7 @@ class Service(Orders):
 
     def _for_people(self, text: str) -> str:
         """With the names of nodes in place of their ids."""
-        return _PEER.sub(lambda match: self._name_of(match[0]), text)
+        return name_peers(text, self._name_of)
 
     def _name_of(self, peer: str) -> str:
         return self._known_name(peer) or peer
@@ -294,3 +304,8 @@ def _resources(one: Resources) -> ResourcesJson:
         "disk_bytes": one.disk_bytes,
         "gpus": one.gpus,
     }
+
+
+def name_peers(text: str, name_of: Callable[[str], str]) -> str:
+    """A text with the names of nodes in place of their ids, where these are words of their own."""
+    return _PEER.sub(lambda match: name_of(match[0]), text)

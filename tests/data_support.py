@@ -75,6 +75,9 @@ def task_of(*sources: tuple[str, dict[str, Any]], disk_bytes: int = 0, module: s
 
 
 def files_in(directory: Path) -> dict[str, bytes]:
+    """What a path holds; of a single file that by its name."""
+    if directory.is_file():
+        return {directory.name: directory.read_bytes()}
     return {
         str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()
     }

@@ -163,7 +163,7 @@ class FakeNode:
     def take(self, taking: str, timeout_s: float | None, leave: bool) -> None:
         self.takes, self.drain_timeout_s, self.leaves = taking, timeout_s, leave
 
-    def plan(self, spec: JobSpec) -> PlanJson:
+    async def plan(self, spec: JobSpec) -> PlanJson:
         self.planned.append(spec)
         suitable = spec.name != "unplaceable"
         return PlanJson(
@@ -171,6 +171,7 @@ class FakeNode:
             asked=[{"peer": PEER, "name": "alpha\x1b[31m"}] * suitable,
             would_bid=1 * suitable,
             known=4,
+            looked_up=[],
             busy=[{"reason": "memory: 2 GB of 4 GB free", "peers": 1}] * suitable,
             unsuitable=[{"reason": "no docker engine", "peers": 2 if suitable else 4}],
         )

@@ -198,5 +198,5 @@ async def test_a_program_gets_its_environment_and_nothing_of_the_nodes(
     assert (await run(engine, workload)).exit_code == 0
     variables = dict(one.split("=", 1) for one in read(workload.stdout).split("\0") if one)
     own = {name: value for name, value in variables.items() if not name.startswith(("P2PNODE_", "BACALHAU_"))}
-    assert own == {"A": "task", "B": "engine"}
+    assert own == {"A": "task", "B": "engine", "PWD": "/"}
     assert variables["P2PNODE_EXECUTION_ID"] == workload.execution_id

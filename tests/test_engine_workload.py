@@ -145,6 +145,8 @@ def test_an_error_names_no_path_of_the_host(tmp_path: Path) -> None:
     )
     text = f'mounting "{workload.results[0].host_path}" to "/o", {workload.directory}/x, {tmp_path}/y'
     assert as_the_program_sees(text, workload) == 'mounting "/outputs" to "/o", (the execution)/x, /in/y'
+    other = f"{tmp_path}-2 {workload.results[0].host_path}-2"
+    assert as_the_program_sees(other, workload) == f"{tmp_path}-2 (the execution)/results/outputs-2"
 
 
 @pytest.mark.parametrize(

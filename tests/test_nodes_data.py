@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 import wasmtime
 
 from .docker_engine import BUSYBOX, require_docker
-from .nodes import Node, Nodes, know_each_other, running_nodes
+from .nodes import Node, Nodes, environment, know_each_other, running_nodes
 from .programs import JOBS, docker_job, text_of, unique_name
 from .s3_server import S3Server, s3  # noqa: F401
 from .web_site import Page, Site, running_site
@@ -56,7 +57,9 @@ class Network:
         allowed += ["--allow-host", site.host, "--s3-bucket", "texts", "--s3-bucket", "gone"]
         self.a = nodes.start("a", "--no-compute")
         self.b = nodes.new("b", *allowed, peers=(self.a,))
-        self.c = nodes.new("c", *allowed, "--allow-path", str(self.rare), peers=(self.a,))
+        self.c = nodes.new(
+            "c", *allowed, "--allow-path", str(self.rare), "--allow-env", "PATH*", peers=(self.a,)
+        )
         for node in (self.b, self.c):
             node.start(ready=False)
         for node in (self.b, self.c):
@@ -82,6 +85,7 @@ def network(tmp_path_factory: pytest.TempPathFactory, s3: S3Server) -> Iterator[
         for name, value in {**s3.environment, "AWS_ENDPOINT_URL": s3.endpoint}.items():
             patch.setenv(name, value)
         site.pages["/wordcount.wasm"] = Page((JOBS / "wordcount.wasm").read_bytes(), etag='"1"')
+        site.pages["/the-book.txt"] = Page(b"to be or not", etag='"2"')
         with running_nodes(tmp_path_factory.mktemp("nodes")) as nodes:
             yield Network(nodes, s3, site)
 
@@ -179,6 +183,14 @@ def test_local_directories_are_read_and_written_as_both_sides_say(network: Netwo
         assert {one.name for one in tar if one.isfile()} == files.keys()
 
 
+def test_a_wasm_job_that_would_write_to_a_single_file_is_refused(network: Network, tmp_path: Path) -> None:
+    (network.state / "one.txt").write_bytes(b"as it was")
+    one = source("/data/one.txt", "local", SourcePath=str(network.state / "one.txt"), ReadWrite=True)
+    done = network.submit(tmp_path, wordcount(one, publisher={"Type": "none"}))
+    assert done.returncode == 3, done.stderr
+    assert "one.txt is a file here, and a WASM program can write only below a folder" in done.stderr
+
+
 def test_a_job_goes_where_its_directory_is(network: Network) -> None:
     logs = source("/data", "localDirectory", SourcePath=str(network.rare))
     for _ in range(3):
@@ -210,6 +222,38 @@ def test_a_program_and_its_data_come_from_urls_and_local_files(network: Network,
     done = network.submit(tmp_path, job(*inputs, publisher={"Type": "ipfs"}, entry=entry))
     assert done.returncode == 0, done.stderr
     assert counted(network.get(done.stdout.strip(), tmp_path / "got")) == {"two": 2, "one": 1}
+
+
+def test_a_file_from_a_url_is_where_its_target_says_and_hides_nothing_of_the_image(
+    network: Network, tmp_path: Path
+) -> None:
+    require_docker()
+    url = network.site.url("/the-book.txt")
+    inputs = [source(at, "urlDownload", URL=url) for at in ("/etc", "/data/book.txt", "/data")]
+    script = "cat /data/book.txt /etc/the-book.txt /data/the-book.txt; ls /etc/passwd"
+    done = network.submit(tmp_path, docker_job(BUSYBOX, script, InputSources=inputs))
+    assert done.returncode == 0, done.stderr
+    got = network.get(done.stdout.strip(), tmp_path / "got")["stdout"]
+    assert got == b"to be or not" * 3 + b"/etc/passwd\n"
+
+
+@pytest.mark.parametrize(("name", "status"), [("PATH", 0), ("HOME", 3)])
+def test_a_variable_of_the_peer_reaches_the_program_where_its_operator_allows_it_and_nothing_else(
+    network: Network, tmp_path: Path, name: str, status: int
+) -> None:
+    require_docker()
+    wanted = docker_job(BUSYBOX, 'echo "$MINE"')
+    wanted["Tasks"][0]["Env"] = {"MINE": f"env:{name}"}
+    done = network.submit(tmp_path, wanted)
+    assert done.returncode == status, done.stderr
+    if status:
+        assert "variable HOME: not among those that this node forwards to jobs" in done.stderr
+        return
+    got = network.get(done.stdout.strip(), tmp_path / "got")["stdout"].decode().strip()
+    assert got == environment(network.c.data_dir)["PATH"]
+    (job, *_) = network.a.client.jobs()
+    told = json.dumps(network.a.client.job(job["id"])) + network.a.cli("job", "history", job["id"]).stdout
+    assert "env:PATH" in told and got not in told
 
 
 def test_a_result_that_cannot_be_published_is_a_failure_that_says_so_and_is_not_lost(

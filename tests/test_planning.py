@@ -5,17 +5,27 @@ from __future__ import annotations
 from p2pnode.core.adverts import Known
 from p2pnode.core.messages import Advert, Offer, Signed
 from p2pnode.core.planning import plan
-from p2pnode.core.spec import JobSpec, JobType, Network, NetworkType, Resources, Task, WasmEngine
+from p2pnode.core.spec import (
+    InputSource,
+    JobSpec,
+    JobType,
+    Network,
+    NetworkType,
+    Resources,
+    Source,
+    Task,
+    WasmEngine,
+)
 
 BIG = Resources(cpu_millis=4000, memory_bytes=8_000_000_000, disk_bytes=10_000_000_000)
 NONE_FREE = Resources(cpu_millis=0, memory_bytes=0)
 
 
-def known(peer, engines=("wasm",), free=BIG):
+def known(peer, engines=("wasm",), free=BIG, sources=("ipfs",)):
     offer = Offer(
         engines=engines,
         publishers=("ipfs",),
-        sources=("ipfs",),
+        sources=sources,
         networks=(NetworkType.NONE,),
         labels={},
         total=BIG,
@@ -53,6 +63,23 @@ def test_a_wasm_job_with_a_network_suits_nobody():
     made = plan(spec(network=Network(type=NetworkType.HTTP, domains=("example.com",))), "me", PEERS, now=0.0)
     assert not made.asked
     assert ("no network of type http for WASM programs", 2) in made.unsuitable
+
+
+LOCAL = InputSource(target="/in", source=Source(type="local", params={"SourcePath": "/data"}))
+
+
+def test_what_is_looked_up_at_an_ask_is_told_and_known_of_this_node():
+    peers = {peer: known(peer, sources=("env", "local")) for peer in "ab"}
+    job = spec(inputs=(LOCAL,), environment={"A": "env:TOKEN"})
+    made = plan(job, "a", peers, now=0.0, lacks="/data is not among the paths that this node allows")
+    assert [advert.peer for advert in made.asked] == ["b"]
+    assert (made.would_bid, made.known) == (1, 2)
+    assert made.unsuitable == (("/data is not among the paths that this node allows", 1),)
+    assert made.looked_up == ("path /data", "variable TOKEN")
+    alone = plan(job, "a", {"a": peers["a"]}, now=0.0, lacks="no")
+    assert (alone.would_bid, alone.asked, alone.unsuitable) == (0, (), (("no", 1),))
+    assert plan(job, "a", peers, now=0.0).would_bid == 2
+    assert plan(spec(), "a", peers, now=0.0).looked_up == ()
 
 
 def test_without_peers_nobody_is_asked():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from p2pnode.core.jobfile import parse, parse_template
 from p2pnode.core.jobfile.problems import PROBLEMS_MAX, JobFileError
 from p2pnode.core.jobfile.template import expand
-from p2pnode.core.jobfile.variables import parse_assignment, select_environment
+from p2pnode.core.jobfile.variables import parse_assignment, select_environment, spread
 from tests.template_cases import GO, REFUSED, VARIABLES
 
 JOB_FILES = Path(__file__).parent / "jobfiles"
@@ -96,6 +96,46 @@ def test_a_value_that_yaml_would_cut_is_warned_of(value: str, is_cut: bool) -> N
     assert [line.partition(",")[0] for line in warnings] == [f'f:2:12: warning: "{value}"'] * is_cut
     quoted = text.replace("{{.v}}", "'{{.v}}'")
     assert parse_template(quoted, {"v": value}, "f").warnings == ()
+
+
+ARGUMENTS = """Type: batch
+Tasks:
+- Engine: {Type: docker, Params: {Image: x, Parameters: %s}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("parameters", "value", "said"),
+    [
+        ("[{{.v}}]", "~", 'warning: "~", which {{.v}} puts here, is read as nothing'),
+        ('["{{.v}}"]', 'a", "b', "which {{.v}} puts here, is not read as one text"),
+        ('["{{.v}}"]', "c:\\new", "is not read as one text"),
+        ("[{{.v}}]", "a, b", "is not read as one text"),
+        ('["{{.v}}"]', '"', 'as {{.v}} puts """ here; write {{printf "%q" .v}}, without quotes around it'),
+        ("[{{.v}}]", "a: b", "found a map, as {{.v}} puts"),
+        ("[{{.v}}]", "- a", "error: "),
+        ("[{{.v}}]", "[a", "as {{.v}} puts"),
+        ("[{{.v}}]", "*a", "alias *a is not allowed; write the value out, as {{.v}} puts"),
+        ('[{{or .v "x"}}]', "a: b", 'write {{printf "%q" (or .v "x")}}'),
+        ("[{{.v}}]", "https://example.com/?a=b", ""),
+        ('["{{.v}}"]', "it's", ""),
+        ("[{{.v}}]", "", ""),
+    ],
+)
+def test_what_a_value_does_to_the_file_is_told_with_its_variable(
+    parameters: str, value: str, said: str
+) -> None:
+    text = ARGUMENTS % parameters
+    try:
+        found = parse_template(text, {"v": value}, "f").warnings
+    except JobFileError as refusal:
+        found = refusal.problems
+    if not said:
+        assert found == ()
+        return
+    (one,) = found
+    assert str(one).startswith(f"f:3:{text.splitlines()[2].index('{{') + 1}: ")
+    assert said in str(one)
 
 
 def test_many_missing_variables_are_cut_to_what_a_person_reads() -> None:
@@ -216,6 +256,23 @@ def test_any_text_gives_text_or_problems(text: str) -> None:
 )
 def test_an_assignment_keeps_its_value_as_it_is(text: str, expected: tuple[str, str]) -> None:
     assert parse_assignment(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"a": "1,b=2"}, {"a": "1", "b": "2"}),
+        ({"a": "1, b=2,start-time=3,4"}, {"a": "1", "b": "2", "start-time": "3,4"}),
+        ({"a": "1,other=2"}, {"a": "1,other=2"}),
+        ({"a": "1,b=2", "b": "3"}, {"a": "1,b=2", "b": "3"}),
+        ({"a": "SELECT x,y WHERE b=2"}, {"a": "SELECT x,y WHERE b=2"}),
+        ({"a": ",b=,b=2"}, {"a": "", "b": "2"}),
+    ],
+)
+def test_pairs_in_one_flag_are_variables_of_their_own_where_the_file_names_them(
+    given: dict[str, str], expected: dict[str, str]
+) -> None:
+    assert spread(given, 'x other= {{.a}} {{ .b }} {{or (index . "start-time") ""}}') == expected
 
 
 @pytest.mark.parametrize("text", ["query", "", "=x", " =x"])

@@ -167,7 +167,7 @@ class _Door:
 
     async def plan(self, request: Request) -> Response:
         spec, _ = await _job_file(request)
-        return JSONResponse(self._service.plan(spec))
+        return JSONResponse(await _in_time(self._service.plan(spec)))
 
     async def job(self, request: Request) -> Response:
         return JSONResponse(self._service.job(request.path_params["job"]))

@@ -227,6 +227,8 @@ class PlanJson(TypedDict):
     asked: list[AskedJson]
     would_bid: int
     known: int
+    # What those that would bid look up only when they are asked, and may refuse then.
+    looked_up: list[str]
     # The most frequent first: of peers that only lack room now, and of those that could never run it.
     busy: list[ReasonJson]
     unsuitable: list[ReasonJson]
@@ -301,7 +303,7 @@ class NodeService(Protocol):
         file again is the same job where it runs until it is stopped, and a new one otherwise.
         """
 
-    def plan(self, spec: JobSpec) -> PlanJson:
+    async def plan(self, spec: JobSpec) -> PlanJson:
         """Whom the job would ask, and why not the others; nothing is asked or run."""
 
     def jobs(self) -> list[JobJson]:

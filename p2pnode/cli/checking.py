@@ -75,6 +75,7 @@ def _plan_fields(found: PlanJson) -> list[tuple[str, str]]:
         ("Executions", str(found["needed"])),
         ("Peers known", str(found["known"])),
         ("Would bid", str(found["would_bid"])),
+        *(("If they have", f"{one} (looked up on each peer when it is asked)") for one in found["looked_up"]),
         *(("Asked", f"{one['name']} ({short_peer(one['peer'])})") for one in found["asked"]),
         *_reasons("Busy", found["busy"]),
         *_reasons("Unsuitable", found["unsuitable"]),

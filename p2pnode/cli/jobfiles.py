@@ -13,6 +13,7 @@ from p2pnode.cli.output import Styled, say
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.core import jobfile
 from p2pnode.core.jobfile.problems import JobFileError, Problem, Severity
+from p2pnode.core.jobfile.variables import spread
 from p2pnode.core.jobfile.yamltree import TEXT_SIZE_BYTES_MAX
 from p2pnode.core.spec import JobSpec
 
@@ -41,7 +42,8 @@ def read(given: Given) -> JobFile:
     if given.variables is None:
         parsed = jobfile.parse(text, name, literal_braces=True)
     else:
-        parsed = jobfile.parse_template(text, given.variables, name)
+        variables = spread(given.variables, text.decode(errors="replace"))
+        parsed = jobfile.parse_template(text, variables, name)
     return JobFile(name, for_a_node(text, parsed.spec), parsed)
 
 

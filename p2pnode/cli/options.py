@@ -52,7 +52,7 @@ def job_file(command: Callable[..., int]) -> Callable[..., int]:
         metavar="NAME=VALUE",
         type=Parsed("variable", parse_assignment),
         multiple=True,
-        help="A variable of the file's templates; may be repeated.",
+        help="A variable of the file's templates; may be repeated, or NAME=VALUE,NAME=VALUE.",
     )
     @click.option(
         "-E",

@@ -36,6 +36,13 @@ from p2pnode import config
     help="A directory or file of this host that jobs may read, or write; may be repeated.",
 )
 @click.option(
+    "--allow-env",
+    "allow_env",
+    metavar="NAME",
+    multiple=True,
+    help="A variable of this environment that jobs may have, or names with *; may be repeated.",
+)
+@click.option(
     "--allow-host",
     "allow_hosts",
     metavar="HOST[:PORT]",
@@ -98,6 +105,7 @@ def serve(
     max_stop_grace: str | None,
     no_mdns: bool,
     allow_paths: tuple[str, ...],
+    allow_env: tuple[str, ...],
     allow_hosts: tuple[str, ...],
     allow_network: tuple[str, ...],
     allow_registries: tuple[str, ...],
@@ -127,6 +135,7 @@ def serve(
         "max_stop_grace": max_stop_grace,
         "mdns": False if no_mdns else None,
         "allow_paths": list(allow_paths),
+        "allow_env": list(allow_env),
         "allow_hosts": list(allow_hosts),
         "allow_network": list(allow_network),
         "allow_registries": list(allow_registries),

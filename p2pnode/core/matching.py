@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from . import forwarding
 from .constraints import preferences, requirements
 from .constraints import why_not as constraint_why_not
 from .holdings import marks_of
 from .messages import Directory, Offer, Refusing, Requirements, Taking
-from .spec import DockerEngine, JobSpec, NetworkType, Resources, Source
+from .spec import DockerEngine, JobSpec, NetworkType, Resources, Source, Task
 from .units import about_bytes, format_cpu
 
 RESOURCE_NAMES = ("cpu_millis", "memory_bytes", "disk_bytes", "gpus")
@@ -45,10 +46,15 @@ def requirements_of(spec: JobSpec) -> Requirements:
         constraints=spec.constraints,
         network=task.network.type,
         publisher=task.publisher.type if task.publisher else "",
-        sources=tuple(sorted({one.source.type for one in task.inputs})),
+        sources=tuple(sorted({one.source.type for one in task.inputs} | _of_environment(task))),
         uses=marks_of(task),
         directories=tuple(_directory(one.source) for one in task.inputs if one.source.type == "local"),
     )
+
+
+def _of_environment(task: Task) -> set[str]:
+    """Which variables it asks for is private to the job until its award."""
+    return {forwarding.SOURCE} if forwarding.wanted(task.environment) else set()
 
 
 def _directory(source: Source) -> Directory:
@@ -114,6 +120,8 @@ def never(need: Requirements, offer: Offer) -> str | None:
     if need.publisher not in ("", *offer.publishers):
         return f"no {need.publisher} publisher"
     missing = [source for source in need.sources if source not in offer.sources]
+    if missing == [forwarding.SOURCE]:
+        return forwarding.NO_SOURCE
     if missing:
         return f"no input source of type {missing[0]}"
     for constraint in requirements(need.constraints):

@@ -77,6 +77,8 @@ class Participant:
     me: str
     check_spec: Callable[[JobSpec], str | None]
     preempts: bool = False
+    # Why this node does not run a valid job, or None: what only it can look up, at an award.
+    declines: Callable[[JobSpec], str | None] = lambda spec: None
     table: AdvertTable = field(default_factory=AdvertTable)
     advertising: Advertising = field(default_factory=Advertising)
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -93,7 +95,11 @@ class Participant:
     _told_at: float = -inf
 
     def __post_init__(self) -> None:
-        self.lending = Lending(self.check_spec, preempts=self.preempts, standing=Standing(self.me))
+        self.lending = Lending(
+            lambda spec: self.check_spec(spec) or self.declines(spec),
+            preempts=self.preempts,
+            standing=Standing(self.me),
+        )
         self.custody = Custody(self.me, self.lost)
 
     def resume(self, jobs: Iterable[JobRecord], loans: Iterable[Loan], now: float) -> list[Action]:

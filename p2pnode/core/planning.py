@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from . import forwarding
 from .adverts import Known
 from .asking import Asking
 from .lifecycle import EVERYWHERE, new_record
-from .matching import why_not
-from .messages import Advert, Refusing
+from .matching import Unfit, why_not
+from .messages import Advert, Refusing, Requirements
 from .spec import JobSpec
 from .wire import Record
 
@@ -24,15 +25,24 @@ class Plan(Record, frozen=True):
     # Known peers that would bid, by what they advertise.
     would_bid: int
     known: int
+    # What these look up only when they are asked, and may refuse then.
+    looked_up: tuple[str, ...]
     # Reason and number of peers, the most frequent first; of those that only lack room, and of the others.
     busy: tuple[tuple[str, int], ...]
     unsuitable: tuple[tuple[str, int], ...]
 
 
-def plan(spec: JobSpec, me: str, known: Mapping[str, Known], now: float) -> Plan:
-    """The plan for a job that `me` would own, with this table of peers."""
-    asking = Asking(new_record("", me, spec, now), known, now)
-    found = [why_not(asking.need, one.advert.offer) for one in known.values()]
+def plan(spec: JobSpec, me: str, known: Mapping[str, Known], now: float, lacks: str = "") -> Plan:
+    """The plan for a job that `me` would own, with this table of peers.
+
+    `lacks` is why `me` itself does not have what peers look up when they are asked; "" if it has.
+    """
+    table = {peer: one for peer, one in known.items() if not (lacks and peer == me)}
+    asking = Asking(new_record("", me, spec, now), table, now)
+    found = [why_not(asking.need, one.advert.offer) for one in table.values()]
+    if len(table) < len(known):
+        unfit = why_not(asking.need, known[me].advert.offer)
+        found.append(Unfit(Refusing.UNSUITABLE, lacks) if unfit is None else unfit)
     counts = {
         refusing: Counter(unfit.reason for unfit in found if unfit is not None and unfit.refusing is refusing)
         for refusing in Refusing
@@ -45,6 +55,15 @@ def plan(spec: JobSpec, me: str, known: Mapping[str, Known], now: float) -> Plan
         asked=tuple(asking.whom_to_ask(needed)),
         would_bid=would_bid,
         known=len(known),
+        looked_up=_looked_up(asking.need, spec),
         busy=tuple(counts[Refusing.BUSY].most_common()),
         unsuitable=tuple(counts[Refusing.UNSUITABLE].most_common()),
+    )
+
+
+def _looked_up(need: Requirements, spec: JobSpec) -> tuple[str, ...]:
+    variables = forwarding.wanted(spec.task.environment).values()
+    return (
+        *(f"path {one.path}" + " for writing" * one.writable for one in need.directories),
+        *(f"variable {name}" for name in variables),
     )

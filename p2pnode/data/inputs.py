@@ -8,7 +8,7 @@ source `local` copies nothing.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import trio
 
+from p2pnode.core import forwarding, targets
 from p2pnode.core.internet import AllowedHost
 from p2pnode.core.messages import Directory, Fault
 from p2pnode.core.spec import InputSource, Task, WasmEngine
@@ -45,6 +46,9 @@ INPUT_ENTRIES_MAX = 2_000_000
 # Also an input must not fill the disk on which the node stores results.
 DISK_FREE_BYTES_MIN = 1024**3
 
+# Its runtime opens directories only.
+WASM_FILE_READ_ONLY = "a WASM program can write only below a folder: make that its SourcePath"
+
 # Brings all blocks of a CID into this node's store, at most so many bytes, telling how many have come.
 FetchIpfs = Callable[[str, int, Callable[[int], None]], Awaitable[None]]
 # Writes what a CID names to a path, from this node's store, at most so many bytes. Blocking.
@@ -71,6 +75,9 @@ class Access:
     # Though their addresses are not public.
     hosts: tuple[AllowedHost, ...] = ()
     s3: S3Account = field(default_factory=S3Account)
+    # Names of variables, or parts of them with *, and the environment that has them.
+    variables: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def all_hosts(self) -> tuple[AllowedHost, ...]:
@@ -82,6 +89,8 @@ class Input:
     """An input as the program gets it."""
 
     path: Path
+    # Where it sees it.
+    target: str
     read_only: bool = True
 
 
@@ -94,18 +103,34 @@ class Inputs:
     @property
     def types(self) -> tuple[str, ...]:
         """The sources that this node can fetch from, for its offer."""
-        return ("ipfs", "s3", "urldownload", "inline", *(["local"] if self._access.paths else []))
+        types = ["ipfs", "s3", "urldownload", "inline"]
+        types += ["local"] if self._access.paths else []
+        types += [forwarding.SOURCE] if self._access.variables else []
+        return tuple(types)
 
-    async def lacks(self, directories: Sequence[Directory]) -> str:
+    def lacks_variables(self, task: Task) -> str | None:
+        """Why this node can't give a task the variables of its environment that it asks for, or None."""
+        return forwarding.why_not(task, self._access.variables, self._access.environment)
+
+    def environment(self, task: Task) -> dict[str, str]:
+        """The task's variables, with those of this node that it may have; raises `DataFailed`."""
+        try:
+            return forwarding.filled_in(task.environment, self._access.variables, self._access.environment)
+        except forwarding.NotForwarded as exc:
+            raise DataFailed(Fault.PEER, str(exc)) from exc
+
+    async def lacks(self, directories: Sequence[Directory], engine: str) -> str:
         """Why this node can't give a job one of these paths; "" if it can."""
         with trio.move_on_after(LOOK_S_MAX):
-            return await trio.to_thread.run_sync(self._lacks, directories, abandon_on_cancel=True)
+            return await trio.to_thread.run_sync(self._lacks, directories, engine, abandon_on_cancel=True)
         return f"the disk of {directories[0].path} did not answer within {LOOK_S_MAX:.0f} s"
 
-    def _lacks(self, directories: Sequence[Directory]) -> str:
+    def _lacks(self, directories: Sequence[Directory], engine: str) -> str:
         for one in directories:
             try:
-                look_up(one.path, one.writable, one.made, self._access.paths)
+                path = look_up(one.path, one.writable, one.made, self._access.paths)
+                if engine == "wasm" and one.writable and path.is_file():
+                    return f"{one.path} is a file here, and {WASM_FILE_READ_ONLY}"
             except DataFailed as exc:
                 return str(exc)
             except OSError as exc:
@@ -142,7 +167,9 @@ class Inputs:
                 found[index] = _as_module(task, source, one)
 
             await all_of(partial(fetch, index, source) for index, source in enumerate(task.inputs))
-        return tuple(found[index] for index in range(len(task.inputs)))
+        inputs = tuple(found[index] for index in range(len(task.inputs)))
+        _check_apart(inputs, task)
+        return inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,14 +195,14 @@ class _Fetching:
             await trio.to_thread.run_sync(_remove, whole)
             await self._write(source, whole, path.with_name(f".{path.name}.parts"), progress)
             whole.rename(path)
-        return Input(path)
+        return await trio.to_thread.run_sync(_placed, source, path)
 
     def _find(self, source: InputSource) -> Input:
         params = source.source.params
         read_write = params.get("ReadWrite") is True
         create_as = str(params.get("CreateAs", ""))
         path = find_local(str(params["SourcePath"]), read_write, create_as, self.access.paths)
-        return Input(path, read_only=not read_write)
+        return Input(path, source.target, read_only=not read_write)
 
     async def _write(
         self, source: InputSource, path: Path, parts: Path, progress: Callable[[str], None]
@@ -216,10 +243,31 @@ class _Fetching:
         self.budget.take(await trio.to_thread.run_sync(_size_of, path))
 
 
+def _placed(source: InputSource, path: Path) -> Input:
+    """What was fetched, where the program sees it: of a single file itself: no folder hides others."""
+    if not targets.is_single(source.source):
+        return Input(path, source.target)
+    (file,) = path.iterdir()
+    itself = targets.is_itself(source)
+    return Input(file, source.target if itself else f"{source.target.rstrip('/')}/{file.name}")
+
+
+def _check_apart(inputs: Iterable[Input], task: Task) -> None:
+    """The names that servers give can bring two to one place; raises `DataFailed`."""
+    taken = {one.path for one in task.results}
+    for one in inputs:
+        if one.target in taken:
+            raise DataFailed(Fault.JOB, f"two inputs or results of the job are at {one.target}")
+        taken.add(one.target)
+
+
 def _as_module(task: Task, source: InputSource, one: Input) -> Input:
     """A module's own file where a job names the Target of a one-file directory as the module."""
     engine = task.engine
     if isinstance(engine, WasmEngine) and source.target in (engine.entry_module, *engine.import_modules):
+        # Of a directory its only file; a single file has its own name in `target`, which nobody asked for.
+        if targets.is_single(source.source):
+            return replace(one, target=source.target)
         files = list(islice(one.path.iterdir(), 2)) if one.path.is_dir() else []
         # Whoever wrote the directory may have put a link there, to a file of this node's own.
         if len(files) == 1 and files[0].is_symlink():

@@ -1,4 +1,4 @@
-"""The source `s3`: one object, or those of a bucket that begin with a prefix, in a directory.
+"""The source `s3`: one object, or those of a bucket that begin with a prefix, in a directory of the input.
 
 An object lies below the input by what its key has behind the last folder of Key, as in Bacalhau:
 `logs/2024*` gives `2024-01.txt`, and `logs/2024.txt` gives `2024.txt`.
@@ -18,6 +18,7 @@ from typing import Any
 import trio
 
 from p2pnode.core.messages import Fault
+from p2pnode.core.targets import is_many
 from p2pnode.core.units import about_bytes
 
 from . import tries
@@ -26,7 +27,7 @@ from .concurrently import all_of
 from .download import Download, Place
 from .failures import DataFailed, of_disk
 from .s3_client import Bucket
-from .s3_selection import Object, is_many, prefix_of, relative_path, select
+from .s3_selection import Object, prefix_of, relative_path, select
 from .web import Response
 
 

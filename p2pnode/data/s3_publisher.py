@@ -8,6 +8,7 @@ so that another try writes the same objects.
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -88,8 +89,8 @@ def key_of(template: str, variables: Mapping[str, str], ended_s: int, *, plain: 
     ended = time.gmtime(ended_s)
     dated = {"date": time.strftime("%Y%m%d", ended), "time": time.strftime("%H%M%S", ended)}
     key = template
-    for name, value in {**variables, **dated}.items():
-        key = key.replace("{" + name + "}", value)
+    values = {**variables, **dated}
+    key = re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], found[0]), key)
     suffix = "/" if plain else ARCHIVE_SUFFIX
     return key.lstrip("/") if key.endswith(suffix) else f"{key.lstrip('/')}{suffix}"
 

@@ -51,11 +51,6 @@ class Object:
     size_bytes: int
 
 
-def is_many(key: str) -> bool:
-    """Whether a Key names all objects that begin so: it ends with * or /, or is empty."""
-    return not key or key.endswith(("*", "/"))
-
-
 def prefix_of(key: str) -> str:
     return key.strip().removesuffix("*")
 

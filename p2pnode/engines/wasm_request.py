@@ -82,7 +82,8 @@ def prepare(workload: Workload) -> Prepared:
             "what": "run",
             "component": module.component,
             "argv": [PurePosixPath(task.entry_module).name, *task.parameters],
-            "environment": environment(workload),
+            # Programs of Go take their first directory for the current one, where nothing says another.
+            "environment": {"PWD": "/", **environment(workload)},
             "entrypoint": task.entrypoint,
             "preopens": _preopens(workload, (task.entry_module, *task.import_modules), scratch),
             "memory_bytes": memory_bytes,
@@ -117,6 +118,11 @@ def _preopens(workload: Workload, modules: tuple[str, ...], scratch: Path) -> li
         if not mount.host_path.is_file() or mount.target in modules:
             continue
         target = PurePosixPath(_normal(mount.target))
+        if not mount.read_only:
+            raise Unfit(
+                f"the input {target} is a file, and a WASM program can write only below a folder: "
+                "make that its SourcePath"
+            )
         parent = str(target.parent)
         if parent in opened and parent not in stand_ins:
             raise Unfit(

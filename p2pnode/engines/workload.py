@@ -8,6 +8,7 @@ because neither engine can set a hard limit on a plain directory.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -239,8 +240,12 @@ def file_size_bytes_max(workload: Workload) -> int:
 def as_the_program_sees(text: str, workload: Workload) -> str:
     """An error with the host's paths replaced: they are nobody's business, and an author knows his own."""
     shown = {str(mount.host_path): mount.target for mount in (*workload.inputs, *workload.results)}
-    shown[str(workload.directory)] = "(the execution)"
-    # The longest first: one may lie in another.
-    for path in sorted(shown, key=len, reverse=True):
-        text = text.replace(path, shown[path])
-    return text
+    execution = str(workload.directory)
+    shown[execution] = "(the execution)"
+    # The longest first: one may lie in another. Whole names only, but for what is the node's own, and what is
+    # put in is not read again.
+    pattern = "|".join(
+        re.escape(path) + ("" if path == execution else r"(?![\w-]|\.\w)")
+        for path in sorted(shown, key=len, reverse=True)
+    )
+    return re.sub(pattern, lambda found: shown[found[0]], text)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,17 +21,13 @@ from p2pnode.core.spec import (
 )
 from p2pnode.core.units import format_bytes, format_cpu
 
-from . import template, yamltree
-from .converters import cut
-from .expanded import Expanded, position
+from . import forms, template, values, yamltree
+from .expanded import Expanded
 from .jobfields import JOB
-from .problems import PROBLEMS_MAX, JobFileError, Problem, Report, Severity
+from .problems import JobFileError, Problem, Report, Severity
 
 # Up to here a line may hold a comment, in which braces are nobody's business.
 _TEMPLATE_ACTION = re.compile(r"^[^#\n]*?(\{\{[^\n]{0,40})", re.MULTILINE)
-
-# What YAML does not take as it is in text without quotes: a comment, blanks at an end, a line break.
-_NOT_PLAIN = re.compile(r"(?:^|\s)#|^\s|\s$|\n")
 
 # How types are written that the spec has in lower case.
 _TYPE_NAMES = {"urldownload": "urlDownload"}
@@ -76,8 +71,8 @@ def parse_template(text: str | bytes, variables: Mapping[str, str], name: str) -
         root = _tree(expanded.text, name, literal_braces="{{" in readable)
         parsed = _read(root, name)
     except JobFileError as exc:
-        raise JobFileError(_at_their_origin(exc.problems, expanded)) from exc
-    warnings = (*_at_their_origin(parsed.warnings, expanded), *_cut_short(root, expanded, name))
+        raise JobFileError(_at_their_origin(values.blamed(exc.problems, expanded), expanded)) from exc
+    warnings = (*_at_their_origin(parsed.warnings, expanded), *values.changed(root, expanded, name))
     return replace(parsed, warnings=tuple(sorted(warnings, key=lambda one: (one.line, one.column))))
 
 
@@ -97,21 +92,6 @@ def _at_their_origin(problems: tuple[Problem, ...], expanded: Expanded) -> tuple
     return tuple(found)
 
 
-def _cut_short(root: yamltree.Node, expanded: Expanded, name: str) -> Iterator[Problem]:
-    """Warnings of what a template wrote and YAML did not read as one text: it begins a comment, say."""
-    texts = ""
-    strange = ((value, start) for value, start in expanded.written() if _NOT_PLAIN.search(value))
-    for value, start in itertools.islice(strange, PROBLEMS_MAX):
-        texts = texts or "\0".join(yamltree.texts(root))
-        if value not in texts:
-            message = (
-                f"{cut(value)}, which a template puts here, is not read as one text; "
-                'if it is meant so, write {{printf "%q" ...}}'
-            )
-            line, column = expanded.origin(*position(expanded.text, start))
-            yield Problem(name, line, column, "", Severity.WARNING, message)
-
-
 def check(spec: JobSpec) -> None:
     """Holds a spec that did not come from a file here (a peer's, a command line's) to the same rules.
 
@@ -123,7 +103,11 @@ def check(spec: JobSpec) -> None:
 
 
 def _read(root: yamltree.Node, name: str) -> Parsed:
+    root = forms.unwrapped(root)
     report = Report(name, root)
+    if other := forms.other_form(root):
+        report.error((), other[1], other[0])
+        raise JobFileError(report.problems())
     spec = JOB.read(root, (), report)
     if report.has_errors:
         raise JobFileError(report.problems())

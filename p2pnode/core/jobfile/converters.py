@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import difflib
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from p2pnode.core import pattern as patterns
 
@@ -42,7 +45,8 @@ class Choice:
     def __call__(self, text: str) -> Any:
         word = text.strip().lower()
         if word not in self._meanings:
-            like = alike(word, self._spellings)
+            begun = [one for one in self._spellings if word and one.startswith(word)]
+            like = alike(word, self._spellings) or (begun[0] if len(begun) == 1 else None)
             meant = f"; did you mean {self._spellings[like]}?" if like else ""
             raise ValueError(f"{cut(text)} is not {self._what}; allowed: {', '.join(self.words)}{meant}")
         return self._meanings[word]
@@ -116,6 +120,12 @@ def data_url(text: str) -> str:
     """A URL that holds the data itself."""
     if not _DATA_URL.fullmatch(text):
         raise ValueError(f'"{text[:80]}" is not a data URL, such as data:text/plain;base64,aGVsbG8=')
+    head, _, data = text.partition(",")
+    if head.lower().endswith(";base64"):
+        try:
+            base64.b64decode(unquote_to_bytes(data), validate=True)
+        except binascii.Error as exc:
+            raise ValueError(f"{cut(text)} says base64, and its data is none: {exc}") from exc
     return text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from p2pnode.core import forwarding
 from p2pnode.core.spec import DockerEngine, InputSource, WasmEngine
 
 from .converters import absolute_path
@@ -58,6 +59,10 @@ class Assignments:
         found = dict(pairs)
         if len(found) < len(pairs) and type(node) is Sequence:
             self._report_twice(node, path, report)
+        for index, (name, value) in enumerate(pairs):
+            if value.startswith(forwarding.PREFIX):
+                message = f"{name} is text here; a variable of the peer is asked for in the task's Env"
+                report.warning((*path, index), message)
         return found
 
     def _report_twice(self, node: Sequence, path: Path, report: Report) -> None:
@@ -137,6 +142,13 @@ DOCKER = Object(
     Field(
         "Meta", TextMap(), about="Notes for people about the engine.", default={}, example={"Goal": "test"}
     ),
+    slips={
+        **dict.fromkeys(("Cmd", "Command", "Args", "Arguments"), ("", "did you mean Parameters?")),
+        **dict.fromkeys(
+            ("Env", "Environment"), ("", "did you mean EnvironmentVariables, or the task's Env?")
+        ),
+        **dict.fromkeys(("WorkDir", "Path"), ("", "did you mean WorkingDirectory?")),
+    },
     build=_docker,
 )
 

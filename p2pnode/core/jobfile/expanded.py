@@ -24,7 +24,8 @@ class Expanded:
 
     def __init__(self, pieces: tuple[Piece, ...], source: str) -> None:
         self.text = "".join(piece.text for piece in pieces)
-        self._pieces, self._source = pieces, source
+        self.source = source
+        self._pieces = pieces
         self._starts = [0, *itertools.accumulate(len(piece.text) for piece in pieces)]
 
     def origin(self, line: int, column: int) -> tuple[int, int]:
@@ -34,16 +35,20 @@ class Expanded:
         """
         if not self._pieces:
             return 1, 1
-        offset = self._lines[min(line, len(self._lines)) - 1] + column - 1
+        offset = self.offset(line, column)
         index = bisect.bisect_right(self._starts, offset, hi=len(self._pieces)) - 1
         piece = self._pieces[index]
-        return position(self._source, piece.at + (offset - self._starts[index]) * piece.copied)
+        return position(self.source, piece.at + (offset - self._starts[index]) * piece.copied)
 
-    def written(self) -> Iterator[tuple[str, int]]:
+    def offset(self, line: int, column: int) -> int:
+        """Where in the text a line and column, from 1, are."""
+        return self._lines[min(line, len(self._lines)) - 1] + column - 1
+
+    def written(self) -> Iterator[tuple[Piece, int]]:
         """What each action wrote, and where that begins in the text."""
         for piece, start in zip(self._pieces, self._starts, strict=False):
             if not piece.copied:
-                yield piece.text, start
+                yield piece, start
 
     @functools.cached_property
     def _lines(self) -> list[int]:

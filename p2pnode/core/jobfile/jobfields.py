@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from p2pnode.core import constraints
+from p2pnode.core import constraints, forwarding, targets
 from p2pnode.core.spec import (
     RETRIES_MAX,
     RETRIES_META_KEY,
@@ -28,6 +28,7 @@ from p2pnode.core.units import AMOUNT_MAX, DURATION_ALLOWED
 
 from .converters import Choice, Integer
 from .enginefields import ENGINE, VARIABLE_PATTERN, variable_name
+from .forms import OF_THE_NETWORK
 from .kinds import NAME, TEXT, Field, ListOf, Object, TextMap, Value, when
 from .problems import Path, Report
 from .sources import INPUT, PUBLISHER
@@ -91,12 +92,14 @@ CONSTRAINT = Object(
 def _check_task(values: dict[str, Any], path: Path, report: Report) -> None:
     inputs, results = values.get("InputSources", ()), values.get("ResultPaths", ())
     _mounted_once(inputs, results, path, report)
+    _files_are_named(inputs, values.get("Engine"), path, report)
     if isinstance(publisher := values.get("Publisher"), Source) and publisher.type == "none" and results:
         report.warning((*path, "ResultPaths"), "are not kept, as Publisher is none")
     if "Engine" not in values or report.has_error_under((*path, "InputSources")):
         return
     engine, own_inputs = values["Engine"]
     if isinstance(engine, WasmEngine):
+        _no_file_is_written(inputs, path, report)
         _modules_are_inputs(engine, [one.target for one in (*inputs, *own_inputs)], path, report)
 
 
@@ -107,6 +110,29 @@ def _mounted_once(
     for one in results:
         if one.path in targets:
             report.error((*path, "ResultPaths"), f"{one.path} is also the Target of an input source")
+
+
+def _files_are_named(inputs: Iterable[InputSource], engine: Any, path: Path, report: Report) -> None:
+    """Warns of a Target that looks like a file and becomes a folder."""
+    modules: tuple[str, ...] = ()
+    if engine is not None and isinstance(engine[0], WasmEngine):
+        modules = (engine[0].entry_module, *engine[0].import_modules)
+    for index, one in enumerate(inputs):
+        single = targets.is_single(one.source) and one.target not in modules
+        if single and targets.looks_like_a_file(one) and not targets.is_itself(one):
+            message = (
+                f"{one.target} becomes a folder, and the file lies in it under its own name; for the file "
+                "itself, end Target with that name, or with its suffix"
+            )
+            report.warning((*path, "InputSources", index, "Target"), message)
+
+
+def _no_file_is_written(inputs: Iterable[InputSource], path: Path, report: Report) -> None:
+    for index, one in enumerate(inputs):
+        params = one.source.params
+        if params.get("CreateAs") == "file" and params.get("ReadWrite") is True:
+            message = "file: a WASM program can write only below a folder; make that its SourcePath"
+            report.error((*path, "InputSources", index, "Source", "Params", "CreateAs"), message)
 
 
 def _modules_are_inputs(engine: WasmEngine, targets: list[str], path: Path, report: Report) -> None:
@@ -153,8 +179,9 @@ TASK = Object(
     ),
     Field(
         "Env",
-        TextMap(check_key=variable_name, key_pattern=VARIABLE_PATTERN),
-        about="Variables for the program, whatever the engine.",
+        TextMap(check_key=variable_name, check_value=forwarding.check_value, key_pattern=VARIABLE_PATTERN),
+        about="Variables for the program, whatever the engine. env:NAME is the value of the peer's own "
+        "variable NAME.",
         default={},
         example={"MODE": "fast"},
     ),
@@ -183,6 +210,24 @@ TASK = Object(
         default={},
         example={"TotalTimeout": "1h"},
     ),
+    slips={
+        "Outputs": ("ResultPaths", "it is ResultPaths now: [{Name: outputs, Path: /outputs}]"),
+        "Inputs": ("InputSources", "did you mean InputSources?"),
+        "Timeout": ("Timeouts", "it is Timeouts: {TotalTimeout: ...}"),
+        "EnvironmentVariables": (
+            "Env",
+            "it is Env, a map of names to texts; a list belongs into Engine.Params",
+        ),
+        "Annotations": ("", "Labels are the job's, above Tasks"),
+        **dict.fromkeys(
+            ("Image", "Entrypoint", "Parameters", "WorkingDirectory"), ("", "it belongs into Engine.Params")
+        ),
+        **dict.fromkeys(("CPU", "Memory", "Disk", "GPU"), ("", "it belongs into Resources")),
+        **dict.fromkeys(
+            ("Count", "Type", "Constraints", "Labels", "Priority", "Namespace"),
+            ("", "it is the job's, above Tasks"),
+        ),
+    },
     check=_check_task,
     build=_task,
 )
@@ -288,7 +333,18 @@ JOB = Object(
     ),
     check=_check_job,
     build=_job,
-    refused=dict.fromkeys(
-        ("ID", "State", "Version", "Revision", "CreateTime", "ModifyTime"), _OF_THE_NETWORK
-    ),
+    refused=dict.fromkeys(OF_THE_NETWORK, _OF_THE_NETWORK),
+    slips={
+        "Annotations": ("Labels", "it is Labels now, a map of names to texts"),
+        "Metadata": ("Meta", "notes are Meta, and what jobs are found by is Labels"),
+        "Concurrency": ("Count", "did you mean Count?"),
+        "Image": ("", "it belongs into Tasks[0].Engine.Params"),
+        **dict.fromkeys(
+            (
+                *("Engine", "Env", "InputSources", "Network", "Publisher", "ResultPaths", "Resources"),
+                *("Timeouts", "Timeout", "Inputs", "Outputs"),
+            ),
+            ("", "it belongs into the task, Tasks[0]"),
+        ),
+    },
 )

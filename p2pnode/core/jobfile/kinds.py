@@ -87,6 +87,8 @@ class TextMap:
 
     # Checks a key; raises `ValueError` saying what is allowed.
     check_key: Callable[[str], Any] | None = None
+    # As `check_key`, of a value.
+    check_value: Callable[[str], Any] | None = None
     # Keys that begin so are dropped with a warning.
     reserved_prefix: str = ""
     # As that of a `Value`, for the keys.
@@ -103,9 +105,22 @@ class TextMap:
                 report.error(here, f"{cut(key.text)} occurs twice", key)
             elif self.reserved_prefix and key.text.startswith(self.reserved_prefix):
                 report.warning(here, f"ignored: names with {self.reserved_prefix} are reserved", key)
-            elif self._key_is_good(key, here, report) and (text := _text(value, here, report)) is not None:
+            elif (
+                self._key_is_good(key, here, report)
+                and (text := self._value(value, here, report)) is not None
+            ):
                 found[key.text] = text
         return found
+
+    def _value(self, node: Node, path: Path, report: Report) -> str | None:
+        text = _text(node, path, report)
+        try:
+            if text is not None and self.check_value is not None:
+                self.check_value(text)
+        except ValueError as exc:
+            report.error(path, str(exc), node)
+            return None
+        return text
 
     def _key_is_good(self, key: Scalar, path: Path, report: Report) -> bool:
         try:
@@ -148,7 +163,8 @@ class Object:
 
     `check` sees the values that could be read and reports what is wrong between them;
     `build` makes the result, and is called only if all required fields could be read.
-    `refused` has keys that are known but not allowed, and why. `rules` are parts of a JSON
+    `refused` has keys that are known but not allowed, and why; `slips` others that people write, with the
+    field that is meant ("" for none of this map) and what to say. `rules` are parts of a JSON
     Schema: what it can say of `check` and `build`.
     """
 
@@ -158,11 +174,13 @@ class Object:
         build: Callable[[dict[str, Any], Path, Report], Any] | None = None,
         check: Callable[[dict[str, Any], Path, Report], None] | None = None,
         refused: Mapping[str, str] = MappingProxyType({}),
+        slips: Mapping[str, tuple[str, str]] = MappingProxyType({}),
         rules: tuple[Mapping[str, Any], ...] = (),
     ) -> None:
         self.fields, self.rules = fields, rules
         self._build, self._check = build, check
         self._by_name = {one.name.lower(): one for one in fields}
+        self._slips = {name.lower(): slip for name, slip in slips.items()}
         self._refused = {name.lower(): why for name, why in refused.items()}
 
     def read(self, node: Node, path: Path, report: Report) -> Any:
@@ -203,6 +221,11 @@ class Object:
         if why := self._refused.get(name):
             report.error(here, why, key)
             return ""
+        if name in self._slips or name.isdecimal():
+            comma = ("", "a comma ends a value here; decimals have a dot, as in 1.5")
+            meant, hint = self._slips.get(name, comma)
+            report.error(here, f"unknown field {cut(key.text)}; {hint}", key)
+            return meant
         # Looking for what is alike is slow, and a report that is full would not show it.
         like = None if report.is_full else alike(name, self._by_name)
         meant = self._by_name[like].name if like else ""

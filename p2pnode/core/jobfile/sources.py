@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -11,7 +12,7 @@ from p2pnode.core.spec import InputSource, Source
 from p2pnode.core.units import AMOUNT_MAX
 
 from . import yamltree
-from .converters import CID, Choice, Integer, absolute_path, cid, data_url, pattern, url
+from .converters import CID, Choice, Integer, absolute_path, cid, cut, data_url, pattern, some_text, url
 from .kinds import BOOLEAN, NAME, SOME_TEXT, TEXT, Field, Object, Raw, Value, when
 from .problems import Path, Report
 
@@ -46,6 +47,11 @@ class Typed:
                 hint="one of " + ", ".join(current),
             ),
             Field("Params", Raw()),
+            slips={
+                field.name: ("", "it belongs into Params")
+                for variant in variants.values()
+                for field in variant.params.fields
+            },
         )
 
     def read(self, node: yamltree.Node, path: Path, report: Report) -> tuple[str, Any] | None:
@@ -88,6 +94,9 @@ def _partition(values: dict[str, Any], path: Path, report: Report) -> None:
 def _words(*words: str) -> Mapping[str, str]:
     return {word: word for word in words}
 
+
+# What a publisher's Key may have in braces, as in Bacalhau.
+KEY_VARIABLES = ("jobID", "executionID", "nodeID", "date", "time")
 
 # S3 parameters: what the peer's or the node's own configuration says where they are left out.
 _BUCKET = Field("Bucket", SOME_TEXT, required=True, hint="the bucket's name", example="data")
@@ -151,13 +160,25 @@ _LOCAL_INPUT = Object(
         example="noCreate",
     ),
 )
+_PLACEHOLDER = re.compile(r"\{([^{}/]*)\}")
+
+
+def _key(text: str) -> str:
+    """An S3 key, whose placeholders are filled in when the result is published."""
+    for name in _PLACEHOLDER.findall(some_text(text)):
+        if name not in KEY_VARIABLES:
+            known = ", ".join(f"{{{one}}}" for one in KEY_VARIABLES)
+            raise ValueError(f"{cut('{' + name + '}')} is nothing that is filled in; known: {known}")
+    return text
+
+
 _S3_PUBLISHER = Object(
     _BUCKET,
     Field(
         "Key",
-        SOME_TEXT,
+        Value(_key, "text", rf"^(?:[^{{]|\{{(?:{'|'.join(KEY_VARIABLES)})\}}|\{{(?![^{{}}/]*\}}))*$"),
         required=True,
-        hint="where in the bucket, such as results/{jobID}/{executionID}",
+        hint="where in the bucket; {jobID}, {executionID}, {nodeID}, {date} and {time} are filled in",
         example="results/{jobID}/{executionID}",
     ),
     *_PLACE,
@@ -251,10 +272,18 @@ INPUT = Object(
         PATH,
         required=True,
         hint="where the task finds it, an absolute path",
+        about="Where the task finds it, an absolute path: of a file or a folder, as told below.",
         example="/data",
     ),
     Field(
         "Alias", NAME, about="Another name for people; no two the same.", default="", example="measurements"
     ),
+    slips={
+        **dict.fromkeys(("TargetPath", "Path", "MountPoint"), ("Target", "did you mean Target?")),
+        **dict.fromkeys(
+            ("Type", "Params", "StorageSource", "CID", "URL", "SourcePath"),
+            ("Source", "it belongs into Source: {Type: ..., Params: {...}}"),
+        ),
+    },
     build=_input,
 )

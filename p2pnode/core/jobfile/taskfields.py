@@ -26,6 +26,7 @@ from .sources import PATH
 _FILE_NAME_SIZE_BYTES_MAX = 255
 # What a result has beside the folders of the job.
 _RESULT_FILES = ("stdout", "stderr", "exitcode")
+_COMMA = re.compile(r"\s*\d+,\d+")
 _PORT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
@@ -43,7 +44,18 @@ def _resources(values: dict[str, Any], path: Path, report: Report) -> Resources:
 
 def _amount(parse: Callable[[str], int], expected: str, pattern: str) -> Value:
     """An amount, where an empty text stands for the default, which is 0 here."""
-    return Value(lambda text: parse(text) if text.strip() else 0, expected, rf"{pattern}|^\s*$")
+
+    def read(text: str) -> int:
+        try:
+            return parse(text) if text.strip() else 0
+        except ValueError as exc:
+            if _COMMA.match(text):
+                raise ValueError(
+                    f"{exc}; decimals have a dot: {text.strip().replace(',', '.')[:80]}"
+                ) from None
+            raise
+
+    return Value(read, expected, rf"{pattern}|^\s*$")
 
 
 def _memory(text: str) -> int:

@@ -10,6 +10,9 @@ NAME_CHARS_MAX = 200
 PATTERN_CHARS_MAX = 1000
 # Each is looked for once in each name.
 _WORDS_MAX = 100
+_ACTION = re.compile(r"\{\{(.{1,1000}?)\}\}", re.DOTALL)
+_WORD = re.compile(r"[A-Za-z_][\w-]*")
+_NEXT_PAIR = re.compile(r",\s*([A-Za-z_][\w-]*)=")
 # Bytes of the environment that are no UTF-8 come as such halves of a pair.
 _NO_TEXT = re.compile("[\x00\ud800-\udfff]")
 
@@ -25,6 +28,23 @@ def parse_assignment(text: str) -> tuple[str, str]:
     if len(name) > NAME_CHARS_MAX:
         raise ValueError(f"the name of a variable has {len(name)} characters; allowed: {NAME_CHARS_MAX}")
     return name.strip(), value
+
+
+def spread(given: Mapping[str, str], text: str) -> dict[str, str]:
+    """`a=1,b=2` as two variables, as in Bacalhau, where the file's templates name b and it is not given.
+
+    So a value keeps its commas unless the file asks for what stands behind one.
+    """
+    named = {word for action in _ACTION.findall(text) for word in _WORD.findall(action)} - given.keys()
+    found: dict[str, str] = {}
+    for name, value in given.items():
+        begin = 0
+        for match in _NEXT_PAIR.finditer(value):
+            if match[1] in named:
+                found[name] = value[begin : match.start()]
+                name, begin = match[1], match.end()
+        found[name] = value[begin:]
+    return found
 
 
 def select_environment(pattern: str, environment: Mapping[str, str]) -> dict[str, str]:

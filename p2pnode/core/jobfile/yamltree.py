@@ -88,19 +88,31 @@ def compose(text: str | bytes, *, literal_braces: bool = False) -> Node:
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        if mark and readable[mark.index : mark.index + 1] == "\t":
+            raise BadYaml(line, column, "found a tab, and YAML indents with blanks only") from exc
         why = ", ".join(part for part in (exc.context, exc.problem) if part)
         raise BadYaml(line, column, f"not YAML: {why}") from exc
     except yaml.YAMLError as exc:
         raise BadYaml(1, 1, f"not YAML: {exc}") from exc
 
 
+def nulls(root: Node) -> Iterator[str]:
+    """How the nothings of a tree are written: ~, null."""
+    return (text for text, is_null in _scalars(root) if is_null)
+
+
 def texts(root: Node) -> Iterator[str]:
     """All the scalars and keys of a tree, as they are after YAML's quotes are gone."""
+    return (text for text, _ in _scalars(root))
+
+
+def _scalars(root: Node) -> Iterator[tuple[str, bool]]:
+    """The text of each, and whether it stands for nothing."""
     waiting = [root]
     while waiting:
         node = waiting.pop()
         if isinstance(node, Scalar):
-            yield node.text
+            yield node.text, node.is_null
         elif isinstance(node, Sequence):
             waiting += node.items
         else:
@@ -223,7 +235,8 @@ class _Composer:
     def _begin(self, event: Any, kind: type[Mapping] | type[Sequence]) -> None:
         _refuse_properties(event)
         if self._open and self._awaits_key():
-            raise _bad(event, "a key must be text, found a list or a map")
+            braces = "; a template has no blanks between its braces: {{.name}}" if kind is Mapping else ""
+            raise _bad(event, f"a key must be text, found a list or a map{braces}")
         node = kind(event.start_mark.line + 1, event.start_mark.column + 1)
         self._put(node)
         self._open.append(node)

@@ -1,0 +1,55 @@
+"""Forms of a whole file other than this one: what holds a job is unwrapped, others are told what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as AbstractMapping
+
+from .yamltree import Mapping, Node, Scalar
+
+# What the network gives to a job: a job that was described has it.
+OF_THE_NETWORK = ("ID", "State", "Version", "Revision", "CreateTime", "ModifyTime")
+_NOW = (
+    "a job file has Type, and Tasks: [{Engine: {Type: docker, Params: {Image: ...}}}]; "
+    "p2pnode docker run --dry-run IMAGE prints one"
+)
+_KUBERNETES = f"this is a file of Kubernetes; {_NOW}"
+_OLD = (
+    f"this is Bacalhau's form before 1.3 (Spec, Deal); now {_NOW}. Deal.Concurrency is Count, "
+    "inputs are InputSources, outputs ResultPaths"
+)
+
+
+def unwrapped(root: Node) -> Node:
+    """The job in `{"Job": ...}` and in what `job describe --json` prints, or the node itself."""
+    for key in ("job", "spec"):
+        inner = _entries(root).get(key)
+        if type(inner) is Mapping and _is_job(inner) and not _is_job(root):
+            known = {name.lower() for name in OF_THE_NETWORK}
+            kept = [one for one in inner.entries if one[0].text.lower() not in known]
+            return Mapping(inner.line, inner.column, kept)
+    return root
+
+
+def other_form(root: Node) -> tuple[Scalar, str] | None:
+    """The key that shows that a file is of another form, and what to say; None for one of this form."""
+    found = _entries(root)
+    inner = found.get("job")
+    if type(inner) is Mapping and not _is_job(root):
+        return other_form(inner)
+    if "tasks" in found or type(root) is not Mapping:
+        return None
+    keys = {key.text.lower(): key for key, _ in root.entries}
+    if "kind" in keys and "apiversion" in keys:
+        return keys["kind"], _KUBERNETES
+    for name in ("apiversion", "spec", "deal"):
+        if name in keys:
+            return keys[name], _OLD
+    return None
+
+
+def _is_job(node: Node) -> bool:
+    return "tasks" in _entries(node)
+
+
+def _entries(node: Node) -> AbstractMapping[str, Node]:
+    return {key.text.lower(): value for key, value in node.entries} if type(node) is Mapping else {}
