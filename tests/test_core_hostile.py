@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pnode.core import copying, messages, vetting, wire
-from p2pnode.core.lifecycle import NO_REASON, ExecutionState, new_record
+from p2pnode.core.lifecycle import NO_REASON, ExecutionState, JobState, Outcome, new_record
 from p2pnode.core.messages import COUNTER_MAX, MOMENT_MS_MAX, Fault, Keep
 from p2pnode.core.wire import BadMessage
 
@@ -40,3 +40,9 @@ def test_a_failure_for_which_a_peer_gives_no_reason_is_told_as_such(state: Execu
     record = copying.applied(None, a_keep(executions=(copy,)), OTHER, 0)
     assert record is not None
     assert record.executions[copy.id].reason == NO_REASON
+
+
+def test_a_job_that_its_owner_has_stopped_for_no_reason_is_told_as_such() -> None:
+    record = copying.applied(None, told(state=JobState.STOPPED, outcome=Outcome.STOPPED, reason=""), "owner", 0)
+    assert record is not None
+    assert record.reason == NO_REASON

@@ -7,6 +7,15 @@ import pytest
 from .fuzz import core_events, decoders, link_frames
 
 
+# Cases that have found something.
+FOUND = (22280,)
+
+
+@pytest.mark.parametrize("seed", FOUND)
+def test_what_was_found_once_holds(seed: int) -> None:
+    assert core_events.fails(seed, None) is None
+
+
 @pytest.mark.parametrize("first", range(0, 40, 10))
 def test_no_word_of_a_hostile_peer_breaks_an_invariant_of_a_node(first: int) -> None:
     for seed in range(first, first + 10):

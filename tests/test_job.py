@@ -14,7 +14,7 @@ from p2pnode.core.events import Action, JobRerun, JobStopped, JobUpdated, PeerLo
 from p2pnode.core.job import Job
 from p2pnode.core.job_news import OVERDUE_GRACE_S
 from p2pnode.core.job_steps import AWARD_CONFIRM_S
-from p2pnode.core.lifecycle import LIVE, OPEN, ExecutionState, JobState, Outcome
+from p2pnode.core.lifecycle import LIVE, NO_REASON, OPEN, ExecutionState, JobState, Outcome
 from p2pnode.core.messages import (
     REASON_LENGTH_MAX,
     Ask,
@@ -295,6 +295,12 @@ def test_stopping_cancels_what_runs_and_releases_what_was_asked() -> None:
     fresh = new_job("ab")
     fresh.begin(0)
     assert len(sent(fresh.handle(JobStopped(JOB, "enough"), 1), Release)) == 2
+
+
+def test_a_job_that_a_peer_stops_without_a_reason_says_so() -> None:
+    job, _ = running()
+    job.handle(JobStopped(JOB, ""), 1)
+    assert job.record.reason == NO_REASON
 
 
 def test_a_reason_that_is_too_long_for_the_wire_is_cut() -> None:

@@ -40,6 +40,8 @@ JOB_MOVES: dict[JobState, frozenset[JobState]] = {
 LIVE = frozenset({_E.AWARDED, _E.PREPARING, _E.RUNNING, _E.PUBLISHING})
 OPEN = frozenset({_E.ASKED, _E.QUEUED, _E.BID})
 BROKEN = frozenset({_E.FAILED, _E.LOST})
+# What people ask the reason of.
+UNDONE = BROKEN | {_J.FAILED, _J.STOPPED}
 NO_REASON = "no reason was given"
 # Those that ended by their peer's word, with a receipt.
 ENDED = frozenset({_E.COMPLETED, _E.FAILED})
@@ -73,9 +75,9 @@ EVERYWHERE = frozenset({JobType.OPS, JobType.DAEMON})
 VERSIONS_KEPT_MAX = 20
 
 
-def reason_for(state: ExecutionState, reason: str) -> str:
+def reason_for(state: ExecutionState | JobState, reason: str) -> str:
     """The reason as it is recorded: people are told one for each failure, also where a peer gave none."""
-    return reason[:REASON_LENGTH_MAX] or (NO_REASON if state in BROKEN else "")
+    return reason[:REASON_LENGTH_MAX] or (NO_REASON if state in UNDONE else "")
 
 
 class Execution(State, kw_only=True):
@@ -208,7 +210,7 @@ class JobRecord(State, kw_only=True):
         assert state in JOB_MOVES[self.state], (self.id, self.state, state)
         assert (state in JOB_ENDED) == (outcome is not None), (self.id, state, outcome)
         self.state, self.modified, self.outcome = state, now, outcome
-        self.reason = reason[:REASON_LENGTH_MAX]
+        self.reason = reason_for(state, reason)
 
     @property
     def ended(self) -> bool:
