@@ -34,3 +34,5 @@ def settle() -> None:
     """
     gc.collect()
     gc.freeze()
+    # Counts what is old anew.
+    gc.collect()

@@ -43,6 +43,7 @@ def test_a_failure_for_which_a_peer_gives_no_reason_is_told_as_such(state: Execu
 
 
 def test_a_job_that_its_owner_has_stopped_for_no_reason_is_told_as_such() -> None:
-    record = copying.applied(None, told(state=JobState.STOPPED, outcome=Outcome.STOPPED, reason=""), "owner", 0)
+    keep = told(state=JobState.STOPPED, outcome=Outcome.STOPPED, reason="")
+    record = copying.applied(None, keep, "owner", 0)
     assert record is not None
     assert record.reason == NO_REASON

@@ -6,7 +6,6 @@ import pytest
 
 from .fuzz import core_events, decoders, link_frames
 
-
 # Cases that have found something.
 FOUND = (22280,)
 

@@ -109,7 +109,8 @@ def applied(record: JobRecord | None, keep: Keep, owner: str, now: float) -> Job
     record.owner, record.epoch, record.revision = owner, keep.epoch, keep.revision
     record.deputies, record.former = keep.deputies, keep.former
     record.modified, record.begun = keep.modified_ms / 1000, now - keep.age_ms / 1000
-    record.state, record.reason, record.outcome = keep.state, reason_for(keep.state, keep.reason), keep.outcome
+    record.state, record.outcome = keep.state, keep.outcome
+    record.reason = reason_for(keep.state, keep.reason)
     record.first_failure, record.round = keep.first_failure, keep.round
     _take_versions(record, keep, None)
     record.version, record.run = keep.version, keep.run

@@ -22,7 +22,7 @@ from p2pnode.identity import Identity
 from . import addresses as addressing
 from .noise import WholeMessageNoise
 from .streams import NetworkError
-from .yamux import BoundedYamux
+from .yamux import BoundedYamux, use_bounded
 
 CONNECTIONS_MAX = 300  # About 1 MiB each with gossip.
 NEGOTIATE_S_MAX = 10  # libp2p's default: several round trips on the slowest lines.
@@ -60,6 +60,7 @@ def make_host(identity: Identity, listen: Sequence[Multiaddr]) -> IHost:
     # Whoever dials tries again by itself, and knows newer addresses by then.
     network.retry_config = RetryConfig(max_retries=0)
     network.auto_connector = _NoAutoConnector(network)
+    use_bounded(network.upgrader.muxer_multistream)
     return inner
 
 

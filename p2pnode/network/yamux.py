@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import logging
 
+from libp2p.abc import IMuxedConn, ISecureConn
 from libp2p.io.exceptions import IncompleteReadError
-from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
+from libp2p.peer.id import ID
+from libp2p.stream_muxer.muxer_multistream import MuxerMultistream
+from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID, Yamux, YamuxStream
 
 log = logging.getLogger(__name__)
 
@@ -31,3 +34,13 @@ class BoundedYamux(Yamux):  # type: ignore[misc]  # libp2p is not followed by my
         if stream.reset_received and stream.stream_id in self.stream_buffers:
             self.stream_buffers[stream.stream_id].clear()
         super()._finalize_stream_locked(stream, fully_closed=fully_closed)
+
+
+def use_bounded(muxers: MuxerMultistream) -> None:
+    """Has connections muxed by the class that the host was given: libp2p takes its own for Yamux."""
+
+    async def new_conn(secured: ISecureConn, peer: ID) -> IMuxedConn:
+        muxer = await muxers.select_transport(secured)
+        return muxers._annotate_connection(muxer(secured, peer), secured, PROTOCOL_ID)
+
+    muxers.new_conn = new_conn
