@@ -14,6 +14,7 @@ from p2pnode.core.events import OfferChanged
 from p2pnode.core.messages import HOLDINGS_MAX, Offer
 from p2pnode.core.spec import NetworkType, Resources
 from p2pnode.engines import gpus
+from p2pnode.engines.workload import Engine
 
 if TYPE_CHECKING:
     from p2pnode.node import Node
@@ -51,7 +52,7 @@ async def _offer(node: Node) -> Offer:
     total = await trio.to_thread.run_sync(machine.lendable, config.data_dir, lent)
     if total is None:
         log.warning("the disk of %s is nearly full: nothing is lent", config.data_dir)
-    available = [name for name, engine in node.engines.items() if total and await engine.available() is None]
+    available = [name for name, engine in node.engines.items() if total and await _works(name, engine)]
     networks = {NetworkType.NONE}.union(*[await node.engines[name].networks() for name in available])
     total = total or Resources(cpu_millis=0, memory_bytes=0)
     cards = await node.docker.gpus() if "docker" in available else ()
@@ -66,6 +67,13 @@ async def _offer(node: Node) -> Offer:
         free=total,
         holds=await _holds(node, available),
     )
+
+
+async def _works(name: str, engine: Engine) -> bool:
+    reason = await engine.available()
+    if reason is not None:
+        log.debug("the %s engine: %s", name, reason)
+    return reason is None
 
 
 async def _holds(node: Node, available: Sequence[str]) -> tuple[int, ...]:

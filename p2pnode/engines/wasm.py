@@ -67,7 +67,7 @@ class WasmEngine:
         """None if wasmtime works here, else the reason why not; a success is asked for once only."""
         if self._works:
             return None
-        command = [sys.executable, "-P", "-c", "import wasmtime; wasmtime.Engine()"]
+        command = [sys.executable, "-P", "-m", f"{__package__}.wasm_worker.probe"]
         with trio.move_on_after(PROBE_S_MAX):
             result = await trio.run_process(command, capture_stderr=True, check=False)
             self._works = result.returncode == 0
