@@ -163,6 +163,7 @@ class Node:
             self.guards,
             self.caution,
             lambda execution, error: self.driver.set_aside(Compartment.EXECUTION, execution, error),
+            self.docker.remove,
         )
         self.strangers = Strangers()
         self.strangers.know(addressing.by_peer(config.peers))
@@ -281,10 +282,10 @@ class Node:
         }
         # What is set aside may be had tried again.
         loans |= self.store.problems.aside(Compartment.EXECUTION)
-        await trio.to_thread.run_sync(self.runner.clear, loans)
         if self.config.compute and await self.docker.available() is None:
             for container in await self.docker.reap(loans):
                 log.info("removed the container %s, which nobody waits for", container)
+        await self.runner.clear(loans)
         self.driver.resume()
         taking = Taking(self.store.meta("taking") or Taking.ALL)
         if taking is not Taking.ALL:

@@ -48,9 +48,14 @@ class Entry:
     _parents: tuple[str, ...] | list[str]
 
     @property
+    def below(self) -> str:
+        """Its path below the root, as the file system has it."""
+        return "/".join((*self._parents, self.name))
+
+    @property
     def path(self) -> str:
         """Its path below the root, as valid text for people."""
-        text = readable("/".join((*self._parents, self.name)))
+        text = readable(self.below)
         return text if len(text) <= _PATH_LENGTH_MAX else f"{text[:_PATH_LENGTH_MAX]}..."
 
     @property
@@ -285,6 +290,20 @@ def remove_tree(directory: Path) -> str:
     except OSError as error:
         return error.strerror or str(error)
     return ""
+
+
+def make_anew(directory: Path) -> None:
+    """Make a directory empty, or a new one where it is another user's by now. Raises `OSError`."""
+    try:
+        if directory.stat().st_uid == os.geteuid():
+            clear_directory(directory)
+            return
+    except PermissionError:
+        # Something in it is another user's.
+        pass
+    # Who removes the directory above removes this, too.
+    directory.rename(directory.with_name(f".{directory.name}-{os.urandom(4).hex()}"))
+    directory.mkdir()
 
 
 def clear_directory(directory: Path) -> None:

@@ -14,6 +14,7 @@ what was written while it was away.
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -29,9 +30,20 @@ from p2pnode.core.messages import Fault
 from p2pnode.core.registries import WELL_KNOWN_ONLY, Registries
 from p2pnode.core.spec import DockerEngine as DockerTask
 from p2pnode.core.spec import NetworkType
-from p2pnode.trees import clear_directory, strip_privileges
+from p2pnode.trees import clear_directory, make_anew, space_bytes, strip_privileges
 
-from . import bridge, docker_follow, docker_http, docker_images, docker_space, http_gate, netns, pause, ports
+from . import (
+    bridge,
+    docker_follow,
+    docker_http,
+    docker_images,
+    docker_reach,
+    docker_space,
+    http_gate,
+    netns,
+    pause,
+    ports,
+)
 from .docker_answers import Container, Listed
 from .docker_http import EngineGone, EngineRefused
 from .docker_sdk import ContainerFailed, Sdk
@@ -39,6 +51,7 @@ from .gpus import Gpu, Gpus
 from .http_policy import Policy
 from .http_upstream import Resolve, resolve
 from .workload import (
+    DISK_FREE_BYTES_MIN,
     KILL_S_MAX,
     Ended,
     LogFile,
@@ -166,9 +179,30 @@ class DockerEngine:
                 await self._remove(_pause_name(workload))
             with trio.CancelScope(shield=True):
                 lost = await docker_space.leave(workload)
+                if closed := await self._open_results(workload):
+                    log.warning("%s: %s", workload.execution_id, closed)
                 writable = [mount.host_path for mount in workload.inputs if not mount.read_only]
                 await self._sdk.call(_strip_privileges, writable)
         return lost or ended
+
+    async def remove(self, directory: Path) -> str:
+        """Remove the directory of an execution that does not run; why some of it is left, or ""."""
+        return await docker_reach.remove(self._sdk, self._reach_labels(directory), directory)
+
+    async def _open_results(self, workload: Workload) -> str:
+        """Let this node read what the container left; why it cannot, or ""."""
+        limit = workload.task.resources.disk_bytes
+        spare = max(shutil.disk_usage(workload.directory).free - DISK_FREE_BYTES_MIN, 0)
+        return await docker_reach.open_up(
+            self._sdk,
+            self._reach_labels(workload.directory),
+            workload.directory,
+            "results",
+            space_bytes(limit) if limit else spare,
+        )
+
+    def _reach_labels(self, directory: Path) -> dict[str, str]:
+        return {LABEL_NODE: self._node_id, LABEL_EXECUTION: directory.name}
 
     async def reap(self, keep: Collection[str]) -> list[str]:
         """Remove this node's containers of executions other than `keep`; returns those executions.
@@ -320,7 +354,7 @@ def _make_ready(workload: Workload) -> None:
     """
     workload.directory.chmod(0o700)
     for mount in workload.results:
-        clear_directory(mount.host_path)
+        make_anew(mount.host_path)
         mount.host_path.chmod(0o777)
 
 

@@ -6,8 +6,10 @@ whole node's. Whatever can last is in `docker_http`.
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Callable, Sequence
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,6 +44,8 @@ LOG_RING = {"max-size": "16m", "max-file": "2"}
 # Docker's own, "bridge", lets containers reach each other.
 BRIDGE = "p2pnode-bridge"
 PAUSE_IMAGE = "p2pnode/pause"
+# Of containers that are never started: there is nothing in it.
+REACH_IMAGE = "p2pnode/reach:1"
 # Where programs expect to write, if the rest of their image is read-only; each counts as memory.
 SCRATCH = ("/tmp", "/var/tmp", "/run")
 # The engine's words for a start that the image or the command is to blame for.
@@ -243,6 +247,45 @@ class Sdk:
                 Fault.PEER, f"cannot set up Network Type HTTP: {self._text(error)}"
             ) from error
 
+    async def create_reach(self, name: str, labels: dict[str, str], directory: Path, place: str) -> None:
+        """Create a container that is never started, with `directory` at `place`; see `docker_reach`."""
+        client = await self._connected()
+        try:
+            try:
+                await self.call(client.inspect_image, REACH_IMAGE)
+            except docker.errors.ImageNotFound:
+                repository, _, tag = REACH_IMAGE.partition(":")
+                await self.call(
+                    client.import_image_from_data,
+                    _empty_tar(),
+                    repository=repository,
+                    tag=tag,
+                    changes=['CMD ["none"]'],
+                )
+            mount = docker.types.Mount(target=place, source=str(directory), type="bind")
+            host_config = client.create_host_config(network_mode="none", mounts=[mount], cap_drop=["ALL"])
+            await self.call(
+                client.create_container, image=REACH_IMAGE, name=name, labels=labels, host_config=host_config
+            )
+        except docker.errors.APIError as error:
+            raise ContainerFailed(Fault.PEER, f"cannot make a helper: {self._text(error)}") from error
+
+    async def put(self, container: str, path: str, archive: bytes) -> None:
+        """Have the engine unpack an archive in a container."""
+        client = await self._connected()
+        try:
+            await self.call(client.put_archive, container, path, archive)
+        except docker.errors.APIError as error:
+            raise ContainerFailed(Fault.PEER, f"cannot write into a helper: {self._text(error)}") from error
+
+    def get_blocking(self, container: str, path: str) -> Iterator[bytes]:
+        """An archive of what a container has at a path; `put` or another was called before. Blocking."""
+        assert self._client is not None
+        try:
+            return iter(self._client.get_archive(container, path)[0])
+        except docker.errors.APIError as error:
+            raise ContainerFailed(Fault.PEER, f"cannot read from a helper: {self._text(error)}") from error
+
     async def start(self, container: str) -> None:
         client = await self._connected()
         try:
@@ -318,6 +361,15 @@ def _mounts(workload: Workload) -> list[docker.types.Mount]:
         )
         for mount in (*workload.inputs, *workload.results)
     ]
+
+
+def _empty_tar() -> bytes:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        root = tarfile.TarInfo("own")
+        root.type, root.mode = tarfile.DIRTYPE, 0o755
+        archive.addfile(root)
+    return data.getvalue()
 
 
 def _text(error: docker.errors.APIError) -> str:
