@@ -18,7 +18,7 @@ from pathlib import Path
 import trio
 
 from p2pnode.caution import Caution
-from p2pnode.core import receipts, wire
+from p2pnode.core import blame, receipts, wire
 from p2pnode.core.compartments import Compartment
 from p2pnode.core.events import Finished, Kill, Progressed, Start
 from p2pnode.core.lending_records import Loan
@@ -190,9 +190,10 @@ class Runner:
                 is_told = await self._run_and_publish(execution)
             if failures and not self._guards.ends_node(failures[0]):
                 with self._guards.guard(Compartment.EXECUTION, id, worse.append):
-                    reason = f"its node failed with it: {reason_of(failures[0])}"
                     now_ms = int(time.time() * 1000)
                     loan, award = execution.loan, execution.award
+                    said = blame.without_paths(reason_of(failures[0]), award.spec.task)
+                    reason = f"its node failed with it: {said}"
                     receipt = receipts.given_up(loan, award, self._peer, reason, now_ms)
                     is_told = self._finish(id, receipt)
         finally:
@@ -306,7 +307,8 @@ class Runner:
         now, kind = trio.current_time(), _NUMBER.sub("", text)
         if kind != execution.told or now - execution.told_at >= PROGRESS_INTERVAL_S:
             execution.told, execution.told_at = kind, now
-            self._report(Progressed(execution.loan.execution, stage, reason_of(text)))
+            shown = blame.without_paths(text, execution.award.spec.task)
+            self._report(Progressed(execution.loan.execution, stage, reason_of(shown)))
 
     async def _publish_result(
         self, execution: _Execution, directory: Path, ended: _EndedOnDisk
@@ -376,7 +378,7 @@ class Runner:
             exit_code=ended.exit_code,
             fault=ended.fault,
             # Else the owner would refuse the message.
-            reason=reason_of(ended.reason),
+            reason=reason_of(blame.without_paths(ended.reason, spec.task)),
             result_cid=result_cid,
             started_ms=ended.started_ms,
             ended_ms=ended.ended_ms,

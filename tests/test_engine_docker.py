@@ -194,6 +194,29 @@ async def test_what_cannot_run_has_a_reason(
     assert "\n" not in ended.reason
 
 
+@pytest.mark.parametrize(
+    "path", ["/data/out", "/proc/x", "/sys/x", "/dev/null", "/etc/passwd", "/data/file/x"]
+)
+async def test_a_mount_that_cannot_be_made_is_the_jobs_fault(
+    engine: DockerEngine, tmp_path: Path, path: str
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "file").touch()
+    ended = await run(
+        engine, make_workload(tmp_path, shell("true"), inputs={"/data": data}, results={"o": path})
+    )
+    assert ended.fault is Fault.JOB
+    assert "mount" in ended.reason
+    assert str(tmp_path) not in ended.reason
+    assert "/var/lib/docker" not in ended.reason
+
+
+async def test_a_programs_own_137_is_its_own(engine: DockerEngine, tmp_path: Path) -> None:
+    ended, _ = await run_shell(engine, tmp_path, "exit 137")
+    assert (ended.exit_code, ended.fault) == (137, Fault.JOB)
+
+
 async def test_a_crash_is_named(engine: DockerEngine, tmp_path: Path) -> None:
     ended, _ = await run_shell(engine, tmp_path, "kill -SEGV $$")
     assert ended.reason == "the program exited with 139 (SIGSEGV)"

@@ -271,7 +271,9 @@ class DockerEngine:
         try:
             async with self._gate(workload, running=found.state.running):
                 async with docker_follow.output_from_the_start(self._sdk, workload) as body:
-                    return await docker_follow.to_the_end(self._sdk, workload, found.image, logs, body)
+                    return await docker_follow.to_the_end(
+                        self._sdk, workload, found.image, logs, body, unseen=not found.state.running
+                    )
         finally:
             docker_follow.close(logs)
 

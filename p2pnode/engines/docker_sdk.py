@@ -21,6 +21,7 @@ import docker.types
 import docker.utils
 import trio
 
+from p2pnode.core import blame
 from p2pnode.core.images import Say
 from p2pnode.core.messages import Fault
 from p2pnode.core.spec import DockerEngine as DockerTask
@@ -48,21 +49,6 @@ PAUSE_IMAGE = "p2pnode/pause"
 REACH_IMAGE = "p2pnode/reach:1"
 # Where programs expect to write, if the rest of their image is read-only; each counts as memory.
 SCRATCH = ("/tmp", "/var/tmp", "/run")
-# The engine's words for a start that the image or the command is to blame for.
-JOB_START_ERRORS = (
-    "exec:",
-    "executable file not found",
-    "no such file or directory",
-    "chdir to cwd",
-    "not a directory",
-    # Where the job wants something that the container has of its own, as at /etc or /proc.
-    "error mounting",
-    "mountpoint",
-    "cannot be mounted",
-)
-# A source is this machine's, and was there when the container was planned.
-PEER_CREATE_ERRORS = ("bind source path does not exist",)
-
 # "{}", as a login is sent.
 _NO_LOGIN = "e30="
 
@@ -176,10 +162,8 @@ class Sdk:
                 host_config=host_config,
             )
         except docker.errors.APIError as error:
-            text = self._text(error)
-            ours = error.status_code != 400 or any(sign in text for sign in PEER_CREATE_ERRORS)
-            fault = Fault.PEER if ours else Fault.JOB
-            raise ContainerFailed(fault, f"cannot create the container: {text}") from error
+            reason, fault = blame.of_create(error.status_code or 0, self._text(error))
+            raise ContainerFailed(fault, reason) from error
 
     async def bridge(self) -> tuple[str, str]:
         """The network of all Bridge containers, in which they do not reach each other; made if need be.
@@ -292,9 +276,8 @@ class Sdk:
             async with self._starts:
                 await self.call(client.start, container)
         except docker.errors.APIError as error:
-            text = self._text(error)
-            fault = Fault.JOB if any(sign in text for sign in JOB_START_ERRORS) else Fault.PEER
-            raise ContainerFailed(fault, f"cannot start the container: {text}") from error
+            reason, fault = blame.of_start(self._text(error))
+            raise ContainerFailed(fault, reason) from error
 
     async def _connected(self) -> docker.APIClient:
         """The client, made when first needed: making it asks the engine for its version."""
