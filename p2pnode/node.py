@@ -82,6 +82,7 @@ from p2pnode.network.streams import NetworkError, Stream
 from p2pnode.peer_watch import PeerWatch
 from p2pnode.runner import Runner
 from p2pnode.store import Store, StoreError
+from p2pnode.trees import remove_tree
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +164,7 @@ class Node:
             self.guards,
             self.caution,
             lambda execution, error: self.driver.set_aside(Compartment.EXECUTION, execution, error),
-            self.docker.remove,
+            self.docker.remove if config.compute else _remove,
         )
         self.strangers = Strangers()
         self.strangers.know(addressing.by_peer(config.peers))
@@ -405,3 +406,7 @@ def _why_not_spec(spec: JobSpec) -> str | None:
     except JobFileError as exc:
         return f"the job is not valid: {exc.problems[0].message}"
     return None
+
+
+async def _remove(directory: Path) -> str:
+    return await trio.to_thread.run_sync(remove_tree, directory)

@@ -324,7 +324,8 @@ class Runner:
         with trio.CancelScope() as execution.scope:
             try:
                 result = self._result(execution, directory, ended)
-                result_cid = await self._publishers.store(result)
+                result_cid, result, left = await self._publishers.store(result)
+                ended.reason, ended.fault = blame.with_left(ended.reason, ended.fault, left)
                 execution.publishes = True
                 if self._is_published(execution, ended):
                     await self._publishers.publish(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .messages import Fault
@@ -99,6 +99,33 @@ def of_create(status: int, text: str) -> tuple[str, Fault]:
     """The reason and the fault of an engine that would not make a container, by its HTTP status and words."""
     ours = status != _BAD_REQUEST or any(sign in text for sign in _CREATE_OF_PEER)
     return f"cannot create the container: {text}", Fault.PEER if ours else Fault.JOB
+
+
+# Of what could not be kept of a result, so many places are named.
+LEFT_SHOWN_MAX = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Something that is not in a result, and why; `loss`: it had content that somebody may miss."""
+
+    place: str
+    why: str
+    loss: bool = True
+    fault: Fault = Fault.JOB
+
+
+def with_left(reason: str, fault: Fault | None, left: Sequence[Left]) -> tuple[str, Fault | None]:
+    """How an execution ended whose result lacks something: a loss is a failure, after the program's own."""
+    if not left:
+        return reason, fault
+    losses = [one for one in left if one.loss]
+    shown = [f"{one.place} ({one.why})" for one in (losses or left)[:LEFT_SHOWN_MAX]]
+    more = len(left) - len(shown)
+    said = f"{reason}; the result lacks {', '.join(shown)}" + (f" and {more} more" if more else "")
+    if fault is None and losses:
+        fault = Fault.PEER if any(one.fault is Fault.PEER for one in losses) else Fault.JOB
+    return said, fault
 
 
 _PATH = re.compile(r"(?<![\w/.~-])/(?!/)[^\s\"'`,;:()\[\]<>]+")

@@ -17,16 +17,18 @@ import logging
 import shutil
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
 import trio
 
+from p2pnode.core import blame
 from p2pnode.core.images import ImageRule, Say, said_of
 from p2pnode.core.internet import AllowedHost
 from p2pnode.core.matching import no_network
-from p2pnode.core.messages import Fault
+from p2pnode.core.messages import REASON_LENGTH_MAX, Fault
 from p2pnode.core.registries import WELL_KNOWN_ONLY, Registries
 from p2pnode.core.spec import DockerEngine as DockerTask
 from p2pnode.core.spec import NetworkType
@@ -178,12 +180,13 @@ class DockerEngine:
             if workload.task.network.type is NetworkType.HTTP:
                 await self._remove(_pause_name(workload))
             with trio.CancelScope(shield=True):
-                lost = await docker_space.leave(workload)
+                left = await docker_space.leave(workload)
                 if closed := await self._open_results(workload):
                     log.warning("%s: %s", workload.execution_id, closed)
                 writable = [mount.host_path for mount in workload.inputs if not mount.read_only]
                 await self._sdk.call(_strip_privileges, writable)
-        return lost or ended
+        reason, fault = blame.with_left(ended.reason, ended.fault, left)
+        return replace(ended, reason=reason[:REASON_LENGTH_MAX], fault=fault)
 
     async def remove(self, directory: Path) -> str:
         """Remove the directory of an execution that does not run; why some of it is left, or ""."""
