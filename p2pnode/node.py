@@ -24,7 +24,7 @@ from p2pnode import identity, job_lists, log_streams
 from p2pnode.advertiser import Advertiser
 from p2pnode.caution import Caution
 from p2pnode.config import NodeConfig
-from p2pnode.core import jobfile, receipts, wire
+from p2pnode.core import capabilities, jobfile, receipts, wire
 from p2pnode.core.compartments import Compartment
 from p2pnode.core.ending import LEAVING_GRACE_S_MAX
 from p2pnode.core.events import (
@@ -126,6 +126,7 @@ class Node:
                 hosts=tuple(map(AllowedHost.parse, config.allow_hosts)),
                 rules=tuple(map(ImageRule.parse, config.image_rules)),
                 networks=config.allow_network,
+                allowed=capabilities.allowed_by(config.allow_capabilities),
                 registries=Registries(
                     allowed=tuple(map(AllowedHost.parse, config.allow_registries)),
                     logins=config.registry_logins,

@@ -56,6 +56,18 @@ def of_exit(exit: Exit) -> tuple[str, Fault | None]:
     return f"the program exited with {exit.code} ({name})", Fault.JOB
 
 
+# What the C library says of a system call that root may not make for want of a capability.
+_NOT_PERMITTED = b"Operation not permitted"
+STDERR_TAIL_SIZE_BYTES = 4_096
+
+
+def hint(reason: str, fault: Fault | None, stderr_tail: bytes) -> str:
+    """The reason, with what may help where a program failed at something that a container may not do."""
+    if fault is not Fault.JOB or _NOT_PERMITTED not in stderr_tail:
+        return reason
+    return f"{reason}; its stderr says that something is not permitted: CapAdd asks for Linux capabilities"
+
+
 # Why something cannot be mounted where a job wants it, by the engine's words; other trouble is the peer's.
 _MOUNT = re.compile(r'error mounting "[^"]*" to rootfs at "([^"]+)": (.*)', re.DOTALL)
 _MOUNT_WHY = (

@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from . import capabilities
 from .constraints import preferences, requirements
 from .constraints import why_not as constraint_why_not
 from .holdings import marks_of
 from .messages import Directory, Offer, Refusing, Requirements, Taking
-from .spec import DockerEngine, JobSpec, NetworkType, Resources, Source
+from .spec import Constraint, DockerEngine, JobSpec, NetworkType, Operator, Resources, Source, WasmEngine
 from .units import about_bytes, format_cpu
 
 RESOURCE_NAMES = ("cpu_millis", "memory_bytes", "disk_bytes", "gpus")
@@ -42,13 +43,20 @@ def requirements_of(spec: JobSpec) -> Requirements:
     return Requirements(
         engine="docker" if isinstance(task.engine, DockerEngine) else "wasm",
         resources=task.resources,
-        constraints=spec.constraints,
+        constraints=(*spec.constraints, *_capabilities(task.engine)),
         network=task.network.type,
         publisher=task.publisher.type if task.publisher else "",
         sources=tuple(sorted({one.source.type for one in task.inputs})),
         uses=marks_of(task),
         directories=tuple(_directory(one.source) for one in task.inputs if one.source.type == "local"),
     )
+
+
+def _capabilities(engine: DockerEngine | WasmEngine) -> list[Constraint]:
+    """What a peer must allow, as constraints on its labels."""
+    asked = capabilities.asked_in(engine.meta) if isinstance(engine, DockerEngine) else frozenset[str]()
+    names = sorted(asked - capabilities.DEFAULT)
+    return [Constraint(key=capabilities.label_of(name), operator=Operator.EXISTS) for name in names]
 
 
 def _directory(source: Source) -> Directory:
@@ -119,7 +127,8 @@ def never(need: Requirements, offer: Offer) -> str | None:
     for constraint in requirements(need.constraints):
         reason = constraint_why_not(constraint, offer.labels)
         if reason is not None:
-            return reason
+            name = capabilities.of_label(constraint.key)
+            return capabilities.not_allowed(name) if name else reason
     if not fits(need.resources, offer.total):
         return "too small: " + _lack(need.resources, offer.total, "in all")
     return None

@@ -20,6 +20,8 @@ def misplaced(path: str, *, folder: bool) -> str:
             return f"lies where every container has the system's own /{path.split('/')[1]}"
         case ["dev", name, *_] if name in _DEVICES:
             return f"lies where every container has the system's own /dev/{name}"
+        case ["etc"] if not folder:
+            return "is where the engine puts files of its own"
         case ["etc", name] if name in _FILES and folder:
             return "is a file in every container, and no folder"
         case ["etc", name, _, *_] if name in _FILES:

@@ -1,4 +1,4 @@
-"""The Docker engine: one container per execution, named after it, without capabilities.
+"""The Docker engine: one container per execution, named after it, with few capabilities.
 
 A container outlives the node: its name and labels are how a restarted node finds it, goes on
 with it (`run` again), or removes it (`reap`). What is enforced: memory without swap, CPU share,
@@ -24,7 +24,7 @@ from urllib.parse import quote
 
 import trio
 
-from p2pnode.core import blame
+from p2pnode.core import blame, capabilities
 from p2pnode.core.images import ImageRule, Say, said_of
 from p2pnode.core.internet import AllowedHost
 from p2pnode.core.matching import no_network
@@ -83,6 +83,7 @@ class DockerEngine:
     `hosts` are those outside the internet that Network Type HTTP may reach (none by default).
     `rules` say for which images the fence is another than for all, `registries` where images may come
     from. `networks` are those that programs may have besides None and HTTP.
+    `allowed` are the Linux capabilities that programs may have.
     `resolve` gives a name's addresses; this machine's own resolver by default.
     """
 
@@ -95,6 +96,7 @@ class DockerEngine:
         hosts: Collection[AllowedHost] = (),
         rules: Collection[ImageRule] = (),
         networks: Collection[NetworkType] = (),
+        allowed: frozenset[str] = capabilities.DEFAULT,
         registries: Registries = WELL_KNOWN_ONLY,
         resolve: Resolve = resolve,
     ) -> None:
@@ -103,6 +105,7 @@ class DockerEngine:
         self._hosts = tuple(hosts)
         self._rules = tuple(rules)
         self._networks = frozenset(networks)
+        self._allowed = allowed
         self._registries = registries
         self._gpus = Gpus(socket_path)
         self._resolve = resolve
@@ -236,6 +239,7 @@ class DockerEngine:
         task = workload.task.engine
         if not isinstance(task, DockerTask):
             raise ContainerFailed(Fault.JOB, f"the Docker engine cannot run a {type(task).__name__}")
+        given = self._capabilities(workload, task)
         image = await docker_images.obtain(self._sdk, task.image, self._registries, self._resolve, progress)
         says = said_of(self._rules, task.image)
         if image.read_only_root:
@@ -254,7 +258,7 @@ class DockerEngine:
                 variables |= ports.variables(mapped)
                 names = await self._name_servers(workload)
                 await self._sdk.create(
-                    workload, task, network_mode, self._labels(workload), variables, bound, names, says
+                    workload, task, network_mode, self._labels(workload), variables, bound, names, says, given
                 )
                 path = f"/containers/{workload.execution_id}/attach?stream=1&stdout=1&stderr=1"
                 async with docker_http.stream(self._socket, "POST", path) as body:
@@ -263,6 +267,13 @@ class DockerEngine:
                     return await docker_follow.to_the_end(self._sdk, workload, image.id, logs, body)
         finally:
             docker_follow.close(logs)
+
+    def _capabilities(self, workload: Workload, task: DockerTask) -> frozenset[str]:
+        asked = capabilities.asked_in(task.meta)
+        for name in sorted(asked - self._allowed):
+            raise ContainerFailed(Fault.PEER, capabilities.not_allowed(name))
+        host_network = workload.task.network.type is NetworkType.HOST
+        return capabilities.given(asked, self._allowed, host_network=host_network)
 
     async def _adopt(self, workload: Workload, found: Container, started: Callable[[], None]) -> Ended:
         """Go on with a container that an earlier run of the node has started."""
@@ -377,7 +388,7 @@ def _strip_privileges(writable: Sequence[Path]) -> None:
     Blocking. A container's root is the machine's, and may make a program there that gives its rights to
     every user of the machine: no capability that is dropped and no mount option prevents that. All files
     are looked at, not those changed since the start alone, as a container's root may rewrite the others
-    too. For devices and capabilities of files it lacks MKNOD and SETFCAP, unless the operator says so.
+    too. For devices and capabilities of files it lacks MKNOD and SETFCAP, unless the operator allows these.
     """
     for path in writable:
         try:

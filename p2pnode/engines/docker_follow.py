@@ -166,7 +166,7 @@ async def _ended(sdk: Sdk, workload: Workload, image: str, logs: Sequence[LogFil
     )
     return Ended(
         exit_code=code,
-        reason=reason,
+        reason=blame.hint(reason, fault, _tail(workload.stderr)),
         fault=fault,
         cpu_ms=run.cpu_ms,
         memory_bytes_max=run.memory_bytes_max,
@@ -225,6 +225,12 @@ async def _look(sdk: Sdk, workload: Workload, places: _Places) -> str:
         # Two counts of the same; the engine's one knows no size of an empty file.
         written.size_bytes = max(size_bytes, written.entries * ENTRY_SIZE_BYTES)
     return await sdk.call(disk_problem, workload, places.directories, written)
+
+
+def _tail(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(file.seek(0, os.SEEK_END) - blame.STDERR_TAIL_SIZE_BYTES, 0))
+        return file.read()
 
 
 def resumed(workload: Workload) -> tuple[LogFile, LogFile]:

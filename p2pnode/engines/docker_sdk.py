@@ -118,10 +118,12 @@ class Sdk:
         mappings: Sequence[ports.Mapping],
         name_servers: Sequence[str],
         says: frozenset[Say],
+        given: frozenset[str],
     ) -> None:
         """Create, not start, the execution's container.
 
-        `mappings` and `name_servers` are of a Bridge network, `says` is what holds for this image.
+        `mappings` and `name_servers` are of a Bridge network, `says` is what holds for this image,
+        `given` are the program's Linux capabilities.
         """
         client = await self._connected()
         resources = workload.task.resources
@@ -146,7 +148,7 @@ class Sdk:
             log_config=docker.types.LogConfig(type="json-file", config=LOG_RING),
             # PID 1 ignores signals that it does not handle, its own crash included.
             init=True,
-            **_fence(says, memory),
+            **_fence(says, given, memory),
         )
         try:
             await self.call(
@@ -323,9 +325,9 @@ def _login_header(client: docker.APIClient, image: str) -> str:
     return _NO_LOGIN if found is None else found.decode()
 
 
-def _fence(says: frozenset[Say], memory_bytes: int) -> dict[str, Any]:
+def _fence(says: frozenset[Say], given: frozenset[str], memory_bytes: int) -> dict[str, Any]:
     """What keeps a program from more than it was given, but for what the operator says of its image."""
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"cap_add": sorted(given)}
     if Say.CAPABILITIES not in says:
         options["cap_drop"] = ["ALL"]
     if Say.NEW_PRIVILEGES not in says:
