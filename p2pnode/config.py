@@ -20,6 +20,7 @@ from typing import Any
 import platformdirs
 
 from p2pnode.core import units
+from p2pnode.core.capabilities import parse_allowed
 from p2pnode.core.ending import STOP_GRACE_S_MAX
 from p2pnode.core.forwarding import parse_pattern
 from p2pnode.core.images import RULE_FORM, ImageRule
@@ -84,6 +85,8 @@ class NodeConfig:
     allow_hosts: tuple[str, ...] = ()
     # Networks that jobs may have besides none and http: host, bridge.
     allow_network: tuple[NetworkType, ...] = ()
+    # What jobs may ask for besides the usual Linux capabilities; `none` takes those away.
+    allow_capabilities: tuple[str, ...] = ()
     # Registries (host or host:port) that images may come from besides the well-known public ones.
     allow_registries: tuple[str, ...] = ()
     # Registries, or parts of them (ghcr.io/acme), that are asked with this node's Docker logins.
@@ -217,6 +220,13 @@ def _read_networks(value: Any) -> tuple[NetworkType, ...] | None:
     return tuple(sorted(map(NetworkType, words))) if words <= set(LENDABLE_NETWORKS) else None
 
 
+def _read_capabilities(value: Any) -> tuple[str, ...] | None:
+    try:
+        return tuple(sorted(set(map(parse_allowed, value)))) if _is_texts(value) else None
+    except ValueError:
+        return None
+
+
 def _read_logins(value: Any) -> tuple[str, ...] | None:
     try:
         return tuple(map(parse_login, value)) if _is_texts(value) else None
@@ -313,6 +323,12 @@ _SETTINGS = {
         "--allow-host", "hosts, such as files.example.lan or 192.0.2.7:9000", _read_hosts, _words
     ),
     "allow_network": _Setting("--allow-network", "bridge, host or both", _read_networks, _words),
+    "allow_capabilities": _Setting(
+        "--allow-capability",
+        "names of Linux capabilities, such as NET_RAW, or none to give no usual ones",
+        _read_capabilities,
+        _words,
+    ),
     "allow_registries": _Setting(
         "--allow-registry", "hosts, such as registry.example.lan or 192.0.2.7:5000", _read_hosts, _words
     ),

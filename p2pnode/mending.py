@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import trio
-
 from p2pnode.api.service import Code, ProblemJson, ServiceError
 from p2pnode.content import Content
 from p2pnode.core.compartments import Compartment
@@ -46,7 +44,7 @@ class Mending(Content):
         except StoreError as exc:
             raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
         if problem.aside and problem.compartment is Compartment.EXECUTION:
-            await trio.to_thread.run_sync(node.runner.remove, problem.subject)
+            await node.runner.remove(problem.subject)
 
     def _problem(self, number: int) -> Problem:
         problem = self._node.store.problems.get(number)

@@ -24,7 +24,7 @@ from p2pnode import identity, job_lists, log_streams
 from p2pnode.advertiser import Advertiser
 from p2pnode.caution import Caution
 from p2pnode.config import NodeConfig
-from p2pnode.core import jobfile, receipts, wire
+from p2pnode.core import capabilities, jobfile, receipts, wire
 from p2pnode.core.compartments import Compartment
 from p2pnode.core.ending import LEAVING_GRACE_S_MAX
 from p2pnode.core.events import (
@@ -82,6 +82,7 @@ from p2pnode.network.streams import NetworkError, Stream
 from p2pnode.peer_watch import PeerWatch
 from p2pnode.runner import Runner
 from p2pnode.store import Store, StoreError
+from p2pnode.trees import remove_tree
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +126,7 @@ class Node:
                 hosts=tuple(map(AllowedHost.parse, config.allow_hosts)),
                 rules=tuple(map(ImageRule.parse, config.image_rules)),
                 networks=config.allow_network,
+                allowed=capabilities.allowed_by(config.allow_capabilities),
                 registries=Registries(
                     allowed=tuple(map(AllowedHost.parse, config.allow_registries)),
                     logins=config.registry_logins,
@@ -168,6 +170,7 @@ class Node:
             self.guards,
             self.caution,
             lambda execution, error: self.driver.set_aside(Compartment.EXECUTION, execution, error),
+            self.docker.remove if config.compute else _remove,
         )
         self.strangers = Strangers()
         self.strangers.know(addressing.by_peer(config.peers))
@@ -286,10 +289,10 @@ class Node:
         }
         # What is set aside may be had tried again.
         loans |= self.store.problems.aside(Compartment.EXECUTION)
-        await trio.to_thread.run_sync(self.runner.clear, loans)
         if self.config.compute and await self.docker.available() is None:
             for container in await self.docker.reap(loans):
                 log.info("removed the container %s, which nobody waits for", container)
+        await self.runner.clear(loans)
         self.driver.resume()
         taking = Taking(self.store.meta("taking") or Taking.ALL)
         if taking is not Taking.ALL:
@@ -411,3 +414,7 @@ def _why_not_spec(spec: JobSpec) -> str | None:
     except JobFileError as exc:
         return f"the job is not valid: {exc.problems[0].message}"
     return None
+
+
+async def _remove(directory: Path) -> str:
+    return await trio.to_thread.run_sync(remove_tree, directory)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2pnode import machine
-from p2pnode.core import holdings, wire
+from p2pnode.core import capabilities, holdings, wire
 from p2pnode.core.events import OfferChanged
 from p2pnode.core.messages import HOLDINGS_MAX, Offer
 from p2pnode.core.spec import NetworkType, Resources
@@ -57,12 +57,13 @@ async def _offer(node: Node) -> Offer:
     total = total or Resources(cpu_millis=0, memory_bytes=0)
     cards = await node.docker.gpus() if "docker" in available else ()
     total = wire.replace(total, gpus=len(cards))
+    allowed = capabilities.labels(capabilities.allowed_by(config.allow_capabilities))
     return Offer(
         engines=tuple(available),
         publishers=node.publishers.types,
         sources=node.inputs.types,
         networks=tuple(sorted(networks)),
-        labels=machine.labels(config.name, {**gpus.labels(cards), **config.labels}),
+        labels=machine.labels(config.name, {**gpus.labels(cards), **config.labels, **allowed}),
         total=total,
         free=total,
         holds=await _holds(node, available),

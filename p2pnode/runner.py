@@ -11,14 +11,14 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import trio
 
 from p2pnode.caution import Caution
-from p2pnode.core import receipts, wire
+from p2pnode.core import blame, receipts, wire
 from p2pnode.core.compartments import Compartment
 from p2pnode.core.events import Finished, Kill, Progressed, Start
 from p2pnode.core.lending_records import Loan
@@ -31,7 +31,6 @@ from p2pnode.data.inputs import Inputs
 from p2pnode.data.publishers import Publishers, Result, needs_publishing
 from p2pnode.engines.workload import KILL_S_MAX, Ended, Engine, Mount, Stopping, Workload, failed
 from p2pnode.guards import Guards
-from p2pnode.trees import remove_tree
 
 log = logging.getLogger(__name__)
 
@@ -113,11 +112,13 @@ class Runner:
         guards: Guards,
         caution: Caution,
         set_aside: Callable[[str, Exception], None],
+        remove: Callable[[Path], Awaitable[str]],
     ) -> None:
         """`sign` signs a receipt's body; `keep_receipt` stores a signed receipt and gives its CID; `report`
         says whether the journal has it.
 
-        `set_aside` is told of an execution that this node cannot even bring to an end.
+        `set_aside` is told of an execution that this node cannot even bring to an end. `remove` removes an
+        execution's directory, and says why some of it is left.
         """
         self._directory = directory
         self._peer = peer
@@ -130,6 +131,7 @@ class Runner:
         self._guards = guards
         self._caution = caution
         self._set_aside = set_aside
+        self._remove_directory = remove
         self._running: dict[str, _Execution] = {}
         self._nursery: trio.Nursery | None = None
 
@@ -162,17 +164,21 @@ class Runner:
         directory = self._directory / execution
         return directory / "stdout", directory / "stderr"
 
-    def remove(self, execution: str) -> None:
-        """Remove the directory of an execution that does not run. Blocking."""
+    async def remove(self, execution: str) -> None:
+        """Remove the directory of an execution that does not run."""
         if execution not in self._running:
-            remove_tree(self._directory / execution)
+            await self._remove_left(self._directory / execution)
 
-    def clear(self, keep: set[str]) -> None:
-        """Remove the directories of executions that nobody knows any more. Blocking."""
+    async def clear(self, keep: set[str]) -> None:
+        """Remove the directories of executions that nobody knows any more."""
         if self._directory.exists():
-            for path in self._directory.iterdir():
+            for path in list(self._directory.iterdir()):
                 if path.name not in keep:
-                    remove_tree(path)
+                    await self._remove_left(path)
+
+    async def _remove_left(self, directory: Path) -> None:
+        if left := await self._remove_directory(directory):
+            log.warning("cannot remove all that %s left: %s", directory.name, left)
 
     async def _run(self, execution: _Execution) -> None:
         id = execution.loan.execution
@@ -184,9 +190,10 @@ class Runner:
                 is_told = await self._run_and_publish(execution)
             if failures and not self._guards.ends_node(failures[0]):
                 with self._guards.guard(Compartment.EXECUTION, id, worse.append):
-                    reason = f"its node failed with it: {reason_of(failures[0])}"
                     now_ms = int(time.time() * 1000)
                     loan, award = execution.loan, execution.award
+                    said = blame.without_paths(reason_of(failures[0]), award.spec.task)
+                    reason = f"its node failed with it: {said}"
                     receipt = receipts.given_up(loan, award, self._peer, reason, now_ms)
                     is_told = self._finish(id, receipt)
         finally:
@@ -197,8 +204,7 @@ class Runner:
         if not is_told:
             return
         with self._guards.guard(Compartment.EXECUTION, id):
-            if left := await trio.to_thread.run_sync(remove_tree, self._directory / id):
-                log.warning("cannot remove all that %s left: %s", id, left)
+            await self._remove_left(self._directory / id)
 
     async def _run_and_publish(self, execution: _Execution) -> bool:
         id = execution.loan.execution
@@ -302,7 +308,8 @@ class Runner:
         now, kind = trio.current_time(), _NUMBER.sub("", text)
         if kind != execution.told or now - execution.told_at >= PROGRESS_INTERVAL_S:
             execution.told, execution.told_at = kind, now
-            self._report(Progressed(execution.loan.execution, stage, reason_of(text)))
+            shown = blame.without_paths(text, execution.award.spec.task)
+            self._report(Progressed(execution.loan.execution, stage, reason_of(shown)))
 
     async def _publish_result(
         self, execution: _Execution, directory: Path, ended: _EndedOnDisk
@@ -318,7 +325,8 @@ class Runner:
         with trio.CancelScope() as execution.scope:
             try:
                 result = self._result(execution, directory, ended)
-                result_cid = await self._publishers.store(result)
+                result_cid, result, left = await self._publishers.store(result)
+                ended.reason, ended.fault = blame.with_left(ended.reason, ended.fault, left)
                 execution.publishes = True
                 if self._is_published(execution, ended):
                     await self._publishers.publish(
@@ -372,7 +380,7 @@ class Runner:
             exit_code=ended.exit_code,
             fault=ended.fault,
             # Else the owner would refuse the message.
-            reason=reason_of(ended.reason),
+            reason=reason_of(blame.without_paths(ended.reason, spec.task)),
             result_cid=result_cid,
             started_ms=ended.started_ms,
             ended_ms=ended.ended_ms,

@@ -11,10 +11,12 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BufferedReader
 from pathlib import Path, PurePath
 
+from p2pnode.core.blame import Left
+from p2pnode.core.messages import Fault
 from p2pnode.core.units import ENTRY_SIZE_BYTES, about_bytes
 
 # Looking at 1,000 entries takes some 5 ms; more entries than this is an attack, and hurts a table of inodes.
@@ -48,9 +50,14 @@ class Entry:
     _parents: tuple[str, ...] | list[str]
 
     @property
+    def below(self) -> str:
+        """Its path below the root, as the file system has it."""
+        return "/".join((*self._parents, self.name))
+
+    @property
     def path(self) -> str:
         """Its path below the root, as valid text for people."""
-        text = readable("/".join((*self._parents, self.name)))
+        text = readable(self.below)
         return text if len(text) <= _PATH_LENGTH_MAX else f"{text[:_PATH_LENGTH_MAX]}..."
 
     @property
@@ -102,24 +109,59 @@ def measure(directories: Iterable[Path], size_bytes_max: int | None, entries_max
 
 
 class Unfit(Exception):
-    """A tree that is not copied, stored or archived; the message is for whoever's program made it."""
+    """A folder that is not copied, stored or archived; the message is for whoever's program made it."""
 
 
-def check(name: str, directory: Path, use: Use, size_bytes_max: int, whose: str) -> None:
-    """Raises `Unfit` for a result's folder that breaks a limit; what is in it is added to `use`.
+def fit(name: str, directory: Path, use: Use, size_bytes_max: int, whose: str) -> list[Left]:
+    """Remove from a result's folder what no result can hold; what that was. The rest is added to `use`.
 
-    `name` is what the program's author calls it, `whose` says whose limit of size it is.
+    `name` is what the program's author calls it, `whose` says whose limit of size it is. Raises `Unfit` for
+    a folder that is too much as a whole, and `OSError` where it cannot be made fit.
     """
-    for entry in walk(directory):
-        if entry.depth > DEPTH_MAX:
-            raise Unfit(f"{name}/{entry.path} is more than {DEPTH_MAX} directories deep")
-        if entry.path_size_bytes > PATH_SIZE_BYTES_MAX:
-            raise Unfit(f"the path {name}/{entry.path} takes more than {PATH_SIZE_BYTES_MAX} bytes")
-        use.add(entry.status)
-        if use.entries > ENTRIES_MAX:
-            raise Unfit(f"it has more than {ENTRIES_MAX:,} files and directories")
-        if use.size_bytes > size_bytes_max:
-            raise Unfit(f"it takes more than {about_bytes(size_bytes_max)}, which is {whose}")
+    left: list[Left] = []
+    own = Use()
+    os.close(os.open(directory, _DIRECTORY))
+    # In the same file system, and removed with the execution's directory should this not come to it.
+    aside = directory.with_name(f".left-{os.urandom(8).hex()}")
+    aside.mkdir(mode=0o700)
+    trash = os.open(aside, _DIRECTORY)
+    try:
+        for entry in walk(directory):
+            if bad := _unfit(entry):
+                place = f"{name}/{entry.path}"
+                left.append(replace(bad, place=place))
+                os.rename(entry.name, str(len(left)), src_dir_fd=entry.directory, dst_dir_fd=trash)
+                continue
+            own.add(entry.status)
+            if use.entries + own.entries + len(left) > ENTRIES_MAX:
+                raise Unfit(f"it has more than {ENTRIES_MAX:,} files and directories")
+            if use.size_bytes + own.size_bytes > size_bytes_max:
+                raise Unfit(f"it takes more than {about_bytes(size_bytes_max)}, which is {whose}")
+    finally:
+        os.close(trash)
+        remove_tree(aside)
+    use.size_bytes, use.entries = use.size_bytes + own.size_bytes, use.entries + own.entries
+    return left
+
+
+def _unfit(entry: Entry) -> Left | None:
+    """Why an entry cannot be in a result."""
+    if entry.depth > DEPTH_MAX:
+        return Left("", f"more than {DEPTH_MAX} directories deep")
+    if entry.path_size_bytes > PATH_SIZE_BYTES_MAX:
+        return Left("", f"its path takes more than {PATH_SIZE_BYTES_MAX} bytes")
+    mode = entry.status.st_mode
+    if stat.S_ISLNK(mode):
+        return None
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        return Left("", "a pipe, socket or device", loss=False)
+    try:
+        os.close(os.open(entry.name, _DIRECTORY if stat.S_ISDIR(mode) else _FILE, dir_fd=entry.directory))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return Left("", f"this peer cannot read it: {error.strerror}", fault=Fault.PEER)
+    return None
 
 
 def walk(directory: Path, skipped: Callable[[], None] = lambda: None) -> Iterator[Entry]:
@@ -285,6 +327,20 @@ def remove_tree(directory: Path) -> str:
     except OSError as error:
         return error.strerror or str(error)
     return ""
+
+
+def make_anew(directory: Path) -> None:
+    """Make a directory empty, or a new one where it is another user's by now. Raises `OSError`."""
+    try:
+        if directory.stat().st_uid == os.geteuid():
+            clear_directory(directory)
+            return
+    except PermissionError:
+        # Something in it is another user's.
+        pass
+    # Who removes the directory above removes this, too.
+    directory.rename(directory.with_name(f".{directory.name}-{os.urandom(4).hex()}"))
+    directory.mkdir()
 
 
 def clear_directory(directory: Path) -> None:

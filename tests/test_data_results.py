@@ -1,8 +1,9 @@
-"""What is refused of a result before any of it is read: the program made it so."""
+"""What is left out of a result before any of it is read, and that the rest of it is kept."""
 
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,9 @@ import pytest
 import trio
 
 from p2pnode import trees
+from p2pnode.core.blame import Left, with_left
 from p2pnode.core.messages import REASON_LENGTH_MAX, Fault
-from p2pnode.data.archive import check, files_of, stop_if_cancelled, write_archive
-from p2pnode.data.failures import DataFailed
+from p2pnode.data.archive import Tree, files_of, fit, stop_if_cancelled, write_archive
 from p2pnode.data.inputs import Access
 from p2pnode.data.publishers import Publishers, Result
 from p2pnode.ipfs import cid, unixfs
@@ -44,43 +45,77 @@ def many(directory: Path) -> None:
         (directory / str(number)).touch()
 
 
-@pytest.mark.parametrize(
-    ("make", "reason"),
-    [
-        pytest.param(
-            deep(b"\xff", 70),
-            "\\xff/\\xff/\\xff",
-            id="a name that is no text is shown as its bytes",
-        ),
-        pytest.param(deep(b"d", 70), f"more than {DEPTH_MAX} directories deep", id="too deep"),
-        pytest.param(deep(b"d" * 200, 12), "takes more than 2048 bytes", id="a path that is too long"),
-        pytest.param(sparse, "takes more than 50 MB, which is the job's disk limit", id="a hole of 40 GB"),
-        pytest.param(many, "more than 30 files and directories", id="too many entries"),
-    ],
-)
-def test_a_result_that_is_refused_is_the_jobs_fault_with_a_reason_that_is_text(
-    make: Callable[[Path], None], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def odd(directory: Path) -> None:
+    os.mkfifo(directory / "pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        opened = os.open(directory, os.O_RDONLY)
+        listening.bind(f"/proc/self/fd/{opened}/socket")
+        os.close(opened)
+
+
+LEFT_OUT = {
+    "a name that is no text is shown as its bytes": (deep(b"\xff", 70), "outputs/\\xff/\\xff/\\xff", True),
+    "too deep": (deep(b"d", 70), f"d (more than {DEPTH_MAX} directories deep)", True),
+    "bottomless": (deep(b"d", 3000), f"d (more than {DEPTH_MAX} directories deep)", True),
+    "a path that is too long": (deep(b"d" * 200, 12), "takes more than 2048 bytes", True),
+    "a pipe and a socket": (odd, "(a pipe, socket or device)", False),
+}
+TOO_MUCH = {
+    "a hole of 40 GB": (sparse, "outputs (it takes more than 50 MB, which is the job's disk limit)"),
+    "too many entries": (many, "outputs (it has more than 30 files and directories)"),
+}
+
+
+@pytest.mark.parametrize(("make", "reason", "loss"), LEFT_OUT.values(), ids=LEFT_OUT)
+def test_what_no_result_can_hold_is_left_out_and_named_and_the_rest_is_kept(
+    make: Callable[[Path], None], reason: str, loss: bool, tmp_path: Path
 ) -> None:
     outputs = tmp_path / "outputs"
     outputs.mkdir()
     make(outputs)
-    if "more than 30" in reason:
-        monkeypatch.setattr(trees, "ENTRIES_MAX", 30)
-    with pytest.raises(DataFailed) as caught:
-        check({"exitCode": b"0", "outputs": outputs}, LIMIT_BYTES, "the job's disk limit")
-    text = str(caught.value)
+    (outputs / "kept").write_text("x")
+    tree, left = fit({"exitCode": b"0", "outputs": outputs}, LIMIT_BYTES, "the job's disk limit")
+    text, fault = with_left("exited", None, left)
     assert reason in text
-    assert text.startswith("the result cannot be published: ")
-    assert caught.value.fault is Fault.JOB
+    assert fault is (Fault.JOB if loss else None)
     assert len(text.encode()) < REASON_LENGTH_MAX
     assert str(tmp_path) not in text
+    assert "outputs/kept" in [path for path, _ in files_of(tree)]
+    assert unixfs.add_directory(tree, cid.make)
+    write_archive(tree, tmp_path / "archive", 0)
+    assert os.listdir(tmp_path) == ["outputs", "archive"] or os.listdir(tmp_path) == ["archive", "outputs"]
+
+
+@pytest.mark.parametrize(("make", "reason"), TOO_MUCH.values(), ids=TOO_MUCH)
+def test_a_folder_that_is_too_much_does_not_take_the_others_with_it(
+    make: Callable[[Path], None], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs, other = tmp_path / "outputs", tmp_path / "other"
+    for folder in (outputs, other):
+        folder.mkdir()
+        (folder / "file").write_text("x")
+    make(outputs)
+    monkeypatch.setattr(trees, "ENTRIES_MAX", 30)
+    tree, left = fit(
+        {"exitCode": b"0", "outputs": outputs, "other": other}, LIMIT_BYTES, "the job's disk limit"
+    )
+    text, fault = with_left("exited", None, left)
+    assert (text, fault) == (f"exited; the result lacks {reason}", Fault.JOB)
+    assert set(tree) == {"exitCode", "other"}
+
+
+def test_many_that_are_left_out_are_counted() -> None:
+    left = [Left(f"o/{number}", "too deep") for number in range(100)]
+    text, _ = with_left("the program exited with 1", Fault.JOB, left)
+    assert text.startswith("the program exited with 1; the result lacks o/0 (too deep), o/1 (too deep), ")
+    assert text.endswith(" and 95 more")
 
 
 def test_a_result_that_is_as_deep_as_it_may_be_can_be_stored_and_archived(tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
     outputs.mkdir()
     deep(b"d", DEPTH_MAX)(outputs)
-    check({"outputs": outputs}, LIMIT_BYTES, "the job's disk limit")
+    assert fit({"outputs": outputs}, LIMIT_BYTES, "the job's disk limit")[1] == []
     assert unixfs.add_directory({"outputs": outputs}, cid.make)
     write_archive({"outputs": outputs}, tmp_path / "archive", 0)
     deep(b"e", DEPTH_MAX + 1)(outputs)
@@ -111,22 +146,21 @@ def result_of(outputs: Path, disk_bytes: int) -> Result:
 @pytest.mark.parametrize(
     ("disk_bytes", "whose"), [(LIMIT_BYTES, "the job's disk limit"), (0, "what this peer can spare")]
 )
-async def test_a_hole_is_refused_before_anything_is_stored(
-    disk_bytes: int, whose: str, tmp_path: Path
-) -> None:
+async def test_a_hole_is_not_stored(disk_bytes: int, whose: str, tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
     outputs.mkdir()
     (outputs / "sparse").touch()
     os.truncate(outputs / "sparse", 2**43)
-    stored: list[object] = []
+    stored: list[Tree] = []
 
-    def store(tree: object) -> str:
+    def store(tree: Tree) -> str:
         stored.append(tree)
         return "bafy"
 
-    with pytest.raises(DataFailed, match=whose) as caught:
-        await Publishers(store, (), Access(), tmp_path / "published").store(result_of(outputs, disk_bytes))
-    assert (caught.value.fault, stored) == (Fault.JOB, [])
+    publishers = Publishers(store, (), Access(), tmp_path / "published")
+    _, _, (left,) = await publishers.store(result_of(outputs, disk_bytes))
+    assert whose in left.why
+    assert stored == [{}]
 
 
 async def test_a_result_that_nobody_waits_for_any_more_is_not_read_to_its_end(tmp_path: Path) -> None:

@@ -354,7 +354,7 @@ async def test_the_oldest_local_results_make_room(
 
 async def test_none_and_ipfs_need_no_more_than_the_store(tmp_path: Path, result: Result) -> None:
     own = publishing(tmp_path, Access())
-    assert await own.store(result) == "bafyexitCode-outputs-stdout"
+    assert (await own.store(result))[0] == "bafyexitCode-outputs-stdout"
     for publisher in (None, Source(type="none"), Source(type="ipfs")):
         await own.publish(publisher, result, print)
     assert not (tmp_path / "published").exists()

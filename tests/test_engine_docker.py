@@ -114,11 +114,12 @@ async def test_inputs_are_read_only_and_results_writable_for_any_user(
     assert workload.results[0].host_path.stat().st_mode & 0o777 == 0o777
 
 
-async def test_a_program_has_no_capabilities_and_no_new_privileges(
+async def test_a_program_has_few_capabilities_and_no_new_privileges(
     engine: DockerEngine, tmp_path: Path
 ) -> None:
     _, workload = await run_shell(engine, tmp_path, "grep -E 'CapEff|CapBnd|NoNewPrivs' /proc/self/status")
-    assert read(workload.stdout).split() == ["CapEff:", "0" * 16, "CapBnd:", "0" * 16, "NoNewPrivs:", "1"]
+    usual = f"{0x4FB:016x}"
+    assert read(workload.stdout).split() == ["CapEff:", usual, "CapBnd:", usual, "NoNewPrivs:", "1"]
 
 
 async def test_network_none_has_no_way_out(engine: DockerEngine, tmp_path: Path) -> None:
@@ -192,6 +193,29 @@ async def test_what_cannot_run_has_a_reason(
     assert ended.fault is fault
     assert reason in ended.reason
     assert "\n" not in ended.reason
+
+
+@pytest.mark.parametrize(
+    "path", ["/data/out", "/proc/x", "/sys/x", "/dev/null", "/etc/passwd", "/data/file/x"]
+)
+async def test_a_mount_that_cannot_be_made_is_the_jobs_fault(
+    engine: DockerEngine, tmp_path: Path, path: str
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "file").touch()
+    ended = await run(
+        engine, make_workload(tmp_path, shell("true"), inputs={"/data": data}, results={"o": path})
+    )
+    assert ended.fault is Fault.JOB
+    assert "mount" in ended.reason
+    assert str(tmp_path) not in ended.reason
+    assert "/var/lib/docker" not in ended.reason
+
+
+async def test_a_programs_own_137_is_its_own(engine: DockerEngine, tmp_path: Path) -> None:
+    ended, _ = await run_shell(engine, tmp_path, "exit 137")
+    assert (ended.exit_code, ended.fault) == (137, Fault.JOB)
 
 
 async def test_a_crash_is_named(engine: DockerEngine, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from p2pnode.core import capabilities
 from p2pnode.core.images import ImageRule
 from p2pnode.core.messages import Fault
 from p2pnode.core.spec import DockerEngine as DockerTask
@@ -56,7 +57,55 @@ WRITES = "for at in / /etc /tmp /var/tmp /run; do touch $at/x 2>/dev/null && ech
 
 
 async def test_the_fence_is_up_by_default(tmp_path: Path) -> None:
-    assert await says(tmp_path, STATUS) == "CapEff:0000000000000000NoNewPrivs:1Seccomp:2"
+    assert await says(tmp_path, STATUS) == "CapEff:00000000000004fbNoNewPrivs:1Seccomp:2"
+
+
+async def capabilities_of(directory: Path, allow: str, ask: str, kind: NetworkType = NetworkType.NONE) -> str:
+    """The effective set of a program, or why it is not run."""
+    engine = DockerEngine(NODE, networks=(kind,), allowed=capabilities.allowed_by(allow.split()))
+    meta = {capabilities.META_KEY: ask} if ask else {}
+    task = DockerTask(
+        image=BUSYBOX, entrypoint=("grep", "CapEff"), parameters=("/proc/self/status",), meta=meta
+    )
+    workload = make_workload(directory, task, network=Network(type=kind))
+    ended = await run(engine, workload)
+    return str(read(workload.stdout)).split()[1].lstrip("0") if ended.exit_code == 0 else ended.reason
+
+
+@pytest.mark.parametrize(
+    ("allow", "ask", "found"),
+    [
+        ("", "", "4fb"),
+        ("NET_RAW", "", "4fb"),
+        ("NET_RAW", "NET_RAW", "24fb"),
+        ("", "CHOWN", "4fb"),
+        ("none", "", ""),
+        ("none CHOWN", "", "1"),
+        ("", "NET_RAW,CHOWN", "serve --allow-capability NET_RAW"),
+        ("none", "KILL", "serve --allow-capability KILL"),
+        ("SYS_ADMIN", "NO_SUCH", "serve --allow-capability NO_SUCH"),
+    ],
+)
+async def test_capabilities_are_the_usual_and_those_asked_for_that_the_operator_allows(
+    tmp_path: Path, allow: str, ask: str, found: str
+) -> None:
+    assert (await capabilities_of(tmp_path, allow, ask)).removesuffix(")").endswith(found)
+
+
+async def test_in_the_machines_network_no_program_takes_the_machines_ports(tmp_path: Path) -> None:
+    assert await capabilities_of(tmp_path, "", "", NetworkType.HOST) == "fb"
+
+
+async def test_root_in_a_container_changes_owners_and_users(tmp_path: Path) -> None:
+    script = (
+        "touch /tmp/a; chown 1000:1000 /tmp/a; stat -c %u /tmp/a; su -s /bin/sh nobody -c 'id -u' || true"
+    )
+    assert (await says(tmp_path, script)).startswith("1000\n")
+
+
+async def test_a_program_that_lacks_a_capability_is_given_a_hint(tmp_path: Path) -> None:
+    workload = make_workload(tmp_path, shell("mknod /tmp/x c 1 3"))
+    assert "CapAdd" in (await run(DockerEngine(NODE), workload)).reason
 
 
 async def test_an_operator_relaxes_it_for_an_image_and_not_for_others(tmp_path: Path) -> None:

@@ -109,11 +109,13 @@ async def test_nor_by_a_container_that_a_node_which_was_killed_has_left(
 @pytest.mark.parametrize(
     ("inputs", "results", "reason"),
     [
-        pytest.param(["/etc"], {}, "cannot start the container", id="over the container's own /etc"),
-        pytest.param(["/proc"], {}, "cannot", id="over /proc"),
+        pytest.param(["/etc"], {}, "nothing can be mounted at /etc/", id="over the container's own /etc"),
+        pytest.param(["/proc"], {}, "nothing can be mounted at /proc: ", id="over /proc"),
         pytest.param(["/"], {}, "cannot create the container", id="over everything"),
         pytest.param(["/in"], {"outputs": "/in"}, "cannot create the container", id="two at one place"),
-        pytest.param(["/in"], {"outputs": "/in/deep"}, "cannot start the container", id="in a read-only one"),
+        pytest.param(
+            ["/in"], {"outputs": "/in/deep"}, "nothing can be mounted at /in/", id="in a read-only one"
+        ),
     ],
 )
 async def test_a_mount_that_cannot_be_is_the_jobs_fault_and_names_no_path_of_the_host(

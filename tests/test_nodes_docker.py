@@ -131,6 +131,7 @@ def test_a_result_that_cannot_be_is_its_jobs_own_fault_on_one_peer_and_leaves_no
     (execution,) = ended["executions"]
     assert said in execution["reason"], execution
     assert "/executions/" not in execution["reason"]
+    assert (execution["exit_code"], execution["result_cid"] != "") == (0, True)
     directory = network.by_peer[execution["peer"]].data_dir / "executions" / execution["id"]
     until("its directory is removed", lambda: not directory.exists())
 

@@ -57,6 +57,13 @@ from p2pnode import config
     help="A network besides none and http that jobs may have: bridge, host; may be repeated.",
 )
 @click.option(
+    "--allow-capability",
+    "allow_capabilities",
+    metavar="NAME",
+    multiple=True,
+    help="A Linux capability that jobs may ask for, such as NET_RAW; none: no usual ones. Repeatable.",
+)
+@click.option(
     "--allow-registry",
     "allow_registries",
     metavar="HOST[:PORT]",
@@ -108,6 +115,7 @@ def serve(
     allow_env: tuple[str, ...],
     allow_hosts: tuple[str, ...],
     allow_network: tuple[str, ...],
+    allow_capabilities: tuple[str, ...],
     allow_registries: tuple[str, ...],
     registry_logins: tuple[str, ...],
     s3_buckets: tuple[str, ...],
@@ -138,6 +146,7 @@ def serve(
         "allow_env": list(allow_env),
         "allow_hosts": list(allow_hosts),
         "allow_network": list(allow_network),
+        "allow_capabilities": list(allow_capabilities),
         "allow_registries": list(allow_registries),
         "registry_logins": list(registry_logins),
         "s3_buckets": list(s3_buckets),

@@ -54,7 +54,8 @@ def lay_out(directory: Path, nodes: Sequence[Mapping[str, Any]]) -> list[Path]:
     data_dirs = []
     for settings, port in zip(nodes, ports, strict=True):
         data_dir = directory / settings["name"]
-        data_dir.mkdir(mode=0o700, parents=True)
+        # What only the engine may remove of an earlier node's executions, the new node has it remove.
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         address = f"/ip4/127.0.0.1/tcp/{port}"
         peers = [first_address] if first_address else []
         placed = {"listen": [address], "peers": peers, "mdns": False, **settings}

@@ -17,7 +17,7 @@ DEFAULT_REGISTRY, DEFAULT_TAG = "docker.io", "latest"
 class Say(enum.StrEnum):
     """What an operator may say of an image, besides what holds for all."""
 
-    # It keeps the capabilities that Docker gives by default; else it has none.
+    # It keeps the capabilities that Docker gives by default; else it has fewer (`core.capabilities`).
     CAPABILITIES = "capabilities"
     # Its programs may gain privileges by setuid bits and file capabilities.
     NEW_PRIVILEGES = "new-privileges"

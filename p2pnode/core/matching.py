@@ -11,12 +11,22 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from . import forwarding
+from . import capabilities, forwarding
 from .constraints import preferences, requirements
 from .constraints import why_not as constraint_why_not
 from .holdings import marks_of
 from .messages import Directory, Offer, Refusing, Requirements, Taking
-from .spec import DockerEngine, JobSpec, NetworkType, Resources, Source, Task
+from .spec import (
+    Constraint,
+    DockerEngine,
+    JobSpec,
+    NetworkType,
+    Operator,
+    Resources,
+    Source,
+    Task,
+    WasmEngine,
+)
 from .units import about_bytes, format_cpu
 
 RESOURCE_NAMES = ("cpu_millis", "memory_bytes", "disk_bytes", "gpus")
@@ -43,7 +53,7 @@ def requirements_of(spec: JobSpec) -> Requirements:
     return Requirements(
         engine="docker" if isinstance(task.engine, DockerEngine) else "wasm",
         resources=task.resources,
-        constraints=spec.constraints,
+        constraints=(*spec.constraints, *_capabilities(task.engine)),
         network=task.network.type,
         publisher=task.publisher.type if task.publisher else "",
         sources=tuple(sorted({one.source.type for one in task.inputs} | _of_environment(task))),
@@ -55,6 +65,13 @@ def requirements_of(spec: JobSpec) -> Requirements:
 def _of_environment(task: Task) -> set[str]:
     """Which variables it asks for is private to the job until its award."""
     return {forwarding.SOURCE} if forwarding.wanted(task.environment) else set()
+
+
+def _capabilities(engine: DockerEngine | WasmEngine) -> list[Constraint]:
+    """What a peer must allow, as constraints on its labels."""
+    asked = capabilities.asked_in(engine.meta) if isinstance(engine, DockerEngine) else frozenset[str]()
+    names = sorted(asked - capabilities.DEFAULT)
+    return [Constraint(key=capabilities.label_of(name), operator=Operator.EXISTS) for name in names]
 
 
 def _directory(source: Source) -> Directory:
@@ -127,7 +144,8 @@ def never(need: Requirements, offer: Offer) -> str | None:
     for constraint in requirements(need.constraints):
         reason = constraint_why_not(constraint, offer.labels)
         if reason is not None:
-            return reason
+            name = capabilities.of_label(constraint.key)
+            return capabilities.not_allowed(name) if name else reason
     if not fits(need.resources, offer.total):
         return "too small: " + _lack(need.resources, offer.total, "in all")
     return None

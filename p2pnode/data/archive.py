@@ -16,9 +16,8 @@ from pathlib import Path
 import trio
 
 from p2pnode import trees
+from p2pnode.core.blame import Left
 from p2pnode.core.messages import Fault
-
-from .failures import DataFailed
 
 # What lies in a result under each name: a file or directory, or some bytes.
 Tree = Mapping[str, Path | bytes]
@@ -38,19 +37,25 @@ def tree_of(directory: Path, exit_code: int | None, folders: Iterable[str]) -> T
     return {"stdout": stdout, "stderr": stderr, "exitCode": code, **results}
 
 
-def check(tree: Tree, size_bytes_max: int, whose: str) -> None:
-    """Raises `DataFailed` for a result that is not read at all: the program made it so. Blocking.
+def fit(tree: Tree, size_bytes_max: int, whose: str) -> tuple[Tree, list[Left]]:
+    """What of a result can be kept, and what of it cannot; that is removed. Blocking.
 
-    `whose` says whose limit of size it is.
+    `whose` says whose limit of size it is. One folder that is too much does not take the others with it.
     """
-    use = trees.Use()
-    try:
-        for name, content in tree.items():
-            stop_if_cancelled()
-            if isinstance(content, Path) and content.is_dir() and not content.is_symlink():
-                trees.check(name, content, use, size_bytes_max, whose)
-    except trees.Unfit as unfit:
-        raise DataFailed(Fault.JOB, f"the result cannot be published: {unfit}") from unfit
+    use, kept, left = trees.Use(), dict(tree), list[Left]()
+    for name, content in tree.items():
+        stop_if_cancelled()
+        if not isinstance(content, Path) or content.is_symlink() or not content.is_dir():
+            continue
+        try:
+            left += trees.fit(name, content, use, size_bytes_max, whose)
+        except trees.Unfit as unfit:
+            del kept[name]
+            left.append(Left(name, str(unfit)))
+        except OSError as error:
+            del kept[name]
+            left.append(Left(name, f"this peer cannot read it: {error.strerror}", fault=Fault.PEER))
+    return kept, left
 
 
 def stop_if_cancelled() -> None:

@@ -11,18 +11,19 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import trio
 
+from p2pnode.core.blame import Left
 from p2pnode.core.messages import Fault
 from p2pnode.core.spec import Source
 from p2pnode.trees import space_bytes
 
 from . import tries
-from .archive import Tree, check, write_archive
+from .archive import Tree, fit, write_archive
 from .failures import DataFailed, Lost, of_disk
 from .inputs import DISK_FREE_BYTES_MIN, Access
 from .s3_client import Bucket
@@ -80,28 +81,31 @@ class Publishers:
         """The publishers that this node has, for its offer."""
         return ("ipfs", "local", "none", *(["s3"] if self._access.s3.may_write else []))
 
-    async def store(self, result: Result) -> str:
-        """The CID of the result, which is in this node's store; raises `DataFailed`."""
+    async def store(self, result: Result) -> tuple[str, Result, list[Left]]:
+        """The CID of what can be kept of a result, that, and what cannot; it is in this node's store then.
+
+        Raises `DataFailed`.
+        """
         try:
             return await trio.to_thread.run_sync(
-                self._check_and_store, result, limiter=self._storing, abandon_on_cancel=True
+                self._fit_and_store, result, limiter=self._storing, abandon_on_cancel=True
             )
         except self._failures as exc:
             raise DataFailed(Fault.JOB, f"the result cannot be stored: {exc}") from exc
         except OSError as exc:
             raise of_disk("cannot store the result", exc) from exc
 
-    def _check_and_store(self, result: Result) -> str:
-        spare = max(shutil.disk_usage(result.scratch).free - DISK_FREE_BYTES_MIN, 0)
+    def _fit_and_store(self, result: Result) -> tuple[str, Result, list[Left]]:
         if result.disk_bytes:
-            check(
-                result.tree,
+            limit_bytes, whose = (
                 space_bytes(result.disk_bytes),
                 "the job's disk limit and what a file system takes",
             )
         else:
-            check(result.tree, spare, "what this peer can spare for a job without a disk limit")
-        return self._store(result.tree)
+            limit_bytes = max(shutil.disk_usage(result.scratch).free - DISK_FREE_BYTES_MIN, 0)
+            whose = "what this peer can spare for a job without a disk limit"
+        kept, left = fit(result.tree, limit_bytes, whose)
+        return self._store(kept), replace(result, tree=kept), left
 
     async def publish(
         self, publisher: Source | None, result: Result, progress: Callable[[str], None]

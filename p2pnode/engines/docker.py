@@ -1,4 +1,4 @@
-"""The Docker engine: one container per execution, named after it, without capabilities.
+"""The Docker engine: one container per execution, named after it, with few capabilities.
 
 A container outlives the node: its name and labels are how a restarted node finds it, goes on
 with it (`run` again), or removes it (`reap`). What is enforced: memory without swap, CPU share,
@@ -14,24 +14,38 @@ what was written while it was away.
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
 import trio
 
+from p2pnode.core import blame, capabilities
 from p2pnode.core.images import ImageRule, Say, said_of
 from p2pnode.core.internet import AllowedHost
 from p2pnode.core.matching import no_network
-from p2pnode.core.messages import Fault
+from p2pnode.core.messages import REASON_LENGTH_MAX, Fault
 from p2pnode.core.registries import WELL_KNOWN_ONLY, Registries
 from p2pnode.core.spec import DockerEngine as DockerTask
 from p2pnode.core.spec import NetworkType
-from p2pnode.trees import clear_directory, strip_privileges
+from p2pnode.trees import clear_directory, make_anew, space_bytes, strip_privileges
 
-from . import bridge, docker_follow, docker_http, docker_images, docker_space, http_gate, netns, pause, ports
+from . import (
+    bridge,
+    docker_follow,
+    docker_http,
+    docker_images,
+    docker_reach,
+    docker_space,
+    http_gate,
+    netns,
+    pause,
+    ports,
+)
 from .docker_answers import Container, Listed
 from .docker_http import EngineGone, EngineRefused
 from .docker_sdk import ContainerFailed, Sdk
@@ -39,6 +53,7 @@ from .gpus import Gpu, Gpus
 from .http_policy import Policy
 from .http_upstream import Resolve, resolve
 from .workload import (
+    DISK_FREE_BYTES_MIN,
     KILL_S_MAX,
     Ended,
     LogFile,
@@ -68,6 +83,7 @@ class DockerEngine:
     `hosts` are those outside the internet that Network Type HTTP may reach (none by default).
     `rules` say for which images the fence is another than for all, `registries` where images may come
     from. `networks` are those that programs may have besides None and HTTP.
+    `allowed` are the Linux capabilities that programs may have.
     `resolve` gives a name's addresses; this machine's own resolver by default.
     """
 
@@ -80,6 +96,7 @@ class DockerEngine:
         hosts: Collection[AllowedHost] = (),
         rules: Collection[ImageRule] = (),
         networks: Collection[NetworkType] = (),
+        allowed: frozenset[str] = capabilities.DEFAULT,
         registries: Registries = WELL_KNOWN_ONLY,
         resolve: Resolve = resolve,
     ) -> None:
@@ -88,6 +105,7 @@ class DockerEngine:
         self._hosts = tuple(hosts)
         self._rules = tuple(rules)
         self._networks = frozenset(networks)
+        self._allowed = allowed
         self._registries = registries
         self._gpus = Gpus(socket_path)
         self._resolve = resolve
@@ -165,10 +183,32 @@ class DockerEngine:
             if workload.task.network.type is NetworkType.HTTP:
                 await self._remove(_pause_name(workload))
             with trio.CancelScope(shield=True):
-                lost = await docker_space.leave(workload)
+                left = await docker_space.leave(workload)
+                if closed := await self._open_results(workload):
+                    log.warning("%s: %s", workload.execution_id, closed)
                 writable = [mount.host_path for mount in workload.inputs if not mount.read_only]
                 await self._sdk.call(_strip_privileges, writable)
-        return lost or ended
+        reason, fault = blame.with_left(ended.reason, ended.fault, left)
+        return replace(ended, reason=reason[:REASON_LENGTH_MAX], fault=fault)
+
+    async def remove(self, directory: Path) -> str:
+        """Remove the directory of an execution that does not run; why some of it is left, or ""."""
+        return await docker_reach.remove(self._sdk, self._reach_labels(directory), directory)
+
+    async def _open_results(self, workload: Workload) -> str:
+        """Let this node read what the container left; why it cannot, or ""."""
+        limit = workload.task.resources.disk_bytes
+        spare = max(shutil.disk_usage(workload.directory).free - DISK_FREE_BYTES_MIN, 0)
+        return await docker_reach.open_up(
+            self._sdk,
+            self._reach_labels(workload.directory),
+            workload.directory,
+            "results",
+            space_bytes(limit) if limit else spare,
+        )
+
+    def _reach_labels(self, directory: Path) -> dict[str, str]:
+        return {LABEL_NODE: self._node_id, LABEL_EXECUTION: directory.name}
 
     async def reap(self, keep: Collection[str]) -> list[str]:
         """Remove this node's containers of executions other than `keep`; returns those executions.
@@ -199,6 +239,7 @@ class DockerEngine:
         task = workload.task.engine
         if not isinstance(task, DockerTask):
             raise ContainerFailed(Fault.JOB, f"the Docker engine cannot run a {type(task).__name__}")
+        given = self._capabilities(workload, task)
         image = await docker_images.obtain(self._sdk, task.image, self._registries, self._resolve, progress)
         says = said_of(self._rules, task.image)
         if image.read_only_root:
@@ -217,7 +258,7 @@ class DockerEngine:
                 variables |= ports.variables(mapped)
                 names = await self._name_servers(workload)
                 await self._sdk.create(
-                    workload, task, network_mode, self._labels(workload), variables, bound, names, says
+                    workload, task, network_mode, self._labels(workload), variables, bound, names, says, given
                 )
                 path = f"/containers/{workload.execution_id}/attach?stream=1&stdout=1&stderr=1"
                 async with docker_http.stream(self._socket, "POST", path) as body:
@@ -226,6 +267,13 @@ class DockerEngine:
                     return await docker_follow.to_the_end(self._sdk, workload, image.id, logs, body)
         finally:
             docker_follow.close(logs)
+
+    def _capabilities(self, workload: Workload, task: DockerTask) -> frozenset[str]:
+        asked = capabilities.asked_in(task.meta)
+        for name in sorted(asked - self._allowed):
+            raise ContainerFailed(Fault.PEER, capabilities.not_allowed(name))
+        host_network = workload.task.network.type is NetworkType.HOST
+        return capabilities.given(asked, self._allowed, host_network=host_network)
 
     async def _adopt(self, workload: Workload, found: Container, started: Callable[[], None]) -> Ended:
         """Go on with a container that an earlier run of the node has started."""
@@ -237,7 +285,9 @@ class DockerEngine:
         try:
             async with self._gate(workload, running=found.state.running):
                 async with docker_follow.output_from_the_start(self._sdk, workload) as body:
-                    return await docker_follow.to_the_end(self._sdk, workload, found.image, logs, body)
+                    return await docker_follow.to_the_end(
+                        self._sdk, workload, found.image, logs, body, unseen=not found.state.running
+                    )
         finally:
             docker_follow.close(logs)
 
@@ -320,7 +370,7 @@ def _make_ready(workload: Workload) -> None:
     """
     workload.directory.chmod(0o700)
     for mount in workload.results:
-        clear_directory(mount.host_path)
+        make_anew(mount.host_path)
         mount.host_path.chmod(0o777)
 
 
@@ -338,7 +388,7 @@ def _strip_privileges(writable: Sequence[Path]) -> None:
     Blocking. A container's root is the machine's, and may make a program there that gives its rights to
     every user of the machine: no capability that is dropped and no mount option prevents that. All files
     are looked at, not those changed since the start alone, as a container's root may rewrite the others
-    too. For devices and capabilities of files it lacks MKNOD and SETFCAP, unless the operator says so.
+    too. For devices and capabilities of files it lacks MKNOD and SETFCAP, unless the operator allows these.
     """
     for path in writable:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-import signal
+import time
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import trio
 
+from p2pnode.core import blame
 from p2pnode.core.messages import Fault
 from p2pnode.core.units import ENTRY_SIZE_BYTES
 from p2pnode.trees import Use
@@ -41,9 +42,7 @@ from .workload import (
 ENGINE_RETURN_S_MAX = 60.0
 # After the program has ended, its last output is already in the socket.
 DRAIN_S_MAX = 20.0
-EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_MAX = 126, 127, 255
-# By SIGKILL or SIGTERM, which an engine that shuts down sends; the program's own limits send neither.
-EXIT_KILLED = (137, 143)
+EXIT_MAX = 255
 # The engine may hear that a program ended before it hears that memory was the reason.
 OUT_OF_MEMORY_NEWS_S = 1.0
 
@@ -57,6 +56,8 @@ class _Run:
     looks: Looks = field(default_factory=Looks)
     cpu_ms: int = 0
     memory_bytes_max: int = 0
+    # The engine or this node was away meanwhile.
+    unseen: bool = False
 
 
 def output_from_the_start(sdk: Sdk, workload: Workload) -> AbstractAsyncContextManager[docker_http.Body]:
@@ -65,13 +66,23 @@ def output_from_the_start(sdk: Sdk, workload: Workload) -> AbstractAsyncContextM
 
 
 async def to_the_end(
-    sdk: Sdk, workload: Workload, image: str, logs: Sequence[LogFile], body: docker_http.Body
+    sdk: Sdk,
+    workload: Workload,
+    image: str,
+    logs: Sequence[LogFile],
+    body: docker_http.Body,
+    *,
+    unseen: bool = False,
 ) -> Ended:
-    """Follow a running container, through restarts of the engine, and say how it ended."""
-    run = _Run()
+    """Follow a running container, through restarts of the engine, and say how it ended.
+
+    `unseen`: it may have ended while this node was away.
+    """
+    run = _Run(unseen=unseen)
     ended = await _follow(sdk, workload, run, logs, body)
     while not ended:
         await _engine_back(sdk)
+        run.unseen = True
         close(logs)
         logs = resumed(workload)
         try:
@@ -136,18 +147,26 @@ async def _ended(sdk: Sdk, workload: Workload, image: str, logs: Sequence[LogFil
         raise ContainerFailed(Fault.PEER, "the container was removed by somebody else while it ran")
     if problem := logs[0].problem or logs[1].problem:
         raise ContainerFailed(Fault.PEER, problem)
-    code, out_of_memory = found.state.exit_code, found.state.out_of_memory
+    code, out_of_memory, signalled = found.state.exit_code, found.state.out_of_memory, False
     if not 0 <= code <= EXIT_MAX:
         raise ContainerFailed(Fault.PEER, f"the Docker engine says exit code {code}, which no program has")
-    if code in EXIT_KILLED and not out_of_memory and not workload.stopping.asked.is_set():
+    if code in blame.EXIT_KILLED and not out_of_memory and not workload.stopping.asked.is_set():
         await trio.sleep(OUT_OF_MEMORY_NEWS_S)
         found = await docker_http.inspect(sdk.socket_path, workload.execution_id)
         out_of_memory = found is not None and found.state.out_of_memory
-    limit_bytes = workload.task.resources.memory_bytes
-    reason, fault = _why(code, out_of_memory, limit_bytes)
+        signalled = await docker_http.was_signalled(sdk.socket_path, workload.execution_id, time.time())
+    reason, fault = blame.of_exit(
+        blame.Exit(
+            code=code,
+            out_of_memory=out_of_memory,
+            signalled=signalled,
+            unseen=run.unseen,
+            memory_bytes=workload.task.resources.memory_bytes,
+        )
+    )
     return Ended(
         exit_code=code,
-        reason=reason,
+        reason=blame.hint(reason, fault, _tail(workload.stderr)),
         fault=fault,
         cpu_ms=run.cpu_ms,
         memory_bytes_max=run.memory_bytes_max,
@@ -208,6 +227,12 @@ async def _look(sdk: Sdk, workload: Workload, places: _Places) -> str:
     return await sdk.call(disk_problem, workload, places.directories, written)
 
 
+def _tail(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(file.seek(0, os.SEEK_END) - blame.STDERR_TAIL_SIZE_BYTES, 0))
+        return file.read()
+
+
 def resumed(workload: Workload) -> tuple[LogFile, LogFile]:
     return docker_logs.ResumedLog(workload.stdout), docker_logs.ResumedLog(workload.stderr)
 
@@ -215,26 +240,3 @@ def resumed(workload: Workload) -> tuple[LogFile, LogFile]:
 def close(logs: Sequence[LogFile]) -> None:
     for log in logs:
         log.close()
-
-
-def _why(code: int, out_of_memory: bool, memory_bytes: int) -> tuple[str, Fault | None]:
-    """The reason and the fault of an exit code that we did not cause."""
-    if code == 0:
-        return "exited", None
-    if out_of_memory:
-        return (
-            f"out of memory: it needed more than {memory_bytes} bytes (exit code {code})",
-            Fault.JOB,
-        )
-    if code in EXIT_KILLED:
-        return f"the program was killed from outside (exit code {code})", Fault.PEER
-    if code == EXIT_NOT_FOUND:
-        return "the command was not found in the image (exit code 127); see stderr", Fault.JOB
-    if code == EXIT_NOT_EXECUTABLE:
-        return "the command cannot be executed (exit code 126); see stderr", Fault.JOB
-    try:
-        # By convention of shells and of the init process in the container.
-        name = signal.Signals(code - 128).name
-    except ValueError:
-        return f"the program exited with {code}", Fault.JOB
-    return f"the program exited with {code} ({name})", Fault.JOB

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 from typing import TypeVar
+from urllib.parse import quote
 
 import trio
 
@@ -140,6 +141,13 @@ async def changes(socket_path: str, container: str, count_max: int) -> int:
                 end = data[1 - len(mark) :]
         return count
     raise EngineGone(f"the Docker engine did not answer within {ANSWER_S_MAX:g} s")
+
+
+async def was_signalled(socket_path: str, container: str, now_s: float) -> bool:
+    """Whether somebody had the engine send a container's program a signal; it knows the last 256 events."""
+    filters = quote(f'{{"type":["container"],"event":["kill"],"container":["{container}"]}}')
+    path = f"/events?since=0&until={now_s:.6f}&filters={filters}"
+    return bool((await order(socket_path, "GET", path)).strip())
 
 
 async def wait(socket_path: str, container: str) -> None:

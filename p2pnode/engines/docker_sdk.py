@@ -6,8 +6,10 @@ whole node's. Whatever can last is in `docker_http`.
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Callable, Sequence
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +21,7 @@ import docker.types
 import docker.utils
 import trio
 
+from p2pnode.core import blame
 from p2pnode.core.images import Say
 from p2pnode.core.messages import Fault
 from p2pnode.core.spec import DockerEngine as DockerTask
@@ -42,23 +45,10 @@ LOG_RING = {"max-size": "16m", "max-file": "2"}
 # Docker's own, "bridge", lets containers reach each other.
 BRIDGE = "p2pnode-bridge"
 PAUSE_IMAGE = "p2pnode/pause"
+# Of containers that are never started: there is nothing in it.
+REACH_IMAGE = "p2pnode/reach:1"
 # Where programs expect to write, if the rest of their image is read-only; each counts as memory.
 SCRATCH = ("/tmp", "/var/tmp", "/run")
-# The engine's words for a start that the image or the command is to blame for.
-JOB_START_ERRORS = (
-    "exec:",
-    "executable file not found",
-    "no such file or directory",
-    "chdir to cwd",
-    "not a directory",
-    # Where the job wants something that the container has of its own, as at /etc or /proc.
-    "error mounting",
-    "mountpoint",
-    "cannot be mounted",
-)
-# A source is this machine's, and was there when the container was planned.
-PEER_CREATE_ERRORS = ("bind source path does not exist",)
-
 # "{}", as a login is sent.
 _NO_LOGIN = "e30="
 
@@ -128,10 +118,12 @@ class Sdk:
         mappings: Sequence[ports.Mapping],
         name_servers: Sequence[str],
         says: frozenset[Say],
+        given: frozenset[str],
     ) -> None:
         """Create, not start, the execution's container.
 
-        `mappings` and `name_servers` are of a Bridge network, `says` is what holds for this image.
+        `mappings` and `name_servers` are of a Bridge network, `says` is what holds for this image,
+        `given` are the program's Linux capabilities.
         """
         client = await self._connected()
         resources = workload.task.resources
@@ -156,7 +148,7 @@ class Sdk:
             log_config=docker.types.LogConfig(type="json-file", config=LOG_RING),
             # PID 1 ignores signals that it does not handle, its own crash included.
             init=True,
-            **_fence(says, memory),
+            **_fence(says, given, memory),
         )
         try:
             await self.call(
@@ -172,10 +164,8 @@ class Sdk:
                 host_config=host_config,
             )
         except docker.errors.APIError as error:
-            text = self._text(error)
-            ours = error.status_code != 400 or any(sign in text for sign in PEER_CREATE_ERRORS)
-            fault = Fault.PEER if ours else Fault.JOB
-            raise ContainerFailed(fault, f"cannot create the container: {text}") from error
+            reason, fault = blame.of_create(error.status_code or 0, self._text(error))
+            raise ContainerFailed(fault, reason) from error
 
     async def bridge(self) -> tuple[str, str]:
         """The network of all Bridge containers, in which they do not reach each other; made if need be.
@@ -243,15 +233,53 @@ class Sdk:
                 Fault.PEER, f"cannot set up Network Type HTTP: {self._text(error)}"
             ) from error
 
+    async def create_reach(self, name: str, labels: dict[str, str], directory: Path, place: str) -> None:
+        """Create a container that is never started, with `directory` at `place`; see `docker_reach`."""
+        client = await self._connected()
+        try:
+            try:
+                await self.call(client.inspect_image, REACH_IMAGE)
+            except docker.errors.ImageNotFound:
+                repository, _, tag = REACH_IMAGE.partition(":")
+                await self.call(
+                    client.import_image_from_data,
+                    _empty_tar(),
+                    repository=repository,
+                    tag=tag,
+                    changes=['CMD ["none"]'],
+                )
+            mount = docker.types.Mount(target=place, source=str(directory), type="bind")
+            host_config = client.create_host_config(network_mode="none", mounts=[mount], cap_drop=["ALL"])
+            await self.call(
+                client.create_container, image=REACH_IMAGE, name=name, labels=labels, host_config=host_config
+            )
+        except docker.errors.APIError as error:
+            raise ContainerFailed(Fault.PEER, f"cannot make a helper: {self._text(error)}") from error
+
+    async def put(self, container: str, path: str, archive: bytes) -> None:
+        """Have the engine unpack an archive in a container."""
+        client = await self._connected()
+        try:
+            await self.call(client.put_archive, container, path, archive)
+        except docker.errors.APIError as error:
+            raise ContainerFailed(Fault.PEER, f"cannot write into a helper: {self._text(error)}") from error
+
+    def get_blocking(self, container: str, path: str) -> Iterator[bytes]:
+        """An archive of what a container has at a path; `put` or another was called before. Blocking."""
+        assert self._client is not None
+        try:
+            return iter(self._client.get_archive(container, path)[0])
+        except docker.errors.APIError as error:
+            raise ContainerFailed(Fault.PEER, f"cannot read from a helper: {self._text(error)}") from error
+
     async def start(self, container: str) -> None:
         client = await self._connected()
         try:
             async with self._starts:
                 await self.call(client.start, container)
         except docker.errors.APIError as error:
-            text = self._text(error)
-            fault = Fault.JOB if any(sign in text for sign in JOB_START_ERRORS) else Fault.PEER
-            raise ContainerFailed(fault, f"cannot start the container: {text}") from error
+            reason, fault = blame.of_start(self._text(error))
+            raise ContainerFailed(fault, reason) from error
 
     async def _connected(self) -> docker.APIClient:
         """The client, made when first needed: making it asks the engine for its version."""
@@ -297,9 +325,9 @@ def _login_header(client: docker.APIClient, image: str) -> str:
     return _NO_LOGIN if found is None else found.decode()
 
 
-def _fence(says: frozenset[Say], memory_bytes: int) -> dict[str, Any]:
+def _fence(says: frozenset[Say], given: frozenset[str], memory_bytes: int) -> dict[str, Any]:
     """What keeps a program from more than it was given, but for what the operator says of its image."""
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"cap_add": sorted(given)}
     if Say.CAPABILITIES not in says:
         options["cap_drop"] = ["ALL"]
     if Say.NEW_PRIVILEGES not in says:
@@ -318,6 +346,15 @@ def _mounts(workload: Workload) -> list[docker.types.Mount]:
         )
         for mount in (*workload.inputs, *workload.results)
     ]
+
+
+def _empty_tar() -> bytes:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        root = tarfile.TarInfo("own")
+        root.type, root.mode = tarfile.DIRTYPE, 0o755
+        archive.addfile(root)
+    return data.getvalue()
 
 
 def _text(error: docker.errors.APIError) -> str:

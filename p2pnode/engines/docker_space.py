@@ -16,10 +16,11 @@ from pathlib import Path
 
 import trio
 
+from p2pnode.core.blame import Left
 from p2pnode.core.messages import Fault
-from p2pnode.trees import Unfit, Use, check, clear_directory, remove_tree, space_bytes
+from p2pnode.trees import Unfit, Use, clear_directory, fit, remove_tree, space_bytes
 
-from .workload import Ended, Workload, as_the_program_sees, failed
+from .workload import Mount, Workload, as_the_program_sees
 
 # In an execution's directory.
 FILE, DIRECTORY = "space.img", "space"
@@ -79,41 +80,43 @@ def inside(workload: Workload) -> Workload:
     return replace(workload, results=tuple(results))
 
 
-async def leave(workload: Workload) -> Ended | None:
+async def leave(workload: Workload) -> list[Left]:
     """Copy what is in the space of an ended program to its own directories, and remove the space.
 
-    Returns why that could not be done. `workload` is as it was before `inside`.
+    Returns what was not copied. `workload` is as it was before `inside`.
     """
     directory = workload.directory / DIRECTORY
     if not directory.exists():
-        return None
-    problem, fault = "", Fault.PEER
+        return []
+    left: list[Left] = []
+    use = Use()
+    with trio.move_on_after(COPY_S_MAX) as slow:
+        for mount in workload.results:
+            left += await _copy(workload, mount, directory / mount.host_path.name, use)
+    if slow.cancelled_caught:
+        left.append(Left("some of it", f"it was not copied within {COPY_S_MAX:g} s", fault=Fault.PEER))
+    await trio.to_thread.run_sync(remove, workload.directory)
+    return left
+
+
+async def _copy(workload: Workload, mount: Mount, source: Path, use: Use) -> list[Left]:
+    """Copy what can be in a result from a folder of the space; what cannot, and how copying failed."""
+    name, limit = mount.host_path.name, space_bytes(workload.task.resources.disk_bytes)
+    left: list[Left] = []
     try:
-        with trio.move_on_after(COPY_S_MAX) as slow:
-            await trio.to_thread.run_sync(_check, workload)
-            for mount in workload.results:
-                await trio.to_thread.run_sync(clear_directory, mount.host_path)
-                # -a: links stay links, pipes are made anew and not read, holes stay holes.
-                source = f"{directory / mount.host_path.name}/."
-                await trio.run_process(["cp", "-a", source, str(mount.host_path)], capture_stderr=True)
-        if slow.cancelled_caught:
-            problem = f"the result was not copied within {COPY_S_MAX:g} s"
+        await trio.to_thread.run_sync(clear_directory, mount.host_path)
+        # cp fails at what is too deep, which is not this machine's fault.
+        whose = "the job's disk limit and what a file system takes"
+        left += await trio.to_thread.run_sync(fit, name, source, use, limit, whose)
+        # -a: links stay links, holes stay holes.
+        await trio.run_process(["cp", "-a", f"{source}/.", str(mount.host_path)], capture_stderr=True)
     except Unfit as unfit:
-        # cp fails at such a path, which is not this machine's fault.
-        problem, fault = f"the result cannot be published: {unfit}", Fault.JOB
+        left.append(Left(name, str(unfit)))
     except (OSError, subprocess.CalledProcessError) as error:
         detail = error.strerror if isinstance(error, OSError) else error.stderr.decode(errors="replace")
-        detail = as_the_program_sees((detail or "").replace(str(directory), ""), workload)
-        problem = f"the result could not be copied: {detail}"
-    await trio.to_thread.run_sync(remove, workload.directory)
-    return failed(fault, problem) if problem else None
-
-
-def _check(workload: Workload) -> None:
-    use, limit = Use(), space_bytes(workload.task.resources.disk_bytes)
-    for mount in workload.results:
-        folder = workload.directory / DIRECTORY / mount.host_path.name
-        check(mount.target, folder, use, limit, "the job's disk limit and what a file system takes")
+        detail = as_the_program_sees((detail or "").replace(str(source), name), workload)
+        left.append(Left(f"some of {name}", f"it could not be copied: {detail.strip()}", fault=Fault.PEER))
+    return left
 
 
 def remove(execution_directory: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from p2pnode.core import forwarding
+from p2pnode.core import capabilities, forwarding
 from p2pnode.core.spec import DockerEngine, InputSource, WasmEngine
 
 from .converters import absolute_path
@@ -111,9 +111,13 @@ def _docker(
         parameters=values.get("Parameters", ()),
         environment=values.get("EnvironmentVariables", {}),
         working_directory=values.get("WorkingDirectory", ""),
-        meta=values.get("Meta", {}),
+        meta={**values.get("Meta", {}), **_capabilities(values.get("CapAdd", ()))},
     )
     return engine, ()
+
+
+def _capabilities(names: tuple[str, ...]) -> dict[str, str]:
+    return {capabilities.META_KEY: ",".join(sorted(set(names)))} if names else {}
 
 
 DOCKER = Object(
@@ -141,6 +145,14 @@ DOCKER = Object(
     ),
     Field(
         "Meta", TextMap(), about="Notes for people about the engine.", default={}, example={"Goal": "test"}
+    ),
+    Field(
+        "CapAdd",
+        ListOf(Value(capabilities.parse, "a Linux capability", "^(?i:CAP_)?[A-Za-z_]+$"), null=""),
+        about="Linux capabilities that the program needs beside "
+        f"{', '.join(sorted(capabilities.DEFAULT))}; peers whose operators allow them run it.",
+        default=(),
+        example=["NET_RAW"],
     ),
     slips={
         **dict.fromkeys(("Cmd", "Command", "Args", "Arguments"), ("", "did you mean Parameters?")),

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from p2pnode.core import constraints, forwarding, targets
+from p2pnode.core import constraints, forwarding, mounts, targets
 from p2pnode.core.spec import (
     RETRIES_MAX,
     RETRIES_META_KEY,
     Constraint,
+    DockerEngine,
     InputSource,
     JobSpec,
     JobType,
@@ -98,6 +99,8 @@ def _check_task(values: dict[str, Any], path: Path, report: Report) -> None:
     if "Engine" not in values or report.has_error_under((*path, "InputSources")):
         return
     engine, own_inputs = values["Engine"]
+    if isinstance(engine, DockerEngine):
+        _mountable(inputs, results, path, report)
     if isinstance(engine, WasmEngine):
         _no_file_is_written(inputs, path, report)
         _modules_are_inputs(engine, [one.target for one in (*inputs, *own_inputs)], path, report)
@@ -133,6 +136,27 @@ def _no_file_is_written(inputs: Iterable[InputSource], path: Path, report: Repor
         if params.get("CreateAs") == "file" and params.get("ReadWrite") is True:
             message = "file: a WASM program can write only below a folder; make that its SourcePath"
             report.error((*path, "InputSources", index, "Source", "Params", "CreateAs"), message)
+
+
+def _mountable(
+    inputs: Iterable[InputSource], results: Iterable[ResultPath], path: Path, report: Report
+) -> None:
+    """A container's places can be made; where only the inputs themselves tell, it is a warning."""
+    for index, source in enumerate(inputs):
+        if why := mounts.misplaced(source.target, folder=False):
+            report.error((*path, "InputSources", index, "Target"), f"{source.target} {why}")
+    read_only = {one.target: one for one in inputs if one.source.params.get("ReadWrite") is not True}
+    for index, result in enumerate(results):
+        here = (*path, "ResultPaths", index, "Path")
+        if why := mounts.misplaced(result.path, folder=True):
+            report.error(here, f"{result.path} {why}")
+        elif above := mounts.lowest_above(result.path, read_only):
+            kind = "file" if read_only[above].source.type == "inline" else "input"
+            said = f"{result.path} lies below the {kind} at {above}, which is read-only"
+            if kind == "file":
+                report.error(here, said)
+            else:
+                report.warning(here, f"{said}: that must have such a folder; better choose another path")
 
 
 def _modules_are_inputs(engine: WasmEngine, targets: list[str], path: Path, report: Report) -> None:

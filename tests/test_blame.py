@@ -1,0 +1,124 @@
+"""Whose fault a failure is, and that no path of a peer's machine is told: tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from p2pnode.core.blame import HIDDEN_PATH, Exit, of_create, of_exit, of_start, without_paths
+from p2pnode.core.messages import Fault
+from p2pnode.core.spec import DockerEngine, InputSource, ResultPath, Source, Task
+
+EXITS: dict[str, tuple[dict[str, Any], Fault | None, str]] = {
+    "0 is success": ({"code": 0}, None, "exited"),
+    "0 is success whoever sent it a signal": ({"code": 0, "signalled": True}, None, "exited"),
+    "a program's own 137 is its own": ({"code": 137}, Fault.JOB, "exited with 137 (SIGKILL)"),
+    "a program's own 143 is its own": ({"code": 143}, Fault.JOB, "exited with 143 (SIGTERM)"),
+    "137 as somebody had it killed is the peer's": (
+        {"code": 137, "signalled": True},
+        Fault.PEER,
+        "killed from outside",
+    ),
+    "137 while the engine was away is the peer's": (
+        {"code": 137, "unseen": True},
+        Fault.PEER,
+        "killed from outside",
+    ),
+    "1 after a signal is the program's": ({"code": 1, "signalled": True}, Fault.JOB, "exited with 1"),
+    "out of memory is the job's": (
+        {"code": 137, "out_of_memory": True, "signalled": True, "memory_bytes": 5},
+        Fault.JOB,
+        "out of memory: it needed more than 5 bytes",
+    ),
+    "127": ({"code": 127}, Fault.JOB, "not found in the image"),
+    "126": ({"code": 126}, Fault.JOB, "cannot be executed"),
+    "a crash": ({"code": 139}, Fault.JOB, "SIGSEGV"),
+}
+
+
+@pytest.mark.parametrize(("known", "fault", "reason"), EXITS.values(), ids=EXITS)
+def test_an_exit(known: dict[str, Any], fault: Fault | None, reason: str) -> None:
+    told, whose = of_exit(Exit(**known))
+    assert whose is fault
+    assert reason in told
+
+
+_RUNC = "OCI runtime create failed: runc create failed: unable to start container process: "
+_MOUNT = _RUNC + 'error during container init: error mounting "/srv/p/executions/e/results/o" to rootfs at '
+STARTS = {
+    "a result in an input": (
+        _MOUNT + '"/data/out": mkdir /var/lib/docker/overlay2/0f/merged/data/out: read-only file system',
+        Fault.JOB,
+        "nothing can be mounted at /data/out: what it lies in is read-only and has no such place",
+    ),
+    "a result at /proc": (
+        _MOUNT + '"/proc": "/var/lib/docker/overlay2/0f/merged/proc" cannot be mounted because it is not of',
+        Fault.JOB,
+        "nothing can be mounted at /proc: the system has its own there",
+    ),
+    "a folder where a file is": (
+        _MOUNT + '"/etc/passwd": mount /srv/p:/etc/passwd (via /proc/self/fd/6), flags: 0x5: not a directory',
+        Fault.JOB,
+        "nothing can be mounted at /etc/passwd: a file is there or on the way",
+    ),
+    "a full disk": (_MOUNT + '"/o": mkdir /var/x: no space left on device', Fault.PEER, "no space left"),
+    "a result at /dev/null": (
+        _RUNC + "error during container init: error reopening /dev/null inside container: open /dev/null: is",
+        Fault.JOB,
+        "in the place of /dev or a device",
+    ),
+    "no such program": (_RUNC + 'exec: "nope": executable file not found in $PATH', Fault.JOB, "nope"),
+    "no such user": ("unable to find user x: no matching entries in passwd file", Fault.JOB, "user x"),
+    "no shim": ("fork/exec /usr/bin/containerd-shim: no such file or directory", Fault.PEER, "shim"),
+    "no card": ('could not select device driver "" with capabilities: [[gpu]]', Fault.PEER, "gpu"),
+}
+
+
+@pytest.mark.parametrize(("text", "fault", "reason"), STARTS.values(), ids=STARTS)
+def test_a_container_that_does_not_start(text: str, fault: Fault, reason: str) -> None:
+    told, whose = of_start(text)
+    assert whose is fault
+    assert reason in told
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "fault"),
+    [
+        (400, "invalid working directory", Fault.JOB),
+        (400, "bind source path does not exist: /srv/x", Fault.PEER),
+        (500, "no space left on device", Fault.PEER),
+        (409, "the name is in use", Fault.PEER),
+    ],
+)
+def test_a_container_that_cannot_be_made(status: int, text: str, fault: Fault) -> None:
+    assert of_create(status, text) == (f"cannot create the container: {text}", fault)
+
+
+TASK = Task(
+    engine=DockerEngine(image="a/b", entrypoint=("/bin/tool",), parameters=("--in=/data/x", "see /opt/y.")),
+    inputs=(InputSource(source=Source("localdirectory", {"SourcePath": "/srv/shared"}), target="/data"),),
+    results=(ResultPath(name="o", path="/out"),),
+)
+H = HIDDEN_PATH
+PATHS: dict[str, tuple[str, str | None]] = {
+    "an engine's": ("mkdir /var/lib/docker/overlay2/0f/merged/o: x", f"mkdir {H}: x"),
+    "a node's": ('mounting "/home/me/.local/p2pnode/executions/e-1"', f'mounting "{H}"'),
+    "a socket": ("cannot reach it at /var/run/docker.sock: refused", f"cannot reach it at {H}: refused"),
+    "behind a colon": ("mount a:/var/x/y (b)", f"mount a:{H} (b)"),
+    "a target and below": ("in /data and /data/sub/f", "in /data and /data/sub/f"),
+    "a result's": ("/out/a: full", "/out/a: full"),
+    "no part of a name": ("/database/x", H),
+    "a source that the job names": ("/srv/shared is not allowed", "/srv/shared is not allowed"),
+    "but not beside it": ("/srv/sharedness", H),
+    "the job's own words": ("/bin/tool, /data/x, /opt/y", "/bin/tool, /data/x, /opt/y"),
+    "the image's program": ('exec: "/entry.sh": stat /entry.sh: gone', None),
+    "addresses": ("https://a.example/b s3://b/k 127.0.0.1:1/none:1", None),
+    "no path": ("5 of 6 MB / s, and/or", None),
+}
+
+
+@pytest.mark.parametrize(("text", "shown"), PATHS.values(), ids=PATHS)
+def test_a_reason_names_the_jobs_own_paths_only(text: str, shown: str | None) -> None:
+    """None: it is shown as it is."""
+    assert without_paths(text, TASK) == (text if shown is None else shown)
