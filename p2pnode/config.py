@@ -8,6 +8,7 @@ A wrong value is refused with the name of where it stands.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -129,6 +130,14 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> N
     return NodeConfig(data_dir=data_dir, **values)
 
 
+def settings_of(data_dir: Path) -> dict[str, Any]:
+    """What the file of a data directory says, as it says it; raises `ConfigError` where that is wrong."""
+    path = data_dir / CONFIG_FILE
+    written = _read(path)
+    check(written, str(path))
+    return written
+
+
 def parse_toml(path: Path) -> dict[str, Any]:
     """A small TOML file of ours; raises `ConfigError`."""
     try:
@@ -139,6 +148,20 @@ def parse_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not TOML: {error}") from error
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
+
+
+def to_toml(values: Mapping[str, Any]) -> str:
+    """Settings, as a file has them."""
+    return "".join(f"{name} = {_toml(value)}\n" for name, value in values.items())
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_toml(key)} = {_toml(one)}" for key, one in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    # Text, numbers and booleans are written as in JSON.
+    return json.dumps(value, ensure_ascii=False)
 
 
 def check(values: Mapping[str, Any], source: str) -> dict[str, Any]:

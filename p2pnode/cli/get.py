@@ -16,7 +16,7 @@ from p2pnode.cli.merging import merge
 from p2pnode.cli.output import answer, say, short_id
 from p2pnode.cli.ownfiles import make_directory
 from p2pnode.cli.receipts import write_receipts
-from p2pnode.cli.requester import Door, any_node
+from p2pnode.cli.requester import any_node
 from p2pnode.cli.results import failing, fetch, fetch_car, fetch_into, final_executions, parse_cid
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.cli.unfolding import UNASKED_ENTRIES_MAX, UNASKED_SIZE_BYTES_MAX, Unfolding
@@ -94,7 +94,7 @@ def get(
             found = [(cid, [execution["peer"]]) for execution, cid in _results(job)]
             fetch_car(door.client, found, car, room)
         else:
-            _get_results(door, job, Path(output or f"job-{short_id(job['id'])[2:]}"), merged, room)
+            answer(str(get_results(door.client, job, room, output, merged)))
     return Status.OK
 
 
@@ -121,19 +121,23 @@ def _results(job: JobJson) -> list[tuple[ExecutionJson, str]]:
     return results
 
 
-def _get_results(door: Door, job: JobJson, directory: Path, merged: bool, room: Unfolding) -> None:
+def get_results(
+    client: Client, job: JobJson, room: Unfolding, output: str | None = None, merged: bool = False
+) -> Path:
+    """Fetch all results of a job to a directory, `output` or one with its name; gives the directory."""
+    directory = Path(output or f"job-{short_id(job['id'])[2:]}")
     results = _results(job)
     if len(results) == 1:
         ((execution, cid),) = results
-        fetch(door.client, cid, directory, [execution["peer"]], room)
+        fetch(client, cid, directory, [execution["peer"]], room)
     elif merged:
-        _get_merged(door.client, results, directory, room)
+        _get_merged(client, results, directory, room)
     else:
         make_directory(directory)
         for execution, cid in results:
             folder = directory / short_id(execution["id"])
-            fetch(door.client, cid, folder, [execution["peer"]], room)
-    answer(str(directory))
+            fetch(client, cid, folder, [execution["peer"]], room)
+    return directory
 
 
 def _get_merged(

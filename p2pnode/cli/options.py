@@ -86,6 +86,8 @@ class Waiting:
     peers: tuple[str, ...]
     # Another job, also where one of its name exists.
     new: bool
+    # On a node of this command's own.
+    here: bool = False
 
 
 def waiting(command: Callable[..., int]) -> Callable[..., int]:
@@ -98,12 +100,27 @@ def waiting(command: Callable[..., int]) -> Callable[..., int]:
     )
     @click.option("--new", is_flag=True, help="Submit a new job, also where one of its name exists.")
     @click.option("--follow", is_flag=True, help="Show what the programs write, on stderr.")
+    @click.option(
+        "--here",
+        is_flag=True,
+        help="Run it on this machine alone, on a node that ends with the command, and fetch the results.",
+    )
     @as_json
     @peers
     @functools.wraps(command)
     def with_waiting(
-        wait: bool, new: bool, follow: bool, as_json: bool, peers: tuple[str, ...], **others: Any
+        wait: bool,
+        new: bool,
+        follow: bool,
+        here: bool,
+        as_json: bool,
+        peers: tuple[str, ...],
+        **others: Any,
     ) -> int:
-        return command(waiting=Waiting(wait, follow, as_json, peers, new), **others)
+        if here and peers:
+            raise click.UsageError("--here is without peers, so --peer cannot be given with it")
+        if here and not wait:
+            raise click.UsageError("a node of --here ends with the command, so --no-wait cannot be given")
+        return command(waiting=Waiting(wait, follow, as_json, peers, new, here), **others)
 
     return with_waiting

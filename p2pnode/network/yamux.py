@@ -13,7 +13,7 @@ from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 
 log = logging.getLogger(__name__)
 
-# Of one connection: the windows (256 KiB) of all streams that a peer may have for one protocol are half of it.
+# Of one connection: the windows (256 KiB) of all streams that a peer may have for a protocol are half of it.
 UNREAD_SIZE_BYTES_MAX = 16 * 2**20
 
 
