@@ -10,12 +10,10 @@ from typing import Any
 
 import click
 
+from p2pnode.core.addresses import parse_peer
 from p2pnode.core.jobfile.variables import parse_assignment, select_environment
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-peers = click.option(
-    "--peer", "peers", metavar="ADDR", multiple=True, help="A node to connect to first; may be repeated."
-)
 job_id = click.argument("job_id", metavar="JOB")
 
 
@@ -31,6 +29,16 @@ class Parsed(click.ParamType[Any]):
             return self._parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+peers = click.option(
+    "--peer",
+    "peers",
+    metavar="ADDR",
+    type=Parsed("address", parse_peer),
+    multiple=True,
+    help="A node to connect to first; may be repeated.",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 from p2pnode import config
 from p2pnode.api.client import Client, NodeUnreachable, find, running_node
+from p2pnode.api.service import ServiceError, UnreachedJson
 from p2pnode.cli.output import say
 from p2pnode.cli.ownfiles import make_directory
 from p2pnode.cli.status import CommandError, Status
@@ -33,6 +34,8 @@ JOIN_TIMEOUT_S = 15.0
 MDNS_JOIN_TIMEOUT_S = 8.0
 # Nobody is named, and nobody is looked for: only peers of earlier runs may answer.
 REMEMBERED_JOIN_TIMEOUT_S = 2.0
+# One peer is there: what becomes of the other dials is waited for no longer than this.
+UNDECIDED_S = 1.0
 END_TIMEOUT_S = 10.0
 POLL_INTERVAL_S = 0.05
 ERROR_SIZE_BYTES_MAX = 2_000
@@ -71,8 +74,7 @@ def any_node(peers: Sequence[str], keeps_on: bool = False, has_here: bool = Fals
     data_dir = default_data_dir()
     if os.environ.get("P2PNODE_API") or _runs(data_dir):
         client = running()
-        for peer in peers:
-            client.connect(peer)
+        _connect(client, peers)
         yield Door(client, lent=False)
         return
     if keeps_on:
@@ -160,9 +162,17 @@ def _joined(client: Client, settings: config.NodeConfig, hints: Sequence[str]) -
         timeout_s = JOIN_TIMEOUT_S
     else:
         timeout_s = MDNS_JOIN_TIMEOUT_S if settings.mdns else REMEMBERED_JOIN_TIMEOUT_S
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if any(not node["self"] for node in client.nodes()):
+    began = time.monotonic()
+    told: set[str] = set()
+    while (waited_s := time.monotonic() - began) < timeout_s:
+        unreached = client.unreached()
+        for given in unreached:
+            if given["reason"] and (line := not_reached(given)) not in told:
+                told.add(line)
+                say(line)
+        undecided = any(not given["reason"] for given in unreached)
+        joined = any(not node["self"] for node in client.nodes())
+        if joined and (not undecided or waited_s >= UNDECIDED_S):
             return
         time.sleep(POLL_INTERVAL_S)
     raise CommandError(
@@ -171,6 +181,25 @@ def _joined(client: Client, settings: config.NodeConfig, hints: Sequence[str]) -
         "name one with --peer, or in the setting `peers` (p2pnode serve --help)",
         *hints,
     )
+
+
+def not_reached(given: UnreachedJson) -> str:
+    """A line about a given peer that is not connected."""
+    address = f"{given['addresses'][0]}/p2p/{given['peer']}"
+    return f"not connected with {address}: {given['reason'] or 'no answer yet'}"
+
+
+def _connect(client: Client, peers: Sequence[str]) -> None:
+    """Connects the node with the peers that can be reached; raises `ServiceError` if that is none of them."""
+    failures = []
+    for peer in peers:
+        try:
+            client.connect(peer)
+        except ServiceError as error:
+            failures.append(error)
+            if len(failures) == len(peers):
+                raise
+            say(str(error))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -24,13 +24,15 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 from multiaddr.utils import get_thin_waist_addresses
 
+from p2pnode.core import addresses as addressing
 from p2pnode.identity import Identity
 
-from . import addresses as addressing
 from .admission import Admission
+from .dial_failures import reason_of_failure
 from .libp2p_host import CannotListen, ConnectionNotifee, check_free, make_host
 from .libp2p_tasks import guard_tasks
 from .logs import limit_dependency_logs
+from .names import NameUnknown, resolve
 from .scopes import shielded, unwrapped
 from .streams import NetworkError, Stream
 
@@ -53,6 +55,7 @@ HANDLER_S_MAX = 600.0  # A large file's blocks over a slow line; a stuck handler
 # The next address of a peer is tried after this, while the earlier ones go on (RFC 8305: 250 ms).
 DIAL_STAGGER_S = 0.25
 ADDRESSES_DIALLED_MAX = 8
+DIAL_SHARE = 0.95
 # libp2p takes 0.1 s for each connection that it closes; all at once they take no longer.
 SHUTDOWN_S_MAX = 2.0
 # Connections closed at once where there is no room; whoever sheds looks again.
@@ -60,7 +63,11 @@ SHED_MAX = 16
 
 
 class Unreachable(NetworkError):
-    """No connection to the peer could be made; the message says what was tried."""
+    """No connection to the peer could be made; the message says what was tried, `why` that alone."""
+
+    def __init__(self, message: str, why: str = "") -> None:
+        super().__init__(f"{message}: {why}" if why else message)
+        self.why = why or message
 
 
 class PeerSilent(Unreachable):
@@ -178,8 +185,9 @@ class Host:
             with trio.fail_after(timeout_s):
                 async with lock:
                     if not self._is_connected(peer):
-                        await self._dial(peer, addresses)
+                        await self._dial(peer, addresses, timeout_s)
         except trio.TooSlowError as exc:
+            # Another dial of it was waited for.
             raise Unreachable(f"no connection to {peer} within {timeout_s:.1f} s") from exc
         finally:
             if not lock.statistics().tasks_waiting and not lock.locked():
@@ -220,27 +228,43 @@ class Host:
             not connection.is_closed for connection in self._network.get_connections(ID.from_string(peer))
         )
 
-    async def _dial(self, peer: str, addresses: Sequence[str]) -> None:
+    async def _dial(self, peer: str, addresses: Sequence[str], timeout_s: float) -> None:
+        tried = list(dict.fromkeys(addresses))[:ADDRESSES_DIALLED_MAX]
         failures: dict[str, str] = {}
-        async with trio.open_nursery() as nursery:
+        # A little less than the caller's own limit: whoever asked is told of each address.
+        with trio.move_on_after(timeout_s * DIAL_SHARE):
+            async with trio.open_nursery() as nursery:
 
-            async def attempt(address: str, failed: trio.Event) -> None:
-                try:
-                    text = addressing.parse(address).transport
-                    await self._network.dial_addr(Multiaddr(text), ID.from_string(peer))
-                    nursery.cancel_scope.cancel()
-                except (BaseLibp2pError, OSError, ValueError) as exc:
-                    failures[address] = str(exc.__cause__ or exc)
-                    failed.set()
+                async def attempt(address: str, failed: trio.Event) -> None:
+                    try:
+                        await self._dial_one(peer, address)
+                        nursery.cancel_scope.cancel()
+                    except (BaseLibp2pError, OSError, ValueError) as exc:
+                        failures[address] = reason_of_failure(exc)
+                        failed.set()
 
-            for address in list(dict.fromkeys(addresses))[:ADDRESSES_DIALLED_MAX]:
-                failed = trio.Event()
-                nursery.start_soon(attempt, address, failed)
-                with trio.move_on_after(DIAL_STAGGER_S):
-                    await failed.wait()
+                for address in tried:
+                    failed = trio.Event()
+                    nursery.start_soon(attempt, address, failed)
+                    with trio.move_on_after(DIAL_STAGGER_S):
+                        await failed.wait()
         if not self._is_connected(peer):
-            tried = "; ".join(f"{address}: {reason}" for address, reason in failures.items())
-            raise Unreachable(f"no connection to {peer}: {tried or 'no address of it is known'}")
+            unanswered = f"no answer within {timeout_s:.0f} s"
+            why = "; ".join(f"{address}: {failures.get(address, unanswered)}" for address in tried)
+            raise Unreachable(f"no connection to {peer}", why or "no address of it is known")
+
+    async def _dial_one(self, peer: str, address: str) -> None:
+        """Raises what libp2p or the resolver does for the last of the addresses behind a name."""
+        resolved = await resolve(addressing.parse(address))
+        for one in resolved:
+            try:
+                await self._network.dial_addr(Multiaddr(one.transport), ID.from_string(peer))
+            except (BaseLibp2pError, OSError):
+                if one == resolved[-1]:
+                    raise
+            else:
+                return
+        raise NameUnknown("the name has no address that can be dialled")
 
     def _guard(self) -> None:
         """Puts all handlers, also libp2p's own, behind one that lets no exception out."""
