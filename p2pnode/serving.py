@@ -155,6 +155,7 @@ async def _work(node: Node, told_to_end: trio.Event) -> None:
     serve_jobs(host, node.own_jobs)
     host.handle(log_streams.PROTOCOL, node.serve_logs, time_limit_s=log_streams.SERVE_TIME_S_MAX)
     host.watch(node.adverts.on_connection)
+    host.watch_doubles(node.adverts.on_double, node.adverts.on_double_gone)
 
     async def shed_peers() -> None:
         await host.shed(node.driver.core.partners | discovery.given)

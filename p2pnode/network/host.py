@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Container, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Container, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -91,6 +91,9 @@ class Disconnected:
 
 Handler = Callable[[Stream], Awaitable[None]]
 Watcher = Callable[[Connected | Disconnected], None]
+# Called with the peer and the keys of its processes; with the one that is gone and those that are left.
+DoubleCame = Callable[[str, Collection[bytes]], None]
+DoubleGone = Callable[[str, bytes, Collection[bytes]], None]
 
 
 class Host:
@@ -105,6 +108,7 @@ class Host:
         Admission(self._network, has_room)
         guard_tasks(self._network.manager)
         self._watchers: list[Watcher] = []
+        self._doubles: tuple[DoubleCame, DoubleGone] | None = None
         self._inbound: Counter[tuple[str, str]] = Counter()
         self._dialling: dict[str, trio.Lock] = {}
         self._guard()
@@ -196,7 +200,10 @@ class Host:
     async def disconnect(self, peer: str) -> None:
         """Closes the connections with `peer`, if there are any."""
         with trio.move_on_after(SHUTDOWN_S_MAX):
-            await self._network.close_peer(ID.from_string(peer))
+            async with trio.open_nursery() as nursery:
+                # All at once: a peer that was closed dials again while the next one is.
+                for connection in list(self._network.get_connections(ID.from_string(peer))):
+                    nursery.start_soon(connection.close)
 
     async def shed(self, needed: Container[str]) -> None:
         """Closes some connections with peers that are not needed, the newest first."""
@@ -294,8 +301,20 @@ class Host:
         if not self._inbound[key]:
             del self._inbound[key]
 
+    def watch_doubles(self, came: DoubleCame, gone: DoubleGone) -> None:
+        """Has `came` and `gone` called where a peer has, or had, connections of more than one process."""
+        self._doubles = came, gone
+
+    def _keys(self, peer: str) -> set[bytes]:
+        """The keys of the processes that are connected as this peer."""
+        connections = self._network.get_connections(ID.from_string(peer))
+        return {_process_key(one) for one in connections if not one.is_closed}
+
     def _notify_connected(self, connection: INetConn) -> None:
         peer = str(connection.muxed_conn.peer_id)
+        keys = self._keys(peer)
+        if len(keys) > 1 and self._doubles is not None:
+            self._doubles[0](peer, keys)
         if len(self._network.get_connections(ID.from_string(peer))) == 1:
             self._tell(Connected(peer, _remote_host(connection)))
 
@@ -303,6 +322,8 @@ class Host:
         peer = str(connection.muxed_conn.peer_id)
         if not self._is_connected(peer):
             self._tell(Disconnected(peer))
+        elif self._doubles is not None:
+            self._doubles[1](peer, _process_key(connection), self._keys(peer) - {_process_key(connection)})
 
     def _tell(self, event: Connected | Disconnected) -> None:
         for watcher in self._watchers:
@@ -349,6 +370,11 @@ async def open_host(
                 yield host
             finally:
                 await host.close()
+
+
+def _process_key(connection: INetConn) -> bytes:
+    """The peer's static key of Noise, which a process makes when it starts."""
+    return bytes(connection.muxed_conn.secured_conn.get_remote_public_key().to_bytes())
 
 
 def _remote_host(connection: INetConn) -> str:
