@@ -1,4 +1,4 @@
-"""Two nodes with one identity, as a copied data directory makes them: they are told, and the network heals."""
+"""Two nodes with one identity, from a copied data directory: they are noticed, and the network heals."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 from .nodes import Node, know_each_other, running_nodes, until
 
 # A peer that was asked for its table is asked again after 30 s (advertiser.PULL_AGAIN_S).
-HEAL_S_MAX = 90.0
+HEAL_S_MAX = 60.0
 
 
 def warned(node: Node, said: str) -> bool:
     return said in node.printed() and any(said in one["reason"] for one in node.client.problems())
 
 
-def test_both_twins_and_their_neighbour_are_told_and_the_right_one_is_listed_when_the_copy_has_gone(
+def test_a_copy_and_its_neighbour_are_told_and_the_right_one_is_listed_when_the_copy_has_gone(
     tmp_path: Path,
 ) -> None:
     with running_nodes(tmp_path) as nodes:
@@ -31,8 +31,6 @@ def test_both_twins_and_their_neighbour_are_told_and_the_right_one_is_listed_whe
         peer = right.peer
         until("the copy is told", lambda: warned(copy, "another node runs with this node's identity"))
         until("the neighbour is told", lambda: warned(first, f"two nodes run with the identity of {peer}"))
-        said = "another node runs with this node's identity"
-        until("the right one is told", lambda: warned(right, said), HEAL_S_MAX)
         copy.end()
 
         def listed() -> bool:
