@@ -6,7 +6,7 @@ What is heard over gossip and what is pulled out of a neighbour's table pass the
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from math import inf
 
@@ -18,6 +18,7 @@ from p2pnode.core.adverts import AdvertTable
 from p2pnode.core.compartments import Compartment
 from p2pnode.core.events import AdvertHeard, Advertise, NeighbourJoined
 from p2pnode.core.messages import ADVERT_SIZE_BYTES_MAX, Advert, Signed
+from p2pnode.core.twins import Doubles, OwnNumbers
 from p2pnode.core.wire import BadMessage
 from p2pnode.driver import Clock
 from p2pnode.guards import Guards
@@ -73,6 +74,11 @@ class Advertiser:
         self._pulled: dict[str, float] = {}
         self._remembered = store.remembered_peers()
         self._left_out: tuple[str, ...] = ()
+        self._numbers = OwnNumbers(before=int(store.meta("advert_number") or -1))
+        self._doubles = Doubles()
+        self._parting: set[str] = set()
+        # Those whose greeting waits.
+        self._greeting: set[str] = set()
         # Set once the gossip is open; adverts of before reach neighbours by their pull.
         self.gossip: Gossip | None = None
         self.on_their_way = 0
@@ -81,7 +87,7 @@ class Advertiser:
 
     def advertise(self, action: Advertise) -> None:
         now_ms = int(self._clock.now() * 1000)
-        number = max(int(self._store.meta("advert_number") or 0) + 1, now_ms)
+        number = self._numbers.next(now_ms)
         with self._guards.guard(Compartment.TASK, "advert"):
             self._store.set_meta("advert_number", str(number))
             self._send(action, number, now_ms)
@@ -133,15 +139,26 @@ class Advertiser:
 
     async def _greet(self, peer: str) -> None:
         """Get to know all that a new neighbour knows, and have it, and those behind it, know us."""
-        now = trio.current_time()
-        if now < self._pulled.get(peer, -inf) + PULL_AGAIN_S:
+        if peer in self._greeting:
             return
+        now = trio.current_time()
+        again_at = self._pulled.get(peer, -inf) + PULL_AGAIN_S
+        if now < again_at:
+            # Late rather than never: what either has said in between may have been missed.
+            self._greeting.add(peer)
+            await trio.sleep_until(again_at)
+            self._greeting.discard(peer)
+            if peer not in self._host.connected():
+                return
+            now = trio.current_time()
         self._pulled.pop(peer, None)
         self._pulled[peer] = now
         if len(self._pulled) > PEERS_REMEMBERED_MAX:
             del self._pulled[next(iter(self._pulled))]
         self._tell(NeighbourJoined())
+        await self._pull(peer)
 
+    async def _pull(self, peer: str) -> None:
         async def take(page: Sequence[Entry]) -> None:
             async with self._strangers.turn(peer):
                 for entry in page:
@@ -158,6 +175,8 @@ class Advertiser:
     def _learn_untrusted(self, signed: Signed, remaining_ms: int | None, forwarder: str) -> bool:
         """Whether it was news; raises `BadMessage`."""
         advert = wire.decode_untrusted(signed.body, Advert, ADVERT_SIZE_BYTES_MAX)
+        if advert.peer == self._me.peer_id:
+            return self._heard_own(signed, advert, forwarder)
         if not self._table.is_news(advert, forwarder):
             return False
         identity.verify_untrusted(advert.peer, DOMAIN, signed)
@@ -167,9 +186,62 @@ class Advertiser:
         news = self._newest(advert.peer) != before
         known = self._table.known.get(advert.peer)
         # Peers that only others tell of may be invented; those that were reached are remembered anyway.
-        if news and known is not None and known.brought_by is None and advert.peer != self._me.peer_id:
+        if news and known is not None and known.brought_by is None:
             self.remember(advert.peer, advert.addresses)
         return news
+
+    def _heard_own(self, signed: Signed, advert: Advert, forwarder: str) -> bool:
+        """An advert of this node's own id, from another; raises `BadMessage` if it is forged."""
+        if not self._numbers.is_foreign(advert.number):
+            return False
+        identity.verify_untrusted(advert.peer, DOMAIN, signed)
+        tells, answers = self._numbers.heard(advert.number, self._clock.now(), leaving=advert.leaving)
+        if tells:
+            self._tell_people(
+                "identity",
+                "another node runs with this node's identity"
+                f" (at {', '.join(advert.addresses) or 'no address that it tells'}):"
+                " stop one of them, and give a copy of a data directory an identity of its own",
+            )
+        if answers:
+            self._tell(AdvertHeard(signed, advert, 0, forwarder))
+        return answers
+
+    def on_double(self, peer: str, keys: Collection[bytes]) -> None:
+        """Connections of two processes are there under one id."""
+        parts, tells = self._doubles.connected(peer, keys, self._clock.now())
+        if tells:
+            self._tell_people(
+                peer, f"two nodes run with the identity of {peer}: what is sent to it may reach either"
+            )
+        if parts:
+            self._part(peer, learn=True)
+
+    def on_double_gone(self, peer: str, gone: bytes, left: Collection[bytes]) -> None:
+        if self._doubles.disconnected(peer, gone, left):
+            self._part(peer, learn=False)
+
+    def _part(self, peer: str, *, learn: bool) -> None:
+        """End all connections with a peer; to `learn`: hear what each of its nodes says before."""
+        if peer in self._parting:
+            return
+        self._parting.add(peer)
+
+        async def part() -> None:
+            try:
+                for _ in range(2 if learn else 0):
+                    # libp2p takes connections by turns.
+                    await self._pull(peer)
+                await self._host.disconnect(peer)
+            finally:
+                self._parting.discard(peer)
+
+        self._guards.start_soon(self._nursery, Compartment.LINK, peer, part)
+
+    def _tell_people(self, subject: str, message: str) -> None:
+        with self._guards.guard(Compartment.LINK, subject):
+            log.warning("%s", message)
+            self._store.problems.add(Compartment.LINK, subject, message, aside=False)
 
     def _newest(self, peer: str) -> tuple[int | None, int | None]:
         known = self._table.known.get(peer)

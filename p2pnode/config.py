@@ -8,6 +8,7 @@ A wrong value is refused with the name of where it stands.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -19,7 +20,7 @@ from typing import Any
 
 import platformdirs
 
-from p2pnode.core import units
+from p2pnode.core import addresses, units
 from p2pnode.core.capabilities import parse_allowed
 from p2pnode.core.ending import STOP_GRACE_S_MAX
 from p2pnode.core.forwarding import parse_pattern
@@ -44,7 +45,6 @@ ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 _PREFIX = "P2PNODE_"
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
-_MULTIADDR = re.compile(r"(/[^/\s]+)+")
 _IPFS_API = re.compile(r"/(ip4|ip6|dns|dns4|dns6)/[^/\s]+/tcp/[0-9]{1,5}(/https?)?|https?://[^/\s@]+/?")
 _ENDPOINT = re.compile(r"(https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?/?)?")
 _BUCKET = re.compile(r"\*|[A-Za-z0-9._-]{3,255}")
@@ -138,6 +138,14 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> N
     return NodeConfig(data_dir=data_dir, **values)
 
 
+def settings_of(data_dir: Path) -> dict[str, Any]:
+    """What the file of a data directory says, as it says it; raises `ConfigError` where that is wrong."""
+    path = data_dir / CONFIG_FILE
+    written = _read(path)
+    check(written, str(path))
+    return written
+
+
 def parse_toml(path: Path) -> dict[str, Any]:
     """A small TOML file of ours; raises `ConfigError`."""
     try:
@@ -148,6 +156,20 @@ def parse_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not TOML: {error}") from error
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
+
+
+def to_toml(values: Mapping[str, Any]) -> str:
+    """Settings, as a file has them."""
+    return "".join(f"{name} = {_toml(value)}\n" for name, value in values.items())
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_toml(key)} = {_toml(one)}" for key, one in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    # Text, numbers and booleans are written as in JSON.
+    return json.dumps(value, ensure_ascii=False)
 
 
 def check(values: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -179,7 +201,10 @@ def _checked(name: str, value: Any, where: str) -> Any:
     if name not in _SETTINGS:
         raise ConfigError(f"{where}: no such setting; there are {', '.join(_SETTINGS)}")
     setting = _SETTINGS[name]
-    read = setting.read(value)
+    try:
+        read = setting.read(value)
+    except addresses.BadAddress as error:
+        raise ConfigError(f"{where}: expected {setting.expected}; {error}") from error
     if read is None:
         raise ConfigError(f"{where}: expected {setting.expected}, got {value!r}")
     return read
@@ -190,8 +215,17 @@ def _read_name(value: Any) -> str | None:
     return value if fits else None
 
 
-def _read_multiaddrs(value: Any) -> tuple[str, ...] | None:
-    return tuple(value) if _is_texts(value) and all(map(_MULTIADDR.fullmatch, value)) else None
+def _read_listen(value: Any) -> tuple[str, ...] | None:
+    if not _is_texts(value):
+        return None
+    for text in value:
+        if addresses.parse(text).family not in ("ip4", "ip6"):
+            raise addresses.BadAddress(f"{text!r}: to listen, an IP address is needed")
+    return tuple(value)
+
+
+def _read_peers(value: Any) -> tuple[str, ...] | None:
+    return tuple(map(addresses.parse_peer, value)) if _is_texts(value) else None
 
 
 def _read_paths(value: Any) -> tuple[str, ...] | None:
@@ -303,9 +337,9 @@ def _words(text: str) -> list[str]:
 
 _SETTINGS = {
     "name": _Setting("--name", "1 to 64 letters, digits, dots and dashes", _read_name),
-    "listen": _Setting("--listen", "multiaddrs such as /ip4/0.0.0.0/tcp/4001", _read_multiaddrs, _words),
+    "listen": _Setting("--listen", "multiaddrs such as /ip4/0.0.0.0/tcp/4001", _read_listen, _words),
     "peers": _Setting(
-        "--peer", "multiaddrs such as /ip4/192.0.2.7/tcp/4001/p2p/12D3...", _read_multiaddrs, _words
+        "--peer", "multiaddrs such as /ip4/192.0.2.7/tcp/4001/p2p/12D3...", _read_peers, _words
     ),
     "api_port": _Setting("--api-port", "a port from 0 to 65535", _read_port),
     "labels": _Setting("--label", "at most 32 key=value pairs", _read_labels, lambda text: text.split(",")),

@@ -24,6 +24,7 @@ from p2pnode import identity, job_lists, log_streams
 from p2pnode.advertiser import Advertiser
 from p2pnode.caution import Caution
 from p2pnode.config import NodeConfig
+from p2pnode.core import addresses as addressing
 from p2pnode.core import capabilities, jobfile, receipts, wire
 from p2pnode.core.compartments import Compartment
 from p2pnode.core.ending import LEAVING_GRACE_S_MAX
@@ -74,7 +75,7 @@ from p2pnode.ipfs.export import Room, TooLarge, export
 from p2pnode.ipfs.keeper import Keeper
 from p2pnode.ipfs.kubo import KuboDaemon
 from p2pnode.ipfs.partial import CannotExport
-from p2pnode.network import addresses as addressing
+from p2pnode.network.discovery import Discovery
 from p2pnode.network.host import Host
 from p2pnode.network.links import CannotSend, Links, OutboxFull
 from p2pnode.network.strangers import Strangers
@@ -172,6 +173,8 @@ class Node:
             lambda execution, error: self.driver.set_aside(Compartment.EXECUTION, execution, error),
             self.docker.remove if config.compute else _remove,
         )
+        # Set when the node joins the network.
+        self.discovery: Discovery | None = None
         self.strangers = Strangers()
         self.strangers.know(addressing.by_peer(config.peers))
         self.driver = Driver(

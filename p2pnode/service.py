@@ -28,13 +28,16 @@ from p2pnode.api.service import (
     ReasonJson,
     ResourcesJson,
     ServiceError,
+    UnreachedJson,
 )
+from p2pnode.core import addresses as addressing
 from p2pnode.core import jobfile, planning
 from p2pnode.core.lifecycle import OPEN, Execution, JobRecord
 from p2pnode.core.matching import requirements_of
 from p2pnode.core.messages import JobLine
 from p2pnode.core.spec import JobSpec, Resources
 from p2pnode.job_logs import JobLogs
+from p2pnode.network.host import Unreachable
 from p2pnode.network.streams import NetworkError
 from p2pnode.orders import Orders
 
@@ -45,7 +48,6 @@ CONNECT_TIMEOUT_S = 10.0
 
 # A word of its own: within an address (s3://bucket/12D3Koo.../x) it is a part of what works.
 _PEER = re.compile(r"(?<![^\s(,;])12D3Koo[1-9A-HJ-NP-Za-km-z]{45}(?=[,:;)]*(?:\.?\s|\.?$))")
-_PEER_IN_ADDRESS = re.compile(r"/p2p/([1-9A-HJ-NP-Za-km-z]+)$")
 
 
 class Service(Orders):
@@ -265,15 +267,27 @@ class Service(Orders):
         return sorted(found, key=lambda one: (not one["self"], one["name"], one["peer"]))
 
     async def connect(self, address: str) -> str:
-        match = _PEER_IN_ADDRESS.search(address)
-        if match is None:
-            raise ServiceError(Code.BAD_REQUEST, f"{address!r} is not a multiaddr that ends in /p2p/PEER")
-        peer = match[1]
+        try:
+            peer = addressing.parse(addressing.parse_peer(address)).peer
+        except addressing.BadAddress as exc:
+            raise ServiceError(Code.BAD_REQUEST, str(exc)) from exc
         try:
             await self._node.join(peer, [address], CONNECT_TIMEOUT_S)
         except NetworkError as exc:
-            raise ServiceError(Code.UNAVAILABLE, f"cannot connect to {address}: {exc}") from exc
+            why = exc.why if isinstance(exc, Unreachable) else str(exc)
+            raise ServiceError(
+                Code.UNAVAILABLE, f"cannot connect to {why if address in why else f'{address}: {why}'}"
+            ) from exc
         return peer
+
+    def unreached(self) -> list[UnreachedJson]:
+        discovery = self._node.discovery
+        if discovery is None:
+            return []
+        return [
+            {"peer": one.peer, "addresses": list(one.addresses), "reason": one.reason}
+            for one in discovery.unreached()
+        ]
 
     def metrics(self) -> Json:
         node = self._node

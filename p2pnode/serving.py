@@ -22,13 +22,13 @@ import trio
 from p2pnode import descriptors, identity, log_streams, memory, offering
 from p2pnode.api.server import open_api
 from p2pnode.config import CONFIG_FILE, NodeConfig
+from p2pnode.core.addresses import BadAddress
 from p2pnode.core.compartments import Compartment
 from p2pnode.core.text import visible
 from p2pnode.ipfs.bitswap import open_bitswap
 from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.ipfs.keeper import default_quota_bytes
 from p2pnode.job_lists import serve_jobs
-from p2pnode.network.addresses import BadAddress
 from p2pnode.network.discovery import Discovery
 from p2pnode.network.gossip import open_gossip
 from p2pnode.network.host import open_host
@@ -151,10 +151,12 @@ async def _work(node: Node, told_to_end: trio.Event) -> None:
         reached=node.adverts.remember,
         mdns=config.mdns,
     )
+    node.discovery = discovery
     serve_table(host, lambda: node.driver.core.table.entries(node.clock.now()))
     serve_jobs(host, node.own_jobs)
     host.handle(log_streams.PROTOCOL, node.serve_logs, time_limit_s=log_streams.SERVE_TIME_S_MAX)
     host.watch(node.adverts.on_connection)
+    host.watch_doubles(node.adverts.on_double, node.adverts.on_double_gone)
 
     async def shed_peers() -> None:
         await host.shed(node.driver.core.partners | discovery.given)

@@ -32,6 +32,7 @@ from p2pnode.api.service import (
     ServiceError,
     SubmittedJson,
     TakingJson,
+    UnreachedJson,
     VersionJson,
 )
 from p2pnode.core import jobfile
@@ -267,6 +268,9 @@ class FakeNode:
                 taking=self.takes,
             )
         ]
+
+    def unreached(self) -> list[UnreachedJson]:
+        return []
 
     async def connect(self, address: str) -> str:
         self.connected.append(address)

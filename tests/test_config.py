@@ -9,6 +9,8 @@ import pytest
 
 from p2pnode.config import CONFIG_FILE, ConfigError, load
 
+PEER = "12D3KooWHHzSeKaY8xuZVzkLbKFfvNgPPeKhFBGrMbNzbm5akpqu"
+
 
 def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
     (tmp_path / CONFIG_FILE).write_text('name = "file"\napi_port = 1\nlog_level = "info"\n')
@@ -22,7 +24,7 @@ def test_lists_are_read_from_every_source(tmp_path: Path) -> None:
     (tmp_path / CONFIG_FILE).write_text('labels = { zone = "a", rack = "1" }\n')
     from_file = load({"data_dir": str(tmp_path)}, {})
     environ = {
-        "P2PNODE_PEERS": "/ip4/1.2.3.4/tcp/1,/ip4/1.2.3.4/tcp/2",
+        "P2PNODE_PEERS": f"/ip4/1.2.3.4/tcp/1/p2p/{PEER},/ip4/1.2.3.4/tcp/2/p2p/{PEER}",
         "P2PNODE_LABELS": "a=1,b=2",
     }
     from_environ = load({"data_dir": str(tmp_path)}, environ)

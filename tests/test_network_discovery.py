@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
+from p2pnode.core.addresses import BadAddress
 from p2pnode.identity import Identity
-from p2pnode.network.addresses import BadAddress
 from p2pnode.network.discovery import Discovery
 from p2pnode.network.host import Host, open_host
 from p2pnode.network.mdns import ADDRESSES_MAX, decode_txt_untrusted, encode_txt

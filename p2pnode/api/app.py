@@ -241,7 +241,7 @@ class _Door:
         return JSONResponse({})
 
     async def nodes(self, request: Request) -> Response:
-        return JSONResponse({"nodes": self._service.nodes()})
+        return JSONResponse({"nodes": self._service.nodes(), "unreached": self._service.unreached()})
 
     async def connect(self, request: Request) -> Response:
         address = (await _json(request)).get("address")

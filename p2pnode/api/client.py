@@ -36,6 +36,7 @@ from p2pnode.api.service import (
     ServiceError,
     SubmittedJson,
     TakingJson,
+    UnreachedJson,
 )
 
 # The node is on this machine: it accepts at once or is not there.
@@ -146,6 +147,9 @@ class Client:
 
     def nodes(self) -> list[NodeJson]:
         return cast(list[NodeJson], self._call("GET", "/api/v1/nodes")["nodes"])
+
+    def unreached(self) -> list[UnreachedJson]:
+        return cast(list[UnreachedJson], self._call("GET", "/api/v1/nodes")["unreached"])
 
     def connect(self, address: str) -> str:
         """Have the node connect to a peer's multiaddr; gives the peer's id."""

@@ -207,6 +207,15 @@ class NodeJson(TypedDict):
     taking: str
 
 
+class UnreachedJson(TypedDict):
+    """A peer that the user gave to the node, and that is not connected."""
+
+    peer: str
+    addresses: list[str]
+    # "" while the first dial goes on.
+    reason: str
+
+
 class AskedJson(TypedDict):
     peer: str
     name: str
@@ -346,6 +355,9 @@ class NodeService(Protocol):
 
     def nodes(self) -> list[NodeJson]:
         """The nodes known, this one first."""
+
+    def unreached(self) -> list[UnreachedJson]:
+        """The peers among the node's settings that are not connected."""
 
     async def connect(self, address: str) -> str:
         """Connect to a peer by its multiaddr (with /p2p/PEER) and give its id."""

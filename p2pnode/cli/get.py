@@ -16,7 +16,7 @@ from p2pnode.cli.merging import merge
 from p2pnode.cli.output import answer, say, short_id
 from p2pnode.cli.ownfiles import make_directory
 from p2pnode.cli.receipts import write_receipts
-from p2pnode.cli.requester import Door, any_node
+from p2pnode.cli.requester import any_node
 from p2pnode.cli.results import failing, fetch, fetch_car, fetch_into, final_executions, parse_cid
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.cli.unfolding import UNASKED_ENTRIES_MAX, UNASKED_SIZE_BYTES_MAX, Unfolding
@@ -96,12 +96,11 @@ def get(
         chosen = final_executions(job) if execution is None else _named(job, execution)
         if receipt:
             write_receipts(door.client, job, chosen, receipt)
-        results = _results(job, chosen)
         if car:
+            results = _results(job, chosen)
             fetch_car(door.client, [(cid, [one["peer"]]) for one, cid in results], car, room)
         else:
-            whose = f"job-{short_id(job['id'])[2:]}" if execution is None else short_id(chosen[0]["id"])
-            _get_results(door, results, Path(output or whose), merged, room)
+            answer(str(get_results(door.client, job, room, output, merged, execution)))
     return Status.OK
 
 
@@ -137,20 +136,29 @@ def _results(job: JobJson, chosen: list[ExecutionJson]) -> list[tuple[ExecutionJ
     return results
 
 
-def _get_results(
-    door: Door, results: list[tuple[ExecutionJson, str]], directory: Path, merged: bool, room: Unfolding
-) -> None:
+def get_results(
+    client: Client,
+    job: JobJson,
+    room: Unfolding,
+    output: str | None = None,
+    merged: bool = False,
+    execution: str | None = None,
+) -> Path:
+    """Fetch all results of a job to a directory, `output` or one with its name; gives the directory."""
+    chosen = final_executions(job) if execution is None else _named(job, execution)
+    whose = f"job-{short_id(job['id'])[2:]}" if execution is None else short_id(chosen[0]["id"])
+    directory = Path(output or whose)
+    results = _results(job, chosen)
     if len(results) == 1:
-        ((execution, cid),) = results
-        fetch(door.client, cid, directory, [execution["peer"]], room)
+        ((one, cid),) = results
+        fetch(client, cid, directory, [one["peer"]], room)
     elif merged:
-        _get_merged(door.client, results, directory, room)
+        _get_merged(client, results, directory, room)
     else:
         make_directory(directory)
-        for execution, cid in results:
-            folder = directory / short_id(execution["id"])
-            fetch(door.client, cid, folder, [execution["peer"]], room)
-    answer(str(directory))
+        for one, cid in results:
+            fetch(client, cid, directory / short_id(one["id"]), [one["peer"]], room)
+    return directory
 
 
 def _get_merged(

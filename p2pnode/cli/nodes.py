@@ -12,7 +12,7 @@ from p2pnode.cli import options
 from p2pnode.cli.groups import Group
 from p2pnode.cli.output import answer, answer_json, fields, say, short_peer, table
 from p2pnode.cli.problems import problems
-from p2pnode.cli.requester import running
+from p2pnode.cli.requester import not_reached, running
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.core.messages import Taking
 from p2pnode.core.units import about_bytes, parse_duration
@@ -56,9 +56,10 @@ node.add_command(problems)
 @options.as_json
 def list_nodes(as_json: bool) -> int:
     """List the nodes that this one knows."""
-    nodes = running().nodes()
+    client = running()
+    nodes, unreached = client.nodes(), client.unreached()
     if as_json:
-        answer_json({"nodes": nodes})
+        answer_json({"nodes": nodes, "unreached": unreached})
         return Status.OK
     rows = [
         [
@@ -75,6 +76,8 @@ def list_nodes(as_json: bool) -> int:
     headings = ["NAME", "PEER", "CONNECTED", "ENGINES", "CPU FREE", "MEMORY FREE", "DISK FREE", "TAKES"]
     for line in table([*headings, "LABELS"], rows):
         answer(line)
+    for given in unreached:
+        say(not_reached(given))
     return Status.OK
 
 

@@ -10,12 +10,10 @@ from typing import Any
 
 import click
 
+from p2pnode.core.addresses import parse_peer
 from p2pnode.core.jobfile.variables import parse_assignment, select_environment
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-peers = click.option(
-    "--peer", "peers", metavar="ADDR", multiple=True, help="A node to connect to first; may be repeated."
-)
 job_id = click.argument("job_id", metavar="JOB")
 
 
@@ -31,6 +29,16 @@ class Parsed(click.ParamType[Any]):
             return self._parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+peers = click.option(
+    "--peer",
+    "peers",
+    metavar="ADDR",
+    type=Parsed("address", parse_peer),
+    multiple=True,
+    help="A node to connect to first; may be repeated.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,8 @@ class Waiting:
     peers: tuple[str, ...]
     # Another job, also where one of its name exists.
     new: bool
+    # On a node of this command's own.
+    here: bool = False
 
 
 def waiting(command: Callable[..., int]) -> Callable[..., int]:
@@ -98,12 +108,27 @@ def waiting(command: Callable[..., int]) -> Callable[..., int]:
     )
     @click.option("--new", is_flag=True, help="Submit a new job, also where one of its name exists.")
     @click.option("--follow", is_flag=True, help="Show what the programs write, on stderr.")
+    @click.option(
+        "--here",
+        is_flag=True,
+        help="Run it on this machine alone, on a node that ends with the command, and fetch the results.",
+    )
     @as_json
     @peers
     @functools.wraps(command)
     def with_waiting(
-        wait: bool, new: bool, follow: bool, as_json: bool, peers: tuple[str, ...], **others: Any
+        wait: bool,
+        new: bool,
+        follow: bool,
+        here: bool,
+        as_json: bool,
+        peers: tuple[str, ...],
+        **others: Any,
     ) -> int:
-        return command(waiting=Waiting(wait, follow, as_json, peers, new), **others)
+        if here and peers:
+            raise click.UsageError("--here is without peers, so --peer cannot be given with it")
+        if here and not wait:
+            raise click.UsageError("a node of --here ends with the command, so --no-wait cannot be given")
+        return command(waiting=Waiting(wait, follow, as_json, peers, new, here), **others)
 
     return with_waiting

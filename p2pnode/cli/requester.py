@@ -1,7 +1,8 @@
-"""The node that a command talks to: the one that runs, or a requester started for one command.
+"""The node that a command talks to: the one that runs, or one started for one command.
 
-The requester is `p2pnode serve --no-compute` on the user's own data directory, so that the
-job and its results are there again when a node runs on it later.
+A requester is `p2pnode serve --no-compute` on the user's own data directory, so that the
+job and its results are there again when a node runs on it later. A node of `--here` knows no
+others and runs the job itself, in a directory that is removed with it.
 """
 
 from __future__ import annotations
@@ -12,31 +13,50 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from p2pnode import config
 from p2pnode.api.client import Client, NodeUnreachable, find, running_node
+from p2pnode.api.service import ServiceError, UnreachedJson
 from p2pnode.cli.output import say
+from p2pnode.cli.ownfiles import make_directory
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.config import default_data_dir
 
 READY_TIMEOUT_S = 30.0
-# mDNS took up to 7 s in our measurements; a dial takes a quarter of a second.
+# A dial takes a quarter of a second, and is given up after 5 s: so each is tried more than once.
 JOIN_TIMEOUT_S = 15.0
+# mDNS took up to 7 s in our measurements.
+MDNS_JOIN_TIMEOUT_S = 8.0
+# Nobody is named, and nobody is looked for: only peers of earlier runs may answer.
+REMEMBERED_JOIN_TIMEOUT_S = 2.0
+# One peer is there: what becomes of the other dials is waited for no longer than this.
+UNDECIDED_S = 1.0
 END_TIMEOUT_S = 10.0
 POLL_INTERVAL_S = 0.05
 ERROR_SIZE_BYTES_MAX = 2_000
+# In the data directory: a node of `--here` is on the disk, and where Docker may mount from.
+HERE_FOLDER = "here"
+HERE_LISTEN = "/ip4/127.0.0.1/tcp/0"
+# Settings of the user's node that would have one of `--here` meet others, or do without work.
+_NOT_HERE = frozenset({"listen", "peers", "mdns", "api_port", "compute", "data_dir"})
+_HERE_HINT = "to run it on this machine alone, add --here"
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """A node to talk to. `lent`: it was started for this command and ends with it."""
+    """A node to talk to. `lent`: it was started for this command and ends with it.
+
+    `here`: what it holds is removed when it ends.
+    """
 
     client: Client
     lent: bool
+    here: bool = False
 
 
 def running() -> Client:
@@ -45,16 +65,16 @@ def running() -> Client:
 
 
 @contextmanager
-def any_node(peers: Sequence[str], keeps_on: bool = False) -> Iterator[Door]:
+def any_node(peers: Sequence[str], keeps_on: bool = False, has_here: bool = False) -> Iterator[Door]:
     """The node that runs, connected to `peers`, or else a requester that joined through them.
 
-    `keeps_on`: the caller needs a node that goes on after the command. Raises `NodeUnreachable`.
+    `keeps_on`: the caller needs a node that goes on after the command. `has_here`: it has the flag --here.
+    Raises `NodeUnreachable`.
     """
     data_dir = default_data_dir()
     if os.environ.get("P2PNODE_API") or _runs(data_dir):
         client = running()
-        for peer in peers:
-            client.connect(peer)
+        _connect(client, peers)
         yield Door(client, lent=False)
         return
     if keeps_on:
@@ -63,8 +83,37 @@ def any_node(peers: Sequence[str], keeps_on: bool = False) -> Iterator[Door]:
             f"no node runs on {data_dir}, and one has to go on after this command",
             "start one with: p2pnode serve",
         )
-    with _requester(data_dir, peers) as client:
+    settings = config.load({"peers": list(peers)})
+    hints = (_HERE_HINT,) if has_here else ()
+    say(f"no node runs on {data_dir}: starting one until this command ends")
+    if not settings.peers:
+        place = "on this LAN and " if settings.mdns else ""
+        say(f"no peer is named: looking {place}among those of earlier runs")
+        for hint in hints:
+            say(hint)
+    arguments = ["--no-compute", *(part for peer in peers for part in ("--peer", peer))]
+    with _node(data_dir, arguments, os.environ) as client:
+        _joined(client, settings, hints)
         yield Door(client, lent=True)
+
+
+@contextmanager
+def own_node() -> Iterator[Door]:
+    """A node of this command alone, which has the user's settings, meets nobody and leaves nothing."""
+    own_dir = default_data_dir()
+    make_directory(own_dir / HERE_FOLDER)
+    settings = config.settings_of(own_dir)
+    environ = {
+        name: value
+        for name, value in os.environ.items()
+        if name.removeprefix("P2PNODE_").lower() not in _NOT_HERE
+    }
+    with tempfile.TemporaryDirectory(dir=own_dir / HERE_FOLDER, ignore_cleanup_errors=True) as directory:
+        kept = {name: value for name, value in settings.items() if name not in _NOT_HERE}
+        (Path(directory) / config.CONFIG_FILE).write_text(config.to_toml(kept))
+        say("starting a node on this machine alone until this command ends")
+        with _node(Path(directory), ["--no-mdns", "--listen", HERE_LISTEN], environ) as client:
+            yield Door(client, lent=True, here=True)
 
 
 def _runs(data_dir: Path) -> bool:
@@ -76,19 +125,20 @@ def _runs(data_dir: Path) -> bool:
 
 
 @contextmanager
-def _requester(data_dir: Path, peers: Sequence[str]) -> Iterator[Client]:
-    command = [sys.executable, "-m", "p2pnode", "serve", "--no-compute", "--api-port", "0"]
-    command += ["--data-dir", str(data_dir), *(part for peer in peers for part in ("--peer", peer))]
-    say(f"no node runs on {data_dir}: starting one until this command ends")
+def _node(data_dir: Path, arguments: Sequence[str], environ: Mapping[str, str]) -> Iterator[Client]:
+    command = [sys.executable, "-m", "p2pnode", "serve", "--data-dir", str(data_dir), "--api-port", "0"]
     with tempfile.TemporaryFile() as errors:
         # A session of its own: Ctrl-C is ours to handle, and the node must outlive it for a moment.
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, start_new_session=True
+            [*command, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=errors,
+            stderr=errors,
+            start_new_session=True,
+            env=environ,
         )
         try:
-            client = _ready(process, data_dir, errors)
-            _joined(client)
-            yield client
+            yield _ready(process, data_dir, errors)
         finally:
             _end(process)
 
@@ -106,17 +156,50 @@ def _ready(process: subprocess.Popen[bytes], data_dir: Path, errors: BinaryIO) -
     raise CommandError(Status.UNREACHABLE, f"the node did not start: {last}", *before)
 
 
-def _joined(client: Client) -> None:
-    deadline = time.monotonic() + JOIN_TIMEOUT_S
-    while time.monotonic() < deadline:
-        if any(not node["self"] for node in client.nodes()):
+def _joined(client: Client, settings: config.NodeConfig, hints: Sequence[str]) -> None:
+    """Waits until the node knows another; raises `CommandError`."""
+    if settings.peers:
+        timeout_s = JOIN_TIMEOUT_S
+    else:
+        timeout_s = MDNS_JOIN_TIMEOUT_S if settings.mdns else REMEMBERED_JOIN_TIMEOUT_S
+    began = time.monotonic()
+    told: set[str] = set()
+    while (waited_s := time.monotonic() - began) < timeout_s:
+        unreached = client.unreached()
+        for given in unreached:
+            if given["reason"] and (line := not_reached(given)) not in told:
+                told.add(line)
+                say(line)
+        undecided = any(not given["reason"] for given in unreached)
+        joined = any(not node["self"] for node in client.nodes())
+        if joined and (not undecided or waited_s >= UNDECIDED_S):
             return
         time.sleep(POLL_INTERVAL_S)
     raise CommandError(
         Status.UNREACHABLE,
-        f"no peer was found within {JOIN_TIMEOUT_S:.0f} s",
+        f"no peer was found within {timeout_s:.0f} s",
         "name one with --peer, or in the setting `peers` (p2pnode serve --help)",
+        *hints,
     )
+
+
+def not_reached(given: UnreachedJson) -> str:
+    """A line about a given peer that is not connected."""
+    address = f"{given['addresses'][0]}/p2p/{given['peer']}"
+    return f"not connected with {address}: {given['reason'] or 'no answer yet'}"
+
+
+def _connect(client: Client, peers: Sequence[str]) -> None:
+    """Connects the node with the peers that can be reached; raises `ServiceError` if that is none of them."""
+    failures = []
+    for peer in peers:
+        try:
+            client.connect(peer)
+        except ServiceError as error:
+            failures.append(error)
+            if len(failures) == len(peers):
+                raise
+            say(str(error))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

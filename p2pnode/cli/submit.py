@@ -11,13 +11,15 @@ import click
 from p2pnode.api.client import Client, NodeUnreachable
 from p2pnode.api.service import Change, JobJson, ServiceError
 from p2pnode.cli import differences, jobfiles, options, results
+from p2pnode.cli.get import get_results
 from p2pnode.cli.lines import Lines
 from p2pnode.cli.options import Given, Waiting
 from p2pnode.cli.output import answer, answer_json, clock_ms, say, short_id, state
 from p2pnode.cli.progress import Progress
-from p2pnode.cli.requester import Door, any_node
+from p2pnode.cli.requester import Door, any_node, own_node
 from p2pnode.cli.results import final_executions
 from p2pnode.cli.status import CommandError, Status
+from p2pnode.cli.unfolding import Unfolding
 from p2pnode.core.lifecycle import LONG_RUNNING
 from p2pnode.core.spec import JobType
 from p2pnode.core.states import ExecutionState, Outcome
@@ -42,8 +44,11 @@ def submit(given: Given, waiting: Waiting, dry_run: bool) -> int:
     SPEC is a job file; without it, or with -, standard input is read. Prints the CID of each
     result, or the id of a daemon or service as soon as it runs. A file with the name and type of a job
     that is there changes that job. Without a running node it starts one for as long as the job goes on.
+    With --here it needs no peers, and prints the directory that the results are in.
     """
     job = jobfiles.read_valid(given)
+    if dry_run and waiting.here:
+        raise click.UsageError("a node of --here has no jobs that this one could change: leave --dry-run out")
     if dry_run:
         return differences.show(job.spec, waiting.new)
     return run(job.text, job.spec.type, job.name, waiting)
@@ -55,7 +60,13 @@ def run(job_file: bytes, kind: JobType, name: str, waiting: Waiting, files: Sequ
     `files` are added to the node's store first, as the job has their CIDs among its inputs.
     """
     outlives = not waiting.wait or (kind in LONG_RUNNING and not waiting.follow)
-    with any_node(waiting.peers, keeps_on=outlives) as door:
+    if waiting.here and outlives:
+        raise CommandError(
+            Status.USAGE,
+            f"a {kind} goes on until it is stopped, and a node of --here ends with the command",
+            "with --follow it runs until Ctrl-C",
+        )
+    with own_node() if waiting.here else any_node(waiting.peers, outlives, has_here=True) as door:
         for path in files:
             results.add(door.client, path)
         submitted = door.client.offer(job_file, name, waiting.new)
@@ -83,6 +94,8 @@ def wait_for(client: Client, job_id: str, waiting: Waiting, since: int) -> int:
     if not job["outcome"]:
         _answer_unwaited(client, job_id, waiting.as_json)
         return Status.OK
+    if waiting.here:
+        return _report_here(client, job, elapsed_s, waiting.as_json)
     return _report(job, elapsed_s, waiting.as_json)
 
 
@@ -152,7 +165,10 @@ def _follow_logs(client: Client, job_id: str, progress: Progress) -> None:
 
 
 def _interrupted(door: Door, job_id: str) -> None:
-    if door.lent:
+    if door.lent and door.client.job(job_id)["outcome"]:
+        say()
+        say(f"{job_id} has ended already")
+    elif door.lent:
         door.client.stop(job_id, "interrupted by its owner")
         say()
         say(f"stopped {job_id}, as the node that looks after it ends with this command")
@@ -181,11 +197,31 @@ def _report(job: JobJson, elapsed_s: float, as_json: bool) -> int:
         for execution in finals:
             if execution["result_cid"]:
                 answer(execution["result_cid"])
-    reason = f": {job['reason']}" if job["reason"] else ""
-    say(f"{short_id(job['id'])} ", state(job["state"]), f" after {elapsed_s:.1f} s{reason}")
+    _say_end(job, elapsed_s)
     if any(execution["result_cid"] for execution in finals):
         say(f"  fetch it:    p2pnode get {short_id(job['id'])}")
     status = status_of(job)
     if status is not Status.OK:
         _say_all(_look(job["id"]))
     return status
+
+
+def _report_here(client: Client, job: JobJson, elapsed_s: float, as_json: bool) -> int:
+    """As `_report`, with the results fetched: they go with the node."""
+    directory = None
+    if any(execution["result_cid"] for execution in final_executions(job)):
+        # They are of this user's program, on this disk already.
+        directory = get_results(client, job, Unfolding(None, None, yes=True))
+    if as_json:
+        answer_json(job)
+    elif directory:
+        answer(str(directory))
+    _say_end(job, elapsed_s)
+    if directory:
+        say(f"  its results: {directory}")
+    return status_of(job)
+
+
+def _say_end(job: JobJson, elapsed_s: float) -> None:
+    reason = f": {job['reason']}" if job["reason"] else ""
+    say(f"{short_id(job['id'])} ", state(job["state"]), f" after {elapsed_s:.1f} s{reason}")

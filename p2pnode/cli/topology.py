@@ -11,7 +11,6 @@ Each node gets a directory with a `config.toml`, so `p2pnode serve --data-dir` s
 
 from __future__ import annotations
 
-import json
 import random
 import socket
 from collections.abc import Mapping, Sequence
@@ -61,19 +60,9 @@ def lay_out(directory: Path, nodes: Sequence[Mapping[str, Any]]) -> list[Path]:
         placed = {"listen": [address], "peers": peers, "mdns": False, **settings}
         if not first_address:
             first_address = f"{address}/p2p/{identity.load_or_create(data_dir).peer_id}"
-        lines = [f"{name} = {_toml(value)}" for name, value in placed.items()]
-        (data_dir / config.CONFIG_FILE).write_text("\n".join(lines) + "\n")
+        (data_dir / config.CONFIG_FILE).write_text(config.to_toml(placed))
         data_dirs.append(data_dir)
     return data_dirs
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_toml(key)} = {_toml(one)}" for key, one in value.items()) + " }"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    # Text, numbers and booleans are written as in JSON.
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _free_ports(count: int) -> list[int]:

@@ -207,6 +207,10 @@ class Participant:
             case ReceiptRefused(execution=execution):
                 job = self.owner_of(execution)
                 return self._give(job, event, now) if job else []
+            case AdvertHeard(advert=advert, forwarder=forwarder) if advert.peer == self.me and forwarder:
+                # Of a twin (core.twins): the table is to have one's own.
+                self.advertising.due = min(self.advertising.due, self.advertising.soonest(now))
+                return []
             case AdvertHeard(signed, advert, remaining_ms, forwarder):
                 self._peers_changed |= self.table.learn(signed, advert, remaining_ms, now, forwarder)
                 return []

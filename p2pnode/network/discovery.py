@@ -11,15 +11,15 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 
 import trio
 
+from p2pnode.core import addresses as addressing
 from p2pnode.core.rate import TokenBucket
 
-from . import addresses as addressing
-from .host import Connected, Disconnected, Host
+from .host import Connected, Disconnected, Host, Unreachable
 from .mdns import announce_and_find
 from .redial import CASUAL_S_MIN, casual_redial_s, redial_s
 from .streams import NetworkError
@@ -36,8 +36,25 @@ CASUAL_DIALS_PER_S = 1.0
 # A peer that was lost is looked for so long whether it is needed or not: it may be restarting.
 LOST_S = 60.0
 FOUND_MAX = 256  # A LAN has no more nodes than that, but a liar might say so.
+# A given peer that is started at the same time as this node is there by then.
+STARTING_S = 1.0
+# Of one peer in a row: what answers at its address may be another each time.
+REASONS_TOLD_MAX = 8
+_OWN_ID = "that is this node's own id; a copy of a data directory needs an identity of its own"
 # When nothing happens, what is known may have grown all the same.
 LOOK_S = 5.0
+
+
+@dataclass(slots=True)
+class GivenPeer:
+    """A peer that the user named; `reason` says why it is not connected, "" while that is not known."""
+
+    peer: str
+    addresses: tuple[str, ...]
+    reason: str = ""
+    # Since when it could not be reached, and the reasons that were told since.
+    since: float = inf
+    told: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -66,6 +83,7 @@ class Discovery:
     ) -> None:
         self._host = host
         self._given = addressing.by_peer(given)
+        self._watched = {peer: GivenPeer(peer, tuple(found)) for peer, found in self._given.items()}
         self._given.pop(host.peer_id, None)
         self._known = known
         self._reached = reached
@@ -81,8 +99,16 @@ class Discovery:
     def given(self) -> frozenset[str]:
         return frozenset(self._given)
 
+    def unreached(self) -> list[GivenPeer]:
+        """The given peers that are not connected."""
+        connected = set(self._host.connected())
+        return [one for peer, one in self._watched.items() if peer not in connected]
+
     async def run(self) -> None:
         """Works until cancelled."""
+        if itself := self._watched.get(self._host.peer_id):
+            itself.since = -inf
+            self._failed(itself, _OWN_ID)
         self._host.watch(self._on_connection)
         async with trio.open_nursery() as nursery:
             if self._mdns:
@@ -95,6 +121,10 @@ class Discovery:
                 self._wake = trio.Event()
 
     def _on_connection(self, event: Connected | Disconnected) -> None:
+        given = self._watched.get(event.peer)
+        if given is not None:
+            given.reason, given.since = "", inf
+            given.told.clear()
         if isinstance(event, Connected):
             self._attempts.pop(event.peer, None)
         else:
@@ -144,11 +174,23 @@ class Discovery:
     def _is_needed(self, peer: str, now: float) -> bool:
         return peer in self._given or (peer in self._attempts and self._attempts[peer].lost_until > now)
 
+    def _failed(self, given: GivenPeer, reason: str) -> None:
+        """Warns of a reason once, until the peer has been connected."""
+        now = trio.current_time()
+        given.reason, given.since = reason, min(given.since, now)
+        overdue = now - given.since >= STARTING_S
+        if overdue and reason not in given.told and len(given.told) < REASONS_TOLD_MAX:
+            given.told.add(reason)
+            log.warning("the given peer %s is not reached: %s", given.peer, reason)
+
     async def _dial(self, peer: str, addresses: Sequence[str]) -> None:
         try:
             await self._host.connect(peer, addresses, CONNECT_S_MAX)
         except NetworkError as exc:
             log.debug("%s", exc)
+            if peer in self._watched:
+                why = exc.why if isinstance(exc, Unreachable) else str(exc)
+                self._failed(self._watched[peer], why)
             now = trio.current_time()
             attempts = self._attempts.setdefault(peer, _Attempts())
             attempts.failures += 1

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Container, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Container, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -24,13 +24,15 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 from multiaddr.utils import get_thin_waist_addresses
 
+from p2pnode.core import addresses as addressing
 from p2pnode.identity import Identity
 
-from . import addresses as addressing
 from .admission import Admission
+from .dial_failures import reason_of_failure
 from .libp2p_host import CannotListen, ConnectionNotifee, check_free, make_host
 from .libp2p_tasks import guard_tasks
 from .logs import limit_dependency_logs
+from .names import NameUnknown, resolve
 from .scopes import shielded, unwrapped
 from .streams import NetworkError, Stream
 
@@ -53,6 +55,7 @@ HANDLER_S_MAX = 600.0  # A large file's blocks over a slow line; a stuck handler
 # The next address of a peer is tried after this, while the earlier ones go on (RFC 8305: 250 ms).
 DIAL_STAGGER_S = 0.25
 ADDRESSES_DIALLED_MAX = 8
+DIAL_SHARE = 0.95
 # libp2p takes 0.1 s for each connection that it closes; all at once they take no longer.
 SHUTDOWN_S_MAX = 2.0
 # Connections closed at once where there is no room; whoever sheds looks again.
@@ -60,7 +63,11 @@ SHED_MAX = 16
 
 
 class Unreachable(NetworkError):
-    """No connection to the peer could be made; the message says what was tried."""
+    """No connection to the peer could be made; the message says what was tried, `why` that alone."""
+
+    def __init__(self, message: str, why: str = "") -> None:
+        super().__init__(f"{message}: {why}" if why else message)
+        self.why = why or message
 
 
 class PeerSilent(Unreachable):
@@ -84,6 +91,9 @@ class Disconnected:
 
 Handler = Callable[[Stream], Awaitable[None]]
 Watcher = Callable[[Connected | Disconnected], None]
+# Called with the peer and the keys of its processes; with the one that is gone and those that are left.
+DoubleCame = Callable[[str, Collection[bytes]], None]
+DoubleGone = Callable[[str, bytes, Collection[bytes]], None]
 
 
 class Host:
@@ -98,6 +108,7 @@ class Host:
         Admission(self._network, has_room)
         guard_tasks(self._network.manager)
         self._watchers: list[Watcher] = []
+        self._doubles: tuple[DoubleCame, DoubleGone] | None = None
         self._inbound: Counter[tuple[str, str]] = Counter()
         self._dialling: dict[str, trio.Lock] = {}
         self._guard()
@@ -178,8 +189,9 @@ class Host:
             with trio.fail_after(timeout_s):
                 async with lock:
                     if not self._is_connected(peer):
-                        await self._dial(peer, addresses)
+                        await self._dial(peer, addresses, timeout_s)
         except trio.TooSlowError as exc:
+            # Another dial of it was waited for.
             raise Unreachable(f"no connection to {peer} within {timeout_s:.1f} s") from exc
         finally:
             if not lock.statistics().tasks_waiting and not lock.locked():
@@ -188,7 +200,10 @@ class Host:
     async def disconnect(self, peer: str) -> None:
         """Closes the connections with `peer`, if there are any."""
         with trio.move_on_after(SHUTDOWN_S_MAX):
-            await self._network.close_peer(ID.from_string(peer))
+            async with trio.open_nursery() as nursery:
+                # All at once: a peer that was closed dials again while the next one is.
+                for connection in list(self._network.get_connections(ID.from_string(peer))):
+                    nursery.start_soon(connection.close)
 
     async def shed(self, needed: Container[str]) -> None:
         """Closes some connections with peers that are not needed, the newest first."""
@@ -220,27 +235,43 @@ class Host:
             not connection.is_closed for connection in self._network.get_connections(ID.from_string(peer))
         )
 
-    async def _dial(self, peer: str, addresses: Sequence[str]) -> None:
+    async def _dial(self, peer: str, addresses: Sequence[str], timeout_s: float) -> None:
+        tried = list(dict.fromkeys(addresses))[:ADDRESSES_DIALLED_MAX]
         failures: dict[str, str] = {}
-        async with trio.open_nursery() as nursery:
+        # A little less than the caller's own limit: whoever asked is told of each address.
+        with trio.move_on_after(timeout_s * DIAL_SHARE):
+            async with trio.open_nursery() as nursery:
 
-            async def attempt(address: str, failed: trio.Event) -> None:
-                try:
-                    text = addressing.parse(address).transport
-                    await self._network.dial_addr(Multiaddr(text), ID.from_string(peer))
-                    nursery.cancel_scope.cancel()
-                except (BaseLibp2pError, OSError, ValueError) as exc:
-                    failures[address] = str(exc.__cause__ or exc)
-                    failed.set()
+                async def attempt(address: str, failed: trio.Event) -> None:
+                    try:
+                        await self._dial_one(peer, address)
+                        nursery.cancel_scope.cancel()
+                    except (BaseLibp2pError, OSError, ValueError) as exc:
+                        failures[address] = reason_of_failure(exc)
+                        failed.set()
 
-            for address in list(dict.fromkeys(addresses))[:ADDRESSES_DIALLED_MAX]:
-                failed = trio.Event()
-                nursery.start_soon(attempt, address, failed)
-                with trio.move_on_after(DIAL_STAGGER_S):
-                    await failed.wait()
+                for address in tried:
+                    failed = trio.Event()
+                    nursery.start_soon(attempt, address, failed)
+                    with trio.move_on_after(DIAL_STAGGER_S):
+                        await failed.wait()
         if not self._is_connected(peer):
-            tried = "; ".join(f"{address}: {reason}" for address, reason in failures.items())
-            raise Unreachable(f"no connection to {peer}: {tried or 'no address of it is known'}")
+            unanswered = f"no answer within {timeout_s:.0f} s"
+            why = "; ".join(f"{address}: {failures.get(address, unanswered)}" for address in tried)
+            raise Unreachable(f"no connection to {peer}", why or "no address of it is known")
+
+    async def _dial_one(self, peer: str, address: str) -> None:
+        """Raises what libp2p or the resolver does for the last of the addresses behind a name."""
+        resolved = await resolve(addressing.parse(address))
+        for one in resolved:
+            try:
+                await self._network.dial_addr(Multiaddr(one.transport), ID.from_string(peer))
+            except (BaseLibp2pError, OSError):
+                if one == resolved[-1]:
+                    raise
+            else:
+                return
+        raise NameUnknown("the name has no address that can be dialled")
 
     def _guard(self) -> None:
         """Puts all handlers, also libp2p's own, behind one that lets no exception out."""
@@ -270,8 +301,20 @@ class Host:
         if not self._inbound[key]:
             del self._inbound[key]
 
+    def watch_doubles(self, came: DoubleCame, gone: DoubleGone) -> None:
+        """Has `came` and `gone` called where a peer has, or had, connections of more than one process."""
+        self._doubles = came, gone
+
+    def _keys(self, peer: str) -> set[bytes]:
+        """The keys of the processes that are connected as this peer."""
+        connections = self._network.get_connections(ID.from_string(peer))
+        return {_process_key(one) for one in connections if not one.is_closed}
+
     def _notify_connected(self, connection: INetConn) -> None:
         peer = str(connection.muxed_conn.peer_id)
+        keys = self._keys(peer)
+        if len(keys) > 1 and self._doubles is not None:
+            self._doubles[0](peer, keys)
         if len(self._network.get_connections(ID.from_string(peer))) == 1:
             self._tell(Connected(peer, _remote_host(connection)))
 
@@ -279,6 +322,8 @@ class Host:
         peer = str(connection.muxed_conn.peer_id)
         if not self._is_connected(peer):
             self._tell(Disconnected(peer))
+        elif self._doubles is not None:
+            self._doubles[1](peer, _process_key(connection), self._keys(peer) - {_process_key(connection)})
 
     def _tell(self, event: Connected | Disconnected) -> None:
         for watcher in self._watchers:
@@ -325,6 +370,11 @@ async def open_host(
                 yield host
             finally:
                 await host.close()
+
+
+def _process_key(connection: INetConn) -> bytes:
+    """The peer's static key of Noise, which a process makes when it starts."""
+    return bytes(connection.muxed_conn.secured_conn.get_remote_public_key().to_bytes())
 
 
 def _remote_host(connection: INetConn) -> str:

@@ -17,9 +17,9 @@ from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_ID
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_ID
 from multiaddr import Multiaddr
 
+from p2pnode.core import addresses as addressing
 from p2pnode.identity import Identity
 
-from . import addresses as addressing
 from .noise import WholeMessageNoise
 from .streams import NetworkError
 from .yamux import BoundedYamux, use_bounded

@@ -16,8 +16,9 @@ import trio
 from zeroconf import Error as ZeroconfError
 from zeroconf import InterfaceChoice, ServiceBrowser, ServiceInfo, ServiceListener, Zeroconf
 
-from . import addresses as addressing
-from .addresses import BadAddress
+from p2pnode.core import addresses as addressing
+from p2pnode.core.addresses import BadAddress
+
 from .scopes import shielded
 
 log = logging.getLogger(__name__)

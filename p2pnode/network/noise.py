@@ -23,6 +23,7 @@ from libp2p.transport.exceptions import SecurityUpgradeFailure
 
 from p2pnode.core.rate import TokenBucket
 
+from .dial_failures import WrongPeer
 from .scopes import shielded
 
 # What is written at once is a Yamux frame, 64 KiB at most: a peer that cannot take that in this time
@@ -58,7 +59,12 @@ class WholeMessageNoise(Transport):  # type: ignore[misc]  # libp2p is not follo
         return bucket.allows(1, trio.current_time())
 
     async def secure_outbound(self, conn: IRawConnection, peer_id: ID) -> ISecureConn:
-        return _with_whole_messages(await super().secure_outbound(conn, peer_id))
+        # Nobody is expected as yet, so that whoever answers can be named.
+        session = await super().secure_outbound(conn, None)
+        if session.remote_peer != peer_id:
+            await session.close()
+            raise WrongPeer(session.remote_peer)
+        return _with_whole_messages(session)
 
 
 def _with_whole_messages(session: ISecureConn) -> ISecureConn:

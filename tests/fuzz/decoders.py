@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from p2pnode.core import jobfile, link_frames, peer_ids, vetting, wire
+from p2pnode.core import addresses, jobfile, link_frames, peer_ids, vetting, wire
 from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.messages import Advert, JobsPage, LogsPiece, LogsRequest, Receipt, Signed
 from p2pnode.core.wire import BadMessage
 from p2pnode.engines import http_names, http_policy
 from p2pnode.ipfs import bitswap_messages, car, cid, dagpb
-from p2pnode.network import addresses, mdns
+from p2pnode.network import mdns
 from p2pnode.network.pull import Page
 
 from .core_events import Finding

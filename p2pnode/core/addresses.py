@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from .peer_ids import is_peer_id
+
 ADDRESS_LENGTH_MAX = 256  # A DNS name of 253 characters is already rare.
 PORT_MAX = 65_535
 _DNS_NAME = re.compile(r"(?!-)[A-Za-z0-9_.-]{1,253}")
@@ -67,6 +69,13 @@ def parse(text: str) -> Address:
     return Address(family, host, int(port), peer)
 
 
+def parse_peer(text: str) -> str:
+    """An address that says whose it is, as it is written; raises `BadAddress`."""
+    if not is_peer_id(parse(text).peer):
+        raise BadAddress(f"{text!r} does not end in /p2p/ and a peer id, which `p2pnode id` shows there")
+    return text
+
+
 def _is_host(family: str, host: str) -> bool:
     try:
         if family == "ip4":
@@ -106,8 +115,6 @@ def by_peer(addresses: Iterable[str]) -> dict[str, list[str]]:
     """Addresses that name their peers, by peer; raises `BadAddress` if one names none."""
     peers: dict[str, list[str]] = {}
     for text in addresses:
-        address = parse(text)
-        if not address.peer:
-            raise BadAddress(f"{text!r} does not end in /p2p/ and a peer id")
+        address = parse(parse_peer(text))
         peers.setdefault(address.peer, []).append(address.transport)
     return peers

@@ -1,0 +1,39 @@
+"""Two nodes with one identity, from a copied data directory: they are noticed, and the network heals."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from .nodes import Node, know_each_other, running_nodes, until
+
+# A peer that was asked for its table is asked again after 30 s (advertiser.PULL_AGAIN_S).
+HEAL_S_MAX = 60.0
+
+
+def warned(node: Node, said: str) -> bool:
+    return said in node.printed() and any(said in one["reason"] for one in node.client.problems())
+
+
+def test_a_copy_and_its_neighbour_are_told_and_the_right_one_is_listed_when_the_copy_has_gone(
+    tmp_path: Path,
+) -> None:
+    with running_nodes(tmp_path) as nodes:
+        first = nodes.start("a")
+        right = nodes.start("right", peers=(first,))
+        know_each_other(first, right)
+        right.end()
+        copy = nodes.new("copy", peers=(first,))
+        shutil.copytree(right.data_dir, copy.data_dir)
+        right.start()
+        know_each_other(first, right)
+        copy.start()
+        peer = right.peer
+        until("the copy is told", lambda: warned(copy, "another node runs with this node's identity"))
+        until("the neighbour is told", lambda: warned(first, f"two nodes run with the identity of {peer}"))
+        copy.end()
+
+        def listed() -> bool:
+            return any(one["name"] == "right" and one["connected"] for one in first.client.nodes())
+
+        until("the right one is listed again", listed, HEAL_S_MAX)

@@ -1,0 +1,87 @@
+"""One identity on two nodes: who notices it, and what is done so that the right one is found again."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pnode.core.twins import ANSWER_GAP_S, PART_GAP_S, TELL_GAP_S, Doubles, OwnNumbers
+
+A, B = b"a", b"b"
+
+
+@pytest.mark.parametrize(
+    ("number", "foreign"),
+    [
+        pytest.param(100, False, id="the newest of earlier runs"),
+        pytest.param(7, False, id="one of earlier runs"),
+        pytest.param(1_000, False, id="one of this run"),
+        pytest.param(999, True, id="one between them, older than the newest of this run"),
+        pytest.param(1_001, True, id="one above all"),
+    ],
+)
+def test_a_number_that_was_never_issued_is_anothers(number: int, foreign: bool) -> None:
+    own = OwnNumbers(before=100)
+    assert own.next(1_000) == 1_000
+    assert own.is_foreign(number) is foreign
+
+
+def test_the_next_number_is_above_all_that_were_heard_under_the_id_though_the_twins_clock_is_ahead() -> None:
+    own = OwnNumbers(before=100)
+    assert own.next(50) == 101
+    own.heard(9_000, 0.0, leaving=False)
+    assert [own.next(200), own.next(200), own.next(20_000)] == [9_001, 9_002, 20_000]
+
+
+def test_a_twin_is_told_at_first_and_again_after_a_while_and_answered_now_and_then() -> None:
+    own = OwnNumbers()
+    assert own.heard(10, 0.0, leaving=False) == (True, True)
+    assert own.heard(11, 1.0, leaving=False) == (False, False)
+    assert own.heard(12, ANSWER_GAP_S, leaving=False) == (False, True)
+    assert own.heard(13, TELL_GAP_S, leaving=False) == (True, True)
+
+
+def test_a_twin_that_leaves_is_answered_at_once_and_once() -> None:
+    own = OwnNumbers()
+    own.heard(10, 0.0, leaving=False)
+    assert own.heard(11, 1.0, leaving=True) == (False, True)
+    assert own.heard(11, 1.1, leaving=True) == (False, False)
+
+
+def test_two_living_twins_that_hear_each_other_do_not_flood() -> None:
+    twins, sent, now = (OwnNumbers(), OwnNumbers()), 0, 0.0
+    speaker, number = 0, twins[0].next(0)
+    while now < 100:
+        now += 0.1
+        _, answers = twins[1 - speaker].heard(number, now, leaving=False)
+        if answers:
+            speaker, number, sent = 1 - speaker, twins[1 - speaker].next(int(now * 1000)), sent + 1
+    assert sent <= 2 * (100 / ANSWER_GAP_S + 1)
+    assert all(one.twin > 0 for one in twins)
+
+
+def test_a_restarted_peer_is_let_in_anew_and_nobody_is_told() -> None:
+    doubles = Doubles()
+    assert doubles.connected("p", {A}, 0.0) == (False, False)
+    assert doubles.connected("p", {A, B}, 1.0) == (True, False)
+    assert doubles.connected("p", {B}, 2.0) == (False, False)
+    assert doubles.connected("p", {B, b"c"}, 3.0) == (True, False)
+
+
+def test_two_processes_that_both_come_back_are_told_and_parted_now_and_then() -> None:
+    doubles = Doubles()
+    doubles.connected("p", {A, B}, 0.0)
+    assert doubles.connected("p", {B, A}, 1.0) == (False, True)
+    assert doubles.connected("p", {B, A}, PART_GAP_S) == (True, False)
+    assert doubles.connected("p", {B, A}, 1.0 + TELL_GAP_S) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("gone", "left", "parts"),
+    [
+        pytest.param(A, {B}, True, id="the twin has gone: the other was never greeted"),
+        pytest.param(A, {A}, False, id="one of two connections of one process"),
+        pytest.param(A, set(), False, id="the last connection"),
+    ],
+)
+def test_what_is_left_of_two_processes_is_to_connect_anew(gone: bytes, left: set[bytes], parts: bool) -> None:
+    assert Doubles().disconnected("p", gone, left) is parts
