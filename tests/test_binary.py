@@ -1,4 +1,4 @@
-"""The program in one file: built, and run where there is no Python and next to nothing else."""
+"""The program in one file: built, run where there is no Python and next to nothing else, and packaged."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from p2pnode.api.client import running_node
 
-from .docker_engine import cannot_run
+from .docker_engine import cannot_run, require_docker
 
 ROOT = Path(__file__).parent.parent
 BUILD_S_MAX = 400.0
@@ -34,6 +36,9 @@ SYSTEM_LIBRARIES = (
     "libz.so",
 )
 JOBS = ROOT / "devnet" / "jobs"
+PACKAGING = ROOT / "scripts" / "packaging"
+P2PNODE = Path(sys.executable).parent / "p2pnode"
+IMAGE, BASE_IMAGE, NETWORK = "p2pnode/tested:1", "p2pnode/glibc:1", "p2pnode-tested"
 PROGRAMS = ("sh", "tail", "tar", "gzip", "mkdir", "mktemp", "mv", "rm", "zcat")
 
 
@@ -123,3 +128,93 @@ def test_one_file_serves_submits_and_runs_a_wasm_job_where_there_is_no_python(no
     (job,) = json.loads(command(node, "job", "list", "--json"))["jobs"]
     assert job["state"] == "Completed"
     assert len(list((node / "home/.cache/p2pnode").iterdir())) == 1
+
+
+def test_the_unit_is_valid_and_gives_flags_that_there_are(tmp_path: Path) -> None:
+    if not shutil.which("systemd-analyze"):
+        cannot_run("systemd-analyze is not installed")
+    unit = tmp_path / "etc/systemd/system/p2pnode.service"
+    unit.parent.mkdir(parents=True)
+    shutil.copy(PACKAGING / "p2pnode.service", unit)
+    program = tmp_path / "usr/bin/p2pnode"
+    program.parent.mkdir(parents=True)
+    program.touch(mode=0o755)
+    # Of the units that ours names, those of systemd itself.
+    shutil.copytree("/usr/lib/systemd/system", tmp_path / "usr/lib/systemd/system", symlinks=True)
+    verify = ["systemd-analyze", "verify", "--man=no", f"--root={tmp_path}", "p2pnode.service"]
+    done = subprocess.run(verify, capture_output=True, text=True, check=False)
+    assert "p2pnode.service" not in done.stderr, done.stderr
+    assert done.returncode == 0, done.stderr
+    (line,) = re.findall(r"^ExecStart=/usr/bin/p2pnode serve (.*)$", unit.read_text(), re.MULTILINE)
+    usage = subprocess.run([P2PNODE, "serve", "--help"], capture_output=True, text=True, check=True).stdout
+    assert all(flag in usage for flag in re.findall(r"--\S+", line))
+
+
+def test_the_debian_package_holds_the_program_its_unit_and_its_settings(built: Path, tmp_path: Path) -> None:
+    if not shutil.which("dpkg-deb"):
+        cannot_run("dpkg-deb is not installed")
+    made = subprocess.run([ROOT / "scripts/package", built], capture_output=True, text=True, check=True)
+    subprocess.run(["dpkg-deb", "-x", made.stdout.strip(), tmp_path], check=True)
+    assert (tmp_path / "usr/bin/p2pnode").read_bytes() == (built / "p2pnode").read_bytes()
+    unit = tmp_path / "lib/systemd/system/p2pnode.service"
+    assert unit.read_bytes() == (PACKAGING / "p2pnode.service").read_bytes()
+    assert (tmp_path / "etc/default/p2pnode").is_file()
+
+
+def docker(*arguments: str | Path) -> str:
+    command = ["docker", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=COMMAND_S_MAX)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def image(bare: Path, built: Path) -> Iterator[str]:
+    """Made by the Dockerfile, on a base of busybox and glibc."""
+    require_docker()
+    with subprocess.Popen(["tar", "-C", bare, "-c", "."], stdout=subprocess.PIPE) as tar:
+        base = ["docker", "import", "-c", "ENV PATH=/bin:/usr/local/bin", "-", BASE_IMAGE]
+        subprocess.run(base, stdin=tar.stdout, check=True, stdout=subprocess.DEVNULL)
+    build = ["docker", "build", "-q", "-t", IMAGE, "--build-arg", f"BASE={BASE_IMAGE}"]
+    command = [*build, "-f", PACKAGING / "Dockerfile", built]
+    # The builder that comes with the engine; the other is a package of its own.
+    environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    try:
+        assert done.returncode == 0, done.stderr
+        yield IMAGE
+    finally:
+        subprocess.run(["docker", "image", "rm", "-f", IMAGE, BASE_IMAGE], check=False, capture_output=True)
+
+
+@pytest.fixture
+def composed(image: str) -> Iterator[list[str]]:
+    """The containers of compose.yaml's services, on a network of their own."""
+    services = yaml.safe_load((PACKAGING / "compose.yaml").read_text())["services"]
+    assert all(service["image"] == "p2pnode" for service in services.values())
+    names = [f"{NETWORK}-{name}" for name in services]
+    docker("network", "create", "--internal", NETWORK)
+    try:
+        for name in names:
+            docker("run", "-d", "--name", name, "--hostname", name, "--network", NETWORK, image)
+        yield names
+    finally:
+        subprocess.run(["docker", "rm", "-f", "-v", *names], check=False, capture_output=True)
+        docker("network", "rm", NETWORK)
+
+
+def test_three_containers_of_the_image_find_each_other_and_run_a_job(composed: list[str]) -> None:
+    first = composed[0]
+    deadline = time.monotonic() + COMMAND_S_MAX
+    nodes: list[object] = []
+    while len(nodes) < len(composed):
+        assert time.monotonic() < deadline, docker("logs", first)
+        time.sleep(LOOK_INTERVAL_S)
+        command = ["docker", "exec", first, "p2pnode", "node", "list", "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        nodes = json.loads(done.stdout)["nodes"] if done.returncode == 0 else []
+    docker("exec", first, "p2pnode", "ipfs", "add", "/home/jobs/wordcount.wasm")
+    docker("exec", first, "p2pnode", "ipfs", "add", "/home/jobs/wordcount-data")
+    docker("exec", first, "p2pnode", "submit", "/home/job.yaml")
+    (job,) = json.loads(docker("exec", first, "p2pnode", "job", "list", "--json"))["jobs"]
+    assert job["state"] == "Completed"
