@@ -22,6 +22,8 @@ from urllib.parse import quote
 
 import trio
 
+from p2pnode.core import cards
+from p2pnode.core.cards import Card, NoCards
 from p2pnode.core.images import ImageRule, Say, said_of
 from p2pnode.core.internet import AllowedHost
 from p2pnode.core.matching import no_network
@@ -35,7 +37,7 @@ from . import bridge, docker_follow, docker_http, docker_images, docker_space, h
 from .docker_answers import Container, Listed
 from .docker_http import EngineGone, EngineRefused
 from .docker_sdk import ContainerFailed, Sdk
-from .gpus import Gpu, Gpus
+from .gpus import LABEL_EXECUTION, LABEL_GPUS, Gpus
 from .http_policy import Policy
 from .http_upstream import Resolve, resolve
 from .workload import (
@@ -50,7 +52,6 @@ from .workload import (
 )
 
 LABEL_NODE = "p2pnode.node"
-LABEL_EXECUTION = "p2pnode.execution"
 LABEL_JOB = "p2pnode.job"
 SOCKET_PATH = "/var/run/docker.sock"
 # In an execution's directory: where its container's sockets come from.
@@ -68,7 +69,7 @@ class DockerEngine:
     `hosts` are those outside the internet that Network Type HTTP may reach (none by default).
     `rules` say for which images the fence is another than for all, `registries` where images may come
     from. `networks` are those that programs may have besides None and HTTP.
-    `resolve` gives a name's addresses; this machine's own resolver by default.
+    `resolve` gives a name's addresses; this machine's own resolver by default. `gpus` are this machine's.
     """
 
     name = "docker"
@@ -82,6 +83,7 @@ class DockerEngine:
         networks: Collection[NetworkType] = (),
         registries: Registries = WELL_KNOWN_ONLY,
         resolve: Resolve = resolve,
+        gpus: Gpus | None = None,
     ) -> None:
         self._node_id = node_id
         self._socket = socket_path
@@ -89,7 +91,7 @@ class DockerEngine:
         self._rules = tuple(rules)
         self._networks = frozenset(networks)
         self._registries = registries
-        self._gpus = Gpus(socket_path)
+        self._gpus = gpus or Gpus(socket_path)
         self._resolve = resolve
         self._sdk = Sdk(socket_path)
         self._fencing = trio.Lock()
@@ -121,7 +123,7 @@ class DockerEngine:
             return pause.possible()
         return kind is NetworkType.NONE or kind in self._networks
 
-    async def gpus(self) -> tuple[Gpu, ...]:
+    async def gpus(self) -> tuple[Card, ...]:
         """The GPUs that containers can be given here."""
         return await self._gpus.usable()
 
@@ -147,7 +149,7 @@ class DockerEngine:
             if not self._allows(workload.task.network.type):
                 raise ContainerFailed(Fault.PEER, no_network(workload.task.network.type))
             if found and found.state.status != "created":
-                ended = await self._adopt(workload, found, started)
+                ended = await self._adopt(workload, found, started, progress)
             elif workload.stopping.asked.is_set():
                 ended = not_begun()
             else:
@@ -155,6 +157,8 @@ class DockerEngine:
         except* (ContainerFailed, ports.NoPort) as errors:
             first = _first(errors)
             ended = failed(first.fault, as_the_program_sees(str(first), workload))
+        except* NoCards as errors:
+            ended = failed(Fault.PEER, str(_first(errors)))
         except* bridge.NoFence as errors:
             log.warning("network bridge is allowed, but cannot be given: %s", _first(errors))
             ended = failed(Fault.PEER, "this peer cannot keep Network Type Bridge out of its own network")
@@ -213,11 +217,17 @@ class DockerEngine:
             for one in mapped:
                 progress(str(one))
             bound = mapped if workload.task.network.type is NetworkType.BRIDGE else ()
-            async with self._network(workload) as (network_mode, variables):
+            async with (
+                self._gpus.held(workload.execution_id, workload.task.resources.gpus) as gpus,
+                self._network(workload) as (network_mode, variables),
+            ):
+                for id in gpus.ids:
+                    progress(f"its GPU is {id}")
                 variables |= ports.variables(mapped)
                 names = await self._name_servers(workload)
+                labels = self._labels(workload) | ({LABEL_GPUS: cards.to_text(gpus.ids)} if gpus.ids else {})
                 await self._sdk.create(
-                    workload, task, network_mode, self._labels(workload), variables, bound, names, says
+                    workload, task, network_mode, labels, variables, bound, names, says, gpus
                 )
                 path = f"/containers/{workload.execution_id}/attach?stream=1&stdout=1&stderr=1"
                 async with docker_http.stream(self._socket, "POST", path) as body:
@@ -227,8 +237,17 @@ class DockerEngine:
         finally:
             docker_follow.close(logs)
 
-    async def _adopt(self, workload: Workload, found: Container, started: Callable[[], None]) -> Ended:
+    async def _adopt(
+        self,
+        workload: Workload,
+        found: Container,
+        started: Callable[[], None],
+        progress: Callable[[str], None],
+    ) -> Ended:
         """Go on with a container that an earlier run of the node has started."""
+        for id in await self._gpus.missing(cards.from_text(found.labels.get(LABEL_GPUS, ""))):
+            progress(f"its GPU {id} is missing, or has failed, since this peer's restart")
+            log.warning("the GPU %s of %s is missing, or has failed", id, workload.execution_id)
         if workload.task.network.type is NetworkType.BRIDGE:
             await self._bridge()
         started()

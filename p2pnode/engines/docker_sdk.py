@@ -24,6 +24,7 @@ from p2pnode.core.messages import Fault
 from p2pnode.core.spec import DockerEngine as DockerTask
 
 from . import pause, ports
+from .gpus import Given
 from .workload import Workload, environment, first_line
 
 # The engine starts about 7 containers a second on two cores; more at once only makes each later.
@@ -128,15 +129,16 @@ class Sdk:
         mappings: Sequence[ports.Mapping],
         name_servers: Sequence[str],
         says: frozenset[Say],
+        gpus: Given,
     ) -> None:
         """Create, not start, the execution's container.
 
-        `mappings` and `name_servers` are of a Bridge network, `says` is what holds for this image.
+        `mappings` and `name_servers` are of a Bridge network, `says` is what holds for this image; `gpus`
+        are its own.
         """
         client = await self._connected()
         resources = workload.task.resources
         memory = max(resources.memory_bytes, MEMORY_BYTES_MIN)
-        devices = [docker.types.DeviceRequest(count=resources.gpus, capabilities=[["gpu"]])]
         host_config = client.create_host_config(
             network_mode=network_mode,
             dns=list(name_servers) or None,
@@ -147,7 +149,6 @@ class Sdk:
             memswap_limit=memory,
             nano_cpus=min(max(resources.cpu_millis, CPU_MILLIS_MIN), self._cores * 1000) * 1_000_000,
             pids_limit=PROCESSES_MAX,
-            device_requests=devices if resources.gpus else None,
             ulimits=[
                 # A core dump is written by the host's kernel, outside every limit.
                 docker.types.Ulimit(name="core", soft=0, hard=0),
@@ -157,6 +158,7 @@ class Sdk:
             # PID 1 ignores signals that it does not handle, its own crash included.
             init=True,
             **_fence(says, memory),
+            **_cards(gpus),
         )
         try:
             await self.call(
@@ -165,7 +167,7 @@ class Sdk:
                 name=workload.execution_id,
                 command=list(task.parameters) or None,
                 entrypoint=None if task.entrypoint is None else list(task.entrypoint),
-                environment=environment(workload) | variables,
+                environment=environment(workload) | variables | gpus.variables,
                 ports=[(one.port, "tcp") for one in mappings],
                 working_dir=task.working_directory or None,
                 labels=labels,
@@ -307,6 +309,23 @@ def _fence(says: frozenset[Say], memory_bytes: int) -> dict[str, Any]:
     if Say.READ_ONLY_ROOT in says and Say.WRITABLE_ROOT not in says:
         scratch = f"rw,exec,nosuid,nodev,mode=1777,size={memory_bytes // 2}"
         options |= {"read_only": True, "tmpfs": dict.fromkeys(SCRATCH, scratch)}
+    return options
+
+
+def _cards(gpus: Given) -> dict[str, Any]:
+    """The cards that a container gets: never a count, which gives two containers the same."""
+    options: dict[str, Any] = {}
+    if gpus.driver:
+        capabilities = [list(gpus.capabilities)] if gpus.capabilities else []
+        options["device_requests"] = [
+            docker.types.DeviceRequest(
+                driver=gpus.driver, device_ids=list(gpus.device_ids), capabilities=capabilities
+            )
+        ]
+    if gpus.nodes:
+        # Without the right to make others.
+        options["devices"] = [f"{node}:{node}:rw" for node in gpus.nodes]
+        options["group_add"] = list(map(str, gpus.groups))
     return options
 
 
