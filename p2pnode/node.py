@@ -61,7 +61,9 @@ from p2pnode.data.local import AllowedPath
 from p2pnode.data.publishers import Publishers
 from p2pnode.data.s3_client import S3Account
 from p2pnode.driver import Clock, Driver, EventRefused
+from p2pnode.engines import docker_host
 from p2pnode.engines.docker import DockerEngine
+from p2pnode.engines.docker_host import DockerHost
 from p2pnode.engines.wasm import WasmEngine
 from p2pnode.engines.workload import Engine
 from p2pnode.guards import Guards
@@ -119,9 +121,14 @@ class Node:
         self.nursery = nursery
         self.clock = Clock()
         self.engines: Mapping[str, Engine] = {}
+        self.docker_host: DockerHost | None = None
         if config.compute:
+            self.docker_host = docker_host.find(config.docker_host)
+            log.info("Docker engine: %s (%s)", self.docker_host.address, self.docker_host.why)
             self.docker = DockerEngine(
                 me.peer_id,
+                socket_path=self.docker_host.socket_path,
+                unusable=self.docker_host.problem,
                 hosts=tuple(map(AllowedHost.parse, config.allow_hosts)),
                 rules=tuple(map(ImageRule.parse, config.image_rules)),
                 networks=config.allow_network,

@@ -70,6 +70,7 @@ class DockerEngine:
     `rules` say for which images the fence is another than for all, `registries` where images may come
     from. `networks` are those that programs may have besides None and HTTP.
     `resolve` gives a name's addresses; this machine's own resolver by default. `gpus` are this machine's.
+    `unusable` says why the engine that was named cannot be used at all.
     """
 
     name = "docker"
@@ -84,8 +85,12 @@ class DockerEngine:
         registries: Registries = WELL_KNOWN_ONLY,
         resolve: Resolve = resolve,
         gpus: Gpus | None = None,
+        unusable: str = "",
     ) -> None:
         self._node_id = node_id
+        self._unusable = unusable
+        # Why containers cannot run here, as last found; "": they can.
+        self.problem = unusable
         self._socket = socket_path
         self._hosts = tuple(hosts)
         self._rules = tuple(rules)
@@ -100,7 +105,11 @@ class DockerEngine:
 
     async def available(self) -> str | None:
         """None if the engine answers, else the reason why containers cannot run here."""
-        return await docker_http.unavailable(self._socket)
+        problem = self._unusable or await docker_http.unavailable(self._socket) or ""
+        if problem != self.problem:
+            log.info("%s", problem or f"the Docker engine at {self._socket} answers")
+        self.problem = problem
+        return problem or None
 
     async def networks(self) -> frozenset[NetworkType]:
         """Bridge is there as long as its fence is; see `bridge`."""

@@ -75,7 +75,7 @@ class ContainerFailed(Exception):
 
 
 class Sdk:
-    """The engine behind a unix socket. Every method raises `ContainerFailed`, and OSError if it is gone."""
+    """The engine behind a socket. Every method raises `ContainerFailed`, and OSError if it is gone."""
 
     def __init__(self, socket_path: str) -> None:
         self.socket_path = socket_path
@@ -258,9 +258,9 @@ class Sdk:
     async def _connected(self) -> docker.APIClient:
         """The client, made when first needed: making it asks the engine for its version."""
         if self._client is None:
-            make = partial(
-                docker.APIClient, base_url=f"unix://{self.socket_path}", version="auto", timeout=TIMEOUT_S
-            )
+            is_tcp = self.socket_path.startswith("tcp://")
+            url = self.socket_path if is_tcp else f"unix://{self.socket_path}"
+            make = partial(docker.APIClient, base_url=url, version="auto", timeout=TIMEOUT_S)
             try:
                 client = await self.call(make)
                 version = await self.call(client.version)
