@@ -454,6 +454,25 @@ async def test_cards_that_come_and_go_are_told_once(caplog: pytest.LogCaptureFix
     assert sum("there is a GPU" in one for one in told) == 2
 
 
+@pytest.mark.parametrize("then", [[A], []])
+async def test_a_card_that_is_missing_after_a_restart_is_told(
+    then: list[Card], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for found in ([A, B], then):
+        await Gpus("/nowhere", lambda found=found: (found, []), tmp_path / "gpus").usable()
+    gone = {record.getMessage() for record in caplog.records if record.levelname == "WARNING"}
+    assert gone == {
+        f"the GPU {one.id} ({one.model}) is gone, or has failed" for one in (A, B) if one not in then
+    }
+
+
+async def test_a_spoilt_file_of_cards_is_no_harm(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "gpus").write_bytes(b"\xff\x00\n../x y\n\n" + b"z" * 10**6)
+    await Gpus("/nowhere", lambda: ([A], []), tmp_path / "gpus").usable()
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    assert (tmp_path / "gpus").read_text() == f"{A.id} {A.model}\n"
+
+
 @pytest.mark.parametrize(
     ("says", "asked"),
     [

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import quote
 
 import trio
@@ -32,6 +33,8 @@ LOOK_INTERVAL_S = 600.0
 LOOK_TO_CHOOSE_S = 10.0
 # Of what the engine says of itself, for jobs without GPUs: it takes 10 to 30 ms to say it.
 INFO_AGE_S_MAX = 60.0
+# Of a file with the names of 256 cards.
+FILE_SIZE_BYTES_MAX = 64 * 1024
 # What the engine itself looks for before it offers the driver "nvidia" for device requests.
 HOOK = "nvidia-container-runtime-hook"
 CDI_KIND = "nvidia.com/gpu"
@@ -68,10 +71,19 @@ def look() -> tuple[list[Card], list[str]]:
 class Gpus:
     """What is known of the cards, looked up now and then, and what is held of them."""
 
-    def __init__(self, socket_path: str, look: Callable[[], tuple[list[Card], list[str]]] = look) -> None:
+    def __init__(
+        self,
+        socket_path: str,
+        look: Callable[[], tuple[list[Card], list[str]]] = look,
+        remembered: Path | None = None,
+    ) -> None:
+        """`remembered` is the file of the cards that were there before a restart."""
         self._socket = socket_path
         self._look = look
+        self._remembered = remembered
         self._found: list[Card] = []
+        # Of the cards of the last look, also one before a restart, the models.
+        self._models: dict[str, str] | None = None
         self._looked_at = float("-inf")
         self._told: set[str] = set()
         self._info_known: Info | None = None
@@ -83,10 +95,12 @@ class Gpus:
     async def usable(self, look_interval_s: float = LOOK_INTERVAL_S) -> tuple[Card, ...]:
         """The cards that a container can be given now, held or not."""
         if trio.current_time() - self._looked_at >= look_interval_s:
-            found, problems = await trio.to_thread.run_sync(self._look)
+            problems = await trio.to_thread.run_sync(self._look_and_remember)
             self._looked_at = trio.current_time()
-            self._tell(found, problems)
-            self._found = found
+            for problem in problems:
+                if problem not in self._told:
+                    log.warning("%s", problem)
+            self._told = set(problems)
         info = await self._info() if self._found else None
         return cards.lent(card for card in self._found if info and can_pass_on(card, info))
 
@@ -130,17 +144,33 @@ class Gpus:
             self._info_at = trio.current_time()
         return self._info_known
 
-    def _tell(self, found: Sequence[Card], problems: Sequence[str]) -> None:
-        """In the log: what is wrong, once; and what came and went since the last look."""
-        for problem in problems:
-            if problem not in self._told:
-                log.warning("%s", problem)
-        self._told = set(problems)
-        before, now = {card.id: card for card in self._found}, {card.id: card for card in found}
+    def _look_and_remember(self) -> list[str]:
+        """Look, and log what came and went since the last time; what is wrong. Blocking."""
+        found, problems = self._look()
+        before = _recall(self._remembered) if self._models is None else self._models
+        now = {card.id: card.model for card in found}
         for id in before.keys() - now.keys():
-            log.warning("the GPU %s (%s) is gone, or has failed", id, before[id].model)
-        for id in now.keys() - before.keys():
-            log.info("there is a GPU %s: %s, %d MiB", id, now[id].model, now[id].memory_mib)
+            log.warning("the GPU %s (%s) is gone, or has failed", id, before[id])
+        for card in found:
+            if card.id not in before:
+                log.info("there is a GPU %s: %s, %d MiB", card.id, card.model, card.memory_mib)
+        if self._remembered and now != before:
+            try:
+                self._remembered.write_text("".join(f"{id} {model}\n" for id, model in now.items()))
+            except OSError as error:
+                log.warning("cannot note which GPUs are here: %s", error.strerror)
+        self._found, self._models = found, now
+        return problems
+
+
+def _recall(path: Path | None) -> dict[str, str]:
+    """The cards of a file of theirs, as far as it can be read."""
+    try:
+        text = path.read_bytes()[:FILE_SIZE_BYTES_MAX].decode(errors="replace") if path else ""
+    except OSError:
+        return {}
+    pairs = [line.partition(" ") for line in text.splitlines()]
+    return {id: model for id, _, model in pairs if cards.is_id(id)}
 
 
 def can_pass_on(card: Card, info: Info) -> bool:
