@@ -94,6 +94,8 @@ class Discovered(Struct, rename="pascal"):
 class Info(Struct, rename="pascal"):
     runtimes: dict[str, msgspec.Raw] | None = None
     discovered_devices: list[Discovered] | None = None
+    # Podman alone says it.
+    buildah_version: str = ""
 
 
 class PullDetail(Struct):

@@ -38,6 +38,10 @@ FILE_SIZE_BYTES_MAX = 64 * 1024
 # What the engine itself looks for before it offers the driver "nvidia" for device requests.
 HOOK = "nvidia-container-runtime-hook"
 CDI_KIND = "nvidia.com/gpu"
+_NOT_PASSED_ON = (
+    "NVIDIA GPUs are here that are not lent, as the engine cannot pass on one by its UUID: have it use CDI"
+    " (Docker 28.2 or later; nvidia-ctk cdi generate --device-name-strategy=uuid), or NVIDIA's runtime"
+)
 # Of containers: these have no program any more.
 _OVER = ("exited", "dead", "removing")
 # What NVIDIA's runtime goes by where it is the engine's default, whatever was asked of the engine.
@@ -100,9 +104,13 @@ class Gpus:
             for problem in problems:
                 if problem not in self._told:
                     log.warning("%s", problem)
-            self._told = set(problems)
+            self._told = {*problems, *(self._told & {_NOT_PASSED_ON})}
         info = await self._info() if self._found else None
-        return cards.lent(card for card in self._found if info and can_pass_on(card, info))
+        passed_on = [card for card in self._found if info and can_pass_on(card, info)]
+        if info and len(passed_on) < len(self._found) and _NOT_PASSED_ON not in self._told:
+            log.warning("%s", _NOT_PASSED_ON)
+            self._told.add(_NOT_PASSED_ON)
+        return cards.lent(passed_on)
 
     @asynccontextmanager
     async def held(self, execution: str, count: int) -> AsyncIterator[Given]:
@@ -201,6 +209,9 @@ def _by_cdi(card: Card, info: Info) -> bool:
 
 
 def _by_runtime(info: Info) -> bool:
+    """Podman takes such a request and leaves it out."""
+    if info.buildah_version:
+        return False
     return "nvidia" in (info.runtimes or ()) or shutil.which(HOOK) is not None
 
 
