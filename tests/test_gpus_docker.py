@@ -136,6 +136,7 @@ async def test_a_restarted_node_remembers_by_its_containers_who_has_which_card(
             {"Driver": "nvidia", "DeviceIDs": [A.id], "Capabilities": [["gpu"]]},
         ),
     ],
+    ids=["by CDI", "by the runtime"],
 )
 async def test_the_engine_is_sent_the_names_of_cards(
     says: str, asked: dict[str, object], real_engine: None, tmp_path: Path

@@ -149,11 +149,7 @@ class Sdk:
             memswap_limit=memory,
             nano_cpus=min(max(resources.cpu_millis, CPU_MILLIS_MIN), self._cores * 1000) * 1_000_000,
             pids_limit=PROCESSES_MAX,
-            ulimits=[
-                # A core dump is written by the host's kernel, outside every limit.
-                docker.types.Ulimit(name="core", soft=0, hard=0),
-                docker.types.Ulimit(name="nofile", soft=OPEN_FILES_MAX, hard=OPEN_FILES_MAX),
-            ],
+            ulimits=_ulimits(),
             log_config=docker.types.LogConfig(type="json-file", config=LOG_RING),
             # PID 1 ignores signals that it does not handle, its own crash included.
             init=True,
@@ -219,8 +215,8 @@ class Sdk:
                 await self.call(
                     client.import_image_from_data,
                     pause.image_tar(),
-                    repository=PAUSE_IMAGE,
-                    tag=pause.image_tag(),
+                    # Podman overlooks a tag by itself.
+                    repository=image,
                     changes=['ENTRYPOINT ["/pause"]'],
                 )
             host_config = client.create_host_config(
@@ -231,6 +227,7 @@ class Sdk:
                 read_only=True,
                 mem_limit=MEMORY_BYTES_MIN,
                 pids_limit=1,
+                ulimits=_ulimits(),
                 cap_drop=["ALL"],
                 # Ports 53, 80 and 443.
                 cap_add=["NET_BIND_SERVICE"],
@@ -310,6 +307,14 @@ def _fence(says: frozenset[Say], memory_bytes: int) -> dict[str, Any]:
         scratch = f"rw,exec,nosuid,nodev,mode=1777,size={memory_bytes // 2}"
         options |= {"read_only": True, "tmpfs": dict.fromkeys(SCRATCH, scratch)}
     return options
+
+
+def _ulimits() -> list[docker.types.Ulimit]:
+    return [
+        # A core dump is written by the host's kernel, outside every limit.
+        docker.types.Ulimit(name="core", soft=0, hard=0),
+        docker.types.Ulimit(name="nofile", soft=OPEN_FILES_MAX, hard=OPEN_FILES_MAX),
+    ]
 
 
 def _cards(gpus: Given) -> dict[str, Any]:
