@@ -47,6 +47,7 @@ _PREFIX = "P2PNODE_"
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _IPFS_API = re.compile(r"/(ip4|ip6|dns|dns4|dns6)/[^/\s]+/tcp/[0-9]{1,5}(/https?)?|https?://[^/\s@]+/?")
 _ENDPOINT = re.compile(r"(https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?/?)?")
+_DOCKER_HOST = re.compile(r"unix:///[^\s]+|tcp://(localhost|127\.[0-9.]+|\[::1\])(:[0-9]{1,5})?/?")
 _BUCKET = re.compile(r"\*|[A-Za-z0-9._-]{3,255}")
 
 
@@ -77,6 +78,8 @@ class NodeConfig:
     max_stop_grace: int = STOP_GRACE_S_MAX
     # Whether to find peers on the local network, and be found.
     mdns: bool = True
+    # The Docker engine, as DOCKER_HOST names it; "": the one that the docker command uses, or Podman's.
+    docker_host: str = ""
     # What of this host's files jobs may use: PATH, or PATH:rw for writing too.
     allow_paths: tuple[str, ...] = ()
     # Variables of this node's environment, or parts of names with *, that jobs may have.
@@ -331,6 +334,10 @@ def _read_ipfs_api(value: Any) -> str | None:
     return value if isinstance(value, str) and _IPFS_API.fullmatch(value) else None
 
 
+def _read_docker_host(value: Any) -> str | None:
+    return value if isinstance(value, str) and _DOCKER_HOST.fullmatch(value) else None
+
+
 def _words(text: str) -> list[str]:
     return text.replace(",", " ").split()
 
@@ -347,6 +354,9 @@ _SETTINGS = {
     "preempt": _Setting("--preempt", "true or false", _read_flag),
     "max_stop_grace": _Setting("--max-stop-grace", "a duration such as 60s", _read_duration),
     "mdns": _Setting("--no-mdns", "true or false", _read_flag),
+    "docker_host": _Setting(
+        "--docker-host", "unix:///PATH or tcp://127.0.0.1:PORT (no ssh://)", _read_docker_host
+    ),
     "allow_paths": _Setting(
         "--allow-path", "absolute paths, such as /data or /data:rw", _read_paths, lambda text: text.split(",")
     ),

@@ -62,7 +62,10 @@ from p2pnode.data.local import AllowedPath
 from p2pnode.data.publishers import Publishers
 from p2pnode.data.s3_client import S3Account
 from p2pnode.driver import Clock, Driver, EventRefused
+from p2pnode.engines import docker_host
 from p2pnode.engines.docker import DockerEngine
+from p2pnode.engines.docker_host import DockerHost
+from p2pnode.engines.gpus import Gpus
 from p2pnode.engines.wasm import WasmEngine
 from p2pnode.engines.workload import Engine
 from p2pnode.guards import Guards
@@ -121,9 +124,18 @@ class Node:
         self.nursery = nursery
         self.clock = Clock()
         self.engines: Mapping[str, Engine] = {}
+        self.docker_host: DockerHost | None = None
         if config.compute:
+            self.docker_host = docker_host.find(config.docker_host)
+            if self.docker_host.problem:
+                log.warning("no containers run here: %s", self.docker_host.problem)
+            else:
+                log.info("Docker engine: %s (%s)", self.docker_host.address, self.docker_host.why)
             self.docker = DockerEngine(
                 me.peer_id,
+                socket_path=self.docker_host.socket_path,
+                unusable=self.docker_host.problem,
+                gpus=Gpus(self.docker_host.socket_path, remembered=config.data_dir / "gpus"),
                 hosts=tuple(map(AllowedHost.parse, config.allow_hosts)),
                 rules=tuple(map(ImageRule.parse, config.image_rules)),
                 networks=config.allow_network,

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2pnode import machine
-from p2pnode.core import capabilities, holdings, wire
+from p2pnode.core import capabilities, cards, holdings, wire
 from p2pnode.core.events import OfferChanged
 from p2pnode.core.messages import HOLDINGS_MAX, Offer
 from p2pnode.core.spec import NetworkType, Resources
-from p2pnode.engines import gpus
 from p2pnode.engines.workload import Engine
 
 if TYPE_CHECKING:
@@ -55,15 +54,15 @@ async def _offer(node: Node) -> Offer:
     available = [name for name, engine in node.engines.items() if total and await _works(name, engine)]
     networks = {NetworkType.NONE}.union(*[await node.engines[name].networks() for name in available])
     total = total or Resources(cpu_millis=0, memory_bytes=0)
-    cards = await node.docker.gpus() if "docker" in available else ()
-    total = wire.replace(total, gpus=len(cards))
+    gpus = await node.docker.gpus() if "docker" in available else ()
+    total = wire.replace(total, gpus=len(gpus))
     allowed = capabilities.labels(capabilities.allowed_by(config.allow_capabilities))
     return Offer(
         engines=tuple(available),
         publishers=node.publishers.types,
         sources=node.inputs.types,
         networks=tuple(sorted(networks)),
-        labels=machine.labels(config.name, {**gpus.labels(cards), **config.labels, **allowed}),
+        labels=machine.labels(config.name, {**cards.labels(gpus), **config.labels, **allowed}),
         total=total,
         free=total,
         holds=await _holds(node, available),

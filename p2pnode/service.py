@@ -15,6 +15,7 @@ import trio
 from p2pnode import __version__, job_lists
 from p2pnode.api.service import (
     Code,
+    DockerJson,
     EventJson,
     ExecutionJson,
     IdentityJson,
@@ -64,7 +65,15 @@ class Service(Orders):
             "data_dir": str(node.config.data_dir),
             "engines": list(offer.engines) if offer else [],
             "labels": dict(offer.labels) if offer else {},
+            "docker": self._docker(),
         }
+
+    def _docker(self) -> DockerJson | None:
+        found = self._node.docker_host
+        if found is None:
+            return None
+        problem = self._node.docker.problem
+        return {"address": found.address, "chosen_by": found.why, "problem": problem}
 
     # Jobs
 

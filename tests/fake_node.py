@@ -88,6 +88,7 @@ class FakeNode:
             version="0.1.0",
             addresses=["/ip4/127.0.0.1/tcp/4001"],
             data_dir=str(self.data_dir),
+            docker=None,
             engines=["wasm"],
             labels={"zone": "a"},
         )

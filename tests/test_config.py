@@ -100,6 +100,27 @@ def test_registries_and_their_logins_are_read_from_every_source(tmp_path: Path) 
     assert config.registry_logins == ("ghcr.io/acme", "docker.io")
 
 
+@pytest.mark.parametrize(
+    ("address", "fits"),
+    [
+        ("unix:///run/docker.sock", True),
+        ("tcp://127.0.0.1:2375", True),
+        ("tcp://[::1]", True),
+        ("tcp://192.0.2.7:2375", False),
+        ("ssh://me@example.com", False),
+        ("/run/docker.sock", False),
+        ("unix://docker.sock", False),
+    ],
+)
+def test_the_docker_engine_is_one_of_this_machine(tmp_path: Path, address: str, fits: bool) -> None:
+    flags = {"data_dir": str(tmp_path), "docker_host": address}
+    if fits:
+        assert load(flags, {}).docker_host == address
+    else:
+        with pytest.raises(ConfigError, match="--docker-host: expected unix:///PATH"):
+            load(flags, {})
+
+
 def test_without_any_source_a_node_has_a_name_and_a_free_port(tmp_path: Path) -> None:
     config = load({"data_dir": str(tmp_path / "new")}, {})
     assert config.name

@@ -1,8 +1,7 @@
-"""The fence around a container, as the program inside finds it: limits, privileges, files, GPUs."""
+"""The fence around a container, as the program inside finds it: limits, privileges, files."""
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import stat
@@ -18,9 +17,7 @@ from p2pnode.core.images import ImageRule
 from p2pnode.core.messages import Fault
 from p2pnode.core.spec import DockerEngine as DockerTask
 from p2pnode.core.spec import Network, NetworkType, Resources
-from p2pnode.engines import gpus
 from p2pnode.engines.docker import LABEL_NODE, DockerEngine
-from p2pnode.engines.gpus import Gpu
 from p2pnode.ipfs import unixfs
 from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.ipfs.export import export
@@ -224,57 +221,6 @@ async def test_no_link_in_a_result_is_followed(tmp_path: Path) -> None:
     blocks = [path for path in (tmp_path / "blocks").rglob("*") if path.is_file()]
     assert not any(b"root:" in path.read_bytes() for path in blocks)
     assert [note.rpartition("/")[2].partition(" ")[0] for note in notes] == ["pipe"]
-
-
-async def test_the_drivers_table_is_read() -> None:
-    text = "NVIDIA H100 80GB HBM3, 81559\nTesla T4, 15360\nbroken, [N/A]\n\n"
-    found = gpus.parse(text)
-    assert found == (Gpu("NVIDIA H100 80GB HBM3", 81559), Gpu("Tesla T4", 15360))
-    assert gpus.labels(found) == {
-        "GPU-0": "NVIDIA-H100-80GB-HBM3",
-        "GPU-0-Memory": "81559-MiB",
-        "GPU-1": "Tesla-T4",
-        "GPU-1-Memory": "15360-MiB",
-    }
-
-
-async def test_a_gpu_counts_only_where_the_engine_can_pass_it_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The driver is a program that says what one says; the engine the real one, then one with the runtime."""
-    driver = tmp_path / "nvidia-smi"
-    driver.write_text("#!/bin/sh\necho 'Tesla T4, 15360'\n")
-    driver.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
-    if "nvidia" not in json.loads(docker("info", "-f", "{{json .Runtimes}}")):
-        assert await DockerEngine(NODE).gpus() == ()
-
-    async def engine_with_runtime(stream: trio.SocketStream) -> None:
-        async with stream:
-            assert b"GET /info " in await stream.receive_some(1000)
-            await stream.send_all(b'HTTP/1.0 200 OK\r\n\r\n{"Runtimes":{"runc":{},"nvidia":{}}}')
-
-    path = str(tmp_path / "docker.sock")
-    listening = trio.socket.socket(socket.AF_UNIX)
-    await listening.bind(path)
-    listening.listen()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.serve_listeners, engine_with_runtime, [trio.SocketListener(listening)])
-        assert await DockerEngine(NODE, socket_path=path).gpus() == (Gpu("Tesla T4", 15360),)
-        nursery.cancel_scope.cancel()
-    driver.write_text("#!/bin/sh\nexit 9\n")
-    assert await DockerEngine(NODE, socket_path=path).gpus() == ()
-
-
-async def test_a_gpu_is_asked_of_the_engine_as_a_device(tmp_path: Path) -> None:
-    """Without one the real engine refuses to start, by which we see that it was asked."""
-    if "nvidia" in json.loads(docker("info", "-f", "{{json .Runtimes}}")):
-        pytest.skip("this engine has GPUs")
-    resources = Resources(memory_bytes=64_000_000, gpus=2)
-    ended = await run(DockerEngine(NODE), make_workload(tmp_path, shell("true"), resources=resources))
-    assert ended.fault is Fault.PEER
-    assert "could not select device driver" in ended.reason
-    assert "gpu" in ended.reason
 
 
 def docker(*arguments: str) -> str:

@@ -243,6 +243,15 @@ class PlanJson(TypedDict):
     unsuitable: list[ReasonJson]
 
 
+class DockerJson(TypedDict):
+    """The Docker engine that a node uses: where, by what it was chosen, and why it does not run jobs now."""
+
+    address: str
+    chosen_by: str
+    # "": it does.
+    problem: str
+
+
 class IdentityJson(TypedDict):
     """The node that answers."""
 
@@ -253,6 +262,8 @@ class IdentityJson(TypedDict):
     data_dir: str
     engines: list[str]
     labels: dict[str, str]
+    # None: it runs nothing for others.
+    docker: DockerJson | None
 
 
 class FetchedJson(TypedDict):

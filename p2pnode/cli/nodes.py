@@ -7,7 +7,7 @@ import time
 import click
 
 from p2pnode.api.client import NodeUnreachable
-from p2pnode.api.service import ResourcesJson
+from p2pnode.api.service import DockerJson, ResourcesJson
 from p2pnode.cli import options
 from p2pnode.cli.groups import Group
 from p2pnode.cli.output import answer, answer_json, fields, say, short_peer, table
@@ -35,6 +35,7 @@ def show_id(as_json: bool) -> int:
         ("Name", identity["name"]),
         ("Version", identity["version"]),
         ("Engines", ", ".join(identity["engines"])),
+        *(("Docker", text) for text in _docker(identity["docker"])),
         ("Labels", _labels(identity["labels"])),
         ("Data", identity["data_dir"]),
         *(("Address", address) for address in identity["addresses"]),
@@ -137,6 +138,12 @@ def _free_of_total(free: ResourcesJson, total: ResourcesJson) -> list[str]:
         f"{about_bytes(free['memory_bytes'])} of {about_bytes(total['memory_bytes'])}",
         f"{about_bytes(free['disk_bytes'])} of {about_bytes(total['disk_bytes'])}",
     ]
+
+
+def _docker(found: DockerJson | None) -> list[str]:
+    if found is None:
+        return []
+    return [f"{found['address']} ({found['chosen_by']})", *([found["problem"]] if found["problem"] else [])]
 
 
 def _labels(labels: dict[str, str]) -> str:

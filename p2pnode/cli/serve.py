@@ -29,6 +29,11 @@ from p2pnode import config
 )
 @click.option("--no-mdns", is_flag=True, help="Neither find peers on the LAN nor be found.")
 @click.option(
+    "--docker-host",
+    metavar="ADDR",
+    help="The Docker engine, such as unix:///run/docker.sock.  [default: the docker command's, or Podman's]",
+)
+@click.option(
     "--allow-path",
     "allow_paths",
     metavar="PATH[:rw]",
@@ -111,6 +116,7 @@ def serve(
     preempt: bool,
     max_stop_grace: str | None,
     no_mdns: bool,
+    docker_host: str | None,
     allow_paths: tuple[str, ...],
     allow_env: tuple[str, ...],
     allow_hosts: tuple[str, ...],
@@ -142,6 +148,7 @@ def serve(
         "preempt": True if preempt else None,
         "max_stop_grace": max_stop_grace,
         "mdns": False if no_mdns else None,
+        "docker_host": docker_host,
         "allow_paths": list(allow_paths),
         "allow_env": list(allow_env),
         "allow_hosts": list(allow_hosts),

@@ -24,7 +24,8 @@ from urllib.parse import quote
 
 import trio
 
-from p2pnode.core import blame, capabilities
+from p2pnode.core import blame, capabilities, cards
+from p2pnode.core.cards import Card, NoCards
 from p2pnode.core.images import ImageRule, Say, said_of
 from p2pnode.core.internet import AllowedHost
 from p2pnode.core.matching import no_network
@@ -49,7 +50,7 @@ from . import (
 from .docker_answers import Container, Listed
 from .docker_http import EngineGone, EngineRefused
 from .docker_sdk import ContainerFailed, Sdk
-from .gpus import Gpu, Gpus
+from .gpus import LABEL_EXECUTION, LABEL_GPUS, Gpus
 from .http_policy import Policy
 from .http_upstream import Resolve, resolve
 from .workload import (
@@ -65,7 +66,6 @@ from .workload import (
 )
 
 LABEL_NODE = "p2pnode.node"
-LABEL_EXECUTION = "p2pnode.execution"
 LABEL_JOB = "p2pnode.job"
 SOCKET_PATH = "/var/run/docker.sock"
 # In an execution's directory: where its container's sockets come from.
@@ -84,7 +84,8 @@ class DockerEngine:
     `rules` say for which images the fence is another than for all, `registries` where images may come
     from. `networks` are those that programs may have besides None and HTTP.
     `allowed` are the Linux capabilities that programs may have.
-    `resolve` gives a name's addresses; this machine's own resolver by default.
+    `resolve` gives a name's addresses; this machine's own resolver by default. `gpus` are this machine's.
+    `unusable` says why the engine that was named cannot be used at all.
     """
 
     name = "docker"
@@ -99,15 +100,20 @@ class DockerEngine:
         allowed: frozenset[str] = capabilities.DEFAULT,
         registries: Registries = WELL_KNOWN_ONLY,
         resolve: Resolve = resolve,
+        gpus: Gpus | None = None,
+        unusable: str = "",
     ) -> None:
         self._node_id = node_id
+        self._unusable = unusable
+        # Why containers cannot run here, as last found; "": they can.
+        self.problem = unusable
         self._socket = socket_path
         self._hosts = tuple(hosts)
         self._rules = tuple(rules)
         self._networks = frozenset(networks)
         self._allowed = allowed
         self._registries = registries
-        self._gpus = Gpus(socket_path)
+        self._gpus = gpus or Gpus(socket_path)
         self._resolve = resolve
         self._sdk = Sdk(socket_path)
         self._fencing = trio.Lock()
@@ -116,7 +122,11 @@ class DockerEngine:
 
     async def available(self) -> str | None:
         """None if the engine answers, else the reason why containers cannot run here."""
-        return await docker_http.unavailable(self._socket)
+        problem = self._unusable or await docker_http.unavailable(self._socket) or ""
+        if problem != self.problem:
+            log.info("%s", problem or f"the Docker engine at {self._socket} answers")
+        self.problem = problem
+        return problem or None
 
     async def networks(self) -> frozenset[NetworkType]:
         """Bridge is there as long as its fence is; see `bridge`."""
@@ -139,7 +149,7 @@ class DockerEngine:
             return pause.possible()
         return kind is NetworkType.NONE or kind in self._networks
 
-    async def gpus(self) -> tuple[Gpu, ...]:
+    async def gpus(self) -> tuple[Card, ...]:
         """The GPUs that containers can be given here."""
         return await self._gpus.usable()
 
@@ -165,7 +175,7 @@ class DockerEngine:
             if not self._allows(workload.task.network.type):
                 raise ContainerFailed(Fault.PEER, no_network(workload.task.network.type))
             if found and found.state.status != "created":
-                ended = await self._adopt(workload, found, started)
+                ended = await self._adopt(workload, found, started, progress)
             elif workload.stopping.asked.is_set():
                 ended = not_begun()
             else:
@@ -173,6 +183,8 @@ class DockerEngine:
         except* (ContainerFailed, ports.NoPort) as errors:
             first = _first(errors)
             ended = failed(first.fault, as_the_program_sees(str(first), workload))
+        except* NoCards as errors:
+            ended = failed(Fault.PEER, str(_first(errors)))
         except* bridge.NoFence as errors:
             log.warning("network bridge is allowed, but cannot be given: %s", _first(errors))
             ended = failed(Fault.PEER, "this peer cannot keep Network Type Bridge out of its own network")
@@ -254,11 +266,17 @@ class DockerEngine:
             for one in mapped:
                 progress(str(one))
             bound = mapped if workload.task.network.type is NetworkType.BRIDGE else ()
-            async with self._network(workload) as (network_mode, variables):
+            async with (
+                self._gpus.held(workload.execution_id, workload.task.resources.gpus) as gpus,
+                self._network(workload) as (network_mode, variables),
+            ):
+                for id in gpus.ids:
+                    progress(f"its GPU is {id}")
                 variables |= ports.variables(mapped)
                 names = await self._name_servers(workload)
+                labels = self._labels(workload) | ({LABEL_GPUS: cards.to_text(gpus.ids)} if gpus.ids else {})
                 await self._sdk.create(
-                    workload, task, network_mode, self._labels(workload), variables, bound, names, says, given
+                    workload, task, network_mode, labels, variables, bound, names, says, given, gpus
                 )
                 path = f"/containers/{workload.execution_id}/attach?stream=1&stdout=1&stderr=1"
                 async with docker_http.stream(self._socket, "POST", path) as body:
@@ -275,8 +293,17 @@ class DockerEngine:
         host_network = workload.task.network.type is NetworkType.HOST
         return capabilities.given(asked, self._allowed, host_network=host_network)
 
-    async def _adopt(self, workload: Workload, found: Container, started: Callable[[], None]) -> Ended:
+    async def _adopt(
+        self,
+        workload: Workload,
+        found: Container,
+        started: Callable[[], None],
+        progress: Callable[[str], None],
+    ) -> Ended:
         """Go on with a container that an earlier run of the node has started."""
+        for id in await self._gpus.missing(cards.from_text(found.labels.get(LABEL_GPUS, ""))):
+            progress(f"its GPU {id} is missing, or has failed, since this peer's restart")
+            log.warning("the GPU %s of %s is missing, or has failed", id, workload.execution_id)
         if workload.task.network.type is NetworkType.BRIDGE:
             await self._bridge()
         started()

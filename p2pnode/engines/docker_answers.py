@@ -61,6 +61,7 @@ class Listed(Struct, rename="pascal"):
     """A container in the list of them."""
 
     id: str
+    state: str = ""
     labels: dict[str, str] | None = None
     mounts: list[Mounted] | None = None
 
@@ -83,8 +84,18 @@ class Named(Struct, rename="pascal"):
     repo_digests: list[str] | None = None
 
 
+class Discovered(Struct, rename="pascal"):
+    """A device that the engine knows by its name, as CDI has it."""
+
+    source: str = ""
+    id: str = field(name="ID", default="")
+
+
 class Info(Struct, rename="pascal"):
     runtimes: dict[str, msgspec.Raw] | None = None
+    discovered_devices: list[Discovered] | None = None
+    # Podman alone says it.
+    buildah_version: str = ""
 
 
 class PullDetail(Struct):

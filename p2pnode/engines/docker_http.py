@@ -1,18 +1,21 @@
 """Requests to the Docker engine that must be cancellable: streams, waits, clean-up, the probe.
 
 The docker SDK blocks a thread in each of these for as long as it lasts. Here they are plain
-HTTP/1.0 over the engine's unix socket, on trio: with 1.0 the engine neither chunks its answer
+HTTP/1.0 over the engine's socket, on trio: with 1.0 the engine neither chunks its answer
 nor keeps the connection, so a body is what comes until the end. Paths carry no API version:
 the engine then uses its own, and those used here have not changed since 1.24.
+
+A `socket_path` is the path of a unix socket, or tcp://HOST:PORT of this machine.
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 from typing import TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import trio
 
@@ -25,7 +28,18 @@ READ_SIZE_BYTES = 65_536
 # An engine that does this host's work under load answers within a few seconds.
 ANSWER_S_MAX = 30.0
 PROBE_S_MAX = 3.0
+# Of the engine's API: Docker 19.03, the first that takes device requests. Podman 3 has it, too.
+API_VERSION_MIN = (1, 40)
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+# Where an engine listens whose address names no port.
+TCP_PORT = 2375
+# What a person does about it.
+_HINTS = {
+    errno.ENOENT: " (start it, or name another with --docker-host or DOCKER_HOST)",
+    errno.ECONNREFUSED: " (it does not run: start it, or name another with --docker-host or DOCKER_HOST)",
+    errno.EACCES: " (this user may not: make it a member of the socket's group, or use rootless Docker)",
+}
 
 T = TypeVar("T")
 
@@ -45,9 +59,18 @@ class EngineRefused(Exception):
 class Body:
     """The rest of an answer, as it comes."""
 
-    def __init__(self, stream: trio.SocketStream, first: bytes) -> None:
+    def __init__(self, stream: trio.SocketStream, head: bytes, first: bytes) -> None:
         self._stream = stream
+        self._head = head
         self._first = first
+
+    def header(self, name: str) -> str:
+        """The answer's first header of that name, "" if there is none."""
+        for line in self._head.decode("latin-1").split("\r\n")[1:]:
+            key, _, value = line.partition(":")
+            if key.strip().lower() == name:
+                return value.strip()
+        return ""
 
     async def read_some(self) -> bytes:
         """The next bytes, b"" at the end; raises `EngineGone`."""
@@ -77,16 +100,12 @@ async def stream(
     answer_s_max: float = ANSWER_S_MAX,
 ) -> AsyncIterator[Body]:
     """An answer whose body may take any time. Raises `EngineGone`, `EngineRefused`."""
-    try:
-        connection = await trio.open_unix_socket(socket_path)
-    except OSError as error:
-        raise EngineGone(f"cannot reach the Docker engine at {socket_path}: {error.strerror}") from error
-    async with connection:
+    async with await _connect(socket_path) as connection:
         with trio.move_on_after(answer_s_max) as deadline:
-            status, first = await _exchange_heads(connection, f"{method} {path}", headers)
+            status, head, first = await _exchange_heads(connection, f"{method} {path}", headers)
         if deadline.cancelled_caught:
             raise EngineGone(f"the Docker engine did not answer within {answer_s_max:g} s")
-        body = Body(connection, first)
+        body = Body(connection, head, first)
         if status >= 300:
             raise EngineRefused(status, _message(await body.read_all()))
         yield body
@@ -112,10 +131,11 @@ async def unavailable(socket_path: str) -> str | None:
     """Why the engine cannot be used now; None if it answers."""
     with trio.move_on_after(PROBE_S_MAX):
         try:
-            await order(socket_path, "GET", "/_ping")
+            async with stream(socket_path, "GET", "/_ping") as body:
+                await body.read_all()
+                return _too_old(body.header("api-version"), socket_path)
         except (EngineGone, EngineRefused) as error:
             return str(error)
-        return None
     return f"the Docker engine at {socket_path} did not answer within {PROBE_S_MAX:g} s"
 
 
@@ -184,10 +204,36 @@ async def output(body: Body) -> AsyncIterator[tuple[int, bytes]]:
                 yield number, part
 
 
+async def _connect(socket_path: str) -> trio.SocketStream:
+    try:
+        if socket_path.startswith("tcp://"):
+            parts = urlsplit(socket_path)
+            return await trio.open_tcp_stream(parts.hostname or "", parts.port or TCP_PORT)
+        return await trio.open_unix_socket(socket_path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", "") or str(error)
+        hint = _HINTS.get(getattr(error, "errno", None) or 0, "")
+        raise EngineGone(f"cannot reach the Docker engine at {socket_path}: {reason}{hint}") from error
+
+
+def _too_old(version: str, socket_path: str) -> str | None:
+    """Why an engine whose API has this version cannot be used, or None."""
+    major, _, minor = version.partition(".")
+    if not (major.isdecimal() and minor.isdecimal() and len(version) < 16):
+        return f"what answers at {socket_path} is no Docker engine: it names no version of its API"
+    if (int(major), int(minor)) >= API_VERSION_MIN:
+        return None
+    least = ".".join(map(str, API_VERSION_MIN))
+    return (
+        f"the Docker engine at {socket_path} is too old: its API is {version}, and {least} is needed"
+        " (Docker 19.03 or Podman 3, and later)"
+    )
+
+
 async def _exchange_heads(
     connection: trio.SocketStream, line: str, headers: Mapping[str, str]
-) -> tuple[int, bytes]:
-    """Send a request without a body; returns the status and what came after the answer's head."""
+) -> tuple[int, bytes, bytes]:
+    """Send a request without a body; returns the answer's status, its head, and what came after that."""
     try:
         own = {"Host": "docker", "Content-Length": "0"}
         head = "".join(f"{name}: {value}\r\n" for name, value in (own | {**headers}).items())
@@ -204,7 +250,7 @@ async def _exchange_heads(
     _, status, *_ = (*answer.split(b" ", 2), b"")
     if not (status.isdigit() and len(status) == 3):
         raise EngineGone("what answers for the Docker engine does not speak HTTP")
-    return int(status), first
+    return int(status), answer, first
 
 
 def _message(body: bytes) -> str:

@@ -27,6 +27,7 @@ from p2pnode.core.messages import Fault
 from p2pnode.core.spec import DockerEngine as DockerTask
 
 from . import pause, ports
+from .gpus import Given
 from .workload import Workload, environment, first_line
 
 # The engine starts about 7 containers a second on two cores; more at once only makes each later.
@@ -64,7 +65,7 @@ class ContainerFailed(Exception):
 
 
 class Sdk:
-    """The engine behind a unix socket. Every method raises `ContainerFailed`, and OSError if it is gone."""
+    """The engine behind a socket. Every method raises `ContainerFailed`, and OSError if it is gone."""
 
     def __init__(self, socket_path: str) -> None:
         self.socket_path = socket_path
@@ -119,16 +120,16 @@ class Sdk:
         name_servers: Sequence[str],
         says: frozenset[Say],
         given: frozenset[str],
+        gpus: Given,
     ) -> None:
         """Create, not start, the execution's container.
 
         `mappings` and `name_servers` are of a Bridge network, `says` is what holds for this image,
-        `given` are the program's Linux capabilities.
+        `given` are the program's Linux capabilities, `gpus` its own cards.
         """
         client = await self._connected()
         resources = workload.task.resources
         memory = max(resources.memory_bytes, MEMORY_BYTES_MIN)
-        devices = [docker.types.DeviceRequest(count=resources.gpus, capabilities=[["gpu"]])]
         host_config = client.create_host_config(
             network_mode=network_mode,
             dns=list(name_servers) or None,
@@ -139,16 +140,12 @@ class Sdk:
             memswap_limit=memory,
             nano_cpus=min(max(resources.cpu_millis, CPU_MILLIS_MIN), self._cores * 1000) * 1_000_000,
             pids_limit=PROCESSES_MAX,
-            device_requests=devices if resources.gpus else None,
-            ulimits=[
-                # A core dump is written by the host's kernel, outside every limit.
-                docker.types.Ulimit(name="core", soft=0, hard=0),
-                docker.types.Ulimit(name="nofile", soft=OPEN_FILES_MAX, hard=OPEN_FILES_MAX),
-            ],
+            ulimits=_ulimits(),
             log_config=docker.types.LogConfig(type="json-file", config=LOG_RING),
             # PID 1 ignores signals that it does not handle, its own crash included.
             init=True,
             **_fence(says, given, memory),
+            **_cards(gpus),
         )
         try:
             await self.call(
@@ -157,7 +154,7 @@ class Sdk:
                 name=workload.execution_id,
                 command=list(task.parameters) or None,
                 entrypoint=None if task.entrypoint is None else list(task.entrypoint),
-                environment=environment(workload) | variables,
+                environment=environment(workload) | variables | gpus.variables,
                 ports=[(one.port, "tcp") for one in mappings],
                 working_dir=task.working_directory or None,
                 labels=labels,
@@ -207,8 +204,8 @@ class Sdk:
                 await self.call(
                     client.import_image_from_data,
                     pause.image_tar(),
-                    repository=PAUSE_IMAGE,
-                    tag=pause.image_tag(),
+                    # Podman overlooks a tag by itself.
+                    repository=image,
                     changes=['ENTRYPOINT ["/pause"]'],
                 )
             host_config = client.create_host_config(
@@ -219,6 +216,7 @@ class Sdk:
                 read_only=True,
                 mem_limit=MEMORY_BYTES_MIN,
                 pids_limit=1,
+                ulimits=_ulimits(),
                 cap_drop=["ALL"],
                 # Ports 53, 80 and 443.
                 cap_add=["NET_BIND_SERVICE"],
@@ -284,9 +282,9 @@ class Sdk:
     async def _connected(self) -> docker.APIClient:
         """The client, made when first needed: making it asks the engine for its version."""
         if self._client is None:
-            make = partial(
-                docker.APIClient, base_url=f"unix://{self.socket_path}", version="auto", timeout=TIMEOUT_S
-            )
+            is_tcp = self.socket_path.startswith("tcp://")
+            url = self.socket_path if is_tcp else f"unix://{self.socket_path}"
+            make = partial(docker.APIClient, base_url=url, version="auto", timeout=TIMEOUT_S)
             try:
                 client = await self.call(make)
                 version = await self.call(client.version)
@@ -335,6 +333,31 @@ def _fence(says: frozenset[Say], given: frozenset[str], memory_bytes: int) -> di
     if Say.READ_ONLY_ROOT in says and Say.WRITABLE_ROOT not in says:
         scratch = f"rw,exec,nosuid,nodev,mode=1777,size={memory_bytes // 2}"
         options |= {"read_only": True, "tmpfs": dict.fromkeys(SCRATCH, scratch)}
+    return options
+
+
+def _ulimits() -> list[docker.types.Ulimit]:
+    return [
+        # A core dump is written by the host's kernel, outside every limit.
+        docker.types.Ulimit(name="core", soft=0, hard=0),
+        docker.types.Ulimit(name="nofile", soft=OPEN_FILES_MAX, hard=OPEN_FILES_MAX),
+    ]
+
+
+def _cards(gpus: Given) -> dict[str, Any]:
+    """The cards that a container gets: never a count, which gives two containers the same."""
+    options: dict[str, Any] = {}
+    if gpus.driver:
+        capabilities = [list(gpus.capabilities)] if gpus.capabilities else []
+        options["device_requests"] = [
+            docker.types.DeviceRequest(
+                driver=gpus.driver, device_ids=list(gpus.device_ids), capabilities=capabilities
+            )
+        ]
+    if gpus.nodes:
+        # Without the right to make others.
+        options["devices"] = [f"{node}:{node}:rw" for node in gpus.nodes]
+        options["group_add"] = list(map(str, gpus.groups))
     return options
 
 

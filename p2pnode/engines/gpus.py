@@ -1,90 +1,226 @@
-"""The GPUs that containers can be given here: NVIDIA's, by a device request to the Docker engine.
+"""The GPUs that containers can be given here, and who has which.
 
-They count only where the driver answers and the engine can pass them on; else a job would be
-accepted that cannot start.
+A card counts only where its driver answers and the engine can pass on just that one; else a job would be
+accepted that cannot start, or gets another's card. Who has which is written on the containers themselves:
+so it outlives the node, and holds for all nodes of one engine.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 import shutil
-import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
 
 import trio
 
-from . import docker_answers, docker_http
+from p2pnode.core import cards
+from p2pnode.core.cards import Card, Maker
+
+from . import docker_answers, docker_http, gpu_drm, gpu_nvidia
+from .docker_answers import Info, Listed
 from .docker_http import EngineGone, EngineRefused
 
-# A driver that has lost its card takes many seconds to say so.
-DRIVER_S_MAX = 10.0
-# How often the driver is asked: the first question after a while wakes the cards, which takes seconds.
+LABEL_GPUS = "p2pnode.gpus"
+LABEL_EXECUTION = "p2pnode.execution"
+# How often drivers are asked: the first question after a while wakes the cards, which takes seconds.
 LOOK_INTERVAL_S = 600.0
-LABELLED_MAX = 8
-# An exabyte in MiB.
-MEMORY_DIGITS_MAX = 12
-LABEL_LENGTH_MAX = 256
-_QUERY = ("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
+# Before cards are chosen: one that has failed since is not to be among them.
+LOOK_TO_CHOOSE_S = 10.0
+# Of what the engine says of itself, for jobs without GPUs: it takes 10 to 30 ms to say it.
+INFO_AGE_S_MAX = 60.0
+# Of a file with the names of 256 cards.
+FILE_SIZE_BYTES_MAX = 64 * 1024
 # What the engine itself looks for before it offers the driver "nvidia" for device requests.
-_HOOK = "nvidia-container-runtime-hook"
+HOOK = "nvidia-container-runtime-hook"
+CDI_KIND = "nvidia.com/gpu"
+_NOT_PASSED_ON = (
+    "NVIDIA GPUs are here that are not lent, as the engine cannot pass on one by its UUID: have it use CDI"
+    " (Docker 28.2 or later; nvidia-ctk cdi generate --device-name-strategy=uuid), or NVIDIA's runtime"
+)
+# Of containers: these have no program any more.
+_OVER = ("exited", "dead", "removing")
+# What NVIDIA's runtime goes by where it is the engine's default, whatever was asked of the engine.
+_VISIBLE = "NVIDIA_VISIBLE_DEVICES"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Gpu:
-    model: str
-    memory_mib: int
+class Given:
+    """What the engine is asked for, so that a container has just these cards."""
+
+    ids: tuple[str, ...] = ()
+    # Of the one device request; "": none.
+    driver: str = ""
+    device_ids: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    # Device nodes, and the groups that may open them.
+    nodes: tuple[str, ...] = ()
+    groups: tuple[int, ...] = ()
+    variables: dict[str, str] = field(default_factory=dict)
 
 
-def labels(gpus: Sequence[Gpu]) -> dict[str, str]:
-    """What constraints select by: `GPU-0`, `GPU-0-Memory` and so on, as Bacalhau has them."""
-    found = {}
-    for number, gpu in enumerate(gpus[:LABELLED_MAX]):
-        found[f"GPU-{number}"] = gpu.model.replace(" ", "-")[:LABEL_LENGTH_MAX]
-        found[f"GPU-{number}-Memory"] = f"{gpu.memory_mib}-MiB"
-    return found
-
-
-def parse(text: str) -> tuple[Gpu, ...]:
-    """Of the driver's table, a card a line: `NVIDIA H100 80GB HBM3, 81559`; what has no size is no card."""
-    found = []
-    for line in text.splitlines():
-        model, _, memory = line.rpartition(",")
-        if model and memory.strip().isdecimal() and len(memory.strip()) <= MEMORY_DIGITS_MAX:
-            found.append(Gpu(model.strip(), int(memory)))
-    return tuple(found)
+def look() -> tuple[list[Card], list[str]]:
+    """All makers' cards that work, and what is wrong with others. Blocking."""
+    nvidia, nvidia_problems = gpu_nvidia.look()
+    others, other_problems = gpu_drm.look()
+    return [*nvidia, *others], [*nvidia_problems, *other_problems]
 
 
 class Gpus:
-    """What is known of them, looked up now and then."""
+    """What is known of the cards, looked up now and then, and what is held of them."""
 
-    def __init__(self, socket_path: str) -> None:
+    def __init__(
+        self,
+        socket_path: str,
+        look: Callable[[], tuple[list[Card], list[str]]] = look,
+        remembered: Path | None = None,
+    ) -> None:
+        """`remembered` is the file of the cards that were there before a restart."""
         self._socket = socket_path
-        self._found: tuple[Gpu, ...] = ()
+        self._look = look
+        self._remembered = remembered
+        self._found: list[Card] = []
+        # Of the cards of the last look, also one before a restart, the models.
+        self._models: dict[str, str] | None = None
         self._looked_at = float("-inf")
+        self._told: set[str] = set()
+        self._info_known: Info | None = None
+        self._info_at = float("-inf")
+        self._choosing = trio.Lock()
+        # Those of executions whose containers need not be there yet.
+        self._chosen: dict[str, tuple[str, ...]] = {}
 
-    async def usable(self) -> tuple[Gpu, ...]:
-        """The cards that a container can be given now."""
-        if trio.current_time() - self._looked_at >= LOOK_INTERVAL_S:
-            self._found = await trio.to_thread.run_sync(ask_driver)
+    async def usable(self, look_interval_s: float = LOOK_INTERVAL_S) -> tuple[Card, ...]:
+        """The cards that a container can be given now, held or not."""
+        if trio.current_time() - self._looked_at >= look_interval_s:
+            problems = await trio.to_thread.run_sync(self._look_and_remember)
             self._looked_at = trio.current_time()
-        return self._found if self._found and await self._passed_on() else ()
+            for problem in problems:
+                if problem not in self._told:
+                    log.warning("%s", problem)
+            self._told = {*problems, *(self._told & {_NOT_PASSED_ON})}
+        info = await self._info() if self._found else None
+        passed_on = [card for card in self._found if info and can_pass_on(card, info)]
+        if info and len(passed_on) < len(self._found) and _NOT_PASSED_ON not in self._told:
+            log.warning("%s", _NOT_PASSED_ON)
+            self._told.add(_NOT_PASSED_ON)
+        return cards.lent(passed_on)
 
-    async def _passed_on(self) -> bool:
+    @asynccontextmanager
+    async def held(self, execution: str, count: int) -> AsyncIterator[Given]:
+        """So many cards for an execution, its own until the end. Raises `cards.NoCards`, `EngineGone`."""
         try:
-            info = await docker_http.ask(self._socket, "/info", docker_answers.Info)
-        except (EngineGone, EngineRefused):
-            return False
-        return "nvidia" in (info.runtimes or ()) or shutil.which(_HOOK) is not None
+            async with self._choosing:
+                usable = await self.usable(LOOK_TO_CHOOSE_S) if count else ()
+                others = await self._held_by_others(execution) if count else set()
+                chosen = cards.choose(usable, others, count)
+                self._chosen[execution] = tuple(card.id for card in chosen)
+            yield given(chosen, await self._info(0.0 if count else INFO_AGE_S_MAX))
+        finally:
+            self._chosen.pop(execution, None)
+
+    async def missing(self, ids: Collection[str]) -> list[str]:
+        """Which of the cards that a container was given are not there any more."""
+        if ids:
+            await self.usable(LOOK_TO_CHOOSE_S)
+        there = {card.id for card in self._found}
+        return [id for id in ids if id not in there]
+
+    async def _held_by_others(self, execution: str) -> set[str]:
+        """By this node's other executions, and by those of all nodes that use this engine."""
+        filters = quote(f'{{"label":["{LABEL_GPUS}"]}}')
+        path = f"/containers/json?all=1&filters={filters}"
+        held = {id for other, ids in self._chosen.items() if other != execution for id in ids}
+        for container in await docker_http.ask(self._socket, path, list[Listed]):
+            labels = container.labels or {}
+            if container.state not in _OVER and labels.get(LABEL_EXECUTION) != execution:
+                held.update(cards.from_text(labels.get(LABEL_GPUS, "")))
+        return held
+
+    async def _info(self, age_s_max: float = 0.0) -> Info | None:
+        if self._info_known is None or trio.current_time() - self._info_at > age_s_max:
+            try:
+                self._info_known = await docker_http.ask(self._socket, "/info", docker_answers.Info)
+            except (EngineGone, EngineRefused):
+                self._info_known = None
+            self._info_at = trio.current_time()
+        return self._info_known
+
+    def _look_and_remember(self) -> list[str]:
+        """Look, and log what came and went since the last time; what is wrong. Blocking."""
+        found, problems = self._look()
+        before = _recall(self._remembered) if self._models is None else self._models
+        now = {card.id: card.model for card in found}
+        for id in before.keys() - now.keys():
+            log.warning("the GPU %s (%s) is gone, or has failed", id, before[id])
+        for card in found:
+            if card.id not in before:
+                log.info("there is a GPU %s: %s, %d MiB", card.id, card.model, card.memory_mib)
+        if self._remembered and now != before:
+            try:
+                self._remembered.write_text("".join(f"{id} {model}\n" for id, model in now.items()))
+            except OSError as error:
+                log.warning("cannot note which GPUs are here: %s", error.strerror)
+        self._found, self._models = found, now
+        return problems
 
 
-def ask_driver() -> tuple[Gpu, ...]:
-    """The cards that the driver sees; none where there is no driver. Blocking."""
-    if not shutil.which(_QUERY[0]):
-        return ()
+def _recall(path: Path | None) -> dict[str, str]:
+    """The cards of a file of theirs, as far as it can be read."""
     try:
-        done = subprocess.run(
-            _QUERY, capture_output=True, text=True, errors="replace", timeout=DRIVER_S_MAX, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ()
-    return parse(done.stdout) if done.returncode == 0 else ()
+        text = path.read_bytes()[:FILE_SIZE_BYTES_MAX].decode(errors="replace") if path else ""
+    except OSError:
+        return {}
+    pairs = [line.partition(" ") for line in text.splitlines()]
+    return {id: model for id, _, model in pairs if cards.is_id(id)}
+
+
+def can_pass_on(card: Card, info: Info) -> bool:
+    """Whether the engine can give a container just this card."""
+    return card.maker is not Maker.NVIDIA or _by_cdi(card, info) or _by_runtime(info)
+
+
+def given(chosen: Sequence[Card], info: Info | None) -> Given:
+    """How the engine is asked for these cards; for none, how a container is kept from having any."""
+    ids = tuple(card.id for card in chosen)
+    has_runtime = info is not None and _by_runtime(info)
+    # An image, or a job, that names `all` would have them by itself.
+    variables = {_VISIBLE: "void"} if has_runtime else {}
+    if not chosen:
+        return Given(variables=variables)
+    if chosen[0].maker is not Maker.NVIDIA:
+        nodes = tuple(sorted({node for card in chosen for node in card.nodes}))
+        return Given(ids, nodes=nodes, groups=_groups(nodes), variables=variables)
+    if info is not None and all(_by_cdi(card, info) for card in chosen):
+        names = tuple(f"{CDI_KIND}={id}" for id in ids)
+        return Given(ids, "cdi", names, variables=variables)
+    return Given(ids, "nvidia", ids, ("gpu",), variables={_VISIBLE: ",".join(ids)})
+
+
+def _by_cdi(card: Card, info: Info) -> bool:
+    name = f"{CDI_KIND}={card.id}"
+    return any(one.source == "cdi" and one.id == name for one in info.discovered_devices or ())
+
+
+def _by_runtime(info: Info) -> bool:
+    """Podman takes such a request and leaves it out."""
+    if info.buildah_version:
+        return False
+    return "nvidia" in (info.runtimes or ()) or shutil.which(HOOK) is not None
+
+
+def _groups(nodes: Sequence[str]) -> tuple[int, ...]:
+    """Whose members may open the nodes: an image's user is not root, and its root has no capabilities."""
+    found = set()
+    for node in nodes:
+        try:
+            found.add(os.stat(node).st_gid)
+        except OSError as error:
+            log.warning("cannot look at %s: %s", node, error.strerror)
+    return tuple(sorted(found - {0}))
