@@ -193,7 +193,7 @@ def composed(image: str) -> Iterator[list[str]]:
     services = yaml.safe_load((PACKAGING / "compose.yaml").read_text())["services"]
     assert all(service["image"] == "p2pnode" for service in services.values())
     names = [f"{NETWORK}-{name}" for name in services]
-    docker("network", "create", "--internal", NETWORK)
+    docker("network", "create", NETWORK)
     try:
         for name in names:
             docker("run", "-d", "--name", name, "--hostname", name, "--network", NETWORK, image)
