@@ -149,6 +149,15 @@ async def test_the_limits_of_cpu_memory_and_swap_are_the_jobs(tmp_path: Path) ->
         assert set(found[:-3]) == {"67108864"}
 
 
+async def test_shared_memory_is_as_large_as_the_memory_and_counts_as_such(tmp_path: Path) -> None:
+    resources = Resources(memory_bytes=200_000_000)
+    fill = "head -c 100m /dev/zero >/dev/shm/a && echo it fits && head -c 150m /dev/zero >/dev/shm/b"
+    workload = make_workload(tmp_path, shell(fill), resources=resources)
+    ended = await run(DockerEngine(NODE), workload)
+    assert read(workload.stdout) == "it fits\n"
+    assert ended.exit_code != 0 and ended.fault is Fault.JOB, ended
+
+
 async def test_a_program_has_a_limit_of_open_files_and_writes_no_core(tmp_path: Path) -> None:
     assert await says(tmp_path, "ulimit -Sn; ulimit -Hn; ulimit -Hc") == "4096\n4096\n0\n"
 

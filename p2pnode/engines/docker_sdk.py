@@ -138,6 +138,8 @@ class Sdk:
             mem_limit=memory,
             # The same number: memory and swap together, that is no swap.
             memswap_limit=memory,
+            # What lies in /dev/shm counts as memory of the container, whose limit is then the only one.
+            shm_size=memory,
             nano_cpus=min(max(resources.cpu_millis, CPU_MILLIS_MIN), self._cores * 1000) * 1_000_000,
             pids_limit=PROCESSES_MAX,
             ulimits=_ulimits(),
