@@ -56,6 +56,30 @@ def test_nothing_is_said_without_the_token(served: Served, path: str) -> None:
     assert "token" in json.loads(body)["message"]
 
 
+NO_TOKENS = {
+    "empty": b"",
+    "short": b"short",
+    "odd bytes": b"\xff\xfe" * 20,
+    "letters beyond ASCII": "ü".encode() * 20,
+    "words": b"two words in a file",
+    "long": b"x" * 600,
+    "lines": b"a\nb" * 9,
+}
+
+
+@pytest.mark.parametrize("data", NO_TOKENS.values(), ids=NO_TOKENS)
+def test_a_file_that_holds_no_token_is_told_by_commands_and_mended_by_the_node(
+    tmp_path: Path, data: bytes
+) -> None:
+    (tmp_path / TOKEN_FILE).write_bytes(data)
+    environ = {"P2PNODE_API": "http://127.0.0.1:1"}
+    with pytest.raises(NodeUnreachable, match=r"api\.token holds no token"):
+        find(tmp_path, environ)
+    with Served(tmp_path).running() as served:
+        assert request(served, "/api/v1/id", {"Authorization": "Bearer "})[0] == 401
+        assert request(served, "/api/v1/id", bearer(served))[0] == 200
+
+
 def test_alive_answers_anybody(served: Served) -> None:
     assert request(served, "/api/v1/alive", {}) == (200, b'{"alive":true}')
 

@@ -37,6 +37,7 @@ from p2pnode.api.service import (
     SubmittedJson,
     TakingJson,
     UnreachedJson,
+    token_of,
 )
 
 # The node is on this machine: it accepts at once or is not there.
@@ -274,12 +275,18 @@ def find(data_dir: Path, environ: Mapping[str, str]) -> Client:
     The token is `P2PNODE_TOKEN`, or else the data directory's. Raises `NodeUnreachable`.
     """
     url = environ.get("P2PNODE_API") or _running(data_dir)
-    token = environ.get("P2PNODE_TOKEN") or _read(data_dir / TOKEN_FILE)
-    if token is None:
+    given = environ.get("P2PNODE_TOKEN")
+    text = given or _read(data_dir / TOKEN_FILE)
+    if text is None:
         raise NodeUnreachable(
             f"no token for {url}: set P2PNODE_DATA_DIR to the node's data directory (now {data_dir})"
             " or P2PNODE_TOKEN"
         )
+    token = token_of(text)
+    if token is None:
+        where = "P2PNODE_TOKEN" if given else str(data_dir / TOKEN_FILE)
+        hint = "it lies in the node's data directory" if given else "start the node again for a new one"
+        raise NodeUnreachable(f"{where} holds no token: {hint}")
     return Client(url, token)
 
 
@@ -302,7 +309,7 @@ def _running(data_dir: Path) -> str:
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text().strip()
+        return path.read_text(errors="replace").strip()
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -22,7 +22,9 @@ import trio
 
 from p2pnode.api.app import make_app
 from p2pnode.api.connections import Connections
-from p2pnode.api.service import NODE_FILE, TOKEN_FILE, NodeService
+from p2pnode.api.service import NODE_FILE, TOKEN_FILE, NodeService, token_of
+
+log = logging.getLogger(__name__)
 
 # Connections that wait to be accepted.
 BACKLOG = 128
@@ -84,9 +86,14 @@ def _listen(port: int) -> trio.SocketListener:
 
 
 def _token(path: Path) -> str:
-    if not path.exists():
-        _write_private(path, secrets.token_urlsafe(TOKEN_SIZE_BYTES))
-    return path.read_text().strip()
+    """The file's token; a new one where there is no file, or no token in it."""
+    token = token_of(path.read_text(errors="replace")) if path.exists() else None
+    if token is None:
+        if path.exists():
+            log.warning("%s held no token, and has a new one", path)
+        token = secrets.token_urlsafe(TOKEN_SIZE_BYTES)
+        _write_private(path, token)
+    return token
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -20,11 +20,20 @@ Json = dict[str, Any]
 # In the data directory: the secret that each request brings, and where the running node is.
 TOKEN_FILE = "api.token"
 NODE_FILE = "node.json"
+# What a header carries; an empty one would let everybody in.
+TOKEN_LENGTH_MIN, TOKEN_LENGTH_MAX = 16, 512
 # Streams of events carry a comment this often; a client takes three missing ones for a dead node.
 KEEP_ALIVE_INTERVAL_S = 10.0
 # What a call other than a transfer may take.
 CALL_TIMEOUT_S = 60.0
 CAR_MEDIA_TYPE = "application/vnd.ipld.car"
+
+
+def token_of(text: str) -> str | None:
+    """The token in a file or a variable, or None where there is none, as in a damaged file."""
+    token = text.strip()
+    fits = TOKEN_LENGTH_MIN <= len(token) <= TOKEN_LENGTH_MAX
+    return token if fits and token.isascii() and token.isprintable() and " " not in token else None
 
 
 class Code(enum.StrEnum):
