@@ -109,13 +109,16 @@ def test_jobs_of_those_who_awarded_before_are_placed_in_their_usual_time_while_t
     assert sum(under_attack) <= 2 * sum(usual)
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_a_newcomers_job_waits_for_one_bid_of_the_attackers_at_most(seed: int) -> None:
-    usual = waits(seed, attacked=False, strangers=True)
-    under_attack = waits(seed, attacked=True, strangers=True)
-    assert max(under_attack) <= BID_VALID_S + 2 * max(usual)
-    # Afterwards they have misses, and newcomers come first.
-    assert sum(under_attack[-5:]) <= 2 * sum(usual[-5:])
+def test_a_newcomers_job_waits_for_one_bid_of_the_attackers_at_most() -> None:
+    usual_s = attacked_s = 0.0
+    for seed in range(4):
+        usual = waits(seed, attacked=False, strangers=True)
+        under_attack = waits(seed, attacked=True, strangers=True)
+        assert max(under_attack) <= BID_VALID_S + 2 * max(usual)
+        usual_s += sum(usual[-5:])
+        attacked_s += sum(under_attack[-5:])
+    # Afterwards they have misses, and newcomers come first. Of one network the last five vary fourfold.
+    assert attacked_s <= 2 * usual_s
 
 
 class Flooded(Attacked):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from .network_support import new_identity
 from .nodes import Node, environment, running_nodes, until
 from .programs import JOBS
 
@@ -64,7 +65,7 @@ def test_here_is_another_node_than_the_one_that_runs_and_has_its_settings(tmp_pa
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--peer", "/ip4/127.0.0.1/tcp/9"), "--peer cannot be given"),
+        (("--peer", f"/ip4/127.0.0.1/tcp/9/p2p/{new_identity().peer_id}"), "--peer cannot be given"),
         (("--no-wait",), "--no-wait cannot be given"),
         (("--type", "service"), "a service goes on until it is stopped"),
     ],

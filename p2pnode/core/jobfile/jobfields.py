@@ -143,7 +143,9 @@ def _mountable(
 ) -> None:
     """A container's places can be made; where only the inputs themselves tell, it is a warning."""
     for index, source in enumerate(inputs):
-        if why := mounts.misplaced(source.target, folder=False):
+        # A single file may go into /etc beside what is there.
+        beside = targets.is_single(source.source) and not targets.is_itself(source)
+        if why := mounts.misplaced(source.target, folder=beside):
             report.error((*path, "InputSources", index, "Target"), f"{source.target} {why}")
     read_only = {one.target: one for one in inputs if one.source.params.get("ReadWrite") is not True}
     for index, result in enumerate(results):
