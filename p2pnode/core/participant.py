@@ -297,6 +297,9 @@ class Participant:
             wrong = self.check_spec(message.spec)
             if wrong is not None:
                 raise BadMessage(wrong)
+            known = self._record(message.job, stored)
+            if known is not None:
+                vetting.vet_type(message.spec, known.spec)
 
     # Jobs of this node
 

@@ -27,6 +27,7 @@ from .messages import (
     decode_message_untrusted,
 )
 from .peer_ids import public_key_untrusted
+from .spec import JobSpec
 from .wire import BadMessage, Untimely
 
 # A take-over raises an epoch by 5 at most: so many may be missed, and more is a claim that nobody could top.
@@ -74,6 +75,12 @@ def vet_epoch(told: int, known: int) -> None:
     """
     if told > known + EPOCH_STEP_MAX:
         raise Untimely(f"epoch {told} of a job that is at {known} here")
+
+
+def vet_type(told: JobSpec, known: JobSpec) -> None:
+    """Raises `BadMessage` where a job would become one of another type, whose replicas mean other things."""
+    if told.type is not known.type:
+        raise BadMessage(f"a {told.type} job in place of a {known.type} job")
 
 
 def _peers(message: Message) -> Iterator[str]:
