@@ -142,7 +142,7 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> N
 
 
 def settings_of(data_dir: Path) -> dict[str, Any]:
-    """What the file of a data directory says, as it says it; raises `ConfigError` where that is wrong."""
+    """The settings in the file of a data directory, checked; raises `ConfigError` for a wrong one."""
     path = data_dir / CONFIG_FILE
     written = _read(path)
     check(written, str(path))

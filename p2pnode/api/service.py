@@ -20,7 +20,7 @@ Json = dict[str, Any]
 # In the data directory: the secret that each request brings, and where the running node is.
 TOKEN_FILE = "api.token"
 NODE_FILE = "node.json"
-# What a header carries; an empty one would let everybody in.
+# The length of a token, which a header carries; an empty one would let everybody in.
 TOKEN_LENGTH_MIN, TOKEN_LENGTH_MAX = 16, 512
 # Streams of events carry a comment this often; a client takes three missing ones for a dead node.
 KEEP_ALIVE_INTERVAL_S = 10.0

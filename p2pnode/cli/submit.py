@@ -210,7 +210,7 @@ def _report_here(client: Client, job: JobJson, elapsed_s: float, as_json: bool) 
     """As `_report`, with the results fetched: they go with the node."""
     directory = None
     if any(execution["result_cid"] for execution in final_executions(job)):
-        # They are of this user's program, on this disk already.
+        # The results are of this user's program, on this disk already.
         directory = get_results(client, job, Unfolding(None, None, yes=True))
     if as_json:
         answer_json(job)

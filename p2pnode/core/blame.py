@@ -23,7 +23,7 @@ HIDDEN_PATH = "(a path of the peer)"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
-    """What is known of a program's end that this node did not cause."""
+    """The evidence of a program's end that this node did not cause."""
 
     code: int
     # The engine says that the job's own limit of memory was it.

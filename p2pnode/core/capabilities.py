@@ -43,7 +43,7 @@ def parse_allowed(text: str) -> str:
 
 
 def allowed_by(words: Iterable[str]) -> frozenset[str]:
-    """What an operator's list allows."""
+    """The capabilities that an operator's list allows."""
     words = frozenset(words)
     return words - {NONE} if NONE in words else DEFAULT | words
 
