@@ -123,13 +123,15 @@ def fit(name: str, directory: Path, use: Use, size_bytes_max: int, whose: str) -
     os.close(os.open(directory, _DIRECTORY))
     # In the same file system, and removed with the execution's directory should this not come to it.
     aside = directory.with_name(f".left-{os.urandom(8).hex()}")
-    aside.mkdir(mode=0o700)
-    trash = os.open(aside, _DIRECTORY)
+    trash = None
     try:
         for entry in walk(directory):
             if bad := _unfit(entry):
                 place = f"{name}/{entry.path}"
                 left.append(replace(bad, place=place))
+                if trash is None:
+                    aside.mkdir(mode=0o700)
+                    trash = os.open(aside, _DIRECTORY)
                 os.rename(entry.name, str(len(left)), src_dir_fd=entry.directory, dst_dir_fd=trash)
                 continue
             own.add(entry.status)
@@ -138,8 +140,9 @@ def fit(name: str, directory: Path, use: Use, size_bytes_max: int, whose: str) -
             if use.size_bytes + own.size_bytes > size_bytes_max:
                 raise Unfit(f"it takes more than {about_bytes(size_bytes_max)}, which is {whose}")
     finally:
-        os.close(trash)
-        remove_tree(aside)
+        if trash is not None:
+            os.close(trash)
+            remove_tree(aside)
     use.size_bytes, use.entries = use.size_bytes + own.size_bytes, use.entries + own.entries
     return left
 

@@ -89,6 +89,25 @@ async def test_what_is_unfit_to_be_a_result_is_not_copied_and_is_the_jobs_fault(
     assert mounts_below(tmp_path) == []
 
 
+ALL_NAMES = "cd /outputs; seq 9000 | xargs -n 500 touch 2>/dev/null"
+
+
+async def test_what_fitted_of_too_many_files_is_kept(engine: DockerEngine, tmp_path: Path) -> None:
+    workload = limited(tmp_path, f"{ALL_NAMES}; true")
+    ended = await run(engine, workload)
+    assert (ended.exit_code, ended.fault) == (0, None), ended
+    assert 4_000 < len(os.listdir(workload.results[0].host_path)) < 9_000
+
+
+async def test_a_program_that_left_no_room_to_put_aside_what_is_unfit_is_at_fault_itself(
+    engine: DockerEngine, tmp_path: Path
+) -> None:
+    workload = limited(tmp_path, f"mkfifo /outputs/pipe; {ALL_NAMES}; true")
+    ended = await run(engine, workload)
+    assert (ended.exit_code, ended.fault) == (0, Fault.JOB), ended
+    assert "outputs (it has used up the job's disk limit" in ended.reason
+
+
 async def test_a_program_that_is_killed_leaves_its_results(engine: DockerEngine, tmp_path: Path) -> None:
     workload, calls = limited(tmp_path, "echo half > /outputs/file; echo written; sleep 60"), Calls()
     with trio.fail_after(30):

@@ -7,7 +7,7 @@ import pytest
 from .fuzz import core_events, decoders, link_frames
 
 # Cases that have found something.
-FOUND = (22280, 40852)
+FOUND = (22280, 40852, 50091)
 
 
 @pytest.mark.parametrize("seed", FOUND)

@@ -78,9 +78,12 @@ def vet_epoch(told: int, known: int) -> None:
 
 
 def vet_type(told: JobSpec, known: JobSpec) -> None:
-    """Raises `BadMessage` where a job would become one of another type, whose replicas mean other things."""
+    """Raises `Untimely` where a job would become one of another type, whose replicas mean other things.
+
+    An honest node may have heard the other type first, of a job that a stranger made up under its id.
+    """
     if told.type is not known.type:
-        raise BadMessage(f"a {told.type} job in place of a {known.type} job")
+        raise Untimely(f"a {told.type} job in place of a {known.type} job")
 
 
 def _peers(message: Message) -> Iterator[str]:

@@ -8,6 +8,7 @@ nothing that comes later has to know of it, also after this machine was restarte
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -28,6 +29,7 @@ FILE, DIRECTORY = "space.img", "space"
 _MAKE = ("mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard")
 # An empty one is made and mounted in some 50 ms.
 COMMAND_S_MAX = 60.0
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 # The largest results that a node of usual size takes, at the speed of a slow disk.
 COPY_S_MAX = 600.0
 
@@ -107,7 +109,7 @@ async def _copy(workload: Workload, mount: Mount, source: Path, use: Use) -> lis
         await trio.to_thread.run_sync(clear_directory, mount.host_path)
         # cp fails at what is too deep, which is not this machine's fault.
         whose = "the job's disk limit and what a file system takes"
-        left += await trio.to_thread.run_sync(fit, name, source, use, limit, whose)
+        left += await trio.to_thread.run_sync(_fit, name, source, use, limit, whose)
         # -a: links stay links, holes stay holes.
         await trio.run_process(["cp", "-a", f"{source}/.", str(mount.host_path)], capture_stderr=True)
     except Unfit as unfit:
@@ -117,6 +119,16 @@ async def _copy(workload: Workload, mount: Mount, source: Path, use: Use) -> lis
         detail = as_the_program_sees((detail or "").replace(str(source), name), workload)
         left.append(Left(f"some of {name}", f"it could not be copied: {detail.strip()}", fault=Fault.PEER))
     return left
+
+
+def _fit(name: str, source: Path, use: Use, limit_bytes: int, whose: str) -> list[Left]:
+    """`trees.fit` in a space, where it is the program that has left no room."""
+    try:
+        return fit(name, source, use, limit_bytes, whose)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise Unfit(f"it has used up {whose}") from error
 
 
 def remove(execution_directory: Path) -> None:
