@@ -76,6 +76,8 @@ class NodeConfig:
     preempt: bool = False
     # Seconds that a program here has at most from its stop signal to its kill.
     max_stop_grace: int = STOP_GRACE_S_MAX
+    # Whether SIGTERM leaves containers running, which the next start goes on with.
+    live_restore: bool = False
     # Whether to find peers on the local network, and be found.
     mdns: bool = True
     # The Docker engine, as DOCKER_HOST names it; "": the one that the docker command uses, or Podman's.
@@ -353,6 +355,7 @@ _SETTINGS = {
     "compute": _Setting("--no-compute", "true or false", _read_flag),
     "preempt": _Setting("--preempt", "true or false", _read_flag),
     "max_stop_grace": _Setting("--max-stop-grace", "a duration such as 60s", _read_duration),
+    "live_restore": _Setting("--live-restore", "true or false", _read_flag),
     "mdns": _Setting("--no-mdns", "true or false", _read_flag),
     "docker_host": _Setting(
         "--docker-host", "unix:///PATH or tcp://127.0.0.1:PORT (no ssh://)", _read_docker_host

@@ -403,6 +403,10 @@ class Node:
         with trio.move_on_after(PROGRAMS_END_S_MAX):
             while self.runner.executions:  # noqa: ASYNC110
                 await trio.sleep(SHUTDOWN_LOOK_S)
+        await self.send_what_waits()
+
+    async def send_what_waits(self) -> None:
+        """Until what is to be said to the others is on its way, for some time at most."""
         with trio.move_on_after(SHUTDOWN_TIMEOUT_S):
             while self._has_to_say():  # noqa: ASYNC110
                 await trio.sleep(SHUTDOWN_LOOK_S)

@@ -1,8 +1,9 @@
 """Runs a node from its start to its end: opens its parts in order, and closes them in reverse.
 
 The node ends on SIGINT or SIGTERM: it stops what it runs for others and tells their owners, says
-goodbye in an advert, and closes its links; a second signal ends it without all that. It also
-ends when its journal can't be written.
+goodbye in an advert, and closes its links; a second signal ends it without all that. With
+`live_restore` SIGTERM ends the node alone: containers run on, and the next start on the same data
+directory goes on with them. It also ends when its journal can't be written.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import signal
 import stat
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -76,24 +78,35 @@ def serve(config: NodeConfig) -> int:
     return status
 
 
+@dataclass(slots=True)
+class _End:
+    """Whether and how this node is told to end."""
+
+    told: trio.Event = field(default_factory=trio.Event)
+    # What runs here goes on without the node.
+    alone: bool = False
+
+
 async def _run(config: NodeConfig) -> None:
-    told_to_end = trio.Event()
+    end = _End()
     # Before anything is opened: a signal that comes while the node starts must not tear it.
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
 
             async def end_on_signal() -> None:
-                async for _ in signals:
-                    if told_to_end.is_set():
+                async for number in signals:
+                    if end.told.is_set():
                         nursery.cancel_scope.cancel()
-                    told_to_end.set()
+                    else:
+                        end.alone = config.live_restore and number == signal.SIGTERM
+                    end.told.set()
 
             nursery.start_soon(end_on_signal)
-            await _run_node(config, told_to_end)
+            await _run_node(config, end)
             nursery.cancel_scope.cancel()
 
 
-async def _run_node(config: NodeConfig, told_to_end: trio.Event) -> None:
+async def _run_node(config: NodeConfig, end: _End) -> None:
     make_private(config.data_dir)
     store = Store(config.data_dir)
     me = identity.load_or_create(config.data_dir)
@@ -110,7 +123,7 @@ async def _run_node(config: NodeConfig, told_to_end: trio.Event) -> None:
         ):
             node = Node(config, me, store, host, blocks, bitswap, effects)
             async with open_gossip(host, node.adverts.heard) as node.adverts.gossip:
-                await _work(node, told_to_end)
+                await _work(node, end)
             effects.cancel_scope.cancel()
             well = True
     finally:
@@ -142,7 +155,7 @@ def make_private(data_dir: Path) -> None:
         settings.chmod(0o600)
 
 
-async def _work(node: Node, told_to_end: trio.Event) -> None:
+async def _work(node: Node, end: _End) -> None:
     config, host = node.config, node.host
     discovery = Discovery(
         host,
@@ -183,14 +196,26 @@ async def _work(node: Node, told_to_end: trio.Event) -> None:
 
                 async def end_when_empty() -> None:
                     await node.until_empty()
-                    told_to_end.set()
+                    end.told.set()
 
                 waiting.start_soon(end_when_empty)
-                await told_to_end.wait()
+                await end.told.wait()
                 waiting.cancel_scope.cancel()
             # All parts still work: the others are to hear of it.
-            await node.say_goodbye()
+            if end.alone:
+                await node.send_what_waits()
+            else:
+                await node.say_goodbye()
+        if end.alone:
+            _end_alone(node)
         nursery.cancel_scope.cancel()
+
+
+def _end_alone(node: Node) -> None:
+    """End this process as a crash would, for which the next start is made; but nothing is left half-said."""
+    node.store.close(well=True)
+    logging.shutdown()
+    os._exit(STATUS_OK)
 
 
 def has_room() -> bool:

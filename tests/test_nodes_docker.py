@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -178,6 +179,27 @@ def test_a_node_that_ends_takes_its_containers_with_it(network: Network) -> None
     other.finish(second["id"])
     assert network.a.ended(job)["state"] == "Completed"
     peer.start()
+
+
+def test_a_restart_with_live_restore_moves_nothing_and_an_interrupt_ends_what_runs(nodes: Nodes) -> None:
+    owner = nodes.start("owner", "--no-compute")
+    lender = nodes.new("lender", "--live-restore", peers=(owner,)).start()
+    know_each_other(owner, lender)
+    job = owner.submit(docker_job(BUSYBOX, WAITING_SHELL))
+    execution = owner.execution(job, "Running")["id"]
+    lender.begun(execution)
+    before = containers_of(execution)
+    assert before and lender.end() == 0
+    assert containers_of(execution) == before
+    lender.start()
+    lender.finish(execution)
+    ended = owner.ended(job)
+    assert (ended["state"], [one["id"] for one in ended["executions"]]) == ("Completed", [execution])
+    assert owner.cli("job", "logs", job).stdout == "begun\nended\n"
+
+    execution = owner.execution(owner.submit(docker_job(BUSYBOX, WAITING_SHELL)), "Running")["id"]
+    assert lender.end(signal.SIGINT) == 0
+    assert not containers_of(execution)
 
 
 def test_a_node_notices_when_docker_comes_and_goes(nodes: Nodes, tmp_path: Path) -> None:

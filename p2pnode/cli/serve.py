@@ -27,6 +27,9 @@ from p2pnode import config
     metavar="TIME",
     help="The longest StopGracePeriod given.  [default: 60s]",
 )
+@click.option(
+    "--live-restore", is_flag=True, help="On SIGTERM leave containers running, for the next start to adopt."
+)
 @click.option("--no-mdns", is_flag=True, help="Neither find peers on the LAN nor be found.")
 @click.option(
     "--docker-host",
@@ -115,6 +118,7 @@ def serve(
     no_compute: bool,
     preempt: bool,
     max_stop_grace: str | None,
+    live_restore: bool,
     no_mdns: bool,
     docker_host: str | None,
     allow_paths: tuple[str, ...],
@@ -147,6 +151,7 @@ def serve(
         "compute": False if no_compute else None,
         "preempt": True if preempt else None,
         "max_stop_grace": max_stop_grace,
+        "live_restore": True if live_restore else None,
         "mdns": False if no_mdns else None,
         "docker_host": docker_host,
         "allow_paths": list(allow_paths),
