@@ -327,14 +327,14 @@ def test_what_is_at_the_destination_is_not_touched(memory: Memory, tmp_path: Pat
 def test_a_path_is_walked_through_directories_and_shards(sample: Path, memory: Memory) -> None:
     root = unixfs.add_path(sample, memory.put)
     name = f"{700:0220}"
-    found = reading.resolve(root, f"/many/{name}", memory.get)
+    found = reading.resolve(root, ["many", name], memory.get)
     assert b"".join(reading.read_file(found, memory.get)) == b"0"
     # The way there takes a shard a level, not the whole directory.
     assert len(memory.asked) < 8
-    assert reading.resolve(root, "", memory.get) == root
-    large = reading.resolve(root, "large", memory.get)
+    assert reading.resolve(root, [], memory.get) == root
+    large = reading.resolve(root, ["large"], memory.get)
     assert b"".join(reading.read_file(large, memory.get)) == (sample / "large").read_bytes()
-    many = reading.resolve(root, "many", memory.get)
+    many = reading.resolve(root, ["many"], memory.get)
     assert sorted(link.name for link in reading.list_directory(many, memory.get)) == [
         f"{index:0220}" for index in range(1200)
     ]
@@ -343,10 +343,14 @@ def test_a_path_is_walked_through_directories_and_shards(sample: Path, memory: M
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("nothing", "no entry 'nothing'"),
-        ("many/nothing", "no entry 'nothing'"),
-        ("stdout/x", "not a directory"),
-        ("outputs/latest/empty", "not a directory"),
+        (
+            "nothing",
+            r"no entry 'nothing'; it has 'caf\\udce9', 'large', 'many', 'outputs', 'stdout', 'zeros'$",
+        ),
+        ("many/nothing", r"many has no entry 'nothing'; it has many, such as '0+...', '0"),
+        ("outputs/deep/empty/x", "outputs/deep/empty has no entry 'x'; it is empty"),
+        ("stdout/x", "stdout is not a directory$"),
+        ("outputs/latest/empty", "not a directory but a symbolic link to 'deep'"),
         ("..", "no entry"),
     ],
 )
@@ -355,7 +359,7 @@ def test_a_path_that_leads_nowhere_is_told_with_its_part(
 ) -> None:
     root = unixfs.add_path(sample, memory.put)
     with pytest.raises(reading.NoSuchPath, match=reason):
-        reading.resolve(root, path, memory.get)
+        reading.resolve(root, path.split("/"), memory.get)
 
 
 def test_a_file_is_not_listed_and_a_directory_is_not_read(memory: Memory) -> None:
