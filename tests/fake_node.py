@@ -306,7 +306,10 @@ class FakeNode:
 
     async def resolve(self, path: str, peers_hint: list[str]) -> str:
         self.resolved.append((path, peers_hint))
-        root, names = content_paths.split(path)
+        try:
+            root, names = content_paths.split(path)
+        except ValueError as error:
+            raise ServiceError(Code.BAD_REQUEST, str(error)) from error
         self._known(root)
         try:
             return reading.resolve(root, names, self.blocks.get)

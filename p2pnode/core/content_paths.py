@@ -30,7 +30,7 @@ def split(text: str) -> tuple[str, tuple[str, ...]]:
 def names(path: str) -> tuple[str, ...]:
     """The names of a relative path, which may end in a slash; raises `ValueError` saying what is wrong."""
     parts = path.removesuffix("/").split("/") if path else []
-    shown = ascii(path[:_SHOWN_LENGTH_MAX])
+    shown = f"'{ascii(path)[1:-1][:_SHOWN_LENGTH_MAX]}'"
     try:
         sizes_bytes = [len(part.encode()) for part in parts]
     except UnicodeEncodeError as exc:
