@@ -71,8 +71,8 @@ def writing(command: Callable[..., int]) -> Callable[..., int]:
     "--output",
     metavar="DIR",
     type=click.Path(),
-    help="A directory to make, in which what PATH names has its name.  [default: named by JOB or CID; of PATH"
-    " in this one]",
+    help="A directory to make; what PATH names is put into it.  [default: named by JOB or CID; with PATH,"
+    " this one]",
 )
 @click.option(
     "-e", "--execution", metavar="ID", help="Only the result of this one, be it replaced or stopped since."
