@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2pnode.api.service import Code, EntryJson, FetchedJson, PinJson, ServiceError
+from p2pnode.core import content_paths
 from p2pnode.core.peer_ids import public_key_untrusted
 from p2pnode.core.wire import BadMessage
 from p2pnode.ipfs import car, dagpb, reading
 from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs.adding import adding
 from p2pnode.ipfs.blocks import BlockUnavailable
+from p2pnode.ipfs.fetch import Reach
 
 if TYPE_CHECKING:
     from p2pnode.node import Node
@@ -114,19 +116,29 @@ class Content:
             return None
 
     async def list_directory(self, path: str, peers_hint: list[str]) -> list[EntryJson]:
-        root, *names = [part for part in path.split("/") if part] or [""]
-        cid = _checked(root)
-        for name in names:
-            entries = await self._entries(cid, peers_hint)
-            found = next((entry["cid"] for entry in entries if entry["name"] == name), None)
-            if found is None:
-                raise ServiceError(Code.NOT_FOUND, f"{cid} has no entry {name!r}")
-            cid = found
-        return await self._entries(cid, peers_hint)
+        return await self._entries(await self.resolve(path, peers_hint), peers_hint)
+
+    async def resolve(self, path: str, peers_hint: list[str]) -> str:
+        try:
+            root, names = content_paths.split(path)
+        except ValueError as exc:
+            raise ServiceError(Code.BAD_REQUEST, str(exc)) from exc
+
+        async def fetch_block(cid: str) -> None:
+            await self._fetched(cid, peers_hint, reach=Reach.BLOCK)
+
+        try:
+            return await self._node.resolve(_checked(root), names, fetch_block)
+        except reading.NoSuchPath as exc:
+            raise ServiceError(Code.NO_SUCH_PATH, str(exc)) from exc
+        except BlockUnavailable as exc:
+            raise ServiceError(Code.NOT_FOUND, str(exc)) from exc
+        except BadMessage as exc:
+            raise ServiceError(Code.BAD_REQUEST, str(exc)) from exc
 
     async def _entries(self, cid: str, peers_hint: list[str]) -> list[EntryJson]:
         with self._node.blocks.using(cid):
-            await self._fetched(cid, peers_hint, listing=True)
+            await self._fetched(cid, peers_hint, reach=Reach.LISTING)
             try:
                 return await trio.to_thread.run_sync(self._read_entries, cid)
             except reading.NoSuchPath as exc:
@@ -148,7 +160,7 @@ class Content:
         cid: str,
         peers_hint: list[str],
         progress: Callable[[int, int], None] = lambda blocks, size_bytes: None,
-        listing: bool = False,
+        reach: Reach = Reach.ALL,
     ) -> None:
         for peer in peers_hint:
             try:
@@ -156,7 +168,7 @@ class Content:
             except BadMessage as exc:
                 raise ServiceError(Code.BAD_REQUEST, f"the peer {peer!r} is {exc}") from exc
         try:
-            await self._node.fetch(cid, peers_hint, progress, listing=listing)
+            await self._node.fetch(cid, peers_hint, progress, reach=reach)
         except BlockUnavailable as exc:
             raise ServiceError(Code.NOT_FOUND, str(exc)) from exc
         except BadMessage as exc:

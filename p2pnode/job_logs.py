@@ -140,7 +140,7 @@ class JobLogs:
         node = self._node
         try:
             await node.fetch(result, [peer])
-            for data in reading.read_file(reading.resolve(result, name, node.get_block), node.get_block):
+            for data in reading.read_file(reading.resolve(result, [name], node.get_block), node.get_block):
                 if offset < len(data):
                     yield data[offset:]
                 offset = max(0, offset - len(data))

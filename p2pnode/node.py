@@ -13,7 +13,7 @@ import logging
 import os
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from p2pnode.advertiser import Advertiser
 from p2pnode.caution import Caution
 from p2pnode.config import NodeConfig
 from p2pnode.core import addresses as addressing
-from p2pnode.core import capabilities, jobfile, receipts, wire
+from p2pnode.core import capabilities, content_paths, jobfile, receipts, wire
 from p2pnode.core.compartments import Compartment
 from p2pnode.core.ending import LEAVING_GRACE_S_MAX
 from p2pnode.core.events import (
@@ -71,10 +71,11 @@ from p2pnode.engines.workload import Engine
 from p2pnode.guards import Guards
 from p2pnode.intake import Intake
 from p2pnode.ipfs import cid as cids
-from p2pnode.ipfs import unixfs
+from p2pnode.ipfs import reading, unixfs
 from p2pnode.ipfs.bitswap import FETCH_SIZE_BYTES_MAX, Bitswap
 from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable
 from p2pnode.ipfs.export import Room, TooLarge, export
+from p2pnode.ipfs.fetch import Reach
 from p2pnode.ipfs.keeper import Keeper
 from p2pnode.ipfs.kubo import KuboDaemon
 from p2pnode.ipfs.partial import CannotExport
@@ -155,6 +156,7 @@ class Node:
                 self._export,
                 (BlockUnavailable, BadMessage, CannotExport, NetworkError),
                 TooLarge,
+                reading.NoSuchPath,
             ),
             access,
             config.data_dir / "input-cache",
@@ -327,35 +329,60 @@ class Node:
         first: Sequence[str],
         progress: Callable[[int, int], None] = lambda blocks, size: None,
         size_bytes_max: int = FETCH_SIZE_BYTES_MAX,
-        listing: bool = False,
+        reach: Reach = Reach.ALL,
     ) -> None:
-        """Bring all blocks below a CID into the store, from `first` and from all connected peers.
-
-        With `listing` only a directory's own blocks.
-        """
+        """Bring what is below a CID into the store, from `first` and from all connected peers."""
         for peer in first:
             with suppress(NetworkError):
                 await self.join(peer, self.adverts.addresses_of(peer), CONNECT_TIMEOUT_S)
         await self.bitswap.fetch_dag(
-            cid, self.holders(first), progress=progress, size_bytes_max=size_bytes_max, listing=listing
+            cid, self.holders(first), progress=progress, size_bytes_max=size_bytes_max, reach=reach
         )
+
+    async def resolve(
+        self, root: str, names: Sequence[str], fetch_block: Callable[[str], Awaitable[None]]
+    ) -> str:
+        """The CID that a path below a root leads to; blocks on the way that are not here are fetched alone.
+
+        Raises `NoSuchPath`, `BlockUnavailable`, `BadMessage`, and what `fetch_block` raises.
+        """
+        fetched: set[str] = set()
+        with self.blocks.using(root):
+            while True:
+                try:
+                    return await trio.to_thread.run_sync(reading.resolve, root, names, self.blocks.get)
+                except BlockUnavailable as exc:
+                    if exc.cid in fetched:
+                        raise
+                    fetched.add(exc.cid)
+                    await fetch_block(exc.cid)
 
     async def join(self, peer: str, addresses: Sequence[str], timeout_s: float) -> None:
         """Connect with a peer; raises `NetworkError`."""
         if peer != self.me.peer_id:
             await self.host.connect(peer, addresses, timeout_s)
 
-    async def _fetch_input(self, cid: str, size_bytes_max: int, progress: Callable[[int], None]) -> None:
-        owners = [loan.owner for loan in self.driver.core.lending.held]
-        try:
-            await self.fetch(cid, owners, lambda _, size_bytes: progress(size_bytes), size_bytes_max)
-        except BlockUnavailable as exc:
-            if not self.keeper.has_kubo:
-                raise
+    async def _fetch_input(self, address: str, size_bytes_max: int, progress: Callable[[int], None]) -> str:
+        root, names = content_paths.split(address)
+
+        async def fetch(cid: str, reach: Reach) -> None:
+            owners = [loan.owner for loan in self.driver.core.lending.held]
             try:
-                await self.keeper.fetch_from_kubo(cid, progress, size_bytes_max)
-            except BlockUnavailable as from_kubo:
-                raise BlockUnavailable(cid, f"{exc.reason}; {from_kubo.reason}") from exc
+                await self.fetch(cid, owners, lambda _, size: progress(size), size_bytes_max, reach)
+            except BlockUnavailable as exc:
+                if not self.keeper.has_kubo:
+                    raise
+                try:
+                    if reach is Reach.BLOCK:
+                        await self.keeper.block_from_kubo(cid)
+                    else:
+                        await self.keeper.fetch_from_kubo(cid, progress, size_bytes_max)
+                except BlockUnavailable as from_kubo:
+                    raise BlockUnavailable(cid, f"{exc.reason}; {from_kubo.reason}") from exc
+
+        cid = await self.resolve(root, names, partial(fetch, reach=Reach.BLOCK))
+        await fetch(cid, Reach.ALL)
+        return cid
 
     def _export(self, cid: str, path: Path, size_bytes_max: int) -> None:
         export(cid, self.get_block, path, room=Room(size_bytes_max))

@@ -18,7 +18,7 @@ from pathlib import Path
 import trio
 
 from p2pnode.caution import Caution
-from p2pnode.core import blame, receipts, wire
+from p2pnode.core import blame, content_paths, receipts, wire
 from p2pnode.core.compartments import Compartment
 from p2pnode.core.events import Finished, Kill, Progressed, Start
 from p2pnode.core.lending_records import Loan
@@ -366,7 +366,12 @@ class Runner:
 
     def _receipt(self, execution: _Execution, ended: _EndedOnDisk, result_cid: str | None) -> Receipt:
         loan, spec = execution.loan, execution.award.spec
-        cids = [one.source.params.get("CID") for one in spec.task.inputs if one.source.type == "ipfs"]
+        # Their roots: the spec has the paths below them.
+        cids = [
+            content_paths.root_of(str(one.source.params["CID"]))
+            for one in spec.task.inputs
+            if one.source.type == "ipfs"
+        ]
         return Receipt(
             job=loan.job,
             execution=loan.execution,
@@ -376,7 +381,7 @@ class Runner:
             requester=loan.owner,
             spec_hash=loan.spec_hash,
             program=ended.program,
-            inputs=tuple(str(cid) for cid in cids),
+            inputs=tuple(cids),
             exit_code=ended.exit_code,
             fault=ended.fault,
             # Else the owner would refuse the message.
@@ -406,5 +411,6 @@ def _program(award: Award) -> str:
     entry = getattr(engine, "entry_module", None)
     for source in award.spec.task.inputs:
         if source.target == entry and source.source.type == "ipfs":
-            return str(source.source.params["CID"])
+            address = str(source.source.params["CID"])
+            return "" if "/" in address else address
     return ""

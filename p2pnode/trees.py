@@ -36,6 +36,9 @@ _PATH_LENGTH_MAX = 200
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _PRIVILEGES = stat.S_ISUID | stat.S_ISGID
+_EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
+# The modes that a file has where it comes from somebody else, less what the reader's umask takes.
+FILE_MODE, PROGRAM_MODE = 0o644, 0o755
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,14 @@ class Use:
         # A hole counts: whoever reads the file reads its zeros.
         size_bytes = status.st_size if stat.S_ISREG(status.st_mode) else 0
         self.size_bytes += max(size_bytes, status.st_blocks * 512, ENTRY_SIZE_BYTES)
+
+
+def plain_mode(mode: int) -> int:
+    """What of a file's mode goes with its content to others: whether it is a program, as in Git.
+
+    Never setuid or setgid, nor who may read or write it: that is the reader's own matter.
+    """
+    return PROGRAM_MODE if mode & _EXECUTABLE else FILE_MODE
 
 
 def space_bytes(limit_bytes: int) -> int:

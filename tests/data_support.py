@@ -15,6 +15,10 @@ class Missing(Exception):
     """No such CID."""
 
 
+class NoSuchPath(Exception):
+    """It is not below its CID."""
+
+
 class TooLarge(Exception):
     """It does not fit."""
 
@@ -25,10 +29,12 @@ class Content:
 
     files: dict[str, bytes] = field(default_factory=dict)
 
-    async def fetch(self, cid: str, size_bytes_max: int, progress: Callable[[int], None]) -> None:
+    async def fetch(self, cid: str, size_bytes_max: int, progress: Callable[[int], None]) -> str:
         if cid not in self.files:
-            raise Missing(f"{cid} cannot be had")
+            root, _, path = cid.partition("/")
+            raise NoSuchPath(f"{root} has no entry {path}") if path else Missing(f"{cid} cannot be had")
         progress(len(self.files[cid]))
+        return cid
 
     def export(self, cid: str, path: Path, size_bytes_max: int) -> None:
         if len(self.files[cid]) > size_bytes_max:
@@ -56,7 +62,7 @@ class Execution:
         self, *sources: tuple[str, dict[str, Any]], replica: int = 0, count: int = 1, **task: Any
     ) -> tuple[Input, ...]:
         """Fetch inputs, each given as its type and parameters, to /input0, /input1, ..."""
-        ipfs = Ipfs(self.content.fetch, self.content.export, (Missing,), TooLarge)
+        ipfs = Ipfs(self.content.fetch, self.content.export, (Missing,), TooLarge, NoSuchPath)
         inputs = Inputs(ipfs, self.access, self.directory / "cache")
         wanted = task_of(*sources, **task)
         return await inputs.fetch_all(wanted, replica, count, self.inputs, self.told.append)

@@ -35,7 +35,7 @@ from p2pnode.api.service import (
     UnreachedJson,
     VersionJson,
 )
-from p2pnode.core import jobfile
+from p2pnode.core import content_paths, jobfile
 from p2pnode.core.lifecycle import JobState, Outcome
 from p2pnode.core.spec import JobSpec
 from p2pnode.core.wire import BadMessage
@@ -70,6 +70,7 @@ class FakeNode:
         self.hints: list[str] = []
         self.planned: list[JobSpec] = []
         self.fetched: list[str] = []
+        self.resolved: list[tuple[str, list[str]]] = []
         self.pinned: list[str] = []
         self.troubles: list[ProblemJson] = []
         # What an execution's result is, by its replica, where it is not `result`; and its receipt.
@@ -300,10 +301,20 @@ class FakeNode:
         self._known(cid)
 
     async def list_directory(self, path: str, peers_hint: list[str]) -> list[EntryJson]:
-        root, _, rest = path.partition("/")
-        self._known(root)
-        found = reading.list_directory(reading.resolve(root, rest, self.blocks.get), self.blocks.get)
+        found = reading.list_directory(await self.resolve(path, peers_hint), self.blocks.get)
         return [EntryJson(name=one.name, cid=one.cid, size_bytes=one.size_bytes) for one in found]
+
+    async def resolve(self, path: str, peers_hint: list[str]) -> str:
+        self.resolved.append((path, peers_hint))
+        try:
+            root, names = content_paths.split(path)
+        except ValueError as error:
+            raise ServiceError(Code.BAD_REQUEST, str(error)) from error
+        self._known(root)
+        try:
+            return reading.resolve(root, names, self.blocks.get)
+        except reading.NoSuchPath as error:
+            raise ServiceError(Code.NO_SUCH_PATH, str(error)) from error
 
     def _known(self, cid: str) -> None:
         try:

@@ -139,6 +139,10 @@ class Node:
         root = unixfs.add_path(path, store.put)
         return self.client.import_car(car.write_car(root, store.get))
 
+    def stored(self) -> set[str]:
+        """The blocks in its store, each by the hexadecimal of its sha2-256 multihash."""
+        return {path.name for path in self.data_dir.rglob("1220*")}
+
     def submit(self, job: dict[str, Any]) -> str:
         return self.client.submit(text_of(job), "test.yaml")
 

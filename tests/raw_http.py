@@ -13,7 +13,8 @@ PATHS = [
     "GET /api/v1/jobs/{}/logs", "GET /api/v1/jobs/j/logs?execution={}", "GET /api/v1/jobs/j/logs?stream={}",
     "POST /api/v1/jobs/{}/stop", "POST /api/v1/jobs/{}/rerun", "POST /api/v1/jobs?name={}",
     "POST /api/v1/plan?name={}", "GET /api/v1/ipfs/fetch/{}", "GET /api/v1/ipfs/fetch/bafy?peer={}",
-    "GET /api/v1/ipfs/ls/{}", "GET /api/v1/ipfs/ls/bafy?peer={}", "PUT /api/v1/ipfs/pins/{}",
+    "GET /api/v1/ipfs/ls/{}", "GET /api/v1/ipfs/resolve/{}", "GET /api/v1/ipfs/ls/bafy?peer={}",
+    "PUT /api/v1/ipfs/pins/{}",
     "PUT /api/v1/ipfs/pins/bafy?peer={}", "DELETE /api/v1/ipfs/pins/{}", "GET /ipfs/{}",
     "GET /ipfs/bafy?peer={}", "GET /ipfs/bafy?format={}",
 ]  # fmt: skip

@@ -92,6 +92,86 @@ def test_adding_what_is_not_there_is_wrong_usage(served: Served, capfd: Output) 
     assert "absent: No such file" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("path", "options", "place", "content"),
+    [
+        ("outputs/answer.txt", [], "answer.txt", b"forty-two"),
+        ("outputs/answer.txt", ["-o", "out"], "out/answer.txt", b"forty-two"),
+        ("outputs", ["-o", "out/deep"], "out/deep/outputs/answer.txt", b"forty-two"),
+        ("outputs/", [], "outputs/answer.txt", b"forty-two"),
+        ("stdout", [], "stdout", b"42\n"),
+    ],
+)
+def test_a_path_of_a_job_or_cid_fetches_what_it_names_alone(
+    path: str, options: list[str], place: str, content: bytes, served: Served, capfd: Output
+) -> None:
+    job = a_job(served, capfd)
+    for what in (job[:10], served.node.result, f"ipfs://{served.node.result}"):
+        served.node.fetched.clear()
+        assert main(["get", f"{what}/{path}", *options]) == 0
+        assert Path(place).read_bytes() == content
+        assert capfd.readouterr().out.strip() in (place, str(Path(place).parent))
+        # What is there already is left; nothing else was fetched, and nothing else written.
+        assert served.node.result not in served.node.fetched
+        written = [one for one in Path().rglob("*") if one.is_file() and "data" not in one.parts]
+        assert sorted(map(str, written)) == sorted([place, "works.yaml"])
+
+
+def test_a_path_that_is_not_there_is_told_with_what_is_there_instead(served: Served, capfd: Output) -> None:
+    job = a_job(served, capfd)
+    for what in (job, served.node.result, f"/ipfs/{served.node.result}"):
+        assert main(["get", f"{what}/outputs/modle.bin", "-o", "out"]) == 5
+        said = capfd.readouterr().err
+        assert f"{served.node.result}/outputs has no entry 'modle.bin'; it has 'answer.txt'" in said
+    assert main(["get", f"{job}/../../etc/passwd"]) == 2
+    assert "has the part .." in capfd.readouterr().err
+    assert sorted(path.name for path in Path().iterdir()) == ["data", "works.yaml"]
+
+
+def test_names_that_strangers_gave_are_shown_visibly_and_a_few_of_them(served: Served, capfd: Output) -> None:
+    tree: unixfs.Tree = {"\x1b[31m": b"", "\u202etxt": b"", **{f"n{index:03}": b"" for index in range(100)}}
+    root = unixfs.add_directory(tree, served.node.blocks.put)
+    assert main(["ipfs", "get", f"{root}/none"]) == 5
+    said = capfd.readouterr().err
+    assert "it has '\\x1b[31m', 'n000'" in said and said.rstrip().endswith("'n008' and 92 more")
+    assert "\x1b[31m" not in said and len(said) < 400
+
+
+@pytest.mark.parametrize(
+    ("output", "place"),
+    [(None, "answer.txt"), ("there.txt", "there.txt"), ("folder/", "folder/answer.txt")],
+)
+@pytest.mark.parametrize("prefix", ["", "ipfs://", "/ipfs/"])
+def test_ipfs_get_puts_what_a_path_names_where_it_is_told(
+    prefix: str, output: str | None, place: str, served: Served, capfd: Output
+) -> None:
+    options = [] if output is None else ["-o", output]
+    assert main(["ipfs", "get", f"{prefix}{served.node.result}/outputs/answer.txt", *options]) == 0
+    assert Path(place).read_bytes() == b"forty-two"
+    assert served.node.fetched == [cid.make(b"forty-two", "raw")]
+
+
+def test_a_path_of_several_results_has_a_folder_for_each_that_has_it(served: Served, capfd: Output) -> None:
+    put = served.node.blocks.put
+    served.node.results[1] = unixfs.add_directory({"outputs": {"answer.txt": b"other", "more": b""}}, put)
+    served.node.results[2] = unixfs.add_directory({"stdout": b""}, put)
+    job = a_job(served, capfd, count=3)
+    assert main(["get", f"{job}/outputs/answer.txt", "-o", "out"]) == 0
+    assert "has no entry 'outputs'; it has 'stdout'" in capfd.readouterr().err
+    found = [path for path in Path("out").rglob("*") if path.is_file()]
+    assert sorted(path.read_bytes() for path in found) == [b"forty-two", b"other"]
+    assert all(path.parts[1].startswith("e-") and path.name == "answer.txt" for path in found)
+    assert main(["get", f"{job}/outputs/answer.txt", "-o", "out"]) == 0
+    assert "is there already, and verified" in capfd.readouterr().err
+    assert main(["get", f"{job}/outputs", "--merge", "-o", "merged"]) == 0
+    assert "outputs/answer.txt differs between executions" in capfd.readouterr().err
+    assert {path.name[:10] for path in Path("merged/outputs").iterdir()} == {"answer.txt", "more"}
+    assert main(["get", f"{job}/outputs", "--car", "some.car"]) == 0
+    assert b"forty-two" in Path("some.car").read_bytes() and b"42\n" not in Path("some.car").read_bytes()
+    assert main(["get", f"{job}/nowhere"]) == 5
+    assert capfd.readouterr().err.count("has no entry 'nowhere'") == 3
+
+
 def test_what_was_fetched_already_is_verified_and_left_alone(served: Served, capfd: Output) -> None:
     job = a_job(served, capfd, count=3)
     assert main(["get", job, "-o", "out"]) == 0

@@ -16,7 +16,7 @@ from p2pnode.core.messages import Fault
 from p2pnode.data.failures import DataFailed
 from p2pnode.data.inputs import Access
 from p2pnode.data.local import AllowedPath
-from tests.data_support import Execution, files_in
+from tests.data_support import Content, Execution, files_in
 
 CID = "bafkreiaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
@@ -59,6 +59,25 @@ async def test_inline_data_is_a_file(tmp_path: Path, url: str, data: bytes) -> N
 async def test_an_inline_archive_is_a_directory(tmp_path: Path) -> None:
     (one,) = await Execution(tmp_path).fetch(archive(entry("a/", tarfile.DIRTYPE), entry("a/b"), entry("c")))
     assert files_in(one.path) == {"a/b": b"x", "c": b"x"}
+
+
+async def test_a_program_in_an_inline_archive_stays_one_and_gets_no_rights(tmp_path: Path) -> None:
+    run, data = entry("run"), entry("data")
+    run.mode, data.mode = 0o4710, 0o600
+    (one,) = await Execution(tmp_path).fetch(archive(run, data))
+    assert {path.name: path.stat().st_mode & 0o7777 for path in one.path.iterdir()} == {
+        "run": 0o755,
+        "data": 0o644,
+    }
+
+
+async def test_a_path_that_is_not_below_its_cid_is_the_jobs_own_fault(tmp_path: Path) -> None:
+    execution = Execution(tmp_path, content=Content({"bafy/a": b"x"}))
+    (one,) = await execution.fetch(("ipfs", {"CID": "bafy/a"}))
+    assert one.path.read_bytes() == b"x"
+    with pytest.raises(DataFailed, match="has no entry b") as failed:
+        await Execution(tmp_path, name="e-2").fetch(("ipfs", {"CID": "bafy/b"}))
+    assert failed.value.fault is Fault.JOB
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tarfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -121,6 +122,18 @@ def test_a_result_that_is_as_deep_as_it_may_be_can_be_stored_and_archived(tmp_pa
     deep(b"e", DEPTH_MAX + 1)(outputs)
     with pytest.raises(unixfs.CannotAdd, match=r"^outputs/e/e.* is more than 64 directories deep$"):
         unixfs.add_directory({"outputs": outputs}, cid.make)
+
+
+def test_programs_of_a_result_stay_so_in_its_archive_and_nothing_else_of_modes_does(tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    outputs.mkdir()
+    for name, mode in (("run", 0o6711), ("data", 0o600)):
+        (outputs / name).write_text("x")
+        (outputs / name).chmod(mode)
+    write_archive({"outputs": outputs, "exitCode": b"0"}, tmp_path / "archive", 0)
+    with tarfile.open(tmp_path / "archive") as archive:
+        modes = {member.name: member.mode for member in archive}
+    assert modes == {"outputs": 0o755, "outputs/run": 0o755, "outputs/data": 0o644, "exitCode": 0o644}
 
 
 def test_only_regular_files_of_a_result_are_read(tmp_path: Path) -> None:

@@ -34,6 +34,11 @@ def test_an_input_is_marked_by_what_it_is_and_not_by_where_it_is_put() -> None:
     }
 
 
+def test_a_path_below_content_has_the_mark_of_the_root_that_a_peer_has_whole() -> None:
+    below = Source(type="ipfs", params={"CID": f"{CID}/bin/run.sh"})
+    assert holdings.source_mark(below) == holdings.cid_mark(CID)
+
+
 @pytest.mark.parametrize("type", ["inline", "local"])
 def test_what_is_never_fetched_has_no_mark(type: str) -> None:
     assert holdings.marks_of(task(Source(type=type, params={"SourcePath": "/data"}))) == ()

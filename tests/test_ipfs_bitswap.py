@@ -107,7 +107,7 @@ async def test_a_directory_is_listed_without_fetching_what_is_in_it(
         names = [f"{index:0250}" for index in range(2000)]
         large = unixfs.add_directory({name: name.encode() for name in names}, there.store.put)
         for root, expected in ((small, ["large", "small"]), (large, names)):
-            await here.bitswap.fetch_dag(root, ["there"], listing=True)
+            await here.bitswap.fetch_dag(root, ["there"], reach=fetch.Reach.LISTING)
             found = {link.name: link.cid for link in reading.list_directory(root, here.store.get)}
             assert sorted(found) == expected
             assert not any(map(here.store.has, found.values()))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pnode.core.wire import BadMessage
-from p2pnode.ipfs import car, cid, dagpb, reading, unixfs
+from p2pnode.ipfs import car, cid, dagpb, protobuf, reading, unixfs
 from p2pnode.ipfs.blocks import BlockUnavailable
 from p2pnode.ipfs.export import Room, export
 from p2pnode.ipfs.partial import CannotExport
@@ -151,6 +151,64 @@ def test_an_export_of_a_car_stream_that_lacks_or_swaps_a_block_leaves_nothing(
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("size_bytes", [0, 5, 700_000])
+def test_a_program_is_a_program_again_after_it_was_added_and_exported(
+    size_bytes: int, memory: Memory, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name, mode in (("run", 0o711), ("data", 0o600)):
+        (tmp_path / "in" / name).write_bytes(bytes(size_bytes))
+        (tmp_path / "in" / name).chmod(mode)
+    root = unixfs.add_path(tmp_path / "in", memory.put)
+    export(root, car.blocks_in_order(car.write_car(root, memory.get)), tmp_path / "out")
+    modes = {path.name: path.stat().st_mode & 0o7777 for path in (tmp_path / "out").iterdir()}
+    assert modes == {"run": 0o755, "data": 0o644}
+    assert tree(tmp_path / "out") == tree(tmp_path / "in")
+    assert unixfs.add_path(tmp_path / "out", cid.make) == root
+
+
+@pytest.mark.parametrize(
+    ("claimed", "made"),
+    [
+        (0o755, 0o755),
+        (0o7777, 0o755),
+        (0o4755, 0o755),
+        (0o001, 0o755),
+        (0o6644, 0o644),
+        (0o1000, 0o644),
+        (0o000, 0o644),
+        # Of more than the twelve bits; of the widest number; negative, as a 64-bit varint.
+        (0o100755, 0o755),
+        (0xFFFFF000, 0o644),
+        (2**64 - 1, 0o755),
+    ],
+)
+def test_of_a_claimed_mode_only_that_it_is_a_program_is_honoured(
+    claimed: int, made: int, memory: Memory, tmp_path: Path
+) -> None:
+    block = dagpb.encode((), dagpb.file_data(4, (), b"evil", claimed))
+    export(memory.put(block, "dag-pb"), memory.get, tmp_path / "out")
+    assert (tmp_path / "out").stat().st_mode & 0o7777 == made
+
+
+def test_a_mode_that_is_no_number_is_refused(memory: Memory, tmp_path: Path) -> None:
+    data = dagpb.file_data(4, (), b"evil") + protobuf.bytes_field(7, b"\x01\xff")
+    with pytest.raises(BadMessage, match="bytes where a number is expected"):
+        export(memory.put(dagpb.encode((), data), "dag-pb"), memory.get, tmp_path / "out")
+
+
+def test_the_mode_of_a_directory_and_of_a_part_of_a_file_changes_nothing(
+    memory: Memory, tmp_path: Path
+) -> None:
+    part = memory.put(dagpb.encode((), dagpb.file_data(1, (), b"x", 0o777)), "dag-pb")
+    file = memory.put(dagpb.encode([dagpb.Link(part, "", 0)], dagpb.file_data(1, [1])), "dag-pb")
+    data = dagpb.directory_data() + protobuf.varint_field(7, 0o7000)
+    folder = memory.put(dagpb.encode([dagpb.Link(file, "file", 0)], data), "dag-pb")
+    export(folder, memory.get, tmp_path / "out")
+    assert (tmp_path / "out").stat().st_mode & 0o7777 == 0o755
+    assert (tmp_path / "out" / "file").stat().st_mode & 0o7777 == 0o644
+
+
 @pytest.mark.parametrize("name", ["", ".", "..", "../out", "/etc/passwd", "a/b", "a\0b", "n" * 256])
 def test_a_name_that_leads_elsewhere_is_refused(name: str, memory: Memory, tmp_path: Path) -> None:
     root = memory.directory(**{name: memory.put(b"evil")})
@@ -269,14 +327,14 @@ def test_what_is_at_the_destination_is_not_touched(memory: Memory, tmp_path: Pat
 def test_a_path_is_walked_through_directories_and_shards(sample: Path, memory: Memory) -> None:
     root = unixfs.add_path(sample, memory.put)
     name = f"{700:0220}"
-    found = reading.resolve(root, f"/many/{name}", memory.get)
+    found = reading.resolve(root, ["many", name], memory.get)
     assert b"".join(reading.read_file(found, memory.get)) == b"0"
     # The way there takes a shard a level, not the whole directory.
     assert len(memory.asked) < 8
-    assert reading.resolve(root, "", memory.get) == root
-    large = reading.resolve(root, "large", memory.get)
+    assert reading.resolve(root, [], memory.get) == root
+    large = reading.resolve(root, ["large"], memory.get)
     assert b"".join(reading.read_file(large, memory.get)) == (sample / "large").read_bytes()
-    many = reading.resolve(root, "many", memory.get)
+    many = reading.resolve(root, ["many"], memory.get)
     assert sorted(link.name for link in reading.list_directory(many, memory.get)) == [
         f"{index:0220}" for index in range(1200)
     ]
@@ -285,10 +343,14 @@ def test_a_path_is_walked_through_directories_and_shards(sample: Path, memory: M
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("nothing", "no entry 'nothing'"),
-        ("many/nothing", "no entry 'nothing'"),
-        ("stdout/x", "not a directory"),
-        ("outputs/latest/empty", "not a directory"),
+        (
+            "nothing",
+            r"no entry 'nothing'; it has 'caf\\udce9', 'large', 'many', 'outputs', 'stdout', 'zeros'$",
+        ),
+        ("many/nothing", r"many has no entry 'nothing'; it has many, such as '0+...', '0"),
+        ("outputs/deep/empty/x", "outputs/deep/empty has no entry 'x'; it is empty"),
+        ("stdout/x", "stdout is not a directory$"),
+        ("outputs/latest/empty", "not a directory but a symbolic link to 'deep'"),
         ("..", "no entry"),
     ],
 )
@@ -297,7 +359,7 @@ def test_a_path_that_leads_nowhere_is_told_with_its_part(
 ) -> None:
     root = unixfs.add_path(sample, memory.put)
     with pytest.raises(reading.NoSuchPath, match=reason):
-        reading.resolve(root, path, memory.get)
+        reading.resolve(root, path.split("/"), memory.get)
 
 
 def test_a_file_is_not_listed_and_a_directory_is_not_read(memory: Memory) -> None:

@@ -90,6 +90,56 @@ def test_a_tree_has_the_cid_that_kubo_gives_it(name: str, repository: Path, tmp_
     assert unixfs.add_path(tree, cid.make) == done.stdout.strip()
 
 
+PROGRAMS: dict[str, Callable[[Path], None]] = {
+    "an empty program": file_of(0),
+    "one block": file_of(1000),
+    "one full block": file_of(CHUNK),
+    "one byte over a block": file_of(CHUNK + 1),
+    "one full node": file_of(WIDE * CHUNK),
+    "a byte over a full node": repeated(WIDE),
+    "very wide": repeated(WIDE * WIDE),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_has_the_cid_that_kubo_gives_it_with_its_mode(
+    name: str, repository: Path, tmp_path: Path
+) -> None:
+    PROGRAMS[name](tmp_path)
+    file = tmp_path / "file"
+    # Whoever may execute it: only one mode is written.
+    file.chmod(0o710)
+    command = [program(), "add", "--quieter", "--only-hash", "--cid-version=1", "--mode=0755", str(file)]
+    done = subprocess.run(
+        command, env=environment(repository), capture_output=True, text=True, check=True, timeout=120
+    )
+    assert unixfs.add_path(file, cid.make) == done.stdout.strip()
+
+
+def test_the_modes_that_kubo_preserves_are_read_as_programs_and_plain_files(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for name, mode in (("run.sh", 0o4755), ("own", 0o700), ("plain", 0o640), ("secret", 0o600)):
+        (tree / name).write_bytes(name.encode())
+        (tree / name).chmod(mode)
+    (tree / "large").write_bytes(bytes(CHUNK + 1))
+    (tree / "large").chmod(0o755)
+    store = BlockStore(tmp_path / "store")
+    with running_daemon(tmp_path) as api:
+        added = subprocess.run(
+            [program(), "add", "--recursive", "--quieter", "--preserve-mode", str(tree)],
+            env=environment(tmp_path),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        theirs = added.stdout.strip()
+        KuboDaemon(api).fetch(theirs, store, lambda size_bytes: None, 100_000_000)
+    export(theirs, store.get, tmp_path / "got")
+    modes = {path.name: path.stat().st_mode & 0o7777 for path in (tmp_path / "got").iterdir()}
+    assert modes == {"run.sh": 0o755, "own": 0o755, "large": 0o755, "plain": 0o644, "secret": 0o644}
+
+
 def test_a_large_directory_of_kubos_is_read_and_ours_by_kubo(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()

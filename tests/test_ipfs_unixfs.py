@@ -138,6 +138,35 @@ def test_a_tree_that_is_too_deep_is_refused_with_its_path(tmp_path: Path) -> Non
         unixfs.add_path(tmp_path, cid.make)
 
 
+# Of `ipfs add --cid-version=1 --mode=0755` (Kubo 0.41): one block, none, and two.
+GOLDEN_PROGRAMS = {
+    b"#!/bin/sh\necho hi\n": "bafybeibajst4ikvlyuvcfrxslesetgs7bwgeczolbcvpgjxy75fsxrj62m",
+    b"": "bafybeihotrbjn3vr2qdxsrxwb352tadnvc4kyxsl2ahvli3uhapwrmmzda",
+    bytes(300_000): "bafybeighy44qfgqvd4xgljcpzyrwhze5p6w73erpjxojuuo6kxujk3yc4u",
+}
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o700, 0o611, 0o4775, 0o7777])
+@pytest.mark.parametrize(("content", "expected"), GOLDEN_PROGRAMS.items(), ids=["small", "empty", "large"])
+def test_a_program_has_the_cid_of_kubos_mode_0755_whoever_may_execute_it(
+    content: bytes, expected: str, mode: int, tmp_path: Path
+) -> None:
+    (tmp_path / "run").write_bytes(content)
+    (tmp_path / "run").chmod(mode)
+    assert unixfs.add_path(tmp_path / "run", cid.make) == expected
+    assert unixfs.add_file(io.BytesIO(content), cid.make, program=True) == expected
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o600, 0o666, 0o400, 0o6644, 0o1644])
+def test_a_plain_file_and_a_directory_have_the_cid_without_a_mode(mode: int, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").write_bytes(b"x")
+    before = unixfs.add_directory({"file": b"x"}, cid.make)
+    (tmp_path / "folder" / "file").chmod(mode)
+    (tmp_path / "folder").chmod(0o1700)
+    assert unixfs.add_path(tmp_path / "folder", cid.make) == before
+
+
 def test_a_large_file_is_streamed() -> None:
     class Zeros(io.RawIOBase):
         """100 MB that exist only while they are read."""

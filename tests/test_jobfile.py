@@ -228,6 +228,7 @@ def test_timeouts_of_0_are_none_but_the_queue_keeps_its_own() -> None:
     ("written", "source"),
     [
         (f"{{Type: ipfs, Params: {{CID: {CID}}}}}", Source(type="ipfs", params={"CID": CID})),
+        (f"{{Type: ipfs, Params: {{CID: {CID}/a/b/}}}}", Source(type="ipfs", params={"CID": f"{CID}/a/b"})),
         (
             "{Type: S3, Params: {Bucket: b, Key: k*, Filter: 'a.*', Region: r, Endpoint: 'https://e', "
             "VersionID: v, ChecksumSHA256: c, Partition: {Type: Substring, StartIndex: 1, EndIndex: 3}}}",

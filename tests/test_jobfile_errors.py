@@ -73,6 +73,8 @@ IN_A_TASK = {
     f"InputSources: [{{{IPFS}, Target: /d}}]\n  ResultPaths: [{{Name: o, Path: /d/o}}]": "warning: Tasks[0].ResultPaths[0].Path: /d/o lies below the input at /d, which is read-only",
     f"InputSources: [{{{IPFS}, Target: /o}}]\n  ResultPaths: [{{Name: o, Path: /o}}]": "Tasks[0].ResultPaths: /o is also the Target",
     "InputSources: [{Target: /a, Source: {Type: ipfs, Params: {CID: Qm1}}}]": '4:66: error: Tasks[0].InputSources[0].Source.Params.CID: "Qm1" is not a CID',
+    f"InputSources: [{{Target: /a, Source: {{Type: ipfs, Params: {{CID: {CID}/a/../b}}}}}}]": "Source.Params.CID: the path 'a/../b' has the part ..",
+    f"InputSources: [{{Target: /a, Source: {{Type: ipfs, Params: {{CID: {CID}//b}}}}}}]": "has an empty part",
     "InputSources: [{Target: /a, Source: {Type: ipfs, Params: {CDI: Qm1}}}]": 'Params.CDI: unknown field "CDI"; did you mean CID?',
     "InputSources: [{Target: /a, Source: {Type: url}}]": '"url" is not a type of input source; allowed: ipfs, s3, local',
     "InputSources: [{Target: /a, Source: {Type: urlDownload, Params: {URL: ftp://h}}}]": '"ftp://h" is not an http or https URL',

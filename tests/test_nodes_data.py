@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import random
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 import pytest
 import wasmtime
+
+from p2pnode.ipfs import cid, unixfs
 
 from .docker_engine import BUSYBOX, require_docker
 from .nodes import Node, Nodes, environment, know_each_other, running_nodes
@@ -211,6 +214,47 @@ def test_a_job_goes_where_its_input_is(network: Network) -> None:
         spec = counting(data)
         ended = network.a.ended(network.a.submit(spec))
         assert [one["peer"] for one in ended["executions"]] == [network.b.peer]
+
+
+def test_of_a_path_below_content_a_peer_fetches_the_folders_on_the_way_and_what_it_names(
+    network: Network, tmp_path: Path
+) -> None:
+    tree = tmp_path / "tree"
+    (tree / "code").mkdir(parents=True)
+    (tree / "data" / "many").mkdir(parents=True)
+    (tree / "code" / "count.wasm").write_bytes((JOBS / "wordcount.wasm").read_bytes())
+    (tree / "data" / "words").write_bytes(b"one two two\n")
+    (tree / "data" / "large").write_bytes(random.Random(1).randbytes(1_000_000))
+    # A directory in shards: only those on the way are needed.
+    for index in range(1200):
+        (tree / "data" / "many" / f"{index:0220}").write_bytes(b"%d" % index)
+    root = network.a.add(tree)
+    before = {node.name: node.stored() for node in (network.b, network.c)}
+    code = source("/program.wasm", "ipfs", CID=f"{root}/code/count.wasm")
+    data = source("/data", "ipfs", CID=f"{root}/data/words")
+    spec = job(code, data, publisher={"Type": "ipfs"}, entry="/program.wasm")
+    done = network.submit(tmp_path, spec)
+    assert done.returncode == 0, done.stderr
+    assert counted(network.get(done.stdout.strip(), tmp_path / "got")) == {"two": 2, "one": 1}
+    got = network.c.cli("ipfs", "get", f"{root}/data/many/{7:0220}", "-o", str(tmp_path / "seven"))
+    assert got.returncode == 0, got.stderr
+    assert (tmp_path / "seven").read_bytes() == b"7"
+    blocks: set[str] = set()
+
+    def note(block: bytes, codec: cid.Codec) -> str:
+        blocks.add(cid.sha2_256(block).hex())
+        return cid.make(block, codec)
+
+    unixfs.add_path(tree, note)
+    came = {node.name: (node.stored() - before[node.name]) & blocks for node in (network.b, network.c)}
+    # The root, two folders in it, the program, the words; and the root, `data`, `many`, two shards, the file.
+    assert len(blocks) > 1000 and 1 < len(came["b"] | came["c"]) <= 10, came
+
+    missing = source("/data", "ipfs", CID=f"{root}/data/wrods")
+    done = network.submit(tmp_path, job(code, missing, publisher={"Type": "ipfs"}, entry="/program.wasm"))
+    assert done.returncode == 5
+    assert f"{root}/data has no entry 'wrods'; it has 'large', 'many', 'words'" in done.stderr
+    assert len(network.a.client.jobs()[0]["executions"]) == 1
 
 
 def test_a_program_and_its_data_come_from_urls_and_local_files(network: Network, tmp_path: Path) -> None:

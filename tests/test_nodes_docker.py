@@ -54,6 +54,33 @@ def containers_of(execution: str) -> list[str]:
     return containers(f"name={execution}")
 
 
+def test_a_script_that_is_an_input_runs_and_stays_a_program_in_the_result(
+    network: Network, tmp_path: Path
+) -> None:
+    tree = tmp_path / "tree"
+    (tree / "bin").mkdir(parents=True)
+    (tree / "bin" / "run.sh").write_text(
+        "#!/bin/sh\necho it ran; cp $0 /outputs/again.sh; echo > /outputs/plain\n"
+    )
+    (tree / "bin" / "run.sh").chmod(0o4755)
+    root = network.a.add(tree)
+    sources = [
+        {"Target": target, "Source": {"Type": "ipfs", "Params": {"CID": f"{root}{path}"}}}
+        for target, path in (("/whole", ""), ("/bin/run-alone", "/bin/run.sh"))
+    ]
+    script = "/whole/bin/run.sh && /bin/run-alone && stat -c %a /whole/bin/run.sh"
+    (tmp_path / "job.yaml").write_bytes(text_of(docker_job(BUSYBOX, script, InputSources=sources)))
+    done = network.a.cli("submit", str(tmp_path / "job.yaml"), timeout_s=60)
+    assert done.returncode == 0, done.stderr
+    job = network.a.client.jobs()[0]
+    for path in ("stdout", "outputs"):
+        got = network.a.cli("get", f"{job['id']}/{path}", "-o", str(tmp_path / "got"))
+        assert got.returncode == 0, got.stderr
+    assert (tmp_path / "got" / "stdout").read_text() == "it ran\nit ran\n755\n"
+    modes = {path.name: path.stat().st_mode & 0o7777 for path in (tmp_path / "got" / "outputs").iterdir()}
+    assert modes == {"again.sh": 0o755, "plain": 0o644}
+
+
 def test_the_batch_example_runs_on_two_peers(network: Network, tmp_path: Path) -> None:
     a = network.a
     a.add(JOBS / "wordcount-data")

@@ -164,6 +164,7 @@ WRONG = [
     ("Tasks.0.InputSources.0.Target", "data"),
     ("Tasks.0.InputSources.0.Target", "/"),
     ("Tasks.0.InputSources.0.Source", {"Type": "ipfs", "Params": {"CID": "x"}}),
+    ("Tasks.0.InputSources.0.Source", {"Type": "ipfs", "Params": {"CID": "bafkreigeud/a/../b"}}),
     ("Tasks.0.InputSources.0.Source", {"Type": "urlDownload", "Params": {"URL": "ftp://a"}}),
     ("Tasks.0.InputSources.0.Source.Params.Partition.Pattern", ...),
     ("Tasks.0.Network", {"Type": "HTTP"}),

@@ -59,6 +59,7 @@ _STATUS = {
     Code.BAD_JOB: 422,
     Code.UNAUTHORIZED: 401,
     Code.NOT_FOUND: 404,
+    Code.NO_SUCH_PATH: 404,
     Code.AMBIGUOUS: 409,
     Code.CONFLICT: 409,
     Code.TOO_LARGE: 413,
@@ -95,6 +96,7 @@ def make_app(service: NodeService, token: str) -> ASGIApp:
         Route("/api/v1/ipfs", door.import_car, methods=["POST"]),
         Route("/api/v1/ipfs/fetch/{cid}", door.fetch),
         Route("/api/v1/ipfs/ls/{path:path}", door.list_directory),
+        Route("/api/v1/ipfs/resolve/{path:path}", door.resolve),
         Route("/api/v1/ipfs/pins", door.pins),
         Route("/api/v1/ipfs/pins/{cid}", door.pin, methods=["PUT"]),
         Route("/api/v1/ipfs/pins/{cid}", door.unpin, methods=["DELETE"]),
@@ -274,6 +276,11 @@ class _Door:
         hints = request.query_params.getlist("peer")
         entries = await _in_time(self._service.list_directory(request.path_params["path"], hints))
         return JSONResponse({"entries": entries})
+
+    async def resolve(self, request: Request) -> Response:
+        hints = request.query_params.getlist("peer")
+        cid = await _in_time(self._service.resolve(request.path_params["path"], hints))
+        return JSONResponse({"cid": cid})
 
     async def pins(self, request: Request) -> Response:
         return JSONResponse({"pins": self._service.pins()})

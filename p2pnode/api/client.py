@@ -179,6 +179,10 @@ class Client:
         answer = self._call("GET", f"/api/v1/ipfs/ls/{quote(path)}?{_hints(peers)}")
         return cast(list[EntryJson], answer["entries"])
 
+    def resolve(self, path: str, peers: list[str]) -> str:
+        """The CID that `CID/name/...` leads to; `peers` are likely to hold it."""
+        return str(self._call("GET", f"/api/v1/ipfs/resolve/{quote(path)}?{_hints(peers)}")["cid"])
+
     def pins(self) -> list[PinJson]:
         return cast(list[PinJson], self._call("GET", "/api/v1/ipfs/pins")["pins"])
 

@@ -14,13 +14,10 @@ from p2pnode.api.service import Code, ServiceError
 
 ALIVE_PATH = "/api/v1/alive"
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
-# Below it are names of files, which may hold anything but NUL.
-LISTING_PATH = "/api/v1/ipfs/ls/"
 _LOCAL_HOST = re.compile(rf"({'|'.join(map(re.escape, LOCAL_NAMES))})(:[0-9]{{1,5}})?", re.IGNORECASE)
 # Of ASCII and Latin-1; tab and line breaks are white space, which loses its form where it means nothing.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
-_NUL = re.compile(r"\x00")
 
 
 def check_request(scope: Scope, bearer: bytes) -> None:
@@ -40,8 +37,7 @@ def check_request(scope: Scope, bearer: bytes) -> None:
     if len(tokens) != 1 or not hmac.compare_digest(tokens[0].encode("latin-1"), bearer):
         reason = "the token is missing or wrong; it is in api.token in the node's data directory"
         raise ServiceError(Code.UNAUTHORIZED, reason)
-    names = scope["path"].startswith(LISTING_PATH)
-    _check_encoded("the path", scope["raw_path"], _NUL if names else _CONTROLS)
+    _check_encoded("the path", scope["raw_path"], _CONTROLS)
     _check_encoded("the query", scope["query_string"].replace(b"+", b" "), _CONTROLS)
 
 

@@ -43,6 +43,7 @@ class Code(enum.StrEnum):
     BAD_JOB = "bad-job"
     UNAUTHORIZED = "unauthorized"
     NOT_FOUND = "not-found"
+    NO_SUCH_PATH = "no-such-path"
     AMBIGUOUS = "ambiguous"
     CONFLICT = "conflict"
     TOO_LARGE = "too-large"
@@ -396,6 +397,12 @@ class NodeService(Protocol):
 
     async def list_directory(self, path: str, peers_hint: list[str]) -> list[EntryJson]:
         """The entries of `CID` or `CID/name/...`, by name; their content is not fetched."""
+
+    async def resolve(self, path: str, peers_hint: list[str]) -> str:
+        """The CID that `CID/name/...` leads to; of peers only the folders on the way are fetched.
+
+        NO_SUCH_PATH with the part that is missing, and what is there instead.
+        """
 
     def pins(self) -> list[PinJson]:
         """What is kept here, by CID."""

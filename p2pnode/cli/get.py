@@ -10,18 +10,30 @@ from typing import Any
 import click
 
 from p2pnode.api.client import Client
-from p2pnode.api.service import ExecutionJson, JobJson
+from p2pnode.api.service import Code, ExecutionJson, JobJson, ServiceError
 from p2pnode.cli import options
 from p2pnode.cli.merging import merge
 from p2pnode.cli.output import answer, say, short_id
 from p2pnode.cli.ownfiles import make_directory
 from p2pnode.cli.receipts import write_receipts
 from p2pnode.cli.requester import any_node
-from p2pnode.cli.results import failing, fetch, fetch_car, fetch_into, final_executions, parse_cid
+from p2pnode.cli.results import (
+    failing,
+    fetch,
+    fetch_car,
+    fetch_into,
+    final_executions,
+    parse_cid,
+    parse_path,
+)
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.cli.unfolding import UNASKED_ENTRIES_MAX, UNASKED_SIZE_BYTES_MAX, Unfolding
+from p2pnode.core import content_paths
 from p2pnode.core.units import format_bytes, parse_bytes
 from p2pnode.ipfs.partial import partial_folder
+
+# Of the executions whose results lack what a path names, in an error of one line.
+LACKING_TOLD_MAX = 3
 
 
 def writing(command: Callable[..., int]) -> Callable[..., int]:
@@ -53,13 +65,14 @@ def writing(command: Callable[..., int]) -> Callable[..., int]:
 
 
 @click.command()
-@click.argument("what", metavar="JOB|CID")
+@click.argument("what", metavar="JOB[/PATH]|CID[/PATH]")
 @click.option(
     "-o",
     "--output",
     metavar="DIR",
     type=click.Path(),
-    help="A directory to make.  [default: named by JOB or CID]",
+    help="A directory to make; what PATH names is put into it.  [default: named by JOB or CID; with PATH,"
+    " this one]",
 )
 @click.option(
     "-e", "--execution", metavar="ID", help="Only the result of this one, be it replaced or stopped since."
@@ -83,34 +96,44 @@ def get(
     """Fetch a job's results, or any CID, and verify every block.
 
     A job is named by its id or a unique prefix of it. Where several of its executions have results, each
-    gets a folder in DIR. What was interrupted goes on when it is begun again.
+    gets a folder in DIR. With PATH, such as JOB/outputs/model.bin or JOB/stdout, only that file or folder
+    is fetched. What was interrupted goes on when it is begun again.
     """
-    if not what.startswith("j-"):
+    name, names = parse_path(what)
+    if not name.startswith("j-"):
         if merged or receipt or execution:
             reason = "--execution, --merge and --receipt are for the results of a job"
             raise CommandError(Status.USAGE, reason)
-        get_path(what, output, car, room, peers)
+        place = f"{output}/" if output and names else output
+        get_path(what, place, car, room, peers)
         return Status.OK
     with any_node(peers) as door:
-        job = door.client.job(what)
+        job = door.client.job(name)
         chosen = final_executions(job) if execution is None else _named(job, execution)
         if receipt:
             write_receipts(door.client, job, chosen, receipt)
         if car:
-            results = _results(job, chosen)
+            results = _results(door.client, job, chosen, names)
             fetch_car(door.client, [(cid, [one["peer"]]) for one, cid in results], car, room)
         else:
-            answer(str(get_results(door.client, job, room, output, merged, execution)))
+            answer(str(get_results(door.client, job, room, output, merged, execution, names)))
     return Status.OK
 
 
 def get_path(
     what: str, output: str | None, car: Path | None, room: Unfolding, peers: tuple[str, ...]
 ) -> None:
-    """Fetch a CID to a path, or into a CAR file."""
-    wanted = parse_cid(what)
-    path = Path(output or wanted)
+    """Fetch what a CID, or a path below one, names to a path or into a CAR file.
+
+    What is to be put at a path that ends in a slash has its own name in that folder.
+    """
+    root, names = parse_path(what)
+    wanted = parse_cid(root)
+    own_name = names[-1] if names else wanted
+    path = Path(output, own_name) if output and output.endswith("/") else Path(output or own_name)
     with any_node(peers) as door:
+        if names:
+            wanted = door.client.resolve(content_paths.join(wanted, names), [])
         if car:
             fetch_car(door.client, [(wanted, [])], car, room)
         else:
@@ -125,7 +148,10 @@ def _named(job: JobJson, prefix: str) -> list[ExecutionJson]:
     return found
 
 
-def _results(job: JobJson, chosen: list[ExecutionJson]) -> list[tuple[ExecutionJson, str]]:
+def _results(
+    client: Client, job: JobJson, chosen: list[ExecutionJson], names: tuple[str, ...]
+) -> list[tuple[ExecutionJson, str]]:
+    """The executions that have what a path names in their results, and its CID in each."""
     found = [(one, one["result_cid"]) for one in chosen]
     results = [(one, result) for one, result in found if result]
     if not results:
@@ -133,7 +159,27 @@ def _results(job: JobJson, chosen: list[ExecutionJson]) -> list[tuple[ExecutionJ
         others = [short_id(one["id"]) for one in job["executions"] if one["result_cid"]]
         hint = f"; an earlier execution has: get --execution {others[-1]}" if others else ""
         raise CommandError(Status.FAILED, f"{job['id']} has no results: {job['state']}{reason}{hint}")
-    return results
+    return _below(client, results, names) if names else results
+
+
+def _below(
+    client: Client, results: list[tuple[ExecutionJson, str]], names: tuple[str, ...]
+) -> list[tuple[ExecutionJson, str]]:
+    """What a path names in each result; those that lack it are told, and an error if it is all of them."""
+    found: list[tuple[ExecutionJson, str]] = []
+    lacking: list[str] = []
+    for one, cid in results:
+        try:
+            found.append((one, client.resolve(content_paths.join(cid, names), [one["peer"]])))
+        except ServiceError as error:
+            if error.code is not Code.NO_SUCH_PATH:
+                raise
+            lacking.append(f"{short_id(one['id'])}: {error.message}")
+    if not found:
+        raise CommandError(Status.FAILED, "; ".join(lacking[:LACKING_TOLD_MAX]))
+    for reason in lacking:
+        say(reason)
+    return found
 
 
 def get_results(
@@ -143,31 +189,48 @@ def get_results(
     output: str | None = None,
     merged: bool = False,
     execution: str | None = None,
+    names: tuple[str, ...] = (),
 ) -> Path:
-    """Fetch all results of a job to a directory, `output` or one with its name; gives the directory."""
+    """Fetch all results of a job to a directory, `output` or one with its name; gives the directory.
+
+    With a path's `names` only what it names, under its own name; of one result alone that place is given.
+    """
     chosen = final_executions(job) if execution is None else _named(job, execution)
     whose = f"job-{short_id(job['id'])[2:]}" if execution is None else short_id(chosen[0]["id"])
     directory = Path(output or whose)
-    results = _results(job, chosen)
+    results = _results(client, job, chosen, names)
     if len(results) == 1:
         ((one, cid),) = results
+        if names:
+            directory = Path(output or "", names[-1])
         fetch(client, cid, directory, [one["peer"]], room)
     elif merged:
-        _get_merged(client, results, directory, room)
+        _get_merged(client, results, directory, room, names)
     else:
         make_directory(directory)
         for one, cid in results:
-            fetch(client, cid, directory / short_id(one["id"]), [one["peer"]], room)
+            place = directory / short_id(one["id"])
+            if names:
+                make_directory(place)
+            fetch(client, cid, place.joinpath(*names[-1:]), [one["peer"]], room)
     return directory
 
 
 def _get_merged(
-    client: Client, results: list[tuple[ExecutionJson, str]], directory: Path, room: Unfolding
+    client: Client,
+    results: list[tuple[ExecutionJson, str]],
+    directory: Path,
+    room: Unfolding,
+    names: tuple[str, ...],
 ) -> None:
     with failing(directory), partial_folder(directory) as partial:
-        names = [short_id(execution["id"]) for execution, _ in results]
-        for name, (execution, cid) in zip(names, results, strict=True):
-            fetch_into(client, cid, partial, name, [execution["peer"]], room)
-        for clash in merge(names, "merged", partial.folder):
+        labels = [short_id(execution["id"]) for execution, _ in results]
+        for label, (execution, cid) in zip(labels, results, strict=True):
+            if not names:
+                fetch_into(client, cid, partial.folder, label, [execution["peer"]], room)
+                continue
+            with partial.new_folder(label) as folder:
+                fetch_into(client, cid, folder, names[-1], [execution["peer"]], room)
+        for clash in merge(labels, "merged", partial.folder):
             say(clash)
         partial.place("merged")

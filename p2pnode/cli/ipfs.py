@@ -12,9 +12,10 @@ from p2pnode.cli.groups import Group
 from p2pnode.cli.output import answer, answer_json, clock, table
 from p2pnode.cli.progress import Progress
 from p2pnode.cli.requester import any_node, running
-from p2pnode.cli.results import parse_cid
+from p2pnode.cli.results import parse_cid, parse_path
 from p2pnode.cli.status import Status
 from p2pnode.cli.unfolding import Unfolding
+from p2pnode.core import content_paths
 from p2pnode.core.units import about_bytes
 
 
@@ -33,14 +34,21 @@ def add(path: Path, only_hash: bool) -> int:
 
 
 @ipfs.command("get")
-@click.argument("what", metavar="CID")
+@click.argument("what", metavar="CID[/PATH]")
 @click.option(
-    "-o", "--output", metavar="PATH", type=click.Path(), help="Where to put it.  [default: named by the CID]"
+    "-o",
+    "--output",
+    metavar="PATH",
+    type=click.Path(),
+    help="Where to put it; in that folder if it ends in a slash.  [default: its name]",
 )
 @writing
 @options.peers
 def get(what: str, output: str | None, car: Path | None, room: Unfolding, peers: tuple[str, ...]) -> int:
-    """Fetch a CID and verify every block."""
+    """Fetch a CID, or of a folder only what PATH names, and verify every block.
+
+    ipfs://CID/PATH and /ipfs/CID/PATH are read as well.
+    """
     get_path(what, output, car, room, peers)
     return Status.OK
 
@@ -51,9 +59,9 @@ def get(what: str, output: str | None, car: Path | None, room: Unfolding, peers:
 @options.peers
 def list_directory(what: str, as_json: bool, peers: tuple[str, ...]) -> int:
     """List a directory without fetching what is in it."""
-    root, slash, path = what.removeprefix("ipfs://").removeprefix("/ipfs/").partition("/")
+    root, names = parse_path(what)
     with any_node(peers) as door:
-        entries = door.client.list_directory(parse_cid(root) + slash + path, [])
+        entries = door.client.list_directory(content_paths.join(parse_cid(root), names), [])
     if as_json:
         answer_json(entries)
         return Status.OK

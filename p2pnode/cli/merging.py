@@ -7,6 +7,8 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from p2pnode.trees import plain_mode
+
 _READ_SIZE_BYTES = 1024**2
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -14,8 +16,9 @@ _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 def merge(names: Sequence[str], merged: str, folder: int) -> Iterator[str]:
     """Move all that is in the folders `names` into the new one `merged`, all below an open folder.
 
-    Of two files of one name and the same content one is kept. Otherwise the first keeps the name, and to
-    that of another is added what its folder is called; each such clash is given as a line for a person.
+    Of two files of one name and the same content, both executable or neither, one is kept. Otherwise the
+    first keeps the name, and to that of another is added what its folder is called; each such clash is
+    given as a line for a person.
     No symbolic link is followed. Raises `OSError`.
     """
     os.mkdir(merged, dir_fd=folder)
@@ -69,7 +72,8 @@ def _is_same(name: str, one: int, other: int) -> bool:
     modes = _mode(name, one), _mode(name, other)
     if all(map(stat.S_ISLNK, modes)):
         return os.readlink(name, dir_fd=one) == os.readlink(name, dir_fd=other)
-    return all(map(stat.S_ISREG, modes)) and _has_same_content(name, one, other)
+    alike = all(map(stat.S_ISREG, modes)) and plain_mode(modes[0]) == plain_mode(modes[1])
+    return alike and _has_same_content(name, one, other)
 
 
 def _has_same_content(name: str, one: int, other: int) -> bool:

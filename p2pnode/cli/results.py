@@ -14,13 +14,14 @@ from p2pnode.cli.output import say
 from p2pnode.cli.progress import Progress
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.cli.unfolding import Unfolding
+from p2pnode.core import content_paths
 from p2pnode.core.units import ENTRY_SIZE_BYTES, about_bytes
 from p2pnode.core.wire import BadMessage
 from p2pnode.ipfs import car, cid, unixfs
 from p2pnode.ipfs.adding import adding
 from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable
 from p2pnode.ipfs.export import TooLarge, export, write
-from p2pnode.ipfs.partial import CannotExport, Partial, partial_folder
+from p2pnode.ipfs.partial import CannotExport, partial_folder
 
 
 def final_executions(job: JobJson) -> list[ExecutionJson]:
@@ -69,15 +70,15 @@ def fetch(client: Client, wanted: str, destination: Path, peers: list[str], room
 
 
 def fetch_into(
-    client: Client, wanted: str, partial: Partial, name: str, peers: list[str], room: Unfolding
+    client: Client, wanted: str, folder: int, name: str, peers: list[str], room: Unfolding
 ) -> None:
-    """Write what a CID names to `name` in a folder that is to become something; raises as `write`."""
+    """Write what a CID names to `name` in an open folder that is to become something; raises as `write`."""
     with Progress(plain=False) as progress:
         room.ask = progress.ask
         room.has_come(bring(client, wanted, peers, progress))
         progress.show(f"writing {name}")
         blocks = car.blocks_in_order(client.export_car(wanted, peers))
-        write(wanted, blocks, partial.folder, name, room, progress.say)
+        write(wanted, blocks, folder, name, room, progress.say)
 
 
 def fetch_car(client: Client, wanted: Sequence[tuple[str, list[str]]], file: Path, room: Unfolding) -> None:
@@ -110,6 +111,14 @@ def bring(client: Client, wanted: str, peers: list[str], progress: Progress) -> 
         of_total = f" of {about_bytes(total_bytes)}" if total_bytes else ""
         progress.show(f"fetching {wanted}: {about_bytes(size_bytes)}{of_total}")
     return size_bytes
+
+
+def parse_path(text: str) -> tuple[str, tuple[str, ...]]:
+    """The job or CID in `ID/PATH`, and the names of the path."""
+    try:
+        return content_paths.split(text)
+    except ValueError as error:
+        raise CommandError(Status.USAGE, str(error)) from error
 
 
 def parse_cid(text: str) -> str:

@@ -125,7 +125,9 @@ def input_source(text: str) -> dict[str, Any]:
         case "file" if rest:
             source = _typed("local", SourcePath=rest, **options)
         case _:
-            allowed = "ipfs://CID, s3://BUCKET/KEY, http://..., https://... or file:///PATH, with :/TARGET"
+            allowed = (
+                "ipfs://CID[/PATH], s3://BUCKET/KEY, http://..., https://... or file:///PATH, with :/TARGET"
+            )
             raise ValueError(f"{text[:80]!r} is no input; allowed: {allowed}, or src=...,dst=/TARGET")
     return {"Target": target, "Source": source}
 

@@ -13,7 +13,7 @@ from p2pnode.cli.groups import Group
 from p2pnode.cli.options import Parsed, Waiting
 from p2pnode.cli.output import Styled, answer_job_file, say
 from p2pnode.cli.status import CommandError, Status
-from p2pnode.core import jobfile
+from p2pnode.core import content_paths, jobfile
 from p2pnode.core.jobfile import yamltree
 from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.spec import JobType
@@ -66,7 +66,7 @@ _OPTIONS = (
         metavar="URI[:TARGET]",
         type=Parsed("input", runflags.input_source),
         multiple=True,
-        help="Data for the program: ipfs://CID, s3://BUCKET/KEY, http(s)://..., file:///PATH (of the "
+        help="Data for the program: ipfs://CID[/PATH], s3://BUCKET/KEY, http(s)://..., file:///PATH (of the "
         f"peer), or src=URI,dst=TARGET; may be repeated.  [default target: {runflags.INPUT_TARGET}]",
     ),
     click.option(
@@ -148,8 +148,9 @@ def wasm() -> None:
 def wasm_run(module: str, arguments: tuple[str, ...], dry_run: bool, waiting: Waiting, **flags: Any) -> int:
     """Run a WASM module, and wait for its results.
 
-    MODULE is a file on this machine, which is added to the node's block store, or a CID (ipfs://CID). ARGS
-    are the program's. Waiting, output and exit status are those of `submit`.
+    MODULE is a file on this machine, which is added to the node's block store, or a CID
+    (ipfs://CID, ipfs://CID/PATH). ARGS are the program's. Waiting, output and exit status are those of
+    `submit`.
     """
     file = Path(module)
     local = file.is_file()
@@ -162,10 +163,11 @@ def wasm_run(module: str, arguments: tuple[str, ...], dry_run: bool, waiting: Wa
 
 def _module_cid(module: str) -> str:
     try:
-        return cid.canonical(module.removeprefix("ipfs://"))
-    except cid.BadCid as error:
+        root, below = content_paths.split(module)
+        return content_paths.join(cid.canonical(root), below)
+    except (cid.BadCid, ValueError) as error:
         raise CommandError(
-            Status.USAGE, f"MODULE: {module!r} is neither a file on this machine nor a CID"
+            Status.USAGE, f"MODULE: {module!r} is neither a file on this machine nor a CID, nor CID/PATH"
         ) from error
 
 

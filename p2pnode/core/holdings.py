@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from . import wire
+from . import content_paths, wire
 from .images import normal
 from .messages import HOLDINGS_MAX
 from .spec import DockerEngine, Source, Task
@@ -40,7 +40,8 @@ def cid_mark(cid: str) -> int:
 def source_mark(source: Source) -> int:
     """The mark of an input source: of its CID, or else of its type and parameters."""
     if source.type == "ipfs":
-        return cid_mark(str(source.params["CID"]))
+        # Who has all below the root has this, too.
+        return cid_mark(content_paths.root_of(str(source.params["CID"])))
     return _mark(source.type, wire.encode(source.params))
 
 

@@ -24,7 +24,7 @@ Tree = Mapping[str, Path | bytes]
 
 # Results are mostly text or compressed already: 6 takes twice the time for some percent.
 _COMPRESSION = 3
-_DIRECTORY_MODE, _FILE_MODE = 0o755, 0o644
+_DIRECTORY_MODE = 0o755
 
 
 def tree_of(directory: Path, exit_code: int | None, folders: Iterable[str]) -> Tree:
@@ -99,7 +99,7 @@ def _walk(name: str, content: Path | bytes) -> Iterator[tuple[str, Path | bytes]
 def _add(archive: tarfile.TarFile, path: str, content: Path | bytes, ended_s: int) -> None:
     entry = tarfile.TarInfo(path)
     entry.mtime = ended_s
-    entry.mode = _FILE_MODE
+    entry.mode = trees.FILE_MODE
     if isinstance(content, bytes):
         entry.size = len(content)
         archive.addfile(entry, io.BytesIO(content))
@@ -111,5 +111,6 @@ def _add(archive: tarfile.TarFile, path: str, content: Path | bytes, ended_s: in
         archive.addfile(entry)
     elif content.is_file():
         with trees.open_regular(content) as file:
-            entry.size = os.fstat(file.fileno()).st_size
+            status = os.fstat(file.fileno())
+            entry.size, entry.mode = status.st_size, trees.plain_mode(status.st_mode)
             archive.addfile(entry, file)

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote_to_bytes
 
 from p2pnode.core.messages import Fault
+from p2pnode.trees import PROGRAM_MODE, plain_mode
 
 from .budget import Budget, on_disk
 from .failures import DataFailed
@@ -55,5 +56,7 @@ def _unpack(data: bytes, destination: Path, budget: Budget) -> None:
                 if file is not None:
                     budget.take(on_disk(member.size))
                     path.write_bytes(file.read())
+                    if plain_mode(member.mode) == PROGRAM_MODE:
+                        path.chmod(PROGRAM_MODE)
     except (tarfile.TarError, EOFError, zlib.error, ValueError) as exc:
         raise DataFailed(Fault.JOB, f"the data URL is no archive that can be unpacked: {exc}") from exc

@@ -49,8 +49,9 @@ DISK_FREE_BYTES_MIN = 1024**3
 # Its runtime opens directories only.
 WASM_FILE_READ_ONLY = "a WASM program can write only below a folder: make that its SourcePath"
 
-# Brings all blocks of a CID into this node's store, at most so many bytes, telling how many have come.
-FetchIpfs = Callable[[str, int, Callable[[int], None]], Awaitable[None]]
+# Brings all blocks of what a CID, or a path below one, names into this node's store, at most so many bytes,
+# telling how many have come; gives its CID.
+FetchIpfs = Callable[[str, int, Callable[[int], None]], Awaitable[str]]
 # Writes what a CID names to a path, from this node's store, at most so many bytes. Blocking.
 ExportIpfs = Callable[[str, Path, int], None]
 
@@ -65,6 +66,8 @@ class Ipfs:
     failures: tuple[type[Exception], ...]
     # What `export` raises when it does not fit; one of those above, or of their subclasses.
     too_large: type[Exception]
+    # What `fetch` raises for a path that is not below its CID, nor ever will be.
+    no_such_path: type[Exception]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,14 +233,18 @@ class _Fetching:
             case other:
                 raise DataFailed(Fault.PEER, f"no source of type {other} here")
 
-    async def _write_ipfs(self, cid: str, path: Path, progress: Callable[[str], None]) -> None:
+    async def _write_ipfs(self, address: str, path: Path, progress: Callable[[str], None]) -> None:
         size_bytes_max = self.budget.left_bytes
         try:
-            await self.ipfs.fetch(cid, size_bytes_max, lambda size_bytes: progress(about_bytes(size_bytes)))
+            cid = await self.ipfs.fetch(
+                address, size_bytes_max, lambda size_bytes: progress(about_bytes(size_bytes))
+            )
             await trio.to_thread.run_sync(self.ipfs.export, cid, path, size_bytes_max)
         except self.ipfs.too_large:
             self.budget.check(size_bytes_max + 1)
             raise
+        except self.ipfs.no_such_path as exc:
+            raise DataFailed(Fault.JOB, str(exc)) from exc
         except self.ipfs.failures as exc:
             raise DataFailed(Fault.NETWORK, str(exc)) from exc
         self.budget.take(await trio.to_thread.run_sync(_size_of, path))

@@ -32,7 +32,7 @@ from p2pnode.ipfs.bitswap_messages import (
 )
 from p2pnode.ipfs.bitswap_streams import PROTOCOLS, Host, Stream, encoded, read_untrusted
 from p2pnode.ipfs.blocks import BlockStore
-from p2pnode.ipfs.fetch import Fetch, Links, links_of
+from p2pnode.ipfs.fetch import Fetch, Links, Reach, links_of
 
 log = logging.getLogger(__name__)
 K = TypeVar("K")
@@ -105,12 +105,12 @@ class Bitswap:
         *,
         size_bytes_max: int = FETCH_SIZE_BYTES_MAX,
         progress: Callable[[int, int], None] = lambda blocks, size_bytes: None,
-        listing: bool = False,
+        reach: Reach = Reach.ALL,
     ) -> None:
         """Store all blocks of the graph below `root`, fetching those that are not here from `peers`.
 
         The peers must be connected. `progress` is called with the blocks and bytes that are here so
-        far. With `listing` only the blocks of a directory itself are fetched, not its entries. Raises
+        far. `reach` says how much of the graph is wanted. Raises
         `BlockUnavailable` when no peer gives a block, `BadCid`, and `OSError` when a block cannot be
         stored; what has come by then stays stored.
         """
@@ -123,7 +123,7 @@ class Bitswap:
                 progress=progress,
                 ask=self._ask,
                 cancel=self._cancel,
-                listing=listing,
+                reach=reach,
             )
             self._fetches.append(fetch)
             try:
@@ -278,7 +278,7 @@ class Bitswap:
             return
         for multihash, size_bytes, links in stored:
             for fetch in self._fetches:
-                fetch.arrived(name, multihash, size_bytes, links[fetch.listing])
+                fetch.arrived(name, multihash, size_bytes, links[fetch.reach])
             self._pass_on(multihash)
         if useless_bytes:
             for fetch in fetches:
@@ -331,12 +331,12 @@ class Bitswap:
 
 def _store_needed(
     store: BlockStore, blocks: Iterable[bytes], fetches: Sequence[Fetch]
-) -> tuple[list[tuple[bytes, int, dict[bool, Links]]], int]:
+) -> tuple[list[tuple[bytes, int, dict[Reach, Links]]], int]:
     """Stores the blocks that a fetch needs, and counts the bytes of the others. Runs in a thread.
 
-    Links are given for both kinds of fetches, by whether they list a directory.
+    Links are given for all kinds of fetches.
     """
-    stored: list[tuple[bytes, int, dict[bool, Links]]] = []
+    stored: list[tuple[bytes, int, dict[Reach, Links]]] = []
     useless_bytes = 0
     for data in blocks:
         multihash = cids.sha2_256(data)
@@ -345,7 +345,7 @@ def _store_needed(
             useless_bytes += len(data)
             continue
         store.put_verified(str(cid), data)
-        links = {listing: links_of(str(cid), data, listing) for listing in (False, True)}
+        links = {reach: links_of(str(cid), data, reach) for reach in Reach}
         stored.append((multihash, len(data), links))
     return stored, useless_bytes
 

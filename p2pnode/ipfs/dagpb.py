@@ -19,6 +19,8 @@ from p2pnode.ipfs.protobuf import bytes_field, bytes_untrusted, number_untrusted
 # What bitswap carries in one block (https://specs.ipfs.tech/bitswap-protocol/#block-sizes), so that
 # every peer can pass it on. It also bounds the links of a node, as each takes at least 36 bytes.
 BLOCK_SIZE_BYTES_MAX = 2 * 1024 * 1024
+# UnixFS's mode: the twelve bits of POSIX.
+PERMISSIONS = 0o7777
 
 
 class Kind(enum.IntEnum):
@@ -49,6 +51,8 @@ class Node:
     data: bytes = b""
     # A shard's number of places.
     fanout: int = 0
+    # The permissions that it claims, untrusted (`trees.plain_mode` takes what is honoured); 0 without any.
+    mode: int = 0
 
 
 def encode(links: Sequence[Link], data: bytes) -> bytes:
@@ -65,10 +69,12 @@ def encode(links: Sequence[Link], data: bytes) -> bytes:
     return b"".join(parts)
 
 
-def file_data(size_bytes: int, part_sizes_bytes: Sequence[int]) -> bytes:
-    """UnixFS data of a file that is in the links, whose parts have these sizes."""
+def file_data(size_bytes: int, part_sizes_bytes: Sequence[int], own: bytes = b"", mode: int = 0) -> bytes:
+    """UnixFS data of a file: `own` bytes, and links to parts of these sizes; without a field of mode 0."""
+    content = bytes_field(2, own) if own else b""
     parts = b"".join(varint_field(4, part) for part in part_sizes_bytes)
-    return varint_field(1, Kind.FILE) + varint_field(3, size_bytes) + parts
+    permissions = varint_field(7, mode) if mode else b""
+    return varint_field(1, Kind.FILE) + content + varint_field(3, size_bytes) + parts + permissions
 
 
 def directory_data() -> bytes:
@@ -141,7 +147,7 @@ def _link_untrusted(body: bytes) -> Link:
 def _unixfs_untrusted(links: tuple[Link, ...], encoded: bytes) -> Node:
     kind: Kind | None = None
     data = b""
-    fanout = 0
+    fanout = mode = 0
     for number, value in protobuf.fields_untrusted(encoded):
         match number:
             case 1:
@@ -153,9 +159,12 @@ def _unixfs_untrusted(links: tuple[Link, ...], encoded: bytes) -> Node:
                 data = bytes_untrusted(value)
             case 6:
                 fanout = number_untrusted(value)
+            case 7:
+                # The bits above are kept for extensions (UnixFS 1.5).
+                mode = number_untrusted(value) & PERMISSIONS
             case _:
-                # Sizes, which the links prove anyway, and the mode and time of newer writers.
+                # Sizes, which the links prove anyway, and times, which nobody here needs.
                 pass
     if kind is None:
         raise BadMessage("not a UnixFS node: it has no type")
-    return Node(links, kind, data, fanout)
+    return Node(links, kind, data, fanout, mode)

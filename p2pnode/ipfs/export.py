@@ -4,7 +4,8 @@ Everything is written into a private folder beside the destination (`partial`) a
 end, so that the destination is whole or not there. Names must be single path parts. A symbolic
 link is made only where it provably stays inside: it is relative, and climbs ("..") only at its
 start and not above the root. Its first steps then lead through real folders, and what links it
-may meet further on stay inside as well. Other links are left out, with a note.
+may meet further on stay inside as well. Other links are left out, with a note. Of the modes that
+files claim only this is taken: whether they are programs.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from p2pnode.ipfs.dagpb import Kind, Node
 from p2pnode.ipfs.partial import CannotExport, partial_folder
 from p2pnode.ipfs.reading import GetBlock, Reader
 from p2pnode.ipfs.unixfs import DEPTH_MAX
+from p2pnode.trees import plain_mode
 
 # The longest name that common file systems take, and the longest path that Linux takes as a link.
 NAME_SIZE_BYTES_MAX = 255
@@ -122,7 +124,8 @@ class _Export:
 
     def _write_file(self, cid: str, node: Node, folder: int, name: str) -> None:
         new = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(name, new, 0o666, dir_fd=folder), "wb") as file:
+        # Who may read and write it, the umask says.
+        with open(os.open(name, new, plain_mode(node.mode) | 0o666, dir_fd=folder), "wb") as file:
             # Counted with the entry.
             free_bytes = ENTRY_SIZE_BYTES
             for chunk in self._reader.file(cid, node):

@@ -12,6 +12,7 @@ not asked for, so a fetch that is begun again goes on where it was.
 
 from __future__ import annotations
 
+import enum
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +47,16 @@ _LOOKUPS_AT_ONCE = 256
 Ask: TypeAlias = Callable[[str, cids.Cid], None]
 # The CIDs below a block, or what is wrong with it.
 Links: TypeAlias = Sequence[str] | BadMessage
+
+
+class Reach(enum.Enum):
+    """What of the graph below a root is fetched."""
+
+    ALL = enum.auto()
+    # Of a directory only its own blocks, not its entries.
+    LISTING = enum.auto()
+    # The root's own block alone.
+    BLOCK = enum.auto()
 
 
 @dataclass(slots=True)
@@ -87,15 +98,14 @@ class Fetch:
         progress: Callable[[int, int], None],
         ask: Ask,
         cancel: Ask,
-        listing: bool,
+        reach: Reach,
     ) -> None:
-        """`listing`: of a directory only its own blocks are wanted."""
         self._store = store
         self._size_bytes_max = size_bytes_max
         self._progress = progress
         self._ask = ask
         self._cancel = cancel
-        self.listing = listing
+        self.reach = reach
         self._root = root
         self._sources = {peer: _Source(peer) for peer in peers}
         self._needed: dict[bytes, _Needed] = {}
@@ -247,7 +257,7 @@ class Fetch:
                 found.append((self._store.block_size(str(cid)), ()))
                 continue
             data = self._store.get(str(cid))
-            found.append((None, ()) if data is None else (len(data), links_of(str(cid), data, self.listing)))
+            found.append((None, ()) if data is None else (len(data), links_of(str(cid), data, self.reach)))
         return found
 
     def _passed(self, cid: str, size_bytes: int, links: Links) -> None:
@@ -335,10 +345,12 @@ def _some(peers: Sequence[str]) -> str:
     )
 
 
-def links_of(cid: str, data: bytes, listing: bool = False) -> Links:
-    """The CIDs below a block, or what is wrong with it; with `listing` those of a directory's shards only."""
+def links_of(cid: str, data: bytes, reach: Reach = Reach.ALL) -> Links:
+    """The CIDs below a block that a fetch goes on to, or what is wrong with the block."""
+    if reach is Reach.BLOCK:
+        return ()
     try:
-        if not listing or cids.parse(cid).codec != "dag-pb":
+        if reach is Reach.ALL or cids.parse(cid).codec != "dag-pb":
             return dagpb.links_untrusted(cid, data)
         node = dagpb.decode_untrusted(data)
     except BadMessage as exc:

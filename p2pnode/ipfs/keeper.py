@@ -116,6 +116,15 @@ class Keeper:
         if missing is not None:
             raise BlockUnavailable(missing, "the Kubo daemon ended its answer before it")
 
+    async def block_from_kubo(self, cid: str) -> None:
+        """Bring one block from the Kubo daemon; raises `BlockUnavailable` and `OSError`."""
+        assert self._kubo is not None
+        fetch = partial(self._kubo.fetch_block, cid, self._blocks)
+        try:
+            await trio.to_thread.run_sync(fetch, abandon_on_cancel=True)
+        except KuboFailed as exc:
+            raise BlockUnavailable(cid, str(exc)) from exc
+
     @property
     def has_kubo(self) -> bool:
         return self._kubo is not None

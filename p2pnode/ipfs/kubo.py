@@ -72,6 +72,15 @@ class KuboDaemon:
             except BadMessage as exc:
                 raise KuboFailed(f"what the Kubo daemon at {self.api} sent for {root}: {exc}") from exc
 
+    def fetch_block(self, cid: str, blocks: BlockStore) -> None:
+        """Store one block here; raises `KuboFailed`, `OSError`."""
+        with self._client() as client:
+            data = client.block.get(str(cids.parse(cid)))
+        try:
+            blocks.put_verified(cid, data)
+        except BadMessage as exc:
+            raise KuboFailed(f"what the Kubo daemon at {self.api} sent for {cid}: {exc}") from exc
+
     @contextmanager
     def _client(self) -> Iterator[ipfshttpclient.Client]:
         # Imported here, as most nodes have no daemon and it takes longer than all else that they import.

@@ -45,6 +45,15 @@ class Partial:
     def new_file(self, name: str) -> BinaryIO:
         return open(os.open(name, _NEW_FILE, 0o666, dir_fd=self.folder), "wb")
 
+    @contextmanager
+    def new_folder(self, name: str) -> Iterator[int]:
+        os.mkdir(name, dir_fd=self.folder)
+        opened = os.open(name, _OPEN_DIRECTORY, dir_fd=self.folder)
+        try:
+            yield opened
+        finally:
+            os.close(opened)
+
     def place(self, name: str) -> None:
         """Move what is whole to the destination; raises `CannotExport` if something is there."""
         wanted = self._destination.name

@@ -9,9 +9,11 @@ These functions block; callers run them in a thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
+from p2pnode.core.text import visible
 from p2pnode.core.wire import BadMessage
 from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs import dagpb
@@ -29,6 +31,9 @@ SHARD_LEVELS_MAX = 22
 BLOCKS_READ_MAX = 4_000_000
 # As in Kubo: more places than this would let one node of a few bytes stand for any number.
 FANOUT_MAX = 1024
+# Of what is there instead of an entry that is missing: enough to see a slip, and still one line.
+NAMES_TOLD_MAX = 10
+NAME_SHOWN_LENGTH_MAX = 60
 
 
 class NoSuchPath(Exception):
@@ -107,23 +112,42 @@ class Reader:
         return next((link.cid for link in node.links if link.name == name), None)
 
 
-def resolve(root: str, path: str, get_block: GetBlock) -> str:
-    """The CID that a path such as `outputs/result.txt` leads to from `root`; symbolic links are not followed.
+def resolve(root: str, names: Sequence[str], get_block: GetBlock) -> str:
+    """The CID that a path leads to from `root`; symbolic links are not followed.
 
-    Raises `NoSuchPath`, `BlockUnavailable`, `BadMessage`.
+    Only blocks of folders on the way are asked for. Raises `NoSuchPath`, `BlockUnavailable`, `BadMessage`.
     """
     reader = Reader(get_block)
     cid = str(cids.parse(root))
     walked = cid
-    for name in (part for part in path.split("/") if part):
+    for name in names:
         node = reader.node(cid)
         if node.kind not in (Kind.DIRECTORY, Kind.SHARD):
-            raise NoSuchPath(f"{walked} is not a directory")
+            link = f" but a symbolic link to {_shown(os.fsdecode(node.data))}" * (node.kind is Kind.SYMLINK)
+            raise NoSuchPath(f"{walked} is not a directory{link}")
         child = reader.child(node, name)
         if child is None:
-            raise NoSuchPath(f"{walked} has no entry {name!r}")
-        cid, walked = child, f"{walked}/{name}"
+            raise NoSuchPath(f"{walked} has no entry {_shown(name)}; {_what_is_there(node)}")
+        cid, walked = child, f"{walked}/{visible(name)}"
     return cid
+
+
+def _what_is_there(node: Node) -> str:
+    """Some of a directory's entries, for a person who looks for another; of shards those in this one."""
+    digits = len(f"{node.fanout - 1:X}") if node.kind is Kind.SHARD else 0
+    found = sorted(link.name[digits:] for link in node.links if len(link.name) > digits)
+    told = ", ".join(map(_shown, found[:NAMES_TOLD_MAX]))
+    if not node.links:
+        return "it is empty"
+    if node.kind is Kind.SHARD:
+        return f"it has many, such as {told}" if told else "it has many others"
+    more = len(found) - NAMES_TOLD_MAX
+    return f"it has {told} and {more} more" if more > 0 else f"it has {told}"
+
+
+def _shown(name: str) -> str:
+    text = visible(name)
+    return f"'{text}'" if len(text) <= NAME_SHOWN_LENGTH_MAX else f"'{text[:NAME_SHOWN_LENGTH_MAX]}...'"
 
 
 def list_directory(cid: str, get_block: GetBlock) -> Iterator[Link]:

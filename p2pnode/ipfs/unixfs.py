@@ -4,8 +4,14 @@ A file is cut into chunks of 256 KiB, each a raw block; 174 of them hang below a
 of those below the next, and so on ("balanced"). A directory is one node with its entries
 in the order of their names' bytes, or, when they would take over 256 KiB, a tree of shards
 of 256 places, entered by a hash of the name (HAMT). A symbolic link is stored as one, as
-Kubo does, and never followed. Files are streamed: memory holds one chunk and, a level of
+Kubo does, and never followed. Files are streamed: memory holds two chunks and, a level of
 the tree, at most 174 links; of a directory, its entries.
+
+A file that anyone may execute is stored as `ipfs add --cid-version=1 --mode=0755` does: its root
+has that mode, and its chunks are nodes, not raw blocks, which Kubo leaves wherever it writes a
+mode. It is always this one, so that users and umasks make no difference. All else (plain files,
+directories) has no mode, so its CID is the one that everybody gives it, and what is the same is
+stored once.
 
 These functions block; callers run them in a thread. `put` is `BlockStore.put`, or
 `cid.make` to learn the CID and store nothing.
@@ -24,7 +30,7 @@ from typing import BinaryIO, TypeAlias
 import mmh3
 
 from p2pnode.ipfs import cid, dagpb
-from p2pnode.trees import readable
+from p2pnode.trees import PROGRAM_MODE, plain_mode, readable
 
 Put: TypeAlias = Callable[[bytes, cid.Codec], str]
 Tree: TypeAlias = Mapping[str, "bytes | Path | Tree"]
@@ -75,9 +81,9 @@ def add_directory(entries: Tree, put: Put, note: Note = lambda text: None) -> st
     return _add_tree(entries, put, note).cid
 
 
-def add_file(stream: BinaryIO, put: Put) -> str:
-    """Store what a stream holds as one file; its CID."""
-    return _add_stream(stream, put).cid
+def add_file(stream: BinaryIO, put: Put, *, program: bool = False) -> str:
+    """Store what a stream holds as one file, one to be executed if it is a `program`; its CID."""
+    return _add_stream(stream, put, program).cid
 
 
 def name_hash(name: str) -> int:
@@ -128,7 +134,7 @@ def _add_entry(parent: int, name: str, path: str, depth: int, put: Put, note: No
         mode = os.fstat(opened).st_mode
         if stat.S_ISREG(mode):
             with os.fdopen(opened, "rb", closefd=False) as stream:
-                return _add_stream(stream, put)
+                return _add_stream(stream, put, program=plain_mode(mode) == PROGRAM_MODE)
         if stat.S_ISDIR(mode):
             return _add_opened_directory(opened, path, depth, put, note)
         return None
@@ -157,35 +163,46 @@ def _add_opened_directory(opened: int, path: str, depth: int, put: Put, note: No
     return _add_links(links, put)
 
 
-def _add_stream(stream: BinaryIO, put: Put) -> _Part:
+def _add_stream(stream: BinaryIO, put: Put, program: bool = False) -> _Part:
+    mode = PROGRAM_MODE if program else 0
+    chunk = stream.read(CHUNK_SIZE_BYTES)
+    following = stream.read(CHUNK_SIZE_BYTES) if chunk else b""
+    if not following:
+        return _add_chunk(chunk, put, program, mode)
     # levels[0] holds finished chunks, levels[n] nodes of n levels, each waiting for a node above.
-    levels: list[list[_Part]] = [[]]
-    while chunk := stream.read(CHUNK_SIZE_BYTES):
-        _add_to_level(levels, 0, _Part(put(chunk, "raw"), len(chunk), len(chunk)), put)
-    if levels == [[]]:
-        return _Part(put(b"", "raw"), 0, 0)
+    levels: list[list[_Part]] = []
+    while chunk:
+        _add_to_level(levels, 0, _add_chunk(chunk, put, program), put)
+        chunk, following = following, stream.read(CHUNK_SIZE_BYTES) if following else b""
     height = 0
     while height + 1 < len(levels) or len(levels[height]) > 1:
-        if levels[height]:
-            _close_level(levels, height, put)
+        # The root is above the last level; it alone has the mode.
+        _close_level(levels, height, put, mode if height + 1 == len(levels) else 0)
         height += 1
     return levels[height][0]
+
+
+def _add_chunk(chunk: bytes, put: Put, program: bool, mode: int = 0) -> _Part:
+    if program:
+        return _add_node((), dagpb.file_data(len(chunk), (), chunk, mode), len(chunk), put)
+    return _Part(put(chunk, "raw"), len(chunk), len(chunk))
 
 
 def _add_to_level(levels: list[list[_Part]], height: int, part: _Part, put: Put) -> None:
     if height == len(levels):
         levels.append([])
-    levels[height].append(part)
+    # Not before there is more: what is full may be all that hangs below the root.
     if len(levels[height]) == LINKS_PER_NODE_MAX:
         _close_level(levels, height, put)
+    levels[height].append(part)
 
 
-def _close_level(levels: list[list[_Part]], height: int, put: Put) -> None:
+def _close_level(levels: list[list[_Part]], height: int, put: Put, mode: int = 0) -> None:
     """Hang the parts that wait at this height below a node of the next."""
     parts = levels[height]
     levels[height] = []
     size_bytes = sum(part.content_size_bytes for part in parts)
-    data = dagpb.file_data(size_bytes, [part.content_size_bytes for part in parts])
+    data = dagpb.file_data(size_bytes, [part.content_size_bytes for part in parts], mode=mode)
     links = [dagpb.Link(part.cid, "", part.size_bytes) for part in parts]
     _add_to_level(levels, height + 1, _add_node(links, data, size_bytes, put), put)
 

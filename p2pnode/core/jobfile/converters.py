@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from p2pnode.core import content_paths
 from p2pnode.core import pattern as patterns
 
 # How much of a wrong value or key a message repeats.
@@ -25,6 +26,8 @@ _PATTERN_CHARS_MAX = 500
 # CIDv0, and CIDv1 in base32, which is what all our tools print: shape only, as decoding is
 # the block store's. A CIDv1 has at least version, codec, hash and length, and one byte.
 CID = re.compile(r"Qm[1-9A-HJ-NP-Za-km-z]{44}|b[a-z2-7]{8,200}")
+# With a path below it, as far as a schema can tell.
+CONTENT_ADDRESS = rf"^(?:{CID.pattern})(?:/(?!\.{{1,2}}(?:/|$))[^/]{{1,255}})*/?$"
 _URL = re.compile(r"https?://[^\s/?#]+(?:[/?#]\S*)?", re.IGNORECASE)
 _DATA_URL = re.compile(r"data:[^,\s]*,.*", re.IGNORECASE | re.DOTALL)
 
@@ -99,14 +102,14 @@ def absolute_path(text: str) -> str:
     return "/" + "/".join(parts)
 
 
-def cid(text: str) -> str:
-    """The address of data in IPFS, by its shape."""
-    if not CID.fullmatch(text):
-        hint = "; give the CID alone" if "/" in text else ""
+def content_address(text: str) -> str:
+    """The address of data in IPFS, by its shape: a CID, or a path below one."""
+    root, _, path = text.partition("/")
+    if not CID.fullmatch(root):
         raise ValueError(
-            f'"{text[:80]}" is not a CID; allowed: CIDv0 (Qm...) and CIDv1 in base32 (b...){hint}'
+            f"{cut(text)} is not a CID; allowed: CIDv0 (Qm...) and CIDv1 in base32 (b...), and /PATH after it"
         )
-    return text
+    return content_paths.join(root, content_paths.names(path))
 
 
 def url(text: str) -> str:

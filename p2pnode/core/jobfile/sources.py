@@ -12,7 +12,18 @@ from p2pnode.core.spec import InputSource, Source
 from p2pnode.core.units import AMOUNT_MAX
 
 from . import yamltree
-from .converters import CID, Choice, Integer, absolute_path, cid, cut, data_url, pattern, some_text, url
+from .converters import (
+    CONTENT_ADDRESS,
+    Choice,
+    Integer,
+    absolute_path,
+    content_address,
+    cut,
+    data_url,
+    pattern,
+    some_text,
+    url,
+)
 from .kinds import BOOLEAN, NAME, SOME_TEXT, TEXT, Field, Object, Raw, Value, when
 from .problems import Path, Report
 
@@ -212,9 +223,9 @@ INPUTS: Mapping[str, Variant] = MappingProxyType(
             Object(
                 Field(
                     "CID",
-                    Value(cid, "a CID", f"^(?:{CID.pattern})$"),
+                    Value(content_address, "a CID, or CID/PATH", CONTENT_ADDRESS),
                     required=True,
-                    hint="the address of the data",
+                    hint="the address of the data, or of a folder that it is below (CID/PATH)",
                     example="bafkreigeud3jwrymzwafqso23lhb3246k4oy5ynntpn5f3f77tclflrcde",
                 )
             ),
