@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -42,23 +43,28 @@ def _as_nobody(nodes: Nodes, name: str) -> Node:
     node = nodes.new(name)
     group = Path(SOCKET_PATH).stat().st_gid
     become = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", f"--groups={group}")
-    node.within = ("unshare", "--mount", "sh", "-euc", REACHABLE, str(nodes.directory / "kept"), *become)
+    node.within = ("unshare", "--mount", "sh", "-euc", _reachable(), str(nodes.directory / "kept"), *become)
     node.data_dir.mkdir(mode=0o700, exist_ok=True)
     os.chown(node.data_dir, NOBODY, NOBODY)
     return node.start()
 
 
-# The interpreter may lie in root's home, into which nobody sees: this process then sees another home.
-REACHABLE = f"""
-for path in {sys.base_prefix} {Path(__file__).parent.parent}; do
-    case $path in /root/*) mkdir -p $0$path; mount --bind $path $0$path;; esac
-done
-mount -t tmpfs -o mode=755 none /root
-for path in {sys.base_prefix} {Path(__file__).parent.parent}; do
-    case $path in /root/*) mkdir -p $path; mount --bind $0$path $path;; esac
-done
-exec "$@"
-"""
+def _closed(path: Path) -> Path | None:
+    """The topmost directory on the way to a path that others may not enter."""
+    return next((one for one in reversed((path, *path.parents)) if not one.stat().st_mode & stat.S_IXOTH), None)
+
+
+def _reachable() -> str:
+    """A script that runs a command in which nobody sees the interpreter and this checkout, wherever they lie.
+
+    Root's home, for one, is closed to others: for this process it is another, with nothing else in it.
+    """
+    needed = {path: _closed(path) for path in (Path(sys.base_prefix), Path(__file__).parent.parent)}
+    hidden = {path: closed for path, closed in needed.items() if closed}
+    kept = [f"mkdir -p $0{path}; mount --bind {path} $0{path}" for path in hidden]
+    covers = [f"mount -t tmpfs -o mode=755 none {closed}" for closed in sorted(set(hidden.values()))]
+    shown = [f"mkdir -p {path}; mount --bind $0{path} {path}" for path in hidden]
+    return "\n".join((*kept, *covers, *shown, 'exec "$@"'))
 
 
 MADE = {
