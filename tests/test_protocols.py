@@ -111,8 +111,12 @@ def test_bad_vectors_are_refused(vector: dict[str, Any]) -> None:
     kind, rule = KINDS[vector["kind"]]
     data = bytes.fromhex(vector["hex"])
     assert vector["why"]
-    with pytest.raises(BadMessage):
+    with pytest.raises(BadMessage) as refused:
         read_untrusted(data, kind)
+    # For what it says, and not because it is of a form that the code has left behind.
+    if not any(word in vector["name"] for word in ("missing", "without", "no kind")):
+        assert "missing required field" not in str(refused.value)
+        assert vector.get("schema") == "cannot tell" or "not canonical" not in str(refused.value)
     if vector.get("schema") != "cannot tell" and vector["name"] not in _OVERLOOKED:
         with pytest.raises(pycddl.ValidationError):
             schema(rule).validate_cbor(data)
@@ -418,6 +422,7 @@ _RECORDS: dict[str, st.SearchStrategy[Any]] = {
         version=_TEXTS,
         offer=_OFFERS,
         addresses=some(_SOME),
+        protocols=some(_SOME),
         leaving=st.booleans(),
     ),
     "signed": _SIGNED,

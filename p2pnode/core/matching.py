@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from . import capabilities, forwarding
+from . import capabilities, forwarding, protocols
 from .constraints import preferences, requirements
 from .constraints import why_not as constraint_why_not
 from .holdings import marks_of
-from .messages import Directory, Offer, Refusing, Requirements, Taking
+from .messages import Advert, Directory, Offer, Refusing, Requirements, Taking
 from .spec import (
     Constraint,
     DockerEngine,
@@ -78,6 +78,12 @@ def _directory(source: Source) -> Directory:
     writable = source.params.get("ReadWrite") is True
     made = writable and source.params.get("CreateAs") != "noCreate"
     return Directory(path=str(source.params["SourcePath"]), writable=writable, made=made)
+
+
+def why_not_peer(need: Requirements, advert: Advert) -> Unfit | None:
+    """Why this peer is not asked to run a job with these requirements, or not for now; None where it is."""
+    silent = protocols.why_no_link(advert.protocols)
+    return Unfit(Refusing.UNSUITABLE, silent) if silent else why_not(need, advert.offer)
 
 
 def why_not(need: Requirements, offer: Offer) -> Unfit | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import enum
 from typing import Annotated, Literal
 
-from . import wire
+from . import protocols, wire
 from .spec import MEMBERS_MAX, REPLICAS_MAX, Constraints, JobSpec, JobType, NetworkType, Priority, Resources
 from .states import ExecutionState, JobState, Outcome
 from .wire import Meta, Record
@@ -137,6 +137,8 @@ class Advert(Record, frozen=True):
     version: Name
     offer: Offer
     addresses: Names
+    # What its peer speaks, as `link/2`, order without meaning: who shares no link with it asks nothing of it.
+    protocols: Names = protocols.SPOKEN
     leaving: bool = False
 
 
