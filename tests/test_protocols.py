@@ -67,6 +67,8 @@ _OVERLOOKED = {
     "award: bytes",
     "award: field of the other engine",
     "logs-piece: text for bytes",
+    "bid: text in an extension",
+    "award: other engine with an image",
 }
 
 

@@ -11,7 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from . import capabilities, forwarding, protocols
+from msgspec import UNSET
+
+from . import capabilities, extensions, forwarding, protocols
 from .constraints import preferences, requirements
 from .constraints import why_not as constraint_why_not
 from .holdings import marks_of
@@ -22,7 +24,9 @@ from .spec import (
     JobSpec,
     NetworkType,
     Operator,
+    OtherEngine,
     Resources,
+    SomeEngine,
     Source,
     Task,
     WasmEngine,
@@ -51,7 +55,7 @@ def requirements_of(spec: JobSpec) -> Requirements:
     """What an ask says of a job: all that decides, and nothing that is private to it."""
     task = spec.task
     return Requirements(
-        engine="docker" if isinstance(task.engine, DockerEngine) else "wasm",
+        engine=engine_name(task.engine),
         resources=task.resources,
         constraints=(*spec.constraints, *_capabilities(task.engine)),
         network=task.network.type,
@@ -59,7 +63,19 @@ def requirements_of(spec: JobSpec) -> Requirements:
         sources=tuple(sorted({one.source.type for one in task.inputs} | _of_environment(task))),
         uses=marks_of(task),
         directories=tuple(_directory(one.source) for one in task.inputs if one.source.type == "local"),
+        must=extensions.musts(spec, task) or UNSET,
     )
+
+
+def engine_name(engine: SomeEngine) -> str:
+    """As adverts have it."""
+    match engine:
+        case DockerEngine():
+            return "docker"
+        case WasmEngine():
+            return "wasm"
+        case OtherEngine(name=name):
+            return name
 
 
 def _of_environment(task: Task) -> set[str]:
@@ -67,7 +83,7 @@ def _of_environment(task: Task) -> set[str]:
     return {forwarding.SOURCE} if forwarding.wanted(task.environment) else set()
 
 
-def _capabilities(engine: DockerEngine | WasmEngine) -> list[Constraint]:
+def _capabilities(engine: SomeEngine) -> list[Constraint]:
     """What a peer must allow, as constraints on its labels."""
     asked = capabilities.asked_in(engine.meta) if isinstance(engine, DockerEngine) else frozenset[str]()
     names = sorted(asked - capabilities.DEFAULT)
