@@ -102,6 +102,11 @@ def why_not_peer(need: Requirements, advert: Advert) -> Unfit | None:
     return Unfit(Refusing.UNSUITABLE, silent) if silent else why_not(need, advert.offer)
 
 
+def never_peer(need: Requirements, advert: Advert) -> str | None:
+    """Why this peer could not run such a job even if it were idle; None where it could."""
+    return protocols.why_no_link(advert.protocols) or never(need, advert.offer)
+
+
 def why_not(need: Requirements, offer: Offer) -> Unfit | None:
     """Why a peer that offers this can't run a job with these requirements; None where it can.
 
