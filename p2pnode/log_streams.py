@@ -13,7 +13,7 @@ from typing import BinaryIO, Literal
 
 import trio
 
-from p2pnode.core import protocols
+from p2pnode.core import extensions, protocols
 from p2pnode.core.messages import LOGS_PIECE_SIZE_BYTES_MAX, LogsPiece, LogsRequest
 from p2pnode.core.wire import BadMessage
 from p2pnode.network.frames import read_frame_untrusted, write_frame
@@ -85,6 +85,7 @@ async def serve(stream: Stream, files_for: Callable[[str, str], tuple[Path, Path
     request = await read_frame_untrusted(stream, LogsRequest, FRAME_SIZE_BYTES_MAX, REQUEST_TIMEOUT_S)
     if request is None:
         raise BadMessage("the stream ended before a request")
+    extensions.vet(request, "this request")
     execution = request.execution
     pieces = tail(
         lambda: files_for(stream.peer, execution),

@@ -32,7 +32,7 @@ from p2pnode.api.service import (
     UnreachedJson,
 )
 from p2pnode.core import addresses as addressing
-from p2pnode.core import jobfile, planning
+from p2pnode.core import jobfile, planning, protocols
 from p2pnode.core.lifecycle import OPEN, Execution, JobRecord
 from p2pnode.core.matching import requirements_of
 from p2pnode.core.messages import JobLine
@@ -271,6 +271,8 @@ class Service(Orders):
                     "connected": peer in connected or peer == me,
                     "self": peer == me,
                     "taking": offer.taking.value,
+                    "protocols": list(advert.protocols),
+                    "problem": protocols.why_no_link(advert.protocols),
                 }
             )
         return sorted(found, key=lambda one: (not one["self"], one["name"], one["peer"]))

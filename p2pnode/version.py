@@ -16,7 +16,7 @@ GIT_TIMEOUT_S = 2.0
 
 def text() -> str:
     """Two lines, for people and for what they report."""
-    spoken = ", ".join(one.removeprefix("/p2pnode/") for one in protocols.ALL)
+    spoken = ", ".join(protocols.SPOKEN)
     return f"p2pnode {__version__} (commit {commit() or 'unknown'})\nprotocols: {spoken}"
 
 

@@ -268,6 +268,8 @@ class FakeNode:
                 connected=False,
                 self=True,
                 taking=self.takes,
+                protocols=["link/2"],
+                problem=None,
             )
         ]
 

@@ -51,7 +51,8 @@ def _as_nobody(nodes: Nodes, name: str) -> Node:
 
 def _closed(path: Path) -> Path | None:
     """The topmost directory on the way to a path that others may not enter."""
-    return next((one for one in reversed((path, *path.parents)) if not one.stat().st_mode & stat.S_IXOTH), None)
+    way = reversed((path, *path.parents))
+    return next((one for one in way if not one.stat().st_mode & stat.S_IXOTH), None)
 
 
 def _reachable() -> str:

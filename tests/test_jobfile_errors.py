@@ -219,7 +219,7 @@ def test_an_unreadable_file_is_one_problem(text: str | bytes, expected: str) -> 
         ("{Type: batch, Tasks: [{}]}", ["1:23: error: Tasks[0].Engine: missing: a map of Type and Params"]),
         (
             "{Type: batch, Tasks: [{Engine: {Type: dokcer}}]}",
-            ['1:39: error: Tasks[0].Engine.Type: "dokcer" is not a type of engine; allowed: docker, wasm; did you mean docker?'],
+            ['1:39: error: Tasks[0].Engine.Type: "dokcer" is not a type of engine; allowed: docker, wasm, other; did you mean docker?'],
         ),
         (
             "{Type: batch, Tasks: [{Engine: {Type: docker, Params: {Image: x}}}, {Engine: {Type: docker, Params: {Image: x}}}]}",

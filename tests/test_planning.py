@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
+from p2pnode.core import wire
 from p2pnode.core.adverts import Known
+from p2pnode.core.deputies import name_deputies
+from p2pnode.core.job_steps import JobSteps
+from p2pnode.core.lifecycle import new_record
 from p2pnode.core.messages import Advert, Offer, Signed
 from p2pnode.core.planning import plan
 from p2pnode.core.spec import (
@@ -57,6 +65,30 @@ def test_a_plan_names_who_is_asked_and_counts_why_not_the_others():
     ((reason, count),) = made.busy
     assert reason.startswith("busy: CPU 500m asked")
     assert count == 1
+
+
+@pytest.mark.parametrize(
+    ("spoken", "reason"),
+    [
+        (("link/3", "adverts/1"), "speaks link/3 only; this node speaks link/2"),
+        (("link/1", "link/3"), "speaks link/1, link/3 only; this node speaks link/2"),
+        (("adverts/1",), "speaks no link/2"),
+        ((), "speaks no link/2"),
+        (("link/3", "link/2"), None),
+    ],
+)
+def test_a_peer_is_asked_only_if_it_speaks_a_link_of_ours(
+    spoken: tuple[str, ...], reason: str | None
+) -> None:
+    other = known("a")
+    other = replace(other, advert=wire.replace(other.advert, protocols=spoken))
+    made = plan(spec(), "me", {"a": other, "c": PEERS["c"]}, now=0.0)
+    assert [advert.peer for advert in made.asked] == ([] if reason else ["a"])
+    assert made.would_bid == (0 if reason else 1)
+    assert ((reason, 1) in made.unsuitable) == (reason is not None)
+    steps = JobSteps(new_record("j", "me", spec(), 0.0), "me", {})
+    name_deputies(steps, {"a": other}, (), 0.0)
+    assert steps.record.deputies == (() if reason else ("a",))
 
 
 def test_a_wasm_job_with_a_network_suits_nobody():

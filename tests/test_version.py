@@ -46,6 +46,11 @@ def test_the_pages_name_the_protocol_in_this_version(protocol: str) -> None:
     assert f"stream `{protocol}`" in (ROOT / "protocols" / "README.md").read_text()
 
 
+def test_the_page_of_roles_names_every_protocol() -> None:
+    table = (ROOT / "protocols" / "README.md").read_text().partition("## Who must speak what")[2]
+    assert all(f"`{one}`" in table for one in protocols.SPOKEN)
+
+
 def test_a_checkout_names_its_commit_and_whether_it_was_changed(checkout: Path) -> None:
     commit = git(checkout, "rev-parse", "--short=12", "HEAD")
     assert version.commit_of_checkout(checkout) == commit

@@ -215,6 +215,10 @@ class NodeJson(TypedDict):
     self: bool
     # "all", "nothing" (cordoned) or "draining".
     taking: str
+    # What it speaks, as "link/2".
+    protocols: list[str]
+    # Why this node can ask nothing of it, whatever it offers; None where it can.
+    problem: str | None
 
 
 class UnreachedJson(TypedDict):

@@ -69,7 +69,7 @@ def list_nodes(as_json: bool) -> int:
             "self" if one["self"] else "yes" if one["connected"] else "no",
             ",".join(one["engines"]),
             *_free_of_total(one["free"], one["total"]),
-            one["taking"],
+            f"nothing: {one['problem']}" if one["problem"] else one["taking"],
             _labels(one["labels"]),
         ]
         for one in nodes

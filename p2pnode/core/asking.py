@@ -19,7 +19,7 @@ from math import inf
 from .adverts import Known, out_of_reach
 from .events import Send
 from .lifecycle import EVERYWHERE, LIVE, LONG_RUNNING, OPEN, Execution, ExecutionState, JobRecord
-from .matching import Unfit, grouped, requirements_of, why_not
+from .matching import Unfit, grouped, requirements_of, why_not_peer
 from .messages import Advert, Ask, Refusing, Requirements, Taking, execution_id
 from .ranking import asks_for, rank_candidates
 from .retrying import TRIES_PER_PEER_MAX, failures_by_peer
@@ -87,7 +87,7 @@ class Asking:
         """The peers that a round for `needed` replicas asks, the best first."""
         ranked = self._rooms_first()
         roomy = sum(
-            why_not(self.need, one.offer) is None and one.peer not in self._out_of_reach for one in ranked
+            why_not_peer(self.need, one) is None and one.peer not in self._out_of_reach for one in ranked
         )
         return ranked[: asks_for(needed)] if roomy < needed else ranked[: min(roomy, asks_for(needed))]
 
@@ -204,7 +204,7 @@ class Asking:
 
     def _unfit(self, peer: str) -> Unfit | None:
         advert, record = self.known[peer].advert, self.record
-        unfit = why_not(self.need, advert.offer)
+        unfit = why_not_peer(self.need, advert)
         if unfit is not None and unfit.refusing is Refusing.UNSUITABLE:
             return unfit
         tries = self.failures.get(peer, 0)

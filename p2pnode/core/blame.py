@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .messages import Fault
-from .spec import Task, WasmEngine
+from .spec import DockerEngine, OtherEngine, Task, WasmEngine
 
 EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND = 126, 127
 # By SIGKILL or SIGTERM, which an engine that shuts down sends.
@@ -172,13 +172,16 @@ def _names(text: str, path: str) -> bool:
 def _texts(task: Task) -> Iterator[str]:
     """What the job's author wrote that may be a path or have one in it."""
     engine = task.engine
-    yield from engine.parameters
-    yield from engine.environment.values()
     yield from task.environment.values()
     for source in task.inputs:
         yield source.target
         yield from (one for one in source.source.params.values() if isinstance(one, str))
-    if isinstance(engine, WasmEngine):
-        yield from (engine.entry_module, *engine.import_modules)
-    else:
-        yield from (engine.working_directory, *(engine.entrypoint or ()))
+    match engine:
+        case WasmEngine():
+            yield from (engine.entry_module, *engine.import_modules)
+            yield from (*engine.parameters, *engine.environment.values())
+        case DockerEngine():
+            yield from (engine.working_directory, *(engine.entrypoint or ()))
+            yield from (*engine.parameters, *engine.environment.values())
+        case OtherEngine():
+            yield from engine.params.values()

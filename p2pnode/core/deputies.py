@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from math import inf
 
+from . import protocols
 from .adverts import Known, out_of_reach
 from .copying import header, keeps
 from .events import Send
@@ -45,6 +46,7 @@ def name_deputies(steps: JobSteps, known: Mapping[str, Known], lost: Collection[
         for peer, one in known.items()
         if peer not in {record.owner, *record.deputies, *record.declined, *lost}
         and one.advert.offer.taking is not Taking.DRAINING
+        and protocols.why_no_link(one.advert.protocols) is None
     ]
     unreachable = out_of_reach(known, now)
     # Anybody can invent peers, which keep nothing. A node that lends nothing is often there for one command.

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 
-from . import ending, lending_room, tending, wire
+from . import ending, extensions, lending_room, tending, wire
 from .compartments import Compartment, compartment
 from .ending import (
     LEAVING_GRACE_S_MAX,
@@ -243,7 +243,8 @@ class Lending:
             return Refusing.UNSUITABLE, "runs nothing for others"
         if self.leaving:
             return Refusing.UNSUITABLE, "is shutting down"
-        reason = never(ask.requirements, offer) or lacks
+        musts = ask.requirements.must or ()
+        reason = never(ask.requirements, offer) or lacks or extensions.not_understood(musts, "the job")
         if reason:
             return Refusing.UNSUITABLE, reason
         if self.taking is not Taking.ALL:

@@ -11,18 +11,22 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from . import capabilities, forwarding
+from msgspec import UNSET
+
+from . import capabilities, extensions, forwarding, protocols
 from .constraints import preferences, requirements
 from .constraints import why_not as constraint_why_not
 from .holdings import marks_of
-from .messages import Directory, Offer, Refusing, Requirements, Taking
+from .messages import Advert, Directory, Offer, Refusing, Requirements, Taking
 from .spec import (
     Constraint,
     DockerEngine,
     JobSpec,
     NetworkType,
     Operator,
+    OtherEngine,
     Resources,
+    SomeEngine,
     Source,
     Task,
     WasmEngine,
@@ -51,7 +55,7 @@ def requirements_of(spec: JobSpec) -> Requirements:
     """What an ask says of a job: all that decides, and nothing that is private to it."""
     task = spec.task
     return Requirements(
-        engine="docker" if isinstance(task.engine, DockerEngine) else "wasm",
+        engine=engine_name(task.engine),
         resources=task.resources,
         constraints=(*spec.constraints, *_capabilities(task.engine)),
         network=task.network.type,
@@ -59,7 +63,19 @@ def requirements_of(spec: JobSpec) -> Requirements:
         sources=tuple(sorted({one.source.type for one in task.inputs} | _of_environment(task))),
         uses=marks_of(task),
         directories=tuple(_directory(one.source) for one in task.inputs if one.source.type == "local"),
+        must=extensions.musts(spec, task) or UNSET,
     )
+
+
+def engine_name(engine: SomeEngine) -> str:
+    """As adverts have it."""
+    match engine:
+        case DockerEngine():
+            return "docker"
+        case WasmEngine():
+            return "wasm"
+        case OtherEngine(name=name):
+            return name
 
 
 def _of_environment(task: Task) -> set[str]:
@@ -67,7 +83,7 @@ def _of_environment(task: Task) -> set[str]:
     return {forwarding.SOURCE} if forwarding.wanted(task.environment) else set()
 
 
-def _capabilities(engine: DockerEngine | WasmEngine) -> list[Constraint]:
+def _capabilities(engine: SomeEngine) -> list[Constraint]:
     """What a peer must allow, as constraints on its labels."""
     asked = capabilities.asked_in(engine.meta) if isinstance(engine, DockerEngine) else frozenset[str]()
     names = sorted(asked - capabilities.DEFAULT)
@@ -78,6 +94,17 @@ def _directory(source: Source) -> Directory:
     writable = source.params.get("ReadWrite") is True
     made = writable and source.params.get("CreateAs") != "noCreate"
     return Directory(path=str(source.params["SourcePath"]), writable=writable, made=made)
+
+
+def why_not_peer(need: Requirements, advert: Advert) -> Unfit | None:
+    """Why this peer is not asked to run a job with these requirements, or not for now; None where it is."""
+    silent = protocols.why_no_link(advert.protocols)
+    return Unfit(Refusing.UNSUITABLE, silent) if silent else why_not(need, advert.offer)
+
+
+def never_peer(need: Requirements, advert: Advert) -> str | None:
+    """Why this peer could not run such a job even if it were idle; None where it could."""
+    return protocols.why_no_link(advert.protocols) or never(need, advert.offer)
 
 
 def why_not(need: Requirements, offer: Offer) -> Unfit | None:

@@ -13,7 +13,10 @@ from __future__ import annotations
 import enum
 from typing import Annotated, Literal
 
-from . import wire
+from msgspec import UNSET, UnsetType
+
+from . import protocols, wire
+from .extensions import Musts, Open
 from .spec import MEMBERS_MAX, REPLICAS_MAX, Constraints, JobSpec, JobType, NetworkType, Priority, Resources
 from .states import ExecutionState, JobState, Outcome
 from .wire import Meta, Record
@@ -116,7 +119,8 @@ class Offer(Record, frozen=True):
     engines: Names
     publishers: Names
     sources: Names
-    networks: Annotated[tuple[NetworkType, ...], Meta(max_length=NAMES_MAX)]
+    # Also such as only later versions know.
+    networks: Names
     labels: Annotated[dict[SomeName, Name], Meta(max_length=NAMES_MAX)]
     total: Resources
     free: Resources
@@ -126,7 +130,7 @@ class Offer(Record, frozen=True):
     holds: Annotated[tuple[Mark, ...], Meta(max_length=HOLDINGS_MAX)] = ()
 
 
-class Advert(Record, frozen=True):
+class Advert(Open, frozen=True):
     """What a peer offers in general; gossiped. `number` only ever grows, over restarts too."""
 
     peer: PeerId
@@ -137,6 +141,8 @@ class Advert(Record, frozen=True):
     version: Name
     offer: Offer
     addresses: Names
+    # What its peer speaks, as `link/2`, order without meaning: who shares no link with it asks nothing of it.
+    protocols: Names = protocols.SPOKEN
     leaving: bool = False
 
 
@@ -161,9 +167,11 @@ class Requirements(Record, frozen=True):
     # Marks of the image and the inputs: who has them already is preferred.
     uses: Annotated[tuple[Mark, ...], Meta(max_length=MEMBERS_MAX + 1)] = ()
     directories: Annotated[tuple[Directory, ...], Meta(max_length=MEMBERS_MAX)] = ()
+    # What of the spec's extensions its peer has to understand.
+    must: Musts | UnsetType = UNSET
 
 
-class Ask(Record, frozen=True, tag_field="kind", tag="ask"):
+class Ask(Open, frozen=True, tag_field="kind", tag="ask"):
     """Requester to peer: would you run this?"""
 
     execution: ExecutionId
@@ -174,7 +182,7 @@ class Ask(Record, frozen=True, tag_field="kind", tag="ask"):
     requirements: Requirements
 
 
-class Bid(Record, frozen=True, tag_field="kind", tag="bid"):
+class Bid(Open, frozen=True, tag_field="kind", tag="bid"):
     """Peer to requester: yes; the resources are held for `valid_ms`."""
 
     execution: ExecutionId
@@ -184,7 +192,7 @@ class Bid(Record, frozen=True, tag_field="kind", tag="bid"):
     start_ms: Moment
 
 
-class Refusal(Record, frozen=True, tag_field="kind", tag="refusal"):
+class Refusal(Open, frozen=True, tag_field="kind", tag="refusal"):
     """Peer to requester: no, and why."""
 
     execution: ExecutionId
@@ -193,7 +201,7 @@ class Refusal(Record, frozen=True, tag_field="kind", tag="refusal"):
     reason: Reason
 
 
-class Award(Record, frozen=True, tag_field="kind", tag="award"):
+class Award(Open, frozen=True, tag_field="kind", tag="award"):
     """Requester to peer: your bid is taken; here is the job."""
 
     execution: ExecutionId
@@ -205,14 +213,14 @@ class Award(Record, frozen=True, tag_field="kind", tag="award"):
     spec: JobSpec
 
 
-class Release(Record, frozen=True, tag_field="kind", tag="release"):
+class Release(Open, frozen=True, tag_field="kind", tag="release"):
     """Requester to peer: your bid is not needed; free what it holds."""
 
     execution: ExecutionId
     round: Counter
 
 
-class Update(Record, frozen=True, tag_field="kind", tag="update"):
+class Update(Open, frozen=True, tag_field="kind", tag="update"):
     """Peer to requester: how far the execution is. The first one confirms the award."""
 
     execution: ExecutionId
@@ -222,7 +230,7 @@ class Update(Record, frozen=True, tag_field="kind", tag="update"):
     detail: Reason
 
 
-class Cancel(Record, frozen=True, tag_field="kind", tag="cancel"):
+class Cancel(Open, frozen=True, tag_field="kind", tag="cancel"):
     """Requester to peer: end this execution."""
 
     execution: ExecutionId
@@ -230,7 +238,7 @@ class Cancel(Record, frozen=True, tag_field="kind", tag="cancel"):
     reason: Reason
 
 
-class Receipt(Record, frozen=True):
+class Receipt(Open, frozen=True):
     """How an execution ended, as its peer signs it."""
 
     job: JobId
@@ -263,7 +271,7 @@ class Signed(Record, frozen=True):
     signature: Annotated[bytes, Meta(min_length=64, max_length=64)]
 
 
-class Ended(Record, frozen=True, tag_field="kind", tag="ended"):
+class Ended(Open, frozen=True, tag_field="kind", tag="ended"):
     """Peer to requester: the execution is over. `receipt` is a `Signed` receipt."""
 
     execution: ExecutionId
@@ -271,7 +279,7 @@ class Ended(Record, frozen=True, tag_field="kind", tag="ended"):
     receipt: Signed
 
 
-class Adopt(Record, frozen=True, tag_field="kind", tag="adopt"):
+class Adopt(Open, frozen=True, tag_field="kind", tag="adopt"):
     """Owner to compute peer: I look after this execution, and these are my deputies."""
 
     execution: ExecutionId
@@ -281,7 +289,7 @@ class Adopt(Record, frozen=True, tag_field="kind", tag="adopt"):
     deputies: Peers
 
 
-class Orphan(Record, frozen=True, tag_field="kind", tag="orphan"):
+class Orphan(Open, frozen=True, tag_field="kind", tag="orphan"):
     """Compute peer to an owner or deputy: I have this execution, and its owner is silent."""
 
     execution: ExecutionId
@@ -292,7 +300,7 @@ class Orphan(Record, frozen=True, tag_field="kind", tag="orphan"):
     epoch: Counter
 
 
-class WhoOwns(Record, frozen=True, tag_field="kind", tag="who-owns"):
+class WhoOwns(Open, frozen=True, tag_field="kind", tag="who-owns"):
     """Who looks after this job? From an owner that was away, or from who has not heard of it for long."""
 
     job: JobId
@@ -300,7 +308,7 @@ class WhoOwns(Record, frozen=True, tag_field="kind", tag="who-owns"):
     epoch: Counter
 
 
-class Owned(Record, frozen=True, tag_field="kind", tag="owned"):
+class Owned(Open, frozen=True, tag_field="kind", tag="owned"):
     """Who looks after a job, as its sender knows. From the owner, and naming the receiver: take over."""
 
     job: JobId
@@ -349,7 +357,7 @@ class Line(Record, frozen=True):
     state: Name
 
 
-class Keep(Record, frozen=True, tag_field="kind", tag="keep"):
+class Keep(Open, frozen=True, tag_field="kind", tag="keep"):
     """Owner to deputy: keep this of my job. What `full` begins, those without it go on with."""
 
     job: JobId
@@ -384,7 +392,7 @@ class Order(enum.StrEnum):
     UPDATE = "update"
 
 
-class Command(Record, frozen=True, tag_field="kind", tag="command"):
+class Command(Open, frozen=True, tag_field="kind", tag="command"):
     """Deputy to owner: a user wants this of the job."""
 
     job: JobId
@@ -393,7 +401,7 @@ class Command(Record, frozen=True, tag_field="kind", tag="command"):
     spec: JobSpec | None
 
 
-class LogsRequest(Record, frozen=True):
+class LogsRequest(Open, frozen=True):
     """Requester to peer, on a stream of its own: send me what an execution writes.
 
     The offsets are where in each stream to begin. With `follow` the pieces go on until the program has ended.
@@ -412,7 +420,7 @@ class LogsPiece(Record, frozen=True):
     data: Annotated[bytes, Meta(max_length=LOGS_PIECE_SIZE_BYTES_MAX)]
 
 
-class JobLine(Record, frozen=True):
+class JobLine(Open, frozen=True):
     """What anybody may hear of a job from its owner."""
 
     id: JobId

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from math import inf
 
-from . import copying, deputies, vetting
+from . import copying, deputies, extensions, vetting
 from .adverts import ADVERT_TTL_INTERVALS, Advertising, AdvertTable, advert_interval_s
 from .compartments import Compartment, compartment
 from .custody import Custody, JobOrder, command
@@ -294,7 +294,9 @@ class Participant:
             case Adopt(execution=execution, epoch=epoch) if execution in self.lending.loans:
                 vetting.vet_epoch(epoch, self.lending.loans[execution].epoch)
         if isinstance(message, Keep | Command) and message.spec is not None:
-            wrong = self.check_spec(message.spec)
+            spec = message.spec
+            # What its task has to say is for the peers that run it.
+            wrong = extensions.not_understood(extensions.musts(spec), "the job") or self.check_spec(spec)
             if wrong is not None:
                 raise BadMessage(wrong)
             known = self._record(message.job, stored)

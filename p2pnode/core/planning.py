@@ -9,7 +9,7 @@ from . import forwarding
 from .adverts import Known
 from .asking import Asking
 from .lifecycle import EVERYWHERE, new_record
-from .matching import Unfit, why_not
+from .matching import Unfit, why_not_peer
 from .messages import Advert, Refusing, Requirements
 from .spec import JobSpec
 from .wire import Record
@@ -39,9 +39,9 @@ def plan(spec: JobSpec, me: str, known: Mapping[str, Known], now: float, lacks: 
     """
     table = {peer: one for peer, one in known.items() if not (lacks and peer == me)}
     asking = Asking(new_record("", me, spec, now), table, now)
-    found = [why_not(asking.need, one.advert.offer) for one in table.values()]
+    found = [why_not_peer(asking.need, one.advert) for one in table.values()]
     if len(table) < len(known):
-        unfit = why_not(asking.need, known[me].advert.offer)
+        unfit = why_not_peer(asking.need, known[me].advert)
         found.append(Unfit(Refusing.UNSUITABLE, lacks) if unfit is None else unfit)
     counts = {
         refusing: Counter(unfit.reason for unfit in found if unfit is not None and unfit.refusing is refusing)

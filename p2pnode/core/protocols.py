@@ -1,5 +1,10 @@
 """The names of what nodes speak to each other, with their versions (protocols/ says what they are)."""
 
+from __future__ import annotations
+
+from collections.abc import Collection
+
+_PREFIX = "/p2pnode/"
 LINK = "/p2pnode/link/2"
 # A stream; adverts are gossiped under the topic of that name, too.
 ADVERTS = "/p2pnode/adverts/1"
@@ -7,3 +12,14 @@ ADVERTS_TOPIC = ADVERTS.removeprefix("/")
 JOBS = "/p2pnode/jobs/1"
 LOGS = "/p2pnode/logs/1"
 ALL = (LINK, ADVERTS, JOBS, LOGS)
+# As adverts and people have them.
+SPOKEN = tuple(one.removeprefix(_PREFIX) for one in ALL)
+
+
+def why_no_link(spoken: Collection[str]) -> str | None:
+    """Why nothing can be asked of a peer that speaks these; None where it can."""
+    own = LINK.removeprefix(_PREFIX)
+    if own in spoken:
+        return None
+    theirs = ", ".join(sorted(one for one in spoken if one.startswith("link/")))
+    return f"speaks {theirs} only; this node speaks {own}" if theirs else f"speaks no {own}"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import enum
 from typing import Annotated
 
+from .extensions import Open
 from .units import AMOUNT_MAX, DURATION_S_MAX, GPUS_MAX
 from .wire import Meta, Record
 
@@ -28,6 +29,8 @@ TEXT_LENGTH_MAX = 256 * 1024
 REPLICAS_MAX = 10_000
 
 Text = Annotated[str, Meta(max_length=TEXT_LENGTH_MAX)]
+# As adverts name engines.
+SomeName = Annotated[str, Meta(min_length=1, max_length=256)]
 SomeText = Annotated[str, Meta(min_length=1, max_length=TEXT_LENGTH_MAX)]
 Texts = Annotated[tuple[Text, ...], Meta(max_length=MEMBERS_MAX)]
 TextMap = Annotated[dict[Text, Text], Meta(max_length=MEMBERS_MAX)]
@@ -96,6 +99,16 @@ class WasmEngine(Record, frozen=True, tag_field="type", tag="wasm"):
     environment: TextMap = {}
 
 
+class OtherEngine(Record, frozen=True, tag_field="type", tag="other"):
+    """Any engine that came later than the two above: opaque to all but the peers that have it."""
+
+    name: SomeName
+    params: TextMap = {}
+
+
+SomeEngine = DockerEngine | WasmEngine | OtherEngine
+
+
 class Source(Record, frozen=True):
     """A publisher or an input source: its type, lower case, and its parameters under the job file's names."""
 
@@ -150,8 +163,8 @@ class Timeouts(Record, frozen=True):
     stop_grace_s: Seconds | None = None
 
 
-class Task(Record, frozen=True):
-    engine: DockerEngine | WasmEngine
+class Task(Open, frozen=True):
+    engine: SomeEngine
     name: SomeText = "main"
     publisher: Source | None = None
     environment: TextMap = {}
@@ -163,7 +176,7 @@ class Task(Record, frozen=True):
     timeouts: Timeouts = Timeouts()
 
 
-class JobSpec(Record, frozen=True):
+class JobSpec(Open, frozen=True):
     type: JobType
     task: Task
     # "": the job's id stands in for it.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+from . import extensions
 from .lifecycle import ENDED, JOB_ENDED, LIVE, ExecutionState, JobState, Outcome
 from .messages import (
     COUNTER_MAX,
@@ -51,6 +52,7 @@ def message_untrusted(data: bytes, vet_peer: Callable[[str], object] = public_ke
     `vet_peer` raises it for what is no peer id.
     """
     message = decode_message_untrusted(data)
+    extensions.vet(message, f"this {type(message).__name__.lower()}")
     for peer in _peers(message):
         vet_peer(peer)
     match message:

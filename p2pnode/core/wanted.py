@@ -26,7 +26,7 @@ from .lifecycle import (
     ExecutionState,
     JobRecord,
 )
-from .matching import never, requirements_of
+from .matching import never_peer, requirements_of
 from .messages import Taking
 from .retrying import is_given_up
 from .spec import REPLICAS_MAX, JobType
@@ -98,8 +98,9 @@ def learn_targets(record: JobRecord, known: Table) -> None:
     need = requirements_of(record.spec)
     numbers = iter(range(max(record.targets.values(), default=-1) + 1, REPLICAS_MAX))
     for peer in sorted(known):
-        offer = known[peer].advert.offer
-        if peer not in record.targets and offer.taking is Taking.ALL and never(need, offer) is None:
+        advert = known[peer].advert
+        taking = advert.offer.taking is Taking.ALL
+        if peer not in record.targets and taking and never_peer(need, advert) is None:
             number = next(numbers, None)
             if number is None:
                 return
@@ -139,11 +140,11 @@ def _misplaced(record: JobRecord, known: Table) -> list[tuple[Execution, str]]:
     live = record.now_of(*LIVE)
     for one in live:
         # Of a peer that is only silent nothing is known: its loss is told by other means.
-        offer = known[one.peer].advert.offer if one.peer in known else None
-        reason = never(need, offer) if offer else None
+        advert = known[one.peer].advert if one.peer in known else None
+        reason = never_peer(need, advert) if advert else None
         if reason is not None:
             found.append((one, f"its peer does not match any more: {reason}"))
-        elif offer and offer.taking is Taking.DRAINING:
+        elif advert and advert.offer.taking is Taking.DRAINING:
             found.append((one, "its peer is being drained"))
         elif not record.is_current(one):
             behind.append(one)
@@ -173,8 +174,8 @@ def _new_version_breaks(record: JobRecord) -> bool:
 def _takes(record: JobRecord, known: Table, peer: str) -> bool:
     if peer not in known:
         return False
-    offer = known[peer].advert.offer
-    return offer.taking is Taking.ALL and never(requirements_of(record.spec), offer) is None
+    advert = known[peer].advert
+    return advert.offer.taking is Taking.ALL and never_peer(requirements_of(record.spec), advert) is None
 
 
 def _is_wanted_there(record: JobRecord, known: Table, one: Execution) -> bool:

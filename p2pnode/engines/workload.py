@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +19,7 @@ import trio
 
 from p2pnode import trees
 from p2pnode.core.messages import REASON_LENGTH_MAX, Fault
-from p2pnode.core.spec import NetworkType, Task
+from p2pnode.core.spec import NetworkType, OtherEngine, SomeEngine, Task
 
 # What one stream of one execution may keep. A result is fetched whole; more than this is data, not a log.
 LOG_SIZE_BYTES_MAX = 16 * 1024 * 1024
@@ -134,6 +134,10 @@ def first_line(text: str) -> str:
     return text.strip().partition("\n")[0][:REASON_LENGTH_MAX]
 
 
+def _of_engine(engine: SomeEngine) -> Mapping[str, str]:
+    return {} if isinstance(engine, OtherEngine) else engine.environment
+
+
 def environment(workload: Workload) -> dict[str, str]:
     """The program's environment: the task's, then the engine's, then ours, the later winning.
 
@@ -150,7 +154,7 @@ def environment(workload: Workload) -> dict[str, str]:
         "BACALHAU_PARTITION_INDEX": replica,
         "BACALHAU_PARTITION_COUNT": count,
     }
-    return {**workload.task.environment, **workload.task.engine.environment, **system}
+    return {**workload.task.environment, **_of_engine(workload.task.engine), **system}
 
 
 class LogFile:

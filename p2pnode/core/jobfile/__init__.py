@@ -7,14 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from msgspec import UNSET
+
+from p2pnode.core import wire
 from p2pnode.core.spec import (
     Constraint,
-    DockerEngine,
     InputSource,
     JobSpec,
     JobType,
     NetworkType,
+    OtherEngine,
     Port,
+    SomeEngine,
     Source,
     Task,
     WasmEngine,
@@ -97,7 +101,9 @@ def check(spec: JobSpec) -> None:
 
     Raises `JobFileError`.
     """
-    if _read(yamltree.from_plain(render(spec)), "job").spec != spec:
+    # Extensions come from no file: what they mean is checked by who knows them.
+    plain = wire.replace(spec, task=wire.replace(spec.task, extensions=UNSET), extensions=UNSET)
+    if _read(yamltree.from_plain(render(spec)), "job").spec != plain:
         message = "the spec has fields in a form that no job file leads to"
         raise JobFileError((Problem("job", 1, 1, "", Severity.ERROR, message),))
 
@@ -187,7 +193,9 @@ def _task(task: Task) -> dict[str, Any]:
     return rendered | ({"Timeouts": limits} if limits else {})
 
 
-def _engine(engine: DockerEngine | WasmEngine) -> dict[str, Any]:
+def _engine(engine: SomeEngine) -> dict[str, Any]:
+    if isinstance(engine, OtherEngine):
+        return {"Type": "other", "Params": {"Name": engine.name} | _filled(Params=dict(engine.params))}
     variables = [f"{name}={value}" for name, value in engine.environment.items()]
     parameters = list(engine.parameters)
     if isinstance(engine, WasmEngine):

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from p2pnode.core import capabilities, forwarding
-from p2pnode.core.spec import DockerEngine, InputSource, WasmEngine
+from p2pnode.core.spec import DockerEngine, InputSource, OtherEngine, WasmEngine
 
 from .converters import absolute_path
 from .kinds import SOME_TEXT, TEXT, Field, ListOf, Object, TextMap, Value, shown
@@ -20,6 +20,10 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,254}")
 _VARIABLES_RESERVED = ("BACALHAU_", "P2PNODE_")
 
 VARIABLE_PATTERN = rf"^(?!{'|'.join(_VARIABLES_RESERVED)}){_VARIABLE.pattern}$"
+
+ENGINES_WITH_FIELDS = ("docker", "wasm", "other")
+# As in adverts.
+OTHER_NAME_LENGTH_MAX = 256
 
 # A reference to an image, roughly: blanks, upper-case repositories and options are caught.
 _IMAGE = re.compile(
@@ -72,6 +76,17 @@ class Assignments:
             if name and name in seen:
                 report.error((*path, index), f"{name} is set twice", item)
             seen.add(name)
+
+
+def _other_name(text: str) -> str:
+    """Raises `ValueError` for an engine that has fields of its own, or a name that no advert has."""
+    if text in ENGINES_WITH_FIELDS:
+        raise ValueError(f"{text} has fields of its own: write it as Type")
+    if not 1 <= len(text) <= OTHER_NAME_LENGTH_MAX:
+        raise ValueError(f"a name of {len(text)} characters; allowed: 1 to {OTHER_NAME_LENGTH_MAX}")
+    if not text.isprintable():
+        raise ValueError("a name with characters that cannot be printed")
+    return text
 
 
 def _image(text: str) -> str:
@@ -165,6 +180,10 @@ DOCKER = Object(
 )
 
 
+def _other(values: dict[str, Any], path: Path, report: Report) -> tuple[OtherEngine, tuple[InputSource, ...]]:
+    return OtherEngine(name=values["Name"], params=values.get("Params", {})), ()
+
+
 class Module:
     """A WASM module: the path of an input, or, as in old job files, an input source itself.
 
@@ -236,6 +255,26 @@ WASM = Object(
 )
 
 
+OTHER = Object(
+    Field(
+        "Name",
+        Value(_other_name, "the name of an engine", "^(?!(docker|wasm|other)$)[^\\x00-\\x1f]{1,256}$"),
+        required=True,
+        hint="the engine, as node list shows it",
+        about="An engine without a form here, as node list shows it; peers that have it are asked.",
+        example="echo",
+    ),
+    Field(
+        "Params",
+        TextMap(),
+        about="What the engine makes of the job; only the peers that have it check that.",
+        default={},
+        example={"Text": "hello"},
+    ),
+    build=_other,
+)
+
+
 class EngineKind(Typed):
     """An engine, with the inputs that old forms of its parameters hold."""
 
@@ -244,4 +283,11 @@ class EngineKind(Typed):
         return found and found[1]
 
 
-ENGINE = EngineKind({"docker": Variant("docker", DOCKER), "wasm": Variant("wasm", WASM)}, "a type of engine")
+ENGINE = EngineKind(
+    {
+        "docker": Variant("docker", DOCKER),
+        "wasm": Variant("wasm", WASM),
+        "other": Variant("other", OTHER),
+    },
+    "a type of engine",
+)

@@ -1,0 +1,154 @@
+"""What later versions say in today's records (protocols/versions.md): skipped, kept, or refused by name."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from p2pnode.core import jobfile, vetting, wire
+from p2pnode.core.custody import Custody
+from p2pnode.core.events import Received, Send
+from p2pnode.core.extensions import not_understood
+from p2pnode.core.jobfile.problems import JobFileError
+from p2pnode.core.lending import Lending
+from p2pnode.core.matching import requirements_of
+from p2pnode.core.messages import Award, Bid, Keep, Refusal, Refusing, Release
+from p2pnode.core.participant import Participant
+from p2pnode.core.spec import JobSpec, JobType, OtherEngine, Task
+from p2pnode.core.wire import BadMessage
+
+from .core_support import ask, offer
+from .test_protocols import good
+
+HINT = {"example.org/mood": b"\xf5"}
+MUST = {"must-sandbox": b"\xf5"}
+
+
+def later(**of_task: Any) -> JobSpec:
+    """A job of a later version's engine."""
+    return JobSpec(
+        type=JobType.BATCH, task=Task(engine=OtherEngine(name="echo", params={"Text": "hello"}), **of_task)
+    )
+
+
+def lender(**changes: Any) -> Lending:
+    return Lending(lambda spec: None, capacity=offer(**changes))
+
+
+def answer(lending: Lending, spec: JobSpec) -> Any:
+    actions = lending.handle(Received("me", ask(spec)), 0.0)
+    return next(one.message for one in actions if isinstance(one, Send))
+
+
+def test_what_is_not_known_stays_in_a_record_and_so_in_its_hash() -> None:
+    plain, said = later(), later(extensions=HINT)
+    assert wire.digest(plain) != wire.digest(said)
+    data = wire.encode(wire.decode_untrusted(wire.encode(said), JobSpec))
+    assert data == wire.encode(said)
+    assert wire.decode(data, JobSpec) == said
+
+
+def test_a_spec_without_any_has_the_bytes_that_it_always_had() -> None:
+    assert b"extensions" not in wire.encode(later())
+
+
+def test_a_deputys_copy_of_a_later_versions_job_is_passed_on_whole() -> None:
+    keep = next(
+        one
+        for one in good("ownership", "message")
+        if isinstance(one, Keep) and one.spec and one.spec.task.extensions
+    )
+    assert isinstance(keep.spec, JobSpec)
+    deputy = keep.deputies[0]
+    core = Participant(deputy, lambda spec: None)
+    core.handle(Received(keep.requester, keep), 0.0)
+    copy = core.custody.copies[keep.job]
+    assert wire.encode(copy.spec) == wire.encode(keep.spec)
+    assert isinstance(core.custody, Custody)
+
+
+def test_a_deputy_declines_a_job_that_needs_what_it_does_not_know() -> None:
+    keep = next(one for one in good("ownership", "message") if isinstance(one, Keep) and one.full)
+    assert keep.spec is not None
+    needs = wire.replace(keep, spec=wire.replace(keep.spec, extensions={"must-gang": b"\xf5"}))
+    core = Participant(keep.deputies[0], lambda spec: None)
+    with pytest.raises(BadMessage, match="the job needs must-gang, which this version does not know"):
+        core.handle(Received(keep.requester, needs), 0.0)
+    assert not core.custody.copies
+
+
+@pytest.mark.parametrize(
+    ("spec", "engines", "reason"),
+    [
+        (later(), ("wasm",), "no echo engine"),
+        (later(extensions=MUST), ("echo",), "the job needs must-sandbox, which this version does not know"),
+        (later(extensions=HINT), ("echo",), None),
+    ],
+)
+def test_a_peer_bids_for_what_it_understands(
+    spec: JobSpec, engines: tuple[str, ...], reason: str | None
+) -> None:
+    said = answer(lender(engines=engines), spec)
+    if reason is None:
+        assert isinstance(said, Bid)
+    else:
+        assert isinstance(said, Refusal) and said.refusing is Refusing.UNSUITABLE and said.reason == reason
+
+
+def test_an_ask_names_what_its_award_will_need() -> None:
+    spec = wire.replace(later(extensions={**MUST, **HINT}), extensions={"must-gang": b""})
+    assert requirements_of(spec).must == ("must-gang", "must-sandbox")
+    assert not requirements_of(later(extensions=HINT)).must
+    hidden = wire.replace(ask(spec), requirements=requirements_of(later()))
+    lending = lender(engines=("echo",))
+    lending.handle(Received("me", hidden), 0.0)
+    award = Award(execution=hidden.execution, round=1, replica=0, epoch=1, deputies=(), spec=spec)
+    [refused] = [one for one in lending.handle(Received("me", award), 1.0) if isinstance(one, Send)]
+    assert isinstance(refused.message, Refusal)
+
+
+@pytest.mark.parametrize("name", ["hint", "example.org/mood", "a" * 64])
+def test_a_message_may_say_more(name: str) -> None:
+    release = Release(execution="e-" + "0" * 32, round=1, extensions={name: b"\x01"})
+    assert vetting.message_untrusted(wire.encode(release)) == release
+
+
+@pytest.mark.parametrize(
+    ("extensions", "reason"),
+    [
+        ({"must-pay": b""}, "this release needs must-pay, which this version does not know"),
+        ({"a" * 65: b""}, "matching regex"),
+        ({"Upper": b""}, "matching regex"),
+        ({"": b""}, "matching regex"),
+        ({"line\n": b""}, "matching regex"),
+        ({}, "length >= 1"),
+        ({f"e{index}": b"" for index in range(17)}, "length <= 16"),
+        ({"large": bytes(4097)}, "length <= 4096"),
+        ({"number": 1}, "Expected `bytes`"),
+        ({"nested": {"a": {}}}, "Expected `bytes`"),
+    ],
+)
+def test_a_message_that_says_more_in_another_way_is_refused(extensions: dict[str, Any], reason: str) -> None:
+    data = wire.encode(
+        {"kind": "release", "execution": "e-" + "0" * 32, "round": 1, "extensions": extensions}
+    )
+    with pytest.raises(BadMessage, match=reason):
+        vetting.message_untrusted(data)
+
+
+def test_a_job_of_another_engine_is_valid_and_its_file_leads_to_it() -> None:
+    jobfile.check(later(extensions=MUST))
+    assert jobfile.parse(json.dumps(jobfile.render(later())), "job").spec == later()
+
+
+@pytest.mark.parametrize("name", ["docker", "wasm", "other", "", "a\nb"])
+def test_another_engine_is_none_of_those_with_fields(name: str) -> None:
+    with pytest.raises(JobFileError):
+        jobfile.check(JobSpec(type=JobType.BATCH, task=Task(engine=OtherEngine(name=name))))
+
+
+def test_what_is_understood_is_not_complained_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pnode.core.extensions.UNDERSTOOD", frozenset({"must-sandbox"}))
+    assert not_understood(["must-sandbox"], "the job") is None
