@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 STATUS_OK = 0
 STATUS_FAILED = 1
 # In the data directory, whoever makes them.
-PRIVATE_FOLDERS = ("blocks", "executions", "input-cache", "kubo", "published", "wasm-cache")
+PRIVATE_FOLDERS = ("blocks", "executions", "input-cache", "kubo", "log-orders", "published", "wasm-cache")
 
 
 class LogLine(logging.Formatter):
@@ -155,6 +155,7 @@ async def _work(node: Node, told_to_end: trio.Event) -> None:
     serve_table(host, lambda: node.driver.core.table.entries(node.clock.now()))
     serve_jobs(host, node.own_jobs)
     host.handle(log_streams.PROTOCOL, node.serve_logs, time_limit_s=log_streams.SERVE_TIME_S_MAX)
+    node.log_orders.serve(host)
     host.watch(node.adverts.on_connection)
     host.watch_doubles(node.adverts.on_double, node.adverts.on_double_gone)
 

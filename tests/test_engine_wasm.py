@@ -15,7 +15,7 @@ from p2pnode.engines.wasm import WasmEngine
 from p2pnode.engines.workload import LOG_SIZE_BYTES_MAX
 
 from .engine_support import Calls, make_workload, read, run
-from .wasm_support import EXIT, JOBS, WRITE, run_wat
+from .wasm_support import EXIT, JOBS, WRITE, run_wat, wat_workload
 from .wasm_support import engine as engine
 
 
@@ -157,6 +157,24 @@ async def test_output_beyond_the_cap_is_cut_with_a_note_and_the_program_goes_on(
     assert len(stdout) == LOG_SIZE_BYTES_MAX + len(f"\n[p2pnode: output cut at {LOG_SIZE_BYTES_MAX} bytes]\n")
     assert stdout.endswith(f"[p2pnode: output cut at {LOG_SIZE_BYTES_MAX} bytes]\n")
     assert len(stderr) == 60_000
+
+
+async def test_the_order_of_both_streams_is_known_however_fast_they_are_written(
+    engine: WasmEngine, tmp_path: Path
+) -> None:
+    alternate = """
+      (local $n i32)
+      (i32.store (i32.const 0) (i32.const 16)) (i32.store (i32.const 4) (i32.const 3))
+      (loop $more
+        (drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8)))
+        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+        (local.set $n (i32.add (local.get $n) (i32.const 1)))
+        (br_if $more (i32.lt_u (local.get $n) (i32.const 500))))"""
+    workload = wat_workload(tmp_path, alternate, imports=WRITE)
+    assert (await run(engine, workload)).exit_code == 0
+    assert workload.order.runs == [0, *[3, 6] * 500]
+    assert (len(read(workload.stdout)), len(read(workload.stderr))) == (3_000, 1_500)
 
 
 async def test_out_of_memory_is_told_apart(engine: WasmEngine, tmp_path: Path) -> None:

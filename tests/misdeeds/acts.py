@@ -10,7 +10,7 @@ from random import Random
 
 import trio
 
-from p2pnode import log_streams
+from p2pnode import log_orders, log_streams
 from p2pnode.core import wire
 from p2pnode.core.lifecycle import ExecutionState
 from p2pnode.core.link_frames import FRAME_SIZE_BYTES_MAX
@@ -44,6 +44,7 @@ PROTOCOLS = (
     links.PROTOCOL,
     pull.PROTOCOL,
     log_streams.PROTOCOL,
+    log_orders.PROTOCOL,
     GOSSIP,
     "/ipfs/id/1.0.0",
     *bitswap.PROTOCOLS,

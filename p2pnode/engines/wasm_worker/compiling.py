@@ -10,6 +10,8 @@ from typing import Any
 import wasmtime
 from wasmtime.component import Component
 
+from . import output
+
 # A module's tables: a C program needs one of some hundred elements, a large runtime some ten thousand.
 TABLE_ELEMENTS_MAX = 1_000_000
 TABLES_MAX = 64
@@ -71,8 +73,9 @@ def new_store(engine: wasmtime.Engine, request: dict[str, Any]) -> wasmtime.Stor
     wasi = wasmtime.WasiConfig()
     wasi.argv = request["argv"]
     wasi.env = list(request["environment"].items())
-    wasi.inherit_stdout()
-    wasi.inherit_stderr()
+    # Descriptor 2 is for what the runtime itself has to say.
+    wasi.stdout_custom = output.to_pipe(1, output.STDOUT)
+    wasi.stderr_custom = output.to_pipe(1, output.STDERR)
     for host_path, target, writable in request["preopens"]:
         wasi.preopen_dir(host_path, target, writable)
     store.set_wasi(wasi)
