@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from p2pnode.api.client import Client
-from p2pnode.api.service import ExecutionJson, JobJson
+from p2pnode.api.service import Code, ExecutionJson, JobJson, ServiceError
 from p2pnode.cli import options
 from p2pnode.cli.merging import merge
 from p2pnode.cli.output import answer, say, short_id
@@ -21,6 +21,7 @@ from p2pnode.cli.results import failing, fetch, fetch_car, fetch_into, final_exe
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.cli.unfolding import UNASKED_ENTRIES_MAX, UNASKED_SIZE_BYTES_MAX, Unfolding
 from p2pnode.core.units import format_bytes, parse_bytes
+from p2pnode.ipfs import cid
 from p2pnode.ipfs.partial import partial_folder
 
 
@@ -82,17 +83,25 @@ def get(
 ) -> int:
     """Fetch a job's results, or any CID, and verify every block.
 
-    A job is named by its id or a unique prefix of it. Where several of its executions have results, each
-    gets a folder in DIR. What was interrupted goes on when it is begun again.
+    A job is named by its id or a unique prefix of it, or by its Name: the last job that has it. Where several
+    of its executions have results, each gets a folder in DIR. What was interrupted goes on when it is begun
+    again.
     """
-    if not what.startswith("j-"):
+    is_cid, why_not = _is_cid(what)
+    if is_cid:
         if merged or receipt or execution:
             reason = "--execution, --merge and --receipt are for the results of a job"
             raise CommandError(Status.USAGE, reason)
         get_path(what, output, car, room, peers)
         return Status.OK
     with any_node(peers) as door:
-        job = door.client.job(what)
+        try:
+            job = door.client.job(what)
+        except ServiceError as error:
+            if error.code is not Code.NOT_FOUND or what.startswith("j-"):
+                raise
+            hint = "a job is named by its id or a prefix of it, j-..., or by its Name"
+            raise CommandError(Status.USAGE, f"{why_not}; and {error.message}", hint) from error
         chosen = final_executions(job) if execution is None else _named(job, execution)
         if receipt:
             write_receipts(door.client, job, chosen, receipt)
@@ -116,6 +125,15 @@ def get_path(
         else:
             fetch(door.client, wanted, path, [], room)
     answer(str(car or path))
+
+
+def _is_cid(what: str) -> tuple[bool, str]:
+    """Whether it is, and why it is not."""
+    try:
+        cid.canonical(what)
+    except cid.BadCid as error:
+        return False, str(error)
+    return True, ""
 
 
 def _named(job: JobJson, prefix: str) -> list[ExecutionJson]:

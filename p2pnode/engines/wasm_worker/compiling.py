@@ -17,6 +17,8 @@ TABLE_ELEMENTS_MAX = 1_000_000
 TABLES_MAX = 64
 # A component made by the usual tools has three to ten core instances, of which one or two have a memory.
 INSTANCES_MAX = 200
+# How wasmtime's text of one begins.
+TRAP = "wasm trap: "
 MEMORIES_MAX = 32
 
 
@@ -100,6 +102,6 @@ def failure(error: wasmtime.WasmtimeError | wasmtime.Trap) -> str:
         text = code.name.lower().replace("_", " ") if code else text
         function = next((frame.func_name for frame in error.frames if frame.func_name), "")
         return f"the program trapped: {text} in {function}" if function else f"the program trapped: {text}"
-    if text.startswith("wasm trap: "):
-        return f"the program trapped: {text.removeprefix('wasm trap: ')}"
+    if text.startswith(TRAP):
+        return f"the program trapped: {text.removeprefix(TRAP)}"
     return f"the program failed: {text}"
