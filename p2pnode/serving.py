@@ -152,7 +152,7 @@ async def _work(node: Node, told_to_end: trio.Event) -> None:
         mdns=config.mdns,
     )
     node.discovery = discovery
-    serve_table(host, lambda: node.driver.core.table.entries(node.clock.now()))
+    serve_table(host, node.adverts.table_for)
     serve_jobs(host, node.own_jobs)
     host.handle(log_streams.PROTOCOL, node.serve_logs, time_limit_s=log_streams.SERVE_TIME_S_MAX)
     node.log_orders.serve(host)

@@ -368,7 +368,7 @@ async def test_a_peer_whose_job_messages_are_all_refused_costs_a_job_nothing(hon
     """It offers more than all others, so it is asked first."""
     async with open_enemy() as enemy:
         signed = signed_advert(enemy.identity, an_advert(enemy.peer, tuple(enemy.inner.host.addresses())))
-        pull.serve_table(enemy.inner.host, lambda: [(signed, 60_000)])
+        pull.serve_table(enemy.inner.host, lambda peer: [(signed, 60_000)])
 
         async def refuse(peer: str, payload: bytes) -> None:
             raise BadMessage(CONTROLS)

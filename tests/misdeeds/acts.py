@@ -123,7 +123,7 @@ async def adverts(attack: Attack) -> None:
     invented = [new_identity() for _ in range(INVENTED_ADVERTS)]
     addresses = ("/ip4/127.0.0.1/tcp/9",)
     table = [(signed_advert(one, an_advert(one.peer_id, addresses)), 60_000) for one in invented]
-    pull.serve_table(attack.enemy.inner.host, lambda: table)
+    pull.serve_table(attack.enemy.inner.host, lambda peer: table)
     while True:
         for peer, address in attack.targets:
             await attack.enemy.inner.host.disconnect(peer)
