@@ -32,6 +32,8 @@ def test_both_and_their_neighbour_are_told_and_the_right_one_is_listed_when_the_
         peer = right.peer
         until("the copy is told", lambda: warned(copy, FOREIGN))
         until("the neighbour is told", lambda: warned(first, f"two nodes run with the identity of {peer}"))
+        # Its advert is the newest now: the neighbour's table has nothing that it does not know.
+        assert right.cli("node", "cordon").returncode == 0
         until("the right one is told", lambda: warned(right, FOREIGN), HEAL_S_MAX)
         copy.end()
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import click
 
-from p2pnode.api.client import Client
+from p2pnode.api.client import Client, NodeUnreachable
 from p2pnode.api.service import Code, ExecutionJson, JobJson, ServiceError
 from p2pnode.cli import options
 from p2pnode.cli.merging import merge
 from p2pnode.cli.output import answer, say, short_id
 from p2pnode.cli.ownfiles import make_directory
 from p2pnode.cli.receipts import write_receipts
-from p2pnode.cli.requester import any_node
+from p2pnode.cli.requester import any_node, running
 from p2pnode.cli.results import failing, fetch, fetch_car, fetch_into, final_executions, parse_cid
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.cli.unfolding import UNASKED_ENTRIES_MAX, UNASKED_SIZE_BYTES_MAX, Unfolding
@@ -94,14 +94,9 @@ def get(
             raise CommandError(Status.USAGE, reason)
         get_path(what, output, car, room, peers)
         return Status.OK
+    id = what if what.startswith("j-") else _id_of(what, why_not)
     with any_node(peers) as door:
-        try:
-            job = door.client.job(what)
-        except ServiceError as error:
-            if error.code is not Code.NOT_FOUND or what.startswith("j-"):
-                raise
-            hint = "a job is named by its id or a prefix of it, j-..., or by its Name"
-            raise CommandError(Status.USAGE, f"{why_not}; and {error.message}", hint) from error
+        job = door.client.job(id)
         chosen = final_executions(job) if execution is None else _named(job, execution)
         if receipt:
             write_receipts(door.client, job, chosen, receipt)
@@ -134,6 +129,19 @@ def _is_cid(what: str) -> tuple[bool, str]:
     except cid.BadCid as error:
         return False, str(error)
     return True, ""
+
+
+def _id_of(name: str, why_no_cid: str) -> str:
+    """The id of the job of a name on the node that runs: none is started for what may be a slip."""
+    hint = "a job is named by its id or a prefix of it, j-..., or by its Name"
+    try:
+        return running().job(name)["id"]
+    except NodeUnreachable as error:
+        raise CommandError(Status.USAGE, why_no_cid, hint) from error
+    except ServiceError as error:
+        if error.code is not Code.NOT_FOUND:
+            raise
+        raise CommandError(Status.USAGE, f"{why_no_cid}; and {error.message}", hint) from error
 
 
 def _named(job: JobJson, prefix: str) -> list[ExecutionJson]:
