@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from p2pnode import log_streams
 from p2pnode.core.log_order import RUNS_MAX, STDERR, STDOUT, LogOrder, LogReading
-from p2pnode.engines.wasm_worker.output import Pieces
+from p2pnode.engines.wasm_worker.output import MARK_SIZE_BYTES, Pieces
 from p2pnode.job_logs import _interleaved, _Stream
 from p2pnode.log_orders import LogOrders
 
@@ -19,6 +19,8 @@ CID = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"
 OTHER = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"
 
 written = st.lists(st.tuples(st.sampled_from((STDOUT, STDERR)), st.binary(min_size=1, max_size=5)))
+
+MARK = bytes(range(1, MARK_SIZE_BYTES + 1))
 
 
 def order_of(writes: Sequence[tuple[int, bytes]]) -> LogOrder:
@@ -106,23 +108,29 @@ async def test_what_runs_is_read_in_its_order_and_what_has_no_order_stdout_first
 
 
 @given(
-    writes=st.lists(st.tuples(st.sampled_from((1, 2)), st.binary(min_size=1, max_size=9))),
+    writes=st.lists(
+        st.tuples(st.sampled_from((1, 2)), st.one_of(st.binary(min_size=1, max_size=9), st.just(MARK[:9])))
+    ),
     cut=st.integers(1, 7),
 )
 def test_a_workers_pieces_are_taken_apart_wherever_they_are_cut(
     writes: list[tuple[int, bytes]], cut: int
 ) -> None:
-    sent = b"".join(bytes([stream]) + len(data).to_bytes(4, "big") + data for stream, data in writes)
-    pieces = Pieces()
+    heads = (MARK + len(data).to_bytes(4, "big") if stream == 2 else b"" for stream, data in writes)
+    sent = b"".join(head + data for head, (_, data) in zip(heads, writes, strict=True))
+    pieces = Pieces(MARK)
     found = [piece for at in range(0, len(sent), cut) for piece in pieces.take_untrusted(sent[at : at + cut])]
+    found.append((1, pieces.rest()))
     assert [(one, byte) for one, data in found for byte in data] == [
         (one, byte) for one, data in writes for byte in data
     ]
 
 
-@given(data=st.binary())
-def test_whatever_a_worker_sends_is_taken(data: bytes) -> None:
-    assert sum(len(piece) for _, piece in Pieces().take_untrusted(data)) <= len(data)
+@given(parts=st.lists(st.one_of(st.binary(), st.just(MARK), st.just(MARK[:9]))))
+def test_whatever_a_worker_sends_is_taken(parts: list[bytes]) -> None:
+    pieces = Pieces(MARK)
+    taken = [piece for part in parts for _, piece in pieces.take_untrusted(part)]
+    assert sum(map(len, taken)) <= sum(map(len, parts))
 
 
 def test_orders_are_kept_as_long_as_their_results_and_only_where_they_tell_something(tmp_path: Path) -> None:

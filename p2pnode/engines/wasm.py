@@ -164,7 +164,7 @@ async def _run(
         if not held and cpu_millis < CORE_MILLIS:
             nursery.start_soon(pace, worker, cpu_millis)
         async with trio.open_nursery() as streams:
-            streams.start_soon(copy_program_output, worker.stdout, logs)
+            streams.start_soon(copy_program_output, worker.stdout, bytes.fromhex(request["mark"]), logs)
             streams.start_soon(copy_output, worker.stderr, logs[1])
             await worker.send(request)
             async for event in worker.events():

@@ -188,9 +188,13 @@ async def copy_output(stream: trio.abc.ReceiveStream, log: LogFile) -> None:
         log.write(bytes(data))
 
 
-async def copy_program_output(stream: trio.abc.ReceiveStream, logs: tuple[LogFile, LogFile]) -> None:
+async def copy_program_output(
+    stream: trio.abc.ReceiveStream, mark: bytes, logs: tuple[LogFile, LogFile]
+) -> None:
     """Move a program's output into the files of stdout and stderr, in the order that it was written in."""
-    pieces = Pieces()
+    pieces = Pieces(mark)
     while data := await stream.receive_some(READ_SIZE_BYTES):
         for number, piece in pieces.take_untrusted(bytes(data)):
             logs[number == STDERR].write(piece)
+    if rest := pieces.rest():
+        logs[0].write(rest)

@@ -76,8 +76,8 @@ def new_store(engine: wasmtime.Engine, request: dict[str, Any]) -> wasmtime.Stor
     wasi.argv = request["argv"]
     wasi.env = list(request["environment"].items())
     # Descriptor 2 is for what the runtime itself has to say.
-    wasi.stdout_custom = output.to_pipe(1, output.STDOUT)
-    wasi.stderr_custom = output.to_pipe(1, output.STDERR)
+    wasi.inherit_stdout()
+    wasi.stderr_custom = output.to_pipe(1, bytes.fromhex(request["mark"]))
     for host_path, target, writable in request["preopens"]:
         wasi.preopen_dir(host_path, target, writable)
     store.set_wasi(wasi)
