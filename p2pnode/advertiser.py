@@ -6,7 +6,7 @@ What is heard over gossip and what is pulled out of a neighbour's table pass the
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from math import inf
 
@@ -177,6 +177,10 @@ class Advertiser:
         advert = wire.decode_untrusted(signed.body, Advert, ADVERT_SIZE_BYTES_MAX)
         if advert.peer == self._me.peer_id:
             return self._heard_own(signed, advert, forwarder)
+        if advert.peer == forwarder and forwarder in self._parting and self._doubles.is_one(forwarder):
+            # What it says later may be of one of its nodes alone.
+            identity.verify_untrusted(advert.peer, DOMAIN, signed)
+            self._doubles.heard(advert.peer, advert.number, signed)
         if not self._table.is_news(advert, forwarder):
             return False
         identity.verify_untrusted(advert.peer, DOMAIN, signed)
@@ -206,6 +210,13 @@ class Advertiser:
         if answers:
             self._tell(AdvertHeard(signed, advert, 0, forwarder))
         return answers
+
+    def table_for(self, peer: str) -> Iterator[tuple[Signed, int]]:
+        """All adverts, each with its remaining milliseconds; a double hears what both of it said, too."""
+        now = self._clock.now()
+        yield from self._table.entries(now)
+        for signed in self._doubles.said(peer, now):
+            yield signed, 0
 
     def on_double(self, peer: str, keys: Collection[bytes]) -> None:
         """Connections of two processes are there under one id."""

@@ -1,26 +1,29 @@
 """The output of a job's executions, wherever they run: live from their peers, then from their results.
 
 All executions are followed side by side, each as it is awarded. What was seen live is counted,
-so the result gives only the rest: every byte once, in the order of its stream.
+so the result gives only the rest: every byte once, in the order of its stream. The two streams come in the
+order that they were written in, as far as the peer that ran it tells.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
-from p2pnode import log_streams
+from p2pnode import log_orders, log_streams
 from p2pnode.api.service import Code, LogChunk, ServiceError
 from p2pnode.core.ending import KEEP_TIMEOUT_S, stop_grace_s
 from p2pnode.core.lifecycle import LIVE, OPEN, Execution, ExecutionState, JobRecord
+from p2pnode.core.log_order import LogReading
 from p2pnode.core.messages import LogsRequest
 from p2pnode.core.wire import BadMessage
 from p2pnode.ipfs import reading
 from p2pnode.ipfs.blocks import BlockUnavailable
+from p2pnode.log_streams import Name
 from p2pnode.network.scopes import unwrapped
 from p2pnode.network.streams import NetworkError
 
@@ -32,6 +35,7 @@ CONNECT_TIMEOUT_S = 10.0
 RETRY_S = 0.3
 # Chunks of 64 KiB that wait for a slow reader; a full channel holds back the peers.
 CHUNKS_WAITING_MAX = 2
+READ_SIZE_BYTES = 256 * 1024
 
 
 class JobLogs:
@@ -94,10 +98,9 @@ class JobLogs:
                 await trio.sleep(RETRY_S)
             if one.result_cid is None:
                 return
-            for name in self._names:
-                async with aclosing(self._kept(one.result_cid, one.peer, name, offsets[name])) as pieces:
-                    async for data in pieces:
-                        await sending.send({"execution": id, "stream": name, "data": data})
+            async with aclosing(self._kept(one.result_cid, one.peer, offsets)) as pieces:
+                async for name, data in pieces:
+                    await sending.send({"execution": id, "stream": name, "data": data})
 
     def _goes_on(self, one: Execution) -> bool:
         """Does it run, or may what it leaves still come?"""
@@ -135,14 +138,69 @@ class JobLogs:
             async for piece in pieces:
                 yield piece.stream, piece.data
 
-    async def _kept(self, result: str, peer: str, name: str, offset: int) -> AsyncGenerator[bytes, None]:
-        """What a result holds of a stream, from `offset` on."""
+    async def _kept(
+        self, result: str, peer: str, offsets: dict[str, int]
+    ) -> AsyncGenerator[tuple[str, bytes], None]:
+        """What a result holds of the streams, from the offsets on."""
         node = self._node
         try:
             await node.fetch(result, [peer])
-            for data in reading.read_file(reading.resolve(result, [name], node.get_block), node.get_block):
-                if offset < len(data):
-                    yield data[offset:]
-                offset = max(0, offset - len(data))
+            runs = await self._order(result, peer) if len(self._names) == 2 else ()
+            streams = {
+                name: _Stream(self._file(result, name), offsets[name])
+                for name in log_streams.NAMES
+                if name in self._names
+            }
+            for name, data in _interleaved(streams, LogReading(runs, *offsets.values())):
+                yield name, data
         except (BlockUnavailable, BadMessage, reading.NoSuchPath) as exc:
             raise ServiceError(Code.NOT_FOUND, f"the output is not to be had: {exc}") from exc
+
+    def _file(self, result: str, name: str) -> Iterator[bytes]:
+        get_block = self._node.get_block
+        return reading.read_file(reading.resolve(result, [name], get_block), get_block)
+
+    async def _order(self, result: str, peer: str) -> Sequence[int]:
+        """In which order a result's output was written, if its peer says so."""
+        node = self._node
+        if peer == node.me.peer_id:
+            return node.log_orders.of(result)
+        try:
+            await node.join(peer, node.adverts.addresses_of(peer), CONNECT_TIMEOUT_S)
+            return await log_orders.ask(node.host, peer, result)
+        except (NetworkError, BadMessage):
+            return ()
+
+
+class _Stream:
+    """A stream's bytes from an offset on, taken as they are wanted."""
+
+    def __init__(self, pieces: Iterator[bytes], offset: int) -> None:
+        self._pieces = pieces
+        self._skipped = offset
+        self._held = b""
+
+    def take(self, length: int) -> bytes:
+        """So many bytes at most; none at its end."""
+        while not self._held:
+            data = next(self._pieces, None)
+            if data is None:
+                return b""
+            self._held, self._skipped = data[self._skipped :], max(0, self._skipped - len(data))
+        taken, self._held = self._held[:length], self._held[length:]
+        return taken
+
+
+def _interleaved(streams: Mapping[Name, _Stream], order: LogReading) -> Iterator[tuple[Name, bytes]]:
+    """All of the streams; what the order does not tell of, or tells wrongly, stream by stream."""
+    while told := order.next():
+        number, length = told
+        name = log_streams.NAMES[number]
+        data = streams[name].take(length)
+        if not data:
+            break
+        order.took(number, len(data))
+        yield name, data
+    for name, stream in streams.items():
+        while data := stream.take(READ_SIZE_BYTES):
+            yield name, data

@@ -6,7 +6,7 @@ program has ended. Whole and for good the output is in the result; this is for t
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import ExitStack, aclosing
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -14,6 +14,7 @@ from typing import BinaryIO, Literal
 import trio
 
 from p2pnode.core import extensions, protocols
+from p2pnode.core.log_order import STDERR, STDOUT, LogReading
 from p2pnode.core.messages import LOGS_PIECE_SIZE_BYTES_MAX, LogsPiece, LogsRequest
 from p2pnode.core.wire import BadMessage
 from p2pnode.network.frames import read_frame_untrusted, write_frame
@@ -34,40 +35,37 @@ READ_TIMEOUT_S = 3 * KEEP_ALIVE_INTERVAL_S
 SERVE_TIME_S_MAX = 24 * 3600.0
 
 Name = Literal["stdout", "stderr"]
-# Where an execution writes; None once it is not here any more.
-Files = Callable[[], tuple[Path, Path] | None]
+NAMES: tuple[Name, Name] = ("stdout", "stderr")
+# Where an execution writes, and in which order (`core.log_order`).
+Files = tuple[Path, Path, Sequence[int]]
 
 
 async def tail(
-    files: Files, stdout_offset: int, stderr_offset: int, follow: bool
+    files: Callable[[], Files | None], stdout_offset: int, stderr_offset: int, follow: bool
 ) -> AsyncGenerator[tuple[Name, bytes], None]:
     """What is in an execution's two files from the offsets on, and with `follow` what comes to be there.
 
-    An empty piece comes now and then from a silent program.
+    `files` gives None once it is not here any more. In the order that it was written in, as far as that is
+    known; else stdout, then stderr. An empty piece comes now and then from a silent program.
     """
     found = files()
     if found is None:
         return
-    wanted: tuple[tuple[Name, Path, int], ...] = (
-        ("stdout", found[0], stdout_offset),
-        ("stderr", found[1], stderr_offset),
-    )
-    opened: dict[Name, BinaryIO] = {}
+    wanted = (found[0], stdout_offset), (found[1], stderr_offset)
+    opened: dict[int, BinaryIO] = {}
+    reading = LogReading(found[2], stdout_offset, stderr_offset)
     told_at = trio.current_time()
     with ExitStack() as stack:
         while True:
             # Asked before reading: what was written before the end is then read, too.
             runs = files() is not None
-            some = False
-            for name, path, offset in wanted:
-                if name not in opened and path.exists():
-                    opened[name] = stack.enter_context(path.open("rb"))
-                    opened[name].seek(offset)
-                if name in opened and (data := opened[name].read(LOGS_PIECE_SIZE_BYTES_MAX)):
-                    some = True
-                    yield name, data
-            if some:
+            for number, (path, offset) in enumerate(wanted):
+                if number not in opened and path.exists():
+                    opened[number] = stack.enter_context(path.open("rb"))
+                    opened[number].seek(offset)
+            if piece := _next_piece(opened, reading):
                 told_at = trio.current_time()
+                yield piece
                 continue
             if not (runs and follow):
                 return
@@ -77,7 +75,18 @@ async def tail(
             await trio.sleep(LOOK_INTERVAL_S)
 
 
-async def serve(stream: Stream, files_for: Callable[[str, str], tuple[Path, Path] | None]) -> None:
+def _next_piece(opened: Mapping[int, BinaryIO], reading: LogReading) -> tuple[Name, bytes] | None:
+    told = reading.next()
+    # What it does not tell of is read, too.
+    wanted = [*([told] if told else []), *((one, LOGS_PIECE_SIZE_BYTES_MAX) for one in (STDOUT, STDERR))]
+    for number, length in wanted:
+        if number in opened and (data := opened[number].read(min(length, LOGS_PIECE_SIZE_BYTES_MAX))):
+            reading.took(number, len(data))
+            return NAMES[number], data
+    return None
+
+
+async def serve(stream: Stream, files_for: Callable[[str, str], Files | None]) -> None:
     """Answers one request; `files_for(peer, execution)` gives files to the execution's owner only.
 
     Raises `StreamBroken` and `BadMessage`, which end the stream.

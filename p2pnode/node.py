@@ -79,6 +79,7 @@ from p2pnode.ipfs.fetch import Reach
 from p2pnode.ipfs.keeper import Keeper
 from p2pnode.ipfs.kubo import KuboDaemon
 from p2pnode.ipfs.partial import CannotExport
+from p2pnode.log_orders import LogOrders
 from p2pnode.network.discovery import Discovery
 from p2pnode.network.host import Host
 from p2pnode.network.links import CannotSend, Links, OutboxFull
@@ -173,6 +174,7 @@ class Node:
             declines=lambda spec: self.inputs.lacks_variables(spec.task),
         )
         core.lending.stop_grace_s_max = config.max_stop_grace
+        self.log_orders = LogOrders(config.data_dir / "log-orders", blocks.pins.__contains__)
         self.runner = Runner(
             config.data_dir / "executions",
             me.peer_id,
@@ -181,6 +183,7 @@ class Node:
             self.publishers,
             lambda body: me.sign(identity.RECEIPT_DOMAIN, body),
             self._keep_receipt,
+            self.log_orders.add,
             self.tell,
             self.guards,
             self.caution,
@@ -403,7 +406,7 @@ class Node:
         self.bitswap.blocks_added()
         return cid
 
-    def log_files_for(self, peer: str, execution: str) -> tuple[Path, Path] | None:
+    def log_files_for(self, peer: str, execution: str) -> tuple[Path, Path, Sequence[int]] | None:
         loan = self.driver.core.lending.loans.get(execution)
         if loan is None or peer not in (loan.owner, *loan.deputies):
             return None

@@ -23,6 +23,8 @@ from p2pnode.mending import Mending
 from p2pnode.store import StoreError
 
 CANDIDATES_SHOWN_MAX = 5
+# Of a name in a message: a line of a terminal, about.
+SHOWN_LENGTH_MAX = 80
 NONCE_SIZE_BYTES = 16
 # A deputy that has to take a job over first needs up to 10 s for that.
 ORDER_TIMEOUT_S = 15.0
@@ -124,15 +126,20 @@ class Orders(Mending):
         held = job in core.jobs or job in core.custody.copies
         return None if held else self._node.store.job(job)
 
-    def _record(self, prefix: str) -> JobRecord:
+    def _record(self, text: str) -> JobRecord:
+        """The job of an id, of a unique prefix of one, or the last job of a name."""
         store = self._node.store
-        ids = store.job_ids(prefix, CANDIDATES_SHOWN_MAX + 1) if prefix.startswith("j-") else []
+        ids = store.job_ids(text, CANDIDATES_SHOWN_MAX + 1) if text.startswith("j-") else []
+        by_name = not ids and bool(text)
+        if by_name:
+            ids = store.newest_named(text, CANDIDATES_SHOWN_MAX + 1)
         if not ids:
-            raise ServiceError(Code.NOT_FOUND, f"no job {prefix} on this node")
-        if len(ids) > 1 and prefix not in ids:
+            raise ServiceError(Code.NOT_FOUND, f"no job {_shown(text)} on this node")
+        if len(ids) > 1 and text not in ids:
             shown = ", ".join(id[:14] for id in ids[:CANDIDATES_SHOWN_MAX])
-            raise ServiceError(Code.AMBIGUOUS, f"{prefix} could be {shown}: give more of the id")
-        record = store.job(prefix if prefix in ids else ids[0])
+            more = "they are of several namespaces, so give an id" if by_name else "give more of the id"
+            raise ServiceError(Code.AMBIGUOUS, f"{_shown(text)} could be {shown}: {more}")
+        record = store.job(text if text in ids else ids[0])
         assert record is not None
         return record
 
@@ -151,3 +158,7 @@ class Orders(Mending):
                 node.driver.apply(TakingChanged(Taking(taking), deadline))
         except StoreError as exc:
             raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= SHOWN_LENGTH_MAX else f"{text[:SHOWN_LENGTH_MAX]}…"

@@ -11,10 +11,11 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import msgspec
 import trio
 
 from p2pnode.caution import Caution
@@ -22,6 +23,7 @@ from p2pnode.core import blame, content_paths, receipts, wire
 from p2pnode.core.compartments import Compartment
 from p2pnode.core.events import Finished, Kill, Progressed, Start
 from p2pnode.core.lending_records import Loan
+from p2pnode.core.log_order import LogOrder
 from p2pnode.core.messages import Award, Fault, Receipt, Signed, Stage
 from p2pnode.core.reasons import reason_of
 from p2pnode.core.wire import State, Unreadable
@@ -46,6 +48,7 @@ class _Execution:
     # What it does now, which ends with this.
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     stopping: Stopping = field(default_factory=Stopping)
+    order: LogOrder = field(default_factory=LogOrder)
     kill: Kill | None = None
     # Its program has ended: now it is stored, and then published.
     stores: bool = False
@@ -89,6 +92,8 @@ class _EndedOnDisk(State, kw_only=True):
     # Whether what it wrote is stored, and whether that goes where the job wants it.
     keep: bool
     publish: bool
+    # `LogOrder.runs`.
+    output_runs: list[int] = msgspec.field(default_factory=list)
 
     def unpublished(self, problem: DataFailed, result_cid: str | None) -> None:
         """A result that is not where it should be is a failure; the program's own comes first."""
@@ -108,14 +113,15 @@ class Runner:
         publishers: Publishers,
         sign: Callable[[bytes], bytes],
         keep_receipt: Callable[[bytes], str],
+        keep_order: Callable[[str, LogOrder], None],
         report: Callable[[Progressed | Finished], bool],
         guards: Guards,
         caution: Caution,
         set_aside: Callable[[str, Exception], None],
         remove: Callable[[Path], Awaitable[str]],
     ) -> None:
-        """`sign` signs a receipt's body; `keep_receipt` stores a signed receipt and gives its CID; `report`
-        says whether the journal has it.
+        """`sign` signs a receipt's body; `keep_receipt` stores a signed receipt and gives its CID;
+        `keep_order` keeps the order of a result's output, blocking; `report` says whether the journal has it.
 
         `set_aside` is told of an execution that this node cannot even bring to an end. `remove` removes an
         execution's directory, and says why some of it is left.
@@ -127,6 +133,7 @@ class Runner:
         self._publishers = publishers
         self._sign = sign
         self._keep_receipt = keep_receipt
+        self._keep_order = keep_order
         self._report = report
         self._guards = guards
         self._caution = caution
@@ -157,12 +164,12 @@ class Runner:
         """What runs here now, in any stage."""
         return list(self._running)
 
-    def log_files(self, execution: str) -> tuple[Path, Path] | None:
-        """Where an execution that is here writes stdout and stderr; None if it is not here."""
+    def log_files(self, execution: str) -> tuple[Path, Path, Sequence[int]] | None:
+        """Where an execution writes stdout and stderr, and in which order; None if it is not here."""
         if execution not in self._running:
             return None
         directory = self._directory / execution
-        return directory / "stdout", directory / "stderr"
+        return directory / "stdout", directory / "stderr", self._running[execution].order.runs
 
     async def remove(self, execution: str) -> None:
         """Remove the directory of an execution that does not run."""
@@ -227,7 +234,9 @@ class Runner:
         path = directory / "ended"
         if path.exists():
             try:
-                return wire.decode(path.read_bytes(), _EndedOnDisk)
+                found = wire.decode(path.read_bytes(), _EndedOnDisk)
+                execution.order.runs = found.output_runs
+                return found
             except Unreadable as exc:
                 log.warning("how %s ended cannot be read, so it runs again: %s", directory.name, exc)
         with execution.scope:
@@ -250,6 +259,7 @@ class Runner:
             ended_ms=int(time.time() * 1000),
             keep=execution.ran and (kill is None or kill.keep),
             publish=kill is None or kill.publish,
+            output_runs=execution.order.runs,
         )
         _note_end(path, on_disk)
         return on_disk
@@ -291,6 +301,7 @@ class Runner:
             results=tuple(results),
             stdout=directory / "stdout",
             stderr=directory / "stderr",
+            order=execution.order,
             stopping=execution.stopping,
         )
         engine = self._engines[execution.loan.requirements.engine]
@@ -327,6 +338,7 @@ class Runner:
                 result = self._result(execution, directory, ended)
                 result_cid, result, left = await self._publishers.store(result)
                 ended.reason, ended.fault = blame.with_left(ended.reason, ended.fault, left)
+                await trio.to_thread.run_sync(self._keep_order, result_cid, execution.order)
                 execution.publishes = True
                 if self._is_published(execution, ended):
                     await self._publishers.publish(

@@ -134,11 +134,11 @@ class Service(Orders):
         record = self._node.store.job_named(namespace, name)
         return self._job_json(record) if record else None
 
-    def job(self, id_or_prefix: str) -> JobJson:
-        return self._job_json(self._record(id_or_prefix))
+    def job(self, id_or_name: str) -> JobJson:
+        return self._job_json(self._record(id_or_name))
 
-    def job_version(self, id_or_prefix: str, version: int) -> Json:
-        record = self._record(id_or_prefix)
+    def job_version(self, id_or_name: str, version: int) -> Json:
+        record = self._record(id_or_name)
         found = record.versions.get(version)
         if found is None:
             kept = ", ".join(map(str, sorted(record.versions)))

@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 STATUS_OK = 0
 STATUS_FAILED = 1
 # In the data directory, whoever makes them.
-PRIVATE_FOLDERS = ("blocks", "executions", "input-cache", "kubo", "published", "wasm-cache")
+PRIVATE_FOLDERS = ("blocks", "executions", "input-cache", "kubo", "log-orders", "published", "wasm-cache")
 
 
 class LogLine(logging.Formatter):
@@ -165,9 +165,10 @@ async def _work(node: Node, end: _End) -> None:
         mdns=config.mdns,
     )
     node.discovery = discovery
-    serve_table(host, lambda: node.driver.core.table.entries(node.clock.now()))
+    serve_table(host, node.adverts.table_for)
     serve_jobs(host, node.own_jobs)
     host.handle(log_streams.PROTOCOL, node.serve_logs, time_limit_s=log_streams.SERVE_TIME_S_MAX)
+    node.log_orders.serve(host)
     host.watch(node.adverts.on_connection)
     host.watch_doubles(node.adverts.on_double, node.adverts.on_double_gone)
 

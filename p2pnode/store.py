@@ -210,6 +210,14 @@ class Store:
         ).fetchone()
         return wire.decode(row[0], JobRecord) if row else None
 
+    def newest_named(self, name: str, limit: int) -> list[str]:
+        """The ids of the newest job of this name in each namespace that has one, at most `limit` of them."""
+        rows = self._db.execute(
+            "SELECT id, MAX(created) FROM jobs WHERE name=? GROUP BY namespace ORDER BY namespace LIMIT ?",
+            (name, limit),
+        )
+        return [id for id, _ in rows]
+
     def save_source(self, job: str, text: str) -> None:
         with self.transaction():
             self._db.execute("INSERT OR REPLACE INTO sources VALUES (?,?)", (job, text))

@@ -208,18 +208,18 @@ class FakeNode:
     def jobs(self) -> list[JobJson]:
         return list(reversed(self.records.values()))
 
-    def job(self, id_or_prefix: str) -> JobJson:
-        found = [job for name, job in self.records.items() if name.startswith(id_or_prefix)]
+    def job(self, id_or_name: str) -> JobJson:
+        found = [job for name, job in self.records.items() if name.startswith(id_or_name)]
         if len(found) == 1:
             return found[0]
         if found:
-            raise ServiceError(Code.AMBIGUOUS, f"{id_or_prefix} could be {len(found)} jobs")
-        raise ServiceError(Code.NOT_FOUND, f"there is no job {id_or_prefix}")
+            raise ServiceError(Code.AMBIGUOUS, f"{id_or_name} could be {len(found)} jobs")
+        raise ServiceError(Code.NOT_FOUND, f"there is no job {id_or_name}")
 
-    def job_version(self, id_or_prefix: str, version: int) -> Json:
+    def job_version(self, id_or_name: str, version: int) -> Json:
         if version > 1:
             raise ServiceError(Code.NOT_FOUND, f"version {version} is not kept")
-        return self.job(id_or_prefix)["spec"]
+        return self.job(id_or_name)["spec"]
 
     async def job_events(self, job_id: str, since: int, follow: bool) -> AsyncGenerator[EventJson, None]:
         job = self.records[job_id]

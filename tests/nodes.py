@@ -173,11 +173,14 @@ class Node:
     def history(self, job: str) -> list[str]:
         return [event["message"] for event in self.client.job_events(job)]
 
-    def cli(self, *arguments: str, timeout_s: float = WAIT_S) -> subprocess.CompletedProcess[str]:
-        """A command that talks to this node."""
+    def cli(
+        self, *arguments: str, timeout_s: float = WAIT_S, merged: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """A command that talks to this node; `merged`: its stderr goes where its stdout does."""
         return subprocess.run(
             [sys.executable, "-m", "p2pnode", *arguments],
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if merged else subprocess.PIPE,
             text=True,
             timeout=timeout_s,
             check=False,

@@ -57,6 +57,24 @@ WAITING_SHELL = (
 )
 
 
+# Says "out\n" on stdout and "err\n" on stderr by turns, three times.
+_ALTERNATING = r"""
+(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "out\n") (data (i32.const 16) "err\n")
+  (func $say (param $stream i32) (param $text i32)
+    (i32.store (i32.const 256) (local.get $text)) (i32.store (i32.const 260) (i32.const 4))
+    (drop (call $write (local.get $stream) (i32.const 256) (i32.const 1) (i32.const 264))))
+  (func $both (call $say (i32.const 1) (i32.const 0)) (call $say (i32.const 2) (i32.const 16)))
+  (func (export "_start") (call $both) (call $both) (call $both)))
+"""
+
+
+def alternating_module() -> bytes:
+    return bytes(wasmtime.wat2wasm(_ALTERNATING))
+
+
 def waiting_module() -> bytes:
     return bytes(wasmtime.wat2wasm(_WAITING))
 

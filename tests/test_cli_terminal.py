@@ -15,7 +15,7 @@ import yaml
 
 from p2pnode.cli.lines import LINE_SIZE_BYTES_MAX, Lines
 from p2pnode.cli.main import main
-from p2pnode.core.text import visible
+from p2pnode.core.text import visible, width
 from p2pnode.ipfs import unixfs
 from tests import fake_node
 from tests.fake_node import PEER, Served
@@ -165,6 +165,31 @@ def on_a_terminal(*arguments: str, typed: str = "") -> str:
     process.wait()
     os.close(ours)
     return got.decode(errors="replace").replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("command", ["job list", "job list --network", "node list"])
+def test_a_long_name_widens_no_table_on_a_terminal_and_is_whole_elsewhere(
+    served: Served, capfd: Output, plain_terminal: None, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    long = "\u5de5" * 400
+    main(["submit", "--no-wait", job_file("works")])
+    for job in served.node.records.values():
+        job["name"] = long
+    nodes, network_jobs = served.node.nodes(), served.node.network_jobs
+
+    async def long_jobs() -> Any:
+        found = await network_jobs()
+        return {**found, "jobs": [{**one, "name": long} for one in found["jobs"]]}
+
+    monkeypatch.setattr(served.node, "nodes", lambda: [{**one, "name": long} for one in nodes])
+    monkeypatch.setattr(served.node, "network_jobs", long_jobs)
+    rows = [line for line in on_a_terminal(*command.split()).splitlines() if "\u5de5" in line]
+    assert rows and all("\u2026" in row and width(row) < 60 + 120 for row in rows)
+    capfd.readouterr()
+    for output in (command.split(), [*command.split(), "--json"]):
+        assert main(output) == 0
+        out = capfd.readouterr().out
+        assert long in out or json.dumps(long)[1:-1] in out
 
 
 @pytest.fixture

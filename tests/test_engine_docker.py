@@ -71,6 +71,13 @@ async def test_output_exit_code_and_usage_come_back(engine: DockerEngine, tmp_pa
     assert ended.memory_bytes_max > 0
 
 
+async def test_the_order_of_both_streams_is_known(engine: DockerEngine, tmp_path: Path) -> None:
+    script = "for n in 1 2 3; do echo out; sleep 0.1; echo error >&2; sleep 0.1; done"
+    ended, workload = await run_shell(engine, tmp_path, script)
+    assert ended.exit_code == 0
+    assert workload.order.runs == [4, 6] * 3
+
+
 async def test_the_batch_example_reads_its_input_and_writes_its_result(
     engine: DockerEngine, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from p2pnode.engines.wasm import WasmEngine
 from p2pnode.engines.workload import LOG_SIZE_BYTES_MAX
 
 from .engine_support import Calls, make_workload, read, run
-from .wasm_support import EXIT, JOBS, WRITE, run_wat
+from .wasm_support import EXIT, JOBS, WRITE, run_wat, wat_workload
 from .wasm_support import engine as engine
 
 
@@ -73,6 +73,51 @@ async def test_a_trap_is_the_jobs_fault_and_says_what_happened(engine: WasmEngin
     ended, _, _ = await run_wat(engine, tmp_path, "unreachable")
     assert (ended.exit_code, ended.fault) == (None, Fault.JOB)
     assert ended.reason == "the program trapped: unreachable"
+
+
+@pytest.mark.parametrize(
+    ("body", "exit_code", "reason"),
+    [
+        pytest.param("(call $exit (i32.const 0))", 0, "exited", id="it exits well"),
+        pytest.param("(call $exit (i32.const 7))", 7, "the program exited with 7", id="it exits with a code"),
+        pytest.param("unreachable", None, "the program trapped: unreachable", id="it traps"),
+        pytest.param("(call $deep)", None, "the program trapped: stack overflow", id="it goes too deep"),
+    ],
+)
+@pytest.mark.parametrize("where", ["start section", "library's constructors", "library's start section"])
+async def test_a_program_that_ends_while_it_is_set_up_ended_as_in_its_start(
+    engine: WasmEngine, tmp_path: Path, where: str, body: str, exit_code: int | None, reason: str
+) -> None:
+    say = """(i32.store (i32.const 0) (i32.const 16)) (i32.store (i32.const 4) (i32.const 5))
+      (i32.store (i32.const 16) (i32.const 0x0a6b6f))
+      (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))"""
+    ending = f"""{EXIT} {WRITE} (memory (export "memory") 1) (func $deep (call $deep))
+      (func $f {say} {body})"""
+    plain = '(func (export "_start"))'
+    texts = {
+        "start section": (f"(module {ending} (start $f) {plain})", None),
+        "library's constructors": (
+            f"(module {plain})",
+            f'(module {ending} (export "_initialize" (func $f)))',
+        ),
+        "library's start section": (f"(module {plain})", f"(module {ending} (start $f))"),
+    }
+    inputs = {}
+    for name, text in zip(("main", "library"), texts[where], strict=True):
+        if text is not None:
+            inputs[f"/{name}.wasm"] = tmp_path / f"{name}.wasm"
+            inputs[f"/{name}.wasm"].write_bytes(wasmtime.wat2wasm(text))
+    task = WasmTask(
+        entry_module="/main.wasm", import_modules=("/library.wasm",) if "/library.wasm" in inputs else ()
+    )
+    workload, calls = make_workload(tmp_path, task, inputs=inputs), Calls()
+    ended = await run(engine, workload, calls)
+    assert ended.exit_code == exit_code, ended
+    assert ended.reason.startswith(reason)
+    assert ended.fault == (Fault.JOB if exit_code != 0 else None)
+    # So that what it wrote is kept.
+    assert calls.started == 1
+    assert read(workload.stdout).startswith("ok\n")
 
 
 @pytest.mark.parametrize(
@@ -157,6 +202,24 @@ async def test_output_beyond_the_cap_is_cut_with_a_note_and_the_program_goes_on(
     assert len(stdout) == LOG_SIZE_BYTES_MAX + len(f"\n[p2pnode: output cut at {LOG_SIZE_BYTES_MAX} bytes]\n")
     assert stdout.endswith(f"[p2pnode: output cut at {LOG_SIZE_BYTES_MAX} bytes]\n")
     assert len(stderr) == 60_000
+
+
+async def test_the_order_of_both_streams_is_known_however_fast_they_are_written(
+    engine: WasmEngine, tmp_path: Path
+) -> None:
+    alternate = """
+      (local $n i32)
+      (i32.store (i32.const 0) (i32.const 16)) (i32.store (i32.const 4) (i32.const 3))
+      (loop $more
+        (drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8)))
+        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+        (local.set $n (i32.add (local.get $n) (i32.const 1)))
+        (br_if $more (i32.lt_u (local.get $n) (i32.const 500))))"""
+    workload = wat_workload(tmp_path, alternate, imports=WRITE)
+    assert (await run(engine, workload)).exit_code == 0
+    assert workload.order.runs == [0, *[3, 6] * 500]
+    assert (len(read(workload.stdout)), len(read(workload.stderr))) == (3_000, 1_500)
 
 
 async def test_out_of_memory_is_told_apart(engine: WasmEngine, tmp_path: Path) -> None:

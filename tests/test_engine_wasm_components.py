@@ -125,6 +125,28 @@ async def test_any_exit_code_of_a_component_comes_through(
     assert (ended.exit_code, ended.fault) == (exit_code, Fault.JOB if exit_code else None)
 
 
+@pytest.mark.parametrize(
+    ("body", "exit_code", "reason"),
+    [
+        pytest.param("(call $e (i32.const 0))", 0, "exited", id="it exits well"),
+        pytest.param("(call $e (i32.const 1))", 1, "the program exited with 1", id="it exits with a code"),
+        pytest.param("unreachable", None, "the program trapped: wasm `unreachable`", id="it traps"),
+    ],
+)
+async def test_a_component_that_ends_in_a_start_function_ended_as_in_its_run(
+    engine: WasmEngine, tmp_path: Path, body: str, exit_code: int | None, reason: str
+) -> None:
+    before = f"""
+      (import "wasi:cli/exit@0.2.3" (instance $exit (export "exit" (func (param "status" (result))))))
+      (core func $e (canon lower (func $exit "exit")))
+      (core module $m (import "e" "e" (func $e (param i32)))
+        (func $s {body}) (start $s) (func (export "f") (result i32) i32.const 0))
+      (core instance $given (export "e" (func $e)))"""
+    ended = await run_component(engine, tmp_path, command('(with "e" (instance $given))', before=before))
+    assert (ended.exit_code, ended.fault) == (exit_code, None if exit_code == 0 else Fault.JOB), ended
+    assert ended.reason.startswith(reason)
+
+
 async def test_a_component_can_begin_at_another_function(engine: WasmEngine, tmp_path: Path) -> None:
     plain = command("", interface="", function="other", before=module("i32.const 0"))
     assert (await run_component(engine, tmp_path, plain, entrypoint="other")).exit_code == 0

@@ -9,11 +9,12 @@ import pytest
 import trio
 import trio.testing
 
+from p2pnode.core.log_order import STDERR
 from p2pnode.core.messages import REASON_LENGTH_MAX, Fault
 from p2pnode.core.spec import Resources, WasmEngine
 from p2pnode.engines import workload as shared
 from p2pnode.engines.docker_images import pull_fault
-from p2pnode.engines.docker_logs import GAP_NOTE, ResumedLog
+from p2pnode.engines.docker_logs import GAP_NOTE, ResumedLog, resumed
 from p2pnode.engines.workload import (
     LogFile,
     Looks,
@@ -69,6 +70,30 @@ def test_a_resumed_log_appends_only_what_is_new(tmp_path: Path) -> None:
         log.write(part)
     log.close()
     assert (tmp_path / "log").read_bytes() == b"one\ntwo\nthree\nfour\n"
+
+
+def test_the_order_of_resumed_logs_is_that_of_the_whole_stream_and_counts_what_it_does_not_tell(
+    tmp_path: Path,
+) -> None:
+    workload = make_workload(tmp_path, WasmEngine(entry_module="/m"))
+    workload.stdout.write_bytes(b"one\nthree\n")
+    workload.stderr.write_bytes(b"two\n")
+    workload.order.add(STDERR, 99)
+    out, err = resumed(workload)
+    out.write(b"one\n")
+    err.write(b"two\n")
+    out.write(b"three\nfour\n")
+    assert workload.order.runs == [4, 4, 11]
+    out.close()
+    err.close()
+    out, err = resumed(workload)
+    # Its beginning is gone.
+    out.write(b"four\n")
+    err.write(b"two\nfive\n")
+    out.close()
+    err.close()
+    size = workload.stdout.stat().st_size
+    assert workload.order.runs == [size, 9] and workload.stderr.stat().st_size == 9
 
 
 def test_a_resumed_log_whose_beginning_is_gone_says_so_and_keeps_the_rest(tmp_path: Path) -> None:

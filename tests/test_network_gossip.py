@@ -230,8 +230,8 @@ async def pulled(host: Host, peer: str) -> list[Entry]:
 async def test_a_late_joiner_pulls_the_whole_table() -> None:
     table = [(Signed(body=bytes([number % 256]) * 1500, signature=bytes(64)), number) for number in range(90)]
     async with open_host(new_identity(), [LOOPBACK]) as a, open_host(new_identity(), [LOOPBACK]) as b:
-        serve_table(a, lambda: table)
-        serve_table(b, list)
+        serve_table(a, lambda peer: table)
+        serve_table(b, lambda peer: [])
         await b.connect(a.peer_id, a.addresses(), WAIT_S)
         assert [(entry.signed, entry.remaining_ms) for entry in await pulled(b, a.peer_id)] == table
         assert await pulled(a, b.peer_id) == []
@@ -239,7 +239,7 @@ async def test_a_late_joiner_pulls_the_whole_table() -> None:
 
 async def test_who_asks_for_the_table_again_and_again_is_refused() -> None:
     async with open_host(new_identity(), [LOOPBACK]) as a, open_host(new_identity(), [LOOPBACK]) as b:
-        serve_table(a, list)
+        serve_table(a, lambda peer: [])
         await b.connect(a.peer_id, a.addresses(), WAIT_S)
         for _ in range(int(pull.ASKED_BURST)):
             await pulled(b, a.peer_id)

@@ -138,7 +138,7 @@ def advertise(enemy: Enemy) -> None:
     """Offers a lot, under the label `liar`, to all who ask for the table."""
     advert = an_advert(enemy.peer, tuple(enemy.inner.host.addresses()))
     signed = signed_advert(enemy.identity, advert)
-    pull.serve_table(enemy.inner.host, lambda: [(signed, 60_000)])
+    pull.serve_table(enemy.inner.host, lambda peer: [(signed, 60_000)])
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from p2pnode.core.messages import Receipt, Signed
 from p2pnode.identity import RECEIPT_DOMAIN
 
 from .nodes import Node, children, running_nodes, until
-from .programs import EXIT_OF_FAIL, JOBS, text_of, waiting_module, wasm_job
+from .programs import EXIT_OF_FAIL, JOBS, alternating_module, text_of, waiting_module, wasm_job
 
 
 class Network(SimpleNamespace):
@@ -131,6 +132,24 @@ def test_logs_are_seen_while_the_program_runs_and_are_whole_after_it(network: Ne
     assert a.ended(job)["state"] == "Completed"
     kept = a.cli("job", "logs", "-f", job)
     assert (kept.stdout, kept.stderr) == ("begun\nended\n", "begun\n")
+
+
+def test_logs_after_the_end_come_in_the_order_that_they_were_written_in_from_every_node_that_ran_it(
+    network: Network, tmp_path: Path
+) -> None:
+    a = network.a
+    module = tmp_path / "alternating.wasm"
+    module.write_bytes(alternating_module())
+    ended = a.ended(a.submit(wasm_job(a.add(module), Type="ops")))
+    assert {one["peer"] for one in ended["executions"]} == {network.a.peer, network.b.peer, network.c.peer}
+    for one in ended["executions"]:
+        logs = a.cli("job", "logs", ended["id"], "-e", one["id"], merged=True)
+        assert logs.stdout == "out\nerr\n" * 3
+    # Their result is that of any other program.
+    got = a.cli("get", ended["id"], "-o", str(tmp_path / "got"))
+    assert got.returncode == 0, got.stderr
+    for result in (tmp_path / "got").iterdir():
+        assert sorted(os.listdir(result)) == ["exitCode", "outputs", "stderr", "stdout"]
 
 
 def test_a_program_that_fails_gives_status_4_and_its_result(network: Network, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from p2pnode import log_streams
+from p2pnode import log_orders, log_streams
 from p2pnode.core import wire
 from p2pnode.core.lifecycle import ExecutionState
 from p2pnode.core.link_frames import FRAME_SIZE_BYTES_MAX, SEQUENCE_MAX, Ack, Data, Hello, Reject
@@ -302,7 +302,7 @@ async def claims_of_jobs_that_are_not_its_own(enemy: Enemy, victim: str, other: 
 
 
 async def silent_streams_and_log_requests(enemy: Enemy, victim: str, other: str) -> None:
-    for protocol in (links.PROTOCOL, pull.PROTOCOL, log_streams.PROTOCOL):
+    for protocol in (links.PROTOCOL, pull.PROTOCOL, log_streams.PROTOCOL, log_orders.PROTOCOL):
         for _ in range(10):
             with suppress(NetworkError):
                 stream = await enemy.open(victim, protocol)
@@ -368,7 +368,7 @@ async def test_a_peer_whose_job_messages_are_all_refused_costs_a_job_nothing(hon
     """It offers more than all others, so it is asked first."""
     async with open_enemy() as enemy:
         signed = signed_advert(enemy.identity, an_advert(enemy.peer, tuple(enemy.inner.host.addresses())))
-        pull.serve_table(enemy.inner.host, lambda: [(signed, 60_000)])
+        pull.serve_table(enemy.inner.host, lambda peer: [(signed, 60_000)])
 
         async def refuse(peer: str, payload: bytes) -> None:
             raise BadMessage(CONTROLS)

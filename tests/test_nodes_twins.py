@@ -9,13 +9,14 @@ from .nodes import Node, know_each_other, running_nodes, until
 
 # A peer that was asked for its table is asked again after 30 s (advertiser.PULL_AGAIN_S).
 HEAL_S_MAX = 60.0
+FOREIGN = "another node runs with this node's identity"
 
 
 def warned(node: Node, said: str) -> bool:
     return said in node.printed() and any(said in one["reason"] for one in node.client.problems())
 
 
-def test_a_copy_and_its_neighbour_are_told_and_the_right_one_is_listed_when_the_copy_has_gone(
+def test_both_and_their_neighbour_are_told_and_the_right_one_is_listed_when_the_copy_has_gone(
     tmp_path: Path,
 ) -> None:
     with running_nodes(tmp_path) as nodes:
@@ -29,8 +30,11 @@ def test_a_copy_and_its_neighbour_are_told_and_the_right_one_is_listed_when_the_
         know_each_other(first, right)
         copy.start()
         peer = right.peer
-        until("the copy is told", lambda: warned(copy, "another node runs with this node's identity"))
+        until("the copy is told", lambda: warned(copy, FOREIGN))
         until("the neighbour is told", lambda: warned(first, f"two nodes run with the identity of {peer}"))
+        # Its advert is the newest now: the neighbour's table has nothing that it does not know.
+        assert right.cli("node", "cordon").returncode == 0
+        until("the right one is told", lambda: warned(right, FOREIGN), HEAL_S_MAX)
         copy.end()
 
         def listed() -> bool:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from p2pnode import advertiser, identity, log_streams, peer_watch
+from p2pnode import advertiser, identity, log_orders, log_streams, peer_watch
 from p2pnode.core import (
     adverts,
     asking,
@@ -27,6 +27,7 @@ from p2pnode.core import (
     job_steps,
     lending,
     lending_room,
+    log_order,
     messages,
     spec,
     standing,
@@ -36,7 +37,18 @@ from p2pnode.core import (
 )
 from p2pnode.core.jobfile import kinds, yamltree
 from p2pnode.core.matching import requirements_of
-from p2pnode.core.messages import Advert, JobsPage, LogsPiece, LogsRequest, Message, Offer, Receipt, Signed
+from p2pnode.core.messages import (
+    Advert,
+    JobsPage,
+    LogOrderAnswer,
+    LogOrderRequest,
+    LogsPiece,
+    LogsRequest,
+    Message,
+    Offer,
+    Receipt,
+    Signed,
+)
 from p2pnode.core.spec import JobSpec, NetworkType, Resources
 from p2pnode.core.states import ExecutionState, JobState, Outcome
 from p2pnode.core.wire import BadMessage
@@ -55,6 +67,8 @@ KINDS: dict[str, tuple[Any, str]] = {
     "receipt": (Receipt, "receipt"),
     "logs-request": (LogsRequest, "logs-request"),
     "logs-piece": (LogsPiece, "logs-piece"),
+    "log-order-request": (LogOrderRequest, "log-order-request"),
+    "log-order-answer": (LogOrderAnswer, "log-order-answer"),
     "jobs-page": (JobsPage, "jobs-page"),
 }
 DEFINITIONS = definitions("types", "spec", *PAGES)
@@ -497,6 +511,15 @@ def test_a_good_message_with_some_bytes_changed_is_a_message_or_a_bad_message(
             assert wire.encode(wire.decode_untrusted(changed, kind)) == changed
 
 
+def test_the_order_of_an_output_is_limited() -> None:
+    most = wire.encode(LogOrderAnswer(runs=(messages.INTEGER_MAX,) * log_order.RUNS_MAX))
+    assert len(most) <= log_orders.FRAME_SIZE_BYTES_MAX
+    assert wire.decode_untrusted(most, LogOrderAnswer)
+    too_much = wire.encode(LogOrderAnswer(runs=(0,) * (log_order.RUNS_MAX + 1)))
+    with pytest.raises(BadMessage):
+        wire.decode_untrusted(too_much, LogOrderAnswer)
+
+
 def test_a_piece_of_a_log_is_limited() -> None:
     most = wire.encode(LogsPiece(stream="stdout", data=bytes(messages.LOGS_PIECE_SIZE_BYTES_MAX)))
     assert len(most) <= log_streams.FRAME_SIZE_BYTES_MAX
@@ -608,6 +631,12 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
             f"{log_streams.REQUEST_TIMEOUT_S:g} s",
             f"{log_streams.KEEP_ALIVE_INTERVAL_S:g} s",
             f"{log_streams.READ_TIMEOUT_S:g} s",
+            log_orders.PROTOCOL,
+            f"{log_orders.FRAME_SIZE_BYTES_MAX:,}",
+            f"{log_orders.TIMEOUT_S:g} s",
+            f"{log_order.RUNS_MAX:,}",
+            f"{log_orders.ASKED_BURST:g} times at once",
+            f"{log_orders.ASKED_RATE_PER_S:g} times in a second",
         ],
     }
     for page, stated in limits.items():

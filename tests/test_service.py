@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from p2pnode.api.service import Code, ServiceError
+from p2pnode.core import wire
+from p2pnode.core.lifecycle import new_record
+from p2pnode.core.spec import JobSpec, JobType, Task, WasmEngine
+from p2pnode.orders import Orders
 from p2pnode.service import HISTORY_ROWS_AT_ONCE, Service
-from p2pnode.store import HistoryRow
+from p2pnode.store import HistoryRow, Store
 
 
 class Histories:
@@ -28,6 +35,59 @@ class Histories:
         found = [row for row in self.rows if row.number > since][:rows_max]
         self.given.append(len(found))
         return found
+
+
+SPEC = JobSpec(type=JobType.BATCH, task=Task(engine=WasmEngine(entry_module="/m")))
+JOBS = {
+    "j-10": ("count", "default", 1.0),
+    "j-11": ("count", "default", 2.0),
+    "j-12": ("a/b \u00fc%2F", "default", 1.0),
+    "j-13": ("both", "here", 1.0),
+    "j-14": ("both", "there", 1.0),
+    "j-15": ("j-10", "default", 1.0),
+    "j-16": ("", "default", 1.0),
+}
+
+
+@pytest.fixture
+def orders(tmp_path: Path) -> Iterator[Orders]:
+    store = Store(tmp_path)
+    for id, (name, namespace, created) in JOBS.items():
+        store.save_job(new_record(id, "me", wire.replace(SPEC, name=name, namespace=namespace), created))
+    node: Any = SimpleNamespace(store=store)
+    yield Orders(node)
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "id"),
+    [
+        pytest.param("j-11", "j-11", id="by its id"),
+        pytest.param("count", "j-11", id="by its name: the last job that has it"),
+        pytest.param("a/b \u00fc%2F", "j-12", id="by a name of any characters"),
+        pytest.param("j-10", "j-10", id="an id goes before a name that is the same"),
+    ],
+)
+def test_a_job_is_found(orders: Orders, text: str, id: str) -> None:
+    assert orders._record(text).id == id
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        pytest.param("j-1", Code.AMBIGUOUS, "j-10, j-11, j-12, j-13, j-14: give more", id="a prefix"),
+        pytest.param("both", Code.AMBIGUOUS, "both could be j-13, j-14: they are of several", id="a name"),
+        pytest.param("none", Code.NOT_FOUND, "no job none on this node", id="a name that no job has"),
+        pytest.param("", Code.NOT_FOUND, "no job ", id="no name at all"),
+        pytest.param("x" * 400, Code.NOT_FOUND, "x" * 80 + "\u2026 on this node", id="a long name"),
+    ],
+)
+def test_a_job_that_is_not_one_is_refused_with_what_there_is(
+    orders: Orders, text: str, code: Code, said: str
+) -> None:
+    with pytest.raises(ServiceError, match=re.escape(said)) as refused:
+        orders._record(text)
+    assert refused.value.code is code
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from contextlib import closing
 
 import pytest
 
+from p2pnode.core import wire
 from p2pnode.core.lifecycle import new_record
 from p2pnode.core.link_events import LinkRecord
 from p2pnode.core.spec import JobSpec, JobType, Task, WasmEngine
@@ -51,6 +52,16 @@ def test_a_transaction_that_raises_leaves_nothing(store):
         write_and_fail()
     assert store.job("j-1") is None
     assert store.load_link("peer") == (LinkRecord(), [])
+
+
+def test_the_newest_job_of_a_name_is_found_in_each_namespace(store):
+    jobs = [("j-1", "here", 1.0), ("j-2", "here", 3.0), ("j-3", "here", 2.0), ("j-4", "there", 1.0)]
+    for id, namespace, created in jobs:
+        spec = wire.replace(SPEC, name="a job/\u00fc", namespace=namespace)
+        store.save_job(new_record(id, "me", spec, created))
+    assert store.newest_named("a job/\u00fc", 10) == ["j-2", "j-4"]
+    assert store.newest_named("a job/\u00fc", 1) == ["j-2"]
+    assert store.newest_named("a job", 10) == []
 
 
 def test_ids_are_found_by_prefix(store):

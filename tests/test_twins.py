@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from p2pnode.core.twins import ANSWER_GAP_S, PART_GAP_S, TELL_GAP_S, Doubles, OwnNumbers
+from p2pnode.core.messages import Signed
+from p2pnode.core.twins import (
+    ANSWER_GAP_S,
+    PART_GAP_S,
+    SAID_KEPT_S,
+    SAID_MAX,
+    TELL_GAP_S,
+    Doubles,
+    OwnNumbers,
+)
 
 A, B = b"a", b"b"
 
@@ -85,3 +94,46 @@ def test_two_processes_that_both_come_back_are_told_and_parted_now_and_then() ->
 )
 def test_what_is_left_of_two_processes_is_to_connect_anew(gone: bytes, left: set[bytes], parts: bool) -> None:
     assert Doubles().disconnected("p", gone, left) is parts
+
+
+def signed(number: int) -> Signed:
+    return Signed(body=str(number).encode(), signature=bytes(64))
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_each_of_two_nodes_finds_what_it_never_said_in_what_their_neighbour_heard_of_both(first: int) -> None:
+    """Whichever said the newer: the neighbour's table alone would tell one of them nothing."""
+    twins = [OwnNumbers(before=100), OwnNumbers(before=100)]
+    doubles = Doubles()
+    doubles.connected("p", {A, B}, 0.0)
+    numbers = [twins[(first + turn) % 2].next(1_000 + turn) for turn in range(2)]
+    for number in numbers:
+        doubles.heard("p", number, signed(number))
+    said = [int(one.body) for one in doubles.said("p", 1.0)]
+    assert sorted(said) == sorted(numbers)
+    for own in twins:
+        assert any(own.is_foreign(number) for number in said)
+
+
+def test_what_two_nodes_said_is_kept_over_their_coming_back_and_for_a_while_only() -> None:
+    doubles = Doubles()
+    assert not doubles.is_one("p")
+    assert doubles.said("p", 0.0) == []
+    doubles.connected("p", {A, B}, 0.0)
+    assert doubles.is_one("p")
+    doubles.heard("p", 7, signed(7))
+    doubles.connected("p", {A, B}, 1.0)
+    assert doubles.said("p", SAID_KEPT_S - 1) == [signed(7)]
+    assert doubles.said("p", SAID_KEPT_S) == []
+    # It was restarted: what a process of before said is not told to this one.
+    doubles.connected("p", {B, b"c"}, 2.0)
+    assert doubles.said("p", 3.0) == []
+
+
+def test_of_what_two_nodes_said_the_newest_few_are_kept() -> None:
+    doubles = Doubles()
+    doubles.connected("p", {A, B}, 0.0)
+    for number in (1, 2, 3, 1, 4, 5):
+        doubles.heard("p", number, signed(number))
+    assert [int(one.body) for one in doubles.said("p", 1.0)] == [3, 1, 4, 5]
+    assert SAID_MAX == 4

@@ -12,7 +12,7 @@ import wasmtime
 from p2pnode.core.spec import Resources
 from p2pnode.core.spec import WasmEngine as WasmTask
 from p2pnode.engines.wasm import WasmEngine
-from p2pnode.engines.workload import Ended
+from p2pnode.engines.workload import Ended, Workload
 
 from .engine_support import Calls, make_workload, read, run
 
@@ -46,13 +46,27 @@ async def run_wat(
     entrypoint: str = "_start",
 ) -> tuple[Ended, str, str]:
     """Run a `_start` of that body; returns its end, stdout and stderr."""
+    workload = wat_workload(
+        tmp_path, body, imports=imports, memory=memory, resources=resources, entrypoint=entrypoint
+    )
+    ended = await run(engine, workload, calls)
+    return ended, read(workload.stdout), read(workload.stderr)
+
+
+def wat_workload(
+    tmp_path: Path,
+    body: str,
+    *,
+    imports: str = "",
+    memory: str = '(memory (export "memory") 1)',
+    resources: Resources | None = None,
+    entrypoint: str = "_start",
+) -> Workload:
     content = wasmtime.wat2wasm(f'(module {imports} {memory} (func (export "_start") {body}))')
     module = tmp_path / f"module-{abs(hash(bytes(content)))}.wasm"
     module.write_bytes(content)
     task = WasmTask(entry_module="/module.wasm", entrypoint=entrypoint)
-    workload = make_workload(tmp_path, task, inputs={"/module.wasm": module}, resources=resources)
-    ended = await run(engine, workload, calls)
-    return ended, read(workload.stdout), read(workload.stderr)
+    return make_workload(tmp_path, task, inputs={"/module.wasm": module}, resources=resources)
 
 
 def templates_of(node: int) -> list[int]:

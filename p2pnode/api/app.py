@@ -153,7 +153,10 @@ class _Door:
         return JSONResponse(self._service.identity())
 
     async def jobs(self, request: Request) -> Response:
-        name = request.query_params.get("name")
+        name, job = request.query_params.get("name"), request.query_params.get("job")
+        if job is not None:
+            # As below /jobs/, where a name with a slash has no place.
+            return JSONResponse({"jobs": [self._service.job(job)]})
         if name is None:
             return JSONResponse({"jobs": self._service.jobs()})
         found = self._service.job_named(request.query_params.get("namespace", "default"), name)

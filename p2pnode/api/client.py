@@ -97,12 +97,16 @@ class Client:
         found = cast(list[JobJson], self._call("GET", f"/api/v1/jobs?{query}")["jobs"])
         return found[0] if found else None
 
-    def job(self, id_or_prefix: str) -> JobJson:
-        return cast(JobJson, self._call("GET", f"/api/v1/jobs/{quote(id_or_prefix, safe='')}"))
+    def job(self, id_or_name: str) -> JobJson:
+        """The job of an id, of a unique prefix of one, or the last job of a name."""
+        if id_or_name.startswith("j-") and "/" not in id_or_name:
+            return cast(JobJson, self._call("GET", f"/api/v1/jobs/{quote(id_or_name, safe='')}"))
+        query = urlencode({"job": id_or_name})
+        return cast(list[JobJson], self._call("GET", f"/api/v1/jobs?{query}")["jobs"])[0]
 
-    def job_version(self, id_or_prefix: str, version: int) -> Json:
+    def job_version(self, id_or_name: str, version: int) -> Json:
         """A version of a job's file."""
-        path = f"/api/v1/jobs/{quote(id_or_prefix, safe='')}/versions/{version}"
+        path = f"/api/v1/jobs/{quote(id_or_name, safe='')}/versions/{version}"
         return cast(Json, self._call("GET", path)["spec"])
 
     def job_events(self, job: str, since: int = 0, follow: bool = False) -> Iterator[EventJson]:

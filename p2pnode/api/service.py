@@ -349,10 +349,10 @@ class NodeService(Protocol):
     def job_named(self, namespace: str, name: str) -> JobJson | None:
         """The newest job of this name."""
 
-    def job(self, id_or_prefix: str) -> JobJson:
+    def job(self, id_or_name: str) -> JobJson:
         """Raises `ServiceError` NOT_FOUND or AMBIGUOUS (its message lists the candidates)."""
 
-    def job_version(self, id_or_prefix: str, version: int) -> Json:
+    def job_version(self, id_or_name: str, version: int) -> Json:
         """A version of a job's file, in the form of one; NOT_FOUND if it is not kept here."""
 
     def job_events(self, job_id: str, since: int, follow: bool) -> AsyncGenerator[EventJson, None]:

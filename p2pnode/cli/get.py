@@ -9,14 +9,14 @@ from typing import Any
 
 import click
 
-from p2pnode.api.client import Client
+from p2pnode.api.client import Client, NodeUnreachable
 from p2pnode.api.service import Code, ExecutionJson, JobJson, ServiceError
 from p2pnode.cli import options
 from p2pnode.cli.merging import merge
 from p2pnode.cli.output import answer, say, short_id
 from p2pnode.cli.ownfiles import make_directory
 from p2pnode.cli.receipts import write_receipts
-from p2pnode.cli.requester import any_node
+from p2pnode.cli.requester import any_node, running
 from p2pnode.cli.results import (
     failing,
     fetch,
@@ -30,6 +30,7 @@ from p2pnode.cli.status import CommandError, Status
 from p2pnode.cli.unfolding import UNASKED_ENTRIES_MAX, UNASKED_SIZE_BYTES_MAX, Unfolding
 from p2pnode.core import content_paths
 from p2pnode.core.units import format_bytes, parse_bytes
+from p2pnode.ipfs import cid
 from p2pnode.ipfs.partial import partial_folder
 
 # Of the executions whose results lack what a path names, in an error of one line.
@@ -95,20 +96,24 @@ def get(
 ) -> int:
     """Fetch a job's results, or any CID, and verify every block.
 
-    A job is named by its id or a unique prefix of it. Where several of its executions have results, each
-    gets a folder in DIR. With PATH, such as JOB/outputs/model.bin or JOB/stdout, only that file or folder
-    is fetched. What was interrupted goes on when it is begun again.
+    A job is named by its id or a unique prefix of it, or by its Name: the last job that has it. Where several
+    of its executions have results, each gets a folder in DIR. With PATH, such as JOB/outputs/model.bin or
+    JOB/stdout, only that file or folder is fetched. What was interrupted goes on when it is begun again.
     """
     name, names = parse_path(what)
-    if not name.startswith("j-"):
+    is_cid, why_not = _is_cid(name)
+    if is_cid:
         if merged or receipt or execution:
             reason = "--execution, --merge and --receipt are for the results of a job"
             raise CommandError(Status.USAGE, reason)
         place = f"{output}/" if output and names else output
         get_path(what, place, car, room, peers)
         return Status.OK
+    id = name
+    if not name.startswith("j-"):
+        id, names = _named_job(what, name, names, why_not)
     with any_node(peers) as door:
-        job = door.client.job(name)
+        job = door.client.job(id)
         chosen = final_executions(job) if execution is None else _named(job, execution)
         if receipt:
             write_receipts(door.client, job, chosen, receipt)
@@ -141,6 +146,34 @@ def get_path(
     answer(str(car or path))
 
 
+def _is_cid(what: str) -> tuple[bool, str]:
+    """Whether it is, and why it is not."""
+    try:
+        cid.canonical(what)
+    except cid.BadCid as error:
+        return False, str(error)
+    return True, ""
+
+
+def _named_job(what: str, first: str, path: tuple[str, ...], why_no_cid: str) -> tuple[str, tuple[str, ...]]:
+    """The id of the job of a Name, and the path in its results; the Name itself may hold slashes.
+
+    On the node that runs: none is started for what may be a slip.
+    """
+    hint = "a job is named by its id or a prefix of it, j-..., or by its Name"
+    readings = [(what, ()), (first, path)] if path else [(first, path)]
+    for name, names in readings:
+        try:
+            return running().job(name)["id"], names
+        except NodeUnreachable as error:
+            raise CommandError(Status.USAGE, why_no_cid, hint) from error
+        except ServiceError as error:
+            if error.code is not Code.NOT_FOUND:
+                raise
+            unknown = error
+    raise CommandError(Status.USAGE, f"{why_no_cid}; and {unknown.message}", hint) from unknown
+
+
 def _named(job: JobJson, prefix: str) -> list[ExecutionJson]:
     found = [one for one in job["executions"] if one["id"].startswith(prefix)]
     if len(found) != 1:
@@ -168,9 +201,9 @@ def _below(
     """What a path names in each result; those that lack it are told, and an error if it is all of them."""
     found: list[tuple[ExecutionJson, str]] = []
     lacking: list[str] = []
-    for one, cid in results:
+    for one, result in results:
         try:
-            found.append((one, client.resolve(content_paths.join(cid, names), [one["peer"]])))
+            found.append((one, client.resolve(content_paths.join(result, names), [one["peer"]])))
         except ServiceError as error:
             if error.code is not Code.NO_SUCH_PATH:
                 raise

@@ -30,7 +30,7 @@ from p2pnode.core.lifecycle import LIVE, OPEN, ExecutionState
 def job() -> None:
     """Look at jobs, rerun and stop them.
 
-    A job is named by its id or a unique prefix of it.
+    A job is named by its id or a unique prefix of it, or by its Name: the last job that has it.
     """
 
 
@@ -162,7 +162,8 @@ def _no_output(one: ExecutionJson) -> str:
 @click.option("--reason", default="stopped by its owner", help="Kept with the job.")
 def stop(job_id: str, reason: str) -> int:
     """Stop a job."""
-    stopped = running().stop(job_id, reason)
+    client = running()
+    stopped = client.stop(client.job(job_id)["id"], reason)
     say(f"{stopped['id']} {stopped['state']}")
     return Status.OK
 

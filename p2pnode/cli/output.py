@@ -23,6 +23,8 @@ from typing import Any, Literal, TextIO, TypeAlias
 from p2pnode.core.text import cut, ljust, visible, visible_lines, width
 
 SHORT_ID_LENGTH = 8
+# Of a table's cell but the last one of a row, which widens no other row: a CID has 59.
+CELL_COLUMNS_MAX = 60
 _COLOURS = {"red": 31, "green": 32, "yellow": 33, "dim": 2, "bold": 1}
 _STATE_COLOURS = {"Completed": "green", "Failed": "red", "Lost": "red", "Stopped": "yellow"}
 _ERASE_LINE = "\r\x1b[2K"
@@ -82,10 +84,16 @@ def ask(question: str) -> bool:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines with aligned columns."""
-    cells = [list(headings), *(list(map(visible, row)) for row in rows)]
+    """Lines with aligned columns; on a terminal no cell is wide enough to push others out of sight."""
+    shown = _short if sys.stdout.isatty() else visible
+    cells = [list(headings), *([*map(shown, row[:-1]), visible(row[-1])] for row in rows)]
     widths = [max(width(row[column]) for row in cells) for column in range(len(headings))]
     return ["  ".join(map(ljust, row, widths)).rstrip() for row in cells]
+
+
+def _short(text: str) -> str:
+    text = visible(text)
+    return text if width(text) <= CELL_COLUMNS_MAX else cut(text, CELL_COLUMNS_MAX - 1) + "…"
 
 
 def fields(pairs: Iterable[tuple[str, str]]) -> list[str]:

@@ -17,6 +17,7 @@ from msgspec import UNSET, UnsetType
 
 from . import protocols, wire
 from .extensions import Musts, Open
+from .log_order import RUNS_MAX
 from .spec import MEMBERS_MAX, REPLICAS_MAX, Constraints, JobSpec, JobType, NetworkType, Priority, Resources
 from .states import ExecutionState, JobState, Outcome
 from .wire import Meta, Record
@@ -418,6 +419,18 @@ class LogsPiece(Record, frozen=True):
 
     stream: Literal["stdout", "stderr"]
     data: Annotated[bytes, Meta(max_length=LOGS_PIECE_SIZE_BYTES_MAX)]
+
+
+class LogOrderRequest(Open, frozen=True):
+    """On a stream of its own: in which order was the output that a result holds written?"""
+
+    result: Cid
+
+
+class LogOrderAnswer(Record, frozen=True):
+    """Bytes of runs, by turns of stdout and stderr (`core.log_order`); none where it is not known."""
+
+    runs: Annotated[tuple[Natural, ...], Meta(max_length=RUNS_MAX)]
 
 
 class JobLine(Open, frozen=True):

@@ -11,7 +11,8 @@ ADVERTS = "/p2pnode/adverts/1"
 ADVERTS_TOPIC = ADVERTS.removeprefix("/")
 JOBS = "/p2pnode/jobs/1"
 LOGS = "/p2pnode/logs/1"
-ALL = (LINK, ADVERTS, JOBS, LOGS)
+LOG_ORDER = "/p2pnode/log-order/1"
+ALL = (LINK, ADVERTS, JOBS, LOGS, LOG_ORDER)
 # As adverts and people have them.
 SPOKEN = tuple(one.removeprefix(_PREFIX) for one in ALL)
 

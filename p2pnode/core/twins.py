@@ -3,6 +3,10 @@
 A node notices by an advert of its own id with a number that it never issued. A neighbour of both notices by
 the keys of their processes (of Noise, new at each start): it has two connections under one id. The second is
 good for little, since a neighbour is greeted once; so both are ended, and whoever lives connects anew.
+
+Gossip brings no node what another publishes under its id, and of two adverts a table has the newer, which is
+one's own for one of the two. So the neighbour asks each before it ends its connection, and gives what both
+said to whoever asks under that id: each finds there what it never issued, under its own signature.
 """
 
 from __future__ import annotations
@@ -12,6 +16,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from math import inf
 
+from .messages import Signed
+
 # As many as may still be on their way: an advert counts for an hour at most, and goes every 2 s at most.
 NUMBERS_REMEMBERED = 2_000
 # Two nodes that answer each other's adverts: so often at most.
@@ -20,6 +26,10 @@ ANSWER_GAP_S = 10.0
 TELL_GAP_S = 10 * 60.0
 # Of one peer: each ending costs it what runs over its connections. And peers that are remembered.
 PART_GAP_S = 60.0
+# What both said, since each asks when it has connected anew, at the latest after 30 s; later it may be of one
+# that ended long ago. Of each what it said when it was asked, and meanwhile.
+SAID_KEPT_S = 5 * 60.0
+SAID_MAX = 4
 PEERS_MAX = 1_000
 
 
@@ -63,6 +73,8 @@ class _Sighting:
     keys: frozenset[bytes]
     parted: float
     told: float = -inf
+    # What was heard from either itself, by number.
+    said: dict[int, Signed] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -85,8 +97,25 @@ class Doubles:
             return True, False
         parts = now >= seen.parted + PART_GAP_S
         tells = now >= seen.told + TELL_GAP_S
-        self._remember(peer, _Sighting(both, now if parts else seen.parted, now if tells else seen.told))
+        seen.parted = now if parts else seen.parted
+        seen.told = now if tells else seen.told
+        self._remember(peer, seen)
         return parts, tells
+
+    def is_one(self, peer: str) -> bool:
+        return peer in self._seen
+
+    def heard(self, peer: str, number: int, signed: Signed) -> None:
+        """An advert of a double, from itself; its signature is right."""
+        said = self._seen[peer].said
+        said[number] = said.pop(number, signed)
+        if len(said) > SAID_MAX:
+            del said[next(iter(said))]
+
+    def said(self, peer: str, now: float) -> list[Signed]:
+        """For whoever asks under that id: what its two nodes said of late."""
+        seen = self._seen.get(peer)
+        return list(seen.said.values()) if seen and now < seen.parted + SAID_KEPT_S else []
 
     def disconnected(self, peer: str, gone: bytes, left: Collection[bytes]) -> bool:
         """A connection has ended: are those that are left to be ended, too, since they were never greeted?"""

@@ -40,6 +40,7 @@ from . import (
     docker_follow,
     docker_http,
     docker_images,
+    docker_logs,
     docker_reach,
     docker_space,
     http_gate,
@@ -57,11 +58,11 @@ from .workload import (
     DISK_FREE_BYTES_MIN,
     KILL_S_MAX,
     Ended,
-    LogFile,
     Workload,
     as_the_program_sees,
     failed,
     first_line,
+    new_logs,
     not_begun,
 )
 
@@ -260,7 +261,7 @@ class DockerEngine:
         await self._remove(workload.execution_id)
         await self._sdk.call(_make_ready, workload)
         workload = await self._limited(workload)
-        logs = LogFile(workload.stdout), LogFile(workload.stderr)
+        logs = new_logs(workload)
         try:
             mapped = ports.allocate(workload.task.network)
             for one in mapped:
@@ -308,7 +309,7 @@ class DockerEngine:
             await self._bridge()
         started()
         workload = await self._sdk.call(docker_space.inside, workload)
-        logs = docker_follow.resumed(workload)
+        logs = docker_logs.resumed(workload)
         try:
             async with self._gate(workload, running=found.state.running):
                 async with docker_follow.output_from_the_start(self._sdk, workload) as body:

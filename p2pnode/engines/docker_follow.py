@@ -84,7 +84,7 @@ async def to_the_end(
         await _engine_back(sdk)
         run.unseen = True
         close(logs)
-        logs = resumed(workload)
+        logs = docker_logs.resumed(workload)
         try:
             async with output_from_the_start(sdk, workload) as again:
                 ended = await _follow(sdk, workload, run, logs, again)
@@ -231,10 +231,6 @@ def _tail(path: Path) -> bytes:
     with path.open("rb") as file:
         file.seek(max(file.seek(0, os.SEEK_END) - blame.STDERR_TAIL_SIZE_BYTES, 0))
         return file.read()
-
-
-def resumed(workload: Workload) -> tuple[LogFile, LogFile]:
-    return docker_logs.ResumedLog(workload.stdout), docker_logs.ResumedLog(workload.stderr)
 
 
 def close(logs: Sequence[LogFile]) -> None:

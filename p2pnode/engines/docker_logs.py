@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
+from p2pnode.core.log_order import STDERR, STDOUT
+
 from . import docker_http
-from .workload import LogFile
+from .workload import LogFile, Workload
 
 GAP_NOTE = b"\n[p2pnode: output is missing or repeated here: the node was restarted]\n"
 
@@ -18,16 +21,20 @@ class ResumedLog(LogFile):
     with the file; where the two differ, a note is left and everything from there on is kept.
     """
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, append=True)
+    def __init__(self, path: Path, wrote: Callable[[int], None] = lambda length: None) -> None:
+        """`wrote` is told of all that the file has, what was there before, too."""
+        super().__init__(path, append=True, wrote=wrote)
         self._known = open(path, "rb")  # noqa: SIM115 - close() ends it
         self._known_left = self.size_bytes
 
     def write(self, data: bytes) -> None:
         if self._known_left:
             part, data = data[: self._known_left], data[self._known_left :]
-            self._known_left -= len(part)
-            if self._known.read(len(part)) != part:
+            if self._known.read(len(part)) == part:
+                self._known_left -= len(part)
+                self._wrote(len(part))
+            else:
+                self._wrote(self._known_left)
                 self._known_left = 0
                 super().write(GAP_NOTE + part)
         if data:
@@ -36,6 +43,15 @@ class ResumedLog(LogFile):
     def close(self) -> None:
         self._known.close()
         super().close()
+
+
+def resumed(workload: Workload) -> tuple[LogFile, LogFile]:
+    """The log files of a container whose output is told again from the start."""
+    workload.order.clear()
+    return (
+        ResumedLog(workload.stdout, partial(workload.order.add, STDOUT)),
+        ResumedLog(workload.stderr, partial(workload.order.add, STDERR)),
+    )
 
 
 async def copy(body: docker_http.Body, logs: Sequence[LogFile]) -> None:

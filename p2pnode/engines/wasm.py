@@ -23,11 +23,21 @@ import trio
 from p2pnode.core.messages import Fault
 from p2pnode.core.spec import NetworkType
 
-from .wasm_compiled import CompiledModules, CompileFailed, copy_output, how_it_died
+from .wasm_compiled import CompiledModules, CompileFailed, copy_output, copy_program_output, how_it_died
 from .wasm_processes import Event, Template, Worker
 from .wasm_request import Prepared, Unfit, prepare
 from .wasm_share import CORE_MILLIS, control_group, enter, pace, remove_left_over_groups
-from .workload import WATCH_INTERVAL_S, Ended, LogFile, Looks, Workload, disk_problem, failed, not_begun
+from .workload import (
+    WATCH_INTERVAL_S,
+    Ended,
+    LogFile,
+    Looks,
+    Workload,
+    disk_problem,
+    failed,
+    new_logs,
+    not_begun,
+)
 
 PROBE_S_MAX = 10.0
 # A module's start function and its libraries' constructors run before the program begins, and so before its
@@ -93,7 +103,7 @@ class WasmEngine:
             return failed(Fault.JOB, str(unfit))
         except OSError as error:
             return failed(Fault.PEER, f"cannot set up the program's directories: {error.strerror or error}")
-        logs = LogFile(workload.stdout), LogFile(workload.stderr)
+        logs = new_logs(workload)
         try:
             ended = await self._compile_and_run(workload, prepared, logs, started, progress)
         except CompileFailed as failure:
@@ -154,7 +164,7 @@ async def _run(
         if not held and cpu_millis < CORE_MILLIS:
             nursery.start_soon(pace, worker, cpu_millis)
         async with trio.open_nursery() as streams:
-            streams.start_soon(copy_output, worker.stdout, logs[0])
+            streams.start_soon(copy_program_output, worker.stdout, bytes.fromhex(request["mark"]), logs)
             streams.start_soon(copy_output, worker.stderr, logs[1])
             await worker.send(request)
             async for event in worker.events():

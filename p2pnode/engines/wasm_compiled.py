@@ -24,6 +24,7 @@ import trio
 from p2pnode.core.messages import Fault
 
 from .wasm_processes import Event, Template, Worker
+from .wasm_worker.output import STDERR, Pieces
 from .workload import Ended, LogFile, failed
 
 # A 99 MB module (Python with numpy) compiles in 56 s on two slow cores.
@@ -185,3 +186,15 @@ async def copy_output(stream: trio.abc.ReceiveStream, log: LogFile) -> None:
     """Move a worker's output into a log file until the worker closes it."""
     while data := await stream.receive_some(READ_SIZE_BYTES):
         log.write(bytes(data))
+
+
+async def copy_program_output(
+    stream: trio.abc.ReceiveStream, mark: bytes, logs: tuple[LogFile, LogFile]
+) -> None:
+    """Move a program's output into the files of stdout and stderr, in the order that it was written in."""
+    pieces = Pieces(mark)
+    while data := await stream.receive_some(READ_SIZE_BYTES):
+        for number, piece in pieces.take_untrusted(bytes(data)):
+            logs[number == STDERR].write(piece)
+    if rest := pieces.rest():
+        logs[0].write(rest)

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import math
 import os
+import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -21,6 +22,7 @@ from p2pnode.trees import clear_directory, open_beneath, open_regular
 
 from .wasm_compiled import Module
 from .wasm_worker import WORKER_ID
+from .wasm_worker.output import MARK_SIZE_BYTES
 from .workload import Workload, environment, file_size_bytes_max
 
 # A wasm32 memory cannot be larger.
@@ -80,6 +82,7 @@ def prepare(workload: Workload) -> Prepared:
         libraries=libraries,
         fields={
             "what": "run",
+            "mark": secrets.token_hex(MARK_SIZE_BYTES),
             "component": module.component,
             "argv": [PurePosixPath(task.entry_module).name, *task.parameters],
             # Programs of Go take their first directory for the current one, where nothing says another.

@@ -12,12 +12,14 @@ import re
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import trio
 
 from p2pnode import trees
+from p2pnode.core.log_order import STDERR, STDOUT, LogOrder
 from p2pnode.core.messages import REASON_LENGTH_MAX, Fault
 from p2pnode.core.spec import NetworkType, OtherEngine, SomeEngine, Task
 
@@ -78,6 +80,8 @@ class Workload:
     results: tuple[Mount, ...] = ()
     stdout: Path
     stderr: Path
+    # Of what is in these two.
+    order: LogOrder = field(default_factory=LogOrder)
     stopping: Stopping = field(default_factory=Stopping)
 
 
@@ -160,7 +164,11 @@ def environment(workload: Workload) -> dict[str, str]:
 class LogFile:
     """One output stream on disk: appended live, cut at a size with a note, never an error to the writer."""
 
-    def __init__(self, path: Path, *, append: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, append: bool = False, wrote: Callable[[int], None] = lambda length: None
+    ) -> None:
+        """`wrote` is told how many bytes of the file are there now besides those of before."""
+        self._wrote = wrote
         self._file = open(path, "ab" if append else "wb", buffering=0)  # noqa: SIM115 - close() ends it
         self.size_bytes = path.stat().st_size
         # Why output was lost, other than by the cap: the disk's own error.
@@ -178,12 +186,22 @@ class LogFile:
         try:
             # Page cache, not the disk: a thread per write would cost more than it spares the loop.
             self._file.write(kept)
+            self._wrote(len(kept))
         except OSError as error:
             self.problem = f"cannot keep the program's output: {error.strerror}"
         self.size_bytes += len(kept)
 
     def close(self) -> None:
         self._file.close()
+
+
+def new_logs(workload: Workload) -> tuple[LogFile, LogFile]:
+    """The two log files, empty."""
+    workload.order.clear()
+    return (
+        LogFile(workload.stdout, wrote=partial(workload.order.add, STDOUT)),
+        LogFile(workload.stderr, wrote=partial(workload.order.add, STDERR)),
+    )
 
 
 class Looks:

@@ -54,14 +54,17 @@ class Page(Record, frozen=True):
 Take = Callable[[Sequence[Entry]], Awaitable[None]]
 
 
-def serve_table(host: Host, table: Callable[[], Iterable[tuple[Signed, int]]]) -> None:
-    """Has the host answer those who ask for the table: signed adverts, each with its remaining ms."""
+def serve_table(host: Host, table: Callable[[str], Iterable[tuple[Signed, int]]]) -> None:
+    """Has the host answer those who ask for the table: signed adverts, each with its remaining ms.
+
+    `table` is given who asks.
+    """
     may_ask = rate_per_peer(host, ASKED_RATE_PER_S, ASKED_BURST)
 
     async def serve(stream: Stream) -> None:
         if not may_ask(stream.peer):
             raise BadMessage(f"{stream.peer} asks for the adverts too often")
-        entries = [Entry(signed=signed, remaining_ms=ms) for signed, ms in table()][:ENTRIES_MAX]
+        entries = [Entry(signed=signed, remaining_ms=ms) for signed, ms in table(stream.peer)][:ENTRIES_MAX]
         starts = range(0, max(len(entries), 1), PAGE_ENTRIES_MAX)
         for start in starts:
             page = Page(

@@ -10,7 +10,7 @@ from random import Random
 
 import trio
 
-from p2pnode import log_streams
+from p2pnode import log_orders, log_streams
 from p2pnode.core import wire
 from p2pnode.core.lifecycle import ExecutionState
 from p2pnode.core.link_frames import FRAME_SIZE_BYTES_MAX
@@ -44,6 +44,7 @@ PROTOCOLS = (
     links.PROTOCOL,
     pull.PROTOCOL,
     log_streams.PROTOCOL,
+    log_orders.PROTOCOL,
     GOSSIP,
     "/ipfs/id/1.0.0",
     *bitswap.PROTOCOLS,
@@ -122,7 +123,7 @@ async def adverts(attack: Attack) -> None:
     invented = [new_identity() for _ in range(INVENTED_ADVERTS)]
     addresses = ("/ip4/127.0.0.1/tcp/9",)
     table = [(signed_advert(one, an_advert(one.peer_id, addresses)), 60_000) for one in invented]
-    pull.serve_table(attack.enemy.inner.host, lambda: table)
+    pull.serve_table(attack.enemy.inner.host, lambda peer: table)
     while True:
         for peer, address in attack.targets:
             await attack.enemy.inner.host.disconnect(peer)

@@ -10,11 +10,15 @@ from typing import Any
 import wasmtime
 from wasmtime.component import Component
 
+from . import output
+
 # A module's tables: a C program needs one of some hundred elements, a large runtime some ten thousand.
 TABLE_ELEMENTS_MAX = 1_000_000
 TABLES_MAX = 64
 # A component made by the usual tools has three to ten core instances, of which one or two have a memory.
 INSTANCES_MAX = 200
+# How wasmtime's text of one begins.
+TRAP = "wasm trap: "
 MEMORIES_MAX = 32
 
 
@@ -71,8 +75,9 @@ def new_store(engine: wasmtime.Engine, request: dict[str, Any]) -> wasmtime.Stor
     wasi = wasmtime.WasiConfig()
     wasi.argv = request["argv"]
     wasi.env = list(request["environment"].items())
+    # Descriptor 2 is for what the runtime itself has to say.
     wasi.inherit_stdout()
-    wasi.inherit_stderr()
+    wasi.stderr_custom = output.to_pipe(1, bytes.fromhex(request["mark"]))
     for host_path, target, writable in request["preopens"]:
         wasi.preopen_dir(host_path, target, writable)
     store.set_wasi(wasi)
@@ -97,6 +102,6 @@ def failure(error: wasmtime.WasmtimeError | wasmtime.Trap) -> str:
         text = code.name.lower().replace("_", " ") if code else text
         function = next((frame.func_name for frame in error.frames if frame.func_name), "")
         return f"the program trapped: {text} in {function}" if function else f"the program trapped: {text}"
-    if text.startswith("wasm trap: "):
-        return f"the program trapped: {text.removeprefix('wasm trap: ')}"
+    if text.startswith(TRAP):
+        return f"the program trapped: {text.removeprefix(TRAP)}"
     return f"the program failed: {text}"

@@ -16,7 +16,17 @@ from typing import Any, NoReturn
 import wasmtime
 from wasmtime import component
 
-from .compiling import Exited, Refused, cause, exit_reason, failure, load_compiled, new_engine, new_store
+from .compiling import (
+    TRAP,
+    Exited,
+    Refused,
+    cause,
+    exit_reason,
+    failure,
+    load_compiled,
+    new_engine,
+    new_store,
+)
 from .modules import EXPORTS_SHOWN_MAX, link_reason, memory_note
 
 RUN = "wasi:cli/run@0.2.0"
@@ -46,9 +56,14 @@ class ComponentProgram:
         self._store = store
         self._entrypoint: str = request["entrypoint"]
         self._memory_bytes: int = request["memory_bytes"]
+        # Before it came to its entrypoint.
+        self._ended: tuple[int | None, str] | None = None
 
     def link(self) -> None:
-        """Give the component its imports and find the function to call; raises `Refused`."""
+        """Give the component its imports and find the function to call; raises `Refused`.
+
+        The start functions of its modules run here, and the program may come to its end in one of them.
+        """
         index = self._find()
         linker = component.Linker(self._engine)
         linker.add_wasip2()
@@ -61,12 +76,15 @@ class ComponentProgram:
                     if name.startswith(EXIT):
                         # wasmtime's own knows of success and failure only.
                         with root.add_instance(name) as exits:
-                            exits.add_func("exit", _exit)
-                            exits.add_func("exit-with-code", _exit_with_code)
+                            exits.add_func("exit", self._exit)
+                            exits.add_func("exit-with-code", self._exit_with_code)
             instance = linker.instantiate(self._store, self._program)
-        except Exited as exited:
-            raise Refused(f"the component exited with {exited.code} while it was being set up") from None
         except wasmtime.WasmtimeError as error:
+            if self._ended:
+                return
+            if cause(error).startswith(TRAP):
+                self._ended = None, f"{failure(error)}, while it was being set up"
+                return
             raise Refused(_link_reason(error, self._memory_bytes)) from None
         entry = instance.get_func(self._store, index)
         assert entry is not None
@@ -79,7 +97,7 @@ class ComponentProgram:
     def call(self) -> tuple[int | None, str]:
         """Run to the end: the exit code (None: it did not exit), and the reason."""
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        exit_code, reason = self._call()
+        exit_code, reason = self._ended or self._call()
         if exit_code != 0:
             # A component does not show its memories; what the process touched of them is near enough.
             touched_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
@@ -98,6 +116,14 @@ class ComponentProgram:
         # An entrypoint that returns `result` says with it how it ended.
         failed = isinstance(result, component.Variant) and result.tag == "err"
         return int(failed), exit_reason(int(failed))
+
+    def _exit(self, context: Any, status: component.Variant) -> NoReturn:
+        self._exit_with_code(context, 0 if status.tag == "ok" else 1)
+
+    def _exit_with_code(self, context: Any, code: int) -> NoReturn:
+        # wasmtime loses what is raised while it sets up a component.
+        self._ended = code, exit_reason(code)
+        raise Exited(code)
 
     def _find(self) -> component.ExportIndex:
         interface, _, function = self._entrypoint.rpartition("#")
@@ -121,11 +147,3 @@ def _link_reason(error: wasmtime.WasmtimeError, memory_bytes: int) -> str:
     if "matching implementation was not found" in first:
         return f"nothing provides what the component imports: {first}"
     return link_reason(text, memory_bytes)
-
-
-def _exit(context: Any, status: component.Variant) -> NoReturn:
-    raise Exited(0 if status.tag == "ok" else 1)
-
-
-def _exit_with_code(context: Any, code: int) -> NoReturn:
-    raise Exited(code)

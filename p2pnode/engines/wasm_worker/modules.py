@@ -39,9 +39,14 @@ class ModuleProgram:
         self._linker = wasmtime.Linker(engine)
         self._entrypoint: str = request["entrypoint"]
         self._memory_bytes: int = request["memory_bytes"]
+        # Before it came to its entrypoint.
+        self._ended: tuple[int | None, str] | None = None
 
     def link(self) -> None:
-        """Give the module its imports and find the function to call; raises `Refused`."""
+        """Give the module its imports and find the function to call; raises `Refused`.
+
+        Start functions and constructors run here, and the program may come to its end in one of them.
+        """
         linker, store = self._linker, self._store
         linker.define_wasi()
         linker.allow_shadowing = True
@@ -58,16 +63,16 @@ class ModuleProgram:
             if self._entrypoint != "_start":
                 _initialize(store, self._instance)
         except Exited as exited:
-            raise Refused(f"the module exited with {exited.code} while it was being set up") from None
+            self._ended = exited.code, exit_reason(exited.code)
         except wasmtime.Trap as trap:
-            raise Refused(f"while the module was being set up, {failure(trap)}") from None
+            self._ended = None, f"{failure(trap)}, while it was being set up"
         except wasmtime.WasmtimeError as error:
             raise Refused(link_reason(cause(error), self._memory_bytes)) from None
 
     def call(self) -> tuple[int | None, str]:
         """Run to the end: the exit code (None: it did not exit), and the reason."""
-        exit_code, reason = self._call()
-        if exit_code != 0:
+        exit_code, reason = self._ended or self._call()
+        if exit_code != 0 and not self._ended:
             reason += self._memory_note()
         # Flushes what the runtime still holds of the program's output.
         self._store.close()

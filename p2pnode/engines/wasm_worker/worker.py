@@ -2,7 +2,8 @@
 
 The request is one JSON line on a descriptor; events go to another as JSON lines: started, then
 ended (a program), compiled (a compilation), refused (with a reason for the job's author) or
-stale (a compiled file that is not usable here). File descriptors 1 and 2 are the program's output.
+stale (a compiled file that is not usable here). File descriptor 1 is the program's output (`output`), 2 is
+for what the runtime or the compiler says.
 """
 
 from __future__ import annotations
