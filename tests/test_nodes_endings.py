@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     module.write_bytes(waiting_module())
     with running_nodes(directory) as nodes:
         a = nodes.start("a", "--no-compute")
-        b = nodes.start("b", peers=(a,))
+        b = nodes.start("b", "--preempt", peers=(a,))
         know_each_other(a, b)
         yield Network(a, b, a.add(module))
 
@@ -56,6 +57,12 @@ def drain(network: Network, id: str, job: dict[str, Any]) -> None:
     network.b.client.take(taking="draining", timeout_s=0)
     until("it is drained", lambda: not network.b.client.taking()["held"])
     network.b.cli("node", "uncordon")
+
+
+def preempt(network: Network, id: str, job: dict[str, Any]) -> None:
+    """More urgent work of the same owner takes all of the node's processors."""
+    urgent = docker_job(BUSYBOX, "true", Priority=99, Resources={"CPU": str(os.cpu_count())})
+    assert network.a.ended(network.a.submit(urgent))["state"] == "Completed"
 
 
 def node_ends(network: Network, id: str, job: dict[str, Any]) -> None:
@@ -76,6 +83,7 @@ WAYS: dict[str, Way] = {
     "execution timeout": (nothing, {"Timeouts": {"ExecutionTimeout": 2}}, "its limit of 2 s"),
     "update": (update, {"Type": "service"}, "replaced by version 2"),
     "drain": (drain, {}, "drained"),
+    "preemption": (preempt, {"Priority": 10}, "made room for a job of priority 99"),
     "the node's end": (node_ends, {}, "shut down"),
 }
 
