@@ -13,13 +13,13 @@ from math import inf
 import trio
 
 from p2pnode import __version__, identity
-from p2pnode.core import wire
-from p2pnode.core.adverts import AdvertTable
-from p2pnode.core.compartments import Compartment
-from p2pnode.core.events import AdvertHeard, Advertise, NeighbourJoined
-from p2pnode.core.messages import ADVERT_SIZE_BYTES_MAX, Advert, Signed
-from p2pnode.core.twins import Doubles, OwnNumbers
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.placement.adverts import AdvertTable
+from p2pnode.core.placement.twins import Doubles, OwnNumbers
+from p2pnode.core.records.events import AdvertHeard, Advertise, NeighbourJoined
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.compartments import Compartment
+from p2pnode.core.wire.messages import ADVERT_SIZE_BYTES_MAX, Advert, Signed
 from p2pnode.driver import Clock
 from p2pnode.guards import Guards
 from p2pnode.machine import BUILT_IN_LABELS
@@ -110,11 +110,11 @@ class Advertiser:
             log.warning(
                 "labels that do not fit into an advert of 2 KiB are not told: %s", ", ".join(left_out)
             )
-        body = wire.encode(advert)
+        body = codec.encode(advert)
         signed = Signed(body=body, signature=self._me.sign(DOMAIN, body))
         self._tell(AdvertHeard(signed, advert, action.ttl_ms))
         self.on_their_way += 1
-        publish = partial(self._publish, wire.encode(signed))
+        publish = partial(self._publish, codec.encode(signed))
         self._guards.start_soon(self._nursery, Compartment.TASK, "advert", publish)
 
     async def _publish(self, data: bytes) -> None:
@@ -130,7 +130,7 @@ class Advertiser:
 
     def heard(self, data: bytes, forwarder: str) -> bool:
         """An advert over gossip; whether it is news, and so worth passing on. Raises `BadMessage`."""
-        return self._learn_untrusted(wire.decode_untrusted(data, Signed), None, forwarder)
+        return self._learn_untrusted(codec.decode_untrusted(data, Signed), None, forwarder)
 
     def on_connection(self, event: Connected | Disconnected) -> None:
         if isinstance(event, Connected):
@@ -174,7 +174,7 @@ class Advertiser:
 
     def _learn_untrusted(self, signed: Signed, remaining_ms: int | None, forwarder: str) -> bool:
         """Whether it was news; raises `BadMessage`."""
-        advert = wire.decode_untrusted(signed.body, Advert, ADVERT_SIZE_BYTES_MAX)
+        advert = codec.decode_untrusted(signed.body, Advert, ADVERT_SIZE_BYTES_MAX)
         if advert.peer == self._me.peer_id:
             return self._heard_own(signed, advert, forwarder)
         if advert.peer == forwarder and forwarder in self._parting and self._doubles.is_one(forwarder):
@@ -285,18 +285,18 @@ def fitted(advert: Advert) -> tuple[Advert, tuple[str, ...]]:
     First what it holds goes, then addresses, then the operator's labels, the last in the order of keys first
     (protocols/advert.md).
     """
-    if len(wire.encode(advert)) <= ADVERT_SIZE_BYTES_MAX:
+    if len(codec.encode(advert)) <= ADVERT_SIZE_BYTES_MAX:
         return advert, ()
-    advert = wire.replace(advert, offer=wire.replace(advert.offer, holds=()))
-    if len(wire.encode(advert)) <= ADVERT_SIZE_BYTES_MAX:
+    advert = codec.replace(advert, offer=codec.replace(advert.offer, holds=()))
+    if len(codec.encode(advert)) <= ADVERT_SIZE_BYTES_MAX:
         return advert, ()
-    advert = wire.replace(advert, addresses=advert.addresses[:ADDRESSES_KEPT])
+    advert = codec.replace(advert, addresses=advert.addresses[:ADDRESSES_KEPT])
     labels = dict(advert.offer.labels)
     left_out: list[str] = []
     for key in sorted(labels.keys() - BUILT_IN_LABELS, reverse=True):
-        if len(wire.encode(advert)) <= ADVERT_SIZE_BYTES_MAX:
+        if len(codec.encode(advert)) <= ADVERT_SIZE_BYTES_MAX:
             break
         del labels[key]
         left_out.append(key)
-        advert = wire.replace(advert, offer=wire.replace(advert.offer, labels=dict(labels)))
+        advert = codec.replace(advert, offer=codec.replace(advert.offer, labels=dict(labels)))
     return advert, tuple(left_out)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import trio
 
-from p2pnode.core.compartments import Compartment
+from p2pnode.core.wire.compartments import Compartment
 from p2pnode.problems import Problems
 
 log = logging.getLogger(__name__)

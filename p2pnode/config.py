@@ -20,19 +20,20 @@ from typing import Any
 
 import platformdirs
 
-from p2pnode.core import addresses, units
-from p2pnode.core.capabilities import parse_allowed
-from p2pnode.core.ending import STOP_GRACE_S_MAX
-from p2pnode.core.forwarding import parse_pattern
-from p2pnode.core.images import RULE_FORM, ImageRule
-from p2pnode.core.internet import AllowedHost
-from p2pnode.core.registries import parse_login
-from p2pnode.core.spec import NetworkType
+from p2pnode.core.placement.forwarding import parse_pattern
+from p2pnode.core.records.ending import STOP_GRACE_S_MAX
+from p2pnode.core.values import units
+from p2pnode.core.values.capabilities import parse_allowed
+from p2pnode.core.values.images import RULE_FORM, ImageRule
+from p2pnode.core.values.internet import AllowedHost
+from p2pnode.core.values.registries import parse_login
+from p2pnode.core.wire import addresses
+from p2pnode.core.wire.spec import NetworkType
 
 CONFIG_FILE = "config.toml"
 CONFIG_SIZE_BYTES_MAX = 64 * 1024
 LOG_LEVELS = ("error", "warning", "info", "debug")
-# As long as an advert's fields may be (core.messages).
+# As long as an advert's fields may be (core.wire.messages).
 NAME_LENGTH_MAX = 64
 LABELS_MAX = 32
 LABEL_LENGTH_MAX = 256
@@ -98,7 +99,7 @@ class NodeConfig:
     registry_logins: tuple[str, ...] = ()
     # Buckets, or * for all, for which jobs have the AWS credentials of this node's environment.
     s3_buckets: tuple[str, ...] = ()
-    # For which images the fence around a container is another than for all: IMAGE=WORD+WORD (core.images).
+    # For which images the fence around a container is another than for all: IMAGE=WORD+WORD (values.images).
     image_rules: tuple[str, ...] = ()
     # Bytes that the block store may take; None: a share of its disk (ipfs.keeper).
     store_quota: int | None = None

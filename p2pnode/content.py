@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2pnode.api.service import Code, EntryJson, FetchedJson, PinJson, ServiceError
-from p2pnode.core import content_paths
-from p2pnode.core.peer_ids import public_key_untrusted
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.values import content_paths
+from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.peer_ids import public_key_untrusted
 from p2pnode.ipfs import car, dagpb, reading
 from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs.adding import adding

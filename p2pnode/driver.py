@@ -22,9 +22,8 @@ from typing import Protocol
 
 import trio
 
-from p2pnode.core import recovery, wire
-from p2pnode.core.compartments import Broken, Compartment
-from p2pnode.core.events import (
+from p2pnode.core.node import Participant
+from p2pnode.core.records.events import (
     Action,
     Advertise,
     DropJob,
@@ -42,9 +41,12 @@ from p2pnode.core.events import (
     Start,
     Tick,
 )
-from p2pnode.core.lending_records import Loan
-from p2pnode.core.lifecycle import JobRecord
-from p2pnode.core.messages import (
+from p2pnode.core.records.lifecycle import JobRecord
+from p2pnode.core.records.reservations import Loan
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.codec import BadMessage, Unreadable
+from p2pnode.core.wire.compartments import Broken, Compartment
+from p2pnode.core.wire.messages import (
     LINE_LENGTH_MAX,
     LINES_PER_MESSAGE_MAX,
     Ask,
@@ -54,10 +56,10 @@ from p2pnode.core.messages import (
     Message,
     Receipt,
 )
-from p2pnode.core.participant import Participant
-from p2pnode.core.reasons import reason_of
-from p2pnode.core.wire import BadMessage, Unreadable
+from p2pnode.core.wire.reasons import reason_of
 from p2pnode.store import Store, StoreError
+
+from .core import recovery
 
 log = logging.getLogger(__name__)
 
@@ -366,8 +368,8 @@ class Driver:
         for action in actions:
             match action:
                 case Send(peer, Ended(receipt=signed) as message) if peer == self.core.me:
-                    receipt = wire.decode(signed.body, Receipt)
-                    cid = self._receipt_cid(wire.encode(signed))
+                    receipt = codec.decode(signed.body, Receipt)
+                    cid = self._receipt_cid(codec.encode(signed))
                     record = self.stored(receipt.job)
                     pending.append(Received(peer, message, receipt, cid, record))
                 case Send(peer, Ask() as message) if peer == self.core.me:
@@ -420,7 +422,7 @@ class Driver:
             )
             for row in rows
         )
-        return wire.replace(keep, history=lines)
+        return codec.replace(keep, history=lines)
 
     def _note(self, note: Note) -> None:
         row = (note.job, self._clock.now(), note.topic, note.execution, note.peer, note.text, note.state)

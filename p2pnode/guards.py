@@ -13,8 +13,8 @@ from contextlib import contextmanager
 
 import trio
 
-from p2pnode.core.compartments import Compartment
-from p2pnode.core.reasons import reason_of
+from p2pnode.core.wire.compartments import Compartment
+from p2pnode.core.wire.reasons import reason_of
 
 log = logging.getLogger(__name__)
 

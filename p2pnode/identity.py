@@ -19,9 +19,9 @@ from pathlib import Path
 from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
 
-from p2pnode.core import peer_ids
-from p2pnode.core.messages import Signed
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.wire import peer_ids
+from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.messages import Signed
 
 # What a signature of a receipt is over begins with this (protocols), so that it can be of nothing else.
 RECEIPT_DOMAIN = b"p2pnode/receipt/1\0"

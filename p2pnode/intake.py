@@ -11,13 +11,24 @@ from collections.abc import Callable
 
 from p2pnode import identity
 from p2pnode.caution import Caution
-from p2pnode.core import vetting, wire
-from p2pnode.core.compartments import Compartment
-from p2pnode.core.events import ReceiptRefused, Received
-from p2pnode.core.lifecycle import LIVE
-from p2pnode.core.messages import Ask, Command, Ended, Keep, Message, Orphan, Owned, Receipt, WhoOwns
-from p2pnode.core.reasons import reason_of
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.records import vetting
+from p2pnode.core.records.events import ReceiptRefused, Received
+from p2pnode.core.records.lifecycle import LIVE
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.compartments import Compartment
+from p2pnode.core.wire.messages import (
+    Ask,
+    Command,
+    Ended,
+    Keep,
+    Message,
+    Orphan,
+    Owned,
+    Receipt,
+    WhoOwns,
+)
+from p2pnode.core.wire.reasons import reason_of
 from p2pnode.data.inputs import Inputs
 from p2pnode.driver import Driver, EventRefused
 from p2pnode.ipfs import cid as cids
@@ -87,9 +98,9 @@ class Intake:
     def _ended_untrusted(self, peer: str, ended: Ended) -> Received:
         """With the receipt, whose signature holds; raises `BadMessage`."""
         body = identity.verify_untrusted(peer, identity.RECEIPT_DOMAIN, ended.receipt)
-        receipt = wire.decode_untrusted(body, Receipt)
+        receipt = codec.decode_untrusted(body, Receipt)
         vetting.vet_receipt(receipt)
-        signed = wire.encode(ended.receipt)
+        signed = codec.encode(ended.receipt)
         job = self._driver.core.owner_of(ended.execution)
         # What was cancelled as its job ended is told afterwards.
         stored = None if job else self._driver.stored(receipt.job)

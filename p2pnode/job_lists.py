@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import trio
 
-from p2pnode.core import protocols
-from p2pnode.core.lifecycle import JobRecord
-from p2pnode.core.messages import (
+from p2pnode.core.records.lifecycle import JobRecord
+from p2pnode.core.wire import protocols
+from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.messages import (
     JOB_NAME_LENGTH_MAX,
     JOB_REASON_LENGTH_MAX,
     JOBS_PER_PAGE_MAX,
     JobLine,
     JobsPage,
 )
-from p2pnode.core.wire import BadMessage
 from p2pnode.network.asking_rate import rate_per_peer
 from p2pnode.network.frames import read_frame_untrusted, write_frame
 from p2pnode.network.host import Host

@@ -16,11 +16,17 @@ import trio
 
 from p2pnode import log_orders, log_streams
 from p2pnode.api.service import Code, LogChunk, ServiceError
-from p2pnode.core.ending import KEEP_TIMEOUT_S, stop_grace_s
-from p2pnode.core.lifecycle import LIVE, OPEN, Execution, ExecutionState, JobRecord
-from p2pnode.core.log_order import LogReading
-from p2pnode.core.messages import LogsRequest
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.records.ending import KEEP_TIMEOUT_S, stop_grace_s
+from p2pnode.core.records.lifecycle import (
+    LIVE,
+    OPEN,
+    Execution,
+    ExecutionState,
+    JobRecord,
+)
+from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.log_order import LogReading
+from p2pnode.core.wire.messages import LogsRequest
 from p2pnode.ipfs import reading
 from p2pnode.ipfs.blocks import BlockUnavailable
 from p2pnode.log_streams import Name

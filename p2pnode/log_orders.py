@@ -2,7 +2,7 @@
 
 A result has stdout and stderr in two files; the order of the two lies beside it, one small file a result:
 
-    log-orders/bafy...    the lengths of runs, as `core.log_order` has them
+    log-orders/bafy...    the lengths of runs, as `core.wire.log_order` has them
 
 It is named by the result's CID: whoever may read the result may know it.
 """
@@ -14,10 +14,10 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from p2pnode.core import extensions, protocols, wire
-from p2pnode.core.log_order import RUNS_MAX, LogOrder
-from p2pnode.core.messages import LogOrderAnswer, LogOrderRequest
-from p2pnode.core.wire import BadMessage, Unreadable
+from p2pnode.core.wire import codec, extensions, protocols
+from p2pnode.core.wire.codec import BadMessage, Unreadable
+from p2pnode.core.wire.log_order import RUNS_MAX, LogOrder
+from p2pnode.core.wire.messages import LogOrderAnswer, LogOrderRequest
 from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs.cid import BadCid
 from p2pnode.network.asking_rate import rate_per_peer
@@ -56,7 +56,7 @@ class LogOrders:
             self._added += 1
             path = self._directory / cids.canonical(result)
             part = path.with_suffix(".part")
-            part.write_bytes(wire.encode(LogOrderAnswer(runs=tuple(order.runs))))
+            part.write_bytes(codec.encode(LogOrderAnswer(runs=tuple(order.runs))))
             part.replace(path)
         except OSError as exc:
             log.warning("the order of the output of %s is not kept: %s", result, exc.strerror)
@@ -65,7 +65,7 @@ class LogOrders:
         """The order of a result's output, or nothing where it is not known. Raises `BadCid`."""
         path = self._directory / cids.canonical(result)
         try:
-            return wire.decode(path.read_bytes(), LogOrderAnswer).runs
+            return codec.decode(path.read_bytes(), LogOrderAnswer).runs
         except (OSError, Unreadable):
             return ()
 

@@ -13,10 +13,10 @@ from typing import BinaryIO, Literal
 
 import trio
 
-from p2pnode.core import extensions, protocols
-from p2pnode.core.log_order import STDERR, STDOUT, LogReading
-from p2pnode.core.messages import LOGS_PIECE_SIZE_BYTES_MAX, LogsPiece, LogsRequest
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.wire import extensions, protocols
+from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.log_order import STDERR, STDOUT, LogReading
+from p2pnode.core.wire.messages import LOGS_PIECE_SIZE_BYTES_MAX, LogsPiece, LogsRequest
 from p2pnode.network.frames import read_frame_untrusted, write_frame
 from p2pnode.network.host import Host
 from p2pnode.network.streams import Stream
@@ -36,7 +36,7 @@ SERVE_TIME_S_MAX = 24 * 3600.0
 
 Name = Literal["stdout", "stderr"]
 NAMES: tuple[Name, Name] = ("stdout", "stderr")
-# Where an execution writes, and in which order (`core.log_order`).
+# Where an execution writes, and in which order (`core.wire.log_order`).
 Files = tuple[Path, Path, Sequence[int]]
 
 

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from p2pnode.core.spec import Resources
+from p2pnode.core.wire.spec import Resources
 
 # What the system and this node itself need of the machine's memory, in hundredths.
 MEMORY_LENT_PERCENT = 80

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from p2pnode.api.service import Code, ProblemJson, ServiceError
 from p2pnode.content import Content
-from p2pnode.core.compartments import Compartment
-from p2pnode.core.reasons import reason_of
-from p2pnode.core.wire import BadMessage, Unreadable
+from p2pnode.core.wire.codec import BadMessage, Unreadable
+from p2pnode.core.wire.compartments import Compartment
+from p2pnode.core.wire.reasons import reason_of
 from p2pnode.driver import EventRefused
 from p2pnode.problems import Problem
 from p2pnode.store import StoreError

@@ -24,11 +24,11 @@ from p2pnode import identity, job_lists, log_streams
 from p2pnode.advertiser import Advertiser
 from p2pnode.caution import Caution
 from p2pnode.config import NodeConfig
-from p2pnode.core import addresses as addressing
-from p2pnode.core import capabilities, content_paths, jobfile, receipts, wire
-from p2pnode.core.compartments import Compartment
-from p2pnode.core.ending import LEAVING_GRACE_S_MAX
-from p2pnode.core.events import (
+from p2pnode.core.jobfile.problems import JobFileError
+from p2pnode.core.node import Participant
+from p2pnode.core.records import receipts
+from p2pnode.core.records.ending import LEAVING_GRACE_S_MAX
+from p2pnode.core.records.events import (
     Advertise,
     Event,
     Kill,
@@ -37,12 +37,17 @@ from p2pnode.core.events import (
     Start,
     TakingChanged,
 )
-from p2pnode.core.images import ImageRule
-from p2pnode.core.internet import AllowedHost
-from p2pnode.core.jobfile.problems import JobFileError
-from p2pnode.core.lending_records import Loan
-from p2pnode.core.lifecycle import JobRecord
-from p2pnode.core.messages import (
+from p2pnode.core.records.lifecycle import JobRecord
+from p2pnode.core.records.reservations import Loan
+from p2pnode.core.values import capabilities, content_paths
+from p2pnode.core.values.images import ImageRule
+from p2pnode.core.values.internet import AllowedHost
+from p2pnode.core.values.registries import Registries
+from p2pnode.core.wire import addresses as addressing
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.compartments import Compartment
+from p2pnode.core.wire.messages import (
     Ask,
     Award,
     Ended,
@@ -52,11 +57,8 @@ from p2pnode.core.messages import (
     Signed,
     Taking,
 )
-from p2pnode.core.participant import Participant
-from p2pnode.core.reasons import reason_of
-from p2pnode.core.registries import Registries
-from p2pnode.core.spec import JobSpec
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.wire.reasons import reason_of
+from p2pnode.core.wire.spec import JobSpec
 from p2pnode.data.inputs import Access, Inputs, Ipfs
 from p2pnode.data.local import AllowedPath
 from p2pnode.data.publishers import Publishers
@@ -89,6 +91,8 @@ from p2pnode.peer_watch import PeerWatch
 from p2pnode.runner import Runner
 from p2pnode.store import Store, StoreError
 from p2pnode.trees import remove_tree
+
+from .core import jobfile
 
 log = logging.getLogger(__name__)
 
@@ -281,7 +285,7 @@ class Node:
         self.changed.pop(job, trio.Event()).set()
 
     def _send(self, peer: str, message: Message) -> None:
-        self.links.send(peer, wire.encode(message))
+        self.links.send(peer, codec.encode(message))
         self.strangers.expect(peer, ANSWERS.get(type(message), 0))
 
     def unsend(self, peers: set[str]) -> None:
@@ -292,15 +296,15 @@ class Node:
         assert loan.award is not None
         now_ms = int(time.time() * 1000)
         receipt = receipts.given_up(loan, loan.award, self.me.peer_id, reason, now_ms)
-        body = wire.encode(receipt)
+        body = codec.encode(receipt)
         signed = Signed(body=body, signature=self.me.sign(identity.RECEIPT_DOMAIN, body))
         ended = Ended(execution=loan.execution, round=loan.round, receipt=signed)
         if loan.owner == self.me.peer_id:
-            cid = cids.make(wire.encode(signed), "dag-cbor")
+            cid = cids.make(codec.encode(signed), "dag-cbor")
             self.tell(Received(self.me.peer_id, ended, receipt, cid))
             return
         with suppress(OutboxFull, CannotSend):
-            self.links.send(loan.owner, wire.encode(ended))
+            self.links.send(loan.owner, codec.encode(ended))
 
     async def resume(self) -> None:
         """Go on from the journal, and clean up after executions that it does not know."""

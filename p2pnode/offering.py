@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2pnode import machine
-from p2pnode.core import capabilities, cards, holdings, wire
-from p2pnode.core.events import OfferChanged
-from p2pnode.core.messages import HOLDINGS_MAX, Offer
-from p2pnode.core.spec import NetworkType, Resources
+from p2pnode.core.placement import locality
+from p2pnode.core.records.events import OfferChanged
+from p2pnode.core.values import capabilities, cards
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.messages import HOLDINGS_MAX, Offer
+from p2pnode.core.wire.spec import NetworkType, Resources
 from p2pnode.engines.workload import Engine
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ async def _offer(node: Node) -> Offer:
     networks = {NetworkType.NONE}.union(*[await node.engines[name].networks() for name in available])
     total = total or Resources(cpu_millis=0, memory_bytes=0)
     gpus = await node.docker.gpus() if "docker" in available else ()
-    total = wire.replace(total, gpus=len(gpus))
+    total = codec.replace(total, gpus=len(gpus))
     allowed = capabilities.labels(capabilities.allowed_by(config.allow_capabilities))
     return Offer(
         engines=tuple(available),
@@ -79,11 +81,11 @@ async def _works(name: str, engine: Engine) -> bool:
 async def _holds(node: Node, available: Sequence[str]) -> tuple[int, ...]:
     """Marks of the images and inputs that need no fetching: those of late first, then all others."""
     cached = await node.docker.cached_images() if "docker" in available else ()
-    images = {holdings.image_mark(image) for image in cached}
+    images = {locality.image_mark(image) for image in cached}
     used = node.driver.core.lending.marks_used
     roots = await trio.to_thread.run_sync(node.keeper.newest_roots, HOLDINGS_MAX)
-    return holdings.told(
+    return locality.told(
         [mark for mark in used if mark in images] + sorted(images),
         [mark for mark in used if mark not in images],
-        map(holdings.cid_mark, roots),
+        map(locality.cid_mark, roots),
     )

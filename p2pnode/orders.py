@@ -12,12 +12,18 @@ from collections.abc import Callable
 import trio
 
 from p2pnode.api.service import Change, Code, ServiceError, SubmittedJson, TakingJson
-from p2pnode.core import wire
-from p2pnode.core.events import JobRerun, JobStopped, JobSubmitted, JobUpdated, TakingChanged
-from p2pnode.core.lifecycle import LONG_RUNNING, JobRecord
-from p2pnode.core.messages import Taking, job_id
-from p2pnode.core.participant import JOBS_LIVE_MAX
-from p2pnode.core.spec import JobSpec
+from p2pnode.core.node import JOBS_LIVE_MAX
+from p2pnode.core.records.events import (
+    JobRerun,
+    JobStopped,
+    JobSubmitted,
+    JobUpdated,
+    TakingChanged,
+)
+from p2pnode.core.records.lifecycle import LONG_RUNNING, JobRecord
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.messages import Taking, job_id
+from p2pnode.core.wire.spec import JobSpec
 from p2pnode.driver import EventRefused
 from p2pnode.mending import Mending
 from p2pnode.store import StoreError
@@ -40,7 +46,7 @@ class Orders(Mending):
         before = None if new or not spec.name else self._node.store.job_named(spec.namespace, spec.name)
         if before is None or before.spec.type is not spec.type:
             return await self._submit_new(spec, source_text)
-        if before.spec_hash == wire.digest(spec):
+        if before.spec_hash == codec.digest(spec):
             if spec.type not in LONG_RUNNING or before.ended:
                 return await self._submit_new(spec, source_text)
             return {"id": before.id, "version": before.version, "change": Change.UNCHANGED}
@@ -56,7 +62,7 @@ class Orders(Mending):
         node = self._node
         if len(node.driver.core.jobs) >= JOBS_LIVE_MAX:
             raise ServiceError(Code.UNAVAILABLE, f"this node looks after {JOBS_LIVE_MAX} jobs, its limit")
-        id = job_id(wire.digest(spec), node.me.peer_id, os.urandom(NONCE_SIZE_BYTES))
+        id = job_id(codec.digest(spec), node.me.peer_id, os.urandom(NONCE_SIZE_BYTES))
         try:
             with node.store.transaction():
                 node.store.save_source(id, source_text)

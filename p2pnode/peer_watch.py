@@ -2,7 +2,7 @@
 
 A link is kept with each peer whose silence concerns this node. One that was closed may be opened
 anew within a while, by a node that is restarted; one that fell silent has had part of that while
-already. A slow node must not accuse others: only a link that is down counts (core.link).
+already. A slow node must not accuse others: only a link that is down counts (core.link.machine).
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from math import inf
 
 import trio
 
-from p2pnode.core import wire
-from p2pnode.core.events import PeerBack, PeerLost, Rejected
-from p2pnode.core.messages import Message
-from p2pnode.core.participant import Participant
-from p2pnode.core.reasons import one_line
+from p2pnode.core.node import Participant
+from p2pnode.core.records.events import PeerBack, PeerLost, Rejected
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.messages import Message
+from p2pnode.core.wire.reasons import one_line
 from p2pnode.network.links import (
     LinkDown,
     LinkEvent,
@@ -34,8 +34,8 @@ log = logging.getLogger(__name__)
 # A peer that is restarted is back within 5 s; one that is not has died (DESIGN: links).
 PEER_LOST_AFTER_S = 6.0
 LOOK_INTERVAL_S = 0.5
-# A link that falls silent is suspected after 4 s and down after 6 (core.link): it is lost 2 s later, when
-# dialling it anew has failed, too.
+# A link that falls silent is suspected after 4 s and down after 6 (core.link.machine): it is lost 2 s later,
+# when dialling it anew has failed, too.
 SUSPICION_COUNTS_S = 4.0
 
 
@@ -69,8 +69,8 @@ class PeerWatch:
 
     def _rejected(self, peer: str, payload: bytes, reason: str) -> None:
         try:
-            message: Message = wire.decode(payload, Message)  # type: ignore[arg-type]
-        except wire.Unreadable as exc:
+            message: Message = codec.decode(payload, Message)  # type: ignore[arg-type]
+        except codec.Unreadable as exc:
             # An outbox outlives the program that wrote it; the peer was right.
             log.info("what %s has discarded is none of this program's messages: %s", peer, exc)
             return

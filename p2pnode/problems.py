@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from p2pnode.core.compartments import Compartment
+from p2pnode.core.wire.compartments import Compartment
 
 # A page or two for a person; of those that only tell, the oldest go first.
 PROBLEMS_MAX = 1_000

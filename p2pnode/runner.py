@@ -19,14 +19,28 @@ import msgspec
 import trio
 
 from p2pnode.caution import Caution
-from p2pnode.core import blame, content_paths, receipts, wire
-from p2pnode.core.compartments import Compartment
-from p2pnode.core.events import Finished, Kill, Progressed, Start
-from p2pnode.core.lending_records import Loan
-from p2pnode.core.log_order import LogOrder
-from p2pnode.core.messages import Award, Fault, Receipt, Signed, Stage
-from p2pnode.core.reasons import reason_of
-from p2pnode.core.wire import State, Unreadable
+from p2pnode.core.records import receipts
+from p2pnode.core.records.events import (
+    Finished,
+    Kill,
+    Progressed,
+    Start,
+)
+from p2pnode.core.records.reservations import Loan
+from p2pnode.core.values import content_paths
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.codec import State, Unreadable
+from p2pnode.core.wire.compartments import Compartment
+from p2pnode.core.wire.log_order import LogOrder
+from p2pnode.core.wire.messages import (
+    Award,
+    Fault,
+    Receipt,
+    Signed,
+    Stage,
+)
+from p2pnode.core.wire.reasons import reason_of
+from p2pnode.core.worker import blame
 from p2pnode.data.archive import tree_of
 from p2pnode.data.failures import DataFailed, of_disk
 from p2pnode.data.inputs import Inputs
@@ -223,9 +237,9 @@ class Runner:
 
     def _finish(self, id: str, receipt: Receipt) -> bool:
         """Sign, keep and report how it ended; whether the journal has it."""
-        body = wire.encode(receipt)
+        body = codec.encode(receipt)
         signed = Signed(body=body, signature=self._sign(body))
-        receipt_cid = self._keep_receipt(wire.encode(signed))
+        receipt_cid = self._keep_receipt(codec.encode(signed))
         del self._running[id]
         return self._report(Finished(id, signed, receipt, receipt_cid))
 
@@ -234,7 +248,7 @@ class Runner:
         path = directory / "ended"
         if path.exists():
             try:
-                found = wire.decode(path.read_bytes(), _EndedOnDisk)
+                found = codec.decode(path.read_bytes(), _EndedOnDisk)
                 execution.order.runs = found.output_runs
                 return found
             except Unreadable as exc:
@@ -290,7 +304,7 @@ class Runner:
         workload = Workload(
             execution_id=execution.loan.execution,
             # From here on alone: what this node forwards is in no spec.
-            task=wire.replace(task, environment=environment),
+            task=codec.replace(task, environment=environment),
             job_id=execution.loan.job,
             replica=execution.award.replica,
             replica_count=execution.award.spec.count,
@@ -410,7 +424,7 @@ def _note_end(path: Path, ended: _EndedOnDisk) -> None:
     part = path.with_suffix(".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(wire.encode(ended))
+        part.write_bytes(codec.encode(ended))
         part.replace(path)
     except OSError as exc:
         # After a crash the program would run again; that is all that is lost.

@@ -31,16 +31,19 @@ from p2pnode.api.service import (
     ServiceError,
     UnreachedJson,
 )
-from p2pnode.core import addresses as addressing
-from p2pnode.core import jobfile, planning, protocols
-from p2pnode.core.lifecycle import OPEN, Execution, JobRecord
-from p2pnode.core.matching import requirements_of
-from p2pnode.core.messages import JobLine
-from p2pnode.core.spec import JobSpec, Resources
+from p2pnode.core.job import plan
+from p2pnode.core.placement.matching import requirements_of
+from p2pnode.core.records.lifecycle import OPEN, Execution, JobRecord
+from p2pnode.core.wire import addresses as addressing
+from p2pnode.core.wire import protocols
+from p2pnode.core.wire.messages import JobLine
+from p2pnode.core.wire.spec import JobSpec, Resources
 from p2pnode.job_logs import JobLogs
 from p2pnode.network.host import Unreachable
 from p2pnode.network.streams import NetworkError
 from p2pnode.orders import Orders
+
+from .core import jobfile
 
 JOBS_LISTED_MAX = 1_000
 # Of a history, what one of its followers holds while it sends them.
@@ -86,7 +89,7 @@ class Service(Orders):
             or ""
         )
         known = node.driver.core.table.known
-        found = planning.plan(spec, node.me.peer_id, known, node.clock.now(), lacks)
+        found = plan.plan(spec, node.me.peer_id, known, node.clock.now(), lacks)
         return {
             "needed": found.needed,
             "asked": [{"peer": advert.peer, "name": advert.name} for advert in found.asked],

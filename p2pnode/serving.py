@@ -24,9 +24,9 @@ import trio
 from p2pnode import descriptors, identity, log_streams, memory, offering
 from p2pnode.api.server import open_api
 from p2pnode.config import CONFIG_FILE, NodeConfig
-from p2pnode.core.addresses import BadAddress
-from p2pnode.core.compartments import Compartment
-from p2pnode.core.text import visible
+from p2pnode.core.values.text import visible
+from p2pnode.core.wire.addresses import BadAddress
+from p2pnode.core.wire.compartments import Compartment
 from p2pnode.ipfs.bitswap import open_bitswap
 from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.ipfs.keeper import default_quota_bytes

@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from p2pnode.core import wire
-from p2pnode.core.lending_records import Loan
-from p2pnode.core.lifecycle import JobRecord
-from p2pnode.core.link_events import LinkRecord
-from p2pnode.core.messages import Line
-from p2pnode.core.wire import State, Unreadable
+from p2pnode.core.link.events import LinkRecord
+from p2pnode.core.records.lifecycle import JobRecord
+from p2pnode.core.records.reservations import Loan
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.codec import State, Unreadable
+from p2pnode.core.wire.messages import Line
 from p2pnode.problems import Problems
 
 log = logging.getLogger(__name__)
@@ -198,7 +198,7 @@ class Store:
                 int(record.ended),
                 spec.namespace,
                 spec.name,
-                wire.encode(record),
+                codec.encode(record),
             )
             self._db.execute("INSERT OR REPLACE INTO jobs VALUES (?,?,?,?,?,?)", row)
 
@@ -208,7 +208,7 @@ class Store:
             "SELECT record FROM jobs WHERE namespace=? AND name=? ORDER BY created DESC LIMIT 1",
             (namespace, name),
         ).fetchone()
-        return wire.decode(row[0], JobRecord) if row else None
+        return codec.decode(row[0], JobRecord) if row else None
 
     def newest_named(self, name: str, limit: int) -> list[str]:
         """The ids of the newest job of this name in each namespace that has one, at most `limit` of them."""
@@ -224,7 +224,7 @@ class Store:
 
     def job(self, id: str) -> JobRecord | None:
         row = self._db.execute("SELECT record FROM jobs WHERE id=?", (id,)).fetchone()
-        return wire.decode(row[0], JobRecord) if row else None
+        return codec.decode(row[0], JobRecord) if row else None
 
     def job_ids(self, prefix: str, limit: int) -> list[str]:
         """The ids that begin with `prefix`, at most `limit` of them."""
@@ -284,7 +284,9 @@ class Store:
 
     def save_loan(self, loan: Loan) -> None:
         with self.transaction():
-            self._db.execute("INSERT OR REPLACE INTO loans VALUES (?,?)", (loan.execution, wire.encode(loan)))
+            self._db.execute(
+                "INSERT OR REPLACE INTO loans VALUES (?,?)", (loan.execution, codec.encode(loan))
+            )
 
     def drop_loan(self, execution: str) -> None:
         with self.transaction():
@@ -292,7 +294,7 @@ class Store:
 
     def loan(self, execution: str) -> Loan | None:
         row = self._db.execute("SELECT record FROM loans WHERE execution=?", (execution,)).fetchone()
-        return wire.decode(row[0], Loan) if row else None
+        return codec.decode(row[0], Loan) if row else None
 
     def loans(self, unreadable: ToldUnreadable) -> list[Loan]:
         rows = self._db.execute("SELECT execution, record FROM loans ORDER BY execution")
@@ -362,7 +364,7 @@ def _decoded(rows: Iterable[tuple[str, bytes]], kind: type[R], unreadable: ToldU
     records = []
     for name, data in rows:
         try:
-            records.append(wire.decode(data, kind))
+            records.append(codec.decode(data, kind))
         except Unreadable as exc:
             unreadable(name, exc)
     return records

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 from io import BufferedReader
 from pathlib import Path, PurePath
 
-from p2pnode.core.blame import Left
-from p2pnode.core.messages import Fault
-from p2pnode.core.units import ENTRY_SIZE_BYTES, about_bytes
+from p2pnode.core.values.units import ENTRY_SIZE_BYTES, about_bytes
+from p2pnode.core.wire.messages import Fault
+from p2pnode.core.worker.blame import Left
 
 # Looking at 1,000 entries takes some 5 ms; more entries than this is an attack, and hurts a table of inodes.
 ENTRIES_MAX = 200_000

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from p2pnode import __version__
-from p2pnode.core import protocols
+from p2pnode.core.wire import protocols
 
 _PACKAGE = Path(__file__).parent
 # Written by scripts/packaging/build_hook.py into what is built.

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import trio
 import trio.testing
 
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.wire.codec import BadMessage
 from p2pnode.ipfs import bitswap_messages, bitswap_streams, protobuf
 from p2pnode.ipfs.bitswap_messages import Message, Want
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from p2pnode.core import wire
-from p2pnode.core.adverts import Known
-from p2pnode.core.events import Action, Received, Send
-from p2pnode.core.job import Job
-from p2pnode.core.lifecycle import new_record
-from p2pnode.core.matching import requirements_of
-from p2pnode.core.messages import (
+from p2pnode.core.job.machine import Job
+from p2pnode.core.placement.adverts import Known
+from p2pnode.core.placement.matching import requirements_of
+from p2pnode.core.records.events import Action, Received, Send
+from p2pnode.core.records.lifecycle import new_record
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.messages import (
     Advert,
     Ask,
     Award,
@@ -23,7 +23,15 @@ from p2pnode.core.messages import (
     Signed,
     execution_id,
 )
-from p2pnode.core.spec import JobSpec, JobType, NetworkType, Resources, Task, Timeouts, WasmEngine
+from p2pnode.core.wire.spec import (
+    JobSpec,
+    JobType,
+    NetworkType,
+    Resources,
+    Task,
+    Timeouts,
+    WasmEngine,
+)
 
 JOB = "j-" + "0" * 32
 ROOM = Resources(cpu_millis=4000, memory_bytes=8_000_000_000, disk_bytes=10**11)
@@ -39,7 +47,7 @@ def offer(**changes: Any) -> Offer:
         total=ROOM,
         free=ROOM,
     )
-    return wire.replace(plain, **changes)
+    return codec.replace(plain, **changes)
 
 
 def advert(peer: str, number: int = 1, issued_ms: int = 0, **changes: Any) -> Advert:
@@ -58,7 +66,7 @@ def advert(peer: str, number: int = 1, issued_ms: int = 0, **changes: Any) -> Ad
 
 
 def signed(record: Any) -> Signed:
-    return Signed(body=wire.encode(record), signature=bytes(64))
+    return Signed(body=codec.encode(record), signature=bytes(64))
 
 
 def spec(cpu_millis: int = 1000, timeouts: Timeouts | None = None, **changes: Any) -> JobSpec:
@@ -67,7 +75,7 @@ def spec(cpu_millis: int = 1000, timeouts: Timeouts | None = None, **changes: An
         resources=Resources(cpu_millis=cpu_millis, memory_bytes=10**8),
         timeouts=timeouts or Timeouts(),
     )
-    return wire.replace(JobSpec(type=JobType.BATCH, task=task), **changes)
+    return codec.replace(JobSpec(type=JobType.BATCH, task=task), **changes)
 
 
 def known(*adverts: Advert) -> dict[str, Known]:
@@ -85,11 +93,11 @@ def ask(wanted: JobSpec | None = None, slot: int = 0, **changes: Any) -> Ask:
         execution=execution_id(JOB, 1, "me", 1, "lender", slot),
         job=JOB,
         round=1,
-        spec_hash=wire.digest(wanted),
+        spec_hash=codec.digest(wanted),
         priority=wanted.priority,
         requirements=requirements_of(wanted),
     )
-    return wire.replace(plain, **changes)
+    return codec.replace(plain, **changes)
 
 
 def award(asked: Ask, wanted: JobSpec | None = None) -> Award:
@@ -115,7 +123,7 @@ def receipt(execution: str, **changes: Any) -> Receipt:
         replica=0,
         peer="a",
         requester="me",
-        spec_hash=wire.digest(spec()),
+        spec_hash=codec.digest(spec()),
         program="",
         inputs=(),
         exit_code=0,
@@ -127,7 +135,7 @@ def receipt(execution: str, **changes: Any) -> Receipt:
         cpu_ms=0,
         memory_bytes=0,
     )
-    return wire.replace(plain, **changes)
+    return codec.replace(plain, **changes)
 
 
 def end(job: Job, execution: str, exit_code: int | None = 0, fault: Fault | None = None) -> Received:

@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from p2pnode.core.spec import InputSource, Resources, Source, Task, WasmEngine
+from p2pnode.core.wire.spec import (
+    InputSource,
+    Resources,
+    Source,
+    Task,
+    WasmEngine,
+)
 from p2pnode.data.inputs import Access, Input, Inputs, Ipfs
 
 

@@ -9,7 +9,13 @@ from typing import Any
 
 import trio
 
-from p2pnode.core.spec import DockerEngine, Network, Resources, Task, WasmEngine
+from p2pnode.core.wire.spec import (
+    DockerEngine,
+    Network,
+    Resources,
+    Task,
+    WasmEngine,
+)
 from p2pnode.engines.workload import Ended, Engine, Mount, Workload
 
 _numbers = itertools.count(1)

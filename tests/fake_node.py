@@ -35,10 +35,11 @@ from p2pnode.api.service import (
     UnreachedJson,
     VersionJson,
 )
-from p2pnode.core import content_paths, jobfile
-from p2pnode.core.lifecycle import JobState, Outcome
-from p2pnode.core.spec import JobSpec
-from p2pnode.core.wire import BadMessage
+from p2pnode.core import jobfile
+from p2pnode.core.records.lifecycle import JobState, Outcome
+from p2pnode.core.values import content_paths
+from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.spec import JobSpec
 from p2pnode.ipfs import car, reading, unixfs
 from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.ipfs.cid import BadCid

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import trio
 
-from p2pnode.core.compartments import Compartment
-from p2pnode.core.link_events import LinkRecord
+from p2pnode.core.link.events import LinkRecord
+from p2pnode.core.wire.compartments import Compartment
 from p2pnode.guards import Guards
 from p2pnode.identity import Identity
 from p2pnode.network.host import Host, open_host

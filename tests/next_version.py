@@ -18,7 +18,7 @@ VERSION = "0.2.0"
 _ECHO = '''
 """The engine `echo`."""
 
-from p2pnode.core.messages import Fault
+from p2pnode.core.wire.messages import Fault
 from p2pnode.engines.workload import Ended
 
 
@@ -60,9 +60,13 @@ _PATCH: dict[str, list[tuple[str, str]]] = {
         ("import WasmEngine\n", "import WasmEngine\nfrom p2pnode.engines.echo import EchoEngine\n"),
     ],
     "advertiser.py": [("advert = Advert(", 'advert = Advert(extensions={"motd": b"\\x61a"},')],
-    "core/extensions.py": [("frozenset[str] = frozenset()", 'frozenset[str] = frozenset({"must-sandbox"})')],
-    "core/lending.py": [(" Bid(\n", ' Bid(extensions={"load": b"\\x05"},\n')],
-    "core/tending.py": [("return Update(\n", 'return Update(extensions={"percent": b"\\x18\\x2a"},\n')],
+    "core/wire/extensions.py": [
+        ("frozenset[str] = frozenset()", 'frozenset[str] = frozenset({"must-sandbox"})')
+    ],
+    "core/worker/machine.py": [(" Bid(\n", ' Bid(extensions={"load": b"\\x05"},\n')],
+    "core/worker/owner_tracking.py": [
+        ("return Update(\n", 'return Update(extensions={"percent": b"\\x18\\x2a"},\n')
+    ],
     "core/jobfile/enginefields.py": [
         ('Variant("other", OTHER),\n', 'Variant("other", OTHER), "echo": Variant("echo", ECHO),\n'),
         ("class EngineKind(Typed):", _ECHO_FIELDS),
@@ -73,7 +77,7 @@ _PATCH: dict[str, list[tuple[str, str]]] = {
     ],
 }
 # One that has left the old link behind.
-NEW_LINK = {"core/protocols.py": [("/p2pnode/link/2", "/p2pnode/link/3")]}
+NEW_LINK = {"core/wire/protocols.py": [("/p2pnode/link/2", "/p2pnode/link/3")]}
 
 
 Changes = Mapping[str, list[tuple[str, str]]]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from p2pnode.advertiser import ADDRESSES_KEPT, fitted
-from p2pnode.core import wire
-from p2pnode.core.messages import ADVERT_SIZE_BYTES_MAX, Advert, Offer
-from p2pnode.core.spec import NetworkType, Resources
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.messages import ADVERT_SIZE_BYTES_MAX, Advert, Offer
+from p2pnode.core.wire.spec import NetworkType, Resources
 from p2pnode.machine import BUILT_IN_LABELS, labels
 
 
@@ -39,7 +39,7 @@ def test_an_advert_that_fits_is_sent_as_it_is():
 
 def test_labels_beyond_the_limit_go_last_key_first_and_are_named():
     cut, left_out = fitted(advert({f"key-{number:02}": "x" * 200 for number in range(32)}))
-    assert len(wire.encode(cut)) <= ADVERT_SIZE_BYTES_MAX
+    assert len(codec.encode(cut)) <= ADVERT_SIZE_BYTES_MAX
     assert len(cut.addresses) == ADDRESSES_KEPT
     assert left_out[0] == "key-31"
     assert set(BUILT_IN_LABELS) <= set(cut.offer.labels)

@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from p2pnode.core import adverts, wire
-from p2pnode.core.adverts import (
+from p2pnode.core.placement import adverts
+from p2pnode.core.placement.adverts import (
     ADVERT_GAP_S,
     ADVERT_TTL_MS_MAX,
     ANSWER_S_MAX,
@@ -21,8 +21,9 @@ from p2pnode.core.adverts import (
     advert_interval_s,
     out_of_reach,
 )
-from p2pnode.core.messages import Advert
-from p2pnode.core.wire import replace
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.codec import replace
+from p2pnode.core.wire.messages import Advert
 
 from .core_support import ROOM, advert, offer, signed
 
@@ -180,12 +181,12 @@ def test_the_first_offer_is_advertised_at_once_and_then_at_intervals() -> None:
     ("changes", "soon"),
     [
         ({}, False),
-        ({"free": wire.replace(ROOM, cpu_millis=3500)}, False),
-        ({"free": wire.replace(ROOM, cpu_millis=3000)}, True),
-        ({"free": wire.replace(ROOM, memory_bytes=1)}, True),
+        ({"free": codec.replace(ROOM, cpu_millis=3500)}, False),
+        ({"free": codec.replace(ROOM, cpu_millis=3000)}, True),
+        ({"free": codec.replace(ROOM, memory_bytes=1)}, True),
         ({"engines": ("docker",)}, True),
         ({"labels": {"os": "linux", "zone": "b"}}, True),
-        ({"total": wire.replace(ROOM, gpus=1)}, True),
+        ({"total": codec.replace(ROOM, gpus=1)}, True),
     ],
 )
 def test_what_others_would_decide_by_is_advertised_soon(changes: dict[str, object], soon: bool) -> None:

@@ -6,9 +6,22 @@ from typing import Any
 
 import pytest
 
-from p2pnode.core.blame import HIDDEN_PATH, Exit, of_create, of_exit, of_start, without_paths
-from p2pnode.core.messages import Fault
-from p2pnode.core.spec import DockerEngine, InputSource, ResultPath, Source, Task
+from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.spec import (
+    DockerEngine,
+    InputSource,
+    ResultPath,
+    Source,
+    Task,
+)
+from p2pnode.core.worker.blame import (
+    HIDDEN_PATH,
+    Exit,
+    of_create,
+    of_exit,
+    of_start,
+    without_paths,
+)
 
 EXITS: dict[str, tuple[dict[str, Any], Fault | None, str]] = {
     "0 is success": ({"code": 0}, None, "exited"),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from p2pnode.core import capabilities, matching
 from p2pnode.core.jobfile import parse
 from p2pnode.core.jobfile.problems import JobFileError
-from p2pnode.core.messages import Offer
-from p2pnode.core.spec import JobSpec, NetworkType, Resources
+from p2pnode.core.placement import matching
+from p2pnode.core.values import capabilities
+from p2pnode.core.wire.messages import Offer
+from p2pnode.core.wire.spec import JobSpec, NetworkType, Resources
 
 
 def asking(*names: str) -> JobSpec:

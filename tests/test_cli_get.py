@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from p2pnode.cli.main import main
-from p2pnode.core import wire
-from p2pnode.core.messages import Receipt, Signed
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.messages import Receipt, Signed
 from p2pnode.identity import RECEIPT_DOMAIN, Identity
 from p2pnode.ipfs import car, cid, unixfs
 from p2pnode.ipfs.partial import partial_folder
@@ -275,9 +275,9 @@ def a_receipt(job: str, execution: str, peer: str, result: str) -> Receipt:
 
 
 def put_signed(served: Served, signer: Identity, domain: bytes, receipt: Receipt) -> str:
-    body = wire.encode(receipt)
+    body = codec.encode(receipt)
     signed = Signed(body=body, signature=signer.sign(domain, body))
-    return served.node.blocks.put(wire.encode(signed), "dag-cbor")
+    return served.node.blocks.put(codec.encode(signed), "dag-cbor")
 
 
 def test_receipts_are_verified_and_written(served: Served, capfd: Output) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from p2pnode.cli.main import main
 from p2pnode.cli.runflags import constraint, input_source, publisher
 from p2pnode.core import jobfile
-from p2pnode.core.spec import JobSpec, NetworkType, WasmEngine
+from p2pnode.core.wire.spec import JobSpec, NetworkType, WasmEngine
 from p2pnode.ipfs import cid, unixfs
 from tests.fake_node import Served
 

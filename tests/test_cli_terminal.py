@@ -15,7 +15,7 @@ import yaml
 
 from p2pnode.cli.lines import LINE_SIZE_BYTES_MAX, Lines
 from p2pnode.cli.main import main
-from p2pnode.core.text import visible, width
+from p2pnode.core.values.text import visible, width
 from p2pnode.ipfs import unixfs
 from tests import fake_node
 from tests.fake_node import PEER, Served

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnode.core import constraints
-from p2pnode.core.spec import Constraint, Operator
+from p2pnode.core.placement import constraints
+from p2pnode.core.wire.spec import Constraint, Operator
 
 WORDS = st.sampled_from(["", "a", "b", "A", "7", "07", "+7", "-8", "8", "1.5", " 7", "٧", str(2**63), "x y"])
 KEYS = st.sampled_from(["zone", "cores", "favour_zone", "favour_"])

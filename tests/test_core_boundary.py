@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
-from p2pnode.core import vetting, wire
-from p2pnode.core.lifecycle import ExecutionState, JobState, Outcome
-from p2pnode.core.messages import (
+from p2pnode.core.records import vetting
+from p2pnode.core.records.lifecycle import ExecutionState, JobState, Outcome
+from p2pnode.core.records.vetting import EPOCH_STEP_MAX, message_untrusted
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.codec import BadMessage, Untimely
+from p2pnode.core.wire.messages import (
     COUNTER_MAX,
     MOMENT_MS_MAX,
     Adopt,
@@ -23,9 +26,7 @@ from p2pnode.core.messages import (
     Owned,
     VersionCopy,
 )
-from p2pnode.core.reasons import reason_of
-from p2pnode.core.vetting import EPOCH_STEP_MAX, message_untrusted
-from p2pnode.core.wire import BadMessage, Untimely
+from p2pnode.core.wire.reasons import reason_of
 from p2pnode.identity import Identity
 
 from .core_support import JOB, receipt, spec
@@ -54,11 +55,11 @@ def a_copy(**changes: Any) -> ExecutionCopy:
         modified_ms=1,
         started_ms=None,
     )
-    return wire.replace(plain, **changes)
+    return codec.replace(plain, **changes)
 
 
 def a_keep(**changes: Any) -> Keep:
-    version = VersionCopy(version=1, spec_hash=wire.digest(spec()), work="0" * 64, submitted_ms=1)
+    version = VersionCopy(version=1, spec_hash=codec.digest(spec()), work="0" * 64, submitted_ms=1)
     plain = Keep(
         job=JOB,
         epoch=1,
@@ -82,19 +83,19 @@ def a_keep(**changes: Any) -> Keep:
         executions=(a_copy(),),
         history=(),
     )
-    return wire.replace(plain, **changes)
+    return codec.replace(plain, **changes)
 
 
 def an_award(**changes: Any) -> Award:
     plain = Award(execution=EXECUTION, round=1, replica=0, epoch=1, deputies=(), spec=spec())
-    return wire.replace(plain, **changes)
+    return codec.replace(plain, **changes)
 
 
 def test_what_honest_nodes_say_is_taken_in() -> None:
     done = a_copy(state=ExecutionState.COMPLETED, exit_code=0, result_cid="bafy")
     ended = a_keep(state=JobState.COMPLETED, outcome=Outcome.COMPLETED, executions=(done,))
     for message in (a_keep(), ended, a_keep(full=False, spec=None, versions=()), an_award(deputies=(PEER,))):
-        assert message_untrusted(wire.encode(message)) == message
+        assert message_untrusted(codec.encode(message)) == message
 
 
 # A name in base58 that is no peer id; one of another kind of key; a CID; blanks; what is no base58.
@@ -118,7 +119,7 @@ NO_PEERS = ["0OIl", "abc", "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWKQYUD", " "
 )
 def test_what_is_named_as_a_peer_is_a_peer_id(make: Any, name: str) -> None:
     with pytest.raises(BadMessage, match="peer id"):
-        message_untrusted(wire.encode(make(name)))
+        message_untrusted(codec.encode(make(name)))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ def test_what_is_named_as_a_peer_is_a_peer_id(make: Any, name: str) -> None:
 )
 def test_a_record_that_could_not_be_one_of_our_own_is_refused(message: Message, reason: str) -> None:
     with pytest.raises(BadMessage, match=reason):
-        message_untrusted(wire.encode(message))
+        message_untrusted(codec.encode(message))
 
 
 def test_an_epoch_grows_by_no_more_than_owners_can_change() -> None:

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from p2pnode.core import copying
-from p2pnode.core.custody import (
+from p2pnode.core.records.events import DropJob, JobStopped, SaveJob
+from p2pnode.core.records.lifecycle import (
+    JobRecord,
+    JobState,
+    Outcome,
+    new_record,
+)
+from p2pnode.core.replication import sync
+from p2pnode.core.replication.replicas import (
     ASK_OWNER_S,
     COPIES_PER_PEER_MAX,
     CUT_OFF_WAIT_S,
@@ -13,10 +20,14 @@ from p2pnode.core.custody import (
     STAGGER_S,
     Custody,
 )
-from p2pnode.core.events import DropJob, JobStopped, SaveJob
-from p2pnode.core.lifecycle import JobRecord, JobState, Outcome, new_record
-from p2pnode.core.messages import Command, Keep, Order, Owned, WhoOwns
-from p2pnode.core.wire import replace
+from p2pnode.core.wire.codec import replace
+from p2pnode.core.wire.messages import (
+    Command,
+    Keep,
+    Order,
+    Owned,
+    WhoOwns,
+)
 
 from .core_support import JOB, sent, spec
 
@@ -31,7 +42,7 @@ def of_owner(epoch: int = 1, deputies: tuple[str, ...] = DEPUTIES, id: str = JOB
 
 def keeping(me: str, lost: tuple[str, ...] = ()) -> Custody:
     custody = Custody(me, set(lost))
-    (keep,) = copying.keeps(of_owner(), (), None, 0)
+    (keep,) = sync.keeps(of_owner(), (), None, 0)
     assert custody.keep("owner", keep, None, 0)
     return custody
 
@@ -93,7 +104,7 @@ def test_an_owner_without_its_journal_is_replaced_though_it_is_heard() -> None:
 
 def test_a_stranger_who_claims_a_job_is_asked_about_and_not_believed() -> None:
     custody = keeping("first")
-    (keep,) = copying.keeps(of_owner(epoch=9), (), None, 0)
+    (keep,) = sync.keeps(of_owner(epoch=9), (), None, 0)
     assert {peer for peer, _ in sent(custody.keep("stranger", keep, None, 5), WhoOwns)} == {"owner", "second"}
     assert custody.owned("stranger", Owned(job=JOB, epoch=9, owner="stranger"), custody.copies[JOB], 5) == []
     assert custody.copies[JOB].owner == "owner"
@@ -102,7 +113,7 @@ def test_a_stranger_who_claims_a_job_is_asked_about_and_not_believed() -> None:
 def test_a_lower_claim_is_answered_with_who_the_owner_is() -> None:
     custody = keeping("first")
     custody.owned("owner", Owned(job=JOB, epoch=3, owner="second"), custody.copies[JOB], 5)
-    (keep,) = copying.keeps(of_owner(), (), None, 0)
+    (keep,) = sync.keeps(of_owner(), (), None, 0)
     ((peer, answer),) = sent(custody.keep("owner", keep, None, 5), Owned)
     assert (peer, answer.epoch, answer.owner) == ("owner", 3, "second")
 
@@ -111,7 +122,7 @@ def test_a_new_owner_is_asked_whether_a_copy_is_wanted_and_one_that_is_not_is_dr
     custody = keeping("first")
     actions = custody.owned("owner", Owned(job=JOB, epoch=3, owner="second"), custody.copies[JOB], 5)
     assert [peer for peer, _ in sent(actions, WhoOwns)] == ["second"]
-    header = copying.header(of_owner(epoch=3, deputies=("other",)), 6)
+    header = sync.header(of_owner(epoch=3, deputies=("other",)), 6)
     assert custody.keep("second", header, None, 6) == [DropJob(JOB)]
     assert not custody.copies
 
@@ -119,7 +130,7 @@ def test_a_new_owner_is_asked_whether_a_copy_is_wanted_and_one_that_is_not_is_dr
 def test_what_was_missed_is_asked_for() -> None:
     custody = keeping("first")
     record = of_owner(epoch=4)
-    later = replace(copying.header(record, 5), revision=7)
+    later = replace(sync.header(record, 5), revision=7)
     actions = custody.keep("owner", later, None, 5)
     assert [(peer, message.epoch) for peer, message in sent(actions, WhoOwns)] == [("owner", 0)]
     assert custody.copies[JOB].epoch == 4
@@ -135,18 +146,18 @@ def test_a_copy_that_nobody_renews_is_asked_about_now_and_then() -> None:
 
 def test_a_message_that_comes_twice_changes_nothing_and_one_owner_fills_no_deputy() -> None:
     custody = keeping("first")
-    (keep,) = copying.keeps(of_owner(), (), None, 0)
+    (keep,) = sync.keeps(of_owner(), (), None, 0)
     assert custody.keep("owner", keep, None, 1) == []
     kept = 1
     for number in range(1, COPIES_PER_PEER_MAX + 5):
-        (one,) = copying.keeps(of_owner(id=f"j-{number:032x}"), (), None, 0)
+        (one,) = sync.keeps(of_owner(id=f"j-{number:032x}"), (), None, 0)
         kept += any(isinstance(action, SaveJob) for action in custody.keep("owner", one, None, 1))
     assert kept == len(custody.copies) == COPIES_PER_PEER_MAX
 
 
 def test_what_names_no_deputy_here_is_not_kept() -> None:
     custody = Custody("first", set())
-    (keep,) = copying.keeps(of_owner(deputies=("other",)), (), None, 0)
+    (keep,) = sync.keeps(of_owner(deputies=("other",)), (), None, 0)
     assert isinstance(keep, Keep) and custody.keep("owner", keep, None, 0) == []
     assert not custody.copies
 

@@ -13,8 +13,8 @@ import pytest
 import trio
 
 from p2pnode import trees
-from p2pnode.core.blame import Left, with_left
-from p2pnode.core.messages import REASON_LENGTH_MAX, Fault
+from p2pnode.core.wire.messages import REASON_LENGTH_MAX, Fault
+from p2pnode.core.worker.blame import Left, with_left
 from p2pnode.data.archive import Tree, files_of, fit, stop_if_cancelled, write_archive
 from p2pnode.data.inputs import Access
 from p2pnode.data.publishers import Publishers, Result

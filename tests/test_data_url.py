@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import trio
 
-from p2pnode.core.internet import AllowedHost
-from p2pnode.core.messages import Fault
+from p2pnode.core.values.internet import AllowedHost
+from p2pnode.core.wire.messages import Fault
 from p2pnode.data import tries, web
 from p2pnode.data.failures import DataFailed
 from p2pnode.data.inputs import Access

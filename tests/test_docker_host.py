@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pnode.core.messages import Fault
-from p2pnode.core.spec import DockerEngine as DockerTask
+from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.spec import DockerEngine as DockerTask
 from p2pnode.engines import docker_host, docker_http
 from p2pnode.engines.docker import DockerEngine
 

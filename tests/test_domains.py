@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2pnode.core.domains import allows
+from p2pnode.core.values.domains import allows
 
 
 @pytest.mark.parametrize(

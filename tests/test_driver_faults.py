@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from p2pnode.core.compartments import Compartment
-from p2pnode.core.events import (
+from p2pnode.core.job.machine import Job
+from p2pnode.core.node import Participant
+from p2pnode.core.records.events import (
     AdvertHeard,
     Finished,
     JobRerun,
@@ -23,13 +24,12 @@ from p2pnode.core.events import (
     Start,
     Tick,
 )
-from p2pnode.core.job import Job
-from p2pnode.core.lending import Lending
-from p2pnode.core.lending_records import LoanState
-from p2pnode.core.lifecycle import JobState
-from p2pnode.core.messages import Cancel, Message, Stage
-from p2pnode.core.participant import Participant
-from p2pnode.core.wire import BadMessage, Unreadable
+from p2pnode.core.records.lifecycle import JobState
+from p2pnode.core.records.reservations import LoanState
+from p2pnode.core.wire.codec import BadMessage, Unreadable
+from p2pnode.core.wire.compartments import Compartment
+from p2pnode.core.wire.messages import Cancel, Message, Stage
+from p2pnode.core.worker.machine import Lending
 from p2pnode.driver import Driver, EventRefused
 from p2pnode.store import Store
 

@@ -13,11 +13,16 @@ import msgspec
 import pytest
 import trio
 
-from p2pnode.core.internet import AllowedHost
-from p2pnode.core.messages import Fault
-from p2pnode.core.registries import Registries
-from p2pnode.core.spec import DockerEngine as DockerTask
-from p2pnode.core.spec import Network, NetworkType, Port, Resources
+from p2pnode.core.values.internet import AllowedHost
+from p2pnode.core.values.registries import Registries
+from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.spec import DockerEngine as DockerTask
+from p2pnode.core.wire.spec import (
+    Network,
+    NetworkType,
+    Port,
+    Resources,
+)
 from p2pnode.engines.docker import LABEL_NODE, DockerEngine
 from p2pnode.engines.workload import LOG_SIZE_BYTES_MAX, Ended, Workload
 

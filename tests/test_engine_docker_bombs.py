@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pnode.core.internet import AllowedHost
-from p2pnode.core.messages import Fault
-from p2pnode.core.registries import Registries
-from p2pnode.core.spec import DockerEngine as DockerTask
+from p2pnode.core.values.internet import AllowedHost
+from p2pnode.core.values.registries import Registries
+from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.spec import DockerEngine as DockerTask
 from p2pnode.engines import docker_pull
 from p2pnode.engines.docker import DockerEngine
 from p2pnode.engines.docker_pull import ENTRIES_FREE_MIN, ENTRIES_MAX, Disk, Room

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pnode.core import capabilities
-from p2pnode.core.images import ImageRule
-from p2pnode.core.messages import Fault
-from p2pnode.core.spec import DockerEngine as DockerTask
-from p2pnode.core.spec import Network, NetworkType, Resources
+from p2pnode.core.values import capabilities
+from p2pnode.core.values.images import ImageRule
+from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.spec import DockerEngine as DockerTask
+from p2pnode.core.wire.spec import Network, NetworkType, Resources
 from p2pnode.engines.docker import LABEL_NODE, DockerEngine
 from p2pnode.ipfs import unixfs
 from p2pnode.ipfs.blocks import BlockStore

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pnode.core.images import normal
-from p2pnode.core.internet import AllowedHost
-from p2pnode.core.messages import Fault
-from p2pnode.core.registries import Registries
-from p2pnode.core.spec import DockerEngine as DockerTask
+from p2pnode.core.values.images import normal
+from p2pnode.core.values.internet import AllowedHost
+from p2pnode.core.values.registries import Registries
+from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.spec import DockerEngine as DockerTask
 from p2pnode.engines.docker import DockerEngine
 
 from .docker_engine import BUSYBOX, cannot_run, require_docker

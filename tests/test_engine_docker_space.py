@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pnode.core.messages import Fault
-from p2pnode.core.spec import DockerEngine as DockerTask
-from p2pnode.core.spec import Resources
+from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.spec import DockerEngine as DockerTask
+from p2pnode.core.wire.spec import Resources
 from p2pnode.engines import docker_space
 from p2pnode.engines.docker import LABEL_NODE, DockerEngine
 from p2pnode.engines.workload import Workload

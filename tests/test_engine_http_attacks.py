@@ -18,9 +18,14 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pnode.core.internet import AllowedHost
-from p2pnode.core.spec import DockerEngine as DockerTask
-from p2pnode.core.spec import Network, NetworkType, Port, Resources
+from p2pnode.core.values.internet import AllowedHost
+from p2pnode.core.wire.spec import DockerEngine as DockerTask
+from p2pnode.core.wire.spec import (
+    Network,
+    NetworkType,
+    Port,
+    Resources,
+)
 from p2pnode.engines import bridge as fence
 from p2pnode.engines.docker import DockerEngine
 

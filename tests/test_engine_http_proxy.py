@@ -16,8 +16,8 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnode.core.internet import AllowedHost, is_public
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.values.internet import AllowedHost, is_public
+from p2pnode.core.wire.codec import BadMessage
 from p2pnode.engines import http_gate, http_names, http_upstream
 from p2pnode.engines.http_policy import (
     GREETING_SIZE_BYTES_MAX,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from p2pnode.core import jobfile
-from p2pnode.core.spec import WasmEngine
+from p2pnode.core.wire.spec import WasmEngine
 from p2pnode.ipfs import cid, unixfs
 
 JOBS = Path(__file__).parent.parent / "devnet" / "jobs"

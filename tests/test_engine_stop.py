@@ -9,8 +9,8 @@ import pytest
 import trio
 import wasmtime
 
-from p2pnode.core.spec import DockerEngine as DockerTask
-from p2pnode.core.spec import WasmEngine as WasmTask
+from p2pnode.core.wire.spec import DockerEngine as DockerTask
+from p2pnode.core.wire.spec import WasmEngine as WasmTask
 from p2pnode.engines.docker import LABEL_NODE, DockerEngine
 from p2pnode.engines.wasm import WasmEngine
 from p2pnode.engines.workload import Ended, Engine, Workload

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pnode.core.spec import WasmEngine as WasmTask
+from p2pnode.core.wire.spec import WasmEngine as WasmTask
 from p2pnode.engines import docker_answers
 from p2pnode.engines.wasm_processes import Event, event_untrusted
 from p2pnode.engines.wasm_request import Unfit, prepare

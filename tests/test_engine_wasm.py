@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import wasmtime
 
-from p2pnode.core.messages import Fault
-from p2pnode.core.spec import Network, NetworkType, Resources
-from p2pnode.core.spec import WasmEngine as WasmTask
+from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.spec import Network, NetworkType, Resources
+from p2pnode.core.wire.spec import WasmEngine as WasmTask
 from p2pnode.engines.wasm import WasmEngine
 from p2pnode.engines.workload import LOG_SIZE_BYTES_MAX
 

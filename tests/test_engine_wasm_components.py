@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import wasmtime
 
-from p2pnode.core.messages import Fault
-from p2pnode.core.spec import Resources
-from p2pnode.core.spec import WasmEngine as WasmTask
+from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.spec import Resources
+from p2pnode.core.wire.spec import WasmEngine as WasmTask
 from p2pnode.engines.wasm import WasmEngine
 from p2pnode.engines.workload import Ended
 

@@ -17,9 +17,9 @@ import pytest
 import trio
 import wasmtime
 
-from p2pnode.core.messages import Fault
-from p2pnode.core.spec import Resources, Timeouts
-from p2pnode.core.spec import WasmEngine as WasmTask
+from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.spec import Resources, Timeouts
+from p2pnode.core.wire.spec import WasmEngine as WasmTask
 from p2pnode.engines import wasm, wasm_compiled
 from p2pnode.engines.wasm import WasmEngine
 from p2pnode.engines.workload import Ended

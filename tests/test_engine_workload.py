@@ -9,9 +9,9 @@ import pytest
 import trio
 import trio.testing
 
-from p2pnode.core.log_order import STDERR
-from p2pnode.core.messages import REASON_LENGTH_MAX, Fault
-from p2pnode.core.spec import Resources, WasmEngine
+from p2pnode.core.wire.log_order import STDERR
+from p2pnode.core.wire.messages import REASON_LENGTH_MAX, Fault
+from p2pnode.core.wire.spec import Resources, WasmEngine
 from p2pnode.engines import workload as shared
 from p2pnode.engines.docker_images import pull_fault
 from p2pnode.engines.docker_logs import GAP_NOTE, ResumedLog, resumed

@@ -7,17 +7,31 @@ from typing import Any
 
 import pytest
 
-from p2pnode.core import jobfile, vetting, wire
-from p2pnode.core.custody import Custody
-from p2pnode.core.events import Received, Send
-from p2pnode.core.extensions import not_understood
+from p2pnode.core import jobfile
 from p2pnode.core.jobfile.problems import JobFileError
-from p2pnode.core.lending import Lending
-from p2pnode.core.matching import requirements_of
-from p2pnode.core.messages import Award, Bid, Keep, Refusal, Refusing, Release
-from p2pnode.core.participant import Participant
-from p2pnode.core.spec import JobSpec, JobType, OtherEngine, Task
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.node import Participant
+from p2pnode.core.placement.matching import requirements_of
+from p2pnode.core.records import vetting
+from p2pnode.core.records.events import Received, Send
+from p2pnode.core.replication.replicas import Custody
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.extensions import not_understood
+from p2pnode.core.wire.messages import (
+    Award,
+    Bid,
+    Keep,
+    Refusal,
+    Refusing,
+    Release,
+)
+from p2pnode.core.wire.spec import (
+    JobSpec,
+    JobType,
+    OtherEngine,
+    Task,
+)
+from p2pnode.core.worker.machine import Lending
 
 from .core_support import ask, offer
 from .test_protocols import good
@@ -44,14 +58,14 @@ def answer(lending: Lending, spec: JobSpec) -> Any:
 
 def test_what_is_not_known_stays_in_a_record_and_so_in_its_hash() -> None:
     plain, said = later(), later(extensions=HINT)
-    assert wire.digest(plain) != wire.digest(said)
-    data = wire.encode(wire.decode_untrusted(wire.encode(said), JobSpec))
-    assert data == wire.encode(said)
-    assert wire.decode(data, JobSpec) == said
+    assert codec.digest(plain) != codec.digest(said)
+    data = codec.encode(codec.decode_untrusted(codec.encode(said), JobSpec))
+    assert data == codec.encode(said)
+    assert codec.decode(data, JobSpec) == said
 
 
 def test_a_spec_without_any_has_the_bytes_that_it_always_had() -> None:
-    assert b"extensions" not in wire.encode(later())
+    assert b"extensions" not in codec.encode(later())
 
 
 def test_a_deputys_copy_of_a_later_versions_job_is_passed_on_whole() -> None:
@@ -65,14 +79,14 @@ def test_a_deputys_copy_of_a_later_versions_job_is_passed_on_whole() -> None:
     core = Participant(deputy, lambda spec: None)
     core.handle(Received(keep.requester, keep), 0.0)
     copy = core.custody.copies[keep.job]
-    assert wire.encode(copy.spec) == wire.encode(keep.spec)
-    assert isinstance(core.custody, Custody)
+    assert codec.encode(copy.spec) == codec.encode(keep.spec)
+    assert isinstance(core.replication.replicas, Custody)
 
 
 def test_a_deputy_declines_a_job_that_needs_what_it_does_not_know() -> None:
     keep = next(one for one in good("ownership", "message") if isinstance(one, Keep) and one.full)
     assert keep.spec is not None
-    needs = wire.replace(keep, spec=wire.replace(keep.spec, extensions={"must-gang": b"\xf5"}))
+    needs = codec.replace(keep, spec=codec.replace(keep.spec, extensions={"must-gang": b"\xf5"}))
     core = Participant(keep.deputies[0], lambda spec: None)
     with pytest.raises(BadMessage, match="the job needs must-gang, which this version does not know"):
         core.handle(Received(keep.requester, needs), 0.0)
@@ -98,10 +112,10 @@ def test_a_peer_bids_for_what_it_understands(
 
 
 def test_an_ask_names_what_its_award_will_need() -> None:
-    spec = wire.replace(later(extensions={**MUST, **HINT}), extensions={"must-gang": b""})
+    spec = codec.replace(later(extensions={**MUST, **HINT}), extensions={"must-gang": b""})
     assert requirements_of(spec).must == ("must-gang", "must-sandbox")
     assert not requirements_of(later(extensions=HINT)).must
-    hidden = wire.replace(ask(spec), requirements=requirements_of(later()))
+    hidden = codec.replace(ask(spec), requirements=requirements_of(later()))
     lending = lender(engines=("echo",))
     lending.handle(Received("me", hidden), 0.0)
     award = Award(execution=hidden.execution, round=1, replica=0, epoch=1, deputies=(), spec=spec)
@@ -112,7 +126,7 @@ def test_an_ask_names_what_its_award_will_need() -> None:
 @pytest.mark.parametrize("name", ["hint", "example.org/mood", "a" * 64])
 def test_a_message_may_say_more(name: str) -> None:
     release = Release(execution="e-" + "0" * 32, round=1, extensions={name: b"\x01"})
-    assert vetting.message_untrusted(wire.encode(release)) == release
+    assert vetting.message_untrusted(codec.encode(release)) == release
 
 
 @pytest.mark.parametrize(
@@ -131,7 +145,7 @@ def test_a_message_may_say_more(name: str) -> None:
     ],
 )
 def test_a_message_that_says_more_in_another_way_is_refused(extensions: dict[str, Any], reason: str) -> None:
-    data = wire.encode(
+    data = codec.encode(
         {"kind": "release", "execution": "e-" + "0" * 32, "round": 1, "extensions": extensions}
     )
     with pytest.raises(BadMessage, match=reason):

@@ -8,13 +8,23 @@ from typing import Any
 
 import pytest
 
-from p2pnode.core import wire
-from p2pnode.core.asking import BID_WINDOW_S
-from p2pnode.core.events import AdvertHeard, OfferChanged, Progressed, Send
-from p2pnode.core.lending import BID_VALID_S
-from p2pnode.core.matching import requirements_of
-from p2pnode.core.messages import Advert, Ask, Signed, Stage
-from p2pnode.core.spec import JobSpec, Resources
+from p2pnode.core.job.asking import BID_WINDOW_S
+from p2pnode.core.placement.matching import requirements_of
+from p2pnode.core.records.events import (
+    AdvertHeard,
+    OfferChanged,
+    Progressed,
+    Send,
+)
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.messages import (
+    Advert,
+    Ask,
+    Signed,
+    Stage,
+)
+from p2pnode.core.wire.spec import JobSpec, Resources
+from p2pnode.core.worker.machine import BID_VALID_S
 
 from .sim.network import EPOCH, Node, Simulation, Weather
 from .sim.specs import sim_spec
@@ -28,8 +38,8 @@ ATTACK_S, END_S = 25.0, 40.0
 def small_job(rng: random.Random) -> JobSpec:
     spec = sim_spec(rng)
     resources = Resources(cpu_millis=rng.choice([250, 500, 1000]), memory_bytes=100_000_000)
-    task = wire.replace(spec.task, resources=resources)
-    return wire.replace(spec, count=1, priority=0, constraints=(), task=task)
+    task = codec.replace(spec.task, resources=resources)
+    return codec.replace(spec, count=1, priority=0, constraints=(), task=task)
 
 
 class Attacked(Simulation):
@@ -43,8 +53,8 @@ class Attacked(Simulation):
         self.submitted_at: dict[str, float] = {}
         self.placed_at: dict[str, float] = {}
         for node in self.nodes.values():
-            total = wire.replace(node.offer.total, cpu_millis=4000)
-            node.offer = wire.replace(node.offer, engines=("wasm",), total=total, free=total)
+            total = codec.replace(node.offer.total, cpu_millis=4000)
+            node.offer = codec.replace(node.offer, engines=("wasm",), total=total, free=total)
             self.at(1.5, self.give, node, 0, OfferChanged(node.offer))
 
     def give(self, node: Node, incarnation: int, event: Any) -> None:
@@ -61,16 +71,18 @@ class Attacked(Simulation):
                     self.asked += 1
                     cpu_millis = 4000 if self.large and self.asked % 2 else 500
                     spec = small_job(random.Random(1))
-                    task = wire.replace(spec.task, resources=Resources(cpu_millis=cpu_millis, memory_bytes=1))
+                    task = codec.replace(
+                        spec.task, resources=Resources(cpu_millis=cpu_millis, memory_bytes=1)
+                    )
                     ask = Ask(
                         execution=f"e-{self.asked:032x}",
                         job=f"j-{self.asked:032x}",
                         round=1,
                         spec_hash="0" * 64,
                         priority=TOP,
-                        requirements=requirements_of(wire.replace(spec, task=task)),
+                        requirements=requirements_of(codec.replace(spec, task=task)),
                     )
-                    self.transmit(self.nodes[peer], 0, node, 0, wire.encode(ask))
+                    self.transmit(self.nodes[peer], 0, node, 0, codec.encode(ask))
         self.at(1.0, self.flood)
 
     def submit_small(self, node: Node) -> None:
@@ -125,7 +137,7 @@ class Flooded(Attacked):
     """Its nodes hear 3,000 adverts of peers that are nowhere, with the best of offers, from one neighbour."""
 
     def invent(self, node: Node) -> None:
-        offer = wire.replace(node.offer, labels={**node.offer.labels, "fast": "yes"})
+        offer = codec.replace(node.offer, labels={**node.offer.labels, "fast": "yes"})
         for number in range(3_000):
             advert = Advert(
                 peer=f"invented{number}",

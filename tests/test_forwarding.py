@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from p2pnode.core import forwarding
-from p2pnode.core.forwarding import NotForwarded, filled_in
-from p2pnode.core.matching import never, requirements_of
-from p2pnode.core.spec import JobSpec, JobType, Task, WasmEngine
+from p2pnode.core.placement import forwarding
+from p2pnode.core.placement.forwarding import NotForwarded, filled_in
+from p2pnode.core.placement.matching import never, requirements_of
+from p2pnode.core.wire.spec import (
+    JobSpec,
+    JobType,
+    Task,
+    WasmEngine,
+)
 from tests.core_support import offer
 
 HOST = {"TOKEN": "secret", "APP_KEY": "k", "APP_": "", "ODD": "\udcff", "x": "lower"}

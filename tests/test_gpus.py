@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from p2pnode.core import cards
-from p2pnode.core.cards import Card, Maker, NoCards
+from p2pnode.core.values import cards
+from p2pnode.core.values.cards import Card, Maker, NoCards
 from p2pnode.engines import gpu_drm, gpu_nvidia, gpus
 from p2pnode.engines.docker_answers import Info
 from p2pnode.engines.gpus import Given, Gpus

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pnode.core.cards import Card, Maker
-from p2pnode.core.messages import Fault
-from p2pnode.core.spec import DockerEngine as DockerTask
-from p2pnode.core.spec import Resources
+from p2pnode.core.values.cards import Card, Maker
+from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.spec import DockerEngine as DockerTask
+from p2pnode.core.wire.spec import Resources
 from p2pnode.engines.docker import LABEL_NODE, DockerEngine
 from p2pnode.engines.gpus import Gpus
 

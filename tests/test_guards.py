@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from p2pnode.core.compartments import Compartment
+from p2pnode.core.wire.compartments import Compartment
 from p2pnode.guards import Guards
 
 

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from p2pnode.core import holdings
-from p2pnode.core.messages import HOLDINGS_MAX
-from p2pnode.core.spec import DockerEngine, InputSource, Source, Task, WasmEngine
+from p2pnode.core.placement import locality
+from p2pnode.core.wire.messages import HOLDINGS_MAX
+from p2pnode.core.wire.spec import (
+    DockerEngine,
+    InputSource,
+    Source,
+    Task,
+    WasmEngine,
+)
 
 CID = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"
 
@@ -18,35 +24,35 @@ def task(*sources: Source, image: str = "") -> Task:
 
 @pytest.mark.parametrize("image", ["busybox:latest", "docker.io/busybox", "library/busybox"])
 def test_an_image_has_one_mark_however_its_name_is_written(image: str) -> None:
-    assert holdings.marks_of(task(image=image)) == (holdings.image_mark("busybox"),)
+    assert locality.marks_of(task(image=image)) == (locality.image_mark("busybox"),)
 
 
 def test_an_input_is_marked_by_what_it_is_and_not_by_where_it_is_put() -> None:
     content = Source(type="ipfs", params={"CID": CID})
     bucket = Source(type="s3", params={"Bucket": "texts", "Key": "a*"})
     other = Source(type="s3", params={"Bucket": "texts", "Key": "b*"})
-    marks = {holdings.source_mark(one) for one in (content, bucket, other)}
-    assert len(marks) == 3 and holdings.cid_mark(CID) in marks
-    assert set(holdings.marks_of(task(content, bucket, content, image="x"))) == {
-        holdings.cid_mark(CID),
-        holdings.source_mark(bucket),
-        holdings.image_mark("x"),
+    marks = {locality.source_mark(one) for one in (content, bucket, other)}
+    assert len(marks) == 3 and locality.cid_mark(CID) in marks
+    assert set(locality.marks_of(task(content, bucket, content, image="x"))) == {
+        locality.cid_mark(CID),
+        locality.source_mark(bucket),
+        locality.image_mark("x"),
     }
 
 
 def test_a_path_below_content_has_the_mark_of_the_root_that_a_peer_has_whole() -> None:
     below = Source(type="ipfs", params={"CID": f"{CID}/bin/run.sh"})
-    assert holdings.source_mark(below) == holdings.cid_mark(CID)
+    assert locality.source_mark(below) == locality.cid_mark(CID)
 
 
 @pytest.mark.parametrize("type", ["inline", "local"])
 def test_what_is_never_fetched_has_no_mark(type: str) -> None:
-    assert holdings.marks_of(task(Source(type=type, params={"SourcePath": "/data"}))) == ()
+    assert locality.marks_of(task(Source(type=type, params={"SourcePath": "/data"}))) == ()
 
 
 def test_each_kind_is_told_in_equal_parts_and_what_comes_first_before_the_rest() -> None:
     many, few = range(1000, 2000), [3, 1, 3]
-    told = holdings.told(many, few)
+    told = locality.told(many, few)
     assert len(told) == HOLDINGS_MAX and told == tuple(sorted(told))
     assert {1, 3, *range(1000, 1000 + HOLDINGS_MAX - 2)} == set(told)
-    assert holdings.told([], [2, 1]) == (1, 2)
+    assert locality.told([], [2, 1]) == (1, 2)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from p2pnode.core.images import ImageRule, Say, normal, said_of
+from p2pnode.core.values.images import (
+    ImageRule,
+    Say,
+    normal,
+    said_of,
+)
 
 DIGEST = "sha256:" + "a" * 64
 

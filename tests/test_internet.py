@@ -6,7 +6,12 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from p2pnode.core.internet import NOT_PUBLIC_IPV4, AllowedHost, is_allowed, is_public
+from p2pnode.core.values.internet import (
+    NOT_PUBLIC_IPV4,
+    AllowedHost,
+    is_allowed,
+    is_public,
+)
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "2606:4700:4700::1111", "::ffff:8.8.8.8"])

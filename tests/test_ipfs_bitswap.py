@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.wire.codec import BadMessage
 from p2pnode.ipfs import bitswap_messages, bitswap_streams, cid, dagpb, fetch, protobuf, reading, unixfs
 from p2pnode.ipfs.bitswap import Bitswap, open_bitswap
 from p2pnode.ipfs.bitswap_messages import Message, Want, WantKind

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.wire.codec import BadMessage
 from p2pnode.ipfs import cid, dagpb, unixfs
 from p2pnode.ipfs.blocks import BadBlock, BlockStore
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.wire.codec import BadMessage
 from p2pnode.ipfs import car, cid, dagpb, protobuf, reading, unixfs
 from p2pnode.ipfs.blocks import BlockUnavailable
 from p2pnode.ipfs.export import Room, export

@@ -7,15 +7,31 @@ from math import inf
 
 import pytest
 
-from p2pnode.core import wire
-from p2pnode.core.asking import BID_WINDOW_S, ENOUGH_WAIT_S
-from p2pnode.core.ending import STOP_GRACE_S
-from p2pnode.core.events import Action, JobRerun, JobStopped, JobUpdated, PeerLost, Received, Tick
-from p2pnode.core.job import Job
-from p2pnode.core.job_news import OVERDUE_GRACE_S
-from p2pnode.core.job_steps import AWARD_CONFIRM_S
-from p2pnode.core.lifecycle import LIVE, NO_REASON, OPEN, ExecutionState, JobState, Outcome
-from p2pnode.core.messages import (
+from p2pnode.core.job.asking import BID_WINDOW_S, ENOUGH_WAIT_S
+from p2pnode.core.job.incoming import OVERDUE_GRACE_S
+from p2pnode.core.job.machine import Job
+from p2pnode.core.job.retries import ATTEMPTS_MAX
+from p2pnode.core.job.transitions import AWARD_CONFIRM_S
+from p2pnode.core.records.ending import STOP_GRACE_S
+from p2pnode.core.records.events import (
+    Action,
+    JobRerun,
+    JobStopped,
+    JobUpdated,
+    PeerLost,
+    Received,
+    Tick,
+)
+from p2pnode.core.records.lifecycle import (
+    LIVE,
+    NO_REASON,
+    OPEN,
+    ExecutionState,
+    JobState,
+    Outcome,
+)
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.messages import (
     REASON_LENGTH_MAX,
     Ask,
     Award,
@@ -30,8 +46,7 @@ from p2pnode.core.messages import (
     Stage,
     Update,
 )
-from p2pnode.core.retrying import ATTEMPTS_MAX
-from p2pnode.core.spec import JobType, Timeouts
+from p2pnode.core.wire.spec import JobType, Timeouts
 
 from .core_support import JOB, advert, bid, end, known, new_job, sent, spec
 
@@ -74,7 +89,7 @@ def test_what_is_noted_of_a_job_that_has_ended_is_told_and_over(peer: str) -> No
     job.begin(0)
     job.record.deputies = ("deputy",)
     job.handle(JobStopped(JOB, "enough"), 1)
-    other = wire.replace(spec(), type=JobType.OPS)
+    other = codec.replace(spec(), type=JobType.OPS)
     event = (
         JobUpdated(JOB, other)
         if peer == "me"
@@ -246,7 +261,7 @@ def test_a_receipt_about_another_execution_is_the_peers_failure() -> None:
     job, execution = running()
     event = end(job, execution)
     assert event.receipt is not None
-    wrong = Received("a", event.message, wire.replace(event.receipt, replica=7), "bafyreceipt")
+    wrong = Received("a", event.message, codec.replace(event.receipt, replica=7), "bafyreceipt")
     job.handle(wrong, 1)
     assert job.record.executions[execution].state is ExecutionState.LOST
     assert not job.record.ended
@@ -378,7 +393,7 @@ def test_the_total_timeout_ends_the_job_and_all_that_runs() -> None:
 def cancelled_end(execution: str, job: Job, exit_code: int | None = 143, cid: str | None = "bafyleft"):
     one = job.record.executions[execution]
     told = end(job, execution, exit_code, Fault.CANCELLED)
-    receipt = wire.replace(told.receipt, result_cid=cid, round=one.round)
+    receipt = codec.replace(told.receipt, result_cid=cid, round=one.round)
     return dataclasses.replace(told, receipt=receipt)
 
 
@@ -407,7 +422,7 @@ def test_what_a_cancelled_execution_left_is_recorded_once_and_changes_nothing_el
         "bafyleft",
     )
     assert one.receipt_cid == "bafyreceipt" and job.record.state is state
-    again = dataclasses.replace(told, receipt=wire.replace(told.receipt, result_cid="bafyother"))
+    again = dataclasses.replace(told, receipt=codec.replace(told.receipt, result_cid="bafyother"))
     job.handle(again, 100.2)
     assert one.result_cid == "bafyleft"
 

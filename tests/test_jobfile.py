@@ -9,7 +9,7 @@ import yaml
 
 from p2pnode.core.jobfile import check, parse, render
 from p2pnode.core.jobfile.problems import JobFileError
-from p2pnode.core.spec import (
+from p2pnode.core.wire.spec import (
     Constraint,
     DockerEngine,
     InputSource,

@@ -8,10 +8,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pnode.core import wire
 from p2pnode.core.jobfile import check, parse, render, yamltree
 from p2pnode.core.jobfile.problems import JobFileError
-from p2pnode.core.spec import (
+from p2pnode.core.values.units import AMOUNT_MAX, DURATION_S_MAX
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.spec import (
     Constraint,
     DockerEngine,
     InputSource,
@@ -28,7 +29,6 @@ from p2pnode.core.spec import (
     Timeouts,
     WasmEngine,
 )
-from p2pnode.core.units import AMOUNT_MAX, DURATION_S_MAX
 
 BATCH = (Path(__file__).parent / "jobfiles" / "batch.yaml").read_bytes()
 CID = "QmSYE8dVx6RTdDFFhBu51JjFG1fwwPdUJoXZ4ZNXvfoK2V"
@@ -193,9 +193,9 @@ def test_any_spec_survives_being_written_as_yaml_and_json(spec: JobSpec) -> None
 @settings(deadline=None)
 @given(specs())
 def test_any_spec_survives_its_canonical_bytes(spec: JobSpec) -> None:
-    data = wire.encode(spec)
-    assert wire.decode_untrusted(data, JobSpec) == spec
-    assert wire.encode(parse(json.dumps(render(spec)), "job").spec) == data
+    data = codec.encode(spec)
+    assert codec.decode_untrusted(data, JobSpec) == spec
+    assert codec.encode(parse(json.dumps(render(spec)), "job").spec) == data
 
 
 def parse_in_time(data: bytes) -> None:

@@ -20,7 +20,7 @@ def test_the_import_rule_is_kept() -> None:
 @pytest.mark.parametrize(
     ("module", "line"),
     [
-        ("core/units.py", "import time"),
+        ("core/values/units.py", "import time"),
         ("engines/workload.py", "import p2pnode.network"),
         ("cli/output.py", "import trio"),
         ("ipfs/cid.py", "import base58"),

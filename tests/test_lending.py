@@ -6,14 +6,21 @@ from math import inf
 
 import pytest
 
-from p2pnode.core import wire
-from p2pnode.core.ending import (
+from p2pnode.core.placement.locality import source_mark
+from p2pnode.core.placement.standing import (
+    MISS_FORGOTTEN_S,
+    OPEN_BIDS_PER_PEER_MAX,
+    OPEN_BIDS_PER_STRANGER_MAX,
+    REQUESTERS_MAX,
+    Standing,
+)
+from p2pnode.core.records.ending import (
     KEEP_TIMEOUT_S,
     PUBLISH_TIMEOUT_S,
     STOP_GRACE_S,
     STOP_GRACE_S_MAX,
 )
-from p2pnode.core.events import (
+from p2pnode.core.records.events import (
     Action,
     DropLoan,
     Finished,
@@ -27,17 +34,9 @@ from p2pnode.core.events import (
     TakingChanged,
     Tick,
 )
-from p2pnode.core.holdings import source_mark
-from p2pnode.core.lending import (
-    BID_VALID_S,
-    PREPARE_TIMEOUT_S,
-    WAITING_OF_STRANGERS_MAX,
-    WAITING_PER_PEER_MAX,
-    Lending,
-)
-from p2pnode.core.lending_records import LoanState
-from p2pnode.core.lending_room import LOANS_MAX
-from p2pnode.core.messages import (
+from p2pnode.core.records.reservations import LoanState
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.messages import (
     REASON_LENGTH_MAX,
     Adopt,
     Award,
@@ -53,14 +52,21 @@ from p2pnode.core.messages import (
     Taking,
     Update,
 )
-from p2pnode.core.spec import Constraint, InputSource, Operator, Source, Timeouts
-from p2pnode.core.standing import (
-    MISS_FORGOTTEN_S,
-    OPEN_BIDS_PER_PEER_MAX,
-    OPEN_BIDS_PER_STRANGER_MAX,
-    REQUESTERS_MAX,
-    Standing,
+from p2pnode.core.wire.spec import (
+    Constraint,
+    InputSource,
+    Operator,
+    Source,
+    Timeouts,
 )
+from p2pnode.core.worker.machine import (
+    BID_VALID_S,
+    PREPARE_TIMEOUT_S,
+    WAITING_OF_STRANGERS_MAX,
+    WAITING_PER_PEER_MAX,
+    Lending,
+)
+from p2pnode.core.worker.queueing import LOANS_MAX
 
 from .core_support import ROOM, ask, award, offer, receipt, sent, signed, spec
 
@@ -274,7 +280,7 @@ def test_a_stranger_is_bid_a_whole_machine_where_nobody_else_is_concerned() -> N
 def test_each_bid_that_was_held_to_no_use_halves_what_its_requester_may_hold() -> None:
     tiny, now = spec(cpu_millis=1), 0.0
     lending = new()
-    large = wire.replace(ROOM, memory_bytes=10**12)
+    large = codec.replace(ROOM, memory_bytes=10**12)
     lending.capacity = offer(total=large, free=large)
     most = []
     for _ in range(8):
@@ -374,8 +380,8 @@ def test_a_cordoned_node_takes_nothing_new_and_goes_on_with_what_it_has(taking: 
 def test_what_ran_here_is_told_as_held_until_its_end_is_forgotten() -> None:
     content = Source(type="ipfs", params={"CID": "bafy"})
     wanted = spec()
-    task = wire.replace(wanted.task, inputs=(InputSource(source=content, target="/in"),))
-    wanted = wire.replace(wanted, task=task)
+    task = codec.replace(wanted.task, inputs=(InputSource(source=content, target="/in"),))
+    wanted = codec.replace(wanted, task=task)
     lending = new()
     lending.handle(Received("me", ask(wanted)), 0)
     lending.handle(Received("me", award(ASK, wanted)), 0)
@@ -422,7 +428,7 @@ def test_before_the_engines_were_looked_at_everything_is_refused() -> None:
 
 def test_one_requester_has_so_many_open_bids_and_all_together_so_many_executions() -> None:
     tiny = spec(cpu_millis=1)
-    large = wire.replace(ROOM, memory_bytes=10**12)
+    large = codec.replace(ROOM, memory_bytes=10**12)
     lending = Lending(lambda spec: None, offer(total=large, free=large))
     for peer, most in [("me", OPEN_BIDS_PER_PEER_MAX), ("stranger", OPEN_BIDS_PER_STRANGER_MAX)]:
         if peer == "me":

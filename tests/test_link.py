@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from p2pnode.core import link, wire
-from p2pnode.core.link import Link
-from p2pnode.core.link_events import (
+from p2pnode.core.link import machine as link
+from p2pnode.core.link.events import (
     Accepted,
     Action,
     Deliver,
@@ -32,7 +31,7 @@ from p2pnode.core.link_events import (
     Tick,
     Up,
 )
-from p2pnode.core.link_frames import (
+from p2pnode.core.link.frames import (
     PAYLOAD_SIZE_BYTES_MAX,
     SEQUENCE_MAX,
     Ack,
@@ -43,17 +42,19 @@ from p2pnode.core.link_frames import (
     Reject,
     decode_frame_untrusted,
 )
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.link.machine import Link
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.codec import BadMessage
 
 OURS, THEIRS, NEW = "a" * 32, "b" * 32, "c" * 32
 
 
 def hello(store: str = THEIRS, first: int = 1, known: str = "", received: int = 0) -> bytes:
-    return wire.encode(Hello(version=2, store=store, first=first, known=known, received=received))
+    return codec.encode(Hello(version=2, store=store, first=first, known=known, received=received))
 
 
 def frame(value: Frame) -> bytes:
-    return wire.encode(value)
+    return codec.encode(value)
 
 
 def sent(actions: list[Action]) -> list[Frame]:
@@ -147,7 +148,7 @@ def test_a_frame_that_must_not_be_costs_the_link(data: bytes, reason: str) -> No
     assert not machine.has_stream
 
 
-@pytest.mark.parametrize("data", [frame(Beat()), b"", wire.encode({"kind": "hello", "version": 2})])
+@pytest.mark.parametrize("data", [frame(Beat()), b"", codec.encode({"kind": "hello", "version": 2})])
 def test_a_stream_that_does_not_begin_with_hello_is_dropped(data: bytes) -> None:
     machine = new()
     (action,) = machine.handle(Accepted(1, data), 0)
@@ -158,7 +159,7 @@ def test_a_stream_that_does_not_begin_with_hello_is_dropped(data: bytes) -> None
 
 
 def test_another_version_is_named() -> None:
-    data = wire.encode(Hello(version=3, store=THEIRS, first=1, known="", received=0))
+    data = codec.encode(Hello(version=3, store=THEIRS, first=1, known="", received=0))
     assert new().handle(Accepted(1, data), 0) == [
         Drop(1, "the peer speaks version 3 of the link, this node 2")
     ]
@@ -270,7 +271,7 @@ def test_the_largest_message_fits_a_frame() -> None:
     (data,) = sent(machine.handle(Post(bytes(PAYLOAD_SIZE_BYTES_MAX)), 0))
     assert isinstance(data, Data)
     largest = Data(sequence=SEQUENCE_MAX, payload=bytes(PAYLOAD_SIZE_BYTES_MAX))
-    assert decode_frame_untrusted(wire.encode(largest)) == largest
+    assert decode_frame_untrusted(codec.encode(largest)) == largest
 
 
 def test_no_more_than_a_window_is_under_way() -> None:
@@ -332,7 +333,7 @@ def test_events_of_dropped_streams_are_ignored() -> None:
 
 @pytest.mark.parametrize("first", [0, -1, 2**53])
 def test_numbers_out_of_range_are_a_bad_message(first: int) -> None:
-    data = wire.encode(
+    data = codec.encode(
         {"kind": "hello", "version": 1, "store": THEIRS, "first": first, "known": "", "received": 0}
     )
     with pytest.raises(BadMessage):

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnode.core import link, link_frames, wire
-from p2pnode.core.link_frames import decode_frame_untrusted
-from p2pnode.core.messages import Signed
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.link import frames as link_frames
+from p2pnode.core.link import machine
+from p2pnode.core.link.frames import decode_frame_untrusted
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.messages import Signed
 from p2pnode.network import pull
 from p2pnode.network.pull import PAGE_SIZE_BYTES_MAX, Entry, Page
 
@@ -23,7 +25,7 @@ from .cddl_support import PROTOCOLS, definitions
 
 
 def decode_page_untrusted(data: bytes) -> Page:
-    return wire.decode_untrusted(data, Page, PAGE_SIZE_BYTES_MAX)
+    return codec.decode_untrusted(data, Page, PAGE_SIZE_BYTES_MAX)
 
 
 DECODERS: dict[str, Callable[[bytes], Any]] = {"link": decode_frame_untrusted, "peers": decode_page_untrusted}
@@ -52,7 +54,7 @@ def test_good_vectors_are_read_and_written_as_they_are(name: str, vector: dict[s
     data = bytes.fromhex(vector["hex"])
     SCHEMAS[name].validate_cbor(data)
     record = DECODERS[name](data)
-    assert wire.encode(record) == wire.encode(plain(vector["value"])) == data
+    assert codec.encode(record) == codec.encode(plain(vector["value"])) == data
 
 
 # What pycddl overlooks though the schema says it.
@@ -96,7 +98,7 @@ frames = st.one_of(
 
 @given(frames)
 def test_every_frame_is_as_the_cddl_says(frame: link_frames.Frame) -> None:
-    data = wire.encode(frame)
+    data = codec.encode(frame)
     SCHEMAS["link"].validate_cbor(data)
     assert decode_frame_untrusted(data) == frame
 
@@ -110,7 +112,7 @@ entries = st.builds(
 
 @given(st.builds(Page, entries=st.lists(entries, max_size=4).map(tuple), more=st.booleans()))
 def test_every_page_is_as_the_cddl_says(page: Page) -> None:
-    data = wire.encode(page)
+    data = codec.encode(page)
     SCHEMAS["peers"].validate_cbor(data)
     assert decode_page_untrusted(data) == page
 
@@ -120,10 +122,10 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
     for limit in (
         link_frames.FRAME_SIZE_BYTES_MAX,
         link_frames.PAYLOAD_SIZE_BYTES_MAX,
-        link.OUTBOX_MESSAGES_MAX,
+        machine.OUTBOX_MESSAGES_MAX,
     ):
         assert f"{limit:,}" in text
-    for limit_s in (link.BEAT_AFTER_S, link.SUSPECT_AFTER_S, link.DOWN_AFTER_S, link.HELLO_S_MAX):
+    for limit_s in (machine.BEAT_AFTER_S, machine.SUSPECT_AFTER_S, machine.DOWN_AFTER_S, machine.HELLO_S_MAX):
         assert f"{limit_s:g} s" in text
     text = (PROTOCOLS / "peers.md").read_text()
     for limit in (pull.PAGE_SIZE_BYTES_MAX, pull.ENTRIES_MAX, pull.PAGE_ENTRIES_MAX):

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from p2pnode.core import link
-from p2pnode.core.link_events import (
+from p2pnode.core.link import machine as link
+from p2pnode.core.link.events import (
     Accepted,
     Action,
     Deliver,
@@ -35,7 +35,7 @@ from p2pnode.core.link_events import (
     Send,
     Tick,
 )
-from p2pnode.core.link_frames import Hello, decode_frame_untrusted
+from p2pnode.core.link.frames import Hello, decode_frame_untrusted
 
 SEEDS = 400
 TROUBLE_S = 25.0

@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pnode import log_streams
-from p2pnode.core.log_order import RUNS_MAX, STDERR, STDOUT, LogOrder, LogReading
+from p2pnode.core.wire.log_order import (
+    RUNS_MAX,
+    STDERR,
+    STDOUT,
+    LogOrder,
+    LogReading,
+)
 from p2pnode.engines.wasm_worker.output import MARK_SIZE_BYTES, Pieces
 from p2pnode.job_logs import _interleaved, _Stream
 from p2pnode.log_orders import LogOrders

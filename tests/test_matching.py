@@ -6,12 +6,23 @@ from typing import Any
 
 import pytest
 
-from p2pnode.core import wire
-from p2pnode.core.lifecycle import Execution, ExecutionState
-from p2pnode.core.matching import favours, grouped, minus, requirements_of, why_not
-from p2pnode.core.messages import Refusing, Requirements
-from p2pnode.core.ranking import asks_for, best_bid, lot, rank_candidates
-from p2pnode.core.spec import (
+from p2pnode.core.placement.matching import (
+    favours,
+    grouped,
+    minus,
+    requirements_of,
+    why_not,
+)
+from p2pnode.core.placement.ranking import (
+    asks_for,
+    best_bid,
+    lot,
+    rank_candidates,
+)
+from p2pnode.core.records.lifecycle import Execution, ExecutionState
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.messages import Refusing, Requirements
+from p2pnode.core.wire.spec import (
     Constraint,
     DockerEngine,
     InputSource,
@@ -26,7 +37,7 @@ from .core_support import JOB, ROOM, advert, bid, offer, spec
 
 
 def need(**changes: Any) -> Requirements:
-    return wire.replace(requirements_of(spec()), **changes)
+    return codec.replace(requirements_of(spec()), **changes)
 
 
 def constraint(key: str, operator: Operator, *values: str) -> Constraint:
@@ -41,7 +52,7 @@ def test_an_ask_says_what_decides_and_nothing_else_of_the_job() -> None:
     task = Task(engine=DockerEngine(image="secret"), publisher=Source(type="ipfs"), inputs=inputs)
     found = requirements_of(spec(task=task))
     assert (found.engine, found.publisher, found.sources) == ("docker", "ipfs", ("ipfs", "s3"))
-    assert b"secret" not in wire.encode(found)
+    assert b"secret" not in codec.encode(found)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +118,7 @@ def test_a_preference_excludes_nobody_and_counts() -> None:
 
 
 def test_a_reservation_that_outgrew_its_machine_leaves_nothing_and_not_less() -> None:
-    assert minus(ROOM, [wire.replace(ROOM, cpu_millis=9000)]).cpu_millis == 0
+    assert minus(ROOM, [codec.replace(ROOM, cpu_millis=9000)]).cpu_millis == 0
 
 
 def test_reasons_are_grouped_with_the_most_frequent_first() -> None:
@@ -128,7 +139,7 @@ def ranked(candidates: list[Any], **changes: Any) -> list[str]:
         ([advert("worse"), advert("better", labels={"zone": "a"})], {}),
         ([advert("worse", price_micros=5), advert("better")], {}),
         ([advert("worse"), advert("better", holds=(8, 9))], {}),
-        ([advert("worse", free=wire.replace(ROOM, cpu_millis=1000)), advert("better")], {}),
+        ([advert("worse", free=codec.replace(ROOM, cpu_millis=1000)), advert("better")], {}),
     ],
     ids=["failed", "runs a replica", "not preferred", "dearer", "far from the data", "fuller"],
 )

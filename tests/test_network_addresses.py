@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from p2pnode.core.addresses import Address, BadAddress, Scope, by_peer, parse, scope_of, tellable
+from p2pnode.core.wire.addresses import (
+    Address,
+    BadAddress,
+    Scope,
+    by_peer,
+    parse,
+    scope_of,
+    tellable,
+)
 
 PEER = "12D3KooWHHzSeKaY8xuZVzkLbKFfvNgPPeKhFBGrMbNzbm5akpqu"
 LOOPBACK, PRIVATE, PUBLIC = "/ip4/127.0.0.1/tcp/1", "/ip4/192.168.1.2/tcp/1", "/ip4/9.9.9.9/tcp/1"

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from p2pnode.core.addresses import BadAddress
+from p2pnode.core.wire.addresses import BadAddress
 from p2pnode.identity import Identity
 from p2pnode.network.discovery import Discovery
 from p2pnode.network.host import Host, open_host

@@ -10,7 +10,12 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from p2pnode.core.addresses import Address, BadAddress, parse, parse_peer
+from p2pnode.core.wire.addresses import (
+    Address,
+    BadAddress,
+    parse,
+    parse_peer,
+)
 from p2pnode.network.discovery import Discovery
 from p2pnode.network.host import Host, Unreachable, open_host
 from p2pnode.network.names import NameUnknown, resolve

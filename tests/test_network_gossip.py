@@ -17,9 +17,9 @@ from libp2p.pubsub.pubsub import Pubsub
 from libp2p.stream_muxer.yamux.yamux import Yamux
 from libp2p.utils.varint import encode_varint_prefixed
 
-from p2pnode.core.messages import Signed
-from p2pnode.core.patience import REFUSALS_MAX
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.values.patience import REFUSALS_MAX
+from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.messages import Signed
 from p2pnode.identity import Identity
 from p2pnode.network import pull
 from p2pnode.network.gossip import GOSSIP_SIZE_BYTES_MAX, HEARTBEAT_S, TOPIC, Gossip, open_gossip

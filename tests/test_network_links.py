@@ -12,10 +12,17 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pnode.core import patience, wire
-from p2pnode.core.link_frames import FRAME_SIZE_BYTES_MAX, PAYLOAD_SIZE_BYTES_MAX, Beat, Data, Hello
-from p2pnode.core.reasons import reason_of
-from p2pnode.core.wire import BadMessage, Untimely
+from p2pnode.core.link.frames import (
+    FRAME_SIZE_BYTES_MAX,
+    PAYLOAD_SIZE_BYTES_MAX,
+    Beat,
+    Data,
+    Hello,
+)
+from p2pnode.core.values import patience
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.codec import BadMessage, Untimely
+from p2pnode.core.wire.reasons import reason_of
 from p2pnode.network import links
 from p2pnode.network.host import open_host
 from p2pnode.network.links import (
@@ -183,7 +190,7 @@ async def test_a_peer_that_keeps_sending_what_is_refused_is_left_alone() -> None
         assert b.got == []
         # A connection of its own, with a new outbox, does not make another peer of it.
         stream = await a.host.open_stream(b.id, [links.PROTOCOL], 5)
-        hello = wire.encode(Hello(version=2, store="0" * 32, first=1, known="", received=0))
+        hello = codec.encode(Hello(version=2, store="0" * 32, first=1, known="", received=0))
         await stream.write(len(hello).to_bytes(4, "big") + hello, 5)
         with pytest.raises(StreamBroken):
             await stream.read_exactly(1, 5)
@@ -267,7 +274,7 @@ def framed(data: bytes) -> bytes:
     return len(data).to_bytes(4, "big") + data
 
 
-HELLO = framed(wire.encode(Hello(version=2, store="f" * 32, first=1, known="", received=0)))
+HELLO = framed(codec.encode(Hello(version=2, store="f" * 32, first=1, known="", received=0)))
 
 
 @pytest.mark.parametrize(
@@ -279,13 +286,13 @@ HELLO = framed(wire.encode(Hello(version=2, store="f" * 32, first=1, known="", r
         random.Random(1).randbytes(100),
         (FRAME_SIZE_BYTES_MAX + 1).to_bytes(4, "big") + b"x",
         framed(b"junk"),
-        framed(wire.encode(Beat())),
+        framed(codec.encode(Beat())),
         HELLO,
         HELLO + framed(b"junk"),
-        HELLO + framed(wire.encode(Data(sequence=5, payload=b"x"))),
-        HELLO + framed(wire.encode(Beat())) + HELLO,
-        HELLO + framed(wire.encode(Beat())) + (FRAME_SIZE_BYTES_MAX + 1).to_bytes(4, "big"),
-        HELLO + framed(wire.encode(Beat())) + b"\x00\x00\x10\x00half",
+        HELLO + framed(codec.encode(Data(sequence=5, payload=b"x"))),
+        HELLO + framed(codec.encode(Beat())) + HELLO,
+        HELLO + framed(codec.encode(Beat())) + (FRAME_SIZE_BYTES_MAX + 1).to_bytes(4, "big"),
+        HELLO + framed(codec.encode(Beat())) + b"\x00\x00\x10\x00half",
     ],
 )
 async def test_garbage_on_a_link_costs_that_peer_its_link_and_nothing_else(data: bytes) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from p2pnode.api.service import ExecutionJson
-from p2pnode.core.states import Outcome
+from p2pnode.core.wire.states import Outcome
 
 from .job_views import add_waiting, copy_of, states
 from .nodes import WAIT_S, Node, Nodes, environment, know_each_other, running_nodes, until

@@ -9,8 +9,8 @@ from random import Random
 import pytest
 
 from p2pnode import log_streams
-from p2pnode.core import wire
-from p2pnode.core.messages import (
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.messages import (
     Ask,
     Award,
     Bid,
@@ -164,7 +164,7 @@ async def test_an_execution_on_a_peer_that_lies_is_lost_with_a_reason(
         award = await enemy.hears(Award)
         signed = enemy.sign(RECEIPT_DOMAIN, a_receipt(ANOTHERS, enemy.peer, job))
         if lie == "an unsigned receipt":
-            signed = wire.replace(signed, signature=bytes(64))
+            signed = codec.replace(signed, signature=bytes(64))
         if lie != "silence":
             enemy.send(a, Ended(execution=award.execution, round=award.round, receipt=signed))
         lost = await in_thread(network.a.execution, job, "Lost")

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from p2pnode.core import wire
-from p2pnode.core.messages import Owned
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.messages import Owned
 from p2pnode.store import FILE_NAME
 
 from .docker_engine import BUSYBOX, require_docker
@@ -51,7 +51,7 @@ def restarts_with(network: Network, *planted: tuple[str, tuple[Any, ...]]) -> No
 
 
 def test_an_outbox_for_what_is_no_peer_is_thrown_away_at_the_start(network: Network) -> None:
-    poison = wire.encode(Owned(job=a_job(), epoch=2, owner=NO_PEER))
+    poison = codec.encode(Owned(job=a_job(), epoch=2, owner=NO_PEER))
     insert = "INSERT INTO outbox VALUES (?,?,?)"
     restarts_with(network, (insert, (NO_PEER, 1, poison)), (insert, ("", 1, JUNK)))
     assert problems(network.b) == []
@@ -80,7 +80,7 @@ RECORDS: list[tuple[str, Callable[[], tuple[str, tuple[Any, ...]]]]] = [
     ("job", lambda: ("INSERT INTO jobs VALUES (?,1.0,0,'default','planted',?)", (a_job(), JUNK))),
     ("job", lambda: ("INSERT INTO jobs VALUES (?,1.0,0,'default','planted',?)", (a_job(), b""))),
     ("execution", lambda: ("INSERT INTO loans VALUES (?,?)", (an_execution(), JUNK))),
-    ("execution", lambda: ("INSERT INTO loans VALUES (?,?)", (an_execution(), wire.encode({"a": 1})))),
+    ("execution", lambda: ("INSERT INTO loans VALUES (?,?)", (an_execution(), codec.encode({"a": 1})))),
 ]
 
 

@@ -14,8 +14,8 @@ import pytest
 import wasmtime
 
 from p2pnode import identity
-from p2pnode.core import wire
-from p2pnode.core.messages import Receipt, Signed
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.messages import Receipt, Signed
 from p2pnode.identity import RECEIPT_DOMAIN
 
 from .nodes import Node, children, running_nodes, until
@@ -90,8 +90,8 @@ def test_the_receipt_is_signed_by_the_peer_that_ran_it(network: Network) -> None
     job = a.ended(a.client.submit((JOBS / "noop.yaml").read_bytes(), "noop.yaml"))
     (execution,) = job["executions"]
     blocks = b"".join(a.client.export_car(str(execution["receipt_cid"]), []))
-    signed = wire.decode_untrusted(blocks[blocks.index(b"\xa2\x64body") :], Signed)
-    receipt = wire.decode_untrusted(
+    signed = codec.decode_untrusted(blocks[blocks.index(b"\xa2\x64body") :], Signed)
+    receipt = codec.decode_untrusted(
         identity.verify_untrusted(execution["peer"], RECEIPT_DOMAIN, signed), Receipt
     )
     assert (receipt.job, receipt.execution, receipt.peer) == (job["id"], execution["id"], execution["peer"])

@@ -13,10 +13,20 @@ from typing import Any
 import pytest
 
 from p2pnode import log_orders, log_streams
-from p2pnode.core import wire
-from p2pnode.core.lifecycle import ExecutionState
-from p2pnode.core.link_frames import FRAME_SIZE_BYTES_MAX, SEQUENCE_MAX, Ack, Data, Hello, Reject
-from p2pnode.core.messages import (
+from p2pnode.core.link.frames import (
+    FRAME_SIZE_BYTES_MAX,
+    SEQUENCE_MAX,
+    Ack,
+    Data,
+    Hello,
+    Reject,
+)
+from p2pnode.core.records.lifecycle import ExecutionState
+from p2pnode.core.records.vetting import EPOCH_STEP_MAX
+from p2pnode.core.values.patience import REFUSALS_MAX
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.messages import (
     COUNTER_MAX,
     INTEGER_MAX,
     Adopt,
@@ -34,9 +44,6 @@ from p2pnode.core.messages import (
     Update,
     WhoOwns,
 )
-from p2pnode.core.patience import REFUSALS_MAX
-from p2pnode.core.vetting import EPOCH_STEP_MAX
-from p2pnode.core.wire import BadMessage
 from p2pnode.identity import RECEIPT_DOMAIN
 from p2pnode.network import links, pull
 from p2pnode.network.link_end import HEADER_SIZE_BYTES
@@ -92,18 +99,18 @@ def keep_with(**changes: Any) -> Make:
 
 
 def with_unknown_field(enemy: Enemy, victim: str) -> bytes:
-    ask = wire.plain(an_ask(a_spec()))
-    return wire.encode({**ask, "surprise": 1})
+    ask = codec.plain(an_ask(a_spec()))
+    return codec.encode({**ask, "surprise": 1})
 
 
 def with_a_surrogate(enemy: Enemy, victim: str) -> bytes:
     message = Cancel(execution=an_execution(), round=1, reason="XXX")
-    return wire.encode(message).replace(b"cXXX", b"c\xed\xb3\xbf")
+    return codec.encode(message).replace(b"cXXX", b"c\xed\xb3\xbf")
 
 
 def ended_badly(enemy: Enemy, victim: str) -> Message:
     signed = enemy.sign(RECEIPT_DOMAIN, a_receipt(an_execution(), enemy.peer, a_job()))
-    return Ended(execution=an_execution(), round=1, receipt=wire.replace(signed, signature=bytes(64)))
+    return Ended(execution=an_execution(), round=1, receipt=codec.replace(signed, signature=bytes(64)))
 
 
 def ended_of_another_domain(enemy: Enemy, victim: str) -> Message:
@@ -112,7 +119,7 @@ def ended_of_another_domain(enemy: Enemy, victim: str) -> Message:
 
 
 def ended_without_sense(enemy: Enemy, victim: str) -> Message:
-    receipt = wire.replace(a_receipt(an_execution(), enemy.peer, a_job()), exit_code=None)
+    receipt = codec.replace(a_receipt(an_execution(), enemy.peer, a_job()), exit_code=None)
     return Ended(execution=receipt.execution, round=1, receipt=enemy.sign(RECEIPT_DOMAIN, receipt))
 
 
@@ -174,7 +181,7 @@ async def test_what_is_refused_costs_nobody_anything_and_its_sender_is_told(hone
                 peer = await enemy.meet(node)
                 message = make(enemy, peer)
                 before = len(enemy.rejections)
-                enemy.send_raw(peer, message if isinstance(message, bytes) else wire.encode(message))
+                enemy.send_raw(peer, message if isinstance(message, bytes) else codec.encode(message))
                 await enemy.sent_all(peer)
                 told = enemy.rejections[before:]
                 assert len(told) == 1 and reason in told[0], (what, told)
@@ -217,7 +224,7 @@ async def keep_then_silence(enemy: Enemy, victim: str, other: str) -> None:
 async def epochs_that_grow(enemy: Enemy, victim: str, other: str) -> None:
     kept = a_keep(enemy.peer, victim, deputies=(victim, other))
     for step in range(20):
-        enemy.send(victim, wire.replace(kept, epoch=1 + step * EPOCH_STEP_MAX))
+        enemy.send(victim, codec.replace(kept, epoch=1 + step * EPOCH_STEP_MAX))
         enemy.send(victim, Owned(job=kept.job, epoch=2 + step * EPOCH_STEP_MAX, owner=other))
     await enemy.sent_all(victim)
 
@@ -235,16 +242,16 @@ async def a_hello_that_has_all(enemy: Enemy, victim: str, other: str) -> None:
 async def a_hello_that_begins_at_the_end(enemy: Enemy, victim: str, other: str) -> None:
     async with enemy.raw_link(victim, first=SEQUENCE_MAX) as link:
         await link.read()
-        await link.data(SEQUENCE_MAX, wire.encode(an_ask(a_spec())))
+        await link.data(SEQUENCE_MAX, codec.encode(an_ask(a_spec())))
         await link.read()
 
 
 async def frames_that_break_the_rules(enemy: Enemy, victim: str, other: str) -> None:
     frames = [
-        wire.encode(Ack(sequence=10**6)),
-        wire.encode(Reject(sequence=10**6, reason=CONTROLS)),
-        wire.encode(Data(sequence=9, payload=b"")),
-        wire.encode(Hello(version=2, store="0" * 32, first=1, known="", received=0)),
+        codec.encode(Ack(sequence=10**6)),
+        codec.encode(Reject(sequence=10**6, reason=CONTROLS)),
+        codec.encode(Data(sequence=9, payload=b"")),
+        codec.encode(Hello(version=2, store="0" * 32, first=1, known="", received=0)),
         b"\xff" * 100,
     ]
     for frame in frames:
@@ -277,7 +284,7 @@ async def text_with_controls(enemy: Enemy, victim: str, other: str) -> None:
         Update(**about, sequence=1, stage=Stage.RUNNING, detail=CONTROLS),
         Cancel(**about, reason=CONTROLS),
         Command(job=a_job(), order=Order.STOP, reason=CONTROLS, spec=None),
-        an_ask(a_spec(), requirements=wire.replace(an_ask(a_spec()).requirements, engine=CONTROLS)),
+        an_ask(a_spec(), requirements=codec.replace(an_ask(a_spec()).requirements, engine=CONTROLS)),
     ]
     for message in messages:
         enemy.send(victim, message)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from p2pnode.core import pattern
+from p2pnode.core.values import pattern
 
 
 def test_a_match_is_its_text_and_its_groups() -> None:

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from p2pnode.core import wire
-from p2pnode.core.adverts import Known
-from p2pnode.core.deputies import name_deputies
-from p2pnode.core.job_steps import JobSteps
-from p2pnode.core.lifecycle import new_record
-from p2pnode.core.messages import Advert, Offer, Signed
-from p2pnode.core.planning import plan
-from p2pnode.core.spec import (
+from p2pnode.core.job.deputies import name_deputies
+from p2pnode.core.job.plan import plan
+from p2pnode.core.job.transitions import JobSteps
+from p2pnode.core.placement.adverts import Known
+from p2pnode.core.records.lifecycle import new_record
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.messages import Advert, Offer, Signed
+from p2pnode.core.wire.spec import (
     InputSource,
     JobSpec,
     JobType,
@@ -81,7 +81,7 @@ def test_a_peer_is_asked_only_if_it_speaks_a_link_of_ours(
     spoken: tuple[str, ...], reason: str | None
 ) -> None:
     other = known("a")
-    other = replace(other, advert=wire.replace(other.advert, protocols=spoken))
+    other = replace(other, advert=codec.replace(other.advert, protocols=spoken))
     made = plan(spec(), "me", {"a": other, "c": PEERS["c"]}, now=0.0)
     assert [advert.peer for advert in made.asked] == ([] if reason else ["a"])
     assert made.would_bid == (0 if reason else 1)

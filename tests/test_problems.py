@@ -11,7 +11,7 @@ import trio.testing
 
 from p2pnode import problems
 from p2pnode.caution import CAREFUL_S, Caution
-from p2pnode.core.compartments import Compartment
+from p2pnode.core.wire.compartments import Compartment
 from p2pnode.store import FILE_NAME, SCHEMA_VERSION, Store
 
 JOB, EXECUTION, MESSAGE = Compartment.JOB, Compartment.EXECUTION, Compartment.MESSAGE

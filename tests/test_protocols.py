@@ -16,28 +16,26 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from p2pnode import advertiser, identity, log_orders, log_streams, peer_watch
-from p2pnode.core import (
-    adverts,
+from p2pnode.core.job import (
     asking,
-    custody,
     deputies,
-    ending,
-    job,
-    job_news,
-    job_steps,
-    lending,
-    lending_room,
+    incoming,
+    machine,
+    transitions,
+)
+from p2pnode.core.jobfile import kinds, yamltree
+from p2pnode.core.placement import adverts, standing
+from p2pnode.core.placement.matching import requirements_of
+from p2pnode.core.records import ending, vetting
+from p2pnode.core.replication import replicas
+from p2pnode.core.wire import (
+    codec,
     log_order,
     messages,
     spec,
-    standing,
-    tending,
-    vetting,
-    wire,
 )
-from p2pnode.core.jobfile import kinds, yamltree
-from p2pnode.core.matching import requirements_of
-from p2pnode.core.messages import (
+from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.messages import (
     Advert,
     JobsPage,
     LogOrderAnswer,
@@ -49,9 +47,10 @@ from p2pnode.core.messages import (
     Receipt,
     Signed,
 )
-from p2pnode.core.spec import JobSpec, NetworkType, Resources
-from p2pnode.core.states import ExecutionState, JobState, Outcome
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.wire.spec import JobSpec, NetworkType, Resources
+from p2pnode.core.wire.states import ExecutionState, JobState, Outcome
+from p2pnode.core.worker import machine as lending
+from p2pnode.core.worker import owner_tracking, queueing
 from p2pnode.ipfs import cid, unixfs
 from p2pnode.network import gossip, pull
 
@@ -93,7 +92,7 @@ def schema(rule: str) -> pycddl.Schema:
 
 
 def read_untrusted(data: bytes, kind: Any) -> Any:
-    return vetting.message_untrusted(data) if kind is Message else wire.decode_untrusted(data, kind)
+    return vetting.message_untrusted(data) if kind is Message else codec.decode_untrusted(data, kind)
 
 
 def vectors(which: str) -> list[Any]:
@@ -118,7 +117,7 @@ def test_good_vectors_are_read_and_written_as_they_are(vector: dict[str, Any]) -
     kind, rule = KINDS[vector["kind"]]
     data = bytes.fromhex(vector["hex"])
     record = read_untrusted(data, kind)
-    assert wire.encode(record) == wire.encode(plain(vector["value"])) == data
+    assert codec.encode(record) == codec.encode(plain(vector["value"])) == data
     schema(rule).validate_cbor(data)
 
 
@@ -141,7 +140,7 @@ def test_bad_vectors_are_refused(vector: dict[str, Any]) -> None:
 def good(page: str, kind: str) -> list[Any]:
     found = json.loads((PROTOCOLS / "vectors" / f"{page}.json").read_text())["good"]
     data = [bytes.fromhex(one["hex"]) for one in found if one["kind"] == kind]
-    return [wire.decode_untrusted(one, KINDS[kind][0]) for one in data]
+    return [codec.decode_untrusted(one, KINDS[kind][0]) for one in data]
 
 
 def test_ids_in_the_vectors_are_derived_as_the_pages_say() -> None:
@@ -154,7 +153,7 @@ def test_ids_in_the_vectors_are_derived_as_the_pages_say() -> None:
     for award in good("placement", "message"):
         if isinstance(award, messages.Award):
             ask = asks[award.execution]
-            assert wire.digest(award.spec) == ask.spec_hash
+            assert codec.digest(award.spec) == ask.spec_hash
             assert requirements_of(award.spec) == ask.requirements
             assert award.spec.priority == ask.priority
 
@@ -199,10 +198,10 @@ def test_signatures_in_the_vectors_hold_for_their_own_domain_only() -> None:
     assert adverts_signed and ended
     for signed in adverts_signed:
         body = identity.verify_untrusted(me.peer_id, advertiser.DOMAIN, signed)
-        assert wire.decode_untrusted(body, Advert) in good("advert", "advert")
+        assert codec.decode_untrusted(body, Advert) in good("advert", "advert")
     for signed in ended:
         body = identity.verify_untrusted(me.peer_id, identity.RECEIPT_DOMAIN, signed)
-        assert wire.decode_untrusted(body, Receipt) in good("execution", "receipt")
+        assert codec.decode_untrusted(body, Receipt) in good("execution", "receipt")
         with pytest.raises(BadMessage):
             identity.verify_untrusted(me.peer_id, advertiser.DOMAIN, signed)
 
@@ -481,9 +480,9 @@ def test_whatever_is_encoded_is_as_the_schema_says_and_comes_back(kind: str) -> 
     @_SETTINGS
     @given(_RECORDS[kind])
     def holds(record: Any) -> None:
-        data = wire.encode(record)
+        data = codec.encode(record)
         schema(rule).validate_cbor(data)
-        assert wire.decode_untrusted(data, type_) == record
+        assert codec.decode_untrusted(data, type_) == record
 
     holds()
 
@@ -493,7 +492,7 @@ def test_whatever_is_encoded_is_as_the_schema_says_and_comes_back(kind: str) -> 
 def test_any_bytes_are_a_message_or_a_bad_message(data: bytes) -> None:
     for kind, _ in KINDS.values():
         with contextlib.suppress(BadMessage):
-            wire.decode_untrusted(data, kind)
+            codec.decode_untrusted(data, kind)
 
 
 _GOOD_BYTES = [bytes.fromhex(one.values[0]["hex"]) for one in vectors("good")]
@@ -508,36 +507,36 @@ def test_a_good_message_with_some_bytes_changed_is_a_message_or_a_bad_message(
     for kind, _ in KINDS.values():
         with contextlib.suppress(BadMessage):
             changed = data[:at] + change + data[at + len(change) :]
-            assert wire.encode(wire.decode_untrusted(changed, kind)) == changed
+            assert codec.encode(codec.decode_untrusted(changed, kind)) == changed
 
 
 def test_the_order_of_an_output_is_limited() -> None:
-    most = wire.encode(LogOrderAnswer(runs=(messages.INTEGER_MAX,) * log_order.RUNS_MAX))
+    most = codec.encode(LogOrderAnswer(runs=(messages.INTEGER_MAX,) * log_order.RUNS_MAX))
     assert len(most) <= log_orders.FRAME_SIZE_BYTES_MAX
-    assert wire.decode_untrusted(most, LogOrderAnswer)
-    too_much = wire.encode(LogOrderAnswer(runs=(0,) * (log_order.RUNS_MAX + 1)))
+    assert codec.decode_untrusted(most, LogOrderAnswer)
+    too_much = codec.encode(LogOrderAnswer(runs=(0,) * (log_order.RUNS_MAX + 1)))
     with pytest.raises(BadMessage):
-        wire.decode_untrusted(too_much, LogOrderAnswer)
+        codec.decode_untrusted(too_much, LogOrderAnswer)
 
 
 def test_a_piece_of_a_log_is_limited() -> None:
-    most = wire.encode(LogsPiece(stream="stdout", data=bytes(messages.LOGS_PIECE_SIZE_BYTES_MAX)))
+    most = codec.encode(LogsPiece(stream="stdout", data=bytes(messages.LOGS_PIECE_SIZE_BYTES_MAX)))
     assert len(most) <= log_streams.FRAME_SIZE_BYTES_MAX
-    assert wire.decode_untrusted(most, LogsPiece)
-    too_much = wire.encode(LogsPiece(stream="stdout", data=bytes(messages.LOGS_PIECE_SIZE_BYTES_MAX + 1)))
+    assert codec.decode_untrusted(most, LogsPiece)
+    too_much = codec.encode(LogsPiece(stream="stdout", data=bytes(messages.LOGS_PIECE_SIZE_BYTES_MAX + 1)))
     with pytest.raises(BadMessage):
-        wire.decode_untrusted(too_much, LogsPiece)
+        codec.decode_untrusted(too_much, LogsPiece)
 
 
 def typical_advert(labels: dict[str, str]) -> bytes:
     advert = good("advert", "advert")[0]
     total = Resources(cpu_millis=128_000, memory_bytes=2**41, disk_bytes=2**50, gpus=8)
-    offer = wire.replace(advert.offer, labels=advert.offer.labels | labels, total=total, free=total)
+    offer = codec.replace(advert.offer, labels=advert.offer.labels | labels, total=total, free=total)
     addresses = (
         *("/ip4/203.0.113.255/tcp/65535", "/ip6/2001:db8:1234:5678:9abc:def0:1234:5678/tcp/65535"),
         *("/ip4/192.168.100.100/tcp/65535", "/dns4/a-node-of-ours.compute.example.org/tcp/65535"),
     )
-    return wire.encode(wire.replace(advert, offer=offer, addresses=addresses, name="n" * 63))
+    return codec.encode(codec.replace(advert, offer=offer, addresses=addresses, name="n" * 63))
 
 
 def test_a_well_equipped_nodes_advert_fits() -> None:
@@ -548,9 +547,9 @@ def test_a_well_equipped_nodes_advert_fits() -> None:
 
 def test_an_advert_that_keeps_to_every_field_can_still_be_too_large_and_is_refused() -> None:
     data = typical_advert({f"k{index}": "v" * 256 for index in range(8)})
-    assert wire.decode_untrusted(data, Advert)
+    assert codec.decode_untrusted(data, Advert)
     with pytest.raises(BadMessage, match="over the limit"):
-        wire.decode_untrusted(data, Advert, messages.ADVERT_SIZE_BYTES_MAX)
+        codec.decode_untrusted(data, Advert, messages.ADVERT_SIZE_BYTES_MAX)
 
 
 def test_the_wire_takes_whatever_a_job_file_can_hold() -> None:
@@ -563,8 +562,8 @@ def test_the_wire_takes_whatever_a_job_file_can_hold() -> None:
 def test_the_pages_name_the_limits_that_the_code_has() -> None:
     limits: dict[str, list[str]] = {
         "README": [
-            f"{wire.MESSAGE_SIZE_BYTES_MAX:,}",
-            f"{wire.NESTING_DEPTH_MAX} deep",
+            f"{codec.MESSAGE_SIZE_BYTES_MAX:,}",
+            f"{codec.NESTING_DEPTH_MAX} deep",
             f"{messages.ADVERT_SIZE_BYTES_MAX:,}",
             f"{messages.REASON_LENGTH_MAX:,}",
             f"{spec.MEMBERS_MAX:,}",
@@ -590,8 +589,8 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
             f"{asking.BID_WINDOW_S:g} s",
             f"{asking.ENOUGH_WAIT_S:g} s",
             f"{asking.REFUSAL_HOLDS_S:g} s",
-            f"{job_steps.AWARD_CONFIRM_S:g} s",
-            f"{job_news.BID_MARGIN_S:g} s",
+            f"{transitions.AWARD_CONFIRM_S:g} s",
+            f"{incoming.BID_MARGIN_S:g} s",
             f"{lending.BID_VALID_S:g} s",
             f"{lending.BID_MISSED_S:g} s",
             f"{lending.WAITING_PER_PEER_MAX} ",
@@ -600,8 +599,8 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
             f"{standing.OPEN_BIDS_PER_STRANGER_MAX} ",
             f"{standing.MISSES_MAX} misses",
             f"{standing.MISS_FORGOTTEN_S:g} s",
-            f"{lending_room.STRANGERS_PERCENT} %",
-            f"{lending_room.LOANS_MAX} ",
+            f"{queueing.STRANGERS_PERCENT} %",
+            f"{queueing.LOANS_MAX} ",
         ],
         "execution": [
             f"{lending.PREPARE_TIMEOUT_S / 60:g} minutes",
@@ -609,18 +608,18 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
             f"{ending.STOP_GRACE_S} s if null",
             f"{ending.STOP_GRACE_S_MAX} s, or",
             f"{ending.KEEP_TIMEOUT_S:g} s, or",
-            f"{job_news.OVERDUE_GRACE_S:g} s",
+            f"{incoming.OVERDUE_GRACE_S:g} s",
             f"{peer_watch.PEER_LOST_AFTER_S:g} s",
         ],
         "ownership": [
             f"{messages.COPIES_PER_MESSAGE_MAX} executions",
             f"{messages.LINES_PER_MESSAGE_MAX} lines",
-            f"{custody.STAGGER_S:g} s later",
-            f"{custody.CUT_OFF_WAIT_S:g} s more",
+            f"{replicas.STAGGER_S:g} s later",
+            f"{replicas.CUT_OFF_WAIT_S:g} s more",
             f"{lending.ENDED_KEPT_S / 60:g} minutes",
-            f"{tending.ORPHAN_TIMEOUT_S / 60:g} minutes",
-            f"up to {job.HOLD_S:g} s",
-            f"{custody.ASK_OWNER_S:g} s",
+            f"{owner_tracking.ORPHAN_TIMEOUT_S / 60:g} minutes",
+            f"up to {machine.HOLD_S:g} s",
+            f"{replicas.ASK_OWNER_S:g} s",
             f"epoch + {1 + deputies.DEPUTIES_MAX}",
             f"{vetting.EPOCH_STEP_MAX:,} ahead",
         ],

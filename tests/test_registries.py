@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from p2pnode.core.internet import AllowedHost
-from p2pnode.core.registries import WELL_KNOWN, WELL_KNOWN_ONLY, NotAllowed, Registries, Registry, parse_login
+from p2pnode.core.values.internet import AllowedHost
+from p2pnode.core.values.registries import (
+    WELL_KNOWN,
+    WELL_KNOWN_ONLY,
+    NotAllowed,
+    Registries,
+    Registry,
+    parse_login,
+)
 
 
 @pytest.mark.parametrize("image", ["busybox", "a/b:1", "docker.io/a", "index.docker.io/a/b"])

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from p2pnode.core import retrying
-from p2pnode.core.lifecycle import Execution, ExecutionState, JobRecord, new_record
-from p2pnode.core.messages import Fault
-from p2pnode.core.retrying import ATTEMPTS_MAX, BACK_OFF_S_MAX, FAILURE_COUNTS_S, STEADY_S
-from p2pnode.core.spec import RETRIES_MAX, RETRIES_META_KEY, JobType
+from p2pnode.core.job import retries as retrying
+from p2pnode.core.job.retries import (
+    ATTEMPTS_MAX,
+    BACK_OFF_S_MAX,
+    FAILURE_COUNTS_S,
+    STEADY_S,
+)
+from p2pnode.core.records.lifecycle import (
+    Execution,
+    ExecutionState,
+    JobRecord,
+    new_record,
+)
+from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.spec import RETRIES_MAX, RETRIES_META_KEY, JobType
 
 from .core_support import JOB, spec
 

@@ -17,8 +17,8 @@ from p2pnode.core.jobfile.jobfields import JOB
 from p2pnode.core.jobfile.problems import JobFileError, Report, Severity
 from p2pnode.core.jobfile.schema import schema
 from p2pnode.core.jobfile.sources import Typed
-from p2pnode.core.jobfile.template import expand
-from p2pnode.core.units import DURATION_ALLOWED
+from p2pnode.core.jobfile.template.rendering import expand
+from p2pnode.core.values.units import DURATION_ALLOWED
 
 HERE = Path(__file__).parent
 SEEDS = sorted((HERE / "jobfiles").glob("*.yaml"))

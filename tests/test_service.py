@@ -11,9 +11,14 @@ from typing import Any
 import pytest
 
 from p2pnode.api.service import Code, ServiceError
-from p2pnode.core import wire
-from p2pnode.core.lifecycle import new_record
-from p2pnode.core.spec import JobSpec, JobType, Task, WasmEngine
+from p2pnode.core.records.lifecycle import new_record
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.spec import (
+    JobSpec,
+    JobType,
+    Task,
+    WasmEngine,
+)
 from p2pnode.orders import Orders
 from p2pnode.service import HISTORY_ROWS_AT_ONCE, Service
 from p2pnode.store import HistoryRow, Store
@@ -53,7 +58,7 @@ JOBS = {
 def orders(tmp_path: Path) -> Iterator[Orders]:
     store = Store(tmp_path)
     for id, (name, namespace, created) in JOBS.items():
-        store.save_job(new_record(id, "me", wire.replace(SPEC, name=name, namespace=namespace), created))
+        store.save_job(new_record(id, "me", codec.replace(SPEC, name=name, namespace=namespace), created))
     node: Any = SimpleNamespace(store=store)
     yield Orders(node)
     store.close()

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from p2pnode.core.lending_records import LoanState
-from p2pnode.core.lifecycle import JobState
+from p2pnode.core.records.lifecycle import JobState
+from p2pnode.core.records.reservations import LoanState
 
 from .sim.invariants import check_end
 from .sim.network import EPOCH, Simulation, Weather

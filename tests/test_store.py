@@ -7,10 +7,15 @@ from contextlib import closing
 
 import pytest
 
-from p2pnode.core import wire
-from p2pnode.core.lifecycle import new_record
-from p2pnode.core.link_events import LinkRecord
-from p2pnode.core.spec import JobSpec, JobType, Task, WasmEngine
+from p2pnode.core.link.events import LinkRecord
+from p2pnode.core.records.lifecycle import new_record
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.spec import (
+    JobSpec,
+    JobType,
+    Task,
+    WasmEngine,
+)
 from p2pnode.store import FILE_NAME, HISTORY_ROWS_MAX, SCHEMA_VERSION, Store, StoreError
 
 SPEC = JobSpec(type=JobType.BATCH, task=Task(engine=WasmEngine(entry_module="/m")))
@@ -57,7 +62,7 @@ def test_a_transaction_that_raises_leaves_nothing(store):
 def test_the_newest_job_of_a_name_is_found_in_each_namespace(store):
     jobs = [("j-1", "here", 1.0), ("j-2", "here", 3.0), ("j-3", "here", 2.0), ("j-4", "there", 1.0)]
     for id, namespace, created in jobs:
-        spec = wire.replace(SPEC, name="a job/\u00fc", namespace=namespace)
+        spec = codec.replace(SPEC, name="a job/\u00fc", namespace=namespace)
         store.save_job(new_record(id, "me", spec, created))
     assert store.newest_named("a job/\u00fc", 10) == ["j-2", "j-4"]
     assert store.newest_named("a job/\u00fc", 1) == ["j-2"]

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from p2pnode.core import targets
 from p2pnode.core.jobfile import parse
-from p2pnode.core.spec import InputSource, Source
+from p2pnode.core.placement import targets
+from p2pnode.core.wire.spec import InputSource, Source
 
 URL = "https://example.com/a/book%201.txt?x=y.csv"
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from p2pnode.core.jobfile import parse, parse_template
 from p2pnode.core.jobfile.problems import PROBLEMS_MAX, JobFileError
-from p2pnode.core.jobfile.template import expand
-from p2pnode.core.jobfile.variables import parse_assignment, select_environment, spread
+from p2pnode.core.jobfile.template.rendering import expand
+from p2pnode.core.jobfile.template.variables import parse_assignment, select_environment, spread
 from tests.template_cases import GO, REFUSED, VARIABLES
 
 JOB_FILES = Path(__file__).parent / "jobfiles"

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pnode.core.jobfile import yamltree
-from p2pnode.core.text import cut, ljust, visible, visible_lines, width
+from p2pnode.core.values.text import (
+    cut,
+    ljust,
+    visible,
+    visible_lines,
+    width,
+)
 from p2pnode.serving import LogLine
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pnode.core.messages import Signed
-from p2pnode.core.twins import (
+from p2pnode.core.placement.twins import (
     ANSWER_GAP_S,
     PART_GAP_S,
     SAID_KEPT_S,
@@ -14,6 +13,7 @@ from p2pnode.core.twins import (
     Doubles,
     OwnNumbers,
 )
+from p2pnode.core.wire.messages import Signed
 
 A, B = b"a", b"b"
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnode.core import units
+from p2pnode.core.values import units
 
 SIZES = st.integers(0, units.AMOUNT_MAX)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from p2pnode import version
-from p2pnode.core import protocols
+from p2pnode.core.wire import protocols
 
 ROOT = Path(__file__).parent.parent
 

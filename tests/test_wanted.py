@@ -6,12 +6,28 @@ from typing import Any
 
 import pytest
 
-from p2pnode.core import wire
-from p2pnode.core.adverts import Known
-from p2pnode.core.lifecycle import Execution, ExecutionState, JobRecord, job_version, new_record
-from p2pnode.core.messages import Fault, Taking
-from p2pnode.core.spec import Constraint, JobType, Operator, WasmEngine
-from p2pnode.core.wanted import Vacancy, learn_targets, surplus, vacancies
+from p2pnode.core.job.desired import (
+    Vacancy,
+    learn_targets,
+    surplus,
+    vacancies,
+)
+from p2pnode.core.placement.adverts import Known
+from p2pnode.core.records.lifecycle import (
+    Execution,
+    ExecutionState,
+    JobRecord,
+    job_version,
+    new_record,
+)
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.messages import Fault, Taking
+from p2pnode.core.wire.spec import (
+    Constraint,
+    JobType,
+    Operator,
+    WasmEngine,
+)
 
 from .core_support import JOB, advert, known, spec
 
@@ -49,8 +65,8 @@ def add(record: JobRecord, peer: str, replica: int, state: ExecutionState, **cha
 def changed(record: JobRecord) -> None:
     """A new version of the file, with another program."""
     record.version += 1
-    task = wire.replace(record.spec.task, engine=WasmEngine(entry_module="/other"))
-    record.spec = wire.replace(record.spec, task=task)
+    task = codec.replace(record.spec.task, engine=WasmEngine(entry_module="/other"))
+    record.spec = codec.replace(record.spec, task=task)
     record.versions[record.version] = job_version(record.spec, 1)
 
 
@@ -98,9 +114,9 @@ def test_of_two_executions_of_a_replica_the_later_is_too_much() -> None:
 
 def test_a_service_scaled_down_ends_the_highest_replicas_and_to_zero_all() -> None:
     record = job(JobType.SERVICE, ("a", 0, RUNNING), ("b", 1, RUNNING), ("c", 2, RUNNING), count=3)
-    record.spec = wire.replace(record.spec, count=1)
+    record.spec = codec.replace(record.spec, count=1)
     assert ended(record, table("a", "b", "c")) == ["e-1", "e-2"]
-    record.spec = wire.replace(record.spec, count=0)
+    record.spec = codec.replace(record.spec, count=0)
     assert ended(record, table("a", "b", "c")) == ["e-0", "e-1", "e-2"]
     assert vacancies(record, table("a", "b", "c")) == []
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from p2pnode.core import holdings, messages, wire
-from p2pnode.core.spec import Source
+from p2pnode.core.placement import locality
+from p2pnode.core.wire import codec, messages
+from p2pnode.core.wire.spec import Source
 from p2pnode.ipfs import cid, unixfs
 
 from .cddl_support import PROTOCOLS
@@ -51,11 +52,11 @@ def ids() -> list[dict[str, Any]]:
     made = [
         ("job id", {"spec_hash": SPEC_HASH, "requester": requester, "nonce": NONCE}, job),
         ("execution id", asked, messages.execution_id(*asked.values())),
-        *(("mark", {"image": image}, holdings.image_mark(image)) for image in IMAGES),
-        ("mark", {"ipfs": CONTENT}, holdings.cid_mark(CONTENT)),
-        ("mark", {"type": WEB.type, "params": dict(WEB.params)}, holdings.source_mark(WEB)),
+        *(("mark", {"image": image}, locality.image_mark(image)) for image in IMAGES),
+        ("mark", {"ipfs": CONTENT}, locality.cid_mark(CONTENT)),
+        ("mark", {"type": WEB.type, "params": dict(WEB.params)}, locality.source_mark(WEB)),
         ("result CID", RESULT, unixfs.add_directory(RESULT, cid.make)),
-        ("receipt CID", signed, cid.make(wire.encode(signed), "dag-cbor")),
+        ("receipt CID", signed, cid.make(codec.encode(signed), "dag-cbor")),
     ]
     return [{"name": name, "of": written(of), "is": result} for name, of, result in made]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import wasmtime
 
-from p2pnode.core.spec import Resources
-from p2pnode.core.spec import WasmEngine as WasmTask
+from p2pnode.core.wire.spec import Resources
+from p2pnode.core.wire.spec import WasmEngine as WasmTask
 from p2pnode.engines.wasm import WasmEngine
 from p2pnode.engines.workload import Ended, Workload
 

@@ -36,9 +36,9 @@ from p2pnode.api.streaming import Followers, Streaming
 from p2pnode.core import jobfile
 from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.jobfile.yamltree import TEXT_SIZE_BYTES_MAX
-from p2pnode.core.messages import Taking
-from p2pnode.core.spec import JobSpec
-from p2pnode.core.units import DURATION_S_MAX
+from p2pnode.core.values.units import DURATION_S_MAX
+from p2pnode.core.wire.messages import Taking
+from p2pnode.core.wire.spec import JobSpec
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 if TYPE_CHECKING:
     # The client needs none of it, and a command line starts often.
-    from p2pnode.core.spec import JobSpec
+    from p2pnode.core.wire.spec import JobSpec
 
 Json = dict[str, Any]
 

@@ -21,7 +21,7 @@ from p2pnode.cli.output import (
 from p2pnode.cli.requester import running
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.core.jobfile import yamltree
-from p2pnode.core.units import parse_duration
+from p2pnode.core.values.units import parse_duration
 
 POLL_INTERVAL_S = 0.2
 

@@ -9,8 +9,8 @@ from p2pnode.cli.requester import running
 from p2pnode.cli.status import Status
 from p2pnode.core import jobfile
 from p2pnode.core.jobfile import yamltree
-from p2pnode.core.lifecycle import LONG_RUNNING
-from p2pnode.core.spec import JobSpec
+from p2pnode.core.records.lifecycle import LONG_RUNNING
+from p2pnode.core.wire.spec import JobSpec
 
 _COLOURS = {"+": "green", "-": "red", "@": "dim"}
 

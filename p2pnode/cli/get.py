@@ -28,8 +28,8 @@ from p2pnode.cli.results import (
 )
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.cli.unfolding import UNASKED_ENTRIES_MAX, UNASKED_SIZE_BYTES_MAX, Unfolding
-from p2pnode.core import content_paths
-from p2pnode.core.units import format_bytes, parse_bytes
+from p2pnode.core.values import content_paths
+from p2pnode.core.values.units import format_bytes, parse_bytes
 from p2pnode.ipfs import cid
 from p2pnode.ipfs.partial import partial_folder
 

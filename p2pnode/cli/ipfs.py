@@ -15,8 +15,8 @@ from p2pnode.cli.requester import any_node, running
 from p2pnode.cli.results import parse_cid, parse_path
 from p2pnode.cli.status import Status
 from p2pnode.cli.unfolding import Unfolding
-from p2pnode.core import content_paths
-from p2pnode.core.units import about_bytes
+from p2pnode.core.values import content_paths
+from p2pnode.core.values.units import about_bytes
 
 
 @click.group(cls=Group)

@@ -13,9 +13,9 @@ from p2pnode.cli.output import Styled, say
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.core import jobfile
 from p2pnode.core.jobfile.problems import JobFileError, Problem, Severity
-from p2pnode.core.jobfile.variables import spread
+from p2pnode.core.jobfile.template.variables import spread
 from p2pnode.core.jobfile.yamltree import TEXT_SIZE_BYTES_MAX
-from p2pnode.core.spec import JobSpec
+from p2pnode.core.wire.spec import JobSpec
 
 
 @dataclass(frozen=True, slots=True)

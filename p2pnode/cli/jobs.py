@@ -23,7 +23,7 @@ from p2pnode.cli.output import (
 from p2pnode.cli.requester import running
 from p2pnode.cli.status import Status
 from p2pnode.core.jobfile import yamltree
-from p2pnode.core.lifecycle import LIVE, OPEN, ExecutionState
+from p2pnode.core.records.lifecycle import LIVE, OPEN, ExecutionState
 
 
 @click.group(cls=Group)

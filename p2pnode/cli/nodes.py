@@ -14,8 +14,8 @@ from p2pnode.cli.output import answer, answer_json, fields, say, short_peer, tab
 from p2pnode.cli.problems import problems
 from p2pnode.cli.requester import not_reached, running
 from p2pnode.cli.status import CommandError, Status
-from p2pnode.core.messages import Taking
-from p2pnode.core.units import about_bytes, parse_duration
+from p2pnode.core.values.units import about_bytes, parse_duration
+from p2pnode.core.wire.messages import Taking
 
 POLL_INTERVAL_S = 0.2
 # When its time is over, what runs is ended; publishing what it left takes a while.

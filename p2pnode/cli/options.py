@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from p2pnode.core.addresses import parse_peer
-from p2pnode.core.jobfile.variables import parse_assignment, select_environment
+from p2pnode.core.jobfile.template.variables import parse_assignment, select_environment
+from p2pnode.core.wire.addresses import parse_peer
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 job_id = click.argument("job_id", metavar="JOB")

@@ -1,6 +1,6 @@
 """The one place that writes to the terminal: the answer on stdout, everything else on stderr.
 
-What is written may quote peers, jobs and files, so all of it is made visible here (`core.text`),
+What is written may quote peers, jobs and files, so all of it is made visible here (`core.values.text`),
 whoever calls: no text can move the cursor, add a line, or look like another. Line breaks, colours
 and the live line are this module's own. Other modules of the command line can't reach the streams:
 a rule of ruff (pyproject.toml) forbids it.
@@ -20,7 +20,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, TextIO, TypeAlias
 
-from p2pnode.core.text import cut, ljust, visible, visible_lines, width
+from p2pnode.core.values.text import (
+    cut,
+    ljust,
+    visible,
+    visible_lines,
+    width,
+)
 
 SHORT_ID_LENGTH = 8
 # Of a table's cell but the last one of a row, which widens no other row: a CID has 59.

@@ -12,9 +12,9 @@ from p2pnode.api.service import ExecutionJson, JobJson
 from p2pnode.cli.output import answer_json, as_json, say, short_id
 from p2pnode.cli.ownfiles import write_file
 from p2pnode.cli.status import CommandError, Status
-from p2pnode.core import wire
-from p2pnode.core.messages import Receipt, Signed
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.messages import Receipt, Signed
 from p2pnode.ipfs import car
 
 
@@ -37,9 +37,9 @@ def _verified(client: Client, job: JobJson, execution: ExecutionJson, cid: str) 
     try:
         block = car.blocks_in_order(client.export_car(cid, [execution["peer"]]))(cid)
         assert block is not None
-        signed = wire.decode_untrusted(block, Signed)
+        signed = codec.decode_untrusted(block, Signed)
         body = identity.verify_untrusted(execution["peer"], identity.RECEIPT_DOMAIN, signed)
-        receipt = wire.decode_untrusted(body, Receipt)
+        receipt = codec.decode_untrusted(body, Receipt)
     except BadMessage as error:
         raise CommandError(Status.FAILED, f"{name} is not valid: {error}") from error
     named = (receipt.job, receipt.execution, receipt.peer, receipt.result_cid)
@@ -47,7 +47,7 @@ def _verified(client: Client, job: JobJson, execution: ExecutionJson, cid: str) 
         raise CommandError(Status.FAILED, f"{name} is one of another execution, peer or result")
     return {
         "cid": cid,
-        "receipt": wire.plain(receipt),
+        "receipt": codec.plain(receipt),
         # What was signed: these bytes after the domain, by the key that the peer's id holds.
         "domain": identity.RECEIPT_DOMAIN.hex(),
         "body": signed.body.hex(),

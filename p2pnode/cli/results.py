@@ -14,9 +14,9 @@ from p2pnode.cli.output import say
 from p2pnode.cli.progress import Progress
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.cli.unfolding import Unfolding
-from p2pnode.core import content_paths
-from p2pnode.core.units import ENTRY_SIZE_BYTES, about_bytes
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.values import content_paths
+from p2pnode.core.values.units import ENTRY_SIZE_BYTES, about_bytes
+from p2pnode.core.wire.codec import BadMessage
 from p2pnode.ipfs import car, cid, unixfs
 from p2pnode.ipfs.adding import adding
 from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable

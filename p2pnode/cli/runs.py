@@ -13,10 +13,11 @@ from p2pnode.cli.groups import Group
 from p2pnode.cli.options import Parsed, Waiting
 from p2pnode.cli.output import Styled, answer_job_file, say
 from p2pnode.cli.status import CommandError, Status
-from p2pnode.core import content_paths, jobfile
+from p2pnode.core import jobfile
 from p2pnode.core.jobfile import yamltree
 from p2pnode.core.jobfile.problems import JobFileError
-from p2pnode.core.spec import JobType
+from p2pnode.core.values import content_paths
+from p2pnode.core.wire.spec import JobType
 from p2pnode.ipfs import cid
 
 # Where the program finds its own module; a file of that name does not hide anything.

@@ -20,9 +20,9 @@ from p2pnode.cli.requester import Door, any_node, own_node
 from p2pnode.cli.results import final_executions
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.cli.unfolding import Unfolding
-from p2pnode.core.lifecycle import LONG_RUNNING
-from p2pnode.core.spec import JobType
-from p2pnode.core.states import ExecutionState, Outcome
+from p2pnode.core.records.lifecycle import LONG_RUNNING
+from p2pnode.core.wire.spec import JobType
+from p2pnode.core.wire.states import ExecutionState, Outcome
 
 # What a program wrote last may still be on its way when its job ends.
 LAST_LOGS_TIMEOUT_S = 10.0

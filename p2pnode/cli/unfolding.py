@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from p2pnode.core.units import about_bytes
+from p2pnode.core.values.units import about_bytes
 from p2pnode.ipfs.export import ENTRIES_MAX, EXPORT_SIZE_BYTES_MAX, Room, TooLarge
 
 # More than this is written only to who said so, however honest it looks.

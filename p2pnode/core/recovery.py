@@ -9,13 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from . import ending
-from .compartments import Broken, Compartment
-from .events import Action, Event, JobRerun, JobStopped, JobSubmitted, JobUpdated, Received, SaveLoan
-from .lending_records import Loan, LoanState
-from .lifecycle import JobRecord
-from .messages import Fault
-from .participant import Participant
+from p2pnode.core.records.events import (
+    Action,
+    Event,
+    JobRerun,
+    JobStopped,
+    JobSubmitted,
+    JobUpdated,
+    Received,
+    SaveLoan,
+)
+from p2pnode.core.records.lifecycle import JobRecord
+from p2pnode.core.records.reservations import Loan, LoanState
+from p2pnode.core.wire.compartments import Broken, Compartment
+from p2pnode.core.wire.messages import Fault
+
+from .node import Participant
+from .records import ending
 
 # Reads a job of the journal; None: there is none, or it is set aside.
 ReadJob = Callable[[str], JobRecord | None]

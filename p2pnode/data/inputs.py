@@ -16,11 +16,11 @@ from pathlib import Path
 
 import trio
 
-from p2pnode.core import forwarding, targets
-from p2pnode.core.internet import AllowedHost
-from p2pnode.core.messages import Directory, Fault
-from p2pnode.core.spec import InputSource, Task, WasmEngine
-from p2pnode.core.units import about_bytes
+from p2pnode.core.placement import forwarding, targets
+from p2pnode.core.values.internet import AllowedHost
+from p2pnode.core.values.units import about_bytes
+from p2pnode.core.wire.messages import Directory, Fault
+from p2pnode.core.wire.spec import InputSource, Task, WasmEngine
 from p2pnode.trees import clear_directory, measure
 
 from .budget import Budget, on_disk

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import trio
 
-from p2pnode.core.blame import Left
-from p2pnode.core.messages import Fault
-from p2pnode.core.spec import Source
+from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.spec import Source
+from p2pnode.core.worker.blame import Left
 from p2pnode.trees import space_bytes
 
 from . import tries

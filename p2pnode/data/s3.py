@@ -17,9 +17,9 @@ from typing import Any
 
 import trio
 
-from p2pnode.core.messages import Fault
-from p2pnode.core.targets import is_many
-from p2pnode.core.units import about_bytes
+from p2pnode.core.placement.targets import is_many
+from p2pnode.core.values.units import about_bytes
+from p2pnode.core.wire.messages import Fault
 
 from . import tries
 from .budget import on_disk

@@ -18,8 +18,8 @@ from typing import Any
 
 import trio
 
-from p2pnode.core.messages import Fault
-from p2pnode.core.units import about_bytes
+from p2pnode.core.values.units import about_bytes
+from p2pnode.core.wire.messages import Fault
 from p2pnode.trees import open_regular, readable
 
 from .archive import Tree, files_of, write_archive

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from p2pnode.core import pattern
-from p2pnode.core.messages import Fault
+from p2pnode.core.values import pattern
+from p2pnode.core.wire.messages import Fault
 
 from .failures import DataFailed
 

@@ -21,8 +21,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import httpcore
 import trio
 
-from p2pnode.core.internet import AllowedHost, is_allowed, is_public
-from p2pnode.core.messages import Fault
+from p2pnode.core.values.internet import AllowedHost, is_allowed, is_public
+from p2pnode.core.wire.messages import Fault
 
 from .failures import DataFailed, Lost
 

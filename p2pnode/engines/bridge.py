@@ -19,7 +19,7 @@ from pathlib import Path
 
 import trio
 
-from p2pnode.core.internet import NOT_PUBLIC_IPV4, is_public
+from p2pnode.core.values.internet import NOT_PUBLIC_IPV4, is_public
 
 from .workload import first_line
 

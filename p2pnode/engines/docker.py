@@ -24,15 +24,16 @@ from urllib.parse import quote
 
 import trio
 
-from p2pnode.core import blame, capabilities, cards
-from p2pnode.core.cards import Card, NoCards
-from p2pnode.core.images import ImageRule, Say, said_of
-from p2pnode.core.internet import AllowedHost
-from p2pnode.core.matching import no_network
-from p2pnode.core.messages import REASON_LENGTH_MAX, Fault
-from p2pnode.core.registries import WELL_KNOWN_ONLY, Registries
-from p2pnode.core.spec import DockerEngine as DockerTask
-from p2pnode.core.spec import NetworkType
+from p2pnode.core.placement.matching import no_network
+from p2pnode.core.values import capabilities, cards
+from p2pnode.core.values.cards import Card, NoCards
+from p2pnode.core.values.images import ImageRule, Say, said_of
+from p2pnode.core.values.internet import AllowedHost
+from p2pnode.core.values.registries import WELL_KNOWN_ONLY, Registries
+from p2pnode.core.wire.messages import REASON_LENGTH_MAX, Fault
+from p2pnode.core.wire.spec import DockerEngine as DockerTask
+from p2pnode.core.wire.spec import NetworkType
+from p2pnode.core.worker import blame
 from p2pnode.trees import clear_directory, make_anew, space_bytes, strip_privileges
 
 from . import (

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import trio
 
-from p2pnode.core import blame
-from p2pnode.core.messages import Fault
-from p2pnode.core.units import ENTRY_SIZE_BYTES
+from p2pnode.core.values.units import ENTRY_SIZE_BYTES
+from p2pnode.core.wire.messages import Fault
+from p2pnode.core.worker import blame
 from p2pnode.trees import Use
 
 from . import cgroups, docker_http, docker_logs, docker_space

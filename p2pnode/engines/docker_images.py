@@ -15,9 +15,9 @@ from urllib.parse import quote
 
 import trio
 
-from p2pnode.core.images import normal
-from p2pnode.core.messages import Fault
-from p2pnode.core.registries import NotAllowed, Registries
+from p2pnode.core.values.images import normal
+from p2pnode.core.values.registries import NotAllowed, Registries
+from p2pnode.core.wire.messages import Fault
 
 from . import docker_answers, docker_http, docker_pull
 from .docker_http import EngineRefused

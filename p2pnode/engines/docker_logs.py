@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from p2pnode.core.log_order import STDERR, STDOUT
+from p2pnode.core.wire.log_order import STDERR, STDOUT
 
 from . import docker_http
 from .workload import LogFile, Workload

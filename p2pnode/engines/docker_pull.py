@@ -16,8 +16,8 @@ from urllib.parse import quote, urlencode
 
 import trio
 
-from p2pnode.core.images import normal
-from p2pnode.core.messages import Fault
+from p2pnode.core.values.images import normal
+from p2pnode.core.wire.messages import Fault
 
 from . import docker_http
 from .docker_answers import BadAnswer, PullEvent, decode

@@ -21,10 +21,10 @@ import docker.types
 import docker.utils
 import trio
 
-from p2pnode.core import blame
-from p2pnode.core.images import Say
-from p2pnode.core.messages import Fault
-from p2pnode.core.spec import DockerEngine as DockerTask
+from p2pnode.core.values.images import Say
+from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.spec import DockerEngine as DockerTask
+from p2pnode.core.worker import blame
 
 from . import pause, ports
 from .gpus import Given

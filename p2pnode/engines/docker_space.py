@@ -17,8 +17,8 @@ from pathlib import Path
 
 import trio
 
-from p2pnode.core.blame import Left
-from p2pnode.core.messages import Fault
+from p2pnode.core.wire.messages import Fault
+from p2pnode.core.worker.blame import Left
 from p2pnode.trees import Unfit, Use, clear_directory, fit, remove_tree, space_bytes
 
 from .workload import Mount, Workload, as_the_program_sees

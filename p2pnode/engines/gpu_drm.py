@@ -9,7 +9,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from p2pnode.core.cards import CARDS_MAX, MEMORY_DIGITS_MAX, Card, Maker, is_id
+from p2pnode.core.values.cards import (
+    CARDS_MAX,
+    MEMORY_DIGITS_MAX,
+    Card,
+    Maker,
+    is_id,
+)
 
 DRM = "sys/class/drm"
 KFD = "/dev/kfd"

@@ -10,7 +10,12 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 
-from p2pnode.core.cards import MEMORY_DIGITS_MAX, Card, Maker, is_id
+from p2pnode.core.values.cards import (
+    MEMORY_DIGITS_MAX,
+    Card,
+    Maker,
+    is_id,
+)
 
 # A driver that has lost its card takes many seconds to say so.
 DRIVER_S_MAX = 10.0

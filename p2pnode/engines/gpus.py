@@ -18,8 +18,8 @@ from urllib.parse import quote
 
 import trio
 
-from p2pnode.core import cards
-from p2pnode.core.cards import Card, Maker
+from p2pnode.core.values import cards
+from p2pnode.core.values.cards import Card, Maker
 
 from . import docker_answers, docker_http, gpu_drm, gpu_nvidia
 from .docker_answers import Info, Listed

@@ -14,7 +14,7 @@ from functools import partial
 
 import trio
 
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.wire.codec import BadMessage
 
 from . import http_names, http_proxy
 from .http_policy import HTTPS_PORT, Policy

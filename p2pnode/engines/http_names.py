@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import trio
 
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.wire.codec import BadMessage
 
 from .http_policy import Policy
 

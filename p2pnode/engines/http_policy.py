@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from p2pnode.core import domains
-from p2pnode.core.internet import AllowedHost, is_allowed, is_public
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.values import domains
+from p2pnode.core.values.internet import AllowedHost, is_allowed, is_public
+from p2pnode.core.wire.codec import BadMessage
 
 HTTP_PORT, HTTPS_PORT = 80, 443
 # The largest TLS greetings, with post-quantum keys, take some 2 kB.

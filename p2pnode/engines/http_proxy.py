@@ -10,7 +10,7 @@ from __future__ import annotations
 import h11
 import trio
 
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.wire.codec import BadMessage
 
 from .http_policy import HTTP_PORT, HTTPS_PORT, Policy, parse_authority_untrusted
 from .http_upstream import HEAD_S_MAX, IDLE_S_MAX, READ_SIZE_BYTES, Refused, Resolve, connect, tunnel

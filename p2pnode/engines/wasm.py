@@ -20,8 +20,8 @@ from typing import Any
 
 import trio
 
-from p2pnode.core.messages import Fault
-from p2pnode.core.spec import NetworkType
+from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.spec import NetworkType
 
 from .wasm_compiled import CompiledModules, CompileFailed, copy_output, copy_program_output, how_it_died
 from .wasm_processes import Event, Template, Worker

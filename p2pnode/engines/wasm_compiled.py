@@ -21,7 +21,7 @@ from typing import Any
 
 import trio
 
-from p2pnode.core.messages import Fault
+from p2pnode.core.wire.messages import Fault
 
 from .wasm_processes import Event, Template, Worker
 from .wasm_worker.output import STDERR, Pieces

@@ -24,7 +24,7 @@ import msgspec
 import trio
 from msgspec import Meta
 
-from p2pnode.core.messages import REASON_LENGTH_MAX, Natural
+from p2pnode.core.wire.messages import REASON_LENGTH_MAX, Natural
 
 from .workload import KILL_S_MAX
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from p2pnode.core.spec import NetworkType
-from p2pnode.core.spec import WasmEngine as WasmTask
+from p2pnode.core.wire.spec import NetworkType
+from p2pnode.core.wire.spec import WasmEngine as WasmTask
 from p2pnode.trees import clear_directory, open_beneath, open_regular
 
 from .wasm_compiled import Module

@@ -19,9 +19,14 @@ from typing import Protocol
 import trio
 
 from p2pnode import trees
-from p2pnode.core.log_order import STDERR, STDOUT, LogOrder
-from p2pnode.core.messages import REASON_LENGTH_MAX, Fault
-from p2pnode.core.spec import NetworkType, OtherEngine, SomeEngine, Task
+from p2pnode.core.wire.log_order import STDERR, STDOUT, LogOrder
+from p2pnode.core.wire.messages import REASON_LENGTH_MAX, Fault
+from p2pnode.core.wire.spec import (
+    NetworkType,
+    OtherEngine,
+    SomeEngine,
+    Task,
+)
 
 # What one stream of one execution may keep. A result is fetched whole; more than this is data, not a log.
 LOG_SIZE_BYTES_MAX = 16 * 1024 * 1024

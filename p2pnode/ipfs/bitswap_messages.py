@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.wire.codec import BadMessage
 from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs import protobuf
 from p2pnode.ipfs.protobuf import bytes_field, bytes_untrusted, number_untrusted, varint_field

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.wire.codec import BadMessage
 from p2pnode.ipfs import bitswap_messages, protobuf
 from p2pnode.ipfs.bitswap_messages import MESSAGE_SIZE_BYTES_MAX, Message
 

@@ -32,8 +32,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from p2pnode.core.units import about_bytes
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.values.units import about_bytes
+from p2pnode.core.wire.codec import BadMessage
 from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs import garbage
 from p2pnode.ipfs.dagpb import BLOCK_SIZE_BYTES_MAX

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.wire.codec import BadMessage
 from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs import dagpb, protobuf
 from p2pnode.ipfs.blocks import BlockUnavailable

@@ -12,7 +12,7 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.wire.codec import BadMessage
 from p2pnode.ipfs import cid, protobuf
 from p2pnode.ipfs.protobuf import bytes_field, bytes_untrusted, number_untrusted, varint_field
 

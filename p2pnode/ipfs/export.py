@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from p2pnode.core.units import ENTRY_SIZE_BYTES
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.values.units import ENTRY_SIZE_BYTES
+from p2pnode.core.wire.codec import BadMessage
 from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs.dagpb import Kind, Node
 from p2pnode.ipfs.partial import CannotExport, partial_folder

@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 import trio
 
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.wire.codec import BadMessage
 from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs import dagpb
 from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import trio
 
-from p2pnode.core.units import about_bytes
+from p2pnode.core.values.units import about_bytes
 from p2pnode.ipfs import car, unixfs
 from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs.adding import adding

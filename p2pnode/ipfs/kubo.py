@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.wire.codec import BadMessage
 from p2pnode.ipfs import car
 from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs.blocks import BlockStore

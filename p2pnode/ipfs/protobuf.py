@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.wire.codec import BadMessage
 
 # 63 bits, as the multiformats varint: no size that we meet needs more.
 VARINT_SIZE_BYTES_MAX = 9

@@ -13,8 +13,8 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
-from p2pnode.core.text import visible
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.values.text import visible
+from p2pnode.core.wire.codec import BadMessage
 from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs import dagpb
 from p2pnode.ipfs.blocks import BlockUnavailable

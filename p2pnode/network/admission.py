@@ -16,7 +16,7 @@ from libp2p.network.swarm import Swarm
 from libp2p.stream_muxer.yamux.yamux import Yamux
 from multiaddr import Multiaddr
 
-from p2pnode.core.rate import TokenBucket
+from p2pnode.core.values.rate import TokenBucket
 
 # A handshake takes some round trips and 10 ms; so many at once is a crowd, or somebody silent.
 HANDSHAKES_MAX = 64

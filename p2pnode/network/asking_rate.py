@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import trio
 
-from p2pnode.core.rate import TokenBucket
+from p2pnode.core.values.rate import TokenBucket
 
 from .host import Connected, Disconnected, Host
 

@@ -10,7 +10,7 @@ from libp2p.peer.id import ID
 from libp2p.protocol_muxer.exceptions import MultiselectError
 from libp2p.transport.exceptions import SecurityUpgradeFailure
 
-from p2pnode.core.reasons import one_line
+from p2pnode.core.wire.reasons import one_line
 
 from .names import NameUnknown
 

@@ -16,8 +16,8 @@ from math import inf
 
 import trio
 
-from p2pnode.core import addresses as addressing
-from p2pnode.core.rate import TokenBucket
+from p2pnode.core.values.rate import TokenBucket
+from p2pnode.core.wire import addresses as addressing
 
 from .host import Connected, Disconnected, Host, Unreachable
 from .mdns import announce_and_find

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from p2pnode.core import wire
-from p2pnode.core.wire import BadMessage, Record, T
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.codec import BadMessage, Record, T
 
 from .streams import Stream, StreamBroken
 
@@ -12,7 +12,7 @@ HEADER_SIZE_BYTES = 4
 
 async def write_frame(stream: Stream, record: Record, timeout_s: float) -> None:
     """Send a record; raises `StreamBroken`."""
-    data = wire.encode(record)
+    data = codec.encode(record)
     await stream.write(len(data).to_bytes(HEADER_SIZE_BYTES, "big") + data, timeout_s)
 
 
@@ -31,4 +31,4 @@ async def read_frame_untrusted(
         data = await stream.read_exactly(size_bytes, timeout_s)
     except StreamBroken as exc:
         raise BadMessage(f"the stream ended within a frame: {exc}") from exc
-    return wire.decode_untrusted(data, kind, size_bytes_max)
+    return codec.decode_untrusted(data, kind, size_bytes_max)

@@ -24,11 +24,11 @@ from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.tools.anyio_service import background_trio_service
 
-from p2pnode.core import protocols
-from p2pnode.core.messages import ADVERT_SIZE_BYTES_MAX
-from p2pnode.core.patience import Patience
-from p2pnode.core.rate import TokenBucket
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.values.patience import Patience
+from p2pnode.core.values.rate import TokenBucket
+from p2pnode.core.wire import protocols
+from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.messages import ADVERT_SIZE_BYTES_MAX
 
 from .host import Connected, Disconnected, Host
 from .libp2p_tasks import again_and_again, guard_tasks

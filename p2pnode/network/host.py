@@ -24,7 +24,7 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 from multiaddr.utils import get_thin_waist_addresses
 
-from p2pnode.core import addresses as addressing
+from p2pnode.core.wire import addresses as addressing
 from p2pnode.identity import Identity
 
 from .admission import Admission

@@ -17,7 +17,7 @@ from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_ID
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_ID
 from multiaddr import Multiaddr
 
-from p2pnode.core import addresses as addressing
+from p2pnode.core.wire import addresses as addressing
 from p2pnode.identity import Identity
 
 from .noise import WholeMessageNoise

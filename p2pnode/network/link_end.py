@@ -8,11 +8,11 @@ from math import inf
 
 import trio
 
-from p2pnode.core.link import Link
-from p2pnode.core.link_frames import FRAME_SIZE_BYTES_MAX
-from p2pnode.core.patience import Patience
-from p2pnode.core.rate import TokenBucket
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.link.frames import FRAME_SIZE_BYTES_MAX
+from p2pnode.core.link.machine import Link
+from p2pnode.core.values.patience import Patience
+from p2pnode.core.values.rate import TokenBucket
+from p2pnode.core.wire.codec import BadMessage
 
 from .streams import Stream
 
@@ -45,7 +45,7 @@ class LinkEnd:
     link: Link
     streams: dict[int, OpenStream] = field(default_factory=dict)
     bucket: TokenBucket = field(default_factory=lambda: TokenBucket(FRAME_RATE_PER_S, FRAME_BURST))
-    # One frame at a time, whatever stream it comes from: see core.link.
+    # One frame at a time, whatever stream it comes from: see core.link.machine.
     one_frame: trio.Lock = field(default_factory=trio.Lock)
     wake: trio.Event = field(default_factory=trio.Event)
     patience: Patience = field(default_factory=Patience)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from p2pnode.core.link_events import LinkRecord
+from p2pnode.core.link.events import LinkRecord
 
 
 class OutboxFull(Exception):

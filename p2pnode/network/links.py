@@ -1,6 +1,6 @@
 """The links of this node: one kept stream for each peer that it works with.
 
-`core.link` decides; here its streams are opened, read, written and closed. A peer's end
+`core.link.machine` decides; here its streams are opened, read, written and closed. A peer's end
 is wanted while messages wait for it or the owner keeps it (`keep`). A wanted end without
 a stream dials, again and again: fast at first, so that a peer that restarts is found in
 seconds, then rarely.
@@ -22,10 +22,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from p2pnode.core import peer_ids, protocols
-from p2pnode.core.compartments import Compartment
-from p2pnode.core.link import Link
-from p2pnode.core.link_events import (
+from p2pnode.core.link.events import (
     Accepted,
     Action,
     Deliver,
@@ -51,9 +48,12 @@ from p2pnode.core.link_events import (
     Tick,
     Up,
 )
-from p2pnode.core.link_frames import SEQUENCE_MAX
-from p2pnode.core.reasons import reason_of
-from p2pnode.core.wire import BadMessage, Untimely
+from p2pnode.core.link.frames import SEQUENCE_MAX
+from p2pnode.core.link.machine import Link
+from p2pnode.core.wire import peer_ids, protocols
+from p2pnode.core.wire.codec import BadMessage, Untimely
+from p2pnode.core.wire.compartments import Compartment
+from p2pnode.core.wire.reasons import reason_of
 from p2pnode.guards import Guards
 
 from .host import Connected, Disconnected, Host, PeerSilent

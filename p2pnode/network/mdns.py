@@ -16,8 +16,8 @@ import trio
 from zeroconf import Error as ZeroconfError
 from zeroconf import InterfaceChoice, ServiceBrowser, ServiceInfo, ServiceListener, Zeroconf
 
-from p2pnode.core import addresses as addressing
-from p2pnode.core.addresses import BadAddress
+from p2pnode.core.wire import addresses as addressing
+from p2pnode.core.wire.addresses import BadAddress
 
 from .scopes import shielded
 

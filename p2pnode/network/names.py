@@ -6,7 +6,7 @@ import socket
 
 import trio
 
-from p2pnode.core.addresses import Address
+from p2pnode.core.wire.addresses import Address
 
 # The resolver's own tries take 10 s and more; a dial has less.
 RESOLVE_S_MAX = 4.0

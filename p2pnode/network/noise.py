@@ -21,7 +21,7 @@ from libp2p.security.noise.io import NoiseTransportReadWriter
 from libp2p.security.noise.transport import Transport
 from libp2p.transport.exceptions import SecurityUpgradeFailure
 
-from p2pnode.core.rate import TokenBucket
+from p2pnode.core.values.rate import TokenBucket
 
 from .dial_failures import WrongPeer
 from .scopes import shielded

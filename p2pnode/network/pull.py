@@ -13,9 +13,9 @@ from typing import Annotated
 import msgspec
 import trio
 
-from p2pnode.core import protocols
-from p2pnode.core.messages import Natural, Signed
-from p2pnode.core.wire import BadMessage, Record
+from p2pnode.core.wire import protocols
+from p2pnode.core.wire.codec import BadMessage, Record
+from p2pnode.core.wire.messages import Natural, Signed
 
 from .asking_rate import rate_per_peer
 from .frames import read_frame_untrusted, write_frame

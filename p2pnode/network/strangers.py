@@ -13,7 +13,7 @@ from time import perf_counter
 
 import trio
 
-from p2pnode.core.rate import TokenBucket
+from p2pnode.core.values.rate import TokenBucket
 
 # What a turn takes is a third of what it costs: the reply, the disk and the connection come to it. So a
 # third of a core goes to strangers at most, and whom this node works with hardly notices.

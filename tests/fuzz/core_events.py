@@ -16,12 +16,28 @@ from typing import Any, get_args
 
 from msgspec import inspect as types
 
-from p2pnode.core import messages, recovery, vetting, wire
-from p2pnode.core.events import AdvertHeard, PeerBack, PeerLost, Received, Rejected
-from p2pnode.core.lending_records import Loan
-from p2pnode.core.lifecycle import ExecutionState, JobRecord
-from p2pnode.core.messages import Advert, Ended, ExecutionCopy, Keep, Message, Receipt, Signed
-from p2pnode.core.wire import BadMessage
+from p2pnode.core import recovery
+from p2pnode.core.records import vetting
+from p2pnode.core.records.events import (
+    AdvertHeard,
+    PeerBack,
+    PeerLost,
+    Received,
+    Rejected,
+)
+from p2pnode.core.records.lifecycle import ExecutionState, JobRecord
+from p2pnode.core.records.reservations import Loan
+from p2pnode.core.wire import codec, messages
+from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.messages import (
+    Advert,
+    Ended,
+    ExecutionCopy,
+    Keep,
+    Message,
+    Receipt,
+    Signed,
+)
 from tests.sim.network import Node, Simulation, Weather, sim_offer
 from tests.sim.specs import KINDS, sim_spec
 
@@ -71,7 +87,7 @@ class HostileNetwork(Simulation):
             super().give(node, incarnation, event)
         except BadMessage as exc:
             honest = isinstance(event, Received) and event.peer in self.nodes
-            if self.strangers_only and honest and not isinstance(exc, wire.Untimely):
+            if self.strangers_only and honest and not isinstance(exc, codec.Untimely):
                 raise Finding(f"{node.peer} at {self.now:.3f} refused {event.peer}: {event}: {exc}") from exc
             # A word that was refused, be it of an honest peer that believed a hostile one.
             node.due = node.core.deadline
@@ -139,18 +155,18 @@ class HostileNetwork(Simulation):
             ttl_ms=rng.choice([0, 1, 60_000, 2**47]),
             name="",
             version="0",
-            offer=wire.replace(offer, labels={**offer.labels, "x": rng.choice("ab")}),
+            offer=codec.replace(offer, labels={**offer.labels, "x": rng.choice("ab")}),
             addresses=(),
             leaving=rng.random() < 0.2,
         )
-        signed = Signed(body=wire.encode(advert), signature=bytes(64))
+        signed = Signed(body=codec.encode(advert), signature=bytes(64))
         return AdvertHeard(signed, advert, 2**50, rng.choice(STRANGERS))
 
     def received(self, peer: str, node: Node, message: Message) -> Received | None:
         receipt = None
         if isinstance(message, Ended):
             try:
-                receipt = wire.decode_untrusted(message.receipt.body, Receipt)
+                receipt = codec.decode_untrusted(message.receipt.body, Receipt)
                 vetting.vet_receipt(receipt)
             except BadMessage:
                 return None
@@ -170,7 +186,7 @@ class HostileNetwork(Simulation):
         else:
             value = self.drawn(rng, types.type_info(rng.choice(get_args(Message))), "")
         try:
-            return vetting.message_untrusted(wire.encode(value), lambda peer: None)
+            return vetting.message_untrusted(codec.encode(value), lambda peer: None)
         except BadMessage:
             return None
 
@@ -183,7 +199,7 @@ class HostileNetwork(Simulation):
             if (
                 isinstance(value, tuple)
                 and value
-                and isinstance(value[0], wire.Record)
+                and isinstance(value[0], codec.Record)
                 and rng.random() < 0.8
             ):
                 # One of several, and in it only some of its fields.
@@ -203,9 +219,9 @@ class HostileNetwork(Simulation):
             changes["epoch"] = record.epoch + rng.choice([0, 0, 1])
         if isinstance(record, Ended) and rng.random() < 0.5:
             receipt = self.drawn(rng, types.type_info(Receipt), "")
-            receipt = wire.replace(receipt, execution=record.execution)
-            changes["receipt"] = Signed(body=wire.encode(receipt), signature=bytes(64))
-        return wire.replace(record, **changes)
+            receipt = codec.replace(receipt, execution=record.execution)
+            changes["receipt"] = Signed(body=codec.encode(receipt), signature=bytes(64))
+        return codec.replace(record, **changes)
 
     def names(self, rng: random.Random, name: str) -> Any:
         """A value that means something here, for a field of that name."""
@@ -236,7 +252,7 @@ class HostileNetwork(Simulation):
                     record.spec if record and rng.random() < 0.7 else sim_spec(rng, None, rng.choice(KINDS))
                 )
             case "spec_hash":
-                return wire.digest(record.spec) if record else "0" * 64
+                return codec.digest(record.spec) if record else "0" * 64
             case "result_cid" | "receipt_cid":
                 return rng.choice([None, "bafy", "bafyother"])
             case _:
@@ -291,7 +307,7 @@ class HostileNetwork(Simulation):
     def undo(self, node: Node, event: Any) -> None:
         """A step whose journal failed: what it touched is as the journal has it, the rest as before."""
         core = node.core
-        before = {record.id: wire.encode(record) for record in self.live(node)}
+        before = {record.id: codec.encode(record) for record in self.live(node)}
         core.touched = set()
         try:
             core.handle(event, self.now)
@@ -301,14 +317,14 @@ class HostileNetwork(Simulation):
             raise Finding(f"{node.peer}: {event}: {exc!r} {exc.__cause__!r}") from exc
         self.counts.undone += 1
         touched = set(core.touched)
-        loans = {id: wire.decode(data, Loan) for id, data in node.loans.items()}
+        loans = {id: codec.decode(data, Loan) for id, data in node.loans.items()}
         recovery.restore(
             core,
             lambda id: self.record(node, id) if id in node.jobs else None,
             loans.values(),
             self.now,
         )
-        after = {record.id: wire.encode(record) for record in self.live(node)}
+        after = {record.id: codec.encode(record) for record in self.live(node)}
         if core.lending.loans != loans:
             raise Finding(f"{node.peer}: loans differ from the journal after {event}")
         for id in set(before) | set(after) | touched:
@@ -322,13 +338,13 @@ class HostileNetwork(Simulation):
 
 def _copy(message: Message) -> Message:
     """As it is now: what it holds may change."""
-    return messages.decode_message_untrusted(wire.encode(message))
+    return messages.decode_message_untrusted(codec.encode(message))
 
 
 def _as_restored(record: JobRecord, me: str) -> bytes:
     if record.owner == me:
         record.synced = {}
-    return wire.encode(record)
+    return codec.encode(record)
 
 
 def run_case(seed: int, kept: frozenset[int] | None = None) -> Counts:

@@ -8,10 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from p2pnode.core import addresses, jobfile, link_frames, peer_ids, vetting, wire
+from p2pnode.core import jobfile
 from p2pnode.core.jobfile.problems import JobFileError
-from p2pnode.core.messages import Advert, JobsPage, LogsPiece, LogsRequest, Receipt, Signed
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.link import frames
+from p2pnode.core.records import vetting
+from p2pnode.core.wire import addresses, codec, peer_ids
+from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.messages import (
+    Advert,
+    JobsPage,
+    LogsPiece,
+    LogsRequest,
+    Receipt,
+    Signed,
+)
 from p2pnode.engines import http_names, http_policy
 from p2pnode.ipfs import bitswap_messages, car, cid, dagpb
 from p2pnode.network import mdns
@@ -28,7 +38,7 @@ def _text(decode: Callable[[str], Any]) -> Callable[[bytes], Any]:
 
 
 def _record(kind: Any) -> Callable[[bytes], Any]:
-    return lambda data: wire.decode_untrusted(data, kind)
+    return lambda data: codec.decode_untrusted(data, kind)
 
 
 _Decoder = tuple[Callable[[bytes], Any], tuple[type[Exception], ...]]
@@ -38,8 +48,8 @@ DECODERS: dict[str, _Decoder] = {
         kind.__name__: (_record(kind), (BadMessage,))
         for kind in (Advert, Signed, Receipt, LogsRequest, LogsPiece, JobsPage, Page)
     },
-    "frame": (link_frames.decode_frame_untrusted, (BadMessage,)),
-    "hello": (link_frames.decode_hello_untrusted, (BadMessage,)),
+    "frame": (frames.decode_frame_untrusted, (BadMessage,)),
+    "hello": (frames.decode_hello_untrusted, (BadMessage,)),
     "peer id": (_text(peer_ids.public_key_untrusted), (BadMessage,)),
     "cid": (cid.from_bytes_untrusted, (cid.BadCid,)),
     "cid text": (_text(cid.parse), (cid.BadCid,)),

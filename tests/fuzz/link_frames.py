@@ -16,10 +16,17 @@ from typing import Any
 import trio
 import trio.testing
 
-from p2pnode.core import wire
-from p2pnode.core.compartments import Compartment
-from p2pnode.core.link_frames import SEQUENCE_MAX, Ack, Beat, Data, Hello, Reject
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.link.frames import (
+    SEQUENCE_MAX,
+    Ack,
+    Beat,
+    Data,
+    Hello,
+    Reject,
+)
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.compartments import Compartment
 from p2pnode.guards import Guards
 from p2pnode.identity import Identity
 from p2pnode.network.host import Unreachable
@@ -178,7 +185,7 @@ def frame(rng: random.Random, stores: Sequence[str]) -> bytes:
             None,
         ]
     )
-    data = wire.encode(made) if made is not None else rng.randbytes(rng.randrange(40))
+    data = codec.encode(made) if made is not None else rng.randbytes(rng.randrange(40))
     length = len(data) if rng.random() < 0.95 else rng.choice([0, 1, len(data) + 1, 2**32 - 1])
     return length.to_bytes(4, "big") + data
 
@@ -200,13 +207,13 @@ async def attack(net: Net, rng: random.Random, victims: Sequence[Honest]) -> int
             # Half of them get as far as a link that is up, where the harm is.
             if step.random() < 0.6:
                 hello = Hello(version=2, store=own[0], first=sequence[victim.peer] + 1, known="", received=0)
-                await _write(stream, _framed(wire.encode(hello)) + _framed(wire.encode(Beat())))
+                await _write(stream, _framed(codec.encode(hello)) + _framed(codec.encode(Beat())))
             continue
         stream, peer = step.choice(streams)
         if step.random() < 0.4:
             sequence[peer] += 1
             payload = step.choice([JUNK, JUNK, b"fine"])
-            await _write(stream, _framed(wire.encode(Data(sequence=sequence[peer], payload=payload))))
+            await _write(stream, _framed(codec.encode(Data(sequence=sequence[peer], payload=payload))))
         elif step.random() < 0.15:
             await stream.reset()
         else:

@@ -11,10 +11,11 @@ from random import Random
 import trio
 
 from p2pnode import log_orders, log_streams
-from p2pnode.core import wire
-from p2pnode.core.lifecycle import ExecutionState
-from p2pnode.core.link_frames import FRAME_SIZE_BYTES_MAX
-from p2pnode.core.messages import (
+from p2pnode.core.link.frames import FRAME_SIZE_BYTES_MAX
+from p2pnode.core.records.lifecycle import ExecutionState
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.messages import (
     COUNTER_MAX,
     INTEGER_MAX,
     Adopt,
@@ -26,8 +27,7 @@ from p2pnode.core.messages import (
     Owned,
     WhoOwns,
 )
-from p2pnode.core.spec import AMOUNT_MAX
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.wire.spec import AMOUNT_MAX
 from p2pnode.ipfs import bitswap
 from p2pnode.network import links, pull
 from p2pnode.network.gossip import Gossip
@@ -90,7 +90,7 @@ class Attack:
         enemy = self.enemy
         while enemy.inner.links.waiting(peer) >= WAITING_MAX:  # noqa: ASYNC110
             await trio.sleep(SHUT_S)
-        enemy.send_raw(peer, message if isinstance(message, bytes) else wire.encode(message))
+        enemy.send_raw(peer, message if isinstance(message, bytes) else codec.encode(message))
         self.done[what] += 1
         await trio.sleep(REST_S)
 
@@ -131,7 +131,7 @@ async def adverts(attack: Attack) -> None:
                 await attack.enemy.meet_at(peer, address)
         for one in attack.random.sample(invented, 100):
             with suppress(NetworkError):
-                data = wire.encode(signed_advert(one, an_advert(one.peer_id, addresses)))
+                data = codec.encode(signed_advert(one, an_advert(one.peer_id, addresses)))
                 await attack.gossip.publish(data)
             attack.done["adverts"] += 1
             await trio.sleep(0.05)
@@ -142,7 +142,7 @@ async def gossip(attack: Attack) -> None:
     stranger = new_identity()
     while True:
         signed = signed_advert(stranger, an_advert(attack.enemy.peer))
-        for data in (attack.random.randbytes(1_000), wire.encode(signed)):
+        for data in (attack.random.randbytes(1_000), codec.encode(signed)):
             with suppress(NetworkError):
                 await attack.gossip.publish(data)
             attack.done["gossip"] += 1
@@ -156,11 +156,11 @@ async def keeps(attack: Attack) -> None:
         for peer, _ in attack.targets:
             kept = a_keep(me, peer)
             for broken in (
-                wire.replace(kept, epoch=INTEGER_MAX),
-                wire.replace(kept, epoch=COUNTER_MAX),
-                wire.replace(kept, deputies=(peer, NO_PEER)),
-                wire.replace(kept, executions=(a_copy(me, state=ExecutionState.BID),)),
-                wire.replace(kept, spec=None),
+                codec.replace(kept, epoch=INTEGER_MAX),
+                codec.replace(kept, epoch=COUNTER_MAX),
+                codec.replace(kept, deputies=(peer, NO_PEER)),
+                codec.replace(kept, executions=(a_copy(me, state=ExecutionState.BID),)),
+                codec.replace(kept, spec=None),
             ):
                 await attack.send("keeps", peer, broken)
             for _ in range(40):

@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 
 import trio
 
-from p2pnode.core import link_frames, wire
-from p2pnode.core.link_frames import Data, Frame, Hello
-from p2pnode.core.messages import Message, Signed, decode_message_untrusted
-from p2pnode.core.wire import BadMessage
+from p2pnode.core.link import frames
+from p2pnode.core.link.frames import Data, Frame, Hello
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.messages import Message, Signed, decode_message_untrusted
 from p2pnode.identity import Identity
 from p2pnode.network import links
 from p2pnode.network.link_end import HEADER_SIZE_BYTES, read_frame
@@ -61,7 +62,7 @@ class Enemy:
         return peer
 
     def send(self, peer: str, message: Message) -> None:
-        self.send_raw(peer, wire.encode(message))
+        self.send_raw(peer, codec.encode(message))
 
     def send_raw(self, peer: str, payload: bytes) -> None:
         self.inner.links.send(peer, payload)
@@ -78,7 +79,7 @@ class Enemy:
         return found
 
     def sign(self, domain: bytes, record: Any) -> Signed:
-        body = wire.encode(record)
+        body = codec.encode(record)
         return Signed(body=body, signature=self.identity.sign(domain, body))
 
     async def open(self, peer: str, protocol: str) -> Stream:
@@ -90,10 +91,10 @@ class Enemy:
     async def raw_link(self, peer: str, **changes: Any) -> AsyncIterator[RawLink]:
         """A link by hand, begun with a hello that may say what none should; raises `NetworkError`."""
         stream = await self.open(peer, links.PROTOCOL)
-        plain = Hello(version=link_frames.VERSION, store=os.urandom(16).hex(), first=1, known="", received=0)
+        plain = Hello(version=frames.VERSION, store=os.urandom(16).hex(), first=1, known="", received=0)
         try:
             link = RawLink(stream)
-            await link.write(wire.encode(wire.replace(plain, **changes)))
+            await link.write(codec.encode(codec.replace(plain, **changes)))
             yield link
         finally:
             await stream.reset()
@@ -109,11 +110,11 @@ class RawLink:
         await self.stream.write(len(frame).to_bytes(HEADER_SIZE_BYTES, "big") + frame, WAIT_S)
 
     async def data(self, sequence: int, payload: bytes) -> None:
-        await self.write(wire.encode(Data(sequence=sequence, payload=payload)))
+        await self.write(codec.encode(Data(sequence=sequence, payload=payload)))
 
     async def read(self) -> Frame:
         """The next frame; raises `StreamBroken` once the peer has had enough."""
-        return link_frames.decode_frame_untrusted(await read_frame(self.stream, WAIT_S, lambda: None))
+        return frames.decode_frame_untrusted(await read_frame(self.stream, WAIT_S, lambda: None))
 
 
 @asynccontextmanager

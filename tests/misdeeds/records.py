@@ -7,11 +7,11 @@ import time
 from typing import Any
 
 from p2pnode.advertiser import DOMAIN as ADVERT_DOMAIN
-from p2pnode.core import spec as specs
-from p2pnode.core import wire
-from p2pnode.core.lifecycle import ExecutionState, JobState
-from p2pnode.core.matching import requirements_of
-from p2pnode.core.messages import (
+from p2pnode.core.placement.matching import requirements_of
+from p2pnode.core.records.lifecycle import ExecutionState, JobState
+from p2pnode.core.wire import codec
+from p2pnode.core.wire import spec as specs
+from p2pnode.core.wire.messages import (
     Advert,
     Ask,
     Award,
@@ -52,16 +52,16 @@ def an_ask(asked: specs.JobSpec, **changes: Any) -> Ask:
         execution=an_execution(),
         job=a_job(),
         round=1,
-        spec_hash=wire.digest(asked),
+        spec_hash=codec.digest(asked),
         priority=asked.priority,
         requirements=requirements_of(asked),
     )
-    return wire.replace(plain, **changes)
+    return codec.replace(plain, **changes)
 
 
 def an_award(ask: Ask, asked: specs.JobSpec, **changes: Any) -> Award:
     plain = Award(execution=ask.execution, round=ask.round, replica=0, epoch=1, deputies=(), spec=asked)
-    return wire.replace(plain, **changes)
+    return codec.replace(plain, **changes)
 
 
 def a_copy(whose: str, **changes: Any) -> ExecutionCopy:
@@ -83,7 +83,7 @@ def a_copy(whose: str, **changes: Any) -> ExecutionCopy:
         modified_ms=1,
         started_ms=None,
     )
-    return wire.replace(plain, **changes)
+    return codec.replace(plain, **changes)
 
 
 def a_keep(owner: str, deputy: str, **changes: Any) -> Keep:
@@ -109,16 +109,16 @@ def a_keep(owner: str, deputy: str, **changes: Any) -> Keep:
         created_ms=1,
         modified_ms=1,
         spec=spec,
-        versions=(VersionCopy(version=1, spec_hash=wire.digest(spec), work="0" * 64, submitted_ms=1),),
+        versions=(VersionCopy(version=1, spec_hash=codec.digest(spec), work="0" * 64, submitted_ms=1),),
         executions=(a_copy(owner),),
         history=(),
     )
-    return wire.replace(plain, **changes)
+    return codec.replace(plain, **changes)
 
 
 def a_line(**changes: Any) -> Line:
     plain = Line(at_ms=1, topic="Job", text="hello", execution="", peer="", state="Running")
-    return wire.replace(plain, **changes)
+    return codec.replace(plain, **changes)
 
 
 def a_receipt(execution: str, peer: str, job: str) -> Receipt:
@@ -165,9 +165,9 @@ def an_advert(peer: str, addresses: tuple[str, ...] = (), name: str = "liar", **
         ),
         addresses=addresses,
     )
-    return wire.replace(plain, **changes)
+    return codec.replace(plain, **changes)
 
 
 def signed_advert(identity: Identity, advert: Advert) -> Signed:
-    body = wire.encode(advert)
+    body = codec.encode(advert)
     return Signed(body=body, signature=identity.sign(ADVERT_DOMAIN, body))

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from p2pnode.core.deputies import told
-from p2pnode.core.lending_records import LoanState
-from p2pnode.core.lifecycle import LIVE, LONG_RUNNING, OPEN, ExecutionState, JobRecord, JobState
-from p2pnode.core.matching import RESOURCE_NAMES, requirements_of, why_not
-from p2pnode.core.spec import JobType
-from p2pnode.core.wanted import vacancies
+from p2pnode.core.job.deputies import told
+from p2pnode.core.job.desired import vacancies
+from p2pnode.core.placement.matching import RESOURCE_NAMES, requirements_of, why_not
+from p2pnode.core.records.lifecycle import (
+    LIVE,
+    LONG_RUNNING,
+    OPEN,
+    ExecutionState,
+    JobRecord,
+    JobState,
+)
+from p2pnode.core.records.reservations import LoanState
+from p2pnode.core.wire.spec import JobType
 
 if TYPE_CHECKING:
     from .network import Node, Simulation

@@ -1,7 +1,7 @@
 """A whole network of nodes' cores in one thread, on a made-up clock (after TigerBeetle's VOPR).
 
 The production core runs unchanged. What is made up is time, the network, the disk and the
-engines, all from one seed: one seed, one history. Messages go over links as `core.link`
+engines, all from one seed: one seed, one history. Messages go over links as `core.link.machine`
 promises them (in the end delivered, perhaps late, twice, or out of order with others), or
 over a lossy network that promises nothing, which is worse than production ever is.
 """
@@ -15,8 +15,9 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from p2pnode.core import vetting, wire
-from p2pnode.core.events import (
+from p2pnode.core.node import Participant
+from p2pnode.core.records import vetting
+from p2pnode.core.records.events import (
     AdvertHeard,
     Advertise,
     DropJob,
@@ -41,9 +42,10 @@ from p2pnode.core.events import (
     Start,
     Tick,
 )
-from p2pnode.core.lending_records import Loan
-from p2pnode.core.lifecycle import LONG_RUNNING, JobRecord
-from p2pnode.core.messages import (
+from p2pnode.core.records.lifecycle import LONG_RUNNING, JobRecord
+from p2pnode.core.records.reservations import Loan
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.messages import (
     Advert,
     Award,
     Ended,
@@ -54,14 +56,13 @@ from p2pnode.core.messages import (
     Stage,
     job_id,
 )
-from p2pnode.core.participant import Participant
-from p2pnode.core.spec import JobSpec, NetworkType, Resources
+from p2pnode.core.wire.spec import JobSpec, NetworkType, Resources
 
 from .invariants import check_node
 from .specs import changed
 
 EPOCH = 1_700_000_000.0
-# After this long without a sign a peer is given up, as core.link does.
+# After this long without a sign a peer is given up, as core.link.machine does.
 LOST_AFTER_S = 6.0
 RETRANSMIT_S = 1.0
 
@@ -183,7 +184,7 @@ class Simulation:
         if not node.alive:
             return
         nonce = next(self.count).to_bytes(8, "big")
-        id = job_id(wire.digest(spec), node.peer, nonce)
+        id = job_id(codec.digest(spec), node.peer, nonce)
         self.submitted[id] = node
         self.give(node, node.incarnation, JobSubmitted(id, spec))
 
@@ -193,7 +194,7 @@ class Simulation:
         return [node for node in found if node.peer in self.record(node, id).parties]
 
     def record(self, node: Node, id: str) -> JobRecord:
-        return wire.decode(node.jobs[id], JobRecord)
+        return codec.decode(node.jobs[id], JobRecord)
 
     def order(self, id: str, what: str) -> None:
         """A user of any node that has the job wants something of it."""
@@ -276,14 +277,14 @@ class Simulation:
     def restart(self, node: Node) -> None:
         node.alive = True
         node.core = Participant(node.peer, lambda spec: None)
-        jobs = [wire.decode(data, JobRecord) for data in node.jobs.values()]
-        loans = [wire.decode(data, Loan) for data in node.loans.values()]
+        jobs = [codec.decode(data, JobRecord) for data in node.jobs.values()]
+        loans = [codec.decode(data, Loan) for data in node.loans.values()]
         live = [job for job in jobs if not job.ended]
         node.incarnation += 1
         for other in self.nodes.values():
             if other.alive and other is not node:
                 for signed, remaining_ms in other.core.table.entries(self.now):
-                    advert = wire.decode(signed.body, Advert)
+                    advert = codec.decode(signed.body, Advert)
                     node.core.table.learn(signed, advert, remaining_ms, self.now)
                 self.at(0.01, self.heard_again, node, other)
         # Whom it misses it gives up in its own time: it was down when the others did.
@@ -325,16 +326,16 @@ class Simulation:
                     if isinstance(message, Award):
                         assert message.execution not in self.awards, "a bid is used once"
                         self.awards.add(message.execution)
-                    data = wire.encode(message)
+                    data = codec.encode(message)
                     self.transmit(node, node.store, self.nodes[to], self.nodes[to].store, data)
                 case SaveJob(record):
-                    node.jobs[record.id] = wire.encode(record)
+                    node.jobs[record.id] = codec.encode(record)
                 case DropJob(job):
                     node.jobs.pop(job, None)
                 case SaveLines():
                     pass
                 case SaveLoan(loan):
-                    node.loans[loan.execution] = wire.encode(loan)
+                    node.loans[loan.execution] = codec.encode(loan)
                 case DropLoan(execution):
                     node.loans.pop(execution, None)
                 case Start(loan, award):
@@ -394,7 +395,7 @@ class Simulation:
         if self.are_apart(sender, to):
             return
         message = vetting.message_untrusted(data, lambda peer: None)
-        receipt = wire.decode(message.receipt.body, Receipt) if isinstance(message, Ended) else None
+        receipt = codec.decode(message.receipt.body, Receipt) if isinstance(message, Ended) else None
         job = receipt.job if receipt else getattr(message, "job", None)
         held = job in to.core.jobs or job in to.core.custody.copies
         record = None if held or job not in to.jobs else self.record(to, job)
@@ -414,7 +415,7 @@ class Simulation:
             addresses=(),
             leaving=action.leaving,
         )
-        heard = AdvertHeard(Signed(body=wire.encode(advert), signature=bytes(64)), advert, action.ttl_ms)
+        heard = AdvertHeard(Signed(body=codec.encode(advert), signature=bytes(64)), advert, action.ttl_ms)
         for other in self.nodes.values():
             if other is node or self.random.random() >= self.weather.loss:
                 delay = self.random.uniform(*self.weather.delay_s)
@@ -483,7 +484,7 @@ class Simulation:
             cpu_ms=0,
             memory_bytes=0,
         )
-        signed = Signed(body=wire.encode(receipt), signature=bytes(64))
+        signed = Signed(body=codec.encode(receipt), signature=bytes(64))
         self.give(node, life, Finished(id, signed, receipt, "receipt-cid"))
 
     def records(self) -> list[JobRecord]:

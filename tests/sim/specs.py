@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from p2pnode.core import wire
-from p2pnode.core.spec import (
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.spec import (
     Constraint,
     JobSpec,
     JobType,
@@ -40,4 +40,4 @@ def sim_spec(rng: random.Random, total_s: int | None = None, kind: JobType | Non
 def changed(spec: JobSpec) -> JobSpec:
     """Another version of the job: with one more environment variable."""
     environment = {**spec.task.environment, f"V{len(spec.task.environment)}": "1"}
-    return wire.replace(spec, task=wire.replace(spec.task, environment=environment))
+    return codec.replace(spec, task=codec.replace(spec.task, environment=environment))

@@ -9,8 +9,10 @@ from typing import Any
 
 from msgspec import UNSET
 
-from p2pnode.core import wire
-from p2pnode.core.spec import (
+from p2pnode.core.jobfile.template.expanded import Expanded
+from p2pnode.core.values.units import format_bytes, format_cpu
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.spec import (
     Constraint,
     InputSource,
     JobSpec,
@@ -23,12 +25,11 @@ from p2pnode.core.spec import (
     Task,
     WasmEngine,
 )
-from p2pnode.core.units import format_bytes, format_cpu
 
-from . import forms, template, values, yamltree
-from .expanded import Expanded
+from . import forms, yamltree
 from .jobfields import JOB
 from .problems import JobFileError, Problem, Report, Severity
+from .template import rendering, values
 
 # Up to here a line may hold a comment, in which braces are nobody's business.
 _TEMPLATE_ACTION = re.compile(r"^[^#\n]*?(\{\{[^\n]{0,40})", re.MULTILINE)
@@ -70,7 +71,7 @@ def parse_template(text: str | bytes, variables: Mapping[str, str], name: str) -
         readable = (yamltree.decode(text) if isinstance(text, bytes) else text).removeprefix("\ufeff")
     except yamltree.BadYaml as exc:
         raise JobFileError((Problem(name, exc.line, exc.column, "", Severity.ERROR, exc.message),)) from exc
-    expanded = template.expand(readable, variables, name)
+    expanded = rendering.expand(readable, variables, name)
     try:
         root = _tree(expanded.text, name, literal_braces="{{" in readable)
         parsed = _read(root, name)
@@ -102,7 +103,7 @@ def check(spec: JobSpec) -> None:
     Raises `JobFileError`.
     """
     # Extensions come from no file: what they mean is checked by who knows them.
-    plain = wire.replace(spec, task=wire.replace(spec.task, extensions=UNSET), extensions=UNSET)
+    plain = codec.replace(spec, task=codec.replace(spec.task, extensions=UNSET), extensions=UNSET)
     if _read(yamltree.from_plain(render(spec)), "job").spec != plain:
         message = "the spec has fields in a form that no job file leads to"
         raise JobFileError((Problem("job", 1, 1, "", Severity.ERROR, message),))

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from p2pnode.core import content_paths
-from p2pnode.core import pattern as patterns
+from p2pnode.core.values import content_paths
+from p2pnode.core.values import pattern as patterns
 
 # How much of a wrong value or key a message repeats.
 _SHOWN_CHARS_MAX = 60

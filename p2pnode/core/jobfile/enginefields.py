@@ -5,8 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from p2pnode.core import capabilities, forwarding
-from p2pnode.core.spec import DockerEngine, InputSource, OtherEngine, WasmEngine
+from p2pnode.core.placement import forwarding
+from p2pnode.core.values import capabilities
+from p2pnode.core.wire.spec import (
+    DockerEngine,
+    InputSource,
+    OtherEngine,
+    WasmEngine,
+)
 
 from .converters import absolute_path
 from .kinds import SOME_TEXT, TEXT, Field, ListOf, Object, TextMap, Value, shown

@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from p2pnode.core import constraints, forwarding, mounts, targets
-from p2pnode.core.spec import (
+from p2pnode.core.placement import constraints, forwarding, targets
+from p2pnode.core.values import mounts
+from p2pnode.core.values.units import AMOUNT_MAX, DURATION_ALLOWED
+from p2pnode.core.wire.spec import (
     RETRIES_MAX,
     RETRIES_META_KEY,
     Constraint,
@@ -25,7 +27,6 @@ from p2pnode.core.spec import (
     Task,
     WasmEngine,
 )
-from p2pnode.core.units import AMOUNT_MAX, DURATION_ALLOWED
 
 from .converters import Choice, Integer
 from .enginefields import ENGINE, VARIABLE_PATTERN, variable_name

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from p2pnode.core.spec import InputSource, Source
-from p2pnode.core.units import AMOUNT_MAX
+from p2pnode.core.values.units import AMOUNT_MAX
+from p2pnode.core.wire.spec import InputSource, Source
 
 from . import yamltree
 from .converters import (

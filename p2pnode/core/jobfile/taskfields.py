@@ -12,10 +12,17 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from p2pnode.core import units
-from p2pnode.core.domains import DOMAIN_ALLOWED, parse_domain
-from p2pnode.core.ending import STOP_GRACE_S, STOP_GRACE_S_MAX
-from p2pnode.core.spec import Network, NetworkType, Port, Resources, ResultPath, Timeouts
+from p2pnode.core.records.ending import STOP_GRACE_S, STOP_GRACE_S_MAX
+from p2pnode.core.values import units
+from p2pnode.core.values.domains import DOMAIN_ALLOWED, parse_domain
+from p2pnode.core.wire.spec import (
+    Network,
+    NetworkType,
+    Port,
+    Resources,
+    ResultPath,
+    Timeouts,
+)
 
 from .converters import Choice, Integer, one_line
 from .kinds import Field, ListOf, Object, Value, when

@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from p2pnode.core.text import visible_lines
+from p2pnode.core.values.text import visible_lines
 
 # A frame holds at most 1 MiB, and an award carries the spec and other fields.
 TEXT_SIZE_BYTES_MAX = 256 * 1024

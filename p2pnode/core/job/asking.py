@@ -1,0 +1,250 @@
+"""Whom a job asks for bids, and for how long it waits when there is nobody to ask.
+
+Peers with room are asked first. Where they are too few, peers without room are asked, too:
+the ask waits there, and is bid for in the moment that there is room. A peer that refused is
+asked again only when it has advertised anew: it said what it lacks, and until then nothing is
+different. A job for which no known peer is suitable fails after a moment; one that only lacks
+room waits, as its QueueTimeout says.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import zip_longest
+from math import inf
+
+from p2pnode.core.placement.adverts import Known, out_of_reach
+from p2pnode.core.placement.matching import (
+    Unfit,
+    grouped,
+    requirements_of,
+    why_not_peer,
+)
+from p2pnode.core.placement.ranking import asks_for, rank_candidates
+from p2pnode.core.records.events import Send
+from p2pnode.core.records.lifecycle import (
+    EVERYWHERE,
+    LIVE,
+    LONG_RUNNING,
+    OPEN,
+    Execution,
+    ExecutionState,
+    JobRecord,
+)
+from p2pnode.core.wire.messages import (
+    Advert,
+    Ask,
+    Refusing,
+    Requirements,
+    Taking,
+    execution_id,
+)
+from p2pnode.core.wire.spec import JobType
+
+from .desired import Vacancy
+from .retries import TRIES_PER_PEER_MAX, failures_by_peer
+
+# A first answer over a fresh connection takes tenths of a second on a loaded machine.
+BID_WINDOW_S = 3.0
+# Where each peer has a replica of its own, nobody else is kept waiting by a slow answer.
+BID_WINDOW_EVERYWHERE_S = 10.0
+# With bids enough, the slower peers get this long to make a better one.
+ENOUGH_WAIT_S = 0.25
+# A node that has just joined hears of the others within a second or two (a pull of the table).
+DISCOVERY_GRACE_S = 3.0
+# For a batch or ops job that sets no QueueTimeout and only lacks room.
+QUEUE_TIMEOUT_S = 10 * 60.0
+# Of one round, where there are fewer peers than replicas: each bid holds resources until it is released.
+ASKS_PER_PEER_MAX = 16
+# Of one round of a job that runs everywhere: each is a message and a record.
+ASKS_EVERYWHERE_MAX = 500
+# A silent peer's advert may stay the same for as long as it lives: after a while it is asked again.
+REFUSAL_HOLDS_S = 60.0
+# Peers that a line of history names, of those that were asked.
+NAMED_MAX = 8
+
+
+@dataclass
+class Asking:
+    """One look at a job and the peers: made anew for each decision, since both change."""
+
+    record: JobRecord
+    known: Mapping[str, Known]
+    now: float
+
+    @cached_property
+    def need(self) -> Requirements:
+        return requirements_of(self.record.spec)
+
+    @cached_property
+    def used(self) -> dict[str, int]:
+        """How many of the job's replicas each peer runs or has completed."""
+        record = self.record
+        done = () if record.spec.type in LONG_RUNNING else (ExecutionState.COMPLETED,)
+        return dict(Counter(one.peer for one in record.now_of(*LIVE, *done)))
+
+    @cached_property
+    def failures(self) -> dict[str, int]:
+        """How often each peer has failed the job."""
+        return failures_by_peer(self.record, self.now)
+
+    def begin_round(self, wanted: Sequence[Vacancy]) -> list[Send]:
+        """Ask the best candidates, one bid a peer; two or more only where the peers are too few."""
+        record = self.record
+        if record.spec.type in EVERYWHERE:
+            peers = {vacancy.peer: vacancy.replica for vacancy in wanted if vacancy.peer is not None}
+            able = [one for one in self._rooms_first() if one.peer in peers][:ASKS_EVERYWHERE_MAX]
+            return self._ask([(one, 0, peers[one.peer]) for one in able])
+        ranked = self.whom_to_ask(len(wanted))
+        if not ranked:
+            return []
+        slots = min(-(-len(wanted) // len(ranked)), ASKS_PER_PEER_MAX)
+        return self._ask([(advert, slot, None) for slot in range(slots) for advert in ranked])
+
+    def whom_to_ask(self, needed: int) -> list[Advert]:
+        """The peers that a round for `needed` replicas asks, the best first."""
+        ranked = self._rooms_first()
+        roomy = sum(
+            why_not_peer(self.need, one) is None and one.peer not in self._out_of_reach for one in ranked
+        )
+        return ranked[: asks_for(needed)] if roomy < needed else ranked[: min(roomy, asks_for(needed))]
+
+    def _rooms_first(self) -> list[Advert]:
+        """All who can be asked, in the order in which to ask them.
+
+        Anybody can invent peers with the best of offers, so of two that are asked one was heard before.
+        """
+        record = self.record
+        unfit = {peer: self._unfit(peer) for peer in self.known}
+        groups: tuple[list[Advert], list[Advert], list[Advert]] = ([], [], [])
+        for peer, reason in unfit.items():
+            if reason is None or reason.askable:
+                group = 2 if peer in self._out_of_reach else int(reason is not None)
+                groups[group].append(self.known[peer].advert)
+        return [
+            advert
+            for group in groups
+            for advert in self._alternating(
+                rank_candidates(
+                    record.id, record.round + 1, self.need, group, self.used, self.failures, record.deputies
+                )
+            )
+        ]
+
+    def _alternating(self, ranked: Sequence[Advert]) -> list[Advert]:
+        met = [one for one in ranked if self.known[one.peer].brought_by is None]
+        unmet = [one for one in ranked if self.known[one.peer].brought_by is not None]
+        pairs = zip_longest(met, unmet)
+        return [one for pair in pairs for one in pair if one is not None]
+
+    @cached_property
+    def _out_of_reach(self) -> frozenset[str]:
+        return out_of_reach(self.known, self.now)
+
+    def _ask(self, asks: Sequence[tuple[Advert, int, int | None]]) -> list[Send]:
+        """Each is a peer's advert, which of several asks to it this is, and the replica, if it is given."""
+        record, now = self.record, self.now
+        if not asks:
+            return []
+        record.round += 1
+        record.window_ends = None
+        window_s = BID_WINDOW_EVERYWHERE_S if record.spec.type in EVERYWHERE else BID_WINDOW_S
+        sends: list[Send] = []
+        for advert, slot, replica in asks:
+            id = execution_id(record.id, record.epoch, record.owner, record.round, advert.peer, slot)
+            record.executions[id] = Execution(
+                id=id,
+                peer=advert.peer,
+                round=record.round,
+                version=record.version,
+                run=record.run,
+                replica=replica,
+                deadline=now + window_s,
+                created=now,
+                modified=now,
+            )
+            ask = Ask(
+                execution=id,
+                job=record.id,
+                round=record.round,
+                spec_hash=record.spec_hash,
+                priority=record.spec.priority,
+                requirements=self.need,
+            )
+            sends.append(Send(advert.peer, ask))
+        return sends
+
+    def give_up_waiting(self) -> str | None:
+        """Note that there is nobody to ask; the reason to fail the job, once it has waited long enough."""
+        if self.record.waiting_since is None:
+            self.record.waiting_since = self.now
+        if self.now < self.waits_until():
+            return None
+        set_it = "; a QueueTimeout has the job wait" if self.record.spec.task.timeouts.queue_s is None else ""
+        return f"{self.why_waiting()} (after {self.now - self.record.waiting_since:.0f} s{set_it})"
+
+    def waits_until(self) -> float:
+        record = self.record
+        since = record.waiting_since
+        if since is None or record.spec.type is JobType.DAEMON:
+            return inf
+        served = record.spec.type is JobType.SERVICE
+        if served and record.now_of(*(set(ExecutionState) - OPEN)):
+            # It has run: what is missing now is waited for as long as it takes.
+            return inf
+        queue_s = record.spec.task.timeouts.queue_s
+        if queue_s is not None:
+            return since + queue_s
+        busy = any(unfit.refusing is Refusing.BUSY for unfit in self._all_unfit())
+        return since + ((inf if served else QUEUE_TIMEOUT_S) if busy else DISCOVERY_GRACE_S)
+
+    def wakes(self) -> float:
+        """When a job with nobody to ask looks again, should nothing happen before."""
+        holds = (refused.at + REFUSAL_HOLDS_S for refused in self.record.refusals.values())
+        return min(self.waits_until(), *(at for at in holds if at > self.now), inf)
+
+    def why_waiting(self) -> str:
+        """Why nobody can be asked, grouped over all known peers."""
+        if not self.known:
+            return "no compute peer is known: is this node connected to any?"
+        reasons = [unfit.reason for unfit in self._all_unfit()]
+        if not reasons:
+            return "waits for a peer"
+        return "no peer can take it: " + grouped(reasons, len(self.known))
+
+    def _all_unfit(self) -> list[Unfit]:
+        unfit = (self._unfit(peer) for peer in self.known)
+        return [one for one in unfit if one is not None]
+
+    @cached_property
+    def _open(self) -> dict[str, Execution]:
+        return {one.peer: one for one in self.record.of(*OPEN)}
+
+    def _unfit(self, peer: str) -> Unfit | None:
+        advert, record = self.known[peer].advert, self.record
+        unfit = why_not_peer(self.need, advert)
+        if unfit is not None and unfit.refusing is Refusing.UNSUITABLE:
+            return unfit
+        tries = self.failures.get(peer, 0)
+        if record.spec.type is JobType.BATCH and tries >= TRIES_PER_PEER_MAX:
+            return Unfit(Refusing.UNSUITABLE, f"failed this job {TRIES_PER_PEER_MAX} times")
+        opened = self._open.get(peer)
+        if opened is not None:
+            return Unfit(Refusing.BUSY, opened.reason or "is being asked")
+        refused = record.refusals.get(peer)
+        held = refused and advert.number <= refused.number and self.now < refused.at + REFUSAL_HOLDS_S
+        if refused is not None and held:
+            return Unfit(refused.refusing, refused.reason)
+        if unfit is not None and advert.offer.taking is Taking.ALL:
+            return Unfit(unfit.refusing, unfit.reason, askable=True)
+        return unfit
+
+
+def listed(peers: Sequence[str]) -> str:
+    """So many peers, and who the first of them are."""
+    named = ", ".join(peers[:NAMED_MAX])
+    more = f" and {len(peers) - NAMED_MAX} more" if len(peers) > NAMED_MAX else ""
+    return f"{len(peers)} peer{'s' if len(peers) > 1 else ''}: {named}{more}"

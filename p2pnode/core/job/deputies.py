@@ -1,0 +1,94 @@
+"""Which peers are a job's deputies, and when they are told what has changed: the owner's side.
+
+Two peers are named, those that run nothing of the job before others. One that falls silent is
+replaced; it may still hold its copy and take over some day, so it is remembered as a former
+party whose word counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from math import inf
+
+from p2pnode.core.placement.adverts import Known, out_of_reach
+from p2pnode.core.placement.ranking import lot
+from p2pnode.core.records.events import Send
+from p2pnode.core.records.lifecycle import LIVE, JobRecord
+from p2pnode.core.replication.sync import header, keeps
+from p2pnode.core.wire import protocols
+from p2pnode.core.wire.messages import PEERS_NAMED_MAX, Taking
+
+from .transitions import JobSteps
+
+# One may die while the other takes over.
+DEPUTIES = 2
+# With owners that came back.
+DEPUTIES_MAX = 4
+
+
+def told(record: JobRecord) -> list[str]:
+    """Who is told how the job stands: its deputies, and the peer whose user submitted it."""
+    return [peer for peer in dict.fromkeys((*record.deputies, record.requester)) if peer != record.owner]
+
+
+def lacks_deputies(record: JobRecord, lost: Collection[str]) -> bool:
+    return sum(peer not in lost for peer in record.deputies) < DEPUTIES
+
+
+def name_deputies(steps: JobSteps, known: Mapping[str, Known], lost: Collection[str], now: float) -> None:
+    """Replace deputies that are lost, as far as there are others."""
+    record = steps.record
+    if record.ended or not lacks_deputies(record, lost):
+        return
+    live = [peer for peer in record.deputies if peer not in lost]
+    runs = {one.peer for one in record.of(*LIVE)}
+    candidates = [
+        peer
+        for peer, one in known.items()
+        if peer not in {record.owner, *record.deputies, *record.declined, *lost}
+        and one.advert.offer.taking is not Taking.DRAINING
+        and protocols.why_no_link(one.advert.protocols) is None
+    ]
+    unreachable = out_of_reach(known, now)
+    # Anybody can invent peers, which keep nothing. A node that lends nothing is often there for one command.
+    candidates.sort(
+        key=lambda peer: (
+            peer in unreachable,
+            known[peer].brought_by is not None,
+            not known[peer].advert.offer.engines,
+            peer in runs,
+            lot(record.id, 0, peer),
+        )
+    )
+    chosen = (*live, *candidates[: DEPUTIES - len(live)])
+    silent = [peer for peer in record.deputies if peer in lost]
+    kept = (*chosen, *silent[: max(0, DEPUTIES - len(chosen))])
+    if kept == record.deputies:
+        return
+    removed = [peer for peer in record.deputies if peer not in kept]
+    record.deputies = kept
+    record.former = tuple(dict.fromkeys((*removed, *record.former)))[:PEERS_NAMED_MAX]
+    for peer in removed:
+        record.synced.pop(peer, None)
+        # It learns, some day, that its copy is wanted no more.
+        steps.actions.append(Send(peer, header(record, now)))
+    for one in record.of(*LIVE):
+        steps.adopt(one)
+    if chosen:
+        steps.note("Ownership", f"Deputies, who would take over: {', '.join(chosen)}", now, urgent=True)
+
+
+def tell_deputies(steps: JobSteps, lost: Collection[str], now: float) -> None:
+    """Send what has changed to those that can hear it, if it is time."""
+    record = steps.record
+    if steps.tell_by > now:
+        return
+    for peer in told(record):
+        if peer in lost and not record.ended:
+            # A silent peer's outbox must not fill: it gets the whole when it is back, or at the end.
+            record.synced.pop(peer, None)
+            continue
+        since = record.synced.get(peer)
+        steps.actions += [Send(peer, keep) for keep in keeps(record, steps.lines, since, now)]
+        record.synced[peer] = now
+    steps.lines, steps.tell_by = [], inf

@@ -1,0 +1,436 @@
+"""One job, as its owner looks after it: asks for bids, awards, watches, tries again, ends.
+
+A reconciler: every event first changes what is known, then `_reconcile` compares what the
+job wants (`core.job.desired`) with what there is, and acts on the difference. Nothing polls: it is
+called when something happened, or when `deadline` passes.
+
+A round of asking goes: ask up to `asks_for(needed)` peers; weigh the bids when all have
+answered, or shortly after there are enough, or when the window ends; award the best; keep
+the others until the awards are confirmed (the next best is then at hand), and release them.
+A job that runs everywhere awards each bid as it comes: there is nothing to choose.
+
+What peers say is taken in by `core.job.incoming`, a change of owner by `core.job.handover`. Who else
+may come to own the job is the part of `core.replication.replicas`, and what deputies are told that of
+`core.replication.sync`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from math import inf
+
+from p2pnode.core.placement.adverts import Known
+from p2pnode.core.records.events import (
+    Action,
+    Event,
+    JobRerun,
+    JobStopped,
+    JobUpdated,
+    PeerBack,
+    PeerLost,
+    ReceiptRefused,
+    Received,
+    Rejected,
+    SaveJob,
+    Send,
+    Tick,
+)
+from p2pnode.core.records.lifecycle import (
+    BROKEN,
+    EVERYWHERE,
+    LIVE,
+    LONG_RUNNING,
+    OPEN,
+    VERSIONS_KEPT_MAX,
+    Execution,
+    ExecutionState,
+    JobRecord,
+    JobState,
+    Outcome,
+    job_version,
+)
+from p2pnode.core.wire.messages import (
+    Bid,
+    Command,
+    Ended,
+    Keep,
+    Orphan,
+    Owned,
+    Refusal,
+    Refusing,
+    Update,
+    WhoOwns,
+)
+from p2pnode.core.wire.spec import JobSpec, JobType
+
+from . import deputies, handover, incoming
+from .asking import ENOUGH_WAIT_S, Asking, listed
+from .desired import (
+    Vacancy,
+    learn_targets,
+    surplus,
+    vacancies,
+)
+from .retries import hopeless
+from .transitions import AWARD_CONFIRM_S, JobSteps
+
+# A node that was away asks its deputies whether a job is still its own before it acts for it.
+HOLD_S = 5.0
+# Ended executions of a job that runs for ever: enough to see what happened, and not more each time.
+EXECUTIONS_ENDED_KEPT_MAX = 100
+
+
+class Job:
+    def __init__(
+        self, record: JobRecord, me: str, known: Mapping[str, Known], lost: Collection[str] = ()
+    ) -> None:
+        """`known` and `lost` are the owner's live table of peers, and those that are silent."""
+        self.record = record
+        self.deadline = inf
+        # Does news of peers concern this job?
+        self.waits = False
+        self._known = known
+        self._lost = lost
+        self._steps = JobSteps(record, me, known)
+        self._hold_until = 0.0
+
+    def look_at(self, now: float) -> None:
+        """Have the next tick tell the deputies of all, and see what there is to do."""
+        self.record.synced = {}
+        self.deadline = self._steps.tell_by = now
+
+    def begin(self, now: float) -> list[Action]:
+        self._steps.note("Submission", "Job submitted", now, urgent=True)
+        return self._settle(now)
+
+    def resume(self, now: float) -> list[Action]:
+        """After a restart: a deputy may have taken over; until one has answered, nothing new is begun."""
+        record = self.record
+        record.synced = {}
+        self._steps.tell_by = now
+        if record.deputies:
+            self._hold_until = now + HOLD_S
+            asks: list[Action] = [
+                Send(peer, WhoOwns(job=record.id, epoch=record.epoch)) for peer in record.deputies
+            ]
+            self._steps.actions += asks
+        return self._settle(now)
+
+    @property
+    def partners(self) -> set[str]:
+        """The peers whose silence concerns the job."""
+        return {*deputies.told(self.record), *(one.peer for one in self.record.of(*LIVE))}
+
+    def take_over(self, before: str, now: float) -> list[Action]:
+        handover.take_over(self._steps, before, self._lost, now)
+        return self._settle(now)
+
+    def raise_epoch(self, peer: str, epoch: int, now: float) -> list[Action]:
+        handover.raise_epoch(self._steps, peer, epoch, now)
+        return self._settle(now)
+
+    def merge(self, peer: str, keep: Keep, now: float) -> list[Action]:
+        handover.merge(self._steps, peer, keep, now)
+        return self._settle(now)
+
+    def yield_to(self, owner: str, epoch: int, now: float) -> list[Action]:
+        return handover.yield_to(self._steps, owner, epoch, now)
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """Take in an event that concerns this job, or a `Tick`, or news of peers."""
+        match event:
+            case JobUpdated(_, spec) | Received(_, Command(order="update", spec=JobSpec() as spec)):
+                self._update(spec, now)
+            case JobRerun(_, reason) | Received(_, Command(order="rerun", reason=reason)):
+                self._begin_anew(f"Job begun anew{': ' * bool(reason)}{reason}", now)
+            case Received(peer, Orphan(execution=id, round=round)):
+                incoming.claimed(self._steps, peer, id, round)
+            case Tick() if self.deadline <= now:
+                # Of one that has ended, its deputies may have to hear.
+                pass
+            case _ if self.record.ended and not self._is_late_end(event):
+                return []
+            case Received(peer, Ended(execution=id), receipt=receipt, receipt_cid=cid):
+                assert receipt is not None and cid is not None
+                incoming.ended(self._steps, peer, id, receipt, cid, now)
+            case Received(peer, message):
+                self._received(peer, message, now)
+            case Rejected(peer, message, reason):
+                incoming.rejected(self._steps, peer, message, reason, now)
+            case ReceiptRefused(peer, id, reason):
+                incoming.receipt_refused(self._steps, peer, id, reason, now)
+            case PeerLost(peer, reason):
+                incoming.peer_lost(self._steps, peer, reason, now)
+            case PeerBack(peer):
+                self.record.refusals.pop(peer, None)
+                if peer in deputies.told(self.record):
+                    self._steps.tell_by = now
+            case JobStopped(_, reason):
+                self._steps.end(JobState.STOPPED, Outcome.STOPPED, reason, now)
+            case _:
+                pass
+        return self._settle(now)
+
+    def _is_late_end(self, event: Event) -> bool:
+        """Is it of what was cancelled, whose output may be wanted all the same?"""
+        match event:
+            case Received(_, Ended(execution=id)):
+                one = self.record.executions.get(id)
+                return one is not None and one.awaits_receipt
+            case _:
+                return False
+
+    def _received(self, peer: str, message: object, now: float) -> None:
+        match message:
+            case Bid() as bid:
+                incoming.bid(self._steps, peer, bid, now)
+            case Refusal() as refusal:
+                incoming.refused(self._steps, peer, refusal, now)
+            case Update() as update:
+                incoming.updated(self._steps, peer, update, now)
+            case Owned() as owned if peer in self.record.deputies:
+                self._hold_until = 0.0
+                if (owned.epoch, owned.owner) < self.record.authority:
+                    # It has missed something, or lost its disk: it gets the whole anew.
+                    self.record.synced.pop(peer, None)
+                    self._steps.tell_by = now
+            case Command(order="stop", reason=reason):
+                self._steps.end(JobState.STOPPED, Outcome.STOPPED, reason, now)
+
+    def _update(self, spec: JobSpec, now: float) -> None:
+        record = self.record
+        if spec.type is not record.spec.type:
+            self._steps.note("Submission", f"Change refused: the job's type stays {record.spec.type}", now)
+            return
+        record.version += 1
+        record.spec = spec
+        version = record.versions[record.version] = job_version(spec, now)
+        record.spec_hash = version.spec_hash
+        for old in sorted(record.versions)[:-VERSIONS_KEPT_MAX]:
+            del record.versions[old]
+        self._steps.cancel_all(record.of(*OPEN), "the job was changed", now)
+        if record.ended or spec.type not in LONG_RUNNING:
+            self._begin_anew(f"Job changed to version {record.version}", now)
+            return
+        record.refusals, record.retry_at, record.waiting_since = {}, {}, None
+        record.modified = now
+        self._steps.note("Submission", f"Job changed to version {record.version}", now, urgent=True)
+
+    def _begin_anew(self, text: str, now: float) -> None:
+        record = self.record
+        self._steps.cancel_all(record.of(*OPEN), "the job was begun anew", now)
+        record.run += 1
+        record.begun = now
+        record.refusals, record.retry_at, record.targets = {}, {}, {}
+        record.waiting_since, record.first_failure = None, ""
+        record.move(JobState.PENDING, now)
+        self._steps.note("Submission", text, now, urgent=True)
+
+    # What to do about it
+
+    def _settle(self, now: float) -> list[Action]:
+        record, steps = self.record, self._steps
+        held = now < self._hold_until and not record.ended
+        if not record.ended and not held:
+            self._reconcile(now)
+            self._forget_old()
+        if not held:
+            deputies.name_deputies(steps, self._known, self._lost, now)
+        deputies.tell_deputies(steps, self._lost, now)
+        vacant = [] if record.ended else self._vacant()
+        self.waits = not record.ended and (
+            bool(vacant)
+            or record.spec.type in EVERYWHERE | LONG_RUNNING
+            or deputies.lacks_deputies(record, self._lost)
+        )
+        self.deadline = self._hold_until if held else self._next_deadline(vacant, now)
+        self.deadline = min(self.deadline, steps.tell_by)
+        actions, steps.actions = steps.actions, []
+        return [SaveJob(record), *actions]
+
+    def _reconcile(self, now: float) -> None:
+        record, steps = self.record, self._steps
+        self._overdue(now)
+        total_s = record.spec.task.timeouts.total_s
+        if total_s is not None and record.spec.type not in LONG_RUNNING and now >= record.begun + total_s:
+            steps.end(JobState.FAILED, Outcome.TIMEOUT, f"its TotalTimeout of {total_s} s has passed", now)
+            return
+        if record.spec.type in EVERYWHERE:
+            learn_targets(record, self._known)
+        for execution, reason in surplus(record, self._known):
+            if execution.state in LIVE:
+                steps.cancel(execution, reason, now)
+        vacant = self._vacant()
+        failed = self._hopeless(vacant)
+        if failed:
+            self._wind_up(failed, now)
+            return
+        ready = [one for one in vacant if record.retry_at.get(one.replica, 0.0) <= now]
+        if ready or self._lacks_targets():
+            self._place(ready, now)
+        elif not record.of(ExecutionState.AWARDED):
+            record.waiting_since = None
+            steps.cancel_all(record.of(*OPEN), "not needed", now)
+        if not vacant and not record.ended:
+            self._end_if_done(now)
+        if record.ended:
+            return
+        if record.now_of(*LIVE):
+            if record.state is not JobState.RUNNING:
+                record.move(JobState.RUNNING, now)
+        elif vacant and not ready:
+            steps.queue(f"waits before another try: {self._why_again(vacant)}", now)
+
+    def _vacant(self) -> list[Vacancy]:
+        return vacancies(self.record, self._known)
+
+    def _why_again(self, vacant: list[Vacancy]) -> str:
+        replicas = {one.replica for one in vacant}
+        ended = self.record.now_of(*BROKEN, ExecutionState.COMPLETED)
+        last = next((one for one in reversed(ended) if one.replica in replicas), None)
+        return (last.reason if last else "") or "the program has ended"
+
+    def _hopeless(self, vacant: list[Vacancy]) -> list[Execution]:
+        if self.record.spec.type is not JobType.BATCH:
+            return []
+        return hopeless(self.record, {one.replica for one in vacant})
+
+    def _lacks_targets(self) -> bool:
+        return self.record.spec.type is JobType.OPS and not self.record.targets
+
+    def _overdue(self, now: float) -> None:
+        record, steps = self.record, self._steps
+        for execution in record.of(*OPEN, *LIVE):
+            if execution.deadline is None or execution.deadline > now:
+                continue
+            if execution.state is ExecutionState.ASKED:
+                steps.cancel(execution, "did not answer in time", now)
+                steps.remember_refusal(execution.peer, Refusing.BUSY, "did not answer in time", now)
+                steps.note("Refusal", "did not answer in time", now, execution)
+            elif execution.state is ExecutionState.BID:
+                steps.cancel(execution, "its bid expired before it was needed", now)
+            elif execution.unconfirmed:
+                why = f"did not answer its new owner within {handover.ADOPT_CONFIRM_S:.0f} s"
+                steps.give_up(execution, why, now)
+            elif execution.state is ExecutionState.AWARDED:
+                steps.give_up(execution, f"did not confirm its award within {AWARD_CONFIRM_S:.0f} s", now)
+            else:
+                steps.give_up(execution, "is long past its timeout", now)
+
+    def _end_if_done(self, now: float) -> None:
+        """All has run that was wanted: how did it go?"""
+        record, steps = self.record, self._steps
+        done = len(record.now_of(ExecutionState.COMPLETED))
+        match record.spec.type:
+            case JobType.BATCH if done >= record.spec.count:
+                steps.end(JobState.COMPLETED, Outcome.COMPLETED, "", now)
+            case JobType.OPS if record.targets and not record.now_of(*LIVE):
+                failed = len(record.targets) - done
+                if not failed:
+                    steps.end(JobState.COMPLETED, Outcome.COMPLETED, "", now)
+                    return
+                lost = [one.reason for one in record.now_of(ExecutionState.LOST)]
+                first = record.first_failure or (*lost, "its peer left before it could run")[0]
+                total = len(record.targets)
+                reason = first if total == 1 else f"{failed} of {total} executions failed; the first: {first}"
+                steps.end(JobState.FAILED, self._failure_outcome(), reason, now)
+            case JobType.SERVICE if record.spec.count == 0 and record.state is not JobState.RUNNING:
+                record.move(JobState.RUNNING, now, "scaled to zero")
+            case JobType.DAEMON if not record.now_of(*LIVE):
+                steps.queue("no peer matches now", now)
+
+    def _failure_outcome(self) -> Outcome:
+        failed = self.record.now_of(ExecutionState.FAILED)
+        program = any(one.program_failed for one in failed)
+        return Outcome.PROGRAM if program else Outcome.EXECUTION
+
+    def _wind_up(self, failed: list[Execution], now: float) -> None:
+        """Nothing new is begun; what runs may end, since its result is wanted all the same."""
+        self._steps.cancel_all(self.record.of(*OPEN), "the job has failed", now)
+        if self.record.of(*LIVE):
+            return
+        # That a peer was lost along the way explains nothing, unless that is all there is.
+        first = next((one for one in failed if one.state is ExecutionState.FAILED), failed[0])
+        outcome = Outcome.PROGRAM if first.program_failed else Outcome.EXECUTION
+        times = f"replica {first.replica} failed {len(failed)} times; the first: "
+        tries = times if len(failed) > 1 else ""
+        self._steps.end(JobState.FAILED, outcome, tries + first.reason, now)
+
+    def _place(self, wanted: list[Vacancy], now: float) -> None:
+        record, steps = self.record, self._steps
+        asking = Asking(record, self._known, now)
+        bound = {one.peer: one for one in wanted if one.peer is not None}
+        if record.spec.type in EVERYWHERE:
+            for bid in record.of(ExecutionState.BID):
+                vacancy = bound.pop(bid.peer, None)
+                if vacancy is not None:
+                    steps.award(vacancy, [bid], now)
+                    wanted.remove(vacancy)
+        else:
+            bids = record.of(ExecutionState.BID)
+            if record.of(ExecutionState.ASKED):
+                if len(bids) < len(wanted):
+                    record.window_ends = None
+                    return
+                record.window_ends = record.window_ends or now + ENOUGH_WAIT_S
+                if now < record.window_ends and any(map(self._is_heard, record.of(ExecutionState.ASKED))):
+                    return
+                steps.cancel_all(record.of(ExecutionState.ASKED), "there are bids enough", now)
+            if bids:
+                bidders = list(dict.fromkeys(one.peer for one in bids))
+                steps.note("Bids", f"{len(bids)} bid{'s' * (len(bids) > 1)} of {listed(bidders)}", now)
+            while wanted and (bids := record.of(ExecutionState.BID)):
+                steps.award(wanted.pop(0), bids, now)
+        if not wanted and not self._lacks_targets():
+            return
+        round = Asking(record, self._known, now).begin_round(wanted)
+        if round:
+            record.waiting_since = None
+            steps.actions += round
+            steps.note("Asking", f"Asked {listed(list(dict.fromkeys(one.peer for one in round)))}", now)
+            return
+        if not record.of(ExecutionState.ASKED, ExecutionState.BID):
+            self._wait(asking, now)
+
+    def _is_heard(self, execution: Execution) -> bool:
+        """Was its peer ever heard itself? Nobody waits for one that may be invented."""
+        known = self._known.get(execution.peer)
+        return known is not None and known.brought_by is None
+
+    def _wait(self, asking: Asking, now: float) -> None:
+        record, steps = self.record, self._steps
+        refused = asking.give_up_waiting()
+        if refused is not None:
+            begun = record.now_of(ExecutionState.COMPLETED, *LIVE, *BROKEN)
+            first = f"{record.first_failure}; then " if record.first_failure else ""
+            outcome = Outcome.EXECUTION if begun else Outcome.NO_PEER
+            steps.end(JobState.FAILED, outcome, first + refused, now)
+        elif not record.now_of(*LIVE):
+            steps.queue(asking.why_waiting(), now)
+
+    def _forget_old(self) -> None:
+        record = self.record
+        if record.spec.type not in LONG_RUNNING:
+            return
+        ended = [one.id for one in record.executions.values() if one.state not in (*LIVE, *OPEN)]
+        for id in ended[:-EXECUTIONS_ENDED_KEPT_MAX]:
+            del record.executions[id]
+
+    def _next_deadline(self, vacant: list[Vacancy], now: float) -> float:
+        record = self.record
+        if record.ended:
+            return inf
+        times = [one.deadline for one in record.of(*OPEN, *LIVE) if one.deadline is not None]
+        total_s = record.spec.task.timeouts.total_s
+        if total_s is not None and record.spec.type not in LONG_RUNNING:
+            times.append(record.begun + total_s)
+        if self._hopeless(vacant):
+            return min(times, default=inf)
+        if record.of(ExecutionState.ASKED) and record.window_ends is not None and record.window_ends > now:
+            times.append(record.window_ends)
+        later = [record.retry_at.get(one.replica, 0.0) for one in vacant]
+        times += [at for at in later if at > now]
+        waits = any(at <= now for at in later) or self._lacks_targets()
+        if waits and not record.of(ExecutionState.ASKED, ExecutionState.BID):
+            times.append(Asking(record, self._known, now).wakes())
+        return min(times, default=inf)

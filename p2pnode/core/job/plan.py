@@ -1,0 +1,70 @@
+"""What would happen to a job if it were submitted now, from what is known here; nothing is asked or run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from p2pnode.core.placement import forwarding
+from p2pnode.core.placement.adverts import Known
+from p2pnode.core.placement.matching import Unfit, why_not_peer
+from p2pnode.core.records.lifecycle import EVERYWHERE, new_record
+from p2pnode.core.wire.codec import Record
+from p2pnode.core.wire.messages import Advert, Refusing, Requirements
+from p2pnode.core.wire.spec import JobSpec
+
+from .asking import Asking
+
+
+class Plan(Record, frozen=True):
+    """Whom a job would ask, and why not the others."""
+
+    # How many executions it would begin with.
+    needed: int
+    # Peers that would be asked, the best first.
+    asked: tuple[Advert, ...]
+    # Known peers that would bid, by what they advertise.
+    would_bid: int
+    known: int
+    # What these look up only when they are asked, and may refuse then.
+    looked_up: tuple[str, ...]
+    # Reason and number of peers, the most frequent first; of those that only lack room, and of the others.
+    busy: tuple[tuple[str, int], ...]
+    unsuitable: tuple[tuple[str, int], ...]
+
+
+def plan(spec: JobSpec, me: str, known: Mapping[str, Known], now: float, lacks: str = "") -> Plan:
+    """The plan for a job that `me` would own, with this table of peers.
+
+    `lacks` is why `me` itself does not have what peers look up when they are asked; "" if it has.
+    """
+    table = {peer: one for peer, one in known.items() if not (lacks and peer == me)}
+    asking = Asking(new_record("", me, spec, now), table, now)
+    found = [why_not_peer(asking.need, one.advert) for one in table.values()]
+    if len(table) < len(known):
+        unfit = why_not_peer(asking.need, known[me].advert)
+        found.append(Unfit(Refusing.UNSUITABLE, lacks) if unfit is None else unfit)
+    counts = {
+        refusing: Counter(unfit.reason for unfit in found if unfit is not None and unfit.refusing is refusing)
+        for refusing in Refusing
+    }
+    would_bid = found.count(None)
+    everywhere = spec.type in EVERYWHERE
+    needed = would_bid if everywhere else spec.count
+    return Plan(
+        needed=needed,
+        asked=tuple(asking.whom_to_ask(needed)),
+        would_bid=would_bid,
+        known=len(known),
+        looked_up=_looked_up(asking.need, spec),
+        busy=tuple(counts[Refusing.BUSY].most_common()),
+        unsuitable=tuple(counts[Refusing.UNSUITABLE].most_common()),
+    )
+
+
+def _looked_up(need: Requirements, spec: JobSpec) -> tuple[str, ...]:
+    variables = forwarding.wanted(spec.task.environment).values()
+    return (
+        *(f"path {one.path}" + " for writing" * one.writable for one in need.directories),
+        *(f"variable {name}" for name in variables),
+    )

@@ -1,0 +1,244 @@
+"""The table of peers: the newest advert of each, until it expires; and when to send our own.
+
+A later advert replaces an earlier one by its number, so replays change nothing. Numbers
+of peers that left or fell silent are remembered, or a captured goodbye's predecessor
+would bring a ghost back. Times in adverts are their sender's: what an advert is worth
+here is counted from our own clock, and an `issued_ms` far from it is refused, which bounds
+how long a captured advert can be replayed to a node that never saw its successors.
+
+Anybody can invent peers. Those that were never heard themselves are counted against the neighbour that
+brought them: it may bring so many, and gives way first when the table is full. `core.job.asking` asks them
+with care.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from math import inf
+
+from p2pnode.core.wire.messages import Advert, Offer, Signed
+
+# 10,000 peers are a few times what one topic can carry (DESIGN: links).
+PEERS_MAX = 10_000
+# That one neighbour may bring of peers never heard themselves: a joiner hears the rest from its others.
+UNMET_PER_FORWARDER_MAX = 1_000
+# An answer to an ask takes longer only over a line that is no use for the job either (asking.BID_WINDOW_S).
+ANSWER_S_MAX = 3.0
+# A peer that did not answer is asked last for so long.
+SILENT_FOR_S = 5 * 60.0
+# One that brought more peers than these that do not answer may have invented them all.
+SILENT_PER_FORWARDER_MAX = 2
+# A missed advert or two must not make a peer vanish.
+ADVERT_TTL_INTERVALS = 3
+ADVERT_INTERVAL_S_MIN = 30.0
+# What a topic carries at most, over the whole network: each costs every node 5 to 10 ms.
+ADVERTS_PER_S_MAX = 20.0
+# Between two adverts of one peer, however much changes.
+ADVERT_GAP_S = 2.0
+# Clocks of machines without NTP are off by minutes, not by more.
+CLOCK_SKEW_MS_MAX = 10 * 60 * 1000
+ADVERT_TTL_MS_MAX = 60 * 60 * 1000
+
+
+def advert_interval_s(peers: int) -> float:
+    """Seconds between a peer's adverts in a network of `peers` (DESIGN: max(30 s, N / 20 s))."""
+    return max(ADVERT_INTERVAL_S_MIN, peers / ADVERTS_PER_S_MAX)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A peer's newest advert, as signed, and when it ceases to count here."""
+
+    advert: Advert
+    signed: Signed
+    expires: float
+    # The neighbour that brought it; None: the peer itself has been heard, by a connection or an answer.
+    brought_by: str | None = None
+    # Since when an ask to it has been without an answer.
+    asked: float | None = None
+
+    def is_silent(self, now: float) -> bool:
+        return self.asked is not None and ANSWER_S_MAX <= now - self.asked < ANSWER_S_MAX + SILENT_FOR_S
+
+
+@dataclass(slots=True)
+class AdvertTable:
+    """What this node knows of the peers that it could ask, itself among them."""
+
+    known: dict[str, Known] = field(default_factory=dict)
+    # Highest number seen of peers that are not in `known` any more.
+    gone: dict[str, int] = field(default_factory=dict)
+    # When the first may expire: never later than it does, so that a tick is never missed.
+    deadline: float = inf
+
+    # Peers that were heard themselves, the longest unheard first.
+    _met: dict[str, None] = field(default_factory=dict)
+    # How many that were not each neighbour has brought.
+    _unmet: Counter[str] = field(default_factory=Counter)
+
+    def is_news(self, advert: Advert, forwarder: str) -> bool:
+        """Would the table change by it, were its signature to hold? So it is asked before that is checked."""
+        held = self.known.get(advert.peer)
+        if held is not None:
+            return advert.number > held.advert.number
+        if advert.number <= self.gone.get(advert.peer, -1):
+            return False
+        met = advert.peer in self._met or forwarder in ("", advert.peer)
+        return met or advert.leaving or self._unmet[forwarder] < UNMET_PER_FORWARDER_MAX
+
+    def learn(
+        self, signed: Signed, advert: Advert, remaining_ms: int, now: float, forwarder: str = ""
+    ) -> bool:
+        """Take in an advert whose signature holds; true if the peer is new, or offers other things.
+
+        `remaining_ms` is how long whoever handed it over would still have kept it; at most
+        the advert's own time to live counts.
+        """
+        ttl_ms = min(advert.ttl_ms, ADVERT_TTL_MS_MAX)
+        if abs(now * 1000 - advert.issued_ms) > CLOCK_SKEW_MS_MAX + ttl_ms:
+            return False
+        held = self.known.get(advert.peer)
+        newest = held.advert.number if held else self.gone.get(advert.peer, -1)
+        if advert.number <= newest:
+            return False
+        if advert.leaving:
+            self._forget(advert.peer, advert.number)
+            return True
+        if forwarder in ("", advert.peer):
+            self.met(advert.peer)
+        brought_by = None if advert.peer in self._met else forwarder
+        if held is None and not self._has_place(brought_by):
+            return False
+        self.gone.pop(advert.peer, None)
+        lifetime_ms = min(remaining_ms, ttl_ms)
+        asked = held.asked if held else None
+        if held is not None:
+            # As `met` has left it.
+            brought_by = self.known[advert.peer].brought_by
+        elif brought_by is not None:
+            self._unmet[brought_by] += 1
+        self.known[advert.peer] = Known(advert, signed, now + lifetime_ms / 1000, brought_by, asked)
+        self.deadline = min(self.deadline, now + lifetime_ms / 1000)
+        return held is None or held.advert.offer != advert.offer
+
+    def met(self, peer: str) -> None:
+        """The peer itself has been heard."""
+        self._met.pop(peer, None)
+        self._met[peer] = None
+        if len(self._met) > PEERS_MAX:
+            del self._met[next(iter(self._met))]
+        held = self.known.get(peer)
+        if held is not None and (held.brought_by is not None or held.asked is not None):
+            self._uncount(held)
+            self.known[peer] = replace(held, brought_by=None, asked=None)
+
+    def asked(self, peer: str, now: float) -> None:
+        """An ask goes to the peer."""
+        held = self.known.get(peer)
+        if held is not None and (held.asked is None or now >= held.asked + ANSWER_S_MAX + SILENT_FOR_S):
+            self.known[peer] = replace(held, asked=now)
+
+    def _has_place(self, brought_by: str | None) -> bool:
+        """Is there a place for a new peer? One is made at the cost of who brought most."""
+        if brought_by is not None and self._unmet[brought_by] >= UNMET_PER_FORWARDER_MAX:
+            return False
+        if len(self.known) < PEERS_MAX:
+            return True
+        most = max(self._unmet, key=lambda one: (self._unmet[one], one), default=None)
+        if most is None or not self._unmet[most]:
+            return False
+        if brought_by is not None and self._unmet[brought_by] + 1 >= self._unmet[most]:
+            return False
+        peer = next(peer for peer, one in self.known.items() if one.brought_by == most)
+        self._uncount(self.known.pop(peer))
+        return True
+
+    def _uncount(self, held: Known) -> None:
+        if held.brought_by is not None:
+            self._unmet[held.brought_by] -= 1
+            if not self._unmet[held.brought_by]:
+                del self._unmet[held.brought_by]
+
+    def expire(self, now: float) -> bool:
+        """At `deadline` or later: forget what is too old; true if anything was."""
+        old = [peer for peer, known in self.known.items() if known.expires <= now]
+        for peer in old:
+            self._forget(peer, self.known[peer].advert.number)
+        self.deadline = min((known.expires for known in self.known.values()), default=inf)
+        return bool(old)
+
+    def entries(self, now: float) -> Iterator[tuple[Signed, int]]:
+        """The table as a joiner gets it: each advert, and for how many milliseconds it still counts."""
+        for known in self.known.values():
+            if known.expires > now:
+                yield known.signed, int((known.expires - now) * 1000)
+
+    def _forget(self, peer: str, number: int) -> None:
+        held = self.known.pop(peer, None)
+        if held is not None:
+            self._uncount(held)
+        self.gone[peer] = number
+        while len(self.gone) > PEERS_MAX:
+            del self.gone[next(iter(self.gone))]
+
+
+def out_of_reach(known: Mapping[str, Known], now: float) -> frozenset[str]:
+    """The peers that would probably not answer: they did not, or who brought them brought such peers."""
+    silent = {peer for peer, one in known.items() if one.is_silent(now)}
+    forwarders = Counter(known[peer].brought_by for peer in silent)
+    forwarders.pop(None, None)
+    liars = {one for one, count in forwarders.items() if count > SILENT_PER_FORWARDER_MAX}
+    return frozenset(silent | {peer for peer, one in known.items() if one.brought_by in liars})
+
+
+@dataclass(slots=True)
+class Advertising:
+    """When this node's own advert is due: at intervals, and soon after what it offers changed."""
+
+    offer: Offer | None = None
+    sent: float = -inf
+    due: float = inf
+
+    def changed(self, offer: Offer, now: float) -> None:
+        """The offer is now this; say so soon if somebody would decide otherwise for it."""
+        if self.offer is None or _material(self.offer, offer):
+            self.due = min(self.due, self.soonest(now))
+
+    def soonest(self, now: float) -> float:
+        """When the next advert may go at the earliest."""
+        return max(now, self.sent + ADVERT_GAP_S)
+
+    def take(self, offer: Offer, peers: int, jitter: float, now: float) -> None:
+        """Note that `offer` was sent; `jitter`, of 0 to 1, keeps peers from speaking in step."""
+        self.offer, self.sent = offer, now
+        self.due = now + advert_interval_s(peers) * (0.75 + jitter / 2)
+
+
+def _material(old: Offer, new: Offer) -> bool:
+    """Would a requester choose differently? Small moves of what is free can wait for the interval."""
+    if (
+        old.engines,
+        old.networks,
+        old.labels,
+        old.total,
+        old.publishers,
+        old.sources,
+        old.taking,
+    ) != (
+        new.engines,
+        new.networks,
+        new.labels,
+        new.total,
+        new.publishers,
+        new.sources,
+        new.taking,
+    ):
+        return True
+    for name in ("cpu_millis", "memory_bytes", "disk_bytes", "gpus"):
+        total, before, after = (getattr(o, name) for o in (new.total, old.free, new.free))
+        # A quarter of the machine decides between fitting and not fitting for common jobs.
+        if total and abs(before - after) * 4 >= total:
+            return True
+    return False

@@ -1,0 +1,66 @@
+"""How what runs for others is ended: rules about a loan whose program is to stop, in good order.
+
+A program is told to stop, has a grace period, and is killed; what it wrote until then is kept as its
+result, for which there is a time, too. The loan holds its room until all that is over.
+"""
+
+from __future__ import annotations
+
+from p2pnode.core.wire.messages import REASON_LENGTH_MAX, Fault
+from p2pnode.core.wire.spec import JobSpec
+
+from .events import Kill
+from .lifecycle import LONG_RUNNING
+from .reservations import Loan, LoanState
+
+# As Docker's own: servers finish their requests and write their state down in it.
+STOP_GRACE_S = 10
+# A peer gives no more unless its operator says so: whoever drains or updates it waits for every job.
+STOP_GRACE_S_MAX = 60
+# When the node itself ends: service managers kill it after 90 s, and results are stored after the grace.
+LEAVING_GRACE_S_MAX = 60
+# Hashing and storing some 100 GB.
+PUBLISH_TIMEOUT_S = 10 * 60.0
+# Of a program that was ended: killing it takes an engine 20 s at most, and some 10 GB are stored in the rest.
+# Nobody waits for that result as for a whole one, but others wait for the room.
+KEEP_TIMEOUT_S = 90.0
+
+
+def begin(loan: Loan, reason: str, fault: Fault, *, keep: bool, publish: bool) -> None:
+    """From now on it is being ended. `publish`: what is kept goes where the job wants its results."""
+    loan.state = LoanState.ENDING
+    loan.end_reason, loan.end_fault = reason[:REASON_LENGTH_MAX], fault
+    loan.end_keep, loan.end_publish = keep, publish
+
+
+def kill(loan: Loan, grace_s_max: float, now: float) -> Kill:
+    """Ends it as was said when that began, and sets by when it has to be over, else nothing is kept."""
+    assert loan.award is not None and loan.end_fault is not None
+    grace_s = min(stop_grace_s(loan.award.spec), grace_s_max) if loan.end_keep else 0.0
+    keep_s = PUBLISH_TIMEOUT_S if loan.end_publish else KEEP_TIMEOUT_S
+    loan.deadline = now + grace_s + keep_s if loan.end_keep else None
+    return Kill(
+        execution=loan.execution,
+        reason=loan.end_reason,
+        fault=loan.end_fault,
+        publish=loan.end_publish,
+        keep=loan.end_keep,
+        grace_s=grace_s,
+    )
+
+
+def stop_grace_s(spec: JobSpec) -> int:
+    """How long a program asks to have from its stop signal to its kill."""
+    asked_s = spec.task.timeouts.stop_grace_s
+    return STOP_GRACE_S if asked_s is None else asked_s
+
+
+def run_limit_s(spec: JobSpec) -> int | None:
+    """For how long a program may run: the ExecutionTimeout, else the TotalTimeout, else without limit.
+
+    Of daemons and services, which run until they are stopped, both are ignored.
+    """
+    if spec.type in LONG_RUNNING:
+        return None
+    timeouts = spec.task.timeouts
+    return timeouts.execution_s if timeouts.execution_s is not None else timeouts.total_s

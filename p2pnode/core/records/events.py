@@ -1,0 +1,281 @@
+"""What the core is told, and what it asks the shell to do.
+
+The shell performs actions in order, and commits those that name the journal (`Save...`,
+`Drop...`, `Send`, `Note`) in one transaction with the receipt of the message that caused them:
+after a crash, a message was handled with all its effects or not at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from p2pnode.core.wire.messages import (
+    Advert,
+    Award,
+    Fault,
+    Line,
+    Message,
+    Offer,
+    Receipt,
+    Signed,
+    Stage,
+    Taking,
+)
+from p2pnode.core.wire.spec import JobSpec
+
+from .lifecycle import JobRecord
+from .reservations import Loan
+
+# Events
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """`deadline` has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message over the link. For `Ended`, the shell has checked the signature; its receipt is beside it.
+
+    `record` is what the journal has of a job that a receipt or a message about ownership names, if the core
+    does not hold it: one that has ended. `lacks` is what an ask needs of this node's disk and may not
+    have, or has not.
+    """
+
+    peer: str
+    message: Message
+    receipt: Receipt | None = None
+    receipt_cid: str | None = None
+    record: JobRecord | None = None
+    lacks: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A peer has discarded a message of this node, or it could not be sent; it will not come again."""
+
+    peer: str
+    message: Message
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptRefused:
+    """A peer has ended an execution with a receipt that is not its own, or contradicts itself."""
+
+    peer: str
+    execution: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AdvertHeard:
+    """An advert whose signature holds."""
+
+    signed: Signed
+    advert: Advert
+    remaining_ms: int
+    # The neighbour that brought it, be it the peer itself; "" where that is this node.
+    forwarder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OfferChanged:
+    """What this node can lend in all has changed, or is known at last; `free` is not looked at."""
+
+    offer: Offer
+
+
+@dataclass(frozen=True, slots=True)
+class JobSubmitted:
+    job: str
+    spec: JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class JobStopped:
+    job: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobUpdated:
+    """A changed file for a job. `record` is the journal's, for a job that has ended."""
+
+    job: str
+    spec: JobSpec
+    record: JobRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobRerun:
+    """Begin the job again. `record` is the journal's, for a job that has ended."""
+
+    job: str
+    reason: str
+    record: JobRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """An execution here has come to a stage, or has something to say about it."""
+
+    execution: str
+    stage: Stage
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An execution here is over, its program dead, and its receipt signed."""
+
+    execution: str
+    signed: Signed
+    receipt: Receipt
+    receipt_cid: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerLost:
+    """A peer has been silent for too long. `forgot`: it is there, but has lost its journal."""
+
+    peer: str
+    reason: str
+    forgot: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PeerBack:
+    """A peer that was lost is heard again."""
+
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class TakingChanged:
+    """The operator says what this node takes on. `deadline`: when draining ends what still runs."""
+
+    taking: Taking
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NeighbourJoined:
+    """A connection with a peer has begun: it, and those behind it, may not have heard of this node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """This node is shutting down: tell the others not to ask it."""
+
+
+Event = (
+    Tick
+    | Received
+    | Rejected
+    | ReceiptRefused
+    | AdvertHeard
+    | OfferChanged
+    | JobSubmitted
+    | JobStopped
+    | JobUpdated
+    | JobRerun
+    | Progressed
+    | Finished
+    | PeerLost
+    | PeerBack
+    | TakingChanged
+    | NeighbourJoined
+    | Leaving
+)
+
+
+# Actions
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Put a message into the link's outbox to a peer."""
+
+    peer: str
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Advertise:
+    """Sign an advert of this offer and gossip it."""
+
+    offer: Offer
+    ttl_ms: int
+    leaving: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Begin, or after a restart go on with, an execution that was awarded to this node."""
+
+    loan: Loan
+    award: Award
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End an execution here: its program is told to stop, and killed after `grace_s`.
+
+    `keep`: what it has written goes into this node's store; without, it is over at once. `publish`: that
+    also goes where the job wants its results. A second one without `keep` ends a first that takes too long.
+    """
+
+    execution: str
+    reason: str
+    fault: Fault
+    publish: bool
+    keep: bool
+    grace_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SaveJob:
+    record: JobRecord
+
+
+@dataclass(frozen=True, slots=True)
+class DropJob:
+    """Another's job, of which no copy is to be kept here any more."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class SaveLines:
+    """Lines of the history of another's job, from its owner; `anew`: in place of those that are here."""
+
+    job: str
+    lines: tuple[Line, ...]
+    anew: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SaveLoan:
+    loan: Loan
+
+
+@dataclass(frozen=True, slots=True)
+class DropLoan:
+    execution: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A line of a job's history, for people. `state` is that of the execution, or of the job, then."""
+
+    job: str
+    topic: str
+    text: str
+    state: str
+    execution: str = ""
+    peer: str = ""
+
+
+Action = Send | Advertise | Start | Kill | SaveJob | DropJob | SaveLines | SaveLoan | DropLoan | Note

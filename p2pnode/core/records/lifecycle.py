@@ -1,0 +1,266 @@
+"""The life of a job and of its executions, as its owner sees it: states, legal moves, records.
+
+    Pending --asked--> Queued <--> Running --> Completed | Failed | Stopped
+    any of these --rerun, or a changed file--> Pending
+
+    Asked --> Queued (no room yet) --> Bid --> Awarded --> Preparing --> Running --> Publishing
+      what leads to nothing is forgotten; an awarded one --> Completed | Failed
+      an awarded one --> Cancelled (not needed any more)
+      an awarded one --> Lost (its peer is silent) --> Completed | Failed (it came back after all)
+
+A stage may be skipped: what a peer did between two reports is not always told.
+The records are what the journal keeps; nothing else about a job is state. A deputy keeps
+the same record, as the owner tells it (`core.replication.sync`).
+"""
+
+from __future__ import annotations
+
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.codec import Record, State
+from p2pnode.core.wire.messages import (
+    REASON_LENGTH_MAX,
+    Bid,
+    Fault,
+    Refusing,
+)
+from p2pnode.core.wire.spec import JobSpec, JobType
+from p2pnode.core.wire.states import ExecutionState as ExecutionState
+from p2pnode.core.wire.states import JobState as JobState
+from p2pnode.core.wire.states import Outcome as Outcome
+
+_J, _E = JobState, ExecutionState
+
+JOB_ENDED = frozenset({_J.COMPLETED, _J.FAILED, _J.STOPPED})
+JOB_MOVES: dict[JobState, frozenset[JobState]] = {
+    # Completed: nothing was wanted (Count 0), or a lost peer's result came before anybody was asked anew.
+    _J.PENDING: frozenset({_J.PENDING, _J.QUEUED, _J.RUNNING, *JOB_ENDED}),
+    _J.QUEUED: frozenset({_J.PENDING, _J.RUNNING, *JOB_ENDED}),
+    _J.RUNNING: frozenset({_J.PENDING, _J.QUEUED, *JOB_ENDED}),
+    _J.COMPLETED: frozenset({_J.PENDING}),
+    _J.FAILED: frozenset({_J.PENDING}),
+    _J.STOPPED: frozenset({_J.PENDING}),
+}
+
+# An execution that a peer has been given and has not ended, as far as the owner knows.
+LIVE = frozenset({_E.AWARDED, _E.PREPARING, _E.RUNNING, _E.PUBLISHING})
+OPEN = frozenset({_E.ASKED, _E.QUEUED, _E.BID})
+BROKEN = frozenset({_E.FAILED, _E.LOST})
+# What people ask the reason of.
+UNDONE = BROKEN | {_J.FAILED, _J.STOPPED}
+NO_REASON = "no reason was given"
+# Those that ended by their peer's word, with a receipt.
+ENDED = frozenset({_E.COMPLETED, _E.FAILED})
+# Those that ended by their owner's word: a receipt, and what was left, may come later.
+GIVEN_UP = frozenset({_E.CANCELLED, _E.LOST})
+# Failures that are the job's own: no other peer would do better.
+OWN_FAULTS = (Fault.JOB, Fault.TIMEOUT)
+# With these an exit code is the program's own word, and not how it took its end.
+_BY_ITSELF = (Fault.JOB, Fault.PEER)
+EXECUTION_MOVES: dict[ExecutionState, frozenset[ExecutionState]] = {
+    _E.ASKED: frozenset({_E.BID, _E.QUEUED}),
+    _E.QUEUED: frozenset({_E.BID}),
+    _E.BID: frozenset({_E.AWARDED}),
+    _E.AWARDED: frozenset(
+        {_E.PREPARING, _E.RUNNING, _E.PUBLISHING, _E.COMPLETED, _E.FAILED, _E.CANCELLED, _E.LOST}
+    ),
+    _E.PREPARING: frozenset({_E.RUNNING, _E.PUBLISHING, _E.COMPLETED, _E.FAILED, _E.CANCELLED, _E.LOST}),
+    _E.RUNNING: frozenset({_E.PREPARING, _E.PUBLISHING, _E.COMPLETED, _E.FAILED, _E.CANCELLED, _E.LOST}),
+    _E.PUBLISHING: frozenset({_E.PREPARING, _E.COMPLETED, _E.FAILED, _E.CANCELLED, _E.LOST}),
+    _E.LOST: frozenset({_E.COMPLETED, _E.FAILED, _E.CANCELLED}),
+    _E.COMPLETED: frozenset(),
+    _E.FAILED: frozenset(),
+    _E.CANCELLED: frozenset(),
+}
+
+# Types that run until they are stopped.
+LONG_RUNNING = frozenset({JobType.DAEMON, JobType.SERVICE})
+# Types with one execution on each peer that matches.
+EVERYWHERE = frozenset({JobType.OPS, JobType.DAEMON})
+# Older versions of a job's file are forgotten beyond these; each may be as large as a file may be.
+VERSIONS_KEPT_MAX = 20
+
+
+def reason_for(state: ExecutionState | JobState, reason: str) -> str:
+    """The reason as it is recorded: people are told one for each failure, also where a peer gave none."""
+    return reason[:REASON_LENGTH_MAX] or (NO_REASON if state in UNDONE else "")
+
+
+class Execution(State, kw_only=True):
+    """One peer's part in a job, from the ask to its end."""
+
+    id: str
+    peer: str
+    round: int
+    # The version of the job's file and the run of the job that it is for.
+    version: int = 1
+    run: int = 1
+    state: ExecutionState = ExecutionState.ASKED
+    # Set by the award; with a job that runs everywhere, by the ask.
+    replica: int | None = None
+    # Who awarded it.
+    owner: str = ""
+    reason: str = ""
+    bid: Bid | None = None
+    # A new owner does not know yet whether its peer still has it.
+    unconfirmed: bool = False
+    # When the owner gives up waiting for what comes next; None: it does not.
+    deadline: float | None = None
+    sequence: int = -1
+    exit_code: int | None = None
+    fault: Fault | None = None
+    result_cid: str | None = None
+    receipt_cid: str | None = None
+    created: float
+    modified: float
+    # When its program was first reported to run.
+    started: float | None = None
+
+    @property
+    def program_failed(self) -> bool:
+        """Did its program end by itself, and badly?"""
+        return self.exit_code not in (None, 0) and self.fault in _BY_ITSELF
+
+    @property
+    def awaits_receipt(self) -> bool:
+        """It was given up, and what its peer says of its end, and has left of it, may still come."""
+        return self.state in GIVEN_UP and self.receipt_cid is None
+
+    def move(self, state: ExecutionState, now: float, reason: str = "") -> None:
+        assert state in EXECUTION_MOVES[self.state], (self.id, self.state, state)
+        self.state, self.modified, self.deadline = state, now, None
+        self.reason = reason_for(state, reason)
+        if state is ExecutionState.RUNNING and self.started is None:
+            self.started = now
+
+
+class Refused(Record, frozen=True):
+    """A peer's refusal, and the number of its advert then: until a newer one, it is not asked again."""
+
+    number: int
+    refusing: Refusing
+    reason: str
+    at: float
+
+
+class Claim(Record, frozen=True):
+    """A peer's word that it runs an execution, whose owner it does not hear."""
+
+    peer: str
+    round: int
+
+
+class JobVersion(Record, frozen=True):
+    """One version of a job's file. `spec` is None where it was not kept."""
+
+    spec: JobSpec | None
+    spec_hash: str
+    # What an execution depends on: another task or other constraints need another execution.
+    work: str
+    submitted: float
+
+
+class JobRecord(State, kw_only=True):
+    """All there is to know of a job."""
+
+    id: str
+    requester: str
+    spec: JobSpec
+    spec_hash: str
+    created: float
+    modified: float
+    # Who looks after it now; `epoch` grows with each take-over, and of two owners the higher is the owner.
+    owner: str
+    epoch: int = 1
+    # The peers that hold a copy of this record; the first of them that lives takes over.
+    deputies: tuple[str, ...] = ()
+    # Peers that once were owner or deputy, and may still believe that they are.
+    former: tuple[str, ...] = ()
+    # Peers that did not take a copy when they were made deputies.
+    declined: tuple[str, ...] = ()
+    # The number of the newest message to, or from, a deputy.
+    revision: int = 0
+    # What deputies were sent last, by the time of sending.
+    synced: dict[str, float] = {}
+    # Executions that peers said to run for an owner that is silent; a deputy settles them if it takes over.
+    claims: dict[str, Claim] = {}
+    version: int = 1
+    versions: dict[int, JobVersion] = {}
+    # The job was begun so many times, and last then: timeouts count from it.
+    run: int = 1
+    begun: float
+    state: JobState = JobState.PENDING
+    reason: str = ""
+    outcome: Outcome | None = None
+    # The first thing that went wrong in this run: what people want to know.
+    first_failure: str = ""
+    executions: dict[str, Execution] = {}
+    # The replica number of each peer, of a job that runs everywhere.
+    targets: dict[str, int] = {}
+    refusals: dict[str, Refused] = {}
+    # Rounds of asking so far.
+    round: int = 0
+    # When a replica that has failed may be tried again.
+    retry_at: dict[int, float] = {}
+    # When the answers of this round are weighed, at the latest.
+    window_ends: float | None = None
+    # Since when some replica has had nobody to ask; None while none waits.
+    waiting_since: float | None = None
+
+    def __post_init__(self) -> None:
+        # The journal sorts keys, and ids say nothing of the order of asking.
+        order = sorted((one.created, one.round, one.replica or 0, one.id) for one in self.executions.values())
+        self.executions = {id: self.executions[id] for *_, id in order}
+
+    def move(self, state: JobState, now: float, reason: str = "", outcome: Outcome | None = None) -> None:
+        assert state in JOB_MOVES[self.state], (self.id, self.state, state)
+        assert (state in JOB_ENDED) == (outcome is not None), (self.id, state, outcome)
+        self.state, self.modified, self.outcome = state, now, outcome
+        self.reason = reason_for(state, reason)
+
+    @property
+    def ended(self) -> bool:
+        return self.state in JOB_ENDED
+
+    @property
+    def authority(self) -> tuple[int, str]:
+        """Of two that hold themselves for the owner, the one with the higher authority is."""
+        return self.epoch, self.owner
+
+    @property
+    def parties(self) -> frozenset[str]:
+        """Who may speak of who owns the job."""
+        return frozenset({self.owner, self.requester, *self.deputies, *self.former})
+
+    def of(self, *states: ExecutionState) -> list[Execution]:
+        """The executions in these states, in the order of asking."""
+        return [one for one in self.executions.values() if one.state in states]
+
+    def now_of(self, *states: ExecutionState) -> list[Execution]:
+        """Those of them that are of this run."""
+        return [one for one in self.of(*states) if one.run == self.run]
+
+    def is_current(self, execution: Execution) -> bool:
+        """Does it run what the newest version of the job says?"""
+        version = self.versions.get(execution.version)
+        return version is not None and version.work == self.versions[self.version].work
+
+
+def new_record(id: str, requester: str, spec: JobSpec, now: float) -> JobRecord:
+    """A job as it is submitted."""
+    record = JobRecord(
+        id=id,
+        requester=requester,
+        owner=requester,
+        spec=spec,
+        spec_hash=codec.digest(spec),
+        created=now,
+        modified=now,
+        begun=now,
+    )
+    record.versions[1] = job_version(spec, now)
+    return record
+
+
+def job_version(spec: JobSpec, now: float) -> JobVersion:
+    work = codec.digest([codec.plain(spec.task), codec.plain(spec.constraints), spec.type])
+    return JobVersion(spec=spec, spec_hash=codec.digest(spec), work=work, submitted=now)

@@ -1,0 +1,35 @@
+"""The receipt of an execution that its node could not bring to an end of its own."""
+
+from __future__ import annotations
+
+from p2pnode.core.wire.messages import (
+    REASON_LENGTH_MAX,
+    Award,
+    Fault,
+    Receipt,
+)
+
+from .reservations import Loan
+
+
+def given_up(loan: Loan, award: Award, peer: str, reason: str, now_ms: int) -> Receipt:
+    """Says that nothing came of it, by the peer's fault: another peer may do better."""
+    return Receipt(
+        job=loan.job,
+        execution=loan.execution,
+        round=loan.round,
+        replica=award.replica,
+        peer=peer,
+        requester=loan.owner,
+        spec_hash=loan.spec_hash,
+        program="",
+        inputs=(),
+        exit_code=None,
+        fault=Fault.PEER,
+        reason=reason[:REASON_LENGTH_MAX],
+        result_cid=None,
+        started_ms=now_ms,
+        ended_ms=now_ms,
+        cpu_ms=0,
+        memory_bytes=0,
+    )

@@ -1,0 +1,66 @@
+"""What a compute peer keeps of each thing that it has promised or runs for others.
+
+    (nothing) --ask--> Offered --award--> Preparing --> Running --> Publishing --finished--> Ended
+               |          |                                 (killed: Ending) ----^             |
+               |          +-- expired, released --> (nothing)                 after a while --> (nothing)
+               +-- no room --> Waiting --room--> Offered
+
+A loan holds its resources from the bid until its program is dead and its receipt sent. What
+has ended is remembered for a while: its owner may have died before it told anybody.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from p2pnode.core.wire.codec import State
+from p2pnode.core.wire.messages import (
+    Award,
+    Ended,
+    Fault,
+    Requirements,
+)
+
+
+class LoanState(enum.StrEnum):
+    WAITING = "Waiting"
+    OFFERED = "Offered"
+    PREPARING = "Preparing"
+    RUNNING = "Running"
+    PUBLISHING = "Publishing"
+    # It was told to end; its end, and what it leaves, are awaited.
+    ENDING = "Ending"
+    # Its end was sent to its owner; it holds nothing.
+    ENDED = "Ended"
+
+
+class Loan(State, kw_only=True):
+    execution: str
+    # The requester that asked, and to which everything about it goes.
+    owner: str
+    # Who else may come to look after it, by the owner's word; of two owners the higher epoch is obeyed.
+    epoch: int = 0
+    deputies: tuple[str, ...] = ()
+    job: str
+    round: int
+    spec_hash: str
+    priority: int
+    requirements: Requirements
+    state: LoanState = LoanState.OFFERED
+    award: Award | None = None
+    # When the bid expires, or the present stage has taken too long; None: it may take any time.
+    deadline: float | None = None
+    sequence: int = 0
+    # The highest owner that others told of, to which it was said that this runs here.
+    told: tuple[int, str] = (0, "")
+    # Since when its owner has been silent; None: it is not.
+    orphaned: float | None = None
+    # Why it is being ended, whose fault that is, whether its output so far is kept, and also published.
+    end_reason: str = ""
+    end_fault: Fault | None = None
+    end_keep: bool = False
+    end_publish: bool = False
+    ended: Ended | None = None
+    # Its program has begun, so its image and inputs were here.
+    ran: bool = False
+    created: float

@@ -1,0 +1,146 @@
+"""Which of another node's messages this node takes in: what must hold between the fields of one, and
+between it and what is known here.
+
+Shapes and bounds of single fields are the records' part (`core.wire.messages`). A record of another node
+is taken only if it could be one of our own: with what our own machines never hold, they need not
+cope. All of it raises `BadMessage`, before anything has changed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from p2pnode.core.wire import extensions
+from p2pnode.core.wire.codec import BadMessage, Untimely
+from p2pnode.core.wire.messages import (
+    COUNTER_MAX,
+    Adopt,
+    Award,
+    Command,
+    ExecutionCopy,
+    Keep,
+    Message,
+    Order,
+    Orphan,
+    Owned,
+    Receipt,
+    decode_message_untrusted,
+)
+from p2pnode.core.wire.peer_ids import public_key_untrusted
+from p2pnode.core.wire.spec import JobSpec
+
+from .lifecycle import (
+    ENDED,
+    JOB_ENDED,
+    LIVE,
+    ExecutionState,
+    JobState,
+    Outcome,
+)
+
+# A take-over raises an epoch by 5 at most: so many may be missed, and more is a claim that nobody could top.
+EPOCH_STEP_MAX = 1_000
+# An owner raises them one by one, and could not tell anybody of what is above the wire's limit.
+COUNTER_TAKEN_MAX = COUNTER_MAX // 2
+# Told of an execution: what was asked or bid is nobody's but its owner's.
+_TOLD = frozenset({*LIVE, *ENDED, ExecutionState.CANCELLED, ExecutionState.LOST})
+_OUTCOMES = {
+    JobState.COMPLETED: frozenset({Outcome.COMPLETED}),
+    JobState.STOPPED: frozenset({Outcome.STOPPED}),
+    JobState.FAILED: frozenset(Outcome) - {Outcome.COMPLETED, Outcome.STOPPED},
+}
+# The text of a CID in any base that is used: letters and digits, in base64url also - and _.
+_CID = re.compile(r"[A-Za-z0-9_-]{1,256}")
+
+
+def message_untrusted(data: bytes, vet_peer: Callable[[str], object] = public_key_untrusted) -> Message:
+    """The message in a link's frame, consistent in itself; raises `BadMessage`.
+
+    `vet_peer` raises it for what is no peer id.
+    """
+    message = decode_message_untrusted(data)
+    extensions.vet(message, f"this {type(message).__name__.lower()}")
+    for peer in _peers(message):
+        vet_peer(peer)
+    match message:
+        case Keep():
+            _vet_keep(message)
+        case Command(order=order, spec=spec) if (order is Order.UPDATE) != (spec is not None):
+            raise BadMessage("a command brings a spec exactly when it is an update")
+    return message
+
+
+def vet_receipt(receipt: Receipt) -> None:
+    """Raises `BadMessage` for a receipt that tells of two ends, or of none."""
+    if receipt.fault is None and receipt.exit_code != 0:
+        raise BadMessage("a receipt without a fault whose program did not exit 0")
+    _vet_cids(receipt.result_cid)
+
+
+def vet_epoch(told: int, known: int) -> None:
+    """Raises `Untimely` where an epoch is further ahead of the known one than owners can have changed.
+
+    Another may have led an honest node there, step by step, and left this one out.
+    """
+    if told > known + EPOCH_STEP_MAX:
+        raise Untimely(f"epoch {told} of a job that is at {known} here")
+
+
+def vet_type(told: JobSpec, known: JobSpec) -> None:
+    """Raises `Untimely` where a job would become one of another type, whose replicas mean other things.
+
+    An honest node may have heard the other type first, of a job that a stranger made up under its id.
+    """
+    if told.type is not known.type:
+        raise Untimely(f"a {told.type} job in place of a {known.type} job")
+
+
+def _peers(message: Message) -> Iterator[str]:
+    match message:
+        case Keep():
+            yield from (message.requester, *message.deputies, *message.former)
+            for copy in message.executions:
+                yield from (copy.peer, copy.owner)
+        case Award(deputies=deputies) | Adopt(deputies=deputies):
+            yield from deputies
+        case Owned(owner=owner) | Orphan(owner=owner):
+            yield owner
+
+
+def _vet_keep(keep: Keep) -> None:
+    if (keep.outcome is not None) != (keep.state in JOB_ENDED):
+        raise BadMessage(f"a job that is {keep.state} with the outcome {keep.outcome}")
+    if keep.outcome is not None and keep.outcome not in _OUTCOMES[keep.state]:
+        raise BadMessage(f"a job that is {keep.state} with the outcome {keep.outcome}")
+    if max(keep.version, keep.run, keep.revision, keep.round) > COUNTER_TAKEN_MAX:
+        raise BadMessage("a counter so high that its job's next owner could not count on")
+    if len(set(keep.deputies)) != len(keep.deputies):
+        raise BadMessage("a deputy that is named twice")
+    versions = [one.version for one in keep.versions]
+    if len(set(versions)) != len(versions) or any(one > keep.version for one in versions):
+        raise BadMessage("versions that are named twice or newer than the newest")
+    if keep.full and (keep.spec is None or keep.version not in versions):
+        raise BadMessage("a whole record without its newest version")
+    if len({one.id for one in keep.executions}) != len(keep.executions):
+        raise BadMessage("an execution that is told twice")
+    for one in keep.executions:
+        _vet_execution(one, keep.version)
+
+
+def _vet_execution(one: ExecutionCopy, newest: int) -> None:
+    if one.state not in _TOLD:
+        raise BadMessage(f"an execution that is {one.state}, which is its owner's affair")
+    if one.version > newest:
+        raise BadMessage(f"an execution of version {one.version} of a job that is at {newest}")
+    if one.state is ExecutionState.COMPLETED and (one.exit_code != 0 or one.fault is not None):
+        raise BadMessage("an execution that has completed and failed")
+    if one.state is ExecutionState.FAILED and one.fault is None:
+        raise BadMessage("an execution that has failed by nobody's fault")
+    _vet_cids(one.result_cid, one.receipt_cid)
+
+
+def _vet_cids(*cids: str | None) -> None:
+    for cid in cids:
+        if cid is not None and not _CID.fullmatch(cid):
+            raise BadMessage("a CID of other characters than CIDs have")

@@ -1,0 +1,254 @@
+"""The copies that this node keeps of other owners' jobs, and when it takes one of them over.
+
+A deputy whose owner is silent takes the job over: the first of those that live at once, the
+next a little later, should the first not do it. Each has an epoch of its own, so two that do it
+at the same time differ. A deputy that hears none of the job's peers waits longer: more likely
+it is itself cut off (Lifeguard's lesson).
+
+This machine only decides and keeps copies; `core.node` makes a `Job` of what is taken over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from math import inf
+
+from p2pnode.core.records.events import (
+    Action,
+    DropJob,
+    JobRerun,
+    JobStopped,
+    JobUpdated,
+    SaveJob,
+    SaveLines,
+    Send,
+)
+from p2pnode.core.records.lifecycle import LIVE, Claim, JobRecord
+from p2pnode.core.wire.messages import (
+    PEERS_NAMED_MAX,
+    Command,
+    Keep,
+    Order,
+    Orphan,
+    Owned,
+    WhoOwns,
+)
+
+from .sync import applied, keeps
+
+# Each deputy waits so much longer than the one before it: a take-over is heard of within that.
+STAGGER_S = 3.0
+# For a node that hears nobody of a job: short cuts of its own line pass.
+CUT_OFF_WAIT_S = 30.0
+# Of a job of which nothing was heard for so long it is asked who owns it: a backstop for what crossed on
+# the way while owners changed.
+ASK_OWNER_S = 60.0
+# A copy is some kilobytes, and a job has two: as many as this node might own itself.
+COPIES_MAX = 10_000
+COPIES_PER_PEER_MAX = 2_000
+# What users want of a job whose owner is silent; it is done by whoever takes over.
+ORDERS_WAITING_MAX = 16
+
+
+JobOrder = JobStopped | JobUpdated | JobRerun
+
+
+@dataclass(slots=True)
+class Custody:
+    me: str
+    # The peers that are silent; kept by the participant.
+    lost: Collection[str]
+    copies: dict[str, JobRecord] = field(default_factory=dict)
+    # When a job is taken over, should its owner stay silent.
+    due: dict[str, float] = field(default_factory=dict)
+    # Owners that came back without their journal: being heard is no sign that they go on.
+    forgetful: set[str] = field(default_factory=set)
+    orders: dict[str, list[JobOrder]] = field(default_factory=dict)
+    # When each copy's owner is asked whether it is still so.
+    ask_at: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def deadline(self) -> float:
+        return min((*self.due.values(), *self.ask_at.values()), default=inf)
+
+    @property
+    def take_over_due(self) -> float:
+        return min(self.due.values(), default=inf)
+
+    @property
+    def owners(self) -> frozenset[str]:
+        """The peers whose silence concerns this node."""
+        return frozenset(record.owner for record in self.copies.values())
+
+    def keep(self, peer: str, keep: Keep, stored: JobRecord | None, now: float) -> list[Action]:
+        """Take in what an owner says of its job. `stored` is the journal's record of one that has ended."""
+        record = self.copies.get(keep.job) or stored
+        claims: dict[str, Claim] = {}
+        if record is None:
+            if self.me not in keep.deputies or not self._has_room(peer):
+                return []
+        else:
+            if (keep.epoch, peer) < record.authority:
+                return [Send(peer, self.answer(record))]
+            if peer not in record.parties:
+                return self.ask_parties(record, peer)
+            if (keep.epoch, peer) == record.authority and keep.revision <= record.revision:
+                return []
+            claims = record.claims
+        if self.me not in (*keep.deputies, keep.requester):
+            self.forget(keep.job)
+            return [DropJob(keep.job)] if record is not None else []
+        if record is not None and not keep.full:
+            goes_on = (keep.epoch, peer) == record.authority and record.revision > 0
+            if not goes_on:
+                # What it adds to was not taken here: that is asked for, whatever the sender believes.
+                record.epoch, record.owner, record.revision = keep.epoch, peer, 0
+                if not record.ended:
+                    self.hold(record, now)
+                return [SaveJob(record), Send(peer, WhoOwns(job=keep.job, epoch=0))]
+        record = applied(record, keep, peer, now)
+        if record is None:
+            return []
+        record.claims = claims
+        self.forget(keep.job)
+        if not record.ended:
+            self.hold(record, now)
+        actions: list[Action] = [SaveJob(record)]
+        if keep.full or keep.history:
+            actions.append(SaveLines(keep.job, keep.history, anew=keep.full))
+        return actions
+
+    def hold(self, record: JobRecord, now: float) -> None:
+        """Keep a copy of a job that goes on."""
+        self.copies[record.id] = record
+        self.ask_at[record.id] = now + ASK_OWNER_S
+
+    def ask_owners(self, now: float) -> list[Action]:
+        """Ask for each copy that was not renewed for long."""
+        actions: list[Action] = []
+        for id in [id for id, at in self.ask_at.items() if at <= now]:
+            record = self.copies[id]
+            self.ask_at[id] = now + ASK_OWNER_S
+            known = record.owner not in self.lost
+            asked = [record.owner] if known else [one for one in record.deputies if one not in self.lost]
+            ask = WhoOwns(job=id, epoch=record.epoch)
+            actions += [Send(peer, ask) for peer in asked if peer != self.me]
+        return actions
+
+    def ask_parties(self, record: JobRecord, stranger: str) -> list[Action]:
+        """A stranger says that it owns a job: those whose word counts may know of it."""
+        ask = WhoOwns(job=record.id, epoch=record.epoch)
+        parties = sorted(record.parties - {self.me, stranger, *self.lost})
+        return [Send(peer, ask) for peer in parties]
+
+    def owned(self, peer: str, owned: Owned, record: JobRecord, now: float) -> list[Action]:
+        """Take in who owns a job, and who says so; `record` is the copy here, which may have ended."""
+        if peer not in record.parties:
+            return []
+        if record.ended and owned.owner == self.me:
+            if (owned.epoch, owned.owner) <= record.authority:
+                return []
+            # It was handed over when another had brought it to its end: the other is to hear of that.
+            record.former = tuple(dict.fromkeys((record.owner, *record.former)))[:PEERS_NAMED_MAX]
+            record.epoch, record.owner, record.revision = owned.epoch, owned.owner, 0
+            return [*(Send(peer, keep) for keep in keeps(record, (), None, now)), SaveJob(record)]
+        if (owned.epoch, owned.owner) <= record.authority:
+            claims = owned.owner == peer and (owned.epoch, owned.owner) != record.authority
+            return [Send(peer, self.answer(record))] if claims else []
+        self.due.pop(record.id, None)
+        record.former = tuple(dict.fromkeys((record.owner, *record.former)))[:PEERS_NAMED_MAX]
+        record.epoch, record.owner, record.revision = owned.epoch, owned.owner, 0
+        if owned.owner == self.me:
+            # It was handed over: nothing is to be waited for.
+            self.due[record.id] = -inf
+            return [SaveJob(record)]
+        # It may not know of this copy: it says whether that is wanted.
+        return [SaveJob(record), Send(owned.owner, WhoOwns(job=record.id, epoch=0))]
+
+    def answer(self, record: JobRecord) -> Owned:
+        return Owned(job=record.id, epoch=record.epoch, owner=record.owner)
+
+    def claimed(self, peer: str, orphan: Orphan) -> list[Action]:
+        """A peer runs something of a job whose owner it does not hear."""
+        record = self.copies[orphan.job]
+        if len(record.claims) < len(record.executions) + PEERS_NAMED_MAX:
+            record.claims[orphan.execution] = Claim(peer=peer, round=orphan.round)
+        actions: list[Action] = [SaveJob(record)]
+        if record.owner not in (self.me, orphan.owner, *self.lost):
+            actions.append(Send(peer, self.answer(record)))
+        return actions
+
+    def order(self, event: JobOrder) -> list[Action]:
+        """What a user wants of a job of another: its owner is told, or who takes over does it."""
+        record = self.copies[event.job]
+        if record.owner in self.lost or record.id in self.due:
+            waiting = self.orders.setdefault(record.id, [])
+            if len(waiting) < ORDERS_WAITING_MAX:
+                waiting.append(event)
+            return []
+        return [Send(record.owner, command(event))]
+
+    def peer_lost(self, peer: str, now: float, *, forgot: bool) -> None:
+        """An owner is silent: note when its jobs are taken over."""
+        for record in self.copies.values():
+            if record.owner == peer and self.me in record.deputies:
+                self.due[record.id] = now + self._wait_s(record)
+        if forgot:
+            self.forgetful.add(peer)
+
+    def peer_back(self, peer: str) -> list[Action]:
+        """It was only away: what it owns remains its own, and it hears what users wanted meanwhile."""
+        if peer in self.forgetful:
+            self.forgetful.discard(peer)
+            return []
+        actions: list[Action] = []
+        for id in [id for id in self.due if self.copies[id].owner == peer]:
+            del self.due[id]
+            actions += [Send(peer, command(event)) for event in self.orders.pop(id, [])]
+        return actions
+
+    def take_over(self, now: float) -> list[tuple[JobRecord, str, list[JobOrder]]]:
+        """The jobs that are this node's now, the owner of each before, and what users want of them."""
+        taken = []
+        for id in [id for id, at in self.due.items() if at <= now]:
+            record = self.copies[id]
+            self.forget(id)
+            before = record.owner
+            if before != self.me:
+                record.former = tuple(dict.fromkeys((before, *record.former)))[:PEERS_NAMED_MAX]
+                record.epoch += 1 + record.deputies.index(self.me)
+                record.owner, record.revision = self.me, 0
+            gone = [peer for peer in record.deputies if peer in (before, *self.lost)]
+            record.former = tuple(dict.fromkeys((*gone, *record.former)))[:PEERS_NAMED_MAX]
+            record.deputies = tuple(peer for peer in record.deputies if peer not in (self.me, *gone))
+            taken.append((record, before, self.orders.pop(id, [])))
+        return taken
+
+    def _wait_s(self, record: JobRecord) -> float:
+        live = [peer for peer in record.deputies if peer == self.me or peer not in self.lost]
+        turn = live.index(self.me) * STAGGER_S
+        others = {*record.deputies, *(one.peer for one in record.of(*LIVE))} - {self.me, record.owner}
+        cut_off = bool(others) and all(peer in self.lost for peer in others)
+        return turn + (CUT_OFF_WAIT_S if cut_off else 0.0)
+
+    def _has_room(self, peer: str) -> bool:
+        theirs = sum(record.owner == peer for record in self.copies.values())
+        return len(self.copies) < COPIES_MAX and theirs < COPIES_PER_PEER_MAX
+
+    def forget(self, job: str) -> None:
+        """Hold no copy of the job any more."""
+        self.copies.pop(job, None)
+        self.due.pop(job, None)
+        self.ask_at.pop(job, None)
+
+
+def command(event: JobOrder) -> Command:
+    """What a user wants of a job, as its owner is told."""
+    match event:
+        case JobStopped(job, reason):
+            return Command(job=job, order=Order.STOP, reason=reason, spec=None)
+        case JobRerun(job, reason):
+            return Command(job=job, order=Order.RERUN, reason=reason, spec=None)
+        case JobUpdated(job, spec):
+            return Command(job=job, order=Order.UPDATE, reason="", spec=spec)

@@ -1,0 +1,218 @@
+"""What an owner tells the deputies of a job, and how they and later owners take it in.
+
+A deputy gets the whole record once (`full`), and then what has changed: links keep the order
+and lose nothing, so the two never differ by more than what is on its way. Asks and bids are
+not told: a new owner asks anew. Times of people's interest are Unix times of the owner's
+clock; what timeouts count from is told as an age, since clocks differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+
+from p2pnode.core.records.lifecycle import (
+    ENDED,
+    LIVE,
+    LONG_RUNNING,
+    OPEN,
+    Execution,
+    ExecutionState,
+    JobRecord,
+    JobState,
+    JobVersion,
+    job_version,
+    reason_for,
+)
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.messages import (
+    COPIES_PER_MESSAGE_MAX,
+    MOMENT_MS_MAX,
+    ExecutionCopy,
+    Keep,
+    Line,
+    VersionCopy,
+)
+
+
+def keeps(record: JobRecord, lines: Sequence[Line], since: float | None, now: float) -> list[Keep]:
+    """The messages that tell a deputy what has changed since then; None: everything."""
+    full = since is None
+    after = -inf if since is None else since
+    changed = [
+        _execution_copy(one)
+        for one in record.executions.values()
+        if one.state not in OPEN and one.modified >= after
+    ]
+    versions = tuple(
+        VersionCopy(version=number, spec_hash=one.spec_hash, work=one.work, submitted_ms=_ms(one.submitted))
+        for number, one in sorted(record.versions.items())
+        if one.submitted >= after
+    )
+    pieces = [
+        tuple(changed[start : start + COPIES_PER_MESSAGE_MAX])
+        for start in range(0, max(len(changed), 1), COPIES_PER_MESSAGE_MAX)
+    ]
+    record.revision += len(pieces)
+    return [
+        Keep(
+            job=record.id,
+            epoch=record.epoch,
+            revision=record.revision - len(pieces) + 1 + index,
+            full=full and not index,
+            requester=record.requester,
+            deputies=record.deputies,
+            former=record.former,
+            state=record.state,
+            reason=record.reason,
+            outcome=record.outcome,
+            first_failure=record.first_failure,
+            version=record.version,
+            run=record.run,
+            round=record.round,
+            age_ms=_ms(now - record.begun),
+            created_ms=_ms(record.created),
+            modified_ms=_ms(record.modified),
+            spec=record.spec if versions and not index else None,
+            versions=versions if not index else (),
+            executions=piece,
+            history=tuple(lines) if not index else (),
+        )
+        for index, piece in enumerate(pieces)
+    ]
+
+
+def header(record: JobRecord, now: float) -> Keep:
+    """Who owns the job and who its deputies are, and nothing of what happened: for anyone who asks."""
+    whole = keeps(record, (), now, now)[0]
+    return codec.replace(whole, reason="", first_failure="", spec=None, versions=(), executions=())
+
+
+def applied(record: JobRecord | None, keep: Keep, owner: str, now: float) -> JobRecord | None:
+    """The copy after this message of its owner; None where its beginning was missed."""
+    if keep.full or record is None:
+        if not keep.full or keep.spec is None:
+            return None
+        record = JobRecord(
+            id=keep.job,
+            requester=keep.requester,
+            spec=keep.spec,
+            spec_hash="",
+            created=keep.created_ms / 1000,
+            modified=0,
+            owner=owner,
+            begun=0,
+        )
+    if keep.version not in record.versions and keep.spec is None:
+        # What it goes on from was missed.
+        return None
+    record.owner, record.epoch, record.revision = owner, keep.epoch, keep.revision
+    record.deputies, record.former = keep.deputies, keep.former
+    record.modified, record.begun = keep.modified_ms / 1000, now - keep.age_ms / 1000
+    record.state, record.outcome = keep.state, keep.outcome
+    record.reason = reason_for(keep.state, keep.reason)
+    record.first_failure, record.round = keep.first_failure, keep.round
+    _take_versions(record, keep, None)
+    record.version, record.run = keep.version, keep.run
+    for copy in keep.executions:
+        record.executions[copy.id] = _execution(copy)
+    return record
+
+
+def merge(record: JobRecord, keep: Keep, now: float) -> list[ExecutionCopy]:
+    """Take in what a former owner knows. The result: what still runs by its word and has to be ended.
+
+    One result per replica counts: that which is here already, or else theirs. A newer version of
+    the file, or a newer run, which somebody asked the former owner for, is taken over.
+    """
+    if (keep.version, keep.run) > (record.version, record.run) and keep.spec is not None:
+        _take_versions(record, keep, now)
+        record.version, record.run, record.begun = keep.version, keep.run, now - keep.age_ms / 1000
+        record.refusals, record.retry_at, record.targets = {}, {}, {}
+        record.move(JobState.PENDING, now)
+    strays = []
+    for copy in keep.executions:
+        mine, theirs = record.executions.get(copy.id), _execution(copy)
+        if mine is None and theirs.state in (*LIVE, ExecutionState.LOST):
+            strays.append(copy)
+            continue
+        if mine is not None and mine.awaits_receipt and theirs.state is mine.state:
+            mine.exit_code, mine.modified = copy.exit_code, now
+            mine.result_cid, mine.receipt_cid = copy.result_cid, copy.receipt_cid
+        if mine is not None and (mine.state in ENDED or theirs.state not in ENDED):
+            continue
+        if theirs.state is ExecutionState.COMPLETED and _is_done(record, theirs):
+            theirs.state, theirs.reason = ExecutionState.CANCELLED, "another result of this replica counts"
+        theirs.modified = now
+        record.executions[copy.id] = theirs
+    return strays
+
+
+def _is_done(record: JobRecord, one: Execution) -> bool:
+    if record.spec.type in LONG_RUNNING:
+        return False
+    done = record.of(ExecutionState.COMPLETED)
+    return any((other.replica, other.run) == (one.replica, one.run) for other in done)
+
+
+def _take_versions(record: JobRecord, keep: Keep, now: float | None) -> None:
+    """`now`: the versions are as new to this node's own deputies; None: it has none."""
+    for copy in keep.versions:
+        if copy.version not in record.versions:
+            submitted = copy.submitted_ms / 1000 if now is None else now
+            record.versions[copy.version] = JobVersion(
+                spec=None, spec_hash=copy.spec_hash, work=copy.work, submitted=submitted
+            )
+    if keep.spec is not None:
+        known = record.versions.get(keep.version)
+        submitted = known.submitted if known else keep.modified_ms / 1000
+        record.spec = keep.spec
+        version = record.versions[keep.version] = job_version(keep.spec, submitted)
+        record.spec_hash = version.spec_hash
+
+
+def _execution_copy(one: Execution) -> ExecutionCopy:
+    assert one.replica is not None
+    return ExecutionCopy(
+        id=one.id,
+        peer=one.peer,
+        round=one.round,
+        version=one.version,
+        run=one.run,
+        state=one.state,
+        replica=one.replica,
+        owner=one.owner,
+        reason=one.reason,
+        exit_code=one.exit_code,
+        fault=one.fault,
+        result_cid=one.result_cid,
+        receipt_cid=one.receipt_cid,
+        created_ms=_ms(one.created),
+        modified_ms=_ms(one.modified),
+        started_ms=None if one.started is None else _ms(one.started),
+    )
+
+
+def _execution(copy: ExecutionCopy) -> Execution:
+    return Execution(
+        id=copy.id,
+        peer=copy.peer,
+        round=copy.round,
+        version=copy.version,
+        run=copy.run,
+        state=copy.state,
+        replica=copy.replica,
+        owner=copy.owner,
+        reason=reason_for(copy.state, copy.reason),
+        exit_code=copy.exit_code,
+        fault=copy.fault,
+        result_cid=copy.result_cid,
+        receipt_cid=copy.receipt_cid,
+        created=copy.created_ms / 1000,
+        modified=copy.modified_ms / 1000,
+        started=None if copy.started_ms is None else copy.started_ms / 1000,
+    )
+
+
+def _ms(seconds: float) -> int:
+    return min(MOMENT_MS_MAX, max(0, round(seconds * 1000)))

@@ -1,0 +1,496 @@
+"""Every message that nodes send each other, as records; `protocols/` says what each means.
+
+An ask, and so everything that follows from it, is named by its execution id. The id is
+derived from the job, the round of asking, the peer and the slot (`execution_id`), so an
+answer of an earlier round can never be taken for this round's, and a message that
+arrives twice names the same thing twice.
+
+Durations on the wire are relative and in milliseconds: peers' clocks differ.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated, Literal
+
+from msgspec import UNSET, UnsetType
+
+from . import codec, protocols
+from .codec import Meta, Record
+from .extensions import Musts, Open
+from .log_order import RUNS_MAX
+from .spec import (
+    MEMBERS_MAX,
+    REPLICAS_MAX,
+    Constraints,
+    JobSpec,
+    JobType,
+    NetworkType,
+    Priority,
+    Resources,
+)
+from .states import ExecutionState, JobState, Outcome
+
+# Fields are limited so that no message can carry what its kind has no use for.
+PEER_ID_LENGTH_MAX = 64
+REASON_LENGTH_MAX = 2_000  # The tail of an engine's error, and no more.
+ADVERT_SIZE_BYTES_MAX = 2_048  # Gossip costs every node 5 to 10 ms a message (DESIGN: links).
+NAMES_MAX = 64
+# Of images and inputs, 7 bytes each: a sixth of an advert.
+HOLDINGS_MAX = 48
+# Deputies and former owners of a job: two are chosen, and each take-over may add one.
+PEERS_NAMED_MAX = 16
+# Of one message: with the longest reasons, some 600 KiB.
+COPIES_PER_MESSAGE_MAX = 250
+LINES_PER_MESSAGE_MAX = 100
+LINE_LENGTH_MAX = 2_500
+# Linux's own limit.
+PATH_LENGTH_MAX = 4_096
+# One read of a log file; it shares a connection with everything else.
+LOGS_PIECE_SIZE_BYTES_MAX = 64 * 1024
+# A list is for people, who read its beginning.
+JOBS_PER_PAGE_MAX = 50
+JOB_NAME_LENGTH_MAX = 128
+JOB_REASON_LENGTH_MAX = 200
+# A bid that outlives this would hold resources for a requester that has long forgotten it.
+BID_VALID_MS_MAX = 60 * 60 * 1000
+# What fits a signed 64-bit integer, as other languages have it.
+INTEGER_MAX = 2**63 - 1
+# Of rounds, epochs, versions, runs and the like: one each second for 68 years.
+COUNTER_MAX = 2**31 - 1
+# Unix time in the year 9892: the last that calendars of most languages can show in any time zone.
+MOMENT_MS_MAX = 250_000_000_000_000
+
+PeerId = Annotated[str, Meta(min_length=1, max_length=PEER_ID_LENGTH_MAX)]
+JobId = Annotated[str, Meta(pattern=r"^j-[0-9a-f]{32}\Z")]
+ExecutionId = Annotated[str, Meta(pattern=r"^e-[0-9a-f]{32}\Z")]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+# A CIDv1 in base32 of an identity hash of 128 bytes is the longest that a job file may name.
+Cid = Annotated[str, Meta(min_length=1, max_length=256)]
+Reason = Annotated[str, Meta(max_length=REASON_LENGTH_MAX)]
+Natural = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
+Counter = Annotated[int, Meta(ge=0, le=COUNTER_MAX)]
+# A Unix time, or a length of time.
+Moment = Annotated[int, Meta(ge=0, le=MOMENT_MS_MAX)]
+Replica = Annotated[int, Meta(ge=0, lt=REPLICAS_MAX)]
+Name = Annotated[str, Meta(max_length=256)]
+SomeName = Annotated[str, Meta(min_length=1, max_length=256)]
+Peers = Annotated[tuple[PeerId, ...], Meta(max_length=PEERS_NAMED_MAX)]
+Version = Annotated[int, Meta(ge=1, le=COUNTER_MAX)]
+Mark = Annotated[int, Meta(ge=0, lt=2**48)]
+Names = Annotated[tuple[SomeName, ...], Meta(max_length=NAMES_MAX)]
+
+
+class Fault(enum.StrEnum):
+    """Whose fault a failure is: it decides whether another peer may do better."""
+
+    JOB = "job"
+    PEER = "peer"
+    NETWORK = "network"
+    # Nobody's: the peer ended it for reasons of its own (drained, shut down, a more urgent job).
+    MOVED = "moved"
+    # The job's: it ran longer than the job allows.
+    TIMEOUT = "timeout"
+    # Nobody's: its requester wanted it no more.
+    CANCELLED = "cancelled"
+
+
+class Refusing(enum.StrEnum):
+    """Why a peer says no: for good, or only until something is free."""
+
+    UNSUITABLE = "unsuitable"
+    BUSY = "busy"
+    # No room now; the ask waits at the peer, which bids when there is some.
+    QUEUED = "queued"
+    EXPIRED = "expired"
+
+
+class Stage(enum.StrEnum):
+    """How far an awarded execution is, as its peer reports it."""
+
+    PREPARING = "preparing"
+    RUNNING = "running"
+    PUBLISHING = "publishing"
+
+
+class Taking(enum.StrEnum):
+    """What a peer takes on, as its operator says."""
+
+    ALL = "all"
+    # Nothing new; what runs goes on.
+    NOTHING = "nothing"
+    # Nothing new, and what runs is to move away.
+    DRAINING = "draining"
+
+
+class Offer(Record, frozen=True):
+    """What a peer could lend to one job, were it idle, and what of it is free now."""
+
+    engines: Names
+    publishers: Names
+    sources: Names
+    # Also such as only later versions know.
+    networks: Names
+    labels: Annotated[dict[SomeName, Name], Meta(max_length=NAMES_MAX)]
+    total: Resources
+    free: Resources
+    price_micros: Natural = 0
+    taking: Taking = Taking.ALL
+    # Marks of what it need not fetch (`core.placement.locality`).
+    holds: Annotated[tuple[Mark, ...], Meta(max_length=HOLDINGS_MAX)] = ()
+
+
+class Advert(Open, frozen=True):
+    """What a peer offers in general; gossiped. `number` only ever grows, over restarts too."""
+
+    peer: PeerId
+    number: Natural
+    issued_ms: Moment
+    ttl_ms: Moment
+    name: Name
+    version: Name
+    offer: Offer
+    addresses: Names
+    # What its peer speaks, as `link/2`, order without meaning: who shares no link with it asks nothing of it.
+    protocols: Names = protocols.SPOKEN
+    leaving: bool = False
+
+
+class Directory(Record, frozen=True):
+    """A path of the peer's own that a job is to get."""
+
+    path: Annotated[str, Meta(min_length=1, max_length=PATH_LENGTH_MAX)]
+    writable: bool
+    # It may be made where it is not there.
+    made: bool
+
+
+class Requirements(Record, frozen=True):
+    """All that a peer needs to know of a job to say whether it would run it."""
+
+    engine: SomeName
+    resources: Resources
+    constraints: Constraints = ()
+    network: NetworkType = NetworkType.NONE
+    publisher: Name = ""
+    sources: Names = ()
+    # Marks of the image and the inputs: who has them already is preferred.
+    uses: Annotated[tuple[Mark, ...], Meta(max_length=MEMBERS_MAX + 1)] = ()
+    directories: Annotated[tuple[Directory, ...], Meta(max_length=MEMBERS_MAX)] = ()
+    # What of the spec's extensions its peer has to understand.
+    must: Musts | UnsetType = UNSET
+
+
+class Ask(Open, frozen=True, tag_field="kind", tag="ask"):
+    """Requester to peer: would you run this?"""
+
+    execution: ExecutionId
+    job: JobId
+    round: Counter
+    spec_hash: Digest
+    priority: Priority
+    requirements: Requirements
+
+
+class Bid(Open, frozen=True, tag_field="kind", tag="bid"):
+    """Peer to requester: yes; the resources are held for `valid_ms`."""
+
+    execution: ExecutionId
+    round: Counter
+    valid_ms: Annotated[int, Meta(ge=0, le=BID_VALID_MS_MAX)]
+    price_micros: Natural
+    start_ms: Moment
+
+
+class Refusal(Open, frozen=True, tag_field="kind", tag="refusal"):
+    """Peer to requester: no, and why."""
+
+    execution: ExecutionId
+    round: Counter
+    refusing: Refusing
+    reason: Reason
+
+
+class Award(Open, frozen=True, tag_field="kind", tag="award"):
+    """Requester to peer: your bid is taken; here is the job."""
+
+    execution: ExecutionId
+    round: Counter
+    replica: Replica
+    # Who else may come to look after the execution, and how often that has changed.
+    epoch: Counter
+    deputies: Peers
+    spec: JobSpec
+
+
+class Release(Open, frozen=True, tag_field="kind", tag="release"):
+    """Requester to peer: your bid is not needed; free what it holds."""
+
+    execution: ExecutionId
+    round: Counter
+
+
+class Update(Open, frozen=True, tag_field="kind", tag="update"):
+    """Peer to requester: how far the execution is. The first one confirms the award."""
+
+    execution: ExecutionId
+    round: Counter
+    sequence: Counter
+    stage: Stage
+    detail: Reason
+
+
+class Cancel(Open, frozen=True, tag_field="kind", tag="cancel"):
+    """Requester to peer: end this execution."""
+
+    execution: ExecutionId
+    round: Counter
+    reason: Reason
+
+
+class Receipt(Open, frozen=True):
+    """How an execution ended, as its peer signs it."""
+
+    job: JobId
+    execution: ExecutionId
+    round: Counter
+    replica: Replica
+    peer: PeerId
+    requester: PeerId
+    spec_hash: Digest
+    # The Docker image's id, or the CID of the WASM module: what really ran. "" if nothing did.
+    program: Name
+    inputs: Annotated[tuple[Cid, ...], Meta(max_length=MEMBERS_MAX)]
+    # None: no program came to an end.
+    exit_code: Annotated[int, Meta(ge=0, le=255)] | None
+    # None: the program ran and exited 0.
+    fault: Fault | None
+    reason: Reason
+    # None: nothing could be kept.
+    result_cid: Cid | None
+    started_ms: Moment
+    ended_ms: Moment
+    cpu_ms: Natural
+    memory_bytes: Natural
+
+
+class Signed(Record, frozen=True):
+    """The canonical bytes of an advert or a receipt, and their peer's Ed25519 signature."""
+
+    body: bytes
+    signature: Annotated[bytes, Meta(min_length=64, max_length=64)]
+
+
+class Ended(Open, frozen=True, tag_field="kind", tag="ended"):
+    """Peer to requester: the execution is over. `receipt` is a `Signed` receipt."""
+
+    execution: ExecutionId
+    round: Counter
+    receipt: Signed
+
+
+class Adopt(Open, frozen=True, tag_field="kind", tag="adopt"):
+    """Owner to compute peer: I look after this execution, and these are my deputies."""
+
+    execution: ExecutionId
+    round: Counter
+    job: JobId
+    epoch: Counter
+    deputies: Peers
+
+
+class Orphan(Open, frozen=True, tag_field="kind", tag="orphan"):
+    """Compute peer to an owner or deputy: I have this execution, and its owner is silent."""
+
+    execution: ExecutionId
+    round: Counter
+    job: JobId
+    replica: Replica
+    owner: PeerId
+    epoch: Counter
+
+
+class WhoOwns(Open, frozen=True, tag_field="kind", tag="who-owns"):
+    """Who looks after this job? From an owner that was away, or from who has not heard of it for long."""
+
+    job: JobId
+    # As its sender knows.
+    epoch: Counter
+
+
+class Owned(Open, frozen=True, tag_field="kind", tag="owned"):
+    """Who looks after a job, as its sender knows. From the owner, and naming the receiver: take over."""
+
+    job: JobId
+    epoch: Counter
+    owner: PeerId
+
+
+class VersionCopy(Record, frozen=True):
+    """A version of a job's file, other than the newest."""
+
+    version: Version
+    spec_hash: Digest
+    work: Digest
+    submitted_ms: Moment
+
+
+class ExecutionCopy(Record, frozen=True):
+    """An execution as the owner has it. Times are Unix times of the owner's clock, for people."""
+
+    id: ExecutionId
+    peer: PeerId
+    round: Counter
+    version: Version
+    run: Version
+    state: ExecutionState
+    replica: Replica
+    owner: PeerId
+    reason: Reason
+    exit_code: Annotated[int, Meta(ge=0, le=255)] | None
+    fault: Fault | None
+    result_cid: Cid | None
+    receipt_cid: Cid | None
+    created_ms: Moment
+    modified_ms: Moment
+    started_ms: Moment | None
+
+
+class Line(Record, frozen=True):
+    """A line of a job's history. `execution` and `peer` are "" where it is about the whole job."""
+
+    at_ms: Moment
+    topic: Name
+    text: Annotated[str, Meta(max_length=LINE_LENGTH_MAX)]
+    execution: Name
+    peer: Name
+    state: Name
+
+
+class Keep(Open, frozen=True, tag_field="kind", tag="keep"):
+    """Owner to deputy: keep this of my job. What `full` begins, those without it go on with."""
+
+    job: JobId
+    epoch: Counter
+    # Grows with each message of an epoch: one that comes late changes nothing.
+    revision: Counter
+    full: bool
+    requester: PeerId
+    deputies: Peers
+    former: Peers
+    state: JobState
+    reason: Reason
+    outcome: Outcome | None
+    first_failure: Reason
+    version: Version
+    run: Version
+    round: Counter
+    # How long ago this run began, and the job was submitted (Unix time).
+    age_ms: Moment
+    created_ms: Moment
+    modified_ms: Moment
+    # None where it is the same as in the message before.
+    spec: JobSpec | None
+    versions: Annotated[tuple[VersionCopy, ...], Meta(max_length=NAMES_MAX)]
+    executions: Annotated[tuple[ExecutionCopy, ...], Meta(max_length=COPIES_PER_MESSAGE_MAX)]
+    history: Annotated[tuple[Line, ...], Meta(max_length=LINES_PER_MESSAGE_MAX)]
+
+
+class Order(enum.StrEnum):
+    STOP = "stop"
+    RERUN = "rerun"
+    UPDATE = "update"
+
+
+class Command(Open, frozen=True, tag_field="kind", tag="command"):
+    """Deputy to owner: a user wants this of the job."""
+
+    job: JobId
+    order: Order
+    reason: Reason
+    spec: JobSpec | None
+
+
+class LogsRequest(Open, frozen=True):
+    """Requester to peer, on a stream of its own: send me what an execution writes.
+
+    The offsets are where in each stream to begin. With `follow` the pieces go on until the program has ended.
+    """
+
+    execution: ExecutionId
+    stdout_offset: Natural
+    stderr_offset: Natural
+    follow: bool
+
+
+class LogsPiece(Record, frozen=True):
+    """Some bytes of one stream, in their order."""
+
+    stream: Literal["stdout", "stderr"]
+    data: Annotated[bytes, Meta(max_length=LOGS_PIECE_SIZE_BYTES_MAX)]
+
+
+class LogOrderRequest(Open, frozen=True):
+    """On a stream of its own: in which order was the output that a result holds written?"""
+
+    result: Cid
+
+
+class LogOrderAnswer(Record, frozen=True):
+    """Bytes of runs, by turns of stdout and stderr (`core.wire.log_order`); none where it is not known."""
+
+    runs: Annotated[tuple[Natural, ...], Meta(max_length=RUNS_MAX)]
+
+
+class JobLine(Open, frozen=True):
+    """What anybody may hear of a job from its owner."""
+
+    id: JobId
+    name: Annotated[str, Meta(max_length=JOB_NAME_LENGTH_MAX)]
+    namespace: Annotated[str, Meta(max_length=JOB_NAME_LENGTH_MAX)]
+    type: JobType
+    state: JobState
+    reason: Annotated[str, Meta(max_length=JOB_REASON_LENGTH_MAX)]
+    count: Natural
+    created_ms: Moment
+
+
+class JobsPage(Record, frozen=True):
+    """A part of a node's own jobs, newest first; the last one has `more` false."""
+
+    jobs: Annotated[tuple[JobLine, ...], Meta(max_length=JOBS_PER_PAGE_MAX)]
+    more: bool
+
+
+Message = (
+    Ask
+    | Bid
+    | Refusal
+    | Award
+    | Release
+    | Update
+    | Cancel
+    | Ended
+    | Adopt
+    | Orphan
+    | WhoOwns
+    | Owned
+    | Keep
+    | Command
+)
+
+
+def decode_message_untrusted(data: bytes) -> Message:
+    """The message in a link's frame; raises `BadMessage`."""
+    message: Message = codec.decode_untrusted(data, Message)  # type: ignore[arg-type]
+    return message
+
+
+def execution_id(job: str, epoch: int, owner: str, round: int, peer: str, slot: int) -> str:
+    """The id of the `slot`th ask to a peer in a round of an owner's asking for a job."""
+    return "e-" + codec.digest([job, epoch, owner, round, peer, slot])[:32]
+
+
+def job_id(spec_hash: str, requester: str, nonce: bytes) -> str:
+    """The id of a job: its spec, who submitted it, and a nonce that makes each submission its own."""
+    return "j-" + codec.digest([spec_hash, requester, nonce])[:32]
