@@ -80,7 +80,7 @@ def test_a_deputys_copy_of_a_later_versions_job_is_passed_on_whole() -> None:
     core.handle(Received(keep.requester, keep), 0.0)
     copy = core.custody.copies[keep.job]
     assert codec.encode(copy.spec) == codec.encode(keep.spec)
-    assert isinstance(core.replication.replicas, Custody)
+    assert isinstance(core.custody, Custody)
 
 
 def test_a_deputy_declines_a_job_that_needs_what_it_does_not_know() -> None:
@@ -164,5 +164,5 @@ def test_another_engine_is_none_of_those_with_fields(name: str) -> None:
 
 
 def test_what_is_understood_is_not_complained_about(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pnode.core.extensions.UNDERSTOOD", frozenset({"must-sandbox"}))
+    monkeypatch.setattr("p2pnode.core.wire.extensions.UNDERSTOOD", frozenset({"must-sandbox"}))
     assert not_understood(["must-sandbox"], "the job") is None
