@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
-from math import inf
 
 import trio
 
@@ -16,6 +15,7 @@ from p2pnode import __version__, identity
 from p2pnode.core.placement.adverts import AdvertTable
 from p2pnode.core.placement.twins import Doubles, OwnNumbers
 from p2pnode.core.records.events import AdvertHeard, Advertise, NeighbourJoined
+from p2pnode.core.values.rate import TokenBucket
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.compartments import Compartment
@@ -33,8 +33,13 @@ from p2pnode.store import PEERS_REMEMBERED_MAX, Store
 log = logging.getLogger(__name__)
 
 DOMAIN = b"p2pnode/advert/1\0"
-# A peer that has come back is asked for its table again; one that comes and goes all the time is not.
+# A peer that has come back is asked for its table again; one that comes and goes all the time is not. A few
+# times at once: a node whose identity is copied loses its neighbours when the copy comes, and when it goes.
 PULL_AGAIN_S = 30.0
+PULLS_BURST = 6.0
+# What two nodes with one identity say is asked of each for so long, again after each pause.
+LEARN_S_MAX = 5.0
+LEARN_AGAIN_S = 0.5
 # Where an advert is too large, this many addresses stay: one of a LAN and one beyond it.
 ADDRESSES_KEPT = 2
 
@@ -70,8 +75,8 @@ class Advertiser:
         self._guards = guards
         self._nursery = nursery
         self._strangers = strangers
-        # When each peer was asked for its table last.
-        self._pulled: dict[str, float] = {}
+        # How often each peer may be asked for its table.
+        self._pulls: dict[str, TokenBucket] = {}
         self._remembered = store.remembered_peers()
         self._left_out: tuple[str, ...] = ()
         self._numbers = OwnNumbers(before=int(store.meta("advert_number") or -1))
@@ -141,46 +146,45 @@ class Advertiser:
         """Get to know all that a new neighbour knows, and have it, and those behind it, know us."""
         if peer in self._greeting:
             return
-        now = trio.current_time()
-        again_at = self._pulled.get(peer, -inf) + PULL_AGAIN_S
-        if now < again_at:
+        bucket = self._pulls.pop(peer, None) or TokenBucket(1 / PULL_AGAIN_S, PULLS_BURST)
+        self._pulls[peer] = bucket
+        if len(self._pulls) > PEERS_REMEMBERED_MAX:
+            del self._pulls[next(iter(self._pulls))]
+        wait_s = bucket.take(1, trio.current_time())
+        if wait_s:
             # Late rather than never: what either has said in between may have been missed.
             self._greeting.add(peer)
-            await trio.sleep_until(again_at)
+            await trio.sleep(wait_s)
             self._greeting.discard(peer)
             if peer not in self._host.connected():
                 return
-            now = trio.current_time()
-        self._pulled.pop(peer, None)
-        self._pulled[peer] = now
-        if len(self._pulled) > PEERS_REMEMBERED_MAX:
-            del self._pulled[next(iter(self._pulled))]
         self._tell(NeighbourJoined())
         await self._pull(peer)
 
-    async def _pull(self, peer: str) -> None:
+    async def _pull(self, peer: str, process: bytes | None = None) -> None:
         async def take(page: Sequence[Entry]) -> None:
             async with self._strangers.turn(peer):
                 for entry in page:
                     try:
-                        self._learn_untrusted(entry.signed, entry.remaining_ms, peer)
+                        self._learn_untrusted(entry.signed, entry.remaining_ms, peer, process)
                     except BadMessage as exc:
                         log.info("a bad advert out of the table of %s: %s", peer, exc)
 
         try:
-            await pull_table(self._host, peer, take)
+            await pull_table(self._host, peer, take, process)
         except NetworkError as exc:
             log.info("the table of %s was not read to its end: %s", peer, exc)
 
-    def _learn_untrusted(self, signed: Signed, remaining_ms: int | None, forwarder: str) -> bool:
-        """Whether it was news; raises `BadMessage`."""
+    def _learn_untrusted(
+        self, signed: Signed, remaining_ms: int | None, forwarder: str, process: bytes | None = None
+    ) -> bool:
+        """Whether it was news; raises `BadMessage`. `process` is the key of the one that was asked."""
         advert = codec.decode_untrusted(signed.body, Advert, ADVERT_SIZE_BYTES_MAX)
         if advert.peer == self._me.peer_id:
             return self._heard_own(signed, advert, forwarder)
-        if advert.peer == forwarder and forwarder in self._parting and self._doubles.is_one(forwarder):
-            # What it says later may be of one of its nodes alone.
+        if advert.peer == forwarder and process is not None:
             identity.verify_untrusted(advert.peer, DOMAIN, signed)
-            self._doubles.heard(advert.peer, advert.number, signed)
+            self._doubles.heard(advert.peer, process, signed)
         if not self._table.is_news(advert, forwarder):
             return False
         identity.verify_untrusted(advert.peer, DOMAIN, signed)
@@ -188,6 +192,8 @@ class Advertiser:
         remaining_ms = advert.ttl_ms if remaining_ms is None else remaining_ms
         self._tell(AdvertHeard(signed, advert, remaining_ms, forwarder))
         news = self._newest(advert.peer) != before
+        if news:
+            self._doubles.heard(advert.peer, None, signed)
         known = self._table.known.get(advert.peer)
         # Peers that only others tell of may be invented; those that were reached are remembered anyway.
         if news and known is not None and known.brought_by is None:
@@ -240,14 +246,26 @@ class Advertiser:
 
         async def part() -> None:
             try:
-                for _ in range(2 if learn else 0):
-                    # libp2p takes connections by turns.
-                    await self._pull(peer)
+                if learn:
+                    await self._ask_each(peer)
                 await self._host.disconnect(peer)
             finally:
                 self._parting.discard(peer)
 
         self._guards.start_soon(self._nursery, Compartment.LINK, peer, part)
+
+    async def _ask_each(self, peer: str) -> None:
+        """Have each process that is connected as this peer say what it says of itself."""
+
+        async def ask(process: bytes) -> None:
+            while process in self._doubles.unheard(peer) & self._host.processes(peer):
+                await self._pull(peer, process)
+                await trio.sleep(LEARN_AGAIN_S)
+
+        with trio.move_on_after(LEARN_S_MAX):
+            async with trio.open_nursery() as nursery:
+                for process in self._doubles.unheard(peer):
+                    nursery.start_soon(ask, process)
 
     def _tell_people(self, subject: str, message: str) -> None:
         with self._guards.guard(Compartment.LINK, subject):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from .nodes import Node, know_each_other, running_nodes, until
 
-# A peer that was asked for its table is asked again after 30 s (advertiser.PULL_AGAIN_S).
-HEAL_S_MAX = 60.0
+# Within a second or two on a quiet machine; an advert's interval (30 s) would be no healing.
+HEAL_S_MAX = 15.0
 FOREIGN = "another node runs with this node's identity"
 
 

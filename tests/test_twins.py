@@ -6,9 +6,10 @@ import pytest
 
 from p2pnode.core.placement.twins import (
     ANSWER_GAP_S,
+    ASKED_MAX,
     PART_GAP_S,
+    PROCESSES_MAX,
     SAID_KEPT_S,
-    SAID_MAX,
     TELL_GAP_S,
     Doubles,
     OwnNumbers,
@@ -79,6 +80,8 @@ def test_a_restarted_peer_is_let_in_anew_and_nobody_is_told() -> None:
 def test_two_processes_that_both_come_back_are_told_and_parted_now_and_then() -> None:
     doubles = Doubles()
     doubles.connected("p", {A, B}, 0.0)
+    for key in (A, B):
+        doubles.heard("p", key, signed(1))
     assert doubles.connected("p", {B, A}, 1.0) == (False, True)
     assert doubles.connected("p", {B, A}, PART_GAP_S) == (True, False)
     assert doubles.connected("p", {B, A}, 1.0 + TELL_GAP_S) == (True, True)
@@ -101,39 +104,54 @@ def signed(number: int) -> Signed:
 
 
 @pytest.mark.parametrize("first", [0, 1])
-def test_each_of_two_nodes_finds_what_it_never_said_in_what_their_neighbour_heard_of_both(first: int) -> None:
+@pytest.mark.parametrize("farewell", [False, True])
+def test_each_of_two_nodes_finds_what_it_never_said_in_what_their_neighbour_heard_of_both(
+    first: int, farewell: bool
+) -> None:
     """Whichever said the newer: the neighbour's table alone would tell one of them nothing."""
     twins = [OwnNumbers(before=100), OwnNumbers(before=100)]
     doubles = Doubles()
     doubles.connected("p", {A, B}, 0.0)
     numbers = [twins[(first + turn) % 2].next(1_000 + turn) for turn in range(2)]
-    for number in numbers:
-        doubles.heard("p", number, signed(number))
+    for key, number in zip((A, B), numbers, strict=True):
+        doubles.heard("p", key, signed(number))
+    if farewell:
+        numbers.append(twins[1].next(2_000))
+        doubles.heard("p", None, signed(numbers[-1]))
     said = [int(one.body) for one in doubles.said("p", 1.0)]
-    assert sorted(said) == sorted(numbers)
+    assert said == numbers
     for own in twins:
         assert any(own.is_foreign(number) for number in said)
 
 
 def test_what_two_nodes_said_is_kept_over_their_coming_back_and_for_a_while_only() -> None:
     doubles = Doubles()
-    assert not doubles.is_one("p")
+    doubles.heard("p", None, signed(6))
     assert doubles.said("p", 0.0) == []
     doubles.connected("p", {A, B}, 0.0)
-    assert doubles.is_one("p")
-    doubles.heard("p", 7, signed(7))
+    doubles.heard("p", A, signed(7))
+    doubles.heard("p", B, signed(8))
     doubles.connected("p", {A, B}, 1.0)
-    assert doubles.said("p", SAID_KEPT_S - 1) == [signed(7)]
+    assert doubles.said("p", SAID_KEPT_S - 1) == [signed(7), signed(8)]
     assert doubles.said("p", SAID_KEPT_S) == []
     # It was restarted: what a process of before said is not told to this one.
     doubles.connected("p", {B, b"c"}, 2.0)
     assert doubles.said("p", 3.0) == []
 
 
-def test_of_what_two_nodes_said_the_newest_few_are_kept() -> None:
+def test_who_did_not_answer_is_asked_again_when_both_come_back_and_a_few_times_only() -> None:
     doubles = Doubles()
     doubles.connected("p", {A, B}, 0.0)
-    for number in (1, 2, 3, 1, 4, 5):
-        doubles.heard("p", number, signed(number))
-    assert [int(one.body) for one in doubles.said("p", 1.0)] == [3, 1, 4, 5]
-    assert SAID_MAX == 4
+    assert doubles.unheard("p") == {A, B}
+    doubles.heard("p", A, signed(7))
+    doubles.heard("p", b"of nobody", signed(8))
+    assert doubles.unheard("p") == {B}
+    assert [doubles.connected("p", {A, B}, 1.0)[0] for _ in range(ASKED_MAX)] == [True] * (ASKED_MAX - 1) + [
+        False
+    ]
+
+
+def test_of_many_processes_under_one_id_a_few_are_asked() -> None:
+    doubles = Doubles()
+    doubles.connected("p", {bytes([number]) for number in range(20)}, 0.0)
+    assert len(doubles.unheard("p")) == PROCESSES_MAX

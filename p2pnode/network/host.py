@@ -29,7 +29,14 @@ from p2pnode.identity import Identity
 
 from .admission import Admission
 from .dial_failures import reason_of_failure
-from .libp2p_host import CannotListen, ConnectionNotifee, check_free, make_host
+from .libp2p_host import (
+    CannotListen,
+    ConnectionNotifee,
+    check_free,
+    make_host,
+    process_key,
+    to_process,
+)
 from .libp2p_tasks import guard_tasks
 from .logs import limit_dependency_logs
 from .names import NameUnknown, resolve
@@ -212,15 +219,18 @@ class Host:
             for peer in others[:SHED_MAX]:
                 nursery.start_soon(self.disconnect, peer)
 
-    async def open_stream(self, peer: str, protocols: Sequence[str], timeout_s: float) -> Stream:
+    async def open_stream(
+        self, peer: str, protocols: Sequence[str], timeout_s: float, process: bytes | None = None
+    ) -> Stream:
         """A stream to a connected peer, in the first of `protocols` that it speaks.
 
+        Where several processes are connected as that peer it goes to the one with the key `process`.
         Raises `Unreachable` if it is not connected, speaks none, or does not answer in time.
         """
         if not self._is_connected(peer):
             raise Unreachable(f"{peer} is not connected")
         try:
-            with trio.fail_after(timeout_s):
+            with trio.fail_after(timeout_s), to_process(process):
                 inner = await self.inner.new_stream(
                     ID.from_string(peer), [TProtocol(protocol) for protocol in protocols]
                 )
@@ -228,7 +238,12 @@ class Host:
             raise PeerSilent(f"{peer} opened no stream within {timeout_s:.1f} s") from exc
         except (BaseLibp2pError, OSError) as exc:
             raise Unreachable(f"{peer} opened no stream of {', '.join(protocols)}: {exc}") from exc
-        return Stream(inner)
+        stream = Stream(inner)
+        if process not in (None, process_key(inner)):
+            # libp2p takes another connection where one fails.
+            await stream.reset()
+            raise Unreachable(f"{peer} opened no stream", "that process of it does not answer")
+        return stream
 
     def _is_connected(self, peer: str) -> bool:
         return any(
@@ -305,14 +320,14 @@ class Host:
         """Has `came` and `gone` called where a peer has, or had, connections of more than one process."""
         self._doubles = came, gone
 
-    def _keys(self, peer: str) -> set[bytes]:
+    def processes(self, peer: str) -> set[bytes]:
         """The keys of the processes that are connected as this peer."""
         connections = self._network.get_connections(ID.from_string(peer))
-        return {_process_key(one) for one in connections if not one.is_closed}
+        return {process_key(one) for one in connections if not one.is_closed}
 
     def _notify_connected(self, connection: INetConn) -> None:
         peer = str(connection.muxed_conn.peer_id)
-        keys = self._keys(peer)
+        keys = self.processes(peer)
         if len(keys) > 1 and self._doubles is not None:
             self._doubles[0](peer, keys)
         if len(self._network.get_connections(ID.from_string(peer))) == 1:
@@ -323,7 +338,8 @@ class Host:
         if not self._is_connected(peer):
             self._tell(Disconnected(peer))
         elif self._doubles is not None:
-            self._doubles[1](peer, _process_key(connection), self._keys(peer) - {_process_key(connection)})
+            gone = process_key(connection)
+            self._doubles[1](peer, gone, self.processes(peer) - {gone})
 
     def _tell(self, event: Connected | Disconnected) -> None:
         for watcher in self._watchers:
@@ -370,11 +386,6 @@ async def open_host(
                 yield host
             finally:
                 await host.close()
-
-
-def _process_key(connection: INetConn) -> bytes:
-    """The peer's static key of Noise, which a process makes when it starts."""
-    return bytes(connection.muxed_conn.secured_conn.get_remote_public_key().to_bytes())
 
 
 def _remote_host(connection: INetConn) -> str:

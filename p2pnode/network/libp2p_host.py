@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from libp2p import new_host
-from libp2p.abc import IHost, INetConn, INetStream, INetwork, INotifee
+from libp2p.abc import IHost, INetConn, INetStream, INetwork, INotifee, IPeerStore
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as create_new_x25519_key_pair
 from libp2p.custom_types import TProtocol
 from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.config import ConnectionConfig, RetryConfig
+from libp2p.network.exceptions import SwarmException
+from libp2p.network.swarm import Swarm
+from libp2p.peer.envelope import Envelope
+from libp2p.peer.id import ID
 from libp2p.rcmgr import new_resource_manager
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_ID
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_ID
@@ -61,7 +67,56 @@ def make_host(identity: Identity, listen: Sequence[Multiaddr]) -> IHost:
     network.retry_config = RetryConfig(max_retries=0)
     network.auto_connector = _NoAutoConnector(network)
     use_bounded(network.upgrader.muxer_multistream)
+    _select_by_process(network)
+    _take_any_record(inner.get_peerstore())
     return inner
+
+
+def process_key(connection: INetConn | INetStream) -> bytes:
+    """The peer's static key of Noise, which a process makes when it starts."""
+    return bytes(connection.muxed_conn.secured_conn.get_remote_public_key().to_bytes())
+
+
+_process: ContextVar[bytes | None] = ContextVar("process", default=None)
+
+
+@contextmanager
+def to_process(key: bytes | None) -> Iterator[None]:
+    """Streams that are opened within go to the process of this key; None: to any of the peer."""
+    token = _process.set(key)
+    try:
+        yield
+    finally:
+        _process.reset(token)
+
+
+def _select_by_process(network: Swarm) -> None:
+    """libp2p's own choice is the connection with the most streams, each time."""
+    select = network._select_connection  # It has no setting for this.
+
+    def selected(connections: list[INetConn], peer: ID) -> INetConn:
+        key = _process.get()
+        fitting = [one for one in connections if key in (None, process_key(one))]
+        if not fitting:
+            raise SwarmException("that process of the peer is not connected any more")
+        return select(fitting, peer)
+
+    network._select_connection = selected
+
+
+def _take_any_record(store: IPeerStore) -> None:
+    """libp2p ignores all gossip of a peer whose record of addresses is older than one that it had.
+
+    So it is with who lives on of two nodes with one identity, and with a node whose clock was set back.
+    The newest record is kept, but dials go by adverts, and who sent a message is known by its connection.
+    """
+    consume = store.consume_peer_record
+
+    def consumed(envelope: Envelope, ttl_s: int) -> bool:
+        consume(envelope, ttl_s)
+        return True
+
+    store.consume_peer_record = consumed
 
 
 class _NoAutoConnector(AutoConnector):  # type: ignore[misc]  # libp2p is not followed by mypy.

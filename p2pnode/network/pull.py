@@ -76,15 +76,16 @@ def serve_table(host: Host, table: Callable[[str], Iterable[tuple[Signed, int]]]
     host.handle(PROTOCOL, serve, time_limit_s=TABLE_S_MAX, streams_per_peer_max=1)
 
 
-async def pull_table(host: Host, peer: str, take: Take) -> None:
+async def pull_table(host: Host, peer: str, take: Take, process: bytes | None = None) -> None:
     """Gives `take` the table of a connected peer, page by page; nothing in it has been checked yet.
 
+    Of several processes that are connected as that peer, `process` is the key of the one to ask.
     Raises `NetworkError` if the peer does not hand it over, or sends something else.
     """
     entries = 0
     try:
         with trio.fail_after(TABLE_S_MAX):
-            async with await host.open_stream(peer, [PROTOCOL], OPEN_S_MAX) as stream:
+            async with await host.open_stream(peer, [PROTOCOL], OPEN_S_MAX, process) as stream:
                 more = True
                 while more:
                     page = await read_frame_untrusted(stream, Page, PAGE_SIZE_BYTES_MAX, TABLE_S_MAX)

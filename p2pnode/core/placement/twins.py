@@ -5,8 +5,8 @@ the keys of their processes (of Noise, new at each start): it has two connection
 good for little, since a neighbour is greeted once; so both are ended, and whoever lives connects anew.
 
 Gossip brings no node what another publishes under its id, and of two adverts a table has the newer, which is
-one's own for one of the two. So the neighbour asks each before it ends its connection, and gives what both
-said to whoever asks under that id: each finds there what it never issued, under its own signature.
+one's own for one of the two. So the neighbour asks each over its own connection before it ends that, and
+gives what both said to whoever asks under that id: each finds what it never issued, under its own signature.
 """
 
 from __future__ import annotations
@@ -24,12 +24,15 @@ NUMBERS_REMEMBERED = 2_000
 ANSWER_GAP_S = 10.0
 # Heard again after so long it is told again.
 TELL_GAP_S = 10 * 60.0
-# Of one peer: each ending costs it what runs over its connections. And peers that are remembered.
+# Of one peer: each ending costs it what runs over its connections.
 PART_GAP_S = 60.0
-# What both said, since each asks when it has connected anew, at the latest after 30 s; later it may be of one
-# that ended long ago. Of each what it said when it was asked, and meanwhile.
+# Where one of them did not answer, as one that has just started may not, they are asked so often in a row.
+ASKED_MAX = 3
+# What both said, since each asks when it has connected anew, mostly at once; later it may be of one that
+# ended long ago.
 SAID_KEPT_S = 5 * 60.0
-SAID_MAX = 4
+# Processes that are asked, and peers that are remembered.
+PROCESSES_MAX = 4
 PEERS_MAX = 1_000
 
 
@@ -72,9 +75,16 @@ class OwnNumbers:
 class _Sighting:
     keys: frozenset[bytes]
     parted: float
+    asked: int = 1
     told: float = -inf
-    # What was heard from either itself, by number.
-    said: dict[int, Signed] = field(default_factory=dict)
+    # What each process has said of itself, by its key.
+    said: dict[bytes, Signed] = field(default_factory=dict)
+    # The newest that was heard of either, maybe a farewell.
+    newest: Signed | None = None
+
+    @property
+    def unheard(self) -> frozenset[bytes]:
+        return self.keys - self.said.keys()
 
 
 @dataclass(slots=True)
@@ -88,7 +98,7 @@ class Doubles:
 
         A peer that was restarted leaves a dead connection behind: only keys that come back are two nodes.
         """
-        both = frozenset(keys)
+        both = frozenset(sorted(keys)[:PROCESSES_MAX])
         if len(both) < 2:
             return False, False
         seen = self._seen.pop(peer, None)
@@ -96,26 +106,35 @@ class Doubles:
             self._remember(peer, _Sighting(both, now))
             return True, False
         parts = now >= seen.parted + PART_GAP_S
+        again = bool(seen.unheard) and seen.asked < ASKED_MAX
         tells = now >= seen.told + TELL_GAP_S
-        seen.parted = now if parts else seen.parted
+        if parts or again:
+            seen.parted, seen.asked = now, 1 if parts else seen.asked + 1
         seen.told = now if tells else seen.told
         self._remember(peer, seen)
-        return parts, tells
+        return parts or again, tells
 
-    def is_one(self, peer: str) -> bool:
-        return peer in self._seen
+    def unheard(self, peer: str) -> frozenset[bytes]:
+        """The keys of those that have said nothing of themselves as yet."""
+        seen = self._seen.get(peer)
+        return seen.unheard if seen else frozenset()
 
-    def heard(self, peer: str, number: int, signed: Signed) -> None:
-        """An advert of a double, from itself; its signature is right."""
-        said = self._seen[peer].said
-        said[number] = said.pop(number, signed)
-        if len(said) > SAID_MAX:
-            del said[next(iter(said))]
+    def heard(self, peer: str, key: bytes | None, signed: Signed) -> None:
+        """An advert of a peer, from its process of this key, or the newest; its signature is right."""
+        seen = self._seen.get(peer)
+        if seen is None:
+            return
+        if key is None:
+            seen.newest = signed
+        elif key in seen.keys:
+            seen.said[key] = signed
 
     def said(self, peer: str, now: float) -> list[Signed]:
         """For whoever asks under that id: what its two nodes said of late."""
         seen = self._seen.get(peer)
-        return list(seen.said.values()) if seen and now < seen.parted + SAID_KEPT_S else []
+        if seen is None or now >= seen.parted + SAID_KEPT_S:
+            return []
+        return [*seen.said.values(), *([seen.newest] if seen.newest else [])]
 
     def disconnected(self, peer: str, gone: bytes, left: Collection[bytes]) -> bool:
         """A connection has ended: are those that are left to be ended, too, since they were never greeted?"""
