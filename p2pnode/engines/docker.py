@@ -68,7 +68,6 @@ from .workload import (
 
 LABEL_NODE = "p2pnode.node"
 LABEL_JOB = "p2pnode.job"
-SOCKET_PATH = "/var/run/docker.sock"
 # In an execution's directory: where its container's sockets come from.
 GATE = "gate"
 # An operator's directory may be large, and a program is to hide nothing in it: some 10 s.
@@ -94,7 +93,7 @@ class DockerEngine:
     def __init__(
         self,
         node_id: str,
-        socket_path: str = SOCKET_PATH,
+        socket_path: str,
         hosts: Collection[AllowedHost] = (),
         rules: Collection[ImageRule] = (),
         networks: Collection[NetworkType] = (),
