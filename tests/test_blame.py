@@ -104,7 +104,24 @@ STARTS = {
     "a result at /dev/null": (
         _RUNC + "error during container init: error reopening /dev/null inside container: open /dev/null: is",
         Fault.JOB,
-        "in the place of /dev or a device",
+        "in the place of /dev, a device",
+    ),
+    "a folder at /etc/passwd, by Podman": (
+        "preparing container 4f for attach: unable to find user 0: read /srv/p/o: is a directory",
+        Fault.JOB,
+        "a mount of the job is in the place of /dev, a device or /etc/passwd",
+    ),
+    "a result in an input, by Podman": (
+        "preparing container 4f for attach: runc: runc create failed: unable to start container process: "
+        'error during container init: error mounting "/srv/p/o" to rootfs at "/data/out": mkdir '
+        "/var/lib/containers/storage/overlay/0f/merged/data/out: read-only file system: OCI runtime error",
+        Fault.JOB,
+        "nothing can be mounted at /data/out: what it lies in is read-only and has no such place",
+    ),
+    "a working directory that is none, by Podman": (
+        "preparing container 4f for attach: runc: runc create failed: Cwd must be an absolute path",
+        Fault.JOB,
+        "Cwd must be",
     ),
     "no such program": (_RUNC + 'exec: "nope": executable file not found in $PATH', Fault.JOB, "nope"),
     "no such user": ("unable to find user x: no matching entries in passwd file", Fault.JOB, "user x"),

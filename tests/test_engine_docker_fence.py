@@ -119,14 +119,17 @@ async def test_a_read_only_root_leaves_places_to_write(tmp_path: Path) -> None:
 
 async def test_an_image_may_say_itself_that_its_root_need_not_be_writable(tmp_path: Path) -> None:
     image = f"p2pnode/test-read-only:{os.getpid()}"
-    container = docker("create", "--network", "none", BUSYBOX)
+    (tmp_path / "Dockerfile").write_text(f"FROM {BUSYBOX}\nLABEL p2pnode.read-only-root=true\n")
+    await trio.run_process(
+        ["docker", "build", "-q", "-t", image, str(tmp_path)],
+        capture_stdout=True,
+        env={**os.environ, "DOCKER_BUILDKIT": "0"},
+    )
     try:
-        docker("commit", "--change", "LABEL p2pnode.read-only-root=true", container, image)
         workload = make_workload(tmp_path, DockerTask(image=image, parameters=("sh", "-c", WRITES)))
         await run(DockerEngine(NODE, SOCKET), workload)
         assert read(workload.stdout) == "/tmp /var/tmp /run "
     finally:
-        docker("rm", container)
         docker("rmi", image)
 
 

@@ -84,7 +84,7 @@ _MOUNT_WHY = (
         "no folder or file can be made there",
     ),
 )
-_DEVICES = re.compile(r"(?:reopening|stat) /dev/\w+")
+_SYSTEMS_OWN = re.compile(r"(?:reopening|stat) /dev/\w+|unable to find (?:user|group).*: is a directory")
 # The engine's words for a start that the image or the command is to blame for.
 _START_OF_JOB = (
     "exec:",
@@ -94,6 +94,7 @@ _START_OF_JOB = (
     "unable to find user",
     "unable to find group",
     "not a directory",
+    "must be an absolute path",
 )
 # A source is this machine's, and was there when the container was planned.
 _CREATE_OF_PEER = ("bind source path does not exist",)
@@ -107,8 +108,9 @@ def of_start(text: str) -> tuple[str, Fault]:
             if re.search(sign, mount[2]):
                 return f"nothing can be mounted at {mount[1]}: {why}", Fault.JOB
         return f"cannot start the container: {text}", Fault.PEER
-    if _DEVICES.search(text):
-        return "cannot start the container: a mount of the job is in the place of /dev or a device", Fault.JOB
+    if _SYSTEMS_OWN.search(text):
+        what = "a mount of the job is in the place of /dev, a device or /etc/passwd"
+        return f"cannot start the container: {what}", Fault.JOB
     fault = Fault.JOB if any(sign in text for sign in _START_OF_JOB) else Fault.PEER
     return f"cannot start the container: {text}", fault
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -49,7 +49,7 @@ from . import (
     ports,
 )
 from .docker_answers import Container, Listed
-from .docker_http import EngineGone, EngineRefused
+from .docker_http import Body, EngineGone, EngineRefused
 from .docker_sdk import ContainerFailed, Sdk
 from .gpus import LABEL_EXECUTION, LABEL_GPUS, Gpus
 from .http_policy import Policy
@@ -278,8 +278,7 @@ class DockerEngine:
                 await self._sdk.create(
                     workload, task, network_mode, labels, variables, bound, names, says, given, gpus
                 )
-                path = f"/containers/{workload.execution_id}/attach?stream=1&stdout=1&stderr=1"
-                async with docker_http.stream(self._socket, "POST", path) as body:
+                async with _attached(self._socket, workload.execution_id) as body:
                     await self._sdk.start(workload.execution_id)
                     started()
                     return await docker_follow.to_the_end(self._sdk, workload, image.id, logs, body)
@@ -384,6 +383,20 @@ class DockerEngine:
                 await docker_http.order(self._socket, "DELETE", f"/containers/{container}?force=1&v=1")
             except (EngineGone, EngineRefused):
                 return
+
+
+@asynccontextmanager
+async def _attached(socket_path: str, container: str) -> AsyncIterator[Body]:
+    """The output of a container that is not started yet. Raises `ContainerFailed`, `EngineGone`."""
+    async with AsyncExitStack() as stack:
+        path = f"/containers/{container}/attach?stream=1&stdout=1&stderr=1"
+        try:
+            body = await stack.enter_async_context(docker_http.stream(socket_path, "POST", path))
+        except EngineRefused as error:
+            # Podman makes all but the program ready here, where Docker does when told to start.
+            reason, fault = blame.of_start(first_line(str(error)))
+            raise ContainerFailed(fault, reason) from error
+        yield body
 
 
 def _pause_name(workload: Workload) -> str:
