@@ -1,6 +1,7 @@
 """A running Docker engine and its local images for the tests that need them.
 
-An engine that answers is used; else dockerd is started where it is installed and we are root,
+It is the one that a node here would use: DOCKER_HOST names another for all of them, the docker command
+included. An engine that answers is used; else dockerd is started where it is installed and we are root,
 and left running, so that the next run finds it. Without either the tests are skipped with the
 reason, or fail where CI is set.
 """
@@ -16,10 +17,14 @@ from typing import NoReturn
 
 import pytest
 
+from p2pnode.engines import docker_host
+
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 BUSYBOX = "p2pnode/busybox:1"
 BATCH_EXAMPLE = "p2pnode/batchjobexample:1.1"
 START_S_MAX = 30.0
+# As `DockerEngine` is given it.
+SOCKET = docker_host.find("").socket_path
 
 
 def require_docker() -> None:

@@ -70,16 +70,71 @@ STARTS = {
         Fault.JOB,
         "nothing can be mounted at /proc: the system has its own there",
     ),
+    "a result in /proc, by runc before 1.3": (
+        _MOUNT + '"/proc/x": "/var/lib/docker/overlay2/0f/merged/proc/x" cannot be mounted because',
+        Fault.JOB,
+        "nothing can be mounted at /proc/x: the system has its own there",
+    ),
+    "a result in /proc": (
+        _MOUNT + '"/proc/x": create mountpoint for /proc/x mount: make mountpoint "/proc/x": mkdirat '
+        "/var/lib/docker/rootfs/overlayfs/0f/proc/x: no such file or directory",
+        Fault.JOB,
+        "nothing can be mounted at /proc/x: no folder or file can be made there",
+    ),
+    "an input file in /proc": (
+        _MOUNT + '"/proc/x": create mountpoint for /proc/x mount: make mountpoint "/proc/x": no such file or '
+        "directory",
+        Fault.JOB,
+        "nothing can be mounted at /proc/x: no folder or file can be made there",
+    ),
+    "a result in /dev/pts, by runc before 1.3": (
+        _MOUNT + '"/dev/pts/x": mkdir /var/lib/docker/overlay2/0f/merged/dev/pts/x: operation not permitted',
+        Fault.JOB,
+        "no folder or file can be made there",
+    ),
+    "a source that is gone": (
+        _MOUNT + '"/data": stat /srv/p/executions/e/results/o: no such file or directory',
+        Fault.PEER,
+        "no such file",
+    ),
+    "a result in a file": (
+        _MOUNT + '"/bin/sh/x": create mountpoint for /bin/sh/x mount: lookup mountpoint target: openat2 '
+        "/bin/sh/x: not a directory",
+        Fault.JOB,
+        "a file is there or on the way",
+    ),
     "a folder where a file is": (
         _MOUNT + '"/etc/passwd": mount /srv/p:/etc/passwd (via /proc/self/fd/6), flags: 0x5: not a directory',
         Fault.JOB,
         "nothing can be mounted at /etc/passwd: a file is there or on the way",
     ),
+    "a disk that is full, or fails": (
+        _MOUNT + '"/o": create mountpoint for /o mount: make mountpoint "/o": mkdirat /x: input/output error',
+        Fault.PEER,
+        "input/output",
+    ),
     "a full disk": (_MOUNT + '"/o": mkdir /var/x: no space left on device', Fault.PEER, "no space left"),
     "a result at /dev/null": (
         _RUNC + "error during container init: error reopening /dev/null inside container: open /dev/null: is",
         Fault.JOB,
-        "in the place of /dev or a device",
+        "in the place of /dev, a device",
+    ),
+    "a folder at /etc/passwd, by Podman": (
+        "preparing container 4f for attach: unable to find user 0: read /srv/p/o: is a directory",
+        Fault.JOB,
+        "a mount of the job is in the place of /dev, a device or /etc/passwd",
+    ),
+    "a result in an input, by Podman": (
+        "preparing container 4f for attach: runc: runc create failed: unable to start container process: "
+        'error during container init: error mounting "/srv/p/o" to rootfs at "/data/out": mkdir '
+        "/var/lib/containers/storage/overlay/0f/merged/data/out: read-only file system: OCI runtime error",
+        Fault.JOB,
+        "nothing can be mounted at /data/out: what it lies in is read-only and has no such place",
+    ),
+    "a working directory that is none, by Podman": (
+        "preparing container 4f for attach: runc: runc create failed: Cwd must be an absolute path",
+        Fault.JOB,
+        "Cwd must be",
     ),
     "no such program": (_RUNC + 'exec: "nope": executable file not found in $PATH', Fault.JOB, "nope"),
     "no such user": ("unable to find user x: no matching entries in passwd file", Fault.JOB, "user x"),

@@ -18,7 +18,7 @@ from p2pnode.core.wire.spec import DockerEngine as DockerTask
 from p2pnode.engines import docker_host, docker_http
 from p2pnode.engines.docker import DockerEngine
 
-from .docker_engine import BUSYBOX, require_docker
+from .docker_engine import BUSYBOX, SOCKET, require_docker
 from .engine_support import make_workload, run
 
 NODE = f"test-host-{os.getpid()}"
@@ -243,7 +243,7 @@ async def test_the_real_engine_runs_a_program_by_tcp(tmp_path: Path) -> None:
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
 
     async def between(client: trio.SocketStream) -> None:
-        async with client, await trio.open_unix_socket("/var/run/docker.sock") as engine:
+        async with client, await trio.open_unix_socket(SOCKET) as engine:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(copy, client, engine)
                 await copy(engine, client)

@@ -26,7 +26,7 @@ from p2pnode.core.wire.spec import (
 from p2pnode.engines.docker import LABEL_NODE, DockerEngine
 from p2pnode.engines.workload import LOG_SIZE_BYTES_MAX, Ended, Workload
 
-from .docker_engine import BATCH_EXAMPLE, BUSYBOX, cannot_run, containers, require_docker
+from .docker_engine import BATCH_EXAMPLE, BUSYBOX, SOCKET, cannot_run, containers, require_docker
 from .engine_support import Calls, make_workload, read, run
 
 DATA = Path(__file__).parent.parent / "devnet" / "jobs" / "wordcount-data"
@@ -40,6 +40,7 @@ def engine() -> DockerEngine:
     require_docker()
     return DockerEngine(
         NODE,
+        SOCKET,
         hosts=[AllowedHost.parse(INTERNET)],
         networks=(NetworkType.BRIDGE,),
         registries=Registries(allowed=(AllowedHost.parse("127.0.0.1:1"),)),
@@ -194,7 +195,8 @@ async def test_what_is_written_to_the_images_own_volumes_counts(engine: DockerEn
         (
             DockerTask(image=BUSYBOX, working_directory="not/absolute"),
             Fault.JOB,
-            "cannot create the container",
+            # By Docker; Podman makes it, and cannot start it.
+            " the container: ",
         ),
     ],
 )
@@ -280,13 +282,14 @@ NODE_PROGRAM = """
 import sys, trio
 from pathlib import Path
 from p2pnode.engines.docker import DockerEngine
+from tests.docker_engine import SOCKET
 from tests.engine_support import make_workload
 from tests.test_engine_docker import shell
 node, directory, execution, script = sys.argv[1:]
 workload = make_workload(
     Path(directory), shell(script), results={"outputs": "/outputs"}, execution_id=execution
 )
-trio.run(DockerEngine(node).run, workload, lambda: print("started", flush=True), lambda text: None)
+trio.run(DockerEngine(node, SOCKET).run, workload, lambda: print("started", flush=True), lambda text: None)
 """
 
 
@@ -326,7 +329,7 @@ async def test_containers_that_nobody_wants_are_reaped_and_others_are_left(
     wanted, unwanted = f"e-{os.getpid():031x}a", f"e-{os.getpid():031x}b"
     for execution_id in (wanted, unwanted):
         await start_and_kill_node(tmp_path, execution_id, "echo on; sleep 60", b"on")
-    assert await DockerEngine("another node").reap(()) == []
+    assert await DockerEngine("another node", SOCKET).reap(()) == []
     assert await engine.reap({wanted}) == [unwanted]
     assert containers(f"label={LABEL_NODE}={NODE}") == [wanted]
     assert await engine.reap(()) == [wanted]

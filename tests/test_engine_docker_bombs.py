@@ -16,7 +16,13 @@ from p2pnode.core.wire.spec import DockerEngine as DockerTask
 from p2pnode.engines import docker_pull
 from p2pnode.engines.docker import DockerEngine
 from p2pnode.engines.docker_pull import ENTRIES_FREE_MIN, ENTRIES_MAX, Disk, Room
-from p2pnode.engines.docker_sdk import ContainerFailed, Sdk
+from p2pnode.engines.docker_sdk import (
+    CONTAINERD_SOCKET,
+    CONTAINERD_STORE,
+    ContainerFailed,
+    Sdk,
+    images_root,
+)
 from p2pnode.engines.workload import DISK_FREE_BYTES_MIN
 
 from .docker_engine import require_docker
@@ -68,6 +74,30 @@ async def test_a_disk_that_cannot_be_seen_is_no_reason() -> None:
     disk = Disk(Sdk("/nowhere"), "/not/of/this/machine", docker_pull.room)
     await disk.begin()
     assert await disk.problem(10 * GIB) is None
+
+
+OWN = "/run/docker/containerd/containerd.sock"
+
+
+@pytest.mark.parametrize(
+    ("driver", "containerd", "root"),
+    [
+        ([["Backing Filesystem", "extfs"]], CONTAINERD_SOCKET, "/var/lib/docker"),
+        ([["driver-type", CONTAINERD_STORE]], CONTAINERD_SOCKET, "/var/lib/containerd"),
+        ([["driver-type", CONTAINERD_STORE]], OWN, "/var/lib/docker"),
+        (None, None, "/var/lib/docker"),
+    ],
+    ids=["images of Docker's own", "images in the system's containerd", "in Docker's containerd", "Podman"],
+)
+def test_the_disk_that_is_looked_at_is_the_one_that_images_come_to(
+    driver: list[list[str]] | None, containerd: str | None, root: str
+) -> None:
+    info = {
+        "DockerRootDir": "/var/lib/docker",
+        "DriverStatus": driver,
+        "Containerd": {"Address": containerd} if containerd else None,
+    }
+    assert images_root(info) == root
 
 
 async def test_an_image_that_unfolds_to_more_than_the_disk_ends_with_its_execution(tmp_path: Path) -> None:

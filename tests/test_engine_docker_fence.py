@@ -22,7 +22,7 @@ from p2pnode.ipfs import unixfs
 from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.ipfs.export import export
 
-from .docker_engine import BUSYBOX, containers, require_docker
+from .docker_engine import BUSYBOX, SOCKET, containers, require_docker
 from .engine_support import Calls, make_workload, read, run
 
 NODE = f"test-{os.getpid()}"
@@ -33,7 +33,7 @@ async def no_container_left() -> AsyncIterator[None]:
     require_docker()
     yield
     left = containers(f"label={LABEL_NODE}={NODE}")
-    await DockerEngine(NODE).reap(())
+    await DockerEngine(NODE, SOCKET).reap(())
     assert left == []
 
 
@@ -43,7 +43,7 @@ def shell(script: str) -> DockerTask:
 
 async def says(directory: Path, script: str, *rules: str) -> str:
     """What a script prints in a container on a node with these rules for images."""
-    engine = DockerEngine(NODE, rules=tuple(map(ImageRule.parse, rules)))
+    engine = DockerEngine(NODE, SOCKET, rules=tuple(map(ImageRule.parse, rules)))
     workload = make_workload(directory, shell(script))
     assert (await run(engine, workload)).exit_code == 0, read(workload.stderr)
     return str(read(workload.stdout))
@@ -59,7 +59,7 @@ async def test_the_fence_is_up_by_default(tmp_path: Path) -> None:
 
 async def capabilities_of(directory: Path, allow: str, ask: str, kind: NetworkType = NetworkType.NONE) -> str:
     """The effective set of a program, or why it is not run."""
-    engine = DockerEngine(NODE, networks=(kind,), allowed=capabilities.allowed_by(allow.split()))
+    engine = DockerEngine(NODE, SOCKET, networks=(kind,), allowed=capabilities.allowed_by(allow.split()))
     meta = {capabilities.META_KEY: ask} if ask else {}
     task = DockerTask(
         image=BUSYBOX, entrypoint=("grep", "CapEff"), parameters=("/proc/self/status",), meta=meta
@@ -102,7 +102,7 @@ async def test_root_in_a_container_changes_owners_and_users(tmp_path: Path) -> N
 
 async def test_a_program_that_lacks_a_capability_is_given_a_hint(tmp_path: Path) -> None:
     workload = make_workload(tmp_path, shell("mknod /tmp/x c 1 3"))
-    assert "CapAdd" in (await run(DockerEngine(NODE), workload)).reason
+    assert "CapAdd" in (await run(DockerEngine(NODE, SOCKET), workload)).reason
 
 
 async def test_an_operator_relaxes_it_for_an_image_and_not_for_others(tmp_path: Path) -> None:
@@ -119,14 +119,17 @@ async def test_a_read_only_root_leaves_places_to_write(tmp_path: Path) -> None:
 
 async def test_an_image_may_say_itself_that_its_root_need_not_be_writable(tmp_path: Path) -> None:
     image = f"p2pnode/test-read-only:{os.getpid()}"
-    container = docker("create", "--network", "none", BUSYBOX)
+    (tmp_path / "Dockerfile").write_text(f"FROM {BUSYBOX}\nLABEL p2pnode.read-only-root=true\n")
+    await trio.run_process(
+        ["docker", "build", "-q", "-t", image, str(tmp_path)],
+        capture_stdout=True,
+        env={**os.environ, "DOCKER_BUILDKIT": "0"},
+    )
     try:
-        docker("commit", "--change", "LABEL p2pnode.read-only-root=true", container, image)
         workload = make_workload(tmp_path, DockerTask(image=image, parameters=("sh", "-c", WRITES)))
-        await run(DockerEngine(NODE), workload)
+        await run(DockerEngine(NODE, SOCKET), workload)
         assert read(workload.stdout) == "/tmp /var/tmp /run "
     finally:
-        docker("rm", container)
         docker("rmi", image)
 
 
@@ -138,7 +141,7 @@ async def test_the_limits_of_cpu_memory_and_swap_are_the_jobs(tmp_path: Path) ->
     script += "; cat memory.max memory.swap.max cpu.max pids.max 2>/dev/null; true"
     resources = Resources(cpu_millis=250, memory_bytes=67_108_864)
     workload = make_workload(tmp_path, shell(script), resources=resources)
-    await run(DockerEngine(NODE), workload)
+    await run(DockerEngine(NODE, SOCKET), workload)
     found = read(workload.stdout).split()
     assert found[0] == "67108864"
     if "memory.max" in os.listdir("/sys/fs/cgroup"):
@@ -153,7 +156,7 @@ async def test_shared_memory_is_as_large_as_the_memory_and_counts_as_such(tmp_pa
     resources = Resources(memory_bytes=200_000_000)
     fill = "head -c 100m /dev/zero >/dev/shm/a && echo it fits && head -c 150m /dev/zero >/dev/shm/b"
     workload = make_workload(tmp_path, shell(fill), resources=resources)
-    ended = await run(DockerEngine(NODE), workload)
+    ended = await run(DockerEngine(NODE, SOCKET), workload)
     assert read(workload.stdout) == "it fits\n"
     assert ended.exit_code != 0 and ended.fault is Fault.JOB, ended
 
@@ -166,9 +169,9 @@ async def test_a_program_has_a_limit_of_open_files_and_writes_no_core(tmp_path: 
 async def test_a_network_that_the_operator_did_not_allow_is_refused_with_the_flag(
     tmp_path: Path, kind: NetworkType
 ) -> None:
-    assert await DockerEngine(NODE).networks() <= {NetworkType.NONE, NetworkType.HTTP}
+    assert await DockerEngine(NODE, SOCKET).networks() <= {NetworkType.NONE, NetworkType.HTTP}
     workload = make_workload(tmp_path, shell("true"), network=Network(type=kind))
-    ended = await run(DockerEngine(NODE), workload)
+    ended = await run(DockerEngine(NODE, SOCKET), workload)
     assert ended.fault is Fault.PEER
     assert f"serve --allow-network {kind}" in ended.reason
 
@@ -178,12 +181,12 @@ async def test_a_program_gets_no_more_of_a_processor_than_it_asked_for(tmp_path:
     workload = make_workload(
         tmp_path, shell("timeout 2 sh -c 'while :; do :; done'; true"), resources=resources
     )
-    ended = await run(DockerEngine(NODE), workload)
+    ended = await run(DockerEngine(NODE, SOCKET), workload)
     assert 200 <= ended.cpu_ms <= 650
 
 
 async def test_bridge_containers_do_not_reach_each_other(tmp_path: Path) -> None:
-    engine, calls = DockerEngine(NODE, networks=(NetworkType.BRIDGE,)), Calls()
+    engine, calls = DockerEngine(NODE, SOCKET, networks=(NetworkType.BRIDGE,)), Calls()
     network = Network(type=NetworkType.BRIDGE)
     # PID 1 is the init process; the address is that of the container's own interface.
     serving = make_workload(tmp_path, shell("hostname -i; httpd -f -p 80 -h /tmp"), network=network)
@@ -212,7 +215,7 @@ mkdir deep; ln -s .. deep/up; mknod device c 1 5 2>/dev/null || echo no devices
 async def test_no_link_in_a_result_is_followed(tmp_path: Path) -> None:
     """What a program leaves is stored as it is; what its links lead to is not in it."""
     workload = make_workload(tmp_path, shell(LINKS), results={"outputs": "/outputs"})
-    assert (await run(DockerEngine(NODE), workload)).exit_code == 0
+    assert (await run(DockerEngine(NODE, SOCKET), workload)).exit_code == 0
     assert read(workload.stdout) == "no devices\n"
     store, notes = BlockStore(tmp_path / "blocks"), list[str]()
     root = unixfs.add_path(workload.results[0].host_path, store.put, notes.append)

@@ -18,7 +18,7 @@ from p2pnode.engines import workload as shared
 from p2pnode.engines.docker import LABEL_NODE, DockerEngine
 from p2pnode.engines.workload import Mount, Workload
 
-from .docker_engine import BUSYBOX, containers, require_docker
+from .docker_engine import BUSYBOX, SOCKET, containers, require_docker
 from .engine_support import make_workload, read, run
 
 NODE = f"test-hostile-{os.getpid()}"
@@ -29,7 +29,7 @@ EMPTY_FILES = "mkdir %s/many; cd %s/many; seq 1 295000 | xargs touch; sleep 60"
 @pytest.fixture
 async def engine() -> AsyncIterator[DockerEngine]:
     require_docker()
-    engine = DockerEngine(NODE)
+    engine = DockerEngine(NODE, SOCKET)
     yield engine
     left = containers(f"label={LABEL_NODE}={NODE}")
     await engine.reap(())

@@ -16,9 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pnode.engines.docker import SOCKET_PATH
-
-from .docker_engine import BUSYBOX, cannot_run, require_docker
+from .docker_engine import BUSYBOX, SOCKET, cannot_run, require_docker
 from .nodes import Node, Nodes, known, running_nodes, until
 from .programs import docker_job
 
@@ -41,7 +39,7 @@ def node() -> Iterator[Node]:
 
 def _as_nobody(nodes: Nodes, name: str) -> Node:
     node = nodes.new(name)
-    group = Path(SOCKET_PATH).stat().st_gid
+    group = Path(SOCKET).stat().st_gid
     become = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", f"--groups={group}")
     node.within = ("unshare", "--mount", "sh", "-euc", _reachable(), str(nodes.directory / "kept"), *become)
     node.data_dir.mkdir(mode=0o700, exist_ok=True)

@@ -22,7 +22,7 @@ from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import DockerEngine as DockerTask
 from p2pnode.engines.docker import DockerEngine
 
-from .docker_engine import BUSYBOX, cannot_run, require_docker
+from .docker_engine import BUSYBOX, SOCKET, cannot_run, require_docker
 from .engine_support import Calls, make_workload, read, run
 
 CONFIG = """
@@ -40,7 +40,7 @@ PASSWORD, HASH = "opensesame", "$2b$04$Nf3d15XFQlyXS7j3kBnnRecUILljG4pZmPfR.Oskt
 def node(*addresses: str, logins: tuple[str, ...] = ()) -> DockerEngine:
     """An engine whose operator allows these registries."""
     allowed = tuple(map(AllowedHost.parse, addresses))
-    return DockerEngine("node", registries=Registries(allowed, logins))
+    return DockerEngine("node", SOCKET, registries=Registries(allowed, logins))
 
 
 async def docker(*arguments: str) -> str:
@@ -216,7 +216,7 @@ async def test_no_name_of_an_image_makes_the_engine_ask_this_machine(tmp_path: P
     async with counting("0.0.0.0", socket.AF_INET) as (port, came):
         image = f"{registry}:{port}/a/b:1"
         ended = await run(
-            DockerEngine("node", resolve=resolve), make_workload(tmp_path, DockerTask(image=image))
+            DockerEngine("node", SOCKET, resolve=resolve), make_workload(tmp_path, DockerTask(image=image))
         )
         assert came == []
     assert ended.fault is Fault.PEER
@@ -230,7 +230,7 @@ async def test_a_well_known_registry_is_not_asked_at_an_address_of_this_machine(
 
     require_docker()
     task = DockerTask(image="ghcr.io/a/b:1")
-    ended = await run(DockerEngine("node", resolve=resolve), make_workload(tmp_path, task))
+    ended = await run(DockerEngine("node", SOCKET, resolve=resolve), make_workload(tmp_path, task))
     assert ended.fault is Fault.PEER
     assert "ghcr.io, which has an address that is not public" in ended.reason
 
@@ -267,7 +267,7 @@ async def test_an_image_that_is_here_needs_no_registry_and_no_leave(tmp_path: Pa
     await docker("tag", BUSYBOX, image)
     try:
         task = DockerTask(image=image, parameters=("true",))
-        assert (await run(DockerEngine("node"), make_workload(tmp_path, task))).exit_code == 0
+        assert (await run(DockerEngine("node", SOCKET), make_workload(tmp_path, task))).exit_code == 0
     finally:
         await docker("rmi", image)
 
@@ -284,7 +284,9 @@ async def load_for(architecture: str, image: str, directory: Path) -> None:
         json.dumps({**json.loads(configuration.read_text()), "architecture": architecture})
     )
     (before / "manifest.json").write_text(json.dumps([{**manifest, "RepoTags": [image]}]))
-    (before / "repositories").unlink(missing_ok=True)
+    # What older and newer engines have beside the manifest, and which would still tell of the other image.
+    for name in ("repositories", "index.json", "oci-layout"):
+        (before / name).unlink(missing_ok=True)
     with tarfile.open(after, "w") as tar:
         tar.add(before, ".")
     await docker("load", "-i", str(after))

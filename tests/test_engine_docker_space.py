@@ -16,7 +16,7 @@ from p2pnode.engines import docker_space
 from p2pnode.engines.docker import LABEL_NODE, DockerEngine
 from p2pnode.engines.workload import Workload
 
-from .docker_engine import BUSYBOX, cannot_run, containers, require_docker
+from .docker_engine import BUSYBOX, SOCKET, cannot_run, containers, require_docker
 from .engine_support import Calls, make_workload, read, run
 
 NODE = f"test-{os.getpid()}"
@@ -28,7 +28,7 @@ async def engine() -> AsyncIterator[DockerEngine]:
     require_docker()
     if not docker_space.possible():
         cannot_run("mounting a file needs root, ext4 and a loop device")
-    engine = DockerEngine(NODE)
+    engine = DockerEngine(NODE, SOCKET)
     yield engine
     left = containers(f"label={LABEL_NODE}={NODE}")
     await engine.reap(())

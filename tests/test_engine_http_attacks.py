@@ -30,7 +30,7 @@ from p2pnode.engines import bridge as fence
 from p2pnode.engines.docker import DockerEngine
 
 from . import network_probes
-from .docker_engine import BATCH_EXAMPLE, BUSYBOX, require_docker
+from .docker_engine import BATCH_EXAMPLE, BUSYBOX, SOCKET, require_docker
 from .engine_support import Calls, make_workload, read, run
 from .made_up_internet import ALLOWED, HOST, METADATA, NAMES, PUBLIC, Internet, made_up_internet
 
@@ -77,7 +77,7 @@ class World:
             network=network,
         )
         allowed = (NetworkType.HOST, NetworkType.BRIDGE)
-        engine = DockerEngine(NODE, hosts=HOSTS, networks=allowed, resolve=resolve)
+        engine = DockerEngine(NODE, SOCKET, hosts=HOSTS, networks=allowed, resolve=resolve)
         ended = trio.run(run, engine, workload)
         assert ended.exit_code == 0, (ended, read(workload.stderr))
         return Probed(json.loads(read(workload.stdout)), set(self.internet.arrived()[before:]))
@@ -175,7 +175,7 @@ def test_the_fence_of_network_bridge_is_put_up_again_before_each_container(world
     script = f"nc -w 2 {HOST} {port} </dev/null; nc -w 2 {METADATA} 80 </dev/null; echo $?"
     task = DockerTask(image=BUSYBOX, parameters=("sh", "-c", script))
     workload = make_workload(gone, task, network=Network(type=NetworkType.BRIDGE))
-    ended = trio.run(run, DockerEngine(NODE, networks=(NetworkType.BRIDGE,)), workload)
+    ended = trio.run(run, DockerEngine(NODE, SOCKET, networks=(NetworkType.BRIDGE,)), workload)
     assert (ended.exit_code, read(workload.stdout)) == (0, "1\n")
 
 
@@ -188,7 +188,7 @@ def test_network_bridge_has_names_from_servers_of_the_internet(
     before = len(world.internet.arrived())
     task = DockerTask(image=BUSYBOX, parameters=("timeout", "3", "nslookup", "allowed.example"))
     workload = make_workload(tmp_path, task, network=Network(type=NetworkType.BRIDGE))
-    trio.run(run, DockerEngine(NODE, networks=(NetworkType.BRIDGE,)), workload)
+    trio.run(run, DockerEngine(NODE, SOCKET, networks=(NetworkType.BRIDGE,)), workload)
     assert {one.rpartition(" ")[2] for one in world.internet.arrived()[before:]} == {f"{PUBLIC}:53"}
 
 
@@ -203,7 +203,7 @@ def test_a_port_of_network_bridge_answers_whoever_asks(world: World) -> None:
     calls = Calls()
 
     async def serve_and_ask() -> None:
-        engine = DockerEngine(NODE, networks=(NetworkType.BRIDGE,))
+        engine = DockerEngine(NODE, SOCKET, networks=(NetworkType.BRIDGE,))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run, engine, workload, calls)
             with trio.fail_after(30):
@@ -254,18 +254,19 @@ import os, sys, trio
 from pathlib import Path
 from p2pnode.core.spec import Network, NetworkType
 from p2pnode.engines.docker import DockerEngine
+from tests.docker_engine import SOCKET
 from tests.engine_support import make_workload, read
 from tests.test_engine_docker import shell
 node, directory, kind = sys.argv[1:]
 # The interpreter may be installed where only root can read, so what is needed is imported before.
 import encodings.ascii, encodings.idna, encodings.latin_1, docker.types
-os.setgroups([os.stat("/var/run/docker.sock").st_gid])
+os.setgroups([os.stat(SOCKET).st_gid])
 os.setgid(65534)
 os.setuid(65534)
 network = Network(type=NetworkType(kind), domains=("allowed.example",) if kind == "http" else ())
 script = "wget -q -O - http://evil.example/; wget -q -O - -Y off http://allowed.example/"
 workload = make_workload(Path(directory), shell(script), network=network)
-engine = DockerEngine(node, networks=(NetworkType.BRIDGE,))
+engine = DockerEngine(node, SOCKET, networks=(NetworkType.BRIDGE,))
 ended = trio.run(engine.run, workload, lambda: None, lambda text: None)
 print("offers", *sorted(trio.run(engine.networks)))
 sys.stdout.write(f"{ended} {read(workload.stderr)}")

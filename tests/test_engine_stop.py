@@ -15,7 +15,7 @@ from p2pnode.engines.docker import LABEL_NODE, DockerEngine
 from p2pnode.engines.wasm import WasmEngine
 from p2pnode.engines.workload import Ended, Engine, Workload
 
-from .docker_engine import BUSYBOX, containers, require_docker
+from .docker_engine import BUSYBOX, SOCKET, containers, require_docker
 from .engine_support import Calls, make_workload, read, run
 from .wasm_support import SLEEP, SLEEP_AN_HOUR, WRITE
 from .wasm_support import engine as wasm
@@ -27,7 +27,7 @@ __all__ = ["wasm"]
 @pytest.fixture
 async def docker() -> AsyncIterator[DockerEngine]:
     require_docker()
-    engine = DockerEngine(NODE)
+    engine = DockerEngine(NODE, SOCKET)
     yield engine
     left = containers(f"label={LABEL_NODE}={NODE}")
     await engine.reap(())

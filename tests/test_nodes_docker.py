@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .docker_engine import BUSYBOX, containers, require_docker
+from .docker_engine import BUSYBOX, SOCKET, containers, require_docker
 from .nodes import Node, Nodes, know_each_other, running_nodes, until
 from .programs import JOBS, WAITING_SHELL, docker_job, text_of
 
@@ -234,7 +234,9 @@ def test_a_node_notices_when_docker_comes_and_goes(nodes: Nodes, tmp_path: Path)
     if os.geteuid() or not shutil.which("unshare"):
         pytest.skip("a node is given a /run of its own by root only")
     (tmp_path / "run").mkdir()
-    script = f'mount --bind /run {tmp_path}/run && mount -t tmpfs tmpfs /run && exec "$@"'
+    engine = Path(SOCKET)
+    script = f"mount --bind {engine.parent} {tmp_path}/run && mount -t tmpfs tmpfs /run"
+    script += ' && unset DOCKER_HOST && exec "$@"'
     watcher = nodes.start("watcher", "--no-compute")
     node = nodes.new("node", peers=(watcher,))
     node.within = ("unshare", "--mount", "sh", "-c", script, "sh")
@@ -247,7 +249,7 @@ def test_a_node_notices_when_docker_comes_and_goes(nodes: Nodes, tmp_path: Path)
     assert engines() == ["wasm"]
     assert node.process is not None
     socket = Path(f"/proc/{node.process.pid}/root/run/docker.sock")
-    socket.symlink_to(tmp_path / "run" / "docker.sock")
+    socket.symlink_to(tmp_path / "run" / engine.name)
     until("Docker has come", lambda: engines() == ["wasm", "docker"], 10.0)
     socket.unlink()
     until("Docker has gone", lambda: engines() == ["wasm"], 10.0)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -50,7 +50,7 @@ from . import (
     ports,
 )
 from .docker_answers import Container, Listed
-from .docker_http import EngineGone, EngineRefused
+from .docker_http import Body, EngineGone, EngineRefused
 from .docker_sdk import ContainerFailed, Sdk
 from .gpus import LABEL_EXECUTION, LABEL_GPUS, Gpus
 from .http_policy import Policy
@@ -69,7 +69,6 @@ from .workload import (
 
 LABEL_NODE = "p2pnode.node"
 LABEL_JOB = "p2pnode.job"
-SOCKET_PATH = "/var/run/docker.sock"
 # In an execution's directory: where its container's sockets come from.
 GATE = "gate"
 # An operator's directory may be large, and a program is to hide nothing in it: some 10 s.
@@ -95,7 +94,7 @@ class DockerEngine:
     def __init__(
         self,
         node_id: str,
-        socket_path: str = SOCKET_PATH,
+        socket_path: str,
         hosts: Collection[AllowedHost] = (),
         rules: Collection[ImageRule] = (),
         networks: Collection[NetworkType] = (),
@@ -280,8 +279,7 @@ class DockerEngine:
                 await self._sdk.create(
                     workload, task, network_mode, labels, variables, bound, names, says, given, gpus
                 )
-                path = f"/containers/{workload.execution_id}/attach?stream=1&stdout=1&stderr=1"
-                async with docker_http.stream(self._socket, "POST", path) as body:
+                async with _attached(self._socket, workload.execution_id) as body:
                     await self._sdk.start(workload.execution_id)
                     started()
                     return await docker_follow.to_the_end(self._sdk, workload, image.id, logs, body)
@@ -386,6 +384,20 @@ class DockerEngine:
                 await docker_http.order(self._socket, "DELETE", f"/containers/{container}?force=1&v=1")
             except (EngineGone, EngineRefused):
                 return
+
+
+@asynccontextmanager
+async def _attached(socket_path: str, container: str) -> AsyncIterator[Body]:
+    """The output of a container that is not started yet. Raises `ContainerFailed`, `EngineGone`."""
+    async with AsyncExitStack() as stack:
+        path = f"/containers/{container}/attach?stream=1&stdout=1&stderr=1"
+        try:
+            body = await stack.enter_async_context(docker_http.stream(socket_path, "POST", path))
+        except EngineRefused as error:
+            # Podman makes all but the program ready here, where Docker does when told to start.
+            reason, fault = blame.of_start(first_line(str(error)))
+            raise ContainerFailed(fault, reason) from error
+        yield body
 
 
 def _pause_name(workload: Workload) -> str:

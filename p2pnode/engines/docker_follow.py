@@ -151,10 +151,10 @@ async def _ended(sdk: Sdk, workload: Workload, image: str, logs: Sequence[LogFil
     if not 0 <= code <= EXIT_MAX:
         raise ContainerFailed(Fault.PEER, f"the Docker engine says exit code {code}, which no program has")
     if code in blame.EXIT_KILLED and not out_of_memory and not workload.stopping.asked.is_set():
-        await trio.sleep(OUT_OF_MEMORY_NEWS_S)
+        until_s = time.time() + OUT_OF_MEMORY_NEWS_S
+        signalled = await docker_http.was_signalled(sdk.socket_path, workload.execution_id, until_s)
         found = await docker_http.inspect(sdk.socket_path, workload.execution_id)
         out_of_memory = found is not None and found.state.out_of_memory
-        signalled = await docker_http.was_signalled(sdk.socket_path, workload.execution_id, time.time())
     reason, fault = blame.of_exit(
         blame.Exit(
             code=code,

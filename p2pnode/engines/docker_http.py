@@ -163,10 +163,13 @@ async def changes(socket_path: str, container: str, count_max: int) -> int:
     raise EngineGone(f"the Docker engine did not answer within {ANSWER_S_MAX:g} s")
 
 
-async def was_signalled(socket_path: str, container: str, now_s: float) -> bool:
-    """Whether somebody had the engine send a container's program a signal; it knows the last 256 events."""
+async def was_signalled(socket_path: str, container: str, until_s: float) -> bool:
+    """Whether somebody had the engine send a container's program a signal; it knows the last 256 events.
+
+    It answers at that time, which is to come: of one that has passed, Podman tells nothing.
+    """
     filters = quote(f'{{"type":["container"],"event":["kill"],"container":["{container}"]}}')
-    path = f"/events?since=0&until={now_s:.6f}&filters={filters}"
+    path = f"/events?since=0&until={until_s:.6f}&filters={filters}"
     return bool((await order(socket_path, "GET", path)).strip())
 
 

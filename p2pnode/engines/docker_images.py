@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image that is here. `id` is that of its configuration, and so of its content."""
+    """An image that is here. `id` is that of its content: its configuration's digest, or its manifest's."""
 
     id: str
     read_only_root: bool

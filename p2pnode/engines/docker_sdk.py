@@ -50,6 +50,10 @@ PAUSE_IMAGE = "p2pnode/pause"
 REACH_IMAGE = "p2pnode/reach:1"
 # Where programs expect to write, if the rest of their image is read-only; each counts as memory.
 SCRATCH = ("/tmp", "/var/tmp", "/run")
+# Of an engine whose images are in containerd; and of the containerd that the system starts.
+CONTAINERD_STORE = "io.containerd.snapshotter.v1"
+CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
+CONTAINERD_ROOT = "/var/lib/containerd"
 # "{}", as a login is sent.
 _NO_LOGIN = "e30="
 
@@ -76,8 +80,9 @@ class Sdk:
         # Of the engine's machine; asked once, as each question takes some 8 ms.
         self._platform = ""
         self._cores = 1
-        # Where the engine keeps its own.
+        # Where the engine keeps its own, and where images are unfolded.
         self._root = ""
+        self._images_root = ""
 
     async def call(self, function: Callable[..., T], *args: Any, **options: Any) -> T:
         """Run something blocking in one of the engine's threads."""
@@ -100,9 +105,9 @@ class Sdk:
         return {f"{one.get('os')}/{one.get('architecture')}" for one in platforms}
 
     async def root(self) -> str:
-        """Where the engine keeps images, on its machine."""
+        """Where images are unfolded, on the engine's machine."""
         await self._connected()
-        return self._root
+        return self._images_root
 
     async def login_header(self, image: str, login: bool) -> str:
         """For X-Registry-Auth: the Docker configuration's login for an image's registry, or none."""
@@ -222,7 +227,7 @@ class Sdk:
                 cap_drop=["ALL"],
                 # Ports 53, 80 and 443.
                 cap_add=["NET_BIND_SERVICE"],
-                security_opt=["no-new-privileges:true"],
+                security_opt=["no-new-privileges=true"],
                 log_config=docker.types.LogConfig(type="none"),
             )
             await self.call(
@@ -293,7 +298,8 @@ class Sdk:
                 self._platform = f"{version['Os']}/{version['Arch']}"
                 info = await self.call(client.info)
                 self._cores, self._root = int(info["NCPU"]), str(info.get("DockerRootDir") or "")
-            except (KeyError, TypeError, ValueError, OverflowError) as error:
+                self._images_root = images_root(info)
+            except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
                 raise ContainerFailed(Fault.PEER, "what answers is no Docker engine that is known") from error
             except docker.errors.DockerException as error:
                 raise ContainerFailed(Fault.PEER, f"no Docker engine: {first_line(str(error))}") from error
@@ -304,6 +310,16 @@ class Sdk:
         """The engine's words, without where it keeps things on this machine."""
         text = _text(error)
         return re.sub(re.escape(self._root) + r"[^\s\":,]*", "(the engine)", text) if self._root else text
+
+
+def images_root(info: dict[str, Any]) -> str:
+    """Where an engine that says this of itself has its images; raises TypeError, ValueError."""
+    storage = dict(info.get("DriverStatus") or ())
+    address = (info.get("Containerd") or {}).get("Address")
+    # Docker 29 leaves images to containerd: to the system's, or to one of its own in its own directory.
+    if storage.get("driver-type") == CONTAINERD_STORE and address == CONTAINERD_SOCKET:
+        return CONTAINERD_ROOT
+    return str(info.get("DockerRootDir") or "")
 
 
 def _auth(login: bool) -> dict[str, str] | None:
@@ -331,7 +347,7 @@ def _fence(says: frozenset[Say], given: frozenset[str], memory_bytes: int) -> di
     if Say.CAPABILITIES not in says:
         options["cap_drop"] = ["ALL"]
     if Say.NEW_PRIVILEGES not in says:
-        options["security_opt"] = ["no-new-privileges:true"]
+        options["security_opt"] = ["no-new-privileges=true"]
     if Say.READ_ONLY_ROOT in says and Say.WRITABLE_ROOT not in says:
         scratch = f"rw,exec,nosuid,nodev,mode=1777,size={memory_bytes // 2}"
         options |= {"read_only": True, "tmpfs": dict.fromkeys(SCRATCH, scratch)}

@@ -74,6 +74,7 @@ def hint(reason: str, fault: Fault | None, stderr_tail: bytes) -> str:
 
 
 # Why something cannot be mounted where a job wants it, by the engine's words; other trouble is the peer's.
+# A source that is not there is said otherwise, before the start.
 _MOUNT = re.compile(r'error mounting "[^"]*" to rootfs at "([^"]+)": (.*)', re.DOTALL)
 _MOUNT_WHY = (
     ("read-only file system", "what it lies in is read-only and has no such place"),
@@ -82,8 +83,13 @@ _MOUNT_WHY = (
     ("cannot be mounted", "the system has its own there"),
     ("too many levels of symbolic links", "links on the way lead round"),
     ("file exists", "something else is there"),
+    # In /proc, or in a file system that is mounted there, as /dev/pts is.
+    (
+        r"(?:make mountpoint|mkdir) .*(?:no such file or directory|operation not permitted)",
+        "no folder or file can be made there",
+    ),
 )
-_DEVICES = re.compile(r"(?:reopening|stat) /dev/\w+")
+_SYSTEMS_OWN = re.compile(r"(?:reopening|stat) /dev/\w+|unable to find (?:user|group).*: is a directory")
 # The engine's words for a start that the image or the command is to blame for.
 _START_OF_JOB = (
     "exec:",
@@ -93,6 +99,7 @@ _START_OF_JOB = (
     "unable to find user",
     "unable to find group",
     "not a directory",
+    "must be an absolute path",
 )
 # A source is this machine's, and was there when the container was planned.
 _CREATE_OF_PEER = ("bind source path does not exist",)
@@ -103,11 +110,12 @@ def of_start(text: str) -> tuple[str, Fault]:
     """The reason and the fault of an engine that could not start a container, by what it said."""
     if mount := _MOUNT.search(text):
         for sign, why in _MOUNT_WHY:
-            if sign in mount[2]:
+            if re.search(sign, mount[2]):
                 return f"nothing can be mounted at {mount[1]}: {why}", Fault.JOB
         return f"cannot start the container: {text}", Fault.PEER
-    if _DEVICES.search(text):
-        return "cannot start the container: a mount of the job is in the place of /dev or a device", Fault.JOB
+    if _SYSTEMS_OWN.search(text):
+        what = "a mount of the job is in the place of /dev, a device or /etc/passwd"
+        return f"cannot start the container: {what}", Fault.JOB
     fault = Fault.JOB if any(sign in text for sign in _START_OF_JOB) else Fault.PEER
     return f"cannot start the container: {text}", fault
 
