@@ -252,7 +252,7 @@ def test_nothing_arrived_where_nothing_may(http: Probed, none: Probed) -> None:
 NODE_PROGRAM = """
 import os, sys, trio
 from pathlib import Path
-from p2pnode.core.spec import Network, NetworkType
+from p2pnode.core.wire.spec import Network, NetworkType
 from p2pnode.engines.docker import DockerEngine
 from tests.docker_engine import SOCKET
 from tests.engine_support import make_workload, read
