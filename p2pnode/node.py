@@ -64,11 +64,11 @@ from p2pnode.data.local import AllowedPath
 from p2pnode.data.publishers import Publishers
 from p2pnode.data.s3_client import S3Account
 from p2pnode.driver import Clock, Driver, EventRefused
-from p2pnode.engines import docker_host
-from p2pnode.engines.docker import DockerEngine
-from p2pnode.engines.docker_host import DockerHost
-from p2pnode.engines.gpus import Gpus
-from p2pnode.engines.wasm import WasmEngine
+from p2pnode.engines.docker import discovery
+from p2pnode.engines.docker.discovery import DockerHost
+from p2pnode.engines.docker.engine import DockerEngine
+from p2pnode.engines.docker.gpus import Gpus
+from p2pnode.engines.wasm.engine import WasmEngine
 from p2pnode.engines.workload import Engine
 from p2pnode.guards import Guards
 from p2pnode.intake import Intake
@@ -132,7 +132,7 @@ class Node:
         self.engines: Mapping[str, Engine] = {}
         self.docker_host: DockerHost | None = None
         if config.compute:
-            self.docker_host = docker_host.find(config.docker_host)
+            self.docker_host = discovery.find(config.docker_host)
             if self.docker_host.problem:
                 log.warning("no containers run here: %s", self.docker_host.problem)
             else:

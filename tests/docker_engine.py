@@ -17,14 +17,14 @@ from typing import NoReturn
 
 import pytest
 
-from p2pnode.engines import docker_host
+from p2pnode.engines.docker import discovery
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 BUSYBOX = "p2pnode/busybox:1"
 BATCH_EXAMPLE = "p2pnode/batchjobexample:1.1"
 START_S_MAX = 30.0
 # As `DockerEngine` is given it.
-SOCKET = docker_host.find("").socket_path
+SOCKET = discovery.find("").socket_path
 
 
 def require_docker() -> None:

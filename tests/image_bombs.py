@@ -16,8 +16,8 @@ from pathlib import Path
 
 import trio
 
-from p2pnode.engines import docker_space
-from p2pnode.engines.docker_http import unavailable
+from p2pnode.engines.docker import space
+from p2pnode.engines.docker.api import unavailable
 
 from .docker_engine import cannot_run
 
@@ -63,7 +63,7 @@ async def small_engine(directory: Path, disk_bytes: int) -> AsyncIterator[tuple[
 
     It reaches nothing but a registry of its own, with the configuration that is in the directory.
     """
-    if not (docker_space.possible() and shutil.which("dockerd") and shutil.which("unshare")):
+    if not (space.possible() and shutil.which("dockerd") and shutil.which("unshare")):
         cannot_run("a Docker engine with a small disk needs root, dockerd and loop devices")
     disk, root = directory / "disk", directory / "root"
     # The names of sockets are short.

@@ -273,7 +273,7 @@ def children(node: Node) -> set[int]:
     """
     assert node.process is not None
     direct = _children(node.process.pid)
-    templates = {pid for pid, command in direct.items() if "wasm_worker" in command}
+    templates = {pid for pid, command in direct.items() if "wasm.worker" in command}
     return (direct.keys() - templates).union(*map(_children, templates))
 
 

@@ -15,8 +15,8 @@ import trio
 
 from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import DockerEngine as DockerTask
-from p2pnode.engines import docker_host, docker_http
-from p2pnode.engines.docker import DockerEngine
+from p2pnode.engines.docker import api, discovery
+from p2pnode.engines.docker.engine import DockerEngine
 
 from .docker_engine import BUSYBOX, SOCKET, require_docker
 from .engine_support import make_workload, run
@@ -40,10 +40,10 @@ def home(tmp_path: Path) -> Iterator[Path]:
     return tmp_path
 
 
-def find(home: Path, setting: str = "", config: str = "", **environ: str) -> docker_host.DockerHost:
+def find(home: Path, setting: str = "", config: str = "", **environ: str) -> discovery.DockerHost:
     if config:
         (home / ".docker/config.json").write_text(config)
-    return docker_host.find(setting, {"HOME": str(home)} | environ, home)
+    return discovery.find(setting, {"HOME": str(home)} | environ, home)
 
 
 CURRENT = '{"auths": {}, "currentContext": "desktop"}'
@@ -91,12 +91,12 @@ DESKTOP = "unix:///home/me/desktop.sock"
             "",
             {"DOCKER_CONTEXT": "default"},
             CURRENT,
-            docker_host.DEFAULT,
+            discovery.DEFAULT,
             "Docker's default",
             id="the default",
         ),
-        pytest.param("", {}, '{"auths": {}}', docker_host.DEFAULT, "Docker's default", id="no context"),
-        pytest.param("", {}, "", docker_host.DEFAULT, "Docker's default", id="nothing at all"),
+        pytest.param("", {}, '{"auths": {}}', discovery.DEFAULT, "Docker's default", id="no context"),
+        pytest.param("", {}, "", discovery.DEFAULT, "Docker's default", id="nothing at all"),
     ],
 )
 def test_the_engine_is_found_as_the_docker_command_finds_it(
@@ -131,7 +131,7 @@ def test_the_engine_is_found_as_the_docker_command_finds_it(
         ({"DOCKER_CONTEXT": "kubernetes"}, "", "names no Docker engine"),
         ({}, "{", "config.json cannot be read"),
         ({}, '{"currentContext": 5}', "config.json cannot be read"),
-        ({}, " " * (docker_host.FILE_SIZE_BYTES_MAX + 1), "is larger than"),
+        ({}, " " * (discovery.FILE_SIZE_BYTES_MAX + 1), "is larger than"),
     ],
 )
 async def test_an_engine_that_cannot_be_used_is_refused_with_what_to_do(
@@ -172,13 +172,13 @@ def test_else_it_is_the_first_socket_that_is_there(
             monkeypatch.chdir(path.parent)
             stack.enter_context(socket.socket(socket.AF_UNIX)).bind(path.name)
         found = find(home, XDG_RUNTIME_DIR="/run/user/7")
-    assert found == docker_host.DockerHost(f"unix://{home / chosen}", why)
+    assert found == discovery.DockerHost(f"unix://{home / chosen}", why)
 
 
 def test_a_file_is_no_socket(home: Path) -> None:
     (home / "run/podman").mkdir(parents=True)
     (home / "run/podman/podman.sock").touch()
-    assert find(home).address == docker_host.DEFAULT
+    assert find(home).address == discovery.DEFAULT
 
 
 async def engine_saying(head: str, listener: trio.SocketListener) -> None:
@@ -215,11 +215,11 @@ async def test_an_engine_of_another_kind_or_time_is_told(head: str, problem: str
 
 async def test_an_engine_that_is_not_there_is_told_with_what_to_do(tmp_path: Path) -> None:
     gone = str(tmp_path / "docker.sock")
-    assert "start it, or name another with --docker-host" in (await docker_http.unavailable(gone) or "")
+    assert "start it, or name another with --docker-host" in (await api.unavailable(gone) or "")
     with socket.socket(socket.AF_UNIX) as nobody_listens:
         nobody_listens.bind(gone)
-    assert "it does not run: start it" in (await docker_http.unavailable(gone) or "")
-    assert "cannot reach the Docker engine" in (await docker_http.unavailable("tcp://127.0.0.1:1") or "")
+    assert "it does not run: start it" in (await api.unavailable(gone) or "")
+    assert "cannot reach the Docker engine" in (await api.unavailable("tcp://127.0.0.1:1") or "")
 
 
 @pytest.mark.skipif(bool(os.geteuid()), reason="only root can be another user")
@@ -231,7 +231,7 @@ def test_an_engine_that_refuses_this_user_is_told_with_what_to_do(tmp_path: Path
         listening.listen()
         try:
             os.seteuid(65534)
-            reason = trio.run(docker_http.unavailable, path)
+            reason = trio.run(api.unavailable, path)
         finally:
             os.seteuid(0)
             os.unlink(path)

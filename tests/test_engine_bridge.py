@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pnode.engines import bridge
+from p2pnode.engines.docker import bridge
 
 BR = "br-0123456789ab"
 POLICIES = "-P INPUT ACCEPT\n-P FORWARD ACCEPT\n"

@@ -23,7 +23,7 @@ from p2pnode.core.wire.spec import (
     Port,
     Resources,
 )
-from p2pnode.engines.docker import LABEL_NODE, DockerEngine
+from p2pnode.engines.docker.engine import LABEL_NODE, DockerEngine
 from p2pnode.engines.workload import LOG_SIZE_BYTES_MAX, Ended, Workload
 
 from .docker_engine import BATCH_EXAMPLE, BUSYBOX, SOCKET, cannot_run, containers, require_docker

@@ -13,10 +13,15 @@ from p2pnode.core.values.internet import AllowedHost
 from p2pnode.core.values.registries import Registries
 from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import DockerEngine as DockerTask
-from p2pnode.engines import docker_pull
-from p2pnode.engines.docker import DockerEngine
-from p2pnode.engines.docker_pull import ENTRIES_FREE_MIN, ENTRIES_MAX, Disk, Room
-from p2pnode.engines.docker_sdk import (
+from p2pnode.engines.docker import pull
+from p2pnode.engines.docker.engine import DockerEngine
+from p2pnode.engines.docker.pull import (
+    ENTRIES_FREE_MIN,
+    ENTRIES_MAX,
+    Disk,
+    Room,
+)
+from p2pnode.engines.docker.sdk import (
     CONTAINERD_SOCKET,
     CONTAINERD_STORE,
     ContainerFailed,
@@ -71,7 +76,7 @@ async def test_nothing_is_pulled_to_a_full_disk(free: Room) -> None:
 
 
 async def test_a_disk_that_cannot_be_seen_is_no_reason() -> None:
-    disk = Disk(Sdk("/nowhere"), "/not/of/this/machine", docker_pull.room)
+    disk = Disk(Sdk("/nowhere"), "/not/of/this/machine", pull.room)
     await disk.begin()
     assert await disk.problem(10 * GIB) is None
 

@@ -13,9 +13,9 @@ import trio
 from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import DockerEngine as DockerTask
 from p2pnode.core.wire.spec import Resources
-from p2pnode.engines import docker_follow
 from p2pnode.engines import workload as shared
-from p2pnode.engines.docker import LABEL_NODE, DockerEngine
+from p2pnode.engines.docker import follow
+from p2pnode.engines.docker.engine import LABEL_NODE, DockerEngine
 from p2pnode.engines.workload import Mount, Workload
 
 from .docker_engine import BUSYBOX, SOCKET, containers, require_docker
@@ -54,7 +54,7 @@ async def test_empty_files_in_a_containers_own_layer_count_as_its_disk(
     engine: DockerEngine, seen: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not seen:
-        monkeypatch.setattr(docker_follow.os, "access", lambda path, mode: False)
+        monkeypatch.setattr(follow.os, "access", lambda path, mode: False)
     workload = make_workload(tmp_path, shell(EMPTY_FILES.replace("%s", "/home")), resources=LIMITED)
     with trio.fail_after(60):
         ended = await run(engine, workload)

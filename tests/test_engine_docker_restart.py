@@ -15,8 +15,8 @@ import trio
 
 from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import DockerEngine as DockerTask
-from p2pnode.engines.docker import DockerEngine
-from p2pnode.engines.docker_http import unavailable
+from p2pnode.engines.docker.api import unavailable
+from p2pnode.engines.docker.engine import DockerEngine
 from p2pnode.engines.workload import Ended, Workload
 
 from .docker_engine import BUSYBOX, cannot_run, require_docker

@@ -12,8 +12,8 @@ import trio
 from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import DockerEngine as DockerTask
 from p2pnode.core.wire.spec import Resources
-from p2pnode.engines import docker_space
-from p2pnode.engines.docker import LABEL_NODE, DockerEngine
+from p2pnode.engines.docker import space
+from p2pnode.engines.docker.engine import LABEL_NODE, DockerEngine
 from p2pnode.engines.workload import Workload
 
 from .docker_engine import BUSYBOX, SOCKET, cannot_run, containers, require_docker
@@ -26,7 +26,7 @@ LIMITED = Resources(memory_bytes=64_000_000, disk_bytes=20_000_000)
 @pytest.fixture
 async def engine() -> AsyncIterator[DockerEngine]:
     require_docker()
-    if not docker_space.possible():
+    if not space.possible():
         cannot_run("mounting a file needs root, ext4 and a loop device")
     engine = DockerEngine(NODE, SOCKET)
     yield engine
@@ -124,10 +124,10 @@ async def test_a_program_that_is_killed_leaves_its_results(engine: DockerEngine,
 async def test_a_container_that_outlived_its_node_is_limited_on(engine: DockerEngine, tmp_path: Path) -> None:
     """As after a restart: the container runs, and its space is mounted or, the machine restarted, is not."""
     workload = limited(tmp_path, "true")
-    docker_space.make(workload)
-    outputs = docker_space.inside(workload).results[0].host_path
+    space.make(workload)
+    outputs = space.inside(workload).results[0].host_path
     (outputs / "file").write_text("kept")
-    await trio.run_process(["umount", str(workload.directory / docker_space.DIRECTORY)])
+    await trio.run_process(["umount", str(workload.directory / space.DIRECTORY)])
     command = [
         "docker",
         "create",
@@ -149,7 +149,7 @@ async def test_spaces_of_executions_that_nobody_wants_are_unmounted(
     engine: DockerEngine, tmp_path: Path
 ) -> None:
     workload = limited(tmp_path, "true")
-    docker_space.make(workload)
+    space.make(workload)
     labels = ["--label", f"{LABEL_NODE}={NODE}", "--label", f"p2pnode.execution={workload.execution_id}"]
     await trio.run_process(["docker", "create", *labels, BUSYBOX, "true"], capture_stdout=True)
     assert mounts_below(tmp_path)
@@ -160,7 +160,7 @@ async def test_spaces_of_executions_that_nobody_wants_are_unmounted(
 async def test_a_space_that_cannot_be_made_leaves_the_disk_watched(
     engine: DockerEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(docker_space, "_MAKE", ("false",))
+    monkeypatch.setattr(space, "_MAKE", ("false",))
     workload = limited(tmp_path, "dd if=/dev/zero of=/outputs/big bs=1M count=60; sleep 60")
     ended = await run(engine, workload)
     assert ended.fault is Fault.JOB

@@ -26,8 +26,8 @@ from p2pnode.core.wire.spec import (
     Port,
     Resources,
 )
-from p2pnode.engines import bridge as fence
-from p2pnode.engines.docker import DockerEngine
+from p2pnode.engines.docker import bridge as fence
+from p2pnode.engines.docker.engine import DockerEngine
 
 from . import network_probes
 from .docker_engine import BATCH_EXAMPLE, BUSYBOX, SOCKET, require_docker

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from p2pnode.core.values.internet import AllowedHost, is_public
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.engines import http_gate, http_names, http_upstream
-from p2pnode.engines.http_policy import (
+from p2pnode.engines.http import gate, upstream
+from p2pnode.engines.http import names as http_names
+from p2pnode.engines.http.policy import (
     GREETING_SIZE_BYTES_MAX,
     Policy,
     parse_authority_untrusted,
@@ -120,10 +121,8 @@ async def test_a_name_of_the_job_that_leads_to_this_machine_is_resolved_once_and
         asked.append(host)
         return [address] if len(asked) == 1 else ["8.8.8.8"]
 
-    with pytest.raises(http_upstream.Refused, match="is not at a public address"):
-        await http_upstream.connect(
-            "rebound.example", 80, False, Policy(domains=("rebound.example",)), resolve
-        )
+    with pytest.raises(upstream.Refused, match="is not at a public address"):
+        await upstream.connect("rebound.example", 80, False, Policy(domains=("rebound.example",)), resolve)
     assert asked == ["rebound.example"]
 
 
@@ -224,7 +223,7 @@ async def proxied(
     port = sockets[WAYS.index(way)].getsockname()[1]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, web, [server])
-        nursery.start_soon(http_gate.serve, sockets, POLICY, resolve)
+        nursery.start_soon(gate.serve, sockets, POLICY, resolve)
         with trio.fail_after(20):
             yield partial(trio.open_tcp_stream, "127.0.0.1", port)
         nursery.cancel_scope.cancel()
@@ -442,7 +441,7 @@ def test_any_bytes_are_a_question_or_are_refused(data: bytes) -> None:
 
 
 async def test_connections_over_the_limit_wait_for_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_gate, "CONNECTIONS_MAX", 4)
+    monkeypatch.setattr(gate, "CONNECTIONS_MAX", 4)
     async with proxied(show_request) as connect:
         idle = [await connect() for _ in range(4)]
         with trio.move_on_after(0.3) as waited:

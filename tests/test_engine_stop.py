@@ -11,8 +11,8 @@ import wasmtime
 
 from p2pnode.core.wire.spec import DockerEngine as DockerTask
 from p2pnode.core.wire.spec import WasmEngine as WasmTask
-from p2pnode.engines.docker import LABEL_NODE, DockerEngine
-from p2pnode.engines.wasm import WasmEngine
+from p2pnode.engines.docker.engine import LABEL_NODE, DockerEngine
+from p2pnode.engines.wasm.engine import WasmEngine
 from p2pnode.engines.workload import Ended, Engine, Workload
 
 from .docker_engine import BUSYBOX, SOCKET, containers, require_docker

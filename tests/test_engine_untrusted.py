@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from p2pnode.core.wire.spec import WasmEngine as WasmTask
-from p2pnode.engines import docker_answers
-from p2pnode.engines.wasm_processes import Event, event_untrusted
-from p2pnode.engines.wasm_request import Unfit, prepare
+from p2pnode.engines.docker import answers
+from p2pnode.engines.wasm.processes import Event, event_untrusted
+from p2pnode.engines.wasm.request import Unfit, prepare
 
 from .engine_support import make_workload
 
@@ -73,16 +73,16 @@ def container(state: str, more: str = "") -> bytes:
     ],
 )
 def test_what_no_engine_says_of_a_container_is_refused(data: bytes) -> None:
-    with pytest.raises(docker_answers.BadAnswer, match="the Docker engine's answer cannot be read"):
-        docker_answers.decode(data, docker_answers.Container)
+    with pytest.raises(answers.BadAnswer, match="the Docker engine's answer cannot be read"):
+        answers.decode(data, answers.Container)
 
 
 def test_a_container_is_read_with_any_storage_driver() -> None:
-    plain = docker_answers.decode(container(STATE % (3, "true")), docker_answers.Container)
+    plain = answers.decode(container(STATE % (3, "true")), answers.Container)
     assert (plain.state.exit_code, plain.state.out_of_memory, plain.labels) == (3, True, {})
     assert plain.upper_directory == ""
     more = ',"GraphDriver":{"Name":"overlay2","Data":{"UpperDir":"/u","LowerDir":"/l"}},"SizeRw":5'
-    overlay = docker_answers.decode(container(STATE % (0, "false"), more), docker_answers.Container)
+    overlay = answers.decode(container(STATE % (0, "false"), more), answers.Container)
     assert (overlay.upper_directory, overlay.size_rw) == ("/u", 5)
 
 

@@ -11,7 +11,7 @@ import wasmtime
 from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import Network, NetworkType, Resources
 from p2pnode.core.wire.spec import WasmEngine as WasmTask
-from p2pnode.engines.wasm import WasmEngine
+from p2pnode.engines.wasm.engine import WasmEngine
 from p2pnode.engines.workload import LOG_SIZE_BYTES_MAX
 
 from .engine_support import Calls, make_workload, read, run

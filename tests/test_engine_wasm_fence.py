@@ -20,8 +20,9 @@ import wasmtime
 from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import Resources, Timeouts
 from p2pnode.core.wire.spec import WasmEngine as WasmTask
-from p2pnode.engines import wasm, wasm_compiled
-from p2pnode.engines.wasm import WasmEngine
+from p2pnode.engines.wasm import compiled as wasm_compiled
+from p2pnode.engines.wasm import engine as wasm
+from p2pnode.engines.wasm.engine import WasmEngine
 from p2pnode.engines.workload import Ended
 
 from .engine_support import Calls, id_prefix, make_workload, read, run
@@ -155,7 +156,7 @@ async def test_the_disk_limit_holds_for_one_file_and_for_all_together(
 # Run in a process of its own, fenced as a worker is: prints what it still could do.
 PROBES = """
 import os, socket, sys, threading
-from p2pnode.engines.wasm_worker import fence
+from p2pnode.engines.wasm.worker import fence
 given, read_only, other = sys.argv[1:]
 fence.confine([(given, True), (read_only, False)], os.getppid())
 def attempt(name, action):

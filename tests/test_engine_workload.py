@@ -13,8 +13,8 @@ from p2pnode.core.wire.log_order import STDERR
 from p2pnode.core.wire.messages import REASON_LENGTH_MAX, Fault
 from p2pnode.core.wire.spec import Resources, WasmEngine
 from p2pnode.engines import workload as shared
-from p2pnode.engines.docker_images import pull_fault
-from p2pnode.engines.docker_logs import GAP_NOTE, ResumedLog, resumed
+from p2pnode.engines.docker.images import pull_fault
+from p2pnode.engines.docker.logs import GAP_NOTE, ResumedLog, resumed
 from p2pnode.engines.workload import (
     LogFile,
     Looks,

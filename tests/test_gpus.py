@@ -12,9 +12,9 @@ import pytest
 
 from p2pnode.core.values import cards
 from p2pnode.core.values.cards import Card, Maker, NoCards
-from p2pnode.engines import gpu_drm, gpu_nvidia, gpus
-from p2pnode.engines.docker_answers import Info
-from p2pnode.engines.gpus import Given, Gpus
+from p2pnode.engines.docker import gpu_drm, gpu_nvidia, gpus
+from p2pnode.engines.docker.answers import Info
+from p2pnode.engines.docker.gpus import Given, Gpus
 
 H100 = "GPU-a6ae1def-0000-4000-8000-000000000001"
 H101 = "GPU-a6ae1def-0000-4000-8000-000000000002"

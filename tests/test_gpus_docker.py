@@ -17,8 +17,8 @@ from p2pnode.core.values.cards import Card, Maker
 from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import DockerEngine as DockerTask
 from p2pnode.core.wire.spec import Resources
-from p2pnode.engines.docker import LABEL_NODE, DockerEngine
-from p2pnode.engines.gpus import Gpus
+from p2pnode.engines.docker.engine import LABEL_NODE, DockerEngine
+from p2pnode.engines.docker.gpus import Gpus
 
 from .docker_engine import BUSYBOX, SOCKET, containers, require_docker
 from .engine_support import Calls, id_prefix, make_workload, read, run

@@ -17,7 +17,7 @@ from p2pnode.core.wire.log_order import (
     LogOrder,
     LogReading,
 )
-from p2pnode.engines.wasm_worker.output import MARK_SIZE_BYTES, Pieces
+from p2pnode.engines.wasm.worker.output import MARK_SIZE_BYTES, Pieces
 from p2pnode.job_logs import _interleaved, _Stream
 from p2pnode.log_orders import LogOrders
 

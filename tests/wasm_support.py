@@ -11,7 +11,7 @@ import wasmtime
 
 from p2pnode.core.wire.spec import Resources
 from p2pnode.core.wire.spec import WasmEngine as WasmTask
-from p2pnode.engines.wasm import WasmEngine
+from p2pnode.engines.wasm.engine import WasmEngine
 from p2pnode.engines.workload import Ended, Workload
 
 from .engine_support import Calls, make_workload, read, run
@@ -71,7 +71,7 @@ def wat_workload(
 
 def templates_of(node: int) -> list[int]:
     """The processes of that node that fork its WASM workers."""
-    return [pid for pid in _children(node) if b"wasm_worker" in _command(pid)]
+    return [pid for pid in _children(node) if b"wasm.worker" in _command(pid)]
 
 
 def workers_of(node: int) -> list[int]:

@@ -17,7 +17,7 @@ import trio
 from p2pnode import identity
 from p2pnode.api.client import Client, find
 from p2pnode.core import jobfile
-from p2pnode.engines.wasm import WasmEngine
+from p2pnode.engines.wasm.engine import WasmEngine
 from p2pnode.engines.workload import Mount, Workload
 from p2pnode.ipfs import car, unixfs
 from p2pnode.ipfs.blocks import BlockStore

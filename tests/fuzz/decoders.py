@@ -22,7 +22,7 @@ from p2pnode.core.wire.messages import (
     Receipt,
     Signed,
 )
-from p2pnode.engines import http_names, http_policy
+from p2pnode.engines.http import names, policy
 from p2pnode.ipfs import bitswap_messages, car, cid, dagpb
 from p2pnode.network import mdns
 from p2pnode.network.pull import Page
@@ -58,9 +58,9 @@ DECODERS: dict[str, _Decoder] = {
     "bitswap": (bitswap_messages.decode_untrusted, (BadMessage,)),
     "address": (_text(addresses.parse), (addresses.BadAddress,)),
     "mdns": (mdns.decode_txt_untrusted, (BadMessage, ValueError)),
-    "question": (http_names.parse_question_untrusted, (BadMessage,)),
-    "authority": (_text(lambda text: http_policy.parse_authority_untrusted(text, 80)), (BadMessage,)),
-    "greeting": (http_policy.server_name_untrusted, (BadMessage,)),
+    "question": (names.parse_question_untrusted, (BadMessage,)),
+    "authority": (_text(lambda text: policy.parse_authority_untrusted(text, 80)), (BadMessage,)),
+    "greeting": (policy.server_name_untrusted, (BadMessage,)),
     "job file": (lambda data: jobfile.parse(data, "job.yaml"), (JobFileError,)),
     "template": (lambda data: jobfile.parse_template(data, {"a": "b"}, "job.yaml"), (JobFileError,)),
 }

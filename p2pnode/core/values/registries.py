@@ -3,7 +3,7 @@
 Any job names an image, and the engine asks whatever host that name begins with, and then whatever host
 that one names: for its tokens, and by redirects. So who runs a registry can have the engine ask in the
 operator's network. Well-known public ones are allowed, others only where the operator names them. A
-name's addresses are looked at by `engines.docker_images`, which resolves them.
+name's addresses are looked at by `engines.docker.images`, which resolves them.
 """
 
 from __future__ import annotations

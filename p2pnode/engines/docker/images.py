@@ -18,11 +18,11 @@ import trio
 from p2pnode.core.values.images import normal
 from p2pnode.core.values.registries import NotAllowed, Registries
 from p2pnode.core.wire.messages import Fault
+from p2pnode.engines.http.upstream import RESOLVE_S_MAX, Resolve
 
-from . import docker_answers, docker_http, docker_pull
-from .docker_http import EngineRefused
-from .docker_sdk import ContainerFailed, Sdk
-from .http_upstream import RESOLVE_S_MAX, Resolve
+from . import answers, api, pull
+from .api import EngineRefused
+from .sdk import ContainerFailed, Sdk
 
 # What an image says of itself: it writes to its scratch directories only.
 READ_ONLY_LABEL = "p2pnode.read-only-root"
@@ -60,7 +60,7 @@ async def cached(socket_path: str) -> frozenset[str]:
 
     Raises `EngineGone` and `EngineRefused`.
     """
-    found = await docker_http.ask(socket_path, "/images/json", list[docker_answers.Named])
+    found = await api.ask(socket_path, "/images/json", list[answers.Named])
     names = [name for one in found for name in (*(one.repo_tags or ()), *(one.repo_digests or ()))]
     return frozenset(normal(name) for name in names if "<none>" not in name)
 
@@ -76,7 +76,7 @@ async def obtain(
             progress(f"pulling image {image}")
             login = registries.has_login(image)
             await _check_platforms(sdk, image, login)
-            if reason := await docker_pull.pull(sdk, image, login, progress):
+            if reason := await pull.pull(sdk, image, login, progress):
                 log.info("image %s: %s", image, reason)
                 fault = pull_fault(reason)
                 raise ContainerFailed(fault, f"cannot pull image {image}: {FAILED_PULLS[fault]}")
@@ -100,10 +100,10 @@ def pull_fault(reason: str) -> Fault:
     return Fault.JOB if any(sign in text for sign in NO_SUCH_IMAGE_ERRORS) else Fault.NETWORK
 
 
-async def _inspect(socket_path: str, image: str) -> docker_answers.Image | None:
+async def _inspect(socket_path: str, image: str) -> answers.Image | None:
     try:
         path = f"/images/{quote(image, safe='/:@')}/json"
-        return await docker_http.ask(socket_path, path, docker_answers.Image)
+        return await api.ask(socket_path, path, answers.Image)
     except EngineRefused as error:
         if error.status == 404:
             return None

@@ -18,12 +18,12 @@ from typing import Any
 
 from p2pnode.core.wire.spec import NetworkType
 from p2pnode.core.wire.spec import WasmEngine as WasmTask
+from p2pnode.engines.wasm.worker.output import MARK_SIZE_BYTES
+from p2pnode.engines.workload import Workload, environment, file_size_bytes_max
 from p2pnode.trees import clear_directory, open_beneath, open_regular
 
-from .wasm_compiled import Module
-from .wasm_worker import WORKER_ID
-from .wasm_worker.output import MARK_SIZE_BYTES
-from .workload import Workload, environment, file_size_bytes_max
+from .compiled import Module
+from .worker import WORKER_ID
 
 # A wasm32 memory cannot be larger.
 MEMORY_BYTES_MAX = 4 * 1024**3

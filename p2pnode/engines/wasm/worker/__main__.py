@@ -1,8 +1,8 @@
-"""The template of all WASM workers: `python -m p2pnode.engines.wasm_worker CONTROL_FD`.
+"""The template of all WASM workers: `python -m p2pnode.engines.wasm.worker CONTROL_FD`.
 
 Loading Python and wasmtime takes longer than most small programs run, so this process loads
 them once and forks a worker for each program. It has one thread and never runs a module
-itself. CONTROL_FD is a SOCK_SEQPACKET socket of the node's (`engines.wasm_processes`):
+itself. CONTROL_FD is a SOCK_SEQPACKET socket of the node's (`engines.wasm.processes`):
 
     fork            with four descriptors: request, stdout, stderr, report
     signal PID N    sends a worker of ours signal N; one that has ended is not signalled

@@ -1,7 +1,7 @@
 """All ways out of a container with Network Type HTTP, served by this node on the container's own loopback.
 
-There is a proxy for programs that use one (`http_proxy`), and for those that do not the ports of
-the web themselves, where names lead (`http_names`): a plain request goes to the host in its Host
+There is a proxy for programs that use one (`proxy`), and for those that do not the ports of
+the web themselves, where names lead (`names`): a plain request goes to the host in its Host
 header, TLS to the name in its greeting. All hold to one policy, and one limit of connections.
 """
 
@@ -16,9 +16,18 @@ import trio
 
 from p2pnode.core.wire.codec import BadMessage
 
-from . import http_names, http_proxy
-from .http_policy import HTTPS_PORT, Policy
-from .http_upstream import UNRECOGNIZED_NAME, Refused, Resolve, carry, connect, read_greeting, resolve
+from . import names as http_names
+from . import proxy as http_proxy
+from .policy import HTTPS_PORT, Policy
+from .upstream import (
+    UNRECOGNIZED_NAME,
+    Refused,
+    Resolve,
+    carry,
+    connect,
+    read_greeting,
+    resolve,
+)
 
 # Each is two of the node's files, of which systems allow 1,024 by custom.
 CONNECTIONS_MAX = 64

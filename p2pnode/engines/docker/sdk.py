@@ -1,7 +1,7 @@
 """Containers and images through the docker SDK: what is asked of the engine in one short call.
 
 The SDK blocks, so each call has a thread of a limiter of our own: trio's default limiter is the
-whole node's. Whatever can last is in `docker_http`.
+whole node's. Whatever can last is in `api`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from p2pnode.core.values.images import Say
 from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import DockerEngine as DockerTask
 from p2pnode.core.worker import blame
+from p2pnode.engines.workload import Workload, environment, first_line
 
 from . import pause, ports
 from .gpus import Given
-from .workload import Workload, environment, first_line
 
 # The engine starts about 7 containers a second on two cores; more at once only makes each later.
 STARTS_AT_ONCE = 3
@@ -239,7 +239,7 @@ class Sdk:
             ) from error
 
     async def create_reach(self, name: str, labels: dict[str, str], directory: Path, place: str) -> None:
-        """Create a container that is never started, with `directory` at `place`; see `docker_reach`."""
+        """Create a container that is never started, with `directory` at `place`; see `reach`."""
         client = await self._connected()
         try:
             try:

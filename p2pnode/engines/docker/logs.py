@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from p2pnode.core.wire.log_order import STDERR, STDOUT
+from p2pnode.engines.workload import LogFile, Workload
 
-from . import docker_http
-from .workload import LogFile, Workload
+from . import api
 
 GAP_NOTE = b"\n[p2pnode: output is missing or repeated here: the node was restarted]\n"
 
@@ -54,7 +54,7 @@ def resumed(workload: Workload) -> tuple[LogFile, LogFile]:
     )
 
 
-async def copy(body: docker_http.Body, logs: Sequence[LogFile]) -> None:
+async def copy(body: api.Body, logs: Sequence[LogFile]) -> None:
     """Move a container's output into (stdout, stderr) until the stream ends; raises `EngineGone`."""
-    async for number, data in docker_http.output(body):
+    async for number, data in api.output(body):
         logs[1 if number == 2 else 0].write(data)

@@ -22,10 +22,10 @@ from typing import Any
 import trio
 
 from p2pnode.core.wire.messages import Fault
+from p2pnode.engines.wasm.worker.output import STDERR, Pieces
+from p2pnode.engines.workload import Ended, LogFile, failed
 
-from .wasm_processes import Event, Template, Worker
-from .wasm_worker.output import STDERR, Pieces
-from .workload import Ended, LogFile, failed
+from .processes import Event, Template, Worker
 
 # A 99 MB module (Python with numpy) compiles in 56 s on two slow cores.
 COMPILE_S_MAX = 180.0

@@ -20,11 +20,11 @@ from pathlib import Path
 import trio
 
 from p2pnode import trees
+from p2pnode.engines.workload import KILL_S_MAX
 
-from . import docker_http
-from .docker_http import EngineGone, EngineRefused
-from .docker_sdk import ContainerFailed, Sdk
-from .workload import KILL_S_MAX
+from . import api
+from .api import EngineGone, EngineRefused
+from .sdk import ContainerFailed, Sdk
 
 # Where the helper has the directory.
 PLACE = "/own"
@@ -102,7 +102,7 @@ async def _helper(sdk: Sdk, labels: dict[str, str], directory: Path) -> AsyncIte
 
 async def _forget(sdk: Sdk, name: str) -> None:
     try:
-        await docker_http.order(sdk.socket_path, "DELETE", f"/containers/{name}?force=1&v=1")
+        await api.order(sdk.socket_path, "DELETE", f"/containers/{name}?force=1&v=1")
     except (EngineGone, EngineRefused):
         # There is none, or `reap` removes it later.
         return
@@ -187,7 +187,7 @@ def _read_files(
 def _copy(content: io.BufferedIOBase | object, part: Path, mode: int) -> None:
     assert hasattr(content, "read")
     with part.open("wb") as file:
-        while data := content.read(docker_http.READ_SIZE_BYTES):
+        while data := content.read(api.READ_SIZE_BYTES):
             # Holes stay holes.
             if data.count(0) == len(data):
                 file.seek(len(data), os.SEEK_CUR)

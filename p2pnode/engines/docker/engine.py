@@ -3,7 +3,7 @@
 A container outlives the node: its name and labels are how a restarted node finds it, goes on
 with it (`run` again), or removes it (`reap`). What is enforced: memory without swap, CPU share,
 number of processes, no new privileges, no network unless asked, and the size of results where we
-may mount (`docker_space`); what is written elsewhere is watched, since overlay on ext4 has no
+may mount (`space`); what is written elsewhere is watched, since overlay on ext4 has no
 quota. The image's own user is kept.
 
 Output: we attach before the start and so hold the program back rather than lose output or
@@ -34,28 +34,11 @@ from p2pnode.core.wire.messages import REASON_LENGTH_MAX, Fault
 from p2pnode.core.wire.spec import DockerEngine as DockerTask
 from p2pnode.core.wire.spec import NetworkType
 from p2pnode.core.worker import blame
-from p2pnode.trees import clear_directory, make_anew, space_bytes, strip_privileges
-
-from . import (
-    bridge,
-    docker_follow,
-    docker_http,
-    docker_images,
-    docker_logs,
-    docker_reach,
-    docker_space,
-    http_gate,
-    netns,
-    pause,
-    ports,
-)
-from .docker_answers import Container, Listed
-from .docker_http import Body, EngineGone, EngineRefused
-from .docker_sdk import ContainerFailed, Sdk
-from .gpus import LABEL_EXECUTION, LABEL_GPUS, Gpus
-from .http_policy import Policy
-from .http_upstream import Resolve, resolve
-from .workload import (
+from p2pnode.engines.http import gate as http_gate
+from p2pnode.engines.http import netns
+from p2pnode.engines.http.policy import Policy
+from p2pnode.engines.http.upstream import Resolve, resolve
+from p2pnode.engines.workload import (
     DISK_FREE_BYTES_MIN,
     KILL_S_MAX,
     Ended,
@@ -66,6 +49,25 @@ from .workload import (
     new_logs,
     not_begun,
 )
+from p2pnode.trees import clear_directory, make_anew, space_bytes, strip_privileges
+
+from . import (
+    api,
+    bridge,
+    follow,
+    images,
+    pause,
+    ports,
+    reach,
+    space,
+)
+from . import (
+    logs as docker_logs,
+)
+from .answers import Container, Listed
+from .api import Body, EngineGone, EngineRefused
+from .gpus import LABEL_EXECUTION, LABEL_GPUS, Gpus
+from .sdk import ContainerFailed, Sdk
 
 LABEL_NODE = "p2pnode.node"
 LABEL_JOB = "p2pnode.job"
@@ -123,7 +125,7 @@ class DockerEngine:
 
     async def available(self) -> str | None:
         """None if the engine answers, else the reason why containers cannot run here."""
-        problem = self._unusable or await docker_http.unavailable(self._socket) or ""
+        problem = self._unusable or await api.unavailable(self._socket) or ""
         if problem != self.problem:
             log.info("%s", problem or f"the Docker engine at {self._socket} answers")
         self.problem = problem
@@ -157,7 +159,7 @@ class DockerEngine:
     async def cached_images(self) -> frozenset[str]:
         """The images that need no pull, as `core.images.normal` names them; none without an engine."""
         try:
-            return await docker_images.cached(self._socket)
+            return await images.cached(self._socket)
         except (EngineGone, EngineRefused):
             return frozenset()
 
@@ -167,7 +169,7 @@ class DockerEngine:
         """Run a container to its end, or go on with the one that is there; see `workload.Engine`."""
         ended: Ended
         try:
-            found = await docker_http.inspect(self._socket, workload.execution_id)
+            found = await api.inspect(self._socket, workload.execution_id)
             if found and found.labels.get(LABEL_NODE) != self._node_id:
                 return failed(Fault.PEER, f"the container {workload.execution_id} is another node's")
         except (EngineGone, EngineRefused) as error:
@@ -196,7 +198,7 @@ class DockerEngine:
             if workload.task.network.type is NetworkType.HTTP:
                 await self._remove(_pause_name(workload))
             with trio.CancelScope(shield=True):
-                left = await docker_space.leave(workload)
+                left = await space.leave(workload)
                 if closed := await self._open_results(workload):
                     log.warning("%s: %s", workload.execution_id, closed)
                 writable = [mount.host_path for mount in workload.inputs if not mount.read_only]
@@ -206,13 +208,13 @@ class DockerEngine:
 
     async def remove(self, directory: Path) -> str:
         """Remove the directory of an execution that does not run; why some of it is left, or ""."""
-        return await docker_reach.remove(self._sdk, self._reach_labels(directory), directory)
+        return await reach.remove(self._sdk, self._reach_labels(directory), directory)
 
     async def _open_results(self, workload: Workload) -> str:
         """Let this node read what the container left; why it cannot, or ""."""
         limit = workload.task.resources.disk_bytes
         spare = max(shutil.disk_usage(workload.directory).free - DISK_FREE_BYTES_MIN, 0)
-        return await docker_reach.open_up(
+        return await reach.open_up(
             self._sdk,
             self._reach_labels(workload.directory),
             workload.directory,
@@ -231,7 +233,7 @@ class DockerEngine:
         filters = quote(f'{{"label":["{LABEL_NODE}={self._node_id}"]}}')
         try:
             path = f"/containers/json?all=1&filters={filters}"
-            found = await docker_http.ask(self._socket, path, list[Listed])
+            found = await api.ask(self._socket, path, list[Listed])
         except (EngineGone, EngineRefused):
             return []
         gone = set()
@@ -242,7 +244,7 @@ class DockerEngine:
                 writable = [one for one in container.mounts or () if one.type == "bind" and one.rw]
                 await self._sdk.call(_strip_privileges, [Path(one.source) for one in writable])
                 gone.add(execution)
-        await self._sdk.call(docker_space.remove_of, gone)
+        await self._sdk.call(space.remove_of, gone)
         return sorted(gone)
 
     async def _run(
@@ -253,7 +255,7 @@ class DockerEngine:
         if not isinstance(task, DockerTask):
             raise ContainerFailed(Fault.JOB, f"the Docker engine cannot run a {type(task).__name__}")
         given = self._capabilities(workload, task)
-        image = await docker_images.obtain(self._sdk, task.image, self._registries, self._resolve, progress)
+        image = await images.obtain(self._sdk, task.image, self._registries, self._resolve, progress)
         says = said_of(self._rules, task.image)
         if image.read_only_root:
             says |= {Say.READ_ONLY_ROOT}
@@ -282,9 +284,9 @@ class DockerEngine:
                 async with _attached(self._socket, workload.execution_id) as body:
                     await self._sdk.start(workload.execution_id)
                     started()
-                    return await docker_follow.to_the_end(self._sdk, workload, image.id, logs, body)
+                    return await follow.to_the_end(self._sdk, workload, image.id, logs, body)
         finally:
-            docker_follow.close(logs)
+            follow.close(logs)
 
     def _capabilities(self, workload: Workload, task: DockerTask) -> frozenset[str]:
         asked = capabilities.asked_in(task.meta)
@@ -307,27 +309,27 @@ class DockerEngine:
         if workload.task.network.type is NetworkType.BRIDGE:
             await self._bridge()
         started()
-        workload = await self._sdk.call(docker_space.inside, workload)
+        workload = await self._sdk.call(space.inside, workload)
         logs = docker_logs.resumed(workload)
         try:
             async with self._gate(workload, running=found.state.running):
-                async with docker_follow.output_from_the_start(self._sdk, workload) as body:
-                    return await docker_follow.to_the_end(
+                async with follow.output_from_the_start(self._sdk, workload) as body:
+                    return await follow.to_the_end(
                         self._sdk, workload, found.image, logs, body, unseen=not found.state.running
                     )
         finally:
-            docker_follow.close(logs)
+            follow.close(logs)
 
     async def _limited(self, workload: Workload) -> Workload:
         """With result directories that hold no more than the job's disk limit, where that can be done."""
-        if not (workload.task.resources.disk_bytes and workload.results and docker_space.possible()):
+        if not (workload.task.resources.disk_bytes and workload.results and space.possible()):
             return workload
         try:
-            await self._sdk.call(docker_space.make, workload)
+            await self._sdk.call(space.make, workload)
         except OSError as error:
             # No loop device free, or none for us: then they are looked at, as elsewhere.
             log.warning("no hard disk limit for %s: %s", workload.execution_id, error)
-        return await self._sdk.call(docker_space.inside, workload)
+        return await self._sdk.call(space.inside, workload)
 
     @asynccontextmanager
     async def _network(self, workload: Workload) -> AsyncIterator[tuple[str, dict[str, str]]]:
@@ -381,7 +383,7 @@ class DockerEngine:
         """Kill and remove, also when cancelled. If the engine is away, `reap` does it later."""
         with trio.CancelScope(shield=True, deadline=trio.current_time() + KILL_S_MAX):
             try:
-                await docker_http.order(self._socket, "DELETE", f"/containers/{container}?force=1&v=1")
+                await api.order(self._socket, "DELETE", f"/containers/{container}?force=1&v=1")
             except (EngineGone, EngineRefused):
                 return
 
@@ -392,7 +394,7 @@ async def _attached(socket_path: str, container: str) -> AsyncIterator[Body]:
     async with AsyncExitStack() as stack:
         path = f"/containers/{container}/attach?stream=1&stdout=1&stderr=1"
         try:
-            body = await stack.enter_async_context(docker_http.stream(socket_path, "POST", path))
+            body = await stack.enter_async_context(api.stream(socket_path, "POST", path))
         except EngineRefused as error:
             # Podman makes all but the program ready here, where Docker does when told to start.
             reason, fault = blame.of_start(first_line(str(error)))

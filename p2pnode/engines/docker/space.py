@@ -19,9 +19,8 @@ import trio
 
 from p2pnode.core.wire.messages import Fault
 from p2pnode.core.worker.blame import Left
+from p2pnode.engines.workload import Mount, Workload, as_the_program_sees
 from p2pnode.trees import Unfit, Use, clear_directory, fit, remove_tree, space_bytes
-
-from .workload import Mount, Workload, as_the_program_sees
 
 # In an execution's directory.
 FILE, DIRECTORY = "space.img", "space"

@@ -12,7 +12,13 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from .http_policy import Policy, is_address, resolved, same_name, server_name_untrusted
+from .policy import (
+    Policy,
+    is_address,
+    resolved,
+    same_name,
+    server_name_untrusted,
+)
 
 # From the first byte to the end of a request's head, or of a TLS greeting.
 HEAD_S_MAX = 15.0

@@ -22,7 +22,7 @@ import sys
 import tarfile
 from dataclasses import dataclass
 
-from .http_policy import HTTP_PORT, HTTPS_PORT
+from p2pnode.engines.http.policy import HTTP_PORT, HTTPS_PORT
 
 # All on loopback: the proxy (its customary port) and, for programs that know nothing of a proxy, what
 # they would talk to instead.

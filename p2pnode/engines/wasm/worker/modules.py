@@ -10,7 +10,16 @@ from typing import Any, NoReturn
 
 import wasmtime
 
-from .compiling import Exited, Refused, cause, exit_reason, failure, load_compiled, new_engine, new_store
+from .compiling import (
+    Exited,
+    Refused,
+    cause,
+    exit_reason,
+    failure,
+    load_compiled,
+    new_engine,
+    new_store,
+)
 
 EXPORTS_SHOWN_MAX = 8
 PAGE_SIZE_BYTES = 65_536

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import trio
 
-from . import pause
+from p2pnode.engines.docker import pause
 
 # The program is ready a few milliseconds after its container has been started.
 READY_S_MAX = 10.0

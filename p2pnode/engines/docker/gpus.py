@@ -21,9 +21,14 @@ import trio
 from p2pnode.core.values import cards
 from p2pnode.core.values.cards import Card, Maker
 
-from . import docker_answers, docker_http, gpu_drm, gpu_nvidia
-from .docker_answers import Info, Listed
-from .docker_http import EngineGone, EngineRefused
+from . import (
+    answers,
+    api,
+    gpu_drm,
+    gpu_nvidia,
+)
+from .answers import Info, Listed
+from .api import EngineGone, EngineRefused
 
 LABEL_GPUS = "p2pnode.gpus"
 LABEL_EXECUTION = "p2pnode.execution"
@@ -137,7 +142,7 @@ class Gpus:
         filters = quote(f'{{"label":["{LABEL_GPUS}"]}}')
         path = f"/containers/json?all=1&filters={filters}"
         held = {id for other, ids in self._chosen.items() if other != execution for id in ids}
-        for container in await docker_http.ask(self._socket, path, list[Listed]):
+        for container in await api.ask(self._socket, path, list[Listed]):
             labels = container.labels or {}
             if container.state not in _OVER and labels.get(LABEL_EXECUTION) != execution:
                 held.update(cards.from_text(labels.get(LABEL_GPUS, "")))
@@ -146,7 +151,7 @@ class Gpus:
     async def _info(self, age_s_max: float = 0.0) -> Info | None:
         if self._info_known is None or trio.current_time() - self._info_at > age_s_max:
             try:
-                self._info_known = await docker_http.ask(self._socket, "/info", docker_answers.Info)
+                self._info_known = await api.ask(self._socket, "/info", answers.Info)
             except (EngineGone, EngineRefused):
                 self._info_known = None
             self._info_at = trio.current_time()

@@ -19,7 +19,13 @@ from urllib.parse import quote, urlsplit
 
 import trio
 
-from .docker_answers import BadAnswer, Container, Refusal, Waited, decode
+from .answers import (
+    BadAnswer,
+    Container,
+    Refusal,
+    Waited,
+    decode,
+)
 
 HEAD_SIZE_BYTES_MAX = 16_384
 # Inspecting a container with many mounts takes some 10 kB.

@@ -1,6 +1,6 @@
 """The node's side of WASM workers: asks their template for one, gives it its request, ends it.
 
-The template (`engines.wasm_worker`) is a child process, started when first needed and again if
+The template (`engines.wasm.worker`) is a child process, started when first needed and again if
 it died; it has wasmtime loaded, so a worker is there in a few milliseconds. A worker is the
 template's child, so the template also signals it: only the parent can be sure that a number
 still means that process.
@@ -25,8 +25,7 @@ import trio
 from msgspec import Meta
 
 from p2pnode.core.wire.messages import REASON_LENGTH_MAX, Natural
-
-from .workload import KILL_S_MAX
+from p2pnode.engines.workload import KILL_S_MAX
 
 # Loading takes a tenth of a second; this is for a machine on its knees.
 FORK_S_MAX = 20.0
@@ -173,7 +172,7 @@ class Template:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             self._process = await trio.lowlevel.open_process(
-                [sys.executable, "-P", "-m", f"{__package__}.wasm_worker", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", f"{__package__}.worker", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),

@@ -18,12 +18,12 @@ import trio
 
 from p2pnode.core.values.images import normal
 from p2pnode.core.wire.messages import Fault
+from p2pnode.engines.workload import DISK_FREE_BYTES_MIN, next_look_s
 
-from . import docker_http
-from .docker_answers import BadAnswer, PullEvent, decode
-from .docker_http import Body, EngineGone, EngineRefused
-from .docker_sdk import ContainerFailed, Sdk
-from .workload import DISK_FREE_BYTES_MIN, next_look_s
+from . import api
+from .answers import BadAnswer, PullEvent, decode
+from .api import Body, EngineGone, EngineRefused
+from .sdk import ContainerFailed, Sdk
 
 PULL_S_MAX = 30 * 60.0
 # An event is some 200 bytes, one with a registry's error a few thousand.
@@ -112,7 +112,7 @@ class _Pulling:
         path = f"/images/create?{urlencode({'fromImage': normal(self.image)})}"
         try:
             # The engine answers when its registry does.
-            async with docker_http.stream(socket_path, "POST", path, headers, PULL_S_MAX) as body:
+            async with api.stream(socket_path, "POST", path, headers, PULL_S_MAX) as body:
                 async for event in _events(body):
                     self._note(event)
                     if event.error:
@@ -213,7 +213,7 @@ async def _events(body: Body) -> AsyncIterator[PullEvent]:
 async def _remove(socket_path: str, image: str) -> None:
     """Remove an image that was too much, if its pull was done before it was noticed."""
     try:
-        await docker_http.order(socket_path, "DELETE", f"/images/{quote(image, safe='/:@')}")
+        await api.order(socket_path, "DELETE", f"/images/{quote(image, safe='/:@')}")
     except EngineRefused as error:
         # 404: the engine has removed it. 409: another execution runs it already.
         log.debug("image %s: %s", image, error)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import trio
 
-from .wasm_processes import Worker
+from .processes import Worker
 
 CORE_MILLIS = 1_000
 PERIOD_US = 100_000

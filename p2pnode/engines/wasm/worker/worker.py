@@ -14,7 +14,12 @@ import os
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from . import compiling, components, fence, modules
+from . import (
+    compiling,
+    components,
+    fence,
+    modules,
+)
 from .compiling import Refused, Stale
 
 REQUEST_SIZE_BYTES_MAX = 8 * 1024**2

@@ -20,8 +20,7 @@ from pathlib import Path
 import trio
 
 from p2pnode.core.values.internet import NOT_PUBLIC_IPV4, is_public
-
-from .workload import first_line
+from p2pnode.engines.workload import first_line
 
 FORWARD, INPUT = "P2PNODE-FORWARD", "P2PNODE-INPUT"
 # Answers to whom a published port was opened for, wherever that one is.

@@ -20,13 +20,8 @@ import trio
 from p2pnode.core.values.units import ENTRY_SIZE_BYTES
 from p2pnode.core.wire.messages import Fault
 from p2pnode.core.worker import blame
-from p2pnode.trees import Use
-
-from . import cgroups, docker_http, docker_logs, docker_space
-from .docker_answers import Container
-from .docker_http import EngineGone, EngineRefused
-from .docker_sdk import ContainerFailed, Sdk
-from .workload import (
+from p2pnode.engines import cgroups
+from p2pnode.engines.workload import (
     ENTRIES_MAX,
     KILL_S_MAX,
     WATCH_INTERVAL_S,
@@ -37,6 +32,13 @@ from .workload import (
     disk_problem,
     failed,
 )
+from p2pnode.trees import Use
+
+from . import api, space
+from . import logs as docker_logs
+from .answers import Container
+from .api import EngineGone, EngineRefused
+from .sdk import ContainerFailed, Sdk
 
 # A restarted engine is back in some seconds.
 ENGINE_RETURN_S_MAX = 60.0
@@ -60,9 +62,9 @@ class _Run:
     unseen: bool = False
 
 
-def output_from_the_start(sdk: Sdk, workload: Workload) -> AbstractAsyncContextManager[docker_http.Body]:
+def output_from_the_start(sdk: Sdk, workload: Workload) -> AbstractAsyncContextManager[api.Body]:
     path = f"/containers/{workload.execution_id}/logs?follow=1&stdout=1&stderr=1"
-    return docker_http.stream(sdk.socket_path, "GET", path)
+    return api.stream(sdk.socket_path, "GET", path)
 
 
 async def to_the_end(
@@ -70,7 +72,7 @@ async def to_the_end(
     workload: Workload,
     image: str,
     logs: Sequence[LogFile],
-    body: docker_http.Body,
+    body: api.Body,
     *,
     unseen: bool = False,
 ) -> Ended:
@@ -93,9 +95,7 @@ async def to_the_end(
     return await _ended(sdk, workload, image, logs, run)
 
 
-async def _follow(
-    sdk: Sdk, workload: Workload, run: _Run, logs: Sequence[LogFile], body: docker_http.Body
-) -> bool:
+async def _follow(sdk: Sdk, workload: Workload, run: _Run, logs: Sequence[LogFile], body: api.Body) -> bool:
     """Copy output and wait; True when the container has ended, False when the engine went away."""
     ended = False
     try:
@@ -104,7 +104,7 @@ async def _follow(
             nursery.start_soon(_stop, sdk, workload)
             async with trio.open_nursery() as streams:
                 streams.start_soon(docker_logs.copy, body, logs)
-                await docker_http.wait(sdk.socket_path, workload.execution_id)
+                await api.wait(sdk.socket_path, workload.execution_id)
                 ended = True
                 streams.cancel_scope.deadline = trio.current_time() + DRAIN_S_MAX
             nursery.cancel_scope.cancel()
@@ -120,9 +120,7 @@ async def _stop(sdk: Sdk, workload: Workload) -> None:
     path = f"/containers/{workload.execution_id}/stop?t={grace_s}"
     try:
         # It answers when the container has ended.
-        async with docker_http.stream(
-            sdk.socket_path, "POST", path, answer_s_max=grace_s + KILL_S_MAX
-        ) as answer:
+        async with api.stream(sdk.socket_path, "POST", path, answer_s_max=grace_s + KILL_S_MAX) as answer:
             await answer.read_all()
     except EngineRefused:
         # It ended meanwhile.
@@ -133,14 +131,14 @@ async def _engine_back(sdk: Sdk) -> None:
     with trio.move_on_after(ENGINE_RETURN_S_MAX):
         while True:
             await trio.sleep(WATCH_INTERVAL_S)
-            if await docker_http.unavailable(sdk.socket_path) is None:
+            if await api.unavailable(sdk.socket_path) is None:
                 return
     reason = f"the Docker engine went away and was not back within {ENGINE_RETURN_S_MAX:g} s"
     raise ContainerFailed(Fault.PEER, reason)
 
 
 async def _ended(sdk: Sdk, workload: Workload, image: str, logs: Sequence[LogFile], run: _Run) -> Ended:
-    found = await docker_http.inspect(sdk.socket_path, workload.execution_id)
+    found = await api.inspect(sdk.socket_path, workload.execution_id)
     if run.verdict:
         return run.verdict
     if not found:
@@ -152,8 +150,8 @@ async def _ended(sdk: Sdk, workload: Workload, image: str, logs: Sequence[LogFil
         raise ContainerFailed(Fault.PEER, f"the Docker engine says exit code {code}, which no program has")
     if code in blame.EXIT_KILLED and not out_of_memory and not workload.stopping.asked.is_set():
         until_s = time.time() + OUT_OF_MEMORY_NEWS_S
-        signalled = await docker_http.was_signalled(sdk.socket_path, workload.execution_id, until_s)
-        found = await docker_http.inspect(sdk.socket_path, workload.execution_id)
+        signalled = await api.was_signalled(sdk.socket_path, workload.execution_id, until_s)
+        found = await api.inspect(sdk.socket_path, workload.execution_id)
         out_of_memory = found is not None and found.state.out_of_memory
     reason, fault = blame.of_exit(
         blame.Exit(
@@ -178,7 +176,7 @@ async def _watch(sdk: Sdk, workload: Workload, run: _Run) -> None:
     """Note what the container uses; kill it when that is too much disk."""
     name = workload.execution_id
     try:
-        found = await docker_http.inspect(sdk.socket_path, name)
+        found = await api.inspect(sdk.socket_path, name)
         if found is None:
             return
         look = partial(_look, sdk, workload, await sdk.call(_places, workload, found))
@@ -189,7 +187,7 @@ async def _watch(sdk: Sdk, workload: Workload, run: _Run) -> None:
             await trio.sleep(WATCH_INTERVAL_S)
             if run.looks.due and (problem := await run.looks.take(look)):
                 run.verdict = failed(Fault.JOB, f"out of disk: {problem}")
-                await docker_http.order(sdk.socket_path, "POST", f"/containers/{name}/kill")
+                await api.order(sdk.socket_path, "POST", f"/containers/{name}/kill")
                 return
     except EngineRefused:
         # It ended meanwhile.
@@ -211,7 +209,7 @@ def _places(workload: Workload, found: Container) -> _Places:
     volumes = [Path(mount.source) for mount in found.mounts or () if mount.type == "volume"]
     layer = [Path(found.upper_directory)] if found.upper_directory else []
     seen = [path for path in (*layer, *volumes) if os.access(path, os.R_OK | os.X_OK)]
-    return _Places((*docker_space.watched(workload), *seen), layer=bool(layer) and layer[0] in seen)
+    return _Places((*space.watched(workload), *seen), layer=bool(layer) and layer[0] in seen)
 
 
 async def _look(sdk: Sdk, workload: Workload, places: _Places) -> str:
@@ -219,8 +217,8 @@ async def _look(sdk: Sdk, workload: Workload, places: _Places) -> str:
     written = Use()
     if not places.layer:
         name = workload.execution_id
-        found = await docker_http.inspect(sdk.socket_path, name, size=True)
-        written.entries = await docker_http.changes(sdk.socket_path, name, ENTRIES_MAX)
+        found = await api.inspect(sdk.socket_path, name, size=True)
+        written.entries = await api.changes(sdk.socket_path, name, ENTRIES_MAX)
         size_bytes = (found.size_rw if found else None) or 0
         # Two counts of the same; the engine's one knows no size of an empty file.
         written.size_bytes = max(size_bytes, written.entries * ENTRY_SIZE_BYTES)

@@ -12,8 +12,21 @@ import trio
 
 from p2pnode.core.wire.codec import BadMessage
 
-from .http_policy import HTTP_PORT, HTTPS_PORT, Policy, parse_authority_untrusted
-from .http_upstream import HEAD_S_MAX, IDLE_S_MAX, READ_SIZE_BYTES, Refused, Resolve, connect, tunnel
+from .policy import (
+    HTTP_PORT,
+    HTTPS_PORT,
+    Policy,
+    parse_authority_untrusted,
+)
+from .upstream import (
+    HEAD_S_MAX,
+    IDLE_S_MAX,
+    READ_SIZE_BYTES,
+    Refused,
+    Resolve,
+    connect,
+    tunnel,
+)
 
 HEAD_SIZE_BYTES_MAX = 65_536
 # RFC 9110 section 7.6.1: these concern one connection only, and each of ours carries one request.

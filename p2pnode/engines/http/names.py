@@ -14,7 +14,7 @@ import trio
 
 from p2pnode.core.wire.codec import BadMessage
 
-from .http_policy import Policy
+from .policy import Policy
 
 # RFC 1035 section 2.3.4: what fits a datagram without extensions; questions are far smaller.
 MESSAGE_SIZE_BYTES_MAX = 512

@@ -1,10 +1,10 @@
 """The WASM engine: WASI preview 1 modules and preview 2 components on wasmtime, one worker process each.
 
-This side has modules compiled (`wasm_compiled`), has a worker forked (`wasm_processes`), moves
-its output into the log files, watches its disk, holds it to its share of a core (`wasm_share`),
+This side has modules compiled (`compiled`), has a worker forked (`processes`), moves
+its output into the log files, watches its disk, holds it to its share of a core (`share`),
 and kills it. The program sees its inputs read-only, its result directories, an own /tmp, and
 nothing else; it has no way to open a connection. What the worker gives up before it runs
-anything is in `wasm_worker.fence`. Hard limits: memory, size of a file, processor time;
+anything is in `worker.fence`. Hard limits: memory, size of a file, processor time;
 watched: files together.
 """
 
@@ -22,12 +22,7 @@ import trio
 
 from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import NetworkType
-
-from .wasm_compiled import CompiledModules, CompileFailed, copy_output, copy_program_output, how_it_died
-from .wasm_processes import Event, Template, Worker
-from .wasm_request import Prepared, Unfit, prepare
-from .wasm_share import CORE_MILLIS, control_group, enter, pace, remove_left_over_groups
-from .workload import (
+from p2pnode.engines.workload import (
     WATCH_INTERVAL_S,
     Ended,
     LogFile,
@@ -37,6 +32,23 @@ from .workload import (
     failed,
     new_logs,
     not_begun,
+)
+
+from .compiled import (
+    CompiledModules,
+    CompileFailed,
+    copy_output,
+    copy_program_output,
+    how_it_died,
+)
+from .processes import Event, Template, Worker
+from .request import Prepared, Unfit, prepare
+from .share import (
+    CORE_MILLIS,
+    control_group,
+    enter,
+    pace,
+    remove_left_over_groups,
 )
 
 PROBE_S_MAX = 10.0
@@ -77,7 +89,7 @@ class WasmEngine:
         """None if wasmtime works here, else the reason why not; a success is asked for once only."""
         if self._works:
             return None
-        command = [sys.executable, "-P", "-m", f"{__package__}.wasm_worker.probe"]
+        command = [sys.executable, "-P", "-m", f"{__package__}.worker.probe"]
         with trio.move_on_after(PROBE_S_MAX):
             result = await trio.run_process(command, capture_stderr=True, check=False)
             self._works = result.returncode == 0

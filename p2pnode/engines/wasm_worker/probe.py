@@ -1,5 +1,0 @@
-"""Ends with 0 if wasmtime works here: `python -m p2pnode.engines.wasm_worker.probe`."""
-
-import wasmtime
-
-wasmtime.Engine()
