@@ -156,6 +156,7 @@ def test_a_container_that_does_not_start(text: str, fault: Fault, reason: str) -
         (400, "invalid working directory", Fault.JOB),
         (400, "bind source path does not exist: /srv/x", Fault.PEER),
         (500, "no space left on device", Fault.PEER),
+        (500, "/in: duplicate mount destination", Fault.JOB),
         (409, "the name is in use", Fault.PEER),
     ],
 )

@@ -103,6 +103,8 @@ _START_OF_JOB = (
 )
 # A source is this machine's, and was there when the container was planned.
 _CREATE_OF_PEER = ("bind source path does not exist",)
+# Podman answers 500 to what Docker refuses with 400.
+_CREATE_OF_JOB = ("duplicate mount destination",)
 _BAD_REQUEST = 400
 
 
@@ -122,7 +124,8 @@ def of_start(text: str) -> tuple[str, Fault]:
 
 def of_create(status: int, text: str) -> tuple[str, Fault]:
     """The reason and the fault of an engine that would not make a container, by its HTTP status and words."""
-    ours = status != _BAD_REQUEST or any(sign in text for sign in _CREATE_OF_PEER)
+    refused = status == _BAD_REQUEST or any(sign in text for sign in _CREATE_OF_JOB)
+    ours = not refused or any(sign in text for sign in _CREATE_OF_PEER)
     return f"cannot create the container: {text}", Fault.PEER if ours else Fault.JOB
 
 
