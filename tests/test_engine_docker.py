@@ -281,7 +281,7 @@ async def test_twelve_megabytes_in_a_burst_arrive_complete(engine: DockerEngine,
 NODE_PROGRAM = """
 import sys, trio
 from pathlib import Path
-from p2pnode.engines.docker import DockerEngine
+from p2pnode.engines.docker.engine import DockerEngine
 from tests.docker_engine import SOCKET
 from tests.engine_support import make_workload
 from tests.test_engine_docker import shell

@@ -253,7 +253,7 @@ NODE_PROGRAM = """
 import os, sys, trio
 from pathlib import Path
 from p2pnode.core.wire.spec import Network, NetworkType
-from p2pnode.engines.docker import DockerEngine
+from p2pnode.engines.docker.engine import DockerEngine
 from tests.docker_engine import SOCKET
 from tests.engine_support import make_workload, read
 from tests.test_engine_docker import shell

@@ -35,7 +35,7 @@ from p2pnode.core.wire.spec import DockerEngine as DockerTask
 from p2pnode.core.wire.spec import NetworkType
 from p2pnode.core.worker import blame
 from p2pnode.engines.http import gate as http_gate
-from p2pnode.engines.http import netns
+from p2pnode.engines.http import netns, pause
 from p2pnode.engines.http.policy import Policy
 from p2pnode.engines.http.upstream import Resolve, resolve
 from p2pnode.engines.workload import (
@@ -56,7 +56,6 @@ from . import (
     bridge,
     follow,
     images,
-    pause,
     ports,
     reach,
     space,

@@ -25,9 +25,10 @@ from p2pnode.core.values.images import Say
 from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import DockerEngine as DockerTask
 from p2pnode.core.worker import blame
+from p2pnode.engines.http import pause
 from p2pnode.engines.workload import Workload, environment, first_line
 
-from . import pause, ports
+from . import ports
 from .gpus import Given
 
 # The engine starts about 7 containers a second on two cores; more at once only makes each later.

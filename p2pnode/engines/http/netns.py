@@ -11,7 +11,7 @@ from pathlib import Path
 
 import trio
 
-from p2pnode.engines.docker import pause
+from . import pause
 
 # The program is ready a few milliseconds after its container has been started.
 READY_S_MAX = 10.0
