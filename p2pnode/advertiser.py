@@ -37,7 +37,7 @@ DOMAIN = b"p2pnode/advert/1\0"
 # times at once: a node whose identity is copied loses its neighbours when the copy comes, and when it goes.
 PULL_AGAIN_S = 30.0
 PULLS_BURST = 6.0
-# What two nodes with one identity say is asked of each for so long, again after each pause.
+# Each of two nodes with one identity is asked for its own advert for so long, again after each pause.
 LEARN_S_MAX = 5.0
 LEARN_AGAIN_S = 0.5
 # Where an advert is too large, this many addresses stay: one of a LAN and one beyond it.

@@ -184,7 +184,8 @@ class _Stream:
     def __init__(self, pieces: Iterator[bytes], offset: int) -> None:
         self._pieces = pieces
         self._skipped = offset
-        self._held = b""
+        # Looked into, not cut anew: a peer may tell of thousands of runs of a byte each.
+        self._held = memoryview(b"")
 
     def take(self, length: int) -> bytes:
         """So many bytes at most; none at its end."""
@@ -192,9 +193,9 @@ class _Stream:
             data = next(self._pieces, None)
             if data is None:
                 return b""
-            self._held, self._skipped = data[self._skipped :], max(0, self._skipped - len(data))
+            self._held, self._skipped = memoryview(data)[self._skipped :], max(0, self._skipped - len(data))
         taken, self._held = self._held[:length], self._held[length:]
-        return taken
+        return bytes(taken)
 
 
 def _interleaved(streams: Mapping[Name, _Stream], order: LogReading) -> Iterator[tuple[Name, bytes]]:

@@ -95,10 +95,11 @@ async def _run(config: NodeConfig) -> None:
 
             async def end_on_signal() -> None:
                 async for number in signals:
-                    if end.told.is_set():
+                    leaves_running = config.live_restore and number == signal.SIGTERM
+                    if not end.told.is_set():
+                        end.alone = leaves_running
+                    elif not (end.alone and leaves_running):
                         nursery.cancel_scope.cancel()
-                    else:
-                        end.alone = config.live_restore and number == signal.SIGTERM
                     end.told.set()
 
             nursery.start_soon(end_on_signal)

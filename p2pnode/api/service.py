@@ -215,7 +215,7 @@ class NodeJson(TypedDict):
     self: bool
     # "all", "nothing" (cordoned) or "draining".
     taking: str
-    # What it speaks, as "link/2".
+    # Protocols that the peer speaks, as "link/2".
     protocols: list[str]
     # Why this node can ask nothing of it, whatever it offers; None where it can.
     problem: str | None
@@ -250,7 +250,7 @@ class PlanJson(TypedDict):
     asked: list[AskedJson]
     would_bid: int
     known: int
-    # What those that would bid look up only when they are asked, and may refuse then.
+    # Requirements that peers look up only when they are asked, and may refuse for then.
     looked_up: list[str]
     # The most frequent first: of peers that only lack room now, and of those that could never run it.
     busy: list[ReasonJson]

@@ -33,7 +33,7 @@ from p2pnode.core.values.units import format_bytes, parse_bytes
 from p2pnode.ipfs import cid
 from p2pnode.ipfs.partial import partial_folder
 
-# Of the executions whose results lack what a path names, in an error of one line.
+# Executions whose results lack the path, told in an error of one line.
 LACKING_TOLD_MAX = 3
 
 
@@ -198,7 +198,7 @@ def _results(
 def _below(
     client: Client, results: list[tuple[ExecutionJson, str]], names: tuple[str, ...]
 ) -> list[tuple[ExecutionJson, str]]:
-    """What a path names in each result; those that lack it are told, and an error if it is all of them."""
+    """The path's CID in each result; raises `CommandError` where all lack it, and says which do."""
     found: list[tuple[ExecutionJson, str]] = []
     lacking: list[str] = []
     for one, result in results:

@@ -217,7 +217,7 @@ class Participant:
                 job = self.owner_of(execution)
                 return self._give(job, event, now) if job else []
             case AdvertHeard(advert=advert, forwarder=forwarder) if advert.peer == self.me and forwarder:
-                # Of a twin (core.placement.twins): the table is to have one's own.
+                # An advert of a twin (core.placement.twins) gives way to one's own in the table.
                 self.advertising.due = min(self.advertising.due, self.advertising.soonest(now))
                 return []
             case AdvertHeard(signed, advert, remaining_ms, forwarder):

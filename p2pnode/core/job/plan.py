@@ -26,7 +26,7 @@ class Plan(Record, frozen=True):
     # Known peers that would bid, by what they advertise.
     would_bid: int
     known: int
-    # What these look up only when they are asked, and may refuse then.
+    # Requirements that peers look up only when they are asked, and may refuse for then.
     looked_up: tuple[str, ...]
     # Reason and number of peers, the most frequent first; of those that only lack room, and of the others.
     busy: tuple[tuple[str, int], ...]

@@ -6,7 +6,7 @@ from collections.abc import Mapping as AbstractMapping
 
 from .yamltree import Mapping, Node, Scalar
 
-# What the network gives to a job: a job that was described has it.
+# Fields that the network gives to a job: a job that was described has them.
 OF_THE_NETWORK = ("ID", "State", "Version", "Revision", "CreateTime", "ModifyTime")
 _NOW = (
     "a job file has Type, and Tasks: [{Engine: {Type: docker, Params: {Image: ...}}}]; "

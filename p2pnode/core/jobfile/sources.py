@@ -106,7 +106,7 @@ def _words(*words: str) -> Mapping[str, str]:
     return {word: word for word in words}
 
 
-# What a publisher's Key may have in braces, as in Bacalhau.
+# Placeholders of a publisher's Key, in braces as in Bacalhau.
 KEY_VARIABLES = ("jobID", "executionID", "nodeID", "date", "time")
 
 # S3 parameters: what the peer's or the node's own configuration says where they are left out.

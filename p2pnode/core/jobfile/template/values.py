@@ -1,4 +1,4 @@
-"""What YAML makes of the values that templates put into a file: told where one is not read as one text."""
+"""Warnings of template values that YAML does not read as one text where they stand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from p2pnode.core.jobfile.problems import PROBLEMS_MAX, Problem, Severity
 
 from .expanded import Expanded, Piece, position
 
-# What YAML may not take as it is: its marks, blanks at an end, line breaks, backslashes within quotes.
+# Text that YAML may not take as it is: its marks, blanks at an end, line breaks, backslashes within quotes.
 _NOT_PLAIN = re.compile(r"""[]#"'{}[,:&*!|>%@`\\\n\t]|^[\s?-]|\s$""")
 _ACTION = re.compile(r"\{\{(?:-\s)?\s*(.{1,200}?)\s*(?:\s-)?\}\}", re.DOTALL)
 _VARIABLE = re.compile(r"\$?\.\w+")
