@@ -32,7 +32,7 @@ from p2pnode.store import PEERS_REMEMBERED_MAX, Store
 
 log = logging.getLogger(__name__)
 
-DOMAIN = b"p2pnode/advert/1\0"
+DOMAIN = b"p2pnode/advert/2\0"
 # A peer that has come back is asked for its table again; one that comes and goes all the time is not. A few
 # times at once: a node whose identity is copied loses its neighbours when the copy comes, and when it goes.
 PULL_AGAIN_S = 30.0
@@ -105,7 +105,7 @@ class Advertiser:
             ttl_ms=action.ttl_ms,
             name=self._name,
             version=__version__,
-            offer=action.offer,
+            capacity=action.capacity,
             addresses=tuple(self._host.tellable_addresses()),
             leaving=action.leaving,
         )
@@ -305,16 +305,16 @@ def fitted(advert: Advert) -> tuple[Advert, tuple[str, ...]]:
     """
     if len(codec.encode(advert)) <= ADVERT_SIZE_BYTES_MAX:
         return advert, ()
-    advert = codec.replace(advert, offer=codec.replace(advert.offer, holds=()))
+    advert = codec.replace(advert, capacity=codec.replace(advert.capacity, cached=()))
     if len(codec.encode(advert)) <= ADVERT_SIZE_BYTES_MAX:
         return advert, ()
     advert = codec.replace(advert, addresses=advert.addresses[:ADDRESSES_KEPT])
-    labels = dict(advert.offer.labels)
+    labels = dict(advert.capacity.labels)
     left_out: list[str] = []
     for key in sorted(labels.keys() - BUILT_IN_LABELS, reverse=True):
         if len(codec.encode(advert)) <= ADVERT_SIZE_BYTES_MAX:
             break
         del labels[key]
         left_out.append(key)
-        advert = codec.replace(advert, offer=codec.replace(advert.offer, labels=dict(labels)))
+        advert = codec.replace(advert, capacity=codec.replace(advert.capacity, labels=dict(labels)))
     return advert, tuple(left_out)

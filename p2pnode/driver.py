@@ -22,12 +22,12 @@ from typing import Protocol
 
 import trio
 
-from p2pnode.core.node import Participant
+from p2pnode.core.node import Core
 from p2pnode.core.records.events import (
     Action,
     Advertise,
     DropJob,
-    DropLoan,
+    DropReservation,
     Event,
     Kill,
     Note,
@@ -36,13 +36,13 @@ from p2pnode.core.records.events import (
     Rejected,
     SaveJob,
     SaveLines,
-    SaveLoan,
+    SaveReservation,
     Send,
     Start,
     Tick,
 )
 from p2pnode.core.records.lifecycle import JobRecord
-from p2pnode.core.records.reservations import Loan
+from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage, Unreadable
 from p2pnode.core.wire.compartments import Broken, Compartment
@@ -51,10 +51,10 @@ from p2pnode.core.wire.messages import (
     LINES_PER_MESSAGE_MAX,
     Ask,
     Ended,
-    Keep,
     Line,
     Message,
     Receipt,
+    Replicate,
 )
 from p2pnode.core.wire.reasons import reason_of
 from p2pnode.store import Store, StoreError
@@ -104,7 +104,7 @@ class Effects(Protocol):
     def job_changed(self, job: str) -> None:
         """The job's record or history has changed."""
 
-    def tell_set_aside(self, loan: Loan, reason: str) -> None:
+    def tell_set_aside(self, reservation: Reservation, reason: str) -> None:
         """An execution was set aside: its owner is to hear that it has ended."""
 
     def unsend(self, peers: set[str]) -> None:
@@ -120,7 +120,7 @@ SendToPeer = Callable[[str, Message], None]
 class Driver:
     def __init__(
         self,
-        core: Participant,
+        core: Core,
         store: Store,
         clock: Clock,
         effects: Effects,
@@ -153,7 +153,7 @@ class Driver:
             live = [record for record in jobs if record.id not in core.aside]
             try:
                 now = self._clock.now()
-                self._step(partial(core.resume, live, self._loans(), now), None)
+                self._step(partial(core.resume, live, self._reservations(), now), None)
                 return
             except Broken as exc:
                 self.set_aside(exc.compartment, exc.subject, exc.__cause__ or exc)
@@ -191,10 +191,10 @@ class Driver:
         """Let a job or an execution take part in nothing until a person says so."""
         reason, detail = reason_of(error), "".join(traceback.format_exception(error))
         log.error("set aside the %s %s: %s", kind, subject, reason, exc_info=error)
-        loan = self.core.lending.loans.get(subject) if kind is Compartment.EXECUTION else None
+        reservation = self.core.worker.reservations.get(subject) if kind is Compartment.EXECUTION else None
         self._step(partial(self._aside, kind, subject, reason, detail), None)
-        if loan is not None and loan.award is not None:
-            self._effects.tell_set_aside(loan, f"its node set it aside: {reason}")
+        if reservation is not None and reservation.award is not None:
+            self._effects.tell_set_aside(reservation, f"its node set it aside: {reason}")
 
     def _aside(self, kind: Compartment, subject: str, reason: str, detail: str) -> list[Action]:
         self._store.problems.add(kind, subject, reason, detail, aside=True)
@@ -221,12 +221,12 @@ class Driver:
         if kind is Compartment.JOB:
             record = self._store.job(subject)
             return recovery.take_back_job(self.core, record, now) if record is not None else []
-        loan = self._store.loan(subject)
-        return recovery.take_back_execution(self.core, loan, now) if loan is not None else []
+        reservation = self._store.reservation(subject)
+        return recovery.take_back_execution(self.core, reservation, now) if reservation is not None else []
 
     def drop(self, kind: Compartment, subject: str) -> None:
         """Forget what was set aside, its record too."""
-        action = DropJob(subject) if kind is Compartment.JOB else DropLoan(subject)
+        action = DropJob(subject) if kind is Compartment.JOB else DropReservation(subject)
         self._step(lambda: [action], None)
         self.core.aside.pop(subject, None)
 
@@ -239,7 +239,7 @@ class Driver:
 
     def stored(self, id: str) -> JobRecord | None:
         """The journal's record of a job that the core does not hold, as it has ended."""
-        held = id in self.core.jobs or id in self.core.custody.copies
+        held = id in self.core.jobs or id in self.core.replication.copies
         return None if held or id in self.core.aside else self._job(id)
 
     def _job(self, id: str) -> JobRecord | None:
@@ -249,10 +249,10 @@ class Driver:
         except Unreadable:
             return None
 
-    def _loans(self) -> list[Loan]:
+    def _reservations(self) -> list[Reservation]:
         aside = self._store.problems.aside(Compartment.EXECUTION)
-        loans = self._store.loans(partial(self._set_aside_unreadable, Compartment.EXECUTION))
-        return [loan for loan in loans if loan.execution not in aside]
+        reservations = self._store.reservations(partial(self._set_aside_unreadable, Compartment.EXECUTION))
+        return [reservation for reservation in reservations if reservation.execution not in aside]
 
     def _undo(self, sent: set[str]) -> None:
         """Take from the journal what the failed step has touched in memory."""
@@ -261,7 +261,7 @@ class Driver:
         recovery.restore(
             self.core,
             lambda id: None if id in aside else self._job(id),
-            self._loans(),
+            self._reservations(),
             self._clock.now(),
         )
 
@@ -346,7 +346,7 @@ class Driver:
         except Exception as exc:
             log.exception("the effect %s failed", type(effect).__name__)
             if isinstance(effect, Start | Kill):
-                execution = effect.loan.execution if isinstance(effect, Start) else effect.execution
+                execution = effect.reservation.execution if isinstance(effect, Start) else effect.execution
                 self.set_aside(Compartment.EXECUTION, execution, exc)
             else:
                 name = f"effect {type(effect).__name__}"
@@ -375,7 +375,7 @@ class Driver:
                 case Send(peer, Ask() as message) if peer == self.core.me:
                     effects.append(action)
                 case Send(peer, message):
-                    if isinstance(message, Keep) and message.full:
+                    if isinstance(message, Replicate) and message.full:
                         message = self._with_history(message)
                     sent.add(peer)
                     try:
@@ -398,9 +398,9 @@ class Driver:
                     for line in () if anew else lines:
                         self._store.add_line(job, line)
                     changed[job] = None
-                case SaveLoan(loan):
-                    self._store.save_loan(loan)
-                case DropLoan(execution):
+                case SaveReservation(reservation):
+                    self._store.save_loan(reservation)
+                case DropReservation(execution):
                     self._store.drop_loan(execution)
                 case Note():
                     self._note(action)
@@ -408,7 +408,7 @@ class Driver:
                 case Start() | Kill() | Advertise():
                     effects.append(action)
 
-    def _with_history(self, keep: Keep) -> Keep:
+    def _with_history(self, keep: Replicate) -> Replicate:
         """Whoever gets the whole of a job gets its history, which the journal alone has."""
         rows = self._store.history(keep.job, 0)[-LINES_PER_MESSAGE_MAX:]
         lines = tuple(

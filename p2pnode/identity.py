@@ -47,7 +47,7 @@ class Identity:
     def sign(self, domain: bytes, body: bytes) -> bytes:
         """The signature of 64 bytes over `domain + body`.
 
-        `domain` names the kind of the body (such as b"p2pnode/advert/1\\0"), so that
+        `domain` names the kind of the body (such as b"p2pnode/advert/2\\0"), so that
         a signature of one kind cannot be shown as one of another.
         """
         return SigningKey(self.seed).sign(domain + body).signature

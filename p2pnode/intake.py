@@ -21,11 +21,11 @@ from p2pnode.core.wire.messages import (
     Ask,
     Command,
     Ended,
-    Keep,
     Message,
     Orphan,
     Owned,
     Receipt,
+    Replicate,
     WhoOwns,
 )
 from p2pnode.core.wire.reasons import reason_of
@@ -80,8 +80,8 @@ class Intake:
         event = Received(peer, message)
         core = self._driver.core
         match message:
-            case Keep(job=job) | Owned(job=job) | WhoOwns(job=job) | Orphan(job=job) | Command(job=job):
-                held = job in core.jobs or job in core.custody.copies
+            case Replicate(job=job) | Owned(job=job) | WhoOwns(job=job) | Orphan(job=job) | Command(job=job):
+                held = job in core.jobs or job in core.replication.copies
                 event = Received(peer, message, record=None if held else self._store.job(job))
             case Ask() if message.requirements.directories:
                 need = message.requirements

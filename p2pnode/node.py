@@ -25,7 +25,7 @@ from p2pnode.advertiser import Advertiser
 from p2pnode.caution import Caution
 from p2pnode.config import NodeConfig
 from p2pnode.core.jobfile.problems import JobFileError
-from p2pnode.core.node import Participant
+from p2pnode.core.node import Core
 from p2pnode.core.records import receipts
 from p2pnode.core.records.ending import LEAVING_GRACE_S_MAX
 from p2pnode.core.records.events import (
@@ -34,11 +34,11 @@ from p2pnode.core.records.events import (
     Kill,
     Leaving,
     Received,
+    SchedulingChanged,
     Start,
-    TakingChanged,
 )
 from p2pnode.core.records.lifecycle import JobRecord
-from p2pnode.core.records.reservations import Loan
+from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.values import capabilities, content_paths
 from p2pnode.core.values.images import ImageRule
 from p2pnode.core.values.internet import AllowedHost
@@ -51,11 +51,11 @@ from p2pnode.core.wire.messages import (
     Ask,
     Award,
     Ended,
-    Keep,
     Message,
     Release,
+    Replicate,
+    Scheduling,
     Signed,
-    Taking,
 )
 from p2pnode.core.wire.reasons import reason_of
 from p2pnode.core.wire.spec import JobSpec
@@ -104,7 +104,7 @@ SHUTDOWN_LOOK_S = 0.02
 CONNECT_TIMEOUT_S = 5.0
 EMPTY_LOOK_INTERVAL_S = 0.2
 # How many frames a peer has to send because it was sent such a message: an acknowledgement, and its answers.
-ANSWERS = {Ask: 3, Award: 10, Release: 1, Keep: 2}
+ANSWERS = {Ask: 3, Award: 10, Release: 1, Replicate: 2}
 
 
 class Node:
@@ -171,13 +171,13 @@ class Node:
         )
         self.caution = Caution(store.problems, ended_well=store.ended_well)
         self.guards = Guards(self.note_problem, StoreError, lambda error: self.driver.fail(error))
-        core = Participant(
+        core = Core(
             me.peer_id,
             _why_not_spec,
             config.preempt,
             declines=lambda spec: self.inputs.lacks_variables(spec.task),
         )
-        core.lending.stop_grace_s_max = config.max_stop_grace
+        core.worker.stop_grace_s_max = config.max_stop_grace
         self.log_orders = LogOrders(config.data_dir / "log-orders", blocks.pins.__contains__)
         self.runner = Runner(
             config.data_dir / "executions",
@@ -255,7 +255,7 @@ class Node:
         return True
 
     def note_problem(self, kind: Compartment, subject: str, error: Exception) -> None:
-        """Keep for people what has failed; it goes on, or is tried again, by itself."""
+        """Replicate for people what has failed; it goes on, or is tried again, by itself."""
         detail = "".join(traceback.format_exception(error))
         try:
             self.store.problems.add(kind, subject, reason_of(error), detail, aside=False)
@@ -291,37 +291,39 @@ class Node:
     def unsend(self, peers: set[str]) -> None:
         self.links.unsend(peers)
 
-    def tell_set_aside(self, loan: Loan, reason: str) -> None:
+    def tell_set_aside(self, reservation: Reservation, reason: str) -> None:
         """Sign and send the receipt of an execution that this node could not go on with."""
-        assert loan.award is not None
+        assert reservation.award is not None
         now_ms = int(time.time() * 1000)
-        receipt = receipts.given_up(loan, loan.award, self.me.peer_id, reason, now_ms)
+        receipt = receipts.given_up(reservation, reservation.award, self.me.peer_id, reason, now_ms)
         body = codec.encode(receipt)
         signed = Signed(body=body, signature=self.me.sign(identity.RECEIPT_DOMAIN, body))
-        ended = Ended(execution=loan.execution, round=loan.round, receipt=signed)
-        if loan.owner == self.me.peer_id:
+        ended = Ended(execution=reservation.execution, round=reservation.round, receipt=signed)
+        if reservation.owner == self.me.peer_id:
             cid = cids.make(codec.encode(signed), "dag-cbor")
             self.tell(Received(self.me.peer_id, ended, receipt, cid))
             return
         with suppress(OutboxFull, CannotSend):
-            self.links.send(loan.owner, codec.encode(ended))
+            self.links.send(reservation.owner, codec.encode(ended))
 
     async def resume(self) -> None:
         """Go on from the journal, and clean up after executions that it does not know."""
-        loans = {
-            loan.execution for loan in self.store.loans(lambda name, error: None) if loan.award is not None
+        reservations = {
+            reservation.execution
+            for reservation in self.store.reservations(lambda name, error: None)
+            if reservation.award is not None
         }
         # What is set aside may be had tried again.
-        loans |= self.store.problems.aside(Compartment.EXECUTION)
+        reservations |= self.store.problems.aside(Compartment.EXECUTION)
         if self.config.compute and await self.docker.available() is None:
-            for container in await self.docker.reap(loans):
+            for container in await self.docker.reap(reservations):
                 log.info("removed the container %s, which nobody waits for", container)
-        await self.runner.clear(loans)
+        await self.runner.clear(reservations)
         self.driver.resume()
-        taking = Taking(self.store.meta("taking") or Taking.ALL)
-        if taking is not Taking.ALL:
+        scheduling = Scheduling(self.store.meta("scheduling") or Scheduling.SCHEDULABLE)
+        if scheduling is not Scheduling.SCHEDULABLE:
             drained_at = self.store.meta("drained_at")
-            self.tell(TakingChanged(taking, float(drained_at) if drained_at else None))
+            self.tell(SchedulingChanged(scheduling, float(drained_at) if drained_at else None))
 
     # What the parts ask of each other
 
@@ -373,7 +375,7 @@ class Node:
         root, names = content_paths.split(address)
 
         async def fetch(cid: str, reach: Reach) -> None:
-            owners = [loan.owner for loan in self.driver.core.lending.held]
+            owners = [reservation.owner for reservation in self.driver.core.worker.held]
             try:
                 await self.fetch(cid, owners, lambda _, size: progress(size), size_bytes_max, reach)
             except BlockUnavailable as exc:
@@ -411,8 +413,8 @@ class Node:
         return cid
 
     def log_files_for(self, peer: str, execution: str) -> tuple[Path, Path, Sequence[int]] | None:
-        loan = self.driver.core.lending.loans.get(execution)
-        if loan is None or peer not in (loan.owner, *loan.deputies):
+        reservation = self.driver.core.worker.reservations.get(execution)
+        if reservation is None or peer not in (reservation.owner, *reservation.deputies):
             return None
         return self.runner.log_files(execution)
 
@@ -420,7 +422,7 @@ class Node:
 
     async def until_empty(self) -> None:
         """Until this node is told to leave and nothing runs here any more."""
-        while not self.leaves or self.driver.core.lending.held:  # noqa: ASYNC110
+        while not self.leaves or self.driver.core.worker.held:  # noqa: ASYNC110
             await trio.sleep(EMPTY_LOOK_INTERVAL_S)
 
     def own_jobs(self) -> list[JobRecord]:

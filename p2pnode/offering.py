@@ -10,10 +10,10 @@ import trio
 
 from p2pnode import machine
 from p2pnode.core.placement import locality
-from p2pnode.core.records.events import OfferChanged
+from p2pnode.core.records.events import CapacityChanged
 from p2pnode.core.values import capabilities, cards
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import HOLDINGS_MAX, Offer
+from p2pnode.core.wire.messages import CACHE_KEYS_MAX, Capacity
 from p2pnode.core.wire.spec import NetworkType, Resources
 from p2pnode.engines.workload import Engine
 
@@ -28,28 +28,28 @@ LOOK_INTERVAL_S = 5.0
 
 async def watch(node: Node) -> None:
     """Tells the core what can be lent, whenever that changes."""
-    offer: Offer | None = None
-    offered: Offer | None = None
+    capacity: Capacity | None = None
+    offered: Capacity | None = None
     while True:
         await trio.sleep(LOOK_INTERVAL_S)
         try:
-            offer = await _offer(node)
+            capacity = await _capacity(node)
         except OSError as exc:
             # A full disk, or no descriptor left: what was told before stands until it can be looked at again.
             log.warning("cannot look at what is to lend: %s", exc)
-        if offer is not None and offer != offered:
-            offered = offer
-            node.tell(OfferChanged(offer))
+        if capacity is not None and capacity != offered:
+            offered = capacity
+            node.tell(CapacityChanged(capacity))
 
 
 async def tell(node: Node) -> None:
     """Tells the core what can be lent now."""
-    node.tell(OfferChanged(await _offer(node)))
+    node.tell(CapacityChanged(await _capacity(node)))
 
 
-async def _offer(node: Node) -> Offer:
+async def _capacity(node: Node) -> Capacity:
     config = node.config
-    lent = sum(loan.requirements.resources.disk_bytes for loan in node.driver.core.lending.held)
+    lent = sum(reservation.requirements.resources.disk_bytes for reservation in node.driver.core.worker.held)
     total = await trio.to_thread.run_sync(machine.lendable, config.data_dir, lent)
     if total is None:
         log.warning("the disk of %s is nearly full: nothing is lent", config.data_dir)
@@ -59,7 +59,7 @@ async def _offer(node: Node) -> Offer:
     gpus = await node.docker.gpus() if "docker" in available else ()
     total = codec.replace(total, gpus=len(gpus))
     allowed = capabilities.labels(capabilities.allowed_by(config.allow_capabilities))
-    return Offer(
+    return Capacity(
         engines=tuple(available),
         publishers=node.publishers.types,
         sources=node.inputs.types,
@@ -67,7 +67,7 @@ async def _offer(node: Node) -> Offer:
         labels=machine.labels(config.name, {**cards.labels(gpus), **config.labels, **allowed}),
         total=total,
         free=total,
-        holds=await _holds(node, available),
+        cached=await _holds(node, available),
     )
 
 
@@ -81,11 +81,11 @@ async def _works(name: str, engine: Engine) -> bool:
 async def _holds(node: Node, available: Sequence[str]) -> tuple[int, ...]:
     """Marks of the images and inputs that need no fetching: those of late first, then all others."""
     cached = await node.docker.cached_images() if "docker" in available else ()
-    images = {locality.image_mark(image) for image in cached}
-    used = node.driver.core.lending.marks_used
-    roots = await trio.to_thread.run_sync(node.keeper.newest_roots, HOLDINGS_MAX)
-    return locality.told(
-        [mark for mark in used if mark in images] + sorted(images),
-        [mark for mark in used if mark not in images],
-        map(locality.cid_mark, roots),
+    images = {locality.image_cache_key(image) for image in cached}
+    used = node.driver.core.worker.cache_keys_used
+    roots = await trio.to_thread.run_sync(node.keeper.newest_roots, CACHE_KEYS_MAX)
+    return locality.advertised(
+        [cache_key for cache_key in used if cache_key in images] + sorted(images),
+        [cache_key for cache_key in used if cache_key not in images],
+        map(locality.cid_cache_key, roots),
     )

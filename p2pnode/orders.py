@@ -11,18 +11,18 @@ from collections.abc import Callable
 
 import trio
 
-from p2pnode.api.service import Change, Code, ServiceError, SubmittedJson, TakingJson
+from p2pnode.api.service import Change, Code, SchedulingJson, ServiceError, SubmittedJson
 from p2pnode.core.node import JOBS_LIVE_MAX
 from p2pnode.core.records.events import (
     JobRerun,
     JobStopped,
     JobSubmitted,
     JobUpdated,
-    TakingChanged,
+    SchedulingChanged,
 )
 from p2pnode.core.records.lifecycle import LONG_RUNNING, JobRecord
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import Taking, job_id
+from p2pnode.core.wire.messages import Scheduling, job_id
 from p2pnode.core.wire.spec import JobSpec
 from p2pnode.driver import EventRefused
 from p2pnode.mending import Mending
@@ -33,7 +33,7 @@ CANDIDATES_SHOWN_MAX = 5
 SHOWN_LENGTH_MAX = 80
 NONCE_SIZE_BYTES = 16
 # A deputy that has to take a job over first needs up to 10 s for that.
-ORDER_TIMEOUT_S = 15.0
+COMMAND_TIMEOUT_S = 15.0
 # A deputy acknowledges in milliseconds; one that does not is no reason to keep its user waiting.
 COPY_TIMEOUT_S = 1.0
 COPY_LOOK_S = 0.005
@@ -50,8 +50,8 @@ class Orders(Mending):
             if spec.type not in LONG_RUNNING or before.ended:
                 return await self._submit_new(spec, source_text)
             return {"id": before.id, "version": before.version, "change": Change.UNCHANGED}
-        order = JobUpdated(before.id, spec, self._journalled(before.id))
-        after = await self._order(order, lambda record: record.version > before.version)
+        action = JobUpdated(before.id, spec, self._journalled(before.id))
+        after = await self._command(action, lambda record: record.version > before.version)
         try:
             self._node.store.save_source(before.id, source_text)
         except StoreError as exc:
@@ -86,34 +86,34 @@ class Orders(Mending):
 
     async def rerun(self, job_id: str, reason: str) -> None:
         before = self._record(job_id)
-        order = JobRerun(before.id, reason, self._journalled(before.id))
-        await self._order(order, lambda record: record.run > before.run)
+        action = JobRerun(before.id, reason, self._journalled(before.id))
+        await self._command(action, lambda record: record.run > before.run)
 
     async def stop(self, job_id: str, reason: str) -> None:
         record = self._record(job_id)
         if record.ended:
             raise ServiceError(Code.CONFLICT, f"the job has ended: it is {record.state}")
-        await self._order(JobStopped(record.id, reason), lambda record: record.ended)
+        await self._command(JobStopped(record.id, reason), lambda record: record.ended)
 
-    async def _order(
-        self, order: JobUpdated | JobRerun | JobStopped, is_done: Callable[[JobRecord], bool]
+    async def _command(
+        self, action: JobUpdated | JobRerun | JobStopped, is_done: Callable[[JobRecord], bool]
     ) -> JobRecord:
         node = self._node
-        if order.job in node.driver.core.aside:
+        if action.job in node.driver.core.aside:
             reason = "the job is set aside on this node, since it failed: see p2pnode node problems"
             raise ServiceError(Code.CONFLICT, reason)
         try:
-            node.driver.apply(order)
+            node.driver.apply(action)
         except StoreError as exc:
             raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
         except EventRefused as exc:
             raise ServiceError(Code.INTERNAL, f"this node failed with it: {exc}") from exc
         owner = ""
-        with trio.move_on_after(ORDER_TIMEOUT_S):
+        with trio.move_on_after(COMMAND_TIMEOUT_S):
             while True:
                 # Taken before the look, so that what changes in between is not missed.
-                changed = node.changed.setdefault(order.job, trio.Event())
-                record = node.store.job(order.job)
+                changed = node.changed.setdefault(action.job, trio.Event())
+                record = node.store.job(action.job)
                 if record is None:
                     raise ServiceError(Code.NOT_FOUND, "this node no longer keeps a copy of the job")
                 if is_done(record):
@@ -122,14 +122,14 @@ class Orders(Mending):
                 await changed.wait()
         raise ServiceError(
             Code.TIMEOUT,
-            f"the job's owner {owner} was told, and has not answered within {ORDER_TIMEOUT_S:.0f} s; it may"
+            f"the job's owner {owner} was told, and has not answered within {COMMAND_TIMEOUT_S:.0f} s; it may"
             " still do it: look at the job before asking again",
         )
 
     def _journalled(self, job: str) -> JobRecord | None:
         """The journal's record of a job that the core does not hold."""
         core = self._node.driver.core
-        held = job in core.jobs or job in core.custody.copies
+        held = job in core.jobs or job in core.replication.copies
         return None if held else self._node.store.job(job)
 
     def _record(self, text: str) -> JobRecord:
@@ -149,19 +149,19 @@ class Orders(Mending):
         assert record is not None
         return record
 
-    def taking(self) -> TakingJson:
-        lending = self._node.driver.core.lending
-        return {"taking": lending.taking.value, "held": len(lending.held)}
+    def scheduling(self) -> SchedulingJson:
+        worker = self._node.driver.core.worker
+        return {"scheduling": worker.scheduling.value, "held": len(worker.held)}
 
-    def take(self, taking: str, timeout_s: float | None, leave: bool) -> None:
+    def take(self, scheduling: str, timeout_s: float | None, leave: bool) -> None:
         node = self._node
-        node.leaves = leave and taking == Taking.DRAINING
+        node.leaves = leave and scheduling == Scheduling.DRAINING
         deadline = None if timeout_s is None else node.clock.now() + timeout_s
         try:
             with node.store.transaction():
-                node.store.set_meta("taking", taking)
+                node.store.set_meta("scheduling", scheduling)
                 node.store.set_meta("drained_at", "" if deadline is None else str(deadline))
-                node.driver.apply(TakingChanged(Taking(taking), deadline))
+                node.driver.apply(SchedulingChanged(Scheduling(scheduling), deadline))
         except StoreError as exc:
             raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
 

@@ -13,7 +13,7 @@ from math import inf
 
 import trio
 
-from p2pnode.core.node import Participant
+from p2pnode.core.node import Core
 from p2pnode.core.records.events import PeerBack, PeerLost, Rejected
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Message
@@ -40,7 +40,7 @@ SUSPICION_COUNTS_S = 4.0
 
 
 class PeerWatch:
-    def __init__(self, core: Participant, tell: Callable[[PeerLost | PeerBack | Rejected], object]) -> None:
+    def __init__(self, core: Core, tell: Callable[[PeerLost | PeerBack | Rejected], object]) -> None:
         """`core` is read only here; `tell` gives it events."""
         self._core = core
         self._tell = tell

@@ -26,7 +26,7 @@ from p2pnode.core.records.events import (
     Progressed,
     Start,
 )
-from p2pnode.core.records.reservations import Loan
+from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.values import content_paths
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import State, Unreadable
@@ -57,7 +57,7 @@ _NUMBER = re.compile(r"[\d.]+ ?[kKMGT]?B?%?")
 
 @dataclass(slots=True)
 class _Execution:
-    loan: Loan
+    reservation: Reservation
     award: Award
     # What it does now, which ends with this.
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
@@ -76,7 +76,7 @@ class _Execution:
     @property
     def ran(self) -> bool:
         """Its program has begun, here and now or before a restart of the node."""
-        return self.started_at is not None or self.loan.ran
+        return self.started_at is not None or self.reservation.ran
 
     def end(self, kill: Kill) -> None:
         """End what it does, so that what its program wrote is kept if that is wanted."""
@@ -164,8 +164,8 @@ class Runner:
 
     def start(self, action: Start) -> None:
         assert self._nursery is not None
-        assert action.loan.execution not in self._running
-        execution = self._running[action.loan.execution] = _Execution(action.loan, action.award)
+        assert action.reservation.execution not in self._running
+        execution = self._running[action.reservation.execution] = _Execution(action.reservation, action.award)
         self._nursery.start_soon(self._run, execution)
 
     def kill(self, action: Kill) -> None:
@@ -202,7 +202,7 @@ class Runner:
             log.warning("cannot remove all that %s left: %s", directory.name, left)
 
     async def _run(self, execution: _Execution) -> None:
-        id = execution.loan.execution
+        id = execution.reservation.execution
         failures: list[Exception] = []
         worse: list[Exception] = []
         is_told = False
@@ -212,10 +212,10 @@ class Runner:
             if failures and not self._guards.ends_node(failures[0]):
                 with self._guards.guard(Compartment.EXECUTION, id, worse.append):
                     now_ms = int(time.time() * 1000)
-                    loan, award = execution.loan, execution.award
+                    reservation, award = execution.reservation, execution.award
                     said = blame.without_paths(reason_of(failures[0]), award.spec.task)
                     reason = f"its node failed with it: {said}"
-                    receipt = receipts.given_up(loan, award, self._peer, reason, now_ms)
+                    receipt = receipts.given_up(reservation, award, self._peer, reason, now_ms)
                     is_told = self._finish(id, receipt)
         finally:
             self._running.pop(id, None)
@@ -228,7 +228,7 @@ class Runner:
             await self._remove_left(self._directory / id)
 
     async def _run_and_publish(self, execution: _Execution) -> bool:
-        id = execution.loan.execution
+        id = execution.reservation.execution
         directory = self._directory / id
         ended = await self._to_the_end(execution, directory)
         with self._caution.trying(Compartment.EXECUTION, id):
@@ -284,7 +284,7 @@ class Runner:
             environment = self._inputs.environment(task)
             inputs_directory = directory / "inputs"
             inputs_directory.mkdir(parents=True, exist_ok=True)
-            with self._caution.trying(Compartment.EXECUTION, execution.loan.execution):
+            with self._caution.trying(Compartment.EXECUTION, execution.reservation.execution):
                 found = await self._inputs.fetch_all(
                     task,
                     execution.award.replica,
@@ -302,10 +302,10 @@ class Runner:
         except OSError as exc:
             return failed(Fault.PEER, f"cannot prepare the execution's directory: {exc.strerror}")
         workload = Workload(
-            execution_id=execution.loan.execution,
+            execution_id=execution.reservation.execution,
             # From here on alone: what this node forwards is in no spec.
             task=codec.replace(task, environment=environment),
-            job_id=execution.loan.job,
+            job_id=execution.reservation.job,
             replica=execution.award.replica,
             replica_count=execution.award.spec.count,
             directory=directory,
@@ -318,7 +318,7 @@ class Runner:
             order=execution.order,
             stopping=execution.stopping,
         )
-        engine = self._engines[execution.loan.requirements.engine]
+        engine = self._engines[execution.reservation.requirements.engine]
         return await engine.run(
             workload,
             lambda: self._started(execution),
@@ -327,14 +327,14 @@ class Runner:
 
     def _started(self, execution: _Execution) -> None:
         execution.started_at = time.time()
-        self._report(Progressed(execution.loan.execution, Stage.RUNNING, ""))
+        self._report(Progressed(execution.reservation.execution, Stage.RUNNING, ""))
 
     def _tell(self, execution: _Execution, stage: Stage, text: str) -> None:
         now, kind = trio.current_time(), _NUMBER.sub("", text)
         if kind != execution.told or now - execution.told_at >= PROGRESS_INTERVAL_S:
             execution.told, execution.told_at = kind, now
             shown = blame.without_paths(text, execution.award.spec.task)
-            self._report(Progressed(execution.loan.execution, stage, reason_of(shown)))
+            self._report(Progressed(execution.reservation.execution, stage, reason_of(shown)))
 
     async def _publish_result(
         self, execution: _Execution, directory: Path, ended: _EndedOnDisk
@@ -343,7 +343,7 @@ class Runner:
         if not ended.keep:
             return None
         if execution.kill is None:
-            self._report(Progressed(execution.loan.execution, Stage.PUBLISHING, ""))
+            self._report(Progressed(execution.reservation.execution, Stage.PUBLISHING, ""))
         result_cid: str | None = None
         execution.stores = True
         # A new scope: a killed program's output is still wanted, and a kill while publishing ends it.
@@ -382,8 +382,8 @@ class Runner:
         folders = [one.name for one in execution.award.spec.task.results]
         return Result(
             tree=tree_of(directory, ended.exit_code, folders),
-            job=execution.loan.job,
-            execution=execution.loan.execution,
+            job=execution.reservation.job,
+            execution=execution.reservation.execution,
             peer=self._peer,
             ended_ms=ended.ended_ms,
             disk_bytes=execution.award.spec.task.resources.disk_bytes,
@@ -391,7 +391,7 @@ class Runner:
         )
 
     def _receipt(self, execution: _Execution, ended: _EndedOnDisk, result_cid: str | None) -> Receipt:
-        loan, spec = execution.loan, execution.award.spec
+        reservation, spec = execution.reservation, execution.award.spec
         # Their roots: the spec has the paths below them.
         cids = [
             content_paths.root_of(str(one.source.params["CID"]))
@@ -399,13 +399,13 @@ class Runner:
             if one.source.type == "ipfs"
         ]
         return Receipt(
-            job=loan.job,
-            execution=loan.execution,
-            round=loan.round,
+            job=reservation.job,
+            execution=reservation.execution,
+            round=reservation.round,
             replica=execution.award.replica,
             peer=self._peer,
-            requester=loan.owner,
-            spec_hash=loan.spec_hash,
+            requester=reservation.owner,
+            spec_hash=reservation.spec_hash,
             program=ended.program,
             inputs=tuple(cids),
             exit_code=ended.exit_code,

@@ -59,15 +59,15 @@ class Service(Orders):
 
     def identity(self) -> IdentityJson:
         node = self._node
-        offer = node.driver.core.lending.capacity
+        capacity = node.driver.core.worker.capacity
         return {
             "peer": node.me.peer_id,
             "name": node.config.name,
             "version": __version__,
             "addresses": node.host.addresses(),
             "data_dir": str(node.config.data_dir),
-            "engines": list(offer.engines) if offer else [],
-            "labels": dict(offer.labels) if offer else {},
+            "engines": list(capacity.engines) if capacity else [],
+            "labels": dict(capacity.labels) if capacity else {},
             "docker": self._docker(),
         }
 
@@ -260,20 +260,20 @@ class Service(Orders):
         for peer, known in node.driver.core.table.known.items():
             advert = known.advert
             # Of itself a node knows better than what it has last told.
-            own = node.driver.core.lending.offer if peer == me else None
-            offer = own or advert.offer
+            own = node.driver.core.worker.available if peer == me else None
+            capacity = own or advert.capacity
             found.append(
                 {
                     "peer": peer,
                     "name": advert.name,
-                    "engines": list(offer.engines),
-                    "labels": dict(offer.labels),
-                    "total": _resources(offer.total),
-                    "free": _resources(offer.free),
+                    "engines": list(capacity.engines),
+                    "labels": dict(capacity.labels),
+                    "total": _resources(capacity.total),
+                    "free": _resources(capacity.free),
                     "addresses": list(advert.addresses),
                     "connected": peer in connected or peer == me,
                     "self": peer == me,
-                    "taking": offer.taking.value,
+                    "scheduling": capacity.scheduling.value,
                     "protocols": list(advert.protocols),
                     "problem": protocols.why_no_link(advert.protocols),
                 }
@@ -310,7 +310,7 @@ class Service(Orders):
             "peers_known": len(core.table.known),
             "peers_connected": len(node.host.connected()),
             "jobs_live": len(core.jobs),
-            "loans": len(core.lending.held),
+            "reservations": len(core.worker.held),
             "executions_running": len(node.runner.executions),
             "blocks_size_bytes": node.blocks.size_bytes,
         }

@@ -22,7 +22,7 @@ from typing import TypeVar
 
 from p2pnode.core.link.events import LinkRecord
 from p2pnode.core.records.lifecycle import JobRecord
-from p2pnode.core.records.reservations import Loan
+from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import State, Unreadable
 from p2pnode.core.wire.messages import Line
@@ -47,7 +47,7 @@ CREATE TABLE sources (job TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE history (job TEXT NOT NULL, number INTEGER NOT NULL, at REAL NOT NULL, topic TEXT NOT NULL,
   execution TEXT NOT NULL, peer TEXT NOT NULL, text TEXT NOT NULL, state TEXT NOT NULL,
   PRIMARY KEY (job, number)) WITHOUT ROWID;
-CREATE TABLE loans (execution TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE reservations (execution TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE links (peer TEXT PRIMARY KEY, peer_store TEXT NOT NULL, received INTEGER NOT NULL,
   sent INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE outbox (peer TEXT NOT NULL, sequence INTEGER NOT NULL, payload BLOB NOT NULL,
@@ -282,23 +282,24 @@ class Store:
 
     # What is lent
 
-    def save_loan(self, loan: Loan) -> None:
+    def save_loan(self, reservation: Reservation) -> None:
         with self.transaction():
             self._db.execute(
-                "INSERT OR REPLACE INTO loans VALUES (?,?)", (loan.execution, codec.encode(loan))
+                "INSERT OR REPLACE INTO reservations VALUES (?,?)",
+                (reservation.execution, codec.encode(reservation)),
             )
 
     def drop_loan(self, execution: str) -> None:
         with self.transaction():
-            self._db.execute("DELETE FROM loans WHERE execution=?", (execution,))
+            self._db.execute("DELETE FROM reservations WHERE execution=?", (execution,))
 
-    def loan(self, execution: str) -> Loan | None:
-        row = self._db.execute("SELECT record FROM loans WHERE execution=?", (execution,)).fetchone()
-        return codec.decode(row[0], Loan) if row else None
+    def reservation(self, execution: str) -> Reservation | None:
+        row = self._db.execute("SELECT record FROM reservations WHERE execution=?", (execution,)).fetchone()
+        return codec.decode(row[0], Reservation) if row else None
 
-    def loans(self, unreadable: ToldUnreadable) -> list[Loan]:
-        rows = self._db.execute("SELECT execution, record FROM loans ORDER BY execution")
-        return _decoded(rows, Loan, unreadable)
+    def reservations(self, unreadable: ToldUnreadable) -> list[Reservation]:
+        rows = self._db.execute("SELECT execution, record FROM reservations ORDER BY execution")
+        return _decoded(rows, Reservation, unreadable)
 
     # Links (network.links.LinkJournal)
 

@@ -119,15 +119,15 @@ def measure(directories: Iterable[Path], size_bytes_max: int | None, entries_max
     return use
 
 
-class Unfit(Exception):
+class UnusableTree(Exception):
     """A folder that is not copied, stored or archived; the message is for whoever's program made it."""
 
 
 def fit(name: str, directory: Path, use: Use, size_bytes_max: int, whose: str) -> list[Left]:
     """Remove from a result's folder what no result can hold; what that was. The rest is added to `use`.
 
-    `name` is what the program's author calls it, `whose` says whose limit of size it is. Raises `Unfit` for
-    a folder that is too much as a whole, and `OSError` where it cannot be made fit.
+    `name` is what the program's author calls it, `whose` says whose limit of size it is. Raises
+    `UnusableTree` for a folder that is too much as a whole, and `OSError` where it cannot be made fit.
     """
     left: list[Left] = []
     own = Use()
@@ -147,9 +147,9 @@ def fit(name: str, directory: Path, use: Use, size_bytes_max: int, whose: str) -
                 continue
             own.add(entry.status)
             if use.entries + own.entries + len(left) > ENTRIES_MAX:
-                raise Unfit(f"it has more than {ENTRIES_MAX:,} files and directories")
+                raise UnusableTree(f"it has more than {ENTRIES_MAX:,} files and directories")
             if use.size_bytes + own.size_bytes > size_bytes_max:
-                raise Unfit(f"it takes more than {about_bytes(size_bytes_max)}, which is {whose}")
+                raise UnusableTree(f"it takes more than {about_bytes(size_bytes_max)}, which is {whose}")
     finally:
         if trash is not None:
             os.close(trash)

@@ -15,10 +15,10 @@ from p2pnode.core.wire.messages import (
     Ask,
     Award,
     Bid,
+    Capacity,
     Ended,
     Fault,
     Message,
-    Offer,
     Receipt,
     Signed,
     execution_id,
@@ -37,8 +37,8 @@ JOB = "j-" + "0" * 32
 ROOM = Resources(cpu_millis=4000, memory_bytes=8_000_000_000, disk_bytes=10**11)
 
 
-def offer(**changes: Any) -> Offer:
-    plain = Offer(
+def capacity(**changes: Any) -> Capacity:
+    plain = Capacity(
         engines=("wasm",),
         publishers=("ipfs",),
         sources=("ipfs",),
@@ -59,7 +59,7 @@ def advert(peer: str, number: int = 1, issued_ms: int = 0, **changes: Any) -> Ad
         ttl_ms=ttl_ms,
         name=peer,
         version="0",
-        offer=offer(**changes),
+        capacity=capacity(**changes),
         addresses=(),
         leaving=leaving,
     )

@@ -29,9 +29,9 @@ from p2pnode.api.service import (
     PlanJson,
     ProblemJson,
     ResourcesJson,
+    SchedulingJson,
     ServiceError,
     SubmittedJson,
-    TakingJson,
     UnreachedJson,
     VersionJson,
 )
@@ -77,7 +77,7 @@ class FakeNode:
         # What an execution's result is, by its replica, where it is not `result`; and its receipt.
         self.results: dict[int, str] = {}
         self.peer = PEER
-        self.takes = "all"
+        self.takes = "schedulable"
         self.drain_timeout_s: float | None = None
         self.receipts: dict[int, str] = {}
         # A stream of the job "talkative" has ended.
@@ -161,11 +161,11 @@ class FakeNode:
         job = self.records[job_id]
         job["state"], job["outcome"], job["reason"], job["run"] = JobState.RUNNING, None, "", job["run"] + 1
 
-    def taking(self) -> TakingJson:
-        return TakingJson(taking=self.takes, held=0)
+    def scheduling(self) -> SchedulingJson:
+        return SchedulingJson(scheduling=self.takes, held=0)
 
-    def take(self, taking: str, timeout_s: float | None, leave: bool) -> None:
-        self.takes, self.drain_timeout_s, self.leaves = taking, timeout_s, leave
+    def take(self, scheduling: str, timeout_s: float | None, leave: bool) -> None:
+        self.takes, self.drain_timeout_s, self.leaves = scheduling, timeout_s, leave
 
     async def plan(self, spec: JobSpec) -> PlanJson:
         self.planned.append(spec)
@@ -268,8 +268,8 @@ class FakeNode:
                 addresses=[],
                 connected=False,
                 self=True,
-                taking=self.takes,
-                protocols=["link/2"],
+                scheduling=self.takes,
+                protocols=["link/3"],
                 problem=None,
             )
         ]

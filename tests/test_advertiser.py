@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from p2pnode.advertiser import ADDRESSES_KEPT, fitted
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import ADVERT_SIZE_BYTES_MAX, Advert, Offer
+from p2pnode.core.wire.messages import ADVERT_SIZE_BYTES_MAX, Advert, Capacity
 from p2pnode.core.wire.spec import NetworkType, Resources
 from p2pnode.machine import BUILT_IN_LABELS, labels
 
 
 def advert(own, addresses=4):
     total = Resources(cpu_millis=8000, memory_bytes=10**10, disk_bytes=10**11)
-    offer = Offer(
+    capacity = Capacity(
         engines=("wasm", "docker"),
         publishers=("ipfs",),
         sources=("ipfs",),
@@ -27,7 +27,7 @@ def advert(own, addresses=4):
         ttl_ms=90_000,
         name="here",
         version="0.1.0",
-        offer=offer,
+        capacity=capacity,
         addresses=tuple(f"/ip6/2001:db8::1234:5678:{number}/tcp/4001" for number in range(addresses)),
     )
 
@@ -42,9 +42,9 @@ def test_labels_beyond_the_limit_go_last_key_first_and_are_named():
     assert len(codec.encode(cut)) <= ADVERT_SIZE_BYTES_MAX
     assert len(cut.addresses) == ADDRESSES_KEPT
     assert left_out[0] == "key-31"
-    assert set(BUILT_IN_LABELS) <= set(cut.offer.labels)
-    assert "key-00" in cut.offer.labels
-    assert not set(left_out) & set(cut.offer.labels)
+    assert set(BUILT_IN_LABELS) <= set(cut.capacity.labels)
+    assert "key-00" in cut.capacity.labels
+    assert not set(left_out) & set(cut.capacity.labels)
 
 
 def test_addresses_go_before_labels():

@@ -25,7 +25,7 @@ from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import replace
 from p2pnode.core.wire.messages import Advert
 
-from .core_support import ROOM, advert, offer, signed
+from .core_support import ROOM, advert, capacity, signed
 
 NOW = 1_700_000_000.0
 NOW_MS = int(NOW * 1000)
@@ -171,9 +171,9 @@ def test_the_interval_grows_with_the_network_so_that_a_topic_carries_it() -> Non
 
 def test_the_first_offer_is_advertised_at_once_and_then_at_intervals() -> None:
     own = Advertising()
-    own.changed(offer(), NOW)
+    own.changed(capacity(), NOW)
     assert own.due == NOW
-    own.take(offer(), 5, 0.5, NOW)
+    own.take(capacity(), 5, 0.5, NOW)
     assert own.due == NOW + 30
 
 
@@ -191,8 +191,8 @@ def test_the_first_offer_is_advertised_at_once_and_then_at_intervals() -> None:
 )
 def test_what_others_would_decide_by_is_advertised_soon(changes: dict[str, object], soon: bool) -> None:
     own = Advertising()
-    own.take(offer(), 5, 0.5, NOW)
-    own.changed(offer(**changes), NOW + 0.1)
+    own.take(capacity(), 5, 0.5, NOW)
+    own.changed(capacity(**changes), NOW + 0.1)
     assert own.due == NOW + (ADVERT_GAP_S if soon else 30)
 
 

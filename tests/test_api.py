@@ -217,16 +217,16 @@ def test_a_submitted_file_is_answered_with_what_it_led_to(served: Served) -> Non
     "body",
     [
         b"{}",
-        b'{"taking": "some"}',
-        b'{"taking": "draining", "timeout_s": -1}',
-        b'{"taking": []}',
-        b'{"taking": "all", "leave": 1}',
+        b'{"scheduling": "some"}',
+        b'{"scheduling": "draining", "timeout_s": -1}',
+        b'{"scheduling": []}',
+        b'{"scheduling": "schedulable", "leave": 1}',
     ],
 )
 def test_what_a_node_cannot_take_on_is_refused(served: Served, body: bytes) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", urlsplit(served.url).port or 0, timeout=10)
-    connection.request("POST", "/api/v1/taking", body, bearer(served))
+    connection.request("POST", "/api/v1/scheduling", body, bearer(served))
     response = connection.getresponse()
     assert (response.status, json.loads(response.read())["error"]) == (400, "bad-request")
     connection.close()
-    assert client_of(served).taking()["taking"] == "all"
+    assert client_of(served).scheduling()["scheduling"] == "schedulable"

@@ -120,8 +120,8 @@ def test_a_request_that_does_not_come_costs_its_connection(
 BODIES = [
     ("/api/v1/jobs/{job}/stop", "reason"),
     ("/api/v1/jobs/{job}/rerun", "reason"),
-    ("/api/v1/taking", "taking"),
-    ("/api/v1/taking", "other"),
+    ("/api/v1/scheduling", "scheduling"),
+    ("/api/v1/scheduling", "other"),
     ("/api/v1/peers", "address"),
 ]
 

@@ -8,7 +8,7 @@ from p2pnode.core.jobfile import parse
 from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.placement import matching
 from p2pnode.core.values import capabilities
-from p2pnode.core.wire.messages import Offer
+from p2pnode.core.wire.messages import Capacity
 from p2pnode.core.wire.spec import JobSpec, NetworkType, Resources
 
 
@@ -17,8 +17,8 @@ def asking(*names: str) -> JobSpec:
     return parse(f"Type: batch\nTasks:\n- Engine: {engine}\n", "f").spec
 
 
-def offering(*words: str) -> Offer:
-    return Offer(
+def offering(*words: str) -> Capacity:
+    return Capacity(
         engines=("docker",),
         publishers=(),
         sources=(),
@@ -42,7 +42,7 @@ def offering(*words: str) -> Offer:
 def test_a_peer_takes_what_it_allows_and_else_names_the_flag(
     asked: tuple[str, ...], allowed: tuple[str, ...], lacks: str
 ) -> None:
-    reason = matching.never(matching.requirements_of(asking(*asked)), offering(*allowed))
+    reason = matching.infeasible_reason(matching.requirements_of(asking(*asked)), offering(*allowed))
     assert reason == (capabilities.not_allowed(lacks) if lacks else None)
 
 

@@ -249,19 +249,21 @@ def test_a_job_is_begun_again(served: Served, template: str, capfd: Output) -> N
 
 
 @pytest.mark.parametrize(
-    ("command", "taking"),
+    ("command", "scheduling"),
     [
-        (["cordon"], "nothing"),
-        (["uncordon"], "all"),
+        (["cordon"], "cordoned"),
+        (["uncordon"], "schedulable"),
         (["drain", "--timeout", "5m"], "draining"),
         (["drain", "--wait", "--stay", "--timeout", "5m"], "draining"),
     ],
 )
-def test_what_a_node_takes_on_is_set_by_its_operator(served: Served, command: list[str], taking: str) -> None:
+def test_what_a_node_takes_on_is_set_by_its_operator(
+    served: Served, command: list[str], scheduling: str
+) -> None:
     assert main(["node", *command]) == 0
-    assert served.node.takes == taking
-    assert served.node.drain_timeout_s == (300 if taking == "draining" else None)
-    assert served.node.leaves == (taking == "draining" and "--stay" not in command)
+    assert served.node.takes == scheduling
+    assert served.node.drain_timeout_s == (300 if scheduling == "draining" else None)
+    assert served.node.leaves == (scheduling == "draining" and "--stay" not in command)
 
 
 def test_the_networks_jobs_are_listed_and_who_is_silent_is_said(served: Served, capfd: Output) -> None:

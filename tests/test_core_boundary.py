@@ -17,13 +17,13 @@ from p2pnode.core.wire.messages import (
     Adopt,
     Award,
     Command,
+    CommandAction,
     ExecutionCopy,
     Fault,
-    Keep,
     Message,
-    Order,
     Orphan,
     Owned,
+    Replicate,
     VersionCopy,
 )
 from p2pnode.core.wire.reasons import reason_of
@@ -58,16 +58,16 @@ def a_copy(**changes: Any) -> ExecutionCopy:
     return codec.replace(plain, **changes)
 
 
-def a_keep(**changes: Any) -> Keep:
+def a_keep(**changes: Any) -> Replicate:
     version = VersionCopy(version=1, spec_hash=codec.digest(spec()), work="0" * 64, submitted_ms=1)
-    plain = Keep(
+    plain = Replicate(
         job=JOB,
         epoch=1,
         revision=1,
         full=True,
         requester=PEER,
         deputies=(OTHER,),
-        former=(),
+        past_members=(),
         state=JobState.RUNNING,
         reason="",
         outcome=None,
@@ -108,7 +108,7 @@ NO_PEERS = ["0OIl", "abc", "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWKQYUD", " "
     [
         lambda peer: a_keep(requester=peer),
         lambda peer: a_keep(deputies=(PEER, peer)),
-        lambda peer: a_keep(former=(peer,)),
+        lambda peer: a_keep(past_members=(peer,)),
         lambda peer: a_keep(executions=(a_copy(peer=peer),)),
         lambda peer: a_keep(executions=(a_copy(owner=peer),)),
         lambda peer: an_award(deputies=(peer,)),
@@ -152,8 +152,8 @@ def test_what_is_named_as_a_peer_is_a_peer_id(make: Any, name: str) -> None:
         (a_keep(spec=None), "without its newest version"),
         (a_keep(versions=()), "without its newest version"),
         (a_keep(versions=a_keep().versions * 2), "named twice"),
-        (Command(job=JOB, order=Order.UPDATE, reason="", spec=None), "exactly when it is an update"),
-        (Command(job=JOB, order=Order.STOP, reason="", spec=spec()), "exactly when it is an update"),
+        (Command(job=JOB, action=CommandAction.UPDATE, reason="", spec=None), "exactly when it is an update"),
+        (Command(job=JOB, action=CommandAction.STOP, reason="", spec=spec()), "exactly when it is an update"),
     ],
 )
 def test_a_record_that_could_not_be_one_of_our_own_is_refused(message: Message, reason: str) -> None:

@@ -19,15 +19,15 @@ from p2pnode.core.wire.messages import (
     COUNTER_MAX,
     MOMENT_MS_MAX,
     Fault,
-    Keep,
+    Replicate,
 )
 
 from .core_support import JOB, spec
 from .test_core_boundary import OTHER, a_copy, a_keep
 
 
-def told(**changes: object) -> Keep:
-    (keep,) = sync.keeps(new_record(JOB, "owner", spec(), 0.0), (), None, 0.0)
+def told(**changes: object) -> Replicate:
+    (keep,) = sync.replicates(new_record(JOB, "owner", spec(), 0.0), (), None, 0.0)
     return codec.replace(keep, **changes)
 
 
@@ -35,7 +35,7 @@ def test_what_is_told_of_a_job_as_old_as_can_be_is_told_again_in_the_wires_limit
     keep = told(age_ms=MOMENT_MS_MAX, created_ms=MOMENT_MS_MAX)
     record = sync.applied(None, keep, "owner", 0.0)
     assert record is not None
-    for again in (*sync.keeps(record, (), None, 10.0), sync.header(record, 10.0)):
+    for again in (*sync.replicates(record, (), None, 10.0), sync.header(record, 10.0)):
         assert messages.decode_message_untrusted(codec.encode(again)).age_ms == MOMENT_MS_MAX
 
 

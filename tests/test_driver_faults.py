@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from p2pnode.core.job.machine import Job
-from p2pnode.core.node import Participant
+from p2pnode.core.node import Core
 from p2pnode.core.records.events import (
     AdvertHeard,
+    CapacityChanged,
     Finished,
     JobRerun,
     JobStopped,
     JobSubmitted,
     Kill,
-    OfferChanged,
     PeerLost,
     Progressed,
     Received,
@@ -25,15 +25,15 @@ from p2pnode.core.records.events import (
     Tick,
 )
 from p2pnode.core.records.lifecycle import JobState
-from p2pnode.core.records.reservations import LoanState
+from p2pnode.core.records.reservations import ReservationState
 from p2pnode.core.wire.codec import BadMessage, Unreadable
 from p2pnode.core.wire.compartments import Compartment
 from p2pnode.core.wire.messages import Cancel, Message, Stage
-from p2pnode.core.worker.machine import Lending
+from p2pnode.core.worker.machine import Worker
 from p2pnode.driver import Driver, EventRefused
 from p2pnode.store import Store
 
-from .core_support import advert, ask, award, bid, offer, receipt, signed, spec
+from .core_support import advert, ask, award, bid, capacity, receipt, signed, spec
 
 ME = "me"
 BAD, GOOD = "j-" + "b" * 32, "j-" + "a" * 32
@@ -62,7 +62,7 @@ class Shell:
 
     def open(self) -> None:
         self.store = Store(self.directory)
-        self.core = Participant(ME, lambda spec: None)
+        self.core = Core(ME, lambda spec: None)
         self.driver = Driver(self.core, self.store, self, self, self._send, Full, Never, lambda data: "cid")  # type: ignore[arg-type]
 
     def crash(self) -> None:
@@ -80,7 +80,7 @@ class Shell:
         self.sent.append((peer, message))
 
     def start(self, action: Start) -> None:
-        self.started.append(action.loan.execution)
+        self.started.append(action.reservation.execution)
 
     def kill(self, action: Kill) -> None:
         self.killed.append(action.execution)
@@ -91,8 +91,8 @@ class Shell:
 
     def job_changed(self, job: str) -> None: ...
 
-    def tell_set_aside(self, loan: Any, reason: str) -> None:
-        self.told.append((loan.owner, reason))
+    def tell_set_aside(self, reservation: Any, reason: str) -> None:
+        self.told.append((reservation.owner, reason))
 
     def unsend(self, peers: set[str]) -> None:
         self.unsent.append(set(peers))
@@ -108,7 +108,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     for peer in "ab":
         one = advert(peer, issued_ms=int(shell.time * 1000))
         shell.driver.apply(AdvertHeard(signed(one), one, 3_600_000))
-    shell.driver.apply(OfferChanged(offer()))
+    shell.driver.apply(CapacityChanged(capacity()))
     yield shell
     shell.store.close()
 
@@ -212,7 +212,7 @@ def test_a_job_that_fails_at_the_start_is_set_aside_and_not_tried_at_the_next(
 
 def test_a_record_that_cannot_be_read_is_set_aside_and_the_node_starts(jobs: Shell) -> None:
     jobs.store._db.execute("UPDATE jobs SET record=? WHERE id=?", (b"\xff junk", BAD))
-    jobs.store._db.execute("INSERT INTO loans VALUES ('e-1', ?)", (b"",))
+    jobs.store._db.execute("INSERT INTO reservations VALUES ('e-1', ?)", (b"",))
     jobs.crash()
     assert set(jobs.core.jobs) == {GOOD}
     assert sorted(jobs.problems()) == [("execution", "e-1", True), ("job", BAD, True)]
@@ -272,24 +272,24 @@ def test_an_execution_whose_news_fail_is_set_aside_and_its_owner_is_told(
     shell.driver.apply(Received("owner", award(asked)))
     assert shell.started == [asked.execution]
 
-    whole = Lending._progressed
+    whole = Worker._progressed
 
-    def fails(self: Lending, execution: str, *rest: Any) -> Any:
-        if execution in self.loans:
+    def fails(self: Worker, execution: str, *rest: Any) -> Any:
+        if execution in self.reservations:
             raise ZeroDivisionError
         return whole(self, execution, *rest)
 
-    monkeypatch.setattr(Lending, "_progressed", fails)
+    monkeypatch.setattr(Worker, "_progressed", fails)
     shell.driver.apply(Progressed(asked.execution, Stage.RUNNING, ""))
     assert shell.problems() == [("execution", asked.execution, True)]
     assert shell.killed == [asked.execution]
     assert shell.told == [("owner", "its node set it aside: ZeroDivisionError")]
-    assert shell.core.lending.held == []
+    assert shell.core.worker.held == []
     # What comes of it later concerns nobody any more.
     found = receipt(asked.execution)
     shell.driver.apply(Finished(asked.execution, signed(found), found, "cid"))
     shell.crash()
-    assert shell.core.lending.loans == {}
+    assert shell.core.worker.reservations == {}
     assert shell.started == [asked.execution]
 
 
@@ -304,17 +304,17 @@ def test_what_a_failed_step_has_put_into_outboxes_is_taken_back(
     monkeypatch.setattr(Store, "save_loan", written)
     with pytest.raises(EventRefused, match="surrogates"):
         shell.driver.apply(Received("owner", first))
-    assert shell.core.lending.loans == {}
+    assert shell.core.worker.reservations == {}
     monkeypatch.undo()
     shell.driver.apply(Received("owner", first))
-    assert [loan.state for loan in shell.core.lending.held] == [LoanState.OFFERED]
+    assert [reservation.state for reservation in shell.core.worker.held] == [ReservationState.OFFERED]
 
 
 def test_a_tick_that_fails_for_no_jobs_sake_is_refused(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: Any) -> Any:
         raise RecursionError
 
-    monkeypatch.setattr(type(shell.core.custody), "ask_owners", fails)
+    monkeypatch.setattr(type(shell.core.replication), "ask_owners", fails)
     with pytest.raises(EventRefused):
         shell.driver.apply(Tick())
     assert shell.problems() == []
@@ -328,7 +328,7 @@ def test_what_no_honest_peer_says_is_refused_before_anything_changes(shell: Shel
     with pytest.raises(BadMessage, match="not valid"):
         shell.driver.apply(Received("owner", a_keep(deputies=(ME,))))
     shell.driver.apply(Received("owner", Cancel(execution="e-" + "0" * 32, round=1, reason="")))
-    assert shell.core.custody.copies == {}
+    assert shell.core.replication.copies == {}
 
 
 def test_an_effect_that_fails_costs_its_execution_and_what_was_decided_stays(

@@ -10,7 +10,7 @@ import pytest
 from p2pnode.core.wire.spec import WasmEngine as WasmTask
 from p2pnode.engines.docker import answers
 from p2pnode.engines.wasm.processes import Event, event_untrusted
-from p2pnode.engines.wasm.request import Unfit, prepare
+from p2pnode.engines.wasm.request import UnsuitableProgram, prepare
 
 from .engine_support import make_workload
 
@@ -121,7 +121,7 @@ def test_no_byte_of_a_file_is_told_by_way_of_a_module(make, entry: str, tmp_path
     secret.write_bytes(b"root:SECRET:1:2:3")
     planted = make(tmp_path / "planted", secret)
     workload = make_workload(tmp_path, WasmTask(entry_module=entry), inputs={"/in": planted})
-    with pytest.raises(Unfit) as caught:
+    with pytest.raises(UnsuitableProgram) as caught:
         prepare(workload)
     assert "root" not in str(caught.value)
     assert "SECRET" not in str(caught.value)

@@ -9,21 +9,21 @@ import pytest
 
 from p2pnode.core import jobfile
 from p2pnode.core.jobfile.problems import JobFileError
-from p2pnode.core.node import Participant
+from p2pnode.core.node import Core
 from p2pnode.core.placement.matching import requirements_of
 from p2pnode.core.records import vetting
 from p2pnode.core.records.events import Received, Send
-from p2pnode.core.replication.replicas import Custody
+from p2pnode.core.replication.replicas import Replication
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.extensions import not_understood
 from p2pnode.core.wire.messages import (
     Award,
     Bid,
-    Keep,
     Refusal,
-    Refusing,
+    RefusalKind,
     Release,
+    Replicate,
 )
 from p2pnode.core.wire.spec import (
     JobSpec,
@@ -31,9 +31,9 @@ from p2pnode.core.wire.spec import (
     OtherEngine,
     Task,
 )
-from p2pnode.core.worker.machine import Lending
+from p2pnode.core.worker.machine import Worker
 
-from .core_support import ask, offer
+from .core_support import ask, capacity
 from .test_protocols import good
 
 HINT = {"example.org/mood": b"\xf5"}
@@ -47,12 +47,12 @@ def later(**of_task: Any) -> JobSpec:
     )
 
 
-def lender(**changes: Any) -> Lending:
-    return Lending(lambda spec: None, capacity=offer(**changes))
+def lender(**changes: Any) -> Worker:
+    return Worker(lambda spec: None, capacity=capacity(**changes))
 
 
-def answer(lending: Lending, spec: JobSpec) -> Any:
-    actions = lending.handle(Received("me", ask(spec)), 0.0)
+def answer(worker: Worker, spec: JobSpec) -> Any:
+    actions = worker.handle(Received("me", ask(spec)), 0.0)
     return next(one.message for one in actions if isinstance(one, Send))
 
 
@@ -72,25 +72,25 @@ def test_a_deputys_copy_of_a_later_versions_job_is_passed_on_whole() -> None:
     keep = next(
         one
         for one in good("ownership", "message")
-        if isinstance(one, Keep) and one.spec and one.spec.task.extensions
+        if isinstance(one, Replicate) and one.spec and one.spec.task.extensions
     )
     assert isinstance(keep.spec, JobSpec)
     deputy = keep.deputies[0]
-    core = Participant(deputy, lambda spec: None)
+    core = Core(deputy, lambda spec: None)
     core.handle(Received(keep.requester, keep), 0.0)
-    copy = core.custody.copies[keep.job]
+    copy = core.replication.copies[keep.job]
     assert codec.encode(copy.spec) == codec.encode(keep.spec)
-    assert isinstance(core.custody, Custody)
+    assert isinstance(core.replication, Replication)
 
 
 def test_a_deputy_declines_a_job_that_needs_what_it_does_not_know() -> None:
-    keep = next(one for one in good("ownership", "message") if isinstance(one, Keep) and one.full)
+    keep = next(one for one in good("ownership", "message") if isinstance(one, Replicate) and one.full)
     assert keep.spec is not None
     needs = codec.replace(keep, spec=codec.replace(keep.spec, extensions={"must-gang": b"\xf5"}))
-    core = Participant(keep.deputies[0], lambda spec: None)
+    core = Core(keep.deputies[0], lambda spec: None)
     with pytest.raises(BadMessage, match="the job needs must-gang, which this version does not know"):
         core.handle(Received(keep.requester, needs), 0.0)
-    assert not core.custody.copies
+    assert not core.replication.copies
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,11 @@ def test_a_peer_bids_for_what_it_understands(
     if reason is None:
         assert isinstance(said, Bid)
     else:
-        assert isinstance(said, Refusal) and said.refusing is Refusing.UNSUITABLE and said.reason == reason
+        assert (
+            isinstance(said, Refusal)
+            and said.refusal_kind is RefusalKind.UNSUITABLE
+            and said.reason == reason
+        )
 
 
 def test_an_ask_names_what_its_award_will_need() -> None:
@@ -116,10 +120,10 @@ def test_an_ask_names_what_its_award_will_need() -> None:
     assert requirements_of(spec).must == ("must-gang", "must-sandbox")
     assert not requirements_of(later(extensions=HINT)).must
     hidden = codec.replace(ask(spec), requirements=requirements_of(later()))
-    lending = lender(engines=("echo",))
-    lending.handle(Received("me", hidden), 0.0)
+    worker = lender(engines=("echo",))
+    worker.handle(Received("me", hidden), 0.0)
     award = Award(execution=hidden.execution, round=1, replica=0, epoch=1, deputies=(), spec=spec)
-    [refused] = [one for one in lending.handle(Received("me", award), 1.0) if isinstance(one, Send)]
+    [refused] = [one for one in worker.handle(Received("me", award), 1.0) if isinstance(one, Send)]
     assert isinstance(refused.message, Refusal)
 
 

@@ -12,7 +12,7 @@ from p2pnode.core.job.asking import BID_WINDOW_S
 from p2pnode.core.placement.matching import requirements_of
 from p2pnode.core.records.events import (
     AdvertHeard,
-    OfferChanged,
+    CapacityChanged,
     Progressed,
     Send,
 )
@@ -53,15 +53,15 @@ class Attacked(Simulation):
         self.submitted_at: dict[str, float] = {}
         self.placed_at: dict[str, float] = {}
         for node in self.nodes.values():
-            total = codec.replace(node.offer.total, cpu_millis=4000)
-            node.offer = codec.replace(node.offer, engines=("wasm",), total=total, free=total)
-            self.at(1.5, self.give, node, 0, OfferChanged(node.offer))
+            total = codec.replace(node.capacity.total, cpu_millis=4000)
+            node.capacity = codec.replace(node.capacity, engines=("wasm",), total=total, free=total)
+            self.at(1.5, self.give, node, 0, CapacityChanged(node.capacity))
 
     def give(self, node: Node, incarnation: int, event: Any) -> None:
         if node.peer in self.hostile:
             return
         if isinstance(event, Progressed) and event.stage is Stage.RUNNING:
-            self.placed_at.setdefault(node.core.lending.loans[event.execution].job, self.now)
+            self.placed_at.setdefault(node.core.worker.reservations[event.execution].job, self.now)
         super().give(node, incarnation, event)
 
     def flood(self) -> None:
@@ -137,7 +137,7 @@ class Flooded(Attacked):
     """Its nodes hear 3,000 adverts of peers that are nowhere, with the best of offers, from one neighbour."""
 
     def invent(self, node: Node) -> None:
-        offer = codec.replace(node.offer, labels={**node.offer.labels, "fast": "yes"})
+        capacity = codec.replace(node.capacity, labels={**node.capacity.labels, "fast": "yes"})
         for number in range(3_000):
             advert = Advert(
                 peer=f"invented{number}",
@@ -146,7 +146,7 @@ class Flooded(Attacked):
                 ttl_ms=3_600_000,
                 name="",
                 version="0",
-                offer=offer,
+                capacity=capacity,
                 addresses=(),
             )
             signed = Signed(body=b"", signature=bytes(64))

@@ -6,14 +6,14 @@ import pytest
 
 from p2pnode.core.placement import forwarding
 from p2pnode.core.placement.forwarding import NotForwarded, filled_in
-from p2pnode.core.placement.matching import never, requirements_of
+from p2pnode.core.placement.matching import infeasible_reason, requirements_of
 from p2pnode.core.wire.spec import (
     JobSpec,
     JobType,
     Task,
     WasmEngine,
 )
-from tests.core_support import offer
+from tests.core_support import capacity
 
 HOST = {"TOKEN": "secret", "APP_KEY": "k", "APP_": "", "ODD": "\udcff", "x": "lower"}
 
@@ -63,5 +63,5 @@ def test_an_ask_says_that_variables_are_forwarded_and_not_which() -> None:
     task = Task(engine=WasmEngine(entry_module="/m"), environment={"A": "env:SECRET_NAME"})
     need = requirements_of(JobSpec(type=JobType.BATCH, task=task))
     assert need.sources == ("env",)
-    assert never(need, offer()) == forwarding.NO_SOURCE
-    assert never(need, offer(sources=("env", "ipfs"))) is None
+    assert infeasible_reason(need, capacity()) == forwarding.NO_SOURCE
+    assert infeasible_reason(need, capacity(sources=("env", "ipfs"))) is None

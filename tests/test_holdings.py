@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pnode.core.placement import locality
-from p2pnode.core.wire.messages import HOLDINGS_MAX
+from p2pnode.core.wire.messages import CACHE_KEYS_MAX
 from p2pnode.core.wire.spec import (
     DockerEngine,
     InputSource,
@@ -24,35 +24,35 @@ def task(*sources: Source, image: str = "") -> Task:
 
 @pytest.mark.parametrize("image", ["busybox:latest", "docker.io/busybox", "library/busybox"])
 def test_an_image_has_one_mark_however_its_name_is_written(image: str) -> None:
-    assert locality.marks_of(task(image=image)) == (locality.image_mark("busybox"),)
+    assert locality.cache_keys_of(task(image=image)) == (locality.image_cache_key("busybox"),)
 
 
 def test_an_input_is_marked_by_what_it_is_and_not_by_where_it_is_put() -> None:
     content = Source(type="ipfs", params={"CID": CID})
     bucket = Source(type="s3", params={"Bucket": "texts", "Key": "a*"})
     other = Source(type="s3", params={"Bucket": "texts", "Key": "b*"})
-    marks = {locality.source_mark(one) for one in (content, bucket, other)}
-    assert len(marks) == 3 and locality.cid_mark(CID) in marks
-    assert set(locality.marks_of(task(content, bucket, content, image="x"))) == {
-        locality.cid_mark(CID),
-        locality.source_mark(bucket),
-        locality.image_mark("x"),
+    marks = {locality.source_cache_key(one) for one in (content, bucket, other)}
+    assert len(marks) == 3 and locality.cid_cache_key(CID) in marks
+    assert set(locality.cache_keys_of(task(content, bucket, content, image="x"))) == {
+        locality.cid_cache_key(CID),
+        locality.source_cache_key(bucket),
+        locality.image_cache_key("x"),
     }
 
 
 def test_a_path_below_content_has_the_mark_of_the_root_that_a_peer_has_whole() -> None:
     below = Source(type="ipfs", params={"CID": f"{CID}/bin/run.sh"})
-    assert locality.source_mark(below) == locality.cid_mark(CID)
+    assert locality.source_cache_key(below) == locality.cid_cache_key(CID)
 
 
 @pytest.mark.parametrize("type", ["inline", "local"])
 def test_what_is_never_fetched_has_no_mark(type: str) -> None:
-    assert locality.marks_of(task(Source(type=type, params={"SourcePath": "/data"}))) == ()
+    assert locality.cache_keys_of(task(Source(type=type, params={"SourcePath": "/data"}))) == ()
 
 
 def test_each_kind_is_told_in_equal_parts_and_what_comes_first_before_the_rest() -> None:
     many, few = range(1000, 2000), [3, 1, 3]
-    told = locality.told(many, few)
-    assert len(told) == HOLDINGS_MAX and told == tuple(sorted(told))
-    assert {1, 3, *range(1000, 1000 + HOLDINGS_MAX - 2)} == set(told)
-    assert locality.told([], [2, 1]) == (1, 2)
+    told = locality.advertised(many, few)
+    assert len(told) == CACHE_KEYS_MAX and told == tuple(sorted(told))
+    assert {1, 3, *range(1000, 1000 + CACHE_KEYS_MAX - 2)} == set(told)
+    assert locality.advertised([], [2, 1]) == (1, 2)

@@ -37,12 +37,12 @@ from p2pnode.core.wire.messages import (
     Award,
     Cancel,
     Command,
+    CommandAction,
     Fault,
-    Keep,
-    Order,
     Refusal,
-    Refusing,
+    RefusalKind,
     Release,
+    Replicate,
     Stage,
     Update,
 )
@@ -56,8 +56,8 @@ def asked(job: Job) -> dict[str, str]:
     return {one.peer: one.id for one in job.record.of(*OPEN)}
 
 
-def refusal(execution: str, refusing: Refusing = Refusing.BUSY, reason: str = "busy") -> Refusal:
-    return Refusal(execution=execution, round=1, refusing=refusing, reason=reason)
+def refusal(execution: str, refusal_kind: RefusalKind = RefusalKind.BUSY, reason: str = "busy") -> Refusal:
+    return Refusal(execution=execution, round=1, refusal_kind=refusal_kind, reason=reason)
 
 
 def update(execution: str, sequence: int, stage: Stage = Stage.PREPARING) -> Update:
@@ -93,11 +93,11 @@ def test_what_is_noted_of_a_job_that_has_ended_is_told_and_over(peer: str) -> No
     event = (
         JobUpdated(JOB, other)
         if peer == "me"
-        else Received(peer, Command(job=JOB, order=Order.UPDATE, reason="", spec=other))
+        else Received(peer, Command(job=JOB, action=CommandAction.UPDATE, reason="", spec=other))
     )
     job.handle(event, 2)
     assert 2 < job.deadline < 10
-    assert sent(job.handle(Tick(), job.deadline), Keep)
+    assert sent(job.handle(Tick(), job.deadline), Replicate)
     assert job.deadline == inf
 
 
@@ -135,7 +135,7 @@ def test_losing_bids_are_kept_until_the_award_is_confirmed_and_released_at_once_
 
 def test_a_refused_award_goes_to_the_next_bid() -> None:
     job, execution, _ = awarded("ab")
-    actions = job.handle(Received("a", refusal(execution, Refusing.EXPIRED)), 1)
+    actions = job.handle(Received("a", refusal(execution, RefusalKind.EXPIRED)), 1)
     assert [peer for peer, _ in sent(actions, Award)] == ["b"]
 
 
@@ -156,7 +156,7 @@ def test_a_late_or_repeated_update_changes_nothing(sequence: int) -> None:
 
 def test_a_replayed_bid_or_refusal_does_not_end_what_runs() -> None:
     job, execution = running()
-    for message in (bid(execution), refusal(execution, Refusing.EXPIRED)):
+    for message in (bid(execution), refusal(execution, RefusalKind.EXPIRED)):
         actions = job.handle(Received("a", message), 1)
         assert not sent(actions, Cancel) and not sent(actions, Release)
     assert job.record.executions[execution].state is ExecutionState.RUNNING
@@ -337,7 +337,7 @@ def test_a_job_that_only_lacks_room_waits_and_asks_when_there_is_some() -> None:
     job = new_job(wanted=spec(timeouts=Timeouts(queue_s=60)), table=busy)
     # A peer without room is asked, too: the ask waits there.
     assert [peer for peer, _ in sent(job.begin(0), Ask)] == ["a"]
-    job.handle(Received("a", refusal(asked(job)["a"], Refusing.QUEUED, "busy: waits there")), 1)
+    job.handle(Received("a", refusal(asked(job)["a"], RefusalKind.QUEUED, "busy: waits there")), 1)
     assert job.record.state is JobState.QUEUED and job.waits
     assert "busy: waits there" in job.record.reason
     busy.update(known(advert("b")))
@@ -352,7 +352,7 @@ def test_a_job_without_room_fails_when_its_queue_timeout_has_passed() -> None:
     busy = known(advert("a", free=spec(10).task.resources))
     job = new_job(wanted=spec(timeouts=Timeouts(queue_s=60)), table=busy)
     job.begin(0)
-    job.handle(Received("a", refusal(asked(job)["a"], Refusing.QUEUED, "busy: waits there")), 1)
+    job.handle(Received("a", refusal(asked(job)["a"], RefusalKind.QUEUED, "busy: waits there")), 1)
     job.handle(Tick(), 60.9)
     assert not job.record.ended
     job.handle(Tick(), 61)

@@ -16,12 +16,12 @@ from p2pnode.core.placement.matching import (
 from p2pnode.core.placement.ranking import (
     asks_for,
     best_bid,
-    lot,
     rank_candidates,
+    rendezvous_hash,
 )
 from p2pnode.core.records.lifecycle import Execution, ExecutionState
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import Refusing, Requirements
+from p2pnode.core.wire.messages import RefusalKind, Requirements
 from p2pnode.core.wire.spec import (
     Constraint,
     DockerEngine,
@@ -33,7 +33,7 @@ from p2pnode.core.wire.spec import (
     Task,
 )
 
-from .core_support import JOB, ROOM, advert, bid, offer, spec
+from .core_support import JOB, ROOM, advert, bid, capacity, spec
 
 
 def need(**changes: Any) -> Requirements:
@@ -56,63 +56,63 @@ def test_an_ask_says_what_decides_and_nothing_else_of_the_job() -> None:
 
 
 @pytest.mark.parametrize(
-    ("needed", "offered", "refusing", "reason"),
+    ("needed", "offered", "refusal_kind", "reason"),
     [
-        ({"engine": "docker"}, {}, Refusing.UNSUITABLE, "no docker engine"),
-        ({"publisher": "s3"}, {}, Refusing.UNSUITABLE, "no s3 publisher"),
-        ({"sources": ("ipfs", "s3")}, {}, Refusing.UNSUITABLE, "no input source of type s3"),
+        ({"engine": "docker"}, {}, RefusalKind.UNSUITABLE, "no docker engine"),
+        ({"publisher": "s3"}, {}, RefusalKind.UNSUITABLE, "no s3 publisher"),
+        ({"sources": ("ipfs", "s3")}, {}, RefusalKind.UNSUITABLE, "no input source of type s3"),
         (
             {"constraints": (constraint("os", Operator.EQUALS, "plan9"),)},
             {},
-            Refusing.UNSUITABLE,
+            RefusalKind.UNSUITABLE,
             "label os is 'linux'; wanted: os = plan9",
         ),
         (
             {"resources": Resources(cpu_millis=1, memory_bytes=1, gpus=1)},
             {},
-            Refusing.UNSUITABLE,
+            RefusalKind.UNSUITABLE,
             "too small: GPU 1 asked, 0 in all",
         ),
         (
             {"resources": Resources(cpu_millis=2000, memory_bytes=10**9)},
             {"free": Resources(cpu_millis=1000, memory_bytes=10**8)},
-            Refusing.BUSY,
+            RefusalKind.BUSY,
             "busy: CPU 2 asked, 1 free, memory 1 GB asked, 100 MB free",
         ),
     ],
 )
 def test_a_reason_says_what_is_missing_and_whether_it_may_pass(
-    needed: dict[str, Any], offered: dict[str, Any], refusing: Refusing, reason: str
+    needed: dict[str, Any], offered: dict[str, Any], refusal_kind: RefusalKind, reason: str
 ) -> None:
-    unfit = why_not(need(**needed), offer(**offered))
-    assert unfit is not None
-    assert (unfit.refusing, unfit.reason) == (refusing, reason)
+    infeasible = why_not(need(**needed), capacity(**offered))
+    assert infeasible is not None
+    assert (infeasible.refusal_kind, infeasible.reason) == (refusal_kind, reason)
 
 
 def test_a_docker_job_needs_its_network() -> None:
     wanted = need(engine="docker", network=NetworkType.BRIDGE)
-    peer = offer(engines=("docker",))
-    unfit = why_not(wanted, peer)
-    assert unfit is not None and "bridge" in unfit.reason
-    assert why_not(wanted, offer(engines=("docker",), networks=(NetworkType.BRIDGE,))) is None
+    peer = capacity(engines=("docker",))
+    infeasible = why_not(wanted, peer)
+    assert infeasible is not None and "bridge" in infeasible.reason
+    assert why_not(wanted, capacity(engines=("docker",), networks=(NetworkType.BRIDGE,))) is None
 
 
 @pytest.mark.parametrize("kind", [NetworkType.HOST, NetworkType.BRIDGE])
 def test_a_network_that_is_not_offered_names_the_operators_flag(kind: NetworkType) -> None:
-    unfit = why_not(need(engine="docker", network=kind), offer(engines=("docker",)))
-    assert unfit is not None and unfit.refusing is Refusing.UNSUITABLE
-    assert unfit.reason == (
+    infeasible = why_not(need(engine="docker", network=kind), capacity(engines=("docker",)))
+    assert infeasible is not None and infeasible.refusal_kind is RefusalKind.UNSUITABLE
+    assert infeasible.reason == (
         f"network {kind} is not offered (its operator can allow it with serve --allow-network {kind})"
     )
 
 
 def test_what_fits_to_the_last_bit_fits() -> None:
-    assert why_not(need(resources=ROOM), offer()) is None
+    assert why_not(need(resources=ROOM), capacity()) is None
 
 
 def test_a_preference_excludes_nobody_and_counts() -> None:
     wanted = need(constraints=(constraint("favour_zone", Operator.EQUALS, "a"),))
-    near, far = offer(labels={"zone": "a"}), offer(labels={"zone": "b"})
+    near, far = capacity(labels={"zone": "a"}), capacity(labels={"zone": "b"})
     assert why_not(wanted, near) is why_not(wanted, far) is None
     assert (favours(wanted, near), favours(wanted, far)) == (1, 0)
 
@@ -126,7 +126,7 @@ def test_reasons_are_grouped_with_the_most_frequent_first() -> None:
 
 
 def ranked(candidates: list[Any], **changes: Any) -> list[str]:
-    wanted = need(constraints=(constraint("favour_zone", Operator.EQUALS, "a"),), uses=(7, 8))
+    wanted = need(constraints=(constraint("favour_zone", Operator.EQUALS, "a"),), cache_keys=(7, 8))
     used, failures = changes.get("used", {}), changes.get("failures", {})
     return [one.peer for one in rank_candidates(JOB, 1, wanted, candidates, used, failures)]
 
@@ -138,7 +138,7 @@ def ranked(candidates: list[Any], **changes: Any) -> list[str]:
         ([advert("worse"), advert("better")], {"used": {"worse": 1}}),
         ([advert("worse"), advert("better", labels={"zone": "a"})], {}),
         ([advert("worse", price_micros=5), advert("better")], {}),
-        ([advert("worse"), advert("better", holds=(8, 9))], {}),
+        ([advert("worse"), advert("better", cached=(8, 9))], {}),
         ([advert("worse", free=codec.replace(ROOM, cpu_millis=1000)), advert("better")], {}),
     ],
     ids=["failed", "runs a replica", "not preferred", "dearer", "far from the data", "fuller"],
@@ -154,7 +154,7 @@ def test_equal_peers_are_ranked_by_lot_and_each_job_draws_its_own() -> None:
         tuple(one.peer for one in rank_candidates(job, 1, need(), peers, {}, {})) for job in ("x", "y", "z")
     }
     assert len(orders) == 3
-    assert lot("x", 1, "a") == lot("x", 1, "a") != lot("x", 2, "a")
+    assert rendezvous_hash("x", 1, "a") == rendezvous_hash("x", 1, "a") != rendezvous_hash("x", 2, "a")
 
 
 @pytest.mark.parametrize(("needed", "asks"), [(1, 5), (2, 7), (10, 23)])

@@ -290,13 +290,13 @@ def test_a_cordoned_node_takes_nothing_new_until_it_is_uncordoned(network: Netwo
 def test_a_drained_node_gives_its_work_away_and_leaves(network: Network) -> None:
     leaving, *others = network.lenders
     for node in others:
-        node.client.take("nothing")
+        node.client.take("cordoned")
     service = network.submit(wasm_job(network.waiting, Type="service"))
     finishes, moves = (network.submit(wasm_job(network.waiting), "--no-wait") for _ in range(2))
     for job in (service, finishes, moves):
         assert network.running(job)[0]["peer"] == leaving.peer
     for node in others:
-        node.client.take("all")
+        node.client.take("schedulable")
 
     with following(leaving, "node", "drain", "--timeout", "6s", "--wait") as draining:
         # The service runs elsewhere before it ends here.
@@ -323,7 +323,7 @@ def test_a_drained_node_gives_its_work_away_and_leaves(network: Network) -> None
     network.a.client.stop(service, "enough")
     assert network.a.ended(refused)["outcome"] == Outcome.NO_PEER
     leaving.start()
-    assert leaving.client.taking()["taking"] == "draining"
+    assert leaving.client.scheduling()["scheduling"] == "draining"
     assert leaving.cli("node", "uncordon").returncode == 0
     know_each_other(*network.nodes.all)
 

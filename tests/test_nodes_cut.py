@@ -82,8 +82,8 @@ class Cut:
 def cut(network: Cut) -> Iterator[Cut]:
     yield network
     network.switches.heal()
-    if network.owner.client.taking()["taking"] == "all":
-        network.owner.client.take("nothing")
+    if network.owner.client.scheduling()["scheduling"] == "schedulable":
+        network.owner.client.take("cordoned")
 
 
 @pytest.fixture(scope="module")
@@ -146,14 +146,14 @@ def test_a_job_that_both_sides_of_a_cut_network_ended_has_one_result(
 
 
 def test_a_service_that_ran_on_both_sides_runs_count_times_again(cut: Cut) -> None:
-    cut.owner.client.take("all")
+    cut.owner.client.take("schedulable")
     for node in cut.right[1:]:
-        node.client.take("nothing")
+        node.client.take("cordoned")
     job = cut.owner.submit(wasm_job(cut.waiting, Type="service", Count=2))
     until("both run", lambda: states(cut.owner, job).count("Running") == 2)
     until("it has two deputies", lambda: len(cut.owner.job(job)["deputies"]) == 2)
     for node in cut.right[1:]:
-        node.client.take("all")
+        node.client.take("schedulable")
     cut.switches.cut()
     deputy = until("the right has an owner, too", lambda: cut.other_owner(job))
     assert deputy is not None

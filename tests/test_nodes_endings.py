@@ -54,15 +54,15 @@ def update(network: Network, id: str, job: dict[str, Any]) -> None:
 
 
 def drain(network: Network, id: str, job: dict[str, Any]) -> None:
-    network.b.client.take(taking="draining", timeout_s=0)
-    until("it is drained", lambda: not network.b.client.taking()["held"])
+    network.b.client.take(scheduling="draining", timeout_s=0)
+    until("it is drained", lambda: not network.b.client.scheduling()["held"])
     network.b.cli("node", "uncordon")
 
 
 def preempt(network: Network, id: str, job: dict[str, Any]) -> None:
     """More urgent work of the same owner takes all of the node's processors."""
     # An ask that has to wait for what is being ended already makes no room for itself.
-    until("nothing else is held", lambda: network.b.client.taking()["held"] == 1)
+    until("nothing else is held", lambda: network.b.client.scheduling()["held"] == 1)
     urgent = docker_job(BUSYBOX, "true", Priority=99, Resources={"CPU": str(os.cpu_count())})
     assert network.a.ended(network.a.submit(urgent))["state"] == "Completed"
 

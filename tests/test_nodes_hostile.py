@@ -19,7 +19,7 @@ from p2pnode.core.wire.messages import (
     Fault,
     Message,
     Refusal,
-    Refusing,
+    RefusalKind,
     Stage,
     Update,
 )
@@ -105,10 +105,10 @@ async def test_an_award_of_another_job_than_was_asked_about_is_refused(network: 
         other = a_spec(network.waiting, name="something else")
         enemy.send(peer, an_award(ask, other))
         refusal = await enemy.hears(Refusal)
-        assert (refusal.execution, refusal.refusing) == (ask.execution, Refusing.UNSUITABLE)
+        assert (refusal.execution, refusal.refusal_kind) == (ask.execution, RefusalKind.UNSUITABLE)
         # The bid is gone with it.
         enemy.send(peer, an_award(ask, asked))
-        assert (await enemy.hears(Refusal)).refusing is Refusing.EXPIRED
+        assert (await enemy.hears(Refusal)).refusal_kind is RefusalKind.EXPIRED
         await completes(network, job, execution)
 
 
@@ -125,7 +125,7 @@ async def test_a_stranger_ends_cancels_and_hears_nothing_of_anothers_execution(n
         enemy.send(
             a, Update(execution=execution, round=1, sequence=99, stage=Stage.PUBLISHING, detail="mine")
         )
-        enemy.send(a, Refusal(execution=execution, round=1, refusing=Refusing.BUSY, reason="no"))
+        enemy.send(a, Refusal(execution=execution, round=1, refusal_kind=RefusalKind.BUSY, reason="no"))
         enemy.send(a, Ended(execution=execution, round=1, receipt=enemy.sign(RECEIPT_DOMAIN, receipt)))
         for peer in (a, b):
             await network_support.until(lambda peer=peer: not enemy.inner.links.waiting(peer), WAIT_S)
@@ -181,7 +181,7 @@ async def test_a_peer_that_bids_and_refuses_at_random_harms_nobody(network: Netw
         receipt = enemy.sign(RECEIPT_DOMAIN, a_receipt(ANOTHERS, enemy.peer, job))
         messages: list[Message] = [
             Bid(**about, valid_ms=10**6, price_micros=0, start_ms=0),
-            Refusal(**about, refusing=Refusing.EXPIRED, reason="x" * 2000),
+            Refusal(**about, refusal_kind=RefusalKind.EXPIRED, reason="x" * 2000),
             Update(**about, sequence=10**9, stage=Stage.RUNNING, detail="\x1b[2J"),
             Award(**about, replica=10**3, epoch=1, deputies=(), spec=a_spec(network.waiting, count=1)),
             Cancel(**about, reason=str(Fault.JOB)),

@@ -79,8 +79,11 @@ def test_an_outbox_of_junk_for_an_honest_peer_holds_up_nothing(network: Network)
 RECORDS: list[tuple[str, Callable[[], tuple[str, tuple[Any, ...]]]]] = [
     ("job", lambda: ("INSERT INTO jobs VALUES (?,1.0,0,'default','planted',?)", (a_job(), JUNK))),
     ("job", lambda: ("INSERT INTO jobs VALUES (?,1.0,0,'default','planted',?)", (a_job(), b""))),
-    ("execution", lambda: ("INSERT INTO loans VALUES (?,?)", (an_execution(), JUNK))),
-    ("execution", lambda: ("INSERT INTO loans VALUES (?,?)", (an_execution(), codec.encode({"a": 1})))),
+    ("execution", lambda: ("INSERT INTO reservations VALUES (?,?)", (an_execution(), JUNK))),
+    (
+        "execution",
+        lambda: ("INSERT INTO reservations VALUES (?,?)", (an_execution(), codec.encode({"a": 1}))),
+    ),
 ]
 
 

@@ -253,7 +253,7 @@ def test_a_list_of_the_networks_jobs_has_each_once_with_its_owner(network: Netwo
 
 def test_nothing_is_reserved_when_all_has_ended(network: Network) -> None:
     for node in (network.a, network.b, network.c):
-        until("all loans are returned", lambda node=node: not list(node.data_dir.glob("executions/*")))
+        until("all reservations are returned", lambda node=node: not list(node.data_dir.glob("executions/*")))
         (own,) = (one for one in node.client.nodes() if one["self"])
         assert own["free"] == own["total"]
 

@@ -33,13 +33,13 @@ from p2pnode.core.wire.messages import (
     Bid,
     Cancel,
     Command,
+    CommandAction,
     Ended,
     Message,
-    Order,
     Orphan,
     Owned,
     Refusal,
-    Refusing,
+    RefusalKind,
     Stage,
     Update,
     WhoOwns,
@@ -127,7 +127,7 @@ REFUSED: list[tuple[str, Make, str]] = [
     ("a deputy that is no peer", lambda e, v: a_keep(e.peer, v, deputies=(v, NO_PEER)), "peer id"),
     ("an owner that is no peer", lambda e, v: Owned(job=a_job(), epoch=2, owner=NO_PEER), "peer id"),
     ("a requester that is no peer", keep(requester=NO_PEER), "peer id"),
-    ("a former owner that is no peer", keep(former=(NO_PEER,)), "peer id"),
+    ("a former owner that is no peer", keep(past_members=(NO_PEER,)), "peer id"),
     ("an execution on what is no peer", keep_with(peer=NO_PEER), "peer id"),
     ("an execution of what is no peer", keep_with(owner=NO_PEER), "peer id"),
     (
@@ -280,10 +280,10 @@ async def text_with_controls(enemy: Enemy, victim: str, other: str) -> None:
             enemy.peer, victim, reason=CONTROLS, first_failure=CONTROLS, history=(line,), executions=copies
         ),
         a_keep(enemy.peer, victim, spec=a_spec(name=CONTROLS, namespace=CONTROLS)),
-        Refusal(**about, refusing=Refusing.BUSY, reason=CONTROLS),
+        Refusal(**about, refusal_kind=RefusalKind.BUSY, reason=CONTROLS),
         Update(**about, sequence=1, stage=Stage.RUNNING, detail=CONTROLS),
         Cancel(**about, reason=CONTROLS),
-        Command(job=a_job(), order=Order.STOP, reason=CONTROLS, spec=None),
+        Command(job=a_job(), action=CommandAction.STOP, reason=CONTROLS, spec=None),
         an_ask(a_spec(), requirements=codec.replace(an_ask(a_spec()).requirements, engine=CONTROLS)),
     ]
     for message in messages:
@@ -300,8 +300,8 @@ async def claims_of_jobs_that_are_not_its_own(enemy: Enemy, victim: str, other: 
         WhoOwns(job=job, epoch=COUNTER_MAX),
         Owned(job=job, epoch=1, owner=victim),
         Owned(job=job, epoch=1, owner=enemy.peer),
-        Command(job=job, order=Order.RERUN, reason="", spec=None),
-        Command(job=job, order=Order.UPDATE, reason="", spec=a_spec()),
+        Command(job=job, action=CommandAction.RERUN, reason="", spec=None),
+        Command(job=job, action=CommandAction.UPDATE, reason="", spec=a_spec()),
     ]
     for message in messages:
         enemy.send(victim, message)

@@ -95,7 +95,7 @@ def test_four_nodes_that_were_killed_at_once_go_on_and_leak_nothing(nodes: Nodes
     for node in lenders:
         until("its directories are gone", lambda node=node: not list(node.data_dir.glob("executions/*")))
         until("its programs are gone", lambda node=node: not children(node))
-        until("it holds nothing", lambda node=node: node.client.taking()["held"] == 0)
+        until("it holds nothing", lambda node=node: node.client.scheduling()["held"] == 0)
         until("all of it is free", lambda node=node: has_all_free(node))
     for execution in holds:
         assert not containers(f"name={execution}")

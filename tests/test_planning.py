@@ -8,11 +8,11 @@ import pytest
 
 from p2pnode.core.job.deputies import name_deputies
 from p2pnode.core.job.plan import plan
-from p2pnode.core.job.transitions import JobSteps
+from p2pnode.core.job.transitions import JobTransitions
 from p2pnode.core.placement.adverts import Known
 from p2pnode.core.records.lifecycle import new_record
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import Advert, Offer, Signed
+from p2pnode.core.wire.messages import Advert, Capacity, Signed
 from p2pnode.core.wire.spec import (
     InputSource,
     JobSpec,
@@ -30,7 +30,7 @@ NONE_FREE = Resources(cpu_millis=0, memory_bytes=0)
 
 
 def known(peer, engines=("wasm",), free=BIG, sources=("ipfs",)):
-    offer = Offer(
+    capacity = Capacity(
         engines=engines,
         publishers=("ipfs",),
         sources=sources,
@@ -40,7 +40,14 @@ def known(peer, engines=("wasm",), free=BIG, sources=("ipfs",)):
         free=free,
     )
     advert = Advert(
-        peer=peer, number=1, issued_ms=0, ttl_ms=90_000, name=peer, version="0", offer=offer, addresses=()
+        peer=peer,
+        number=1,
+        issued_ms=0,
+        ttl_ms=90_000,
+        name=peer,
+        version="0",
+        capacity=capacity,
+        addresses=(),
     )
     return Known(advert, Signed(body=b"", signature=bytes(64)), 1e9)
 
@@ -70,11 +77,11 @@ def test_a_plan_names_who_is_asked_and_counts_why_not_the_others():
 @pytest.mark.parametrize(
     ("spoken", "reason"),
     [
-        (("link/3", "adverts/1"), "speaks link/3 only; this node speaks link/2"),
-        (("link/1", "link/3"), "speaks link/1, link/3 only; this node speaks link/2"),
-        (("adverts/1",), "speaks no link/2"),
-        ((), "speaks no link/2"),
-        (("link/3", "link/2"), None),
+        (("link/4", "adverts/2"), "speaks link/4 only; this node speaks link/3"),
+        (("link/1", "link/4"), "speaks link/1, link/4 only; this node speaks link/3"),
+        (("adverts/2",), "speaks no link/3"),
+        ((), "speaks no link/3"),
+        (("link/4", "link/3"), None),
     ],
 )
 def test_a_peer_is_asked_only_if_it_speaks_a_link_of_ours(
@@ -86,7 +93,7 @@ def test_a_peer_is_asked_only_if_it_speaks_a_link_of_ours(
     assert [advert.peer for advert in made.asked] == ([] if reason else ["a"])
     assert made.would_bid == (0 if reason else 1)
     assert ((reason, 1) in made.unsuitable) == (reason is not None)
-    steps = JobSteps(new_record("j", "me", spec(), 0.0), "me", {})
+    steps = JobTransitions(new_record("j", "me", spec(), 0.0), "me", {})
     name_deputies(steps, {"a": other}, (), 0.0)
     assert steps.record.deputies == (() if reason else ("a",))
 

@@ -37,19 +37,19 @@ from p2pnode.core.wire import (
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.messages import (
     Advert,
+    Capacity,
     JobsPage,
     LogOrderAnswer,
     LogOrderRequest,
     LogsPiece,
     LogsRequest,
     Message,
-    Offer,
     Receipt,
     Signed,
 )
 from p2pnode.core.wire.spec import JobSpec, NetworkType, Resources
 from p2pnode.core.wire.states import ExecutionState, JobState, Outcome
-from p2pnode.core.worker import machine as lending
+from p2pnode.core.worker import machine as worker
 from p2pnode.core.worker import owner_tracking, queueing
 from p2pnode.ipfs import cid, unixfs
 from p2pnode.network import gossip, pull
@@ -174,7 +174,7 @@ def test_ids_follow_from_the_pages_alone(vector: dict[str, Any]) -> None:
         case "job id" | "execution id":
             digest = _sha256(cbor2.dumps(list(of.values()), canonical=True)).hex()
             assert found == vector["name"][0] + "-" + digest[:32]
-        case "mark":
+        case "cache key":
             kind, name = of.get("type"), cbor2.dumps(of.get("params"), canonical=True)
             if kind is None:
                 [(kind, text)] = of.items()
@@ -299,7 +299,7 @@ _SPECS = st.builds(
     labels=_MAPS,
 )
 _OFFERS = st.builds(
-    Offer,
+    Capacity,
     engines=some(_SOME),
     publishers=some(_SOME),
     sources=some(_SOME),
@@ -308,7 +308,7 @@ _OFFERS = st.builds(
     total=_RESOURCES,
     free=_RESOURCES,
     price_micros=_NATURALS,
-    taking=st.sampled_from(messages.Taking),
+    scheduling=st.sampled_from(messages.Scheduling),
 )
 _SIGNED = st.builds(Signed, body=st.binary(max_size=9), signature=st.binary(min_size=64, max_size=64))
 _NAMED = {"execution": _EXECUTIONS, "round": _COUNTERS}
@@ -340,7 +340,10 @@ _MESSAGES = st.one_of(
         start_ms=_MOMENTS,
     ),
     st.builds(
-        messages.Refusal, **_NAMED, refusing=st.sampled_from(messages.Refusing), reason=st.text(max_size=2000)
+        messages.Refusal,
+        **_NAMED,
+        refusal_kind=st.sampled_from(messages.RefusalKind),
+        reason=st.text(max_size=2000),
     ),
     st.builds(
         messages.Award, **_NAMED, replica=_REPLICAS, epoch=_COUNTERS, deputies=some(_SOME), spec=_SPECS
@@ -358,19 +361,19 @@ _MESSAGES = st.one_of(
     st.builds(
         messages.Command,
         job=_JOBS,
-        order=st.sampled_from(messages.Order),
+        action=st.sampled_from(messages.CommandAction),
         reason=_TEXTS,
         spec=optional(_SPECS),
     ),
     st.builds(
-        messages.Keep,
+        messages.Replicate,
         job=_JOBS,
         epoch=_COUNTERS,
         revision=_COUNTERS,
         full=st.booleans(),
         requester=_SOME,
         deputies=some(_SOME),
-        former=some(_SOME),
+        past_members=some(_SOME),
         state=st.sampled_from(JobState),
         reason=_TEXTS,
         outcome=optional(st.sampled_from(Outcome)),
@@ -435,7 +438,7 @@ _RECORDS: dict[str, st.SearchStrategy[Any]] = {
         ttl_ms=_MOMENTS,
         name=_TEXTS,
         version=_TEXTS,
-        offer=_OFFERS,
+        capacity=_OFFERS,
         addresses=some(_SOME),
         protocols=some(_SOME),
         leaving=st.booleans(),
@@ -531,12 +534,12 @@ def test_a_piece_of_a_log_is_limited() -> None:
 def typical_advert(labels: dict[str, str]) -> bytes:
     advert = good("advert", "advert")[0]
     total = Resources(cpu_millis=128_000, memory_bytes=2**41, disk_bytes=2**50, gpus=8)
-    offer = codec.replace(advert.offer, labels=advert.offer.labels | labels, total=total, free=total)
+    capacity = codec.replace(advert.capacity, labels=advert.capacity.labels | labels, total=total, free=total)
     addresses = (
         *("/ip4/203.0.113.255/tcp/65535", "/ip6/2001:db8:1234:5678:9abc:def0:1234:5678/tcp/65535"),
         *("/ip4/192.168.100.100/tcp/65535", "/dns4/a-node-of-ours.compute.example.org/tcp/65535"),
     )
-    return codec.encode(codec.replace(advert, offer=offer, addresses=addresses, name="n" * 63))
+    return codec.encode(codec.replace(advert, capacity=capacity, addresses=addresses, name="n" * 63))
 
 
 def test_a_well_equipped_nodes_advert_fits() -> None:
@@ -591,10 +594,10 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
             f"{asking.REFUSAL_HOLDS_S:g} s",
             f"{transitions.AWARD_CONFIRM_S:g} s",
             f"{incoming.BID_MARGIN_S:g} s",
-            f"{lending.BID_VALID_S:g} s",
-            f"{lending.BID_MISSED_S:g} s",
-            f"{lending.WAITING_PER_PEER_MAX} ",
-            f"{lending.WAITING_OF_STRANGERS_MAX} ",
+            f"{worker.BID_VALID_S:g} s",
+            f"{worker.BID_MISSED_S:g} s",
+            f"{worker.WAITING_PER_PEER_MAX} ",
+            f"{worker.WAITING_OF_STRANGERS_MAX} ",
             f"{standing.OPEN_BIDS_PER_PEER_MAX} ",
             f"{standing.OPEN_BIDS_PER_STRANGER_MAX} ",
             f"{standing.MISSES_MAX} misses",
@@ -603,7 +606,7 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
             f"{queueing.LOANS_MAX} ",
         ],
         "execution": [
-            f"{lending.PREPARE_TIMEOUT_S / 60:g} minutes",
+            f"{worker.PREPARE_TIMEOUT_S / 60:g} minutes",
             f"{ending.PUBLISH_TIMEOUT_S / 60:g} minutes",
             f"{ending.STOP_GRACE_S} s if null",
             f"{ending.STOP_GRACE_S_MAX} s, or",
@@ -616,7 +619,7 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
             f"{messages.LINES_PER_MESSAGE_MAX} lines",
             f"{replicas.STAGGER_S:g} s later",
             f"{replicas.CUT_OFF_WAIT_S:g} s more",
-            f"{lending.ENDED_KEPT_S / 60:g} minutes",
+            f"{worker.ENDED_KEPT_S / 60:g} minutes",
             f"{owner_tracking.ORPHAN_TIMEOUT_S / 60:g} minutes",
             f"up to {machine.HOLD_S:g} s",
             f"{replicas.ASK_OWNER_S:g} s",

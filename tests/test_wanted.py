@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from p2pnode.core.job.desired import (
-    Vacancy,
+    MissingPlacement,
     learn_targets,
+    missing_placements,
     surplus,
-    vacancies,
 )
 from p2pnode.core.placement.adverts import Known
 from p2pnode.core.records.lifecycle import (
@@ -21,7 +21,7 @@ from p2pnode.core.records.lifecycle import (
     new_record,
 )
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import Fault, Taking
+from p2pnode.core.wire.messages import Fault, Scheduling
 from p2pnode.core.wire.spec import (
     Constraint,
     JobType,
@@ -89,15 +89,15 @@ def ended(record: JobRecord, peers: dict[str, Known]) -> list[str]:
 )
 def test_a_batch_job_wants_each_replica_once(states: Any, missing: list[int]) -> None:
     record = job(JobType.BATCH, *states, count=2)
-    assert vacancies(record, table("a", "b")) == [Vacancy(replica) for replica in missing]
+    assert missing_placements(record, table("a", "b")) == [MissingPlacement(replica) for replica in missing]
 
 
 def test_a_service_that_ended_is_wanted_again_and_a_batch_of_another_run_is_not_counted() -> None:
     service = job(JobType.SERVICE, ("a", 0, COMPLETED), ("b", 1, RUNNING), count=2)
-    assert vacancies(service, table("a", "b")) == [Vacancy(0)]
+    assert missing_placements(service, table("a", "b")) == [MissingPlacement(0)]
     batch = job(JobType.BATCH, ("a", 0, COMPLETED), ("a", 0, RUNNING))
     batch.run = 2
-    assert vacancies(batch, table("a")) == [Vacancy(0)]
+    assert missing_placements(batch, table("a")) == [MissingPlacement(0)]
     assert ended(batch, table("a")) == ["e-1"]
 
 
@@ -118,20 +118,20 @@ def test_a_service_scaled_down_ends_the_highest_replicas_and_to_zero_all() -> No
     assert ended(record, table("a", "b", "c")) == ["e-1", "e-2"]
     record.spec = codec.replace(record.spec, count=0)
     assert ended(record, table("a", "b", "c")) == ["e-0", "e-1", "e-2"]
-    assert vacancies(record, table("a", "b", "c")) == []
+    assert missing_placements(record, table("a", "b", "c")) == []
 
 
 def test_a_changed_service_moves_one_by_one_and_the_new_one_runs_before_the_old_one_ends() -> None:
     record = job(JobType.SERVICE, ("a", 0, RUNNING), ("b", 1, RUNNING), count=2)
     changed(record)
     peers = table("a", "b", "c")
-    assert vacancies(record, peers) == [Vacancy(0)] and ended(record, peers) == []
+    assert missing_placements(record, peers) == [MissingPlacement(0)] and ended(record, peers) == []
     new = add(record, "c", 0, PREPARING)
-    assert vacancies(record, peers) == [] and ended(record, peers) == []
+    assert missing_placements(record, peers) == [] and ended(record, peers) == []
     new.state = RUNNING
     assert ended(record, peers) == ["e-0"]
     record.executions["e-0"].state = ExecutionState.CANCELLED
-    assert vacancies(record, peers) == [Vacancy(1)]
+    assert missing_placements(record, peers) == [MissingPlacement(1)]
 
 
 def test_a_changed_daemon_ends_peer_by_peer_and_stops_where_the_new_version_breaks() -> None:
@@ -143,7 +143,7 @@ def test_a_changed_daemon_ends_peer_by_peer_and_stops_where_the_new_version_brea
     changed(record)
     assert ended(record, peers) == ["e-0"]
     record.executions["e-0"].state = ExecutionState.CANCELLED
-    assert ended(record, peers) == [] and vacancies(record, peers) == [Vacancy(0, "a")]
+    assert ended(record, peers) == [] and missing_placements(record, peers) == [MissingPlacement(0, "a")]
     add(record, "a", 0, FAILED, fault=Fault.JOB)
     assert ended(record, peers) == []
 
@@ -164,11 +164,11 @@ def test_a_daemon_ends_where_it_no_longer_matches_but_not_where_a_peer_is_only_s
 
 
 def test_a_draining_peer_is_left_by_what_runs_for_ever_and_gets_nothing_new() -> None:
-    peers = {**table("a", taking=Taking.DRAINING), **table("b")}
+    peers = {**table("a", scheduling=Scheduling.DRAINING), **table("b")}
     daemon = job(JobType.DAEMON, ("a", 0, RUNNING))
     learn_targets(daemon, peers)
     assert list(daemon.targets) == ["b"] and ended(daemon, peers) == ["e-0"]
     service = job(JobType.SERVICE, ("a", 0, RUNNING))
-    assert vacancies(service, peers) == [Vacancy(0)] and ended(service, peers) == []
+    assert missing_placements(service, peers) == [MissingPlacement(0)] and ended(service, peers) == []
     add(service, "b", 0, RUNNING)
     assert surplus(service, peers) == [(service.executions["e-0"], "moved, as its peer is being drained")]

@@ -52,9 +52,9 @@ def ids() -> list[dict[str, Any]]:
     made = [
         ("job id", {"spec_hash": SPEC_HASH, "requester": requester, "nonce": NONCE}, job),
         ("execution id", asked, messages.execution_id(*asked.values())),
-        *(("mark", {"image": image}, locality.image_mark(image)) for image in IMAGES),
-        ("mark", {"ipfs": CONTENT}, locality.cid_mark(CONTENT)),
-        ("mark", {"type": WEB.type, "params": dict(WEB.params)}, locality.source_mark(WEB)),
+        *(("cache key", {"image": image}, locality.image_cache_key(image)) for image in IMAGES),
+        ("cache key", {"ipfs": CONTENT}, locality.cid_cache_key(CONTENT)),
+        ("cache key", {"type": WEB.type, "params": dict(WEB.params)}, locality.source_cache_key(WEB)),
         ("result CID", RESULT, unixfs.add_directory(RESULT, cid.make)),
         ("receipt CID", signed, cid.make(codec.encode(signed), "dag-cbor")),
     ]

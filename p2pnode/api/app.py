@@ -37,7 +37,7 @@ from p2pnode.core import jobfile
 from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.jobfile.yamltree import TEXT_SIZE_BYTES_MAX
 from p2pnode.core.values.units import DURATION_S_MAX
-from p2pnode.core.wire.messages import Taking
+from p2pnode.core.wire.messages import Scheduling
 from p2pnode.core.wire.spec import JobSpec
 
 log = logging.getLogger(__name__)
@@ -84,8 +84,8 @@ def make_app(service: NodeService, token: str) -> ASGIApp:
         Route("/api/v1/jobs/{job}/logs", door.logs),
         Route("/api/v1/jobs/{job}/stop", door.stop, methods=["POST"]),
         Route("/api/v1/jobs/{job}/rerun", door.rerun, methods=["POST"]),
-        Route("/api/v1/taking", door.taking),
-        Route("/api/v1/taking", door.take, methods=["POST"]),
+        Route("/api/v1/scheduling", door.scheduling),
+        Route("/api/v1/scheduling", door.take, methods=["POST"]),
         Route("/api/v1/problems", door.problems),
         Route("/api/v1/problems/{number:int}/retry", door.retry_problem, methods=["POST"]),
         Route("/api/v1/problems/{number:int}", door.drop_problem, methods=["DELETE"]),
@@ -214,14 +214,16 @@ class _Door:
         await _in_time(self._service.rerun(job, reason))
         return JSONResponse(self._service.job(job))
 
-    async def taking(self, request: Request) -> Response:
-        return JSONResponse(self._service.taking())
+    async def scheduling(self, request: Request) -> Response:
+        return JSONResponse(self._service.scheduling())
 
     async def take(self, request: Request) -> Response:
         body = await _json(request)
-        taking, timeout_s = body.get("taking"), body.get("timeout_s")
-        if taking not in list(Taking):
-            raise ServiceError(Code.BAD_REQUEST, f"the field taking has to be one of {', '.join(Taking)}")
+        scheduling, timeout_s = body.get("scheduling"), body.get("timeout_s")
+        if scheduling not in list(Scheduling):
+            raise ServiceError(
+                Code.BAD_REQUEST, f"the field scheduling has to be one of {', '.join(Scheduling)}"
+            )
         if timeout_s is not None and (
             isinstance(timeout_s, bool)
             or not isinstance(timeout_s, int | float)
@@ -231,8 +233,8 @@ class _Door:
         leave = body.get("leave", False)
         if not isinstance(leave, bool):
             raise ServiceError(Code.BAD_REQUEST, "the field leave has to be true or false")
-        self._service.take(taking, timeout_s, leave)
-        return JSONResponse(self._service.taking())
+        self._service.take(scheduling, timeout_s, leave)
+        return JSONResponse(self._service.scheduling())
 
     async def problems(self, request: Request) -> Response:
         return JSONResponse({"problems": self._service.problems()})

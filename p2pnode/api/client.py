@@ -33,9 +33,9 @@ from p2pnode.api.service import (
     PinJson,
     PlanJson,
     ProblemJson,
+    SchedulingJson,
     ServiceError,
     SubmittedJson,
-    TakingJson,
     UnreachedJson,
     token_of,
 )
@@ -130,16 +130,16 @@ class Client:
         path = f"/api/v1/jobs/{quote(job, safe='')}/rerun"
         return cast(JobJson, self._call_json("POST", path, {"reason": reason}))
 
-    def taking(self) -> TakingJson:
-        return cast(TakingJson, self._call("GET", "/api/v1/taking"))
+    def scheduling(self) -> SchedulingJson:
+        return cast(SchedulingJson, self._call("GET", "/api/v1/scheduling"))
 
-    def take(self, taking: str, timeout_s: float | None = None, leave: bool = False) -> TakingJson:
-        """Set what the node takes on: "all", "nothing", or "draining" for at most `timeout_s`.
+    def take(self, scheduling: str, timeout_s: float | None = None, leave: bool = False) -> SchedulingJson:
+        """Set what the node takes on: "schedulable", "cordoned", or "draining" for at most `timeout_s`.
 
         With `leave` the node ends once nothing runs there any more.
         """
-        body = {"taking": taking, "timeout_s": timeout_s, "leave": leave}
-        return cast(TakingJson, self._call_json("POST", "/api/v1/taking", body))
+        body = {"scheduling": scheduling, "timeout_s": timeout_s, "leave": leave}
+        return cast(SchedulingJson, self._call_json("POST", "/api/v1/scheduling", body))
 
     def problems(self) -> list[ProblemJson]:
         return cast(list[ProblemJson], self._call("GET", "/api/v1/problems")["problems"])

@@ -141,10 +141,10 @@ class SubmittedJson(TypedDict):
     change: Change
 
 
-class TakingJson(TypedDict):
+class SchedulingJson(TypedDict):
     """What a node takes on ("all", "nothing", "draining"), and how many executions hold its resources."""
 
-    taking: str
+    scheduling: str
     held: int
 
 
@@ -214,8 +214,8 @@ class NodeJson(TypedDict):
     # True for the node that answers.
     self: bool
     # "all", "nothing" (cordoned) or "draining".
-    taking: str
-    # Protocols that the peer speaks, as "link/2".
+    scheduling: str
+    # Protocols that the peer speaks, as "link/3".
     protocols: list[str]
     # Why this node can ask nothing of it, whatever it offers; None where it can.
     problem: str | None
@@ -364,10 +364,10 @@ class NodeService(Protocol):
     async def rerun(self, job_id: str, reason: str) -> None:
         """Begin a job again, ended or not, and wait until its owner has done so."""
 
-    def taking(self) -> TakingJson:
+    def scheduling(self) -> SchedulingJson:
         """What this node takes on."""
 
-    def take(self, taking: str, timeout_s: float | None, leave: bool) -> None:
+    def take(self, scheduling: str, timeout_s: float | None, leave: bool) -> None:
         """Set what this node takes on, also for later starts; draining ends what runs after the timeout.
 
         With `leave` the node ends once it drains and nothing runs here any more.
@@ -415,7 +415,7 @@ class NodeService(Protocol):
         """Fetch the tree below a CID where it is not here, and keep it until `unpin`."""
 
     def unpin(self, cid: str) -> None:
-        """Keep it no longer; NOT_FOUND if it is not pinned."""
+        """Replicate it no longer; NOT_FOUND if it is not pinned."""
 
     def problems(self) -> list[ProblemJson]:
         """What has failed on this node, the newest first."""

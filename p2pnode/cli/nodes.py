@@ -15,7 +15,7 @@ from p2pnode.cli.problems import problems
 from p2pnode.cli.requester import not_reached, running
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.core.values.units import about_bytes, parse_duration
-from p2pnode.core.wire.messages import Taking
+from p2pnode.core.wire.messages import Scheduling
 
 POLL_INTERVAL_S = 0.2
 # When its time is over, what runs is ended; publishing what it left takes a while.
@@ -69,7 +69,7 @@ def list_nodes(as_json: bool) -> int:
             "self" if one["self"] else "yes" if one["connected"] else "no",
             ",".join(one["engines"]),
             *_free_of_total(one["free"], one["total"]),
-            f"nothing: {one['problem']}" if one["problem"] else one["taking"],
+            f"nothing: {one['problem']}" if one["problem"] else one["scheduling"],
             _labels(one["labels"]),
         ]
         for one in nodes
@@ -85,14 +85,14 @@ def list_nodes(as_json: bool) -> int:
 @node.command()
 def cordon() -> int:
     """Take on nothing new; what runs here goes on."""
-    say(f"this node takes on nothing new; {running().take(Taking.NOTHING)['held']} executions go on")
+    say(f"this node takes on nothing new; {running().take(Scheduling.CORDONED)['held']} executions go on")
     return Status.OK
 
 
 @node.command()
 def uncordon() -> int:
     """Take on work again, after cordon or drain."""
-    running().take(Taking.ALL)
+    running().take(Scheduling.SCHEDULABLE)
     say("this node takes on work")
     return Status.OK
 
@@ -107,7 +107,7 @@ def uncordon() -> int:
     help="What still runs after it is ended: seconds, or such as 5m.",
 )
 @click.option("--wait", is_flag=True, help="Return when nothing runs here any more.")
-@click.option("--stay", is_flag=True, help="Keep the node running afterwards.")
+@click.option("--stay", is_flag=True, help="Replicate the node running afterwards.")
 def drain(timeout_s: int, wait: bool, stay: bool) -> int:
     """Take on nothing new, have what runs here finish or move away, then leave the network.
 
@@ -115,7 +115,7 @@ def drain(timeout_s: int, wait: bool, stay: bool) -> int:
     Started again, the node takes on nothing until node uncordon.
     """
     client = running()
-    found = client.take(Taking.DRAINING, timeout_s, leave=not stay)
+    found = client.take(Scheduling.DRAINING, timeout_s, leave=not stay)
     say(f"this node is draining: {found['held']} executions are left")
     deadline = time.monotonic() + timeout_s + DRAIN_GRACE_S
     while wait and (found["held"] or not stay):
@@ -123,11 +123,11 @@ def drain(timeout_s: int, wait: bool, stay: bool) -> int:
             raise CommandError(Status.FAILED, f"{found['held']} executions are still here")
         time.sleep(POLL_INTERVAL_S)
         try:
-            found = client.taking()
+            found = client.scheduling()
         except NodeUnreachable:
             # It has left.
             return Status.OK
-        if found["taking"] != Taking.DRAINING:
+        if found["scheduling"] != Scheduling.DRAINING:
             raise CommandError(Status.FAILED, "the node is no longer draining: someone else has changed that")
     return Status.OK
 

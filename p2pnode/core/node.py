@@ -19,12 +19,13 @@ from p2pnode.core.placement.adverts import (
     AdvertTable,
     advert_interval_s,
 )
-from p2pnode.core.placement.ranking import lot
+from p2pnode.core.placement.ranking import rendezvous_hash
 from p2pnode.core.placement.standing import Standing
 from p2pnode.core.records.events import (
     Action,
     AdvertHeard,
     Advertise,
+    CapacityChanged,
     Event,
     Finished,
     JobRerun,
@@ -33,7 +34,6 @@ from p2pnode.core.records.events import (
     JobUpdated,
     Leaving,
     NeighbourJoined,
-    OfferChanged,
     PeerBack,
     PeerLost,
     Progressed,
@@ -41,13 +41,13 @@ from p2pnode.core.records.events import (
     Received,
     Rejected,
     SaveJob,
+    SchedulingChanged,
     Send,
-    TakingChanged,
     Tick,
 )
 from p2pnode.core.records.lifecycle import LIVE, JobRecord, new_record
-from p2pnode.core.records.reservations import Loan
-from p2pnode.core.replication.replicas import Custody, JobOrder, command
+from p2pnode.core.records.reservations import Reservation
+from p2pnode.core.replication.replicas import JobCommand, Replication, command
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.compartments import Compartment, compartment
 from p2pnode.core.wire.messages import (
@@ -58,17 +58,17 @@ from p2pnode.core.wire.messages import (
     Cancel,
     Command,
     Ended,
-    Keep,
     Message,
     Orphan,
     Owned,
     Refusal,
     Release,
+    Replicate,
     Update,
     WhoOwns,
 )
 from p2pnode.core.wire.spec import JobSpec
-from p2pnode.core.worker.machine import Lending
+from p2pnode.core.worker.machine import Worker
 
 from .job import deputies
 from .records import vetting
@@ -82,7 +82,7 @@ JOBS_LIVE_MAX = 10_000
 
 
 @dataclass(slots=True)
-class Participant:
+class Core:
     me: str
     check_spec: Callable[[JobSpec], str | None]
     preempts: bool = False
@@ -97,30 +97,32 @@ class Participant:
     aside: dict[str, frozenset[str]] = field(default_factory=dict)
     # The jobs that were worked on since whoever gives the events last emptied it: see `core.recovery`.
     touched: set[str] = field(default_factory=set)
-    lending: Lending = field(init=False)
-    custody: Custody = field(init=False)
+    worker: Worker = field(init=False)
+    replication: Replication = field(init=False)
     _peers_changed: bool = False
     # When jobs that wait were told of such news last.
-    _told_at: float = -inf
+    _news_at: float = -inf
 
     def __post_init__(self) -> None:
-        self.lending = Lending(
+        self.worker = Worker(
             lambda spec: self.check_spec(spec) or self.declines(spec),
             preempts=self.preempts,
             standing=Standing(self.me),
         )
-        self.custody = Custody(self.me, self.lost)
+        self.replication = Replication(self.me, self.lost)
 
-    def resume(self, jobs: Iterable[JobRecord], loans: Iterable[Loan], now: float) -> list[Action]:
-        """Go on from the journal after a restart, with the jobs that had not ended and all loans."""
-        self.jobs, self.custody = {}, Custody(self.me, self.lost)
+    def resume(
+        self, jobs: Iterable[JobRecord], reservations: Iterable[Reservation], now: float
+    ) -> list[Action]:
+        """Go on from the journal after a restart, with the jobs that had not ended and all reservations."""
+        self.jobs, self.replication = {}, Replication(self.me, self.lost)
         for record in jobs:
             if record.owner == self.me:
                 self.jobs[record.id] = self._job(record)
             else:
-                self.custody.hold(record, now)
-        self.lending.loans = {loan.execution: loan for loan in loans}
-        actions = self.lending.resume(now)
+                self.replication.hold(record, now)
+        self.worker.reservations = {reservation.execution: reservation for reservation in reservations}
+        actions = self.worker.resume(now)
         for job in list(self.jobs.values()):
             with self._within(job):
                 actions += job.resume(now)
@@ -129,7 +131,7 @@ class Participant:
     def resume_job(self, record: JobRecord, now: float) -> list[Action]:
         """Go on with one job from the journal."""
         if record.owner != self.me:
-            self.custody.hold(record, now)
+            self.replication.hold(record, now)
             return []
         job = self.jobs[record.id] = self._job(record)
         with self._within(job):
@@ -143,24 +145,24 @@ class Participant:
     @property
     def deadline(self) -> float:
         jobs = min((job.deadline for job in self.jobs.values()), default=inf)
-        mine = min(self.lending.deadline, self.custody.deadline)
-        news = self._told_at + NEWS_GAP_S if self._peers_changed else inf
+        mine = min(self.worker.deadline, self.replication.deadline)
+        news = self._news_at + NEWS_GAP_S if self._peers_changed else inf
         return min(jobs, mine, news, self.table.deadline, self.advertising.due)
 
     @property
     def partners(self) -> frozenset[str]:
         """The peers whose silence has to be noticed: those that run, own or keep what concerns this node."""
-        found: set[str] = set(self.custody.owners)
+        found: set[str] = set(self.replication.owners)
         for job in self.jobs.values():
             found |= job.partners
-        found.update(loan.owner for loan in self.lending.held if loan.award is not None)
+        found.update(reservation.owner for reservation in self.worker.held if reservation.award is not None)
         return frozenset(found - {self.me})
 
     @property
     def acquainted(self) -> set[str]:
         """The peers that have shown to be of use: they work for this node, or their programs ran here."""
         workers = {one.peer for job in self.jobs.values() for one in job.record.of(*LIVE)}
-        return {*workers, *self.lending.standing.proven}
+        return {*workers, *self.worker.standing.proven}
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """One step. What is raised leaves the core half changed: see `core.recovery`.
@@ -184,10 +186,10 @@ class Participant:
                     if isinstance(action, Send) and isinstance(action.message, Ask):
                         self.table.asked(action.peer, now)
                     done.append(action)
-            if self.custody.take_over_due <= now:
+            if self.replication.take_over_due <= now:
                 pending.extend(self._take_over(now))
-            elif self._peers_changed and now >= self._told_at + NEWS_GAP_S:
-                self._peers_changed, self._told_at = False, now
+            elif self._peers_changed and now >= self._news_at + NEWS_GAP_S:
+                self._peers_changed, self._news_at = False, now
                 pending.extend(self._tell_waiting(now))
             else:
                 break
@@ -223,31 +225,31 @@ class Participant:
             case AdvertHeard(signed, advert, remaining_ms, forwarder):
                 self._peers_changed |= self.table.learn(signed, advert, remaining_ms, now, forwarder)
                 return []
-            case OfferChanged(offer):
-                self.lending.capacity = offer
-                return self.lending.handle(event, now)
+            case CapacityChanged(capacity):
+                self.worker.capacity = capacity
+                return self.worker.handle(event, now)
             case JobSubmitted(id, spec):
                 assert id not in self.jobs, id
                 job = self.jobs[id] = self._job(new_record(id, self.me, spec, now))
                 with self._within(job):
                     return job.begin(now)
             case JobStopped() | JobUpdated() | JobRerun():
-                return self._order(event, now)
+                return self._command(event, now)
             case PeerLost(peer, _, forgot):
                 if not forgot:
                     self.lost.add(peer)
-                self.custody.peer_lost(peer, now, forgot=forgot)
-                return self.lending.handle(event, now) + self._tell_all(event, now)
+                self.replication.peer_lost(peer, now, forgot=forgot)
+                return self.worker.handle(event, now) + self._tell_all(event, now)
             case PeerBack(peer):
                 self.lost.discard(peer)
-                return self.custody.peer_back(peer) + self._tell_all(event, now)
+                return self.replication.peer_back(peer) + self._tell_all(event, now)
             case NeighbourJoined():
                 self.advertising.due = min(self.advertising.due, self.advertising.soonest(now))
                 return []
-            case Progressed() | Finished() | TakingChanged():
-                return self.lending.handle(event, now)
+            case Progressed() | Finished() | SchedulingChanged():
+                return self.worker.handle(event, now)
             case Leaving():
-                return self.lending.handle(event, now) + self._hand_over(now)
+                return self.worker.handle(event, now) + self._hand_over(now)
             case Tick():
                 return self._tick(event, now)
 
@@ -271,7 +273,7 @@ class Participant:
         self._vet(message, event.record)
         match message:
             case Ask() | Award() | Release() | Cancel() | Adopt():
-                return self.lending.handle(event, now)
+                return self.worker.handle(event, now)
             case Ended():
                 # What was cancelled as its job ended is told when that is in the journal only.
                 job = self.owner_of(message.execution) or self._job_of(id, event.record)
@@ -280,15 +282,15 @@ class Participant:
                 job = self.owner_of(message.execution)
                 return self._give(job, event, now) if job else self._of_no_job(peer, message)
             case Owned():
-                return self.lending.handle(event, now) + self._owned(peer, message, event, now)
-            case Keep():
-                return self._keep(peer, message, event, now)
+                return self.worker.handle(event, now) + self._owned(peer, message, event, now)
+            case Replicate():
+                return self._replicate(peer, message, event, now)
             case WhoOwns(job=id, epoch=epoch):
                 record = self._record(id, event.record)
                 return self._say_who_owns(record, peer, epoch, now) if record else []
             case Orphan(job=id):
-                if id in self.custody.copies:
-                    return self.custody.claimed(peer, message)
+                if id in self.replication.copies:
+                    return self.replication.claimed(peer, message)
                 job = self._job_of(id, event.record)
                 return self._give(job, event, now) if job else []
             case Command(job=id):
@@ -297,12 +299,12 @@ class Participant:
     def _vet(self, message: Message, stored: JobRecord | None) -> None:
         """Refuse what no honest node says, by what is known here; raises `BadMessage`."""
         match message:
-            case Keep(job=id, epoch=epoch) | Owned(job=id, epoch=epoch):
+            case Replicate(job=id, epoch=epoch) | Owned(job=id, epoch=epoch):
                 record = self._record(id, stored)
                 vetting.vet_epoch(epoch, record.epoch if record else 1)
-            case Adopt(execution=execution, epoch=epoch) if execution in self.lending.loans:
-                vetting.vet_epoch(epoch, self.lending.loans[execution].epoch)
-        if isinstance(message, Keep | Command) and message.spec is not None:
+            case Adopt(execution=execution, epoch=epoch) if execution in self.worker.reservations:
+                vetting.vet_epoch(epoch, self.worker.reservations[execution].epoch)
+        if isinstance(message, Replicate | Command) and message.spec is not None:
             spec = message.spec
             # What its task has to say is for the peers that run it.
             wrong = extensions.not_understood(extensions.musts(spec), "the job") or self.check_spec(spec)
@@ -323,13 +325,13 @@ class Participant:
 
     def _record(self, id: str, stored: JobRecord | None) -> JobRecord | None:
         job = self.jobs.get(id)
-        return job.record if job else self.custody.copies.get(id, stored)
+        return job.record if job else self.replication.copies.get(id, stored)
 
     def _job_of(self, id: str, stored: JobRecord | None) -> Job | None:
         """The job that this node owns, be it one that has ended and is in the journal only."""
         if id in self.jobs:
             return self.jobs[id]
-        if stored is None or stored.owner != self.me or id in self.custody.copies:
+        if stored is None or stored.owner != self.me or id in self.replication.copies:
             return None
         job = self.jobs[id] = self._job(stored)
         return job
@@ -347,52 +349,52 @@ class Participant:
     def _is_aside(self, execution: str) -> bool:
         return any(execution in executions for executions in self.aside.values())
 
-    def _order(self, event: JobOrder, now: float) -> list[Action]:
+    def _command(self, event: JobCommand, now: float) -> list[Action]:
         """A user of this node wants something of a job: it is done here, or told to the job's owner."""
         stored = None if isinstance(event, JobStopped) else event.record
         self.touched.add(event.job)
         job = self._job_of(event.job, stored)
         if job is not None:
             return self._give(job, event, now)
-        if event.job in self.custody.copies:
-            return self.custody.order(event)
+        if event.job in self.replication.copies:
+            return self.replication.command_owner(event)
         return [Send(stored.owner, command(event))] if stored is not None else []
 
     def _commanded(self, peer: str, id: str, event: Received, now: float) -> list[Action]:
         job = self._job_of(id, event.record)
         if job is not None:
-            return self._give(job, event, now) if peer in job.record.parties else []
-        copy = self.custody.copies.get(id)
-        if copy is None or peer not in copy.parties or copy.owner == peer:
+            return self._give(job, event, now) if peer in job.record.members else []
+        copy = self.replication.copies.get(id)
+        if copy is None or peer not in copy.members or copy.owner == peer:
             return []
-        return [Send(peer, self.custody.answer(copy)), Send(copy.owner, event.message)]
+        return [Send(peer, self.replication.answer(copy)), Send(copy.owner, event.message)]
 
     # Jobs that change hands
 
-    def _keep(self, peer: str, keep: Keep, event: Received, now: float) -> list[Action]:
-        job = self._job_of(keep.job, event.record)
+    def _replicate(self, peer: str, message: Replicate, event: Received, now: float) -> list[Action]:
+        job = self._job_of(message.job, event.record)
         if job is None:
-            return self.custody.keep(peer, keep, event.record, now)
+            return self.replication.replicate(peer, message, event.record, now)
         record = job.record
-        if peer not in record.parties:
-            higher = (keep.epoch, peer) > record.authority
-            return self.custody.ask_parties(record, peer) if higher else []
-        if (keep.epoch, peer) < record.authority:
+        if peer not in record.members:
+            higher = (message.epoch, peer) > record.ballot
+            return self.replication.ask_members(record, peer) if higher else []
+        if (message.epoch, peer) < record.ballot:
             with self._within(job):
-                return job.merge(peer, keep, now)
-        actions = self._yield(job, peer, keep.epoch, now)
-        return actions + self.custody.keep(peer, keep, record, now)
+                return job.merge(peer, message, now)
+        actions = self._yield(job, peer, message.epoch, now)
+        return actions + self.replication.replicate(peer, message, record, now)
 
     def _owned(self, peer: str, owned: Owned, event: Received, now: float) -> list[Action]:
-        copy = self.custody.copies.get(owned.job)
+        copy = self.replication.copies.get(owned.job)
         if copy is None and event.record is not None and event.record.owner != self.me:
             copy = event.record
         if copy is not None:
-            return self.custody.owned(peer, owned, copy, now)
+            return self.replication.owned(peer, owned, copy, now)
         job = self._job_of(owned.job, event.record)
         if job is None:
             return []
-        if (owned.epoch, owned.owner) > job.record.authority and peer in job.record.parties:
+        if (owned.epoch, owned.owner) > job.record.ballot and peer in job.record.members:
             if owned.owner == self.me:
                 with self._within(job):
                     return job.raise_epoch(peer, owned.epoch, now)
@@ -402,12 +404,12 @@ class Participant:
     def _say_who_owns(self, record: JobRecord, peer: str, epoch: int, now: float) -> list[Action]:
         """Who has missed something gets the whole; a stranger hears that it has to keep nothing."""
         if record.owner != self.me:
-            return [Send(peer, self.custody.answer(record))]
-        if peer not in deputies.told(record):
+            return [Send(peer, self.replication.answer(record))]
+        if peer not in deputies.recipients(record):
             return [SaveJob(record), Send(peer, sync.header(record, now))]
         if epoch == record.epoch and not record.ended:
-            return [Send(peer, self.custody.answer(record))]
-        return [SaveJob(record), *(Send(peer, keep) for keep in sync.keeps(record, (), None, now))]
+            return [Send(peer, self.replication.answer(record))]
+        return [SaveJob(record), *(Send(peer, message) for message in sync.replicates(record, (), None, now))]
 
     def _yield(self, job: Job, owner: str, epoch: int, now: float) -> list[Action]:
         record = job.record
@@ -415,20 +417,20 @@ class Participant:
             actions = job.yield_to(owner, epoch, now)
         del self.jobs[record.id]
         if not record.ended:
-            self.custody.hold(record, now)
+            self.replication.hold(record, now)
         return actions
 
     def _take_over(self, now: float) -> list[Action]:
         actions: list[Action] = []
-        for record, before, orders in self.custody.take_over(now):
+        for record, before, commands in self.replication.take_over(now):
             job = self.jobs[record.id] = self._job(record)
             with self._within(job):
                 actions += job.take_over(before, now)
             # Whoever holds another copy has to hear of it, or two would own the job for good.
-            others = sorted(record.parties - {self.me, *deputies.told(record)})
+            others = sorted(record.members - {self.me, *deputies.recipients(record)})
             header = sync.header(record, now)
             actions += [Send(peer, header) for peer in others]
-            for event in orders:
+            for event in commands:
                 actions += self._give(job, event, now)
         return actions
 
@@ -449,8 +451,8 @@ class Participant:
     def _tick(self, event: Tick, now: float) -> list[Action]:
         if self.table.deadline <= now:
             self._peers_changed |= self.table.expire(now)
-        actions = self.lending.handle(event, now) if self.lending.deadline <= now else []
-        actions += self.custody.ask_owners(now)
+        actions = self.worker.handle(event, now) if self.worker.deadline <= now else []
+        actions += self.replication.ask_owners(now)
         for job in list(self.jobs.values()):
             if job.deadline <= now:
                 actions += self._give(job, event, now)
@@ -461,24 +463,24 @@ class Participant:
             del self.jobs[id]
 
     def _advertise(self, now: float) -> list[Action]:
-        offer = self.lending.offer
-        if offer is None:
+        capacity = self.worker.available
+        if capacity is None:
             return []
         peers = len(self.table.known)
-        if self.lending.leaving:
-            if self.advertising.offer is None:
+        if self.worker.leaving:
+            if self.advertising.capacity is None:
                 return []
-            self.advertising.offer, self.advertising.due = None, inf
-            return [Advertise(offer, 0, leaving=True)]
-        if self.lending.owes_news:
+            self.advertising.capacity, self.advertising.due = None, inf
+            return [Advertise(capacity, 0, leaving=True)]
+        if self.worker.owes_news:
             self.advertising.due = min(self.advertising.due, self.advertising.soonest(now))
-            self.lending.owes_news = False
-        self.advertising.changed(offer, now)
+            self.worker.owes_news = False
+        self.advertising.changed(capacity, now)
         if now < self.advertising.due:
             return []
-        self.advertising.take(offer, peers, lot(self.me, int(now * 1000), "") / 2**64, now)
+        self.advertising.take(capacity, peers, rendezvous_hash(self.me, int(now * 1000), "") / 2**64, now)
         ttl_ms = int(advert_interval_s(peers) * ADVERT_TTL_INTERVALS * 1000)
-        return [Advertise(offer, ttl_ms)]
+        return [Advertise(capacity, ttl_ms)]
 
 
 def _needs_shell(message: Message) -> bool:

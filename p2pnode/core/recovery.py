@@ -17,21 +17,21 @@ from p2pnode.core.records.events import (
     JobSubmitted,
     JobUpdated,
     Received,
-    SaveLoan,
+    SaveReservation,
 )
 from p2pnode.core.records.lifecycle import JobRecord
-from p2pnode.core.records.reservations import Loan, LoanState
+from p2pnode.core.records.reservations import Reservation, ReservationState
 from p2pnode.core.wire.compartments import Broken, Compartment
 from p2pnode.core.wire.messages import Fault
 
-from .node import Participant
+from .node import Core
 from .records import ending
 
 # Reads a job of the journal; None: there is none, or it is set aside.
 ReadJob = Callable[[str], JobRecord | None]
 
 
-def restore(core: Participant, read_job: ReadJob, loans: Iterable[Loan], now: float) -> None:
+def restore(core: Core, read_job: ReadJob, reservations: Iterable[Reservation], now: float) -> None:
     """Take from the journal again what the last event touched."""
     for id in core.touched:
         _forget(core, id)
@@ -41,14 +41,14 @@ def restore(core: Participant, read_job: ReadJob, loans: Iterable[Loan], now: fl
         if record.owner == core.me:
             core.go_on_with(record, now)
         else:
-            core.custody.hold(record, now)
+            core.replication.hold(record, now)
             if record.owner in core.lost:
-                core.custody.peer_lost(record.owner, now, forgot=False)
-    core.lending.loans = {loan.execution: loan for loan in loans}
+                core.replication.peer_lost(record.owner, now, forgot=False)
+    core.worker.reservations = {reservation.execution: reservation for reservation in reservations}
     core.touched = set()
 
 
-def is_cause(core: Participant, event: Event, broken: Broken) -> bool:
+def is_cause(core: Core, event: Event, broken: Broken) -> bool:
     """Is the event to blame for what broke? Else it is what broke, by whatever it came to be so."""
     match event:
         case Received(message=message):
@@ -62,7 +62,7 @@ def is_cause(core: Participant, event: Event, broken: Broken) -> bool:
             return False
 
 
-def set_aside(core: Participant, kind: Compartment, subject: str, record: JobRecord | None) -> list[Action]:
+def set_aside(core: Core, kind: Compartment, subject: str, record: JobRecord | None) -> list[Action]:
     """Let a job or an execution take part in nothing; `record` is the journal's of the job.
 
     The job's executions are left alone: whoever has the job tried again finds their results.
@@ -71,28 +71,28 @@ def set_aside(core: Participant, kind: Compartment, subject: str, record: JobRec
         _forget(core, subject)
         core.aside[subject] = frozenset(record.executions) if record else frozenset()
         return []
-    loan = core.lending.loans.pop(subject, None)
-    if loan is None or loan.award is None or loan.state is LoanState.ENDING:
+    reservation = core.worker.reservations.pop(subject, None)
+    if reservation is None or reservation.award is None or reservation.state is ReservationState.ENDING:
         return []
-    ending.begin(loan, "set aside on its node", Fault.PEER, keep=False, publish=False)
-    kill = ending.kill(loan, 0.0, 0.0)
-    return [SaveLoan(loan), kill]
+    ending.begin(reservation, "set aside on its node", Fault.PEER, keep=False, publish=False)
+    kill = ending.kill(reservation, 0.0, 0.0)
+    return [SaveReservation(reservation), kill]
 
 
-def take_back_job(core: Participant, record: JobRecord, now: float) -> list[Action]:
+def take_back_job(core: Core, record: JobRecord, now: float) -> list[Action]:
     """Go on with a job that was set aside."""
     core.aside.pop(record.id, None)
     return core.resume_job(record, now)
 
 
-def take_back_execution(core: Participant, loan: Loan, now: float) -> list[Action]:
+def take_back_execution(core: Core, reservation: Reservation, now: float) -> list[Action]:
     """Go on with an execution that was set aside, as after a restart."""
-    if loan.award is None:
+    if reservation.award is None:
         return []
-    core.lending.loans[loan.execution] = loan
-    return core.lending.resume_loan(loan, loan.award, now)
+    core.worker.reservations[reservation.execution] = reservation
+    return core.worker.resume_reservation(reservation, reservation.award, now)
 
 
-def _forget(core: Participant, id: str) -> None:
+def _forget(core: Core, id: str) -> None:
     core.jobs.pop(id, None)
-    core.custody.forget(id)
+    core.replication.forget(id)

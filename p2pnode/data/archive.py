@@ -49,7 +49,7 @@ def fit(tree: Tree, size_bytes_max: int, whose: str) -> tuple[Tree, list[Left]]:
             continue
         try:
             left += trees.fit(name, content, use, size_bytes_max, whose)
-        except trees.Unfit as unfit:
+        except trees.UnusableTree as unfit:
             del kept[name]
             left.append(Left(name, str(unfit)))
         except OSError as error:

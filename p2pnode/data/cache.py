@@ -37,7 +37,7 @@ class Cache:
         return None
 
     def keep(self, key: str, path: Path) -> None:
-        """Keep a file, which nobody writes to any more, under this key. Raises `OSError`."""
+        """Replicate a file, which nobody writes to any more, under this key. Raises `OSError`."""
         path.chmod(_SHARED)
         with self._lock, contextlib.suppress(FileExistsError):
             self._directory.mkdir(parents=True, exist_ok=True)

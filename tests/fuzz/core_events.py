@@ -26,16 +26,16 @@ from p2pnode.core.records.events import (
     Rejected,
 )
 from p2pnode.core.records.lifecycle import ExecutionState, JobRecord
-from p2pnode.core.records.reservations import Loan
+from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.wire import codec, messages
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.messages import (
     Advert,
     Ended,
     ExecutionCopy,
-    Keep,
     Message,
     Receipt,
+    Replicate,
     Signed,
 )
 from tests.sim.network import Node, Simulation, Weather, sim_offer
@@ -73,7 +73,7 @@ class HostileNetwork(Simulation):
         self.captured: list[tuple[str, str, Message]] = []
         self.told: list[str] = []
         for node in self.nodes.values():
-            node.core.preempts = node.core.lending.preempts = rng.random() < 0.5
+            node.core.preempts = node.core.worker.preempts = rng.random() < 0.5
         for _ in range(rng.randint(2, 5)):
             node = rng.choice(list(self.nodes.values()))
             self.at(rng.uniform(2, 20), self.submit, node, sim_spec(rng, None, rng.choice(KINDS)))
@@ -147,7 +147,7 @@ class HostileNetwork(Simulation):
         return self.received(peer, node, message) if message is not None else None
 
     def advert(self, rng: random.Random, peer: str) -> AdvertHeard:
-        offer = sim_offer(rng)
+        capacity = sim_offer(rng)
         advert = Advert(
             peer=peer,
             number=rng.choice([0, 1, 10, 2**40]),
@@ -155,7 +155,7 @@ class HostileNetwork(Simulation):
             ttl_ms=rng.choice([0, 1, 60_000, 2**47]),
             name="",
             version="0",
-            offer=codec.replace(offer, labels={**offer.labels, "x": rng.choice("ab")}),
+            capacity=codec.replace(capacity, labels={**capacity.labels, "x": rng.choice("ab")}),
             addresses=(),
             leaving=rng.random() < 0.2,
         )
@@ -173,7 +173,7 @@ class HostileNetwork(Simulation):
             if receipt.peer != peer or receipt.execution != message.execution:
                 return None
         job = getattr(message, "job", None)
-        held = job in node.core.jobs or job in node.core.custody.copies
+        held = job in node.core.jobs or job in node.core.replication.copies
         record = None if held or job not in node.jobs else self.record(node, job)
         return Received(peer, message, receipt, "bafycid" if receipt else None, record)
 
@@ -209,7 +209,7 @@ class HostileNetwork(Simulation):
                 changes[one.name] = self.drawn(rng, one.type, one.name)
         if isinstance(record, ExecutionCopy) and rng.random() < 0.5:
             changes["state"] = rng.choice(list(ExecutionState))
-        if isinstance(record, Keep) and rng.random() < 0.7:
+        if isinstance(record, Replicate) and rng.random() < 0.7:
             # Newer than what is known, or it would not be looked at.
             if record.executions and "executions" not in changes:
                 at = rng.randrange(len(record.executions))
@@ -259,7 +259,7 @@ class HostileNetwork(Simulation):
                 return None
 
     def live(self, node: Node) -> list[JobRecord]:
-        return [*(job.record for job in node.core.jobs.values()), *node.core.custody.copies.values()]
+        return [*(job.record for job in node.core.jobs.values()), *node.core.replication.copies.values()]
 
     def drawn(self, rng: random.Random, info: Any, name: str) -> Any:
         """A value of the type, with what is known here where the field's name says what it is."""
@@ -317,16 +317,16 @@ class HostileNetwork(Simulation):
             raise Finding(f"{node.peer}: {event}: {exc!r} {exc.__cause__!r}") from exc
         self.counts.undone += 1
         touched = set(core.touched)
-        loans = {id: codec.decode(data, Loan) for id, data in node.loans.items()}
+        reservations = {id: codec.decode(data, Reservation) for id, data in node.reservations.items()}
         recovery.restore(
             core,
             lambda id: self.record(node, id) if id in node.jobs else None,
-            loans.values(),
+            reservations.values(),
             self.now,
         )
         after = {record.id: codec.encode(record) for record in self.live(node)}
-        if core.lending.loans != loans:
-            raise Finding(f"{node.peer}: loans differ from the journal after {event}")
+        if core.worker.reservations != reservations:
+            raise Finding(f"{node.peer}: reservations differ from the journal after {event}")
         for id in set(before) | set(after) | touched:
             stored = self.record(node, id) if id in node.jobs else None
             wanted = before.get(id)

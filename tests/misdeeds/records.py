@@ -15,11 +15,11 @@ from p2pnode.core.wire.messages import (
     Advert,
     Ask,
     Award,
+    Capacity,
     ExecutionCopy,
-    Keep,
     Line,
-    Offer,
     Receipt,
+    Replicate,
     Signed,
     VersionCopy,
 )
@@ -86,18 +86,18 @@ def a_copy(whose: str, **changes: Any) -> ExecutionCopy:
     return codec.replace(plain, **changes)
 
 
-def a_keep(owner: str, deputy: str, **changes: Any) -> Keep:
+def a_keep(owner: str, deputy: str, **changes: Any) -> Replicate:
     # Whoever takes it over finds nobody to run it.
     nowhere = specs.Constraint(key="name", operator=specs.Operator.EQUALS, values=("nobody",))
     spec = changes.get("spec") or a_spec(constraints=(nowhere,))
-    plain = Keep(
+    plain = Replicate(
         job=a_job(),
         epoch=1,
         revision=1,
         full=True,
         requester=owner,
         deputies=(deputy,),
-        former=(),
+        past_members=(),
         state=JobState.RUNNING,
         reason="",
         outcome=None,
@@ -154,7 +154,7 @@ def an_advert(peer: str, addresses: tuple[str, ...] = (), name: str = "liar", **
         ttl_ms=60_000,
         name=name,
         version="1",
-        offer=Offer(
+        capacity=Capacity(
             engines=("wasm",),
             publishers=("ipfs", "none"),
             sources=("ipfs",),

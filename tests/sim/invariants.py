@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from p2pnode.core.job.deputies import told
-from p2pnode.core.job.desired import vacancies
+from p2pnode.core.job.deputies import recipients
+from p2pnode.core.job.desired import missing_placements
 from p2pnode.core.placement.matching import RESOURCE_NAMES, requirements_of, why_not
 from p2pnode.core.records.lifecycle import (
     LIVE,
@@ -15,7 +15,7 @@ from p2pnode.core.records.lifecycle import (
     JobRecord,
     JobState,
 )
-from p2pnode.core.records.reservations import LoanState
+from p2pnode.core.records.reservations import ReservationState
 from p2pnode.core.wire.spec import JobType
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 def check_node(node: Node) -> None:
     """After each step of a node."""
-    held = node.core.lending.held
+    held = node.core.worker.held
     for name in RESOURCE_NAMES:
         lent = sum(getattr(one.requirements.resources, name) for one in held)
-        assert lent <= getattr(node.offer.total, name), f"{node.peer} has lent more {name} than it has"
+        assert lent <= getattr(node.capacity.total, name), f"{node.peer} has lent more {name} than it has"
     assert set(node.running) <= {one.execution for one in held}, "a program runs on what nobody holds"
     for job in node.core.jobs.values():
         check_job(job.record)
@@ -55,9 +55,9 @@ def check_steady(sim: Simulation) -> None:
     """When all is quiet, what must always run does run, where there is room for it."""
     for id in sim.submitted:
         records = sorted(
-            (sim.record(node, id) for node in sim.holders(id)), key=lambda one: one.authority, reverse=True
+            (sim.record(node, id) for node in sim.holders(id)), key=lambda one: one.ballot, reverse=True
         )
-        owners = {record.authority for record in records if not record.ended}
+        owners = {record.ballot for record in records if not record.ended}
         assert len(owners) <= 1, f"{id}: owners {owners}"
         for record in records[:1]:
             if record.ended or record.spec.type not in LONG_RUNNING:
@@ -67,28 +67,32 @@ def check_steady(sim: Simulation) -> None:
             for one in record.of(*LIVE):
                 assert one.id in sim.nodes[one.peer].running, f"{id}: {one.id} does not run on {one.peer}"
             need = requirements_of(record.spec)
-            for vacancy in vacancies(record, owner.core.table.known):
+            for missing in missing_placements(record, owner.core.table.known):
                 room = [
                     node.peer
                     for node in sim.nodes.values()
-                    if node.alive and vacancy.peer in (None, node.peer)
-                    if (offer := node.core.lending.offer) and why_not(need, offer) is None
+                    if node.alive and missing.peer in (None, node.peer)
+                    if (capacity := node.core.worker.available) and why_not(need, capacity) is None
                 ]
-                late = record.retry_at.get(vacancy.replica, 0.0) <= sim.now - 5
-                assert not (room and late), f"{id}: replica {vacancy.replica} is missing, room on {room}"
+                late = record.retry_at.get(missing.replica, 0.0) <= sim.now - 5
+                assert not (room and late), f"{id}: replica {missing.replica} is missing, room on {room}"
 
 
 def check_end(sim: Simulation) -> None:
     """Every job has ended for a stated reason, all agree on it, and nobody holds or runs anything."""
     for node in sim.nodes.values():
         if node.alive:
-            held = [one for one in node.core.lending.loans.values() if one.state is not LoanState.ENDED]
+            held = [
+                one
+                for one in node.core.worker.reservations.values()
+                if one.state is not ReservationState.ENDED
+            ]
             assert not node.running, (node.peer, node.running)
             assert not held, (node.peer, held)
             assert not node.core.jobs, (node.peer, list(node.core.jobs))
-            assert sim.weather.lossy or not node.core.custody.copies, (
+            assert sim.weather.lossy or not node.core.replication.copies, (
                 node.peer,
-                list(node.core.custody.copies),
+                list(node.core.replication.copies),
             )
     for id, submitter in sim.submitted.items():
         holders = sim.holders(id)
@@ -105,8 +109,8 @@ def check_end(sim: Simulation) -> None:
                 done = {one.replica for one in record.now_of(ExecutionState.COMPLETED)}
                 assert done == set(range(record.spec.count)), (id, done)
         # Who holds a copy by the word of an owner that was replaced need not be known to the present one.
-        newest = max(records, key=lambda one: one.authority, default=None)
-        concerned = {newest.owner, *told(newest)} if newest else set()
+        newest = max(records, key=lambda one: one.ballot, default=None)
+        concerned = {newest.owner, *recipients(newest)} if newest else set()
         views = {_view(one) for node, one in zip(holders, records, strict=False) if node.peer in concerned}
         assert sim.weather.lossy or len(views) <= 1, f"{id}: {len(views)} views of how it ended: {views}"
 

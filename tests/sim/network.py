@@ -15,13 +15,14 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from p2pnode.core.node import Participant
+from p2pnode.core.node import Core
 from p2pnode.core.records import vetting
 from p2pnode.core.records.events import (
     AdvertHeard,
     Advertise,
+    CapacityChanged,
     DropJob,
-    DropLoan,
+    DropReservation,
     Finished,
     JobRerun,
     JobStopped,
@@ -30,27 +31,26 @@ from p2pnode.core.records.events import (
     Kill,
     Leaving,
     Note,
-    OfferChanged,
     PeerBack,
     PeerLost,
     Progressed,
     Received,
     SaveJob,
     SaveLines,
-    SaveLoan,
+    SaveReservation,
     Send,
     Start,
     Tick,
 )
 from p2pnode.core.records.lifecycle import LONG_RUNNING, JobRecord
-from p2pnode.core.records.reservations import Loan
+from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import (
     Advert,
     Award,
+    Capacity,
     Ended,
     Fault,
-    Offer,
     Receipt,
     Signed,
     Stage,
@@ -89,8 +89,8 @@ class Weather:
 @dataclass
 class Node:
     peer: str
-    offer: Offer
-    core: Participant
+    capacity: Capacity
+    core: Core
     alive: bool = True
     incarnation: int = 0
     # Changes when the disk is lost, as a link's store id does.
@@ -101,15 +101,15 @@ class Node:
     due: float = float("inf")
     down_since: float = 0.0
     jobs: dict[str, bytes] = field(default_factory=dict)
-    loans: dict[str, bytes] = field(default_factory=dict)
-    running: dict[str, tuple[Loan, Award]] = field(default_factory=dict)
+    reservations: dict[str, bytes] = field(default_factory=dict)
+    running: dict[str, tuple[Reservation, Award]] = field(default_factory=dict)
 
 
-def sim_offer(rng: random.Random) -> Offer:
+def sim_offer(rng: random.Random) -> Capacity:
     total = Resources(
         cpu_millis=rng.choice([1000, 2000, 4000]), memory_bytes=2_000_000_000, disk_bytes=10_000_000_000
     )
-    return Offer(
+    return Capacity(
         engines=("wasm",) if rng.random() < 0.9 else ("docker",),
         publishers=("ipfs",),
         sources=("ipfs",),
@@ -142,10 +142,10 @@ class Simulation:
         self.nodes: dict[str, Node] = {}
         for index in range(nodes):
             peer = f"peer{index:02}"
-            node = Node(peer, sim_offer(self.random), Participant(peer, lambda spec: None))
+            node = Node(peer, sim_offer(self.random), Core(peer, lambda spec: None))
             self.nodes[peer] = node
             node.stores = {f"peer{other:02}": 0 for other in range(nodes)}
-            self.at(self.random.uniform(0, 1), self.give, node, 0, OfferChanged(node.offer))
+            self.at(self.random.uniform(0, 1), self.give, node, 0, CapacityChanged(node.capacity))
         self._plan_trouble()
 
     def _plan_trouble(self) -> None:
@@ -191,7 +191,7 @@ class Simulation:
     def holders(self, id: str) -> list[Node]:
         """The living nodes that have a copy of a job, and may speak of it."""
         found = [node for node in self.nodes.values() if node.alive and id in node.jobs]
-        return [node for node in found if node.peer in self.record(node, id).parties]
+        return [node for node in found if node.peer in self.record(node, id).members]
 
     def record(self, node: Node, id: str) -> JobRecord:
         return codec.decode(node.jobs[id], JobRecord)
@@ -203,7 +203,7 @@ class Simulation:
             return
         node = self.random.choice(holders)
         stored = self.record(node, id)
-        held = id in node.core.jobs or id in node.core.custody.copies
+        held = id in node.core.jobs or id in node.core.replication.copies
         record = None if held else stored
         events = {
             "stop": JobStopped(id, "the user stopped it"),
@@ -256,7 +256,7 @@ class Simulation:
     def lose_disk(self, node: Node) -> None:
         node.jobs.clear()
         node.stores.clear()
-        node.loans.clear()
+        node.reservations.clear()
         node.store += 1
 
     def notice(self, other: Node, node: Node, down_since: float) -> None:
@@ -276,9 +276,9 @@ class Simulation:
 
     def restart(self, node: Node) -> None:
         node.alive = True
-        node.core = Participant(node.peer, lambda spec: None)
+        node.core = Core(node.peer, lambda spec: None)
         jobs = [codec.decode(data, JobRecord) for data in node.jobs.values()]
-        loans = [codec.decode(data, Loan) for data in node.loans.values()]
+        reservations = [codec.decode(data, Reservation) for data in node.reservations.values()]
         live = [job for job in jobs if not job.ended]
         node.incarnation += 1
         for other in self.nodes.values():
@@ -291,8 +291,8 @@ class Simulation:
         for other in self.nodes.values():
             if not other.alive:
                 self.at(LOST_AFTER_S, self.notice, node, other, other.down_since)
-        self.perform(node, node.core.resume(live, loans, self.now))
-        self.give(node, node.incarnation, OfferChanged(node.offer))
+        self.perform(node, node.core.resume(live, reservations, self.now))
+        self.give(node, node.incarnation, CapacityChanged(node.capacity))
 
     def cut(self) -> None:
         """Separate two halves for a while; sides that were apart for long give each other up."""
@@ -334,14 +334,14 @@ class Simulation:
                     node.jobs.pop(job, None)
                 case SaveLines():
                     pass
-                case SaveLoan(loan):
-                    node.loans[loan.execution] = codec.encode(loan)
-                case DropLoan(execution):
-                    node.loans.pop(execution, None)
-                case Start(loan, award):
-                    assert loan.execution not in node.running, "a program is started once"
-                    node.running[loan.execution] = (loan, award)
-                    self.execute(node, loan, award)
+                case SaveReservation(reservation):
+                    node.reservations[reservation.execution] = codec.encode(reservation)
+                case DropReservation(execution):
+                    node.reservations.pop(execution, None)
+                case Start(reservation, award):
+                    assert reservation.execution not in node.running, "a program is started once"
+                    node.running[reservation.execution] = (reservation, award)
+                    self.execute(node, reservation, award)
                 case Kill(execution=execution, reason=reason, fault=fault):
                     self.end(node, action, execution, reason, fault)
                 case Advertise() as advertise:
@@ -397,7 +397,7 @@ class Simulation:
         message = vetting.message_untrusted(data, lambda peer: None)
         receipt = codec.decode(message.receipt.body, Receipt) if isinstance(message, Ended) else None
         job = receipt.job if receipt else getattr(message, "job", None)
-        held = job in to.core.jobs or job in to.core.custody.copies
+        held = job in to.core.jobs or job in to.core.replication.copies
         record = None if held or job not in to.jobs else self.record(to, job)
         cid = "receipt-cid" if receipt else None
         self.give(to, to.incarnation, Received(sender.peer, message, receipt, cid, record))
@@ -411,7 +411,7 @@ class Simulation:
             ttl_ms=action.ttl_ms,
             name=node.peer,
             version="0",
-            offer=action.offer,
+            capacity=action.capacity,
             addresses=(),
             leaving=action.leaving,
         )
@@ -427,8 +427,8 @@ class Simulation:
 
     # Engines
 
-    def execute(self, node: Node, loan: Loan, award: Award) -> None:
-        rng, id, life = self.random, loan.execution, node.incarnation
+    def execute(self, node: Node, reservation: Reservation, award: Award) -> None:
+        rng, id, life = self.random, reservation.execution, node.incarnation
         prepared = rng.uniform(0, 1)
         ran = prepared + rng.expovariate(1 / 5)
         published = ran + rng.uniform(0, 0.5)
@@ -464,15 +464,15 @@ class Simulation:
     ) -> None:
         if node.incarnation != life or id not in node.running:
             return
-        loan, award = node.running.pop(id)
+        reservation, award = node.running.pop(id)
         receipt = Receipt(
-            job=loan.job,
+            job=reservation.job,
             execution=id,
-            round=loan.round,
+            round=reservation.round,
             replica=award.replica,
             peer=node.peer,
-            requester=loan.owner,
-            spec_hash=loan.spec_hash,
+            requester=reservation.owner,
+            spec_hash=reservation.spec_hash,
             program="",
             inputs=(),
             exit_code=exit_code,

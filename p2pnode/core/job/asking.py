@@ -18,7 +18,7 @@ from math import inf
 
 from p2pnode.core.placement.adverts import Known, out_of_reach
 from p2pnode.core.placement.matching import (
-    Unfit,
+    Infeasible,
     grouped,
     requirements_of,
     why_not_peer,
@@ -37,14 +37,14 @@ from p2pnode.core.records.lifecycle import (
 from p2pnode.core.wire.messages import (
     Advert,
     Ask,
-    Refusing,
+    RefusalKind,
     Requirements,
-    Taking,
+    Scheduling,
     execution_id,
 )
 from p2pnode.core.wire.spec import JobType
 
-from .desired import Vacancy
+from .desired import MissingPlacement
 from .retries import TRIES_PER_PEER_MAX, failures_by_peer
 
 # A first answer over a fresh connection takes tenths of a second on a loaded machine.
@@ -91,11 +91,11 @@ class Asking:
         """How often each peer has failed the job."""
         return failures_by_peer(self.record, self.now)
 
-    def begin_round(self, wanted: Sequence[Vacancy]) -> list[Send]:
+    def begin_round(self, wanted: Sequence[MissingPlacement]) -> list[Send]:
         """Ask the best candidates, one bid a peer; two or more only where the peers are too few."""
         record = self.record
         if record.spec.type in EVERYWHERE:
-            peers = {vacancy.peer: vacancy.replica for vacancy in wanted if vacancy.peer is not None}
+            peers = {missing.peer: missing.replica for missing in wanted if missing.peer is not None}
             able = [one for one in self._rooms_first() if one.peer in peers][:ASKS_EVERYWHERE_MAX]
             return self._ask([(one, 0, peers[one.peer]) for one in able])
         ranked = self.whom_to_ask(len(wanted))
@@ -118,9 +118,9 @@ class Asking:
         Anybody can invent peers with the best of offers, so of two that are asked one was heard before.
         """
         record = self.record
-        unfit = {peer: self._unfit(peer) for peer in self.known}
+        infeasible = {peer: self._infeasible(peer) for peer in self.known}
         groups: tuple[list[Advert], list[Advert], list[Advert]] = ([], [], [])
-        for peer, reason in unfit.items():
+        for peer, reason in infeasible.items():
             if reason is None or reason.askable:
                 group = 2 if peer in self._out_of_reach else int(reason is not None)
                 groups[group].append(self.known[peer].advert)
@@ -198,7 +198,7 @@ class Asking:
         queue_s = record.spec.task.timeouts.queue_s
         if queue_s is not None:
             return since + queue_s
-        busy = any(unfit.refusing is Refusing.BUSY for unfit in self._all_unfit())
+        busy = any(infeasible.refusal_kind is RefusalKind.BUSY for infeasible in self._all_infeasible())
         return since + ((inf if served else QUEUE_TIMEOUT_S) if busy else DISCOVERY_GRACE_S)
 
     def wakes(self) -> float:
@@ -210,37 +210,37 @@ class Asking:
         """Why nobody can be asked, grouped over all known peers."""
         if not self.known:
             return "no compute peer is known: is this node connected to any?"
-        reasons = [unfit.reason for unfit in self._all_unfit()]
+        reasons = [infeasible.reason for infeasible in self._all_infeasible()]
         if not reasons:
             return "waits for a peer"
         return "no peer can take it: " + grouped(reasons, len(self.known))
 
-    def _all_unfit(self) -> list[Unfit]:
-        unfit = (self._unfit(peer) for peer in self.known)
-        return [one for one in unfit if one is not None]
+    def _all_infeasible(self) -> list[Infeasible]:
+        infeasible = (self._infeasible(peer) for peer in self.known)
+        return [one for one in infeasible if one is not None]
 
     @cached_property
     def _open(self) -> dict[str, Execution]:
         return {one.peer: one for one in self.record.of(*OPEN)}
 
-    def _unfit(self, peer: str) -> Unfit | None:
+    def _infeasible(self, peer: str) -> Infeasible | None:
         advert, record = self.known[peer].advert, self.record
-        unfit = why_not_peer(self.need, advert)
-        if unfit is not None and unfit.refusing is Refusing.UNSUITABLE:
-            return unfit
+        infeasible = why_not_peer(self.need, advert)
+        if infeasible is not None and infeasible.refusal_kind is RefusalKind.UNSUITABLE:
+            return infeasible
         tries = self.failures.get(peer, 0)
         if record.spec.type is JobType.BATCH and tries >= TRIES_PER_PEER_MAX:
-            return Unfit(Refusing.UNSUITABLE, f"failed this job {TRIES_PER_PEER_MAX} times")
+            return Infeasible(RefusalKind.UNSUITABLE, f"failed this job {TRIES_PER_PEER_MAX} times")
         opened = self._open.get(peer)
         if opened is not None:
-            return Unfit(Refusing.BUSY, opened.reason or "is being asked")
+            return Infeasible(RefusalKind.BUSY, opened.reason or "is being asked")
         refused = record.refusals.get(peer)
         held = refused and advert.number <= refused.number and self.now < refused.at + REFUSAL_HOLDS_S
         if refused is not None and held:
-            return Unfit(refused.refusing, refused.reason)
-        if unfit is not None and advert.offer.taking is Taking.ALL:
-            return Unfit(unfit.refusing, unfit.reason, askable=True)
-        return unfit
+            return Infeasible(refused.refusal_kind, refused.reason)
+        if infeasible is not None and advert.capacity.scheduling is Scheduling.SCHEDULABLE:
+            return Infeasible(infeasible.refusal_kind, infeasible.reason, askable=True)
+        return infeasible
 
 
 def listed(peers: Sequence[str]) -> str:

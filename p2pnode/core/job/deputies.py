@@ -11,14 +11,14 @@ from collections.abc import Collection, Mapping
 from math import inf
 
 from p2pnode.core.placement.adverts import Known, out_of_reach
-from p2pnode.core.placement.ranking import lot
+from p2pnode.core.placement.ranking import rendezvous_hash
 from p2pnode.core.records.events import Send
 from p2pnode.core.records.lifecycle import LIVE, JobRecord
-from p2pnode.core.replication.sync import header, keeps
+from p2pnode.core.replication.sync import header, replicates
 from p2pnode.core.wire import protocols
-from p2pnode.core.wire.messages import PEERS_NAMED_MAX, Taking
+from p2pnode.core.wire.messages import PEERS_NAMED_MAX, Scheduling
 
-from .transitions import JobSteps
+from .transitions import JobTransitions
 
 # One may die while the other takes over.
 DEPUTIES = 2
@@ -26,7 +26,7 @@ DEPUTIES = 2
 DEPUTIES_MAX = 4
 
 
-def told(record: JobRecord) -> list[str]:
+def recipients(record: JobRecord) -> list[str]:
     """Who is told how the job stands: its deputies, and the peer whose user submitted it."""
     return [peer for peer in dict.fromkeys((*record.deputies, record.requester)) if peer != record.owner]
 
@@ -35,9 +35,11 @@ def lacks_deputies(record: JobRecord, lost: Collection[str]) -> bool:
     return sum(peer not in lost for peer in record.deputies) < DEPUTIES
 
 
-def name_deputies(steps: JobSteps, known: Mapping[str, Known], lost: Collection[str], now: float) -> None:
+def name_deputies(
+    transitions: JobTransitions, known: Mapping[str, Known], lost: Collection[str], now: float
+) -> None:
     """Replace deputies that are lost, as far as there are others."""
-    record = steps.record
+    record = transitions.record
     if record.ended or not lacks_deputies(record, lost):
         return
     live = [peer for peer in record.deputies if peer not in lost]
@@ -46,7 +48,7 @@ def name_deputies(steps: JobSteps, known: Mapping[str, Known], lost: Collection[
         peer
         for peer, one in known.items()
         if peer not in {record.owner, *record.deputies, *record.declined, *lost}
-        and one.advert.offer.taking is not Taking.DRAINING
+        and one.advert.capacity.scheduling is not Scheduling.DRAINING
         and protocols.why_no_link(one.advert.protocols) is None
     ]
     unreachable = out_of_reach(known, now)
@@ -55,9 +57,9 @@ def name_deputies(steps: JobSteps, known: Mapping[str, Known], lost: Collection[
         key=lambda peer: (
             peer in unreachable,
             known[peer].brought_by is not None,
-            not known[peer].advert.offer.engines,
+            not known[peer].advert.capacity.engines,
             peer in runs,
-            lot(record.id, 0, peer),
+            rendezvous_hash(record.id, 0, peer),
         )
     )
     chosen = (*live, *candidates[: DEPUTIES - len(live)])
@@ -67,28 +69,30 @@ def name_deputies(steps: JobSteps, known: Mapping[str, Known], lost: Collection[
         return
     removed = [peer for peer in record.deputies if peer not in kept]
     record.deputies = kept
-    record.former = tuple(dict.fromkeys((*removed, *record.former)))[:PEERS_NAMED_MAX]
+    record.past_members = tuple(dict.fromkeys((*removed, *record.past_members)))[:PEERS_NAMED_MAX]
     for peer in removed:
         record.synced.pop(peer, None)
         # It learns, some day, that its copy is wanted no more.
-        steps.actions.append(Send(peer, header(record, now)))
+        transitions.actions.append(Send(peer, header(record, now)))
     for one in record.of(*LIVE):
-        steps.adopt(one)
+        transitions.adopt(one)
     if chosen:
-        steps.note("Ownership", f"Deputies, who would take over: {', '.join(chosen)}", now, urgent=True)
+        transitions.note("Ownership", f"Deputies, who would take over: {', '.join(chosen)}", now, urgent=True)
 
 
-def tell_deputies(steps: JobSteps, lost: Collection[str], now: float) -> None:
+def tell_deputies(transitions: JobTransitions, lost: Collection[str], now: float) -> None:
     """Send what has changed to those that can hear it, if it is time."""
-    record = steps.record
-    if steps.tell_by > now:
+    record = transitions.record
+    if transitions.tell_by > now:
         return
-    for peer in told(record):
+    for peer in recipients(record):
         if peer in lost and not record.ended:
             # A silent peer's outbox must not fill: it gets the whole when it is back, or at the end.
             record.synced.pop(peer, None)
             continue
         since = record.synced.get(peer)
-        steps.actions += [Send(peer, keep) for keep in keeps(record, steps.lines, since, now)]
+        transitions.actions += [
+            Send(peer, keep) for keep in replicates(record, transitions.lines, since, now)
+        ]
         record.synced[peer] = now
-    steps.lines, steps.tell_by = [], inf
+    transitions.lines, transitions.tell_by = [], inf

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from p2pnode.core.placement.adverts import Known
-from p2pnode.core.placement.matching import never_peer, requirements_of
+from p2pnode.core.placement.matching import infeasible_peer_reason, requirements_of
 from p2pnode.core.records.lifecycle import (
     BROKEN,
     EVERYWHERE,
@@ -27,7 +27,7 @@ from p2pnode.core.records.lifecycle import (
     ExecutionState,
     JobRecord,
 )
-from p2pnode.core.wire.messages import Taking
+from p2pnode.core.wire.messages import Scheduling
 from p2pnode.core.wire.spec import REPLICAS_MAX, JobType
 
 from .retries import is_given_up
@@ -36,32 +36,32 @@ Table = Mapping[str, Known]
 
 
 @dataclass(frozen=True, slots=True)
-class Vacancy:
+class MissingPlacement:
     """A replica that nobody runs. `peer`: only there."""
 
     replica: int
     peer: str | None = None
 
 
-def vacancies(record: JobRecord, known: Table) -> list[Vacancy]:
+def missing_placements(record: JobRecord, known: Table) -> list[MissingPlacement]:
     """The replicas to place, the one that is missing longest first."""
     match record.spec.type:
         case JobType.BATCH:
             held = _replicas(record.now_of(*LIVE, ExecutionState.COMPLETED))
-            return [Vacancy(replica) for replica in range(record.spec.count) if replica not in held]
+            return [MissingPlacement(replica) for replica in range(record.spec.count) if replica not in held]
         case JobType.OPS:
             held = _replicas(record.now_of(*LIVE, ExecutionState.COMPLETED))
             return [
-                Vacancy(replica, peer)
+                MissingPlacement(replica, peer)
                 for peer, replica in record.targets.items()
                 if replica not in held and not is_given_up(record, replica)
             ]
         case JobType.SERVICE:
-            return _service_vacancies(record, known)
+            return _missing_of_service(record, known)
         case JobType.DAEMON:
             held = _replicas(record.now_of(*LIVE))
             return [
-                Vacancy(replica, peer)
+                MissingPlacement(replica, peer)
                 for peer, replica in record.targets.items()
                 if replica not in held and _takes(record, known, peer)
             ]
@@ -100,24 +100,24 @@ def learn_targets(record: JobRecord, known: Table) -> None:
     numbers = iter(range(max(record.targets.values(), default=-1) + 1, REPLICAS_MAX))
     for peer in sorted(known):
         advert = known[peer].advert
-        taking = advert.offer.taking is Taking.ALL
-        if peer not in record.targets and taking and never_peer(need, advert) is None:
+        scheduling = advert.capacity.scheduling is Scheduling.SCHEDULABLE
+        if peer not in record.targets and scheduling and infeasible_peer_reason(need, advert) is None:
             number = next(numbers, None)
             if number is None:
                 return
             record.targets[peer] = number
 
 
-def _service_vacancies(record: JobRecord, known: Table) -> list[Vacancy]:
+def _missing_of_service(record: JobRecord, known: Table) -> list[MissingPlacement]:
     live = record.now_of(*LIVE)
     held = _replicas(live)
     missing = [replica for replica in range(record.spec.count) if replica not in held]
     if missing:
-        return [Vacancy(replica) for replica in missing]
+        return [MissingPlacement(replica) for replica in missing]
     current = [one for one in live if _is_wanted_there(record, known, one)]
     behind = sorted(held - _replicas(current))
     moving = any(one.state is not ExecutionState.RUNNING for one in current)
-    return [Vacancy(replica) for replica in behind[:1] if not moving]
+    return [MissingPlacement(replica) for replica in behind[:1] if not moving]
 
 
 def _replaced(record: JobRecord, known: Table) -> list[tuple[Execution, str]]:
@@ -142,10 +142,10 @@ def _misplaced(record: JobRecord, known: Table) -> list[tuple[Execution, str]]:
     for one in live:
         # Of a peer that is only silent nothing is known: its loss is told by other means.
         advert = known[one.peer].advert if one.peer in known else None
-        reason = never_peer(need, advert) if advert else None
+        reason = infeasible_peer_reason(need, advert) if advert else None
         if reason is not None:
             found.append((one, f"its peer does not match any more: {reason}"))
-        elif advert and advert.offer.taking is Taking.DRAINING:
+        elif advert and advert.capacity.scheduling is Scheduling.DRAINING:
             found.append((one, "its peer is being drained"))
         elif not record.is_current(one):
             behind.append(one)
@@ -176,11 +176,14 @@ def _takes(record: JobRecord, known: Table, peer: str) -> bool:
     if peer not in known:
         return False
     advert = known[peer].advert
-    return advert.offer.taking is Taking.ALL and never_peer(requirements_of(record.spec), advert) is None
+    return (
+        advert.capacity.scheduling is Scheduling.SCHEDULABLE
+        and infeasible_peer_reason(requirements_of(record.spec), advert) is None
+    )
 
 
 def _is_wanted_there(record: JobRecord, known: Table, one: Execution) -> bool:
-    draining = one.peer in known and known[one.peer].advert.offer.taking is Taking.DRAINING
+    draining = one.peer in known and known[one.peer].advert.capacity.scheduling is Scheduling.DRAINING
     return record.is_current(one) and not draining
 
 

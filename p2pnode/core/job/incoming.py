@@ -23,17 +23,17 @@ from p2pnode.core.wire.messages import (
     Award,
     Bid,
     Fault,
-    Keep,
     Message,
     Receipt,
     Refusal,
-    Refusing,
+    RefusalKind,
     Release,
+    Replicate,
     Stage,
     Update,
 )
 
-from .transitions import JobSteps
+from .transitions import JobTransitions
 
 # A bid is not awarded in its last moments: the award has to travel, too.
 BID_MARGIN_S = 1.0
@@ -47,76 +47,79 @@ _STAGES = {
 }
 
 
-def _of_peer(steps: JobSteps, id: str, peer: str) -> Execution | None:
-    execution = steps.record.executions.get(id)
+def _of_peer(transitions: JobTransitions, id: str, peer: str) -> Execution | None:
+    execution = transitions.record.executions.get(id)
     return execution if execution is not None and execution.peer == peer else None
 
 
-def bid(steps: JobSteps, peer: str, bid: Bid, now: float) -> None:
+def bid(transitions: JobTransitions, peer: str, bid: Bid, now: float) -> None:
     """It would run the execution, and holds resources for it."""
-    execution = _of_peer(steps, bid.execution, peer)
+    execution = _of_peer(transitions, bid.execution, peer)
     if execution is None or execution.state not in (*OPEN, *LIVE):
         # It answers an ask that is over; until it hears so, it holds resources.
-        steps.actions.append(Send(peer, Release(execution=bid.execution, round=bid.round)))
+        transitions.actions.append(Send(peer, Release(execution=bid.execution, round=bid.round)))
     elif execution.state in (ExecutionState.ASKED, ExecutionState.QUEUED):
         execution.move(ExecutionState.BID, now)
         execution.bid = bid
         execution.deadline = now + bid.valid_ms / 1000 - BID_MARGIN_S
 
 
-def refused(steps: JobSteps, peer: str, refusal: Refusal, now: float) -> None:
+def refused(transitions: JobTransitions, peer: str, refusal: Refusal, now: float) -> None:
     """It does not take the execution, does not have it any more, or lets the ask wait."""
-    execution = _of_peer(steps, refusal.execution, peer)
+    execution = _of_peer(transitions, refusal.execution, peer)
     if execution is None:
         return
-    if refusal.refusing is Refusing.QUEUED:
+    if refusal.refusal_kind is RefusalKind.QUEUED:
         if execution.state is ExecutionState.ASKED:
             execution.move(ExecutionState.QUEUED, now, refusal.reason)
-            steps.note("Queueing", refusal.reason, now, execution)
+            transitions.note("Queueing", refusal.reason, now, execution)
     elif execution.state in OPEN:
-        steps.remember_refusal(peer, refusal.refusing, refusal.reason, now)
-        steps.note("Refusal", refusal.reason, now, execution)
-        del steps.record.executions[execution.id]
+        transitions.remember_refusal(peer, refusal.refusal_kind, refusal.reason, now)
+        transitions.note("Refusal", refusal.reason, now, execution)
+        del transitions.record.executions[execution.id]
     elif execution.state is ExecutionState.AWARDED and not execution.unconfirmed:
-        steps.remember_refusal(peer, refusal.refusing, refusal.reason, now)
-        steps.note("Refusal", refusal.reason, now, execution)
+        transitions.remember_refusal(peer, refusal.refusal_kind, refusal.reason, now)
+        transitions.note("Refusal", refusal.reason, now, execution)
         execution.move(ExecutionState.CANCELLED, now, refusal.reason)
     elif execution.state in LIVE and execution.unconfirmed:
-        steps.give_up(execution, refusal.reason, now)
+        transitions.give_up(execution, refusal.reason, now)
 
 
-def rejected(steps: JobSteps, peer: str, message: Message, reason: str, now: float) -> None:
+def rejected(transitions: JobTransitions, peer: str, message: Message, reason: str, now: float) -> None:
     """The peer has thrown a message of this job away: what it asked for does not happen."""
-    record, kind = steps.record, type(message).__name__.lower()
-    steps.note("Problem", f"{peer} did not take the {kind}: {reason}", now)
-    if isinstance(message, Keep) and peer in record.deputies:
+    record, kind = transitions.record, type(message).__name__.lower()
+    transitions.note("Problem", f"{peer} did not take the {kind}: {reason}", now)
+    if isinstance(message, Replicate) and peer in record.deputies:
         # The next one would be thrown away as well.
         record.deputies = tuple(one for one in record.deputies if one != peer)
         record.declined = (peer, *record.declined)[:PEERS_NAMED_MAX]
-        record.former = tuple(dict.fromkeys((peer, *record.former)))[:PEERS_NAMED_MAX]
+        record.past_members = tuple(dict.fromkeys((peer, *record.past_members)))[:PEERS_NAMED_MAX]
         record.synced.pop(peer, None)
     if isinstance(message, Ask | Award):
         refusal = Refusal(
-            execution=message.execution, round=message.round, refusing=Refusing.UNSUITABLE, reason=reason
+            execution=message.execution,
+            round=message.round,
+            refusal_kind=RefusalKind.UNSUITABLE,
+            reason=reason,
         )
-        refused(steps, peer, refusal, now)
+        refused(transitions, peer, refusal, now)
 
 
-def receipt_refused(steps: JobSteps, peer: str, id: str, reason: str, now: float) -> None:
+def receipt_refused(transitions: JobTransitions, peer: str, id: str, reason: str, now: float) -> None:
     """The peer's word on how the execution ended cannot be taken; nothing better will come of it."""
-    execution = _of_peer(steps, id, peer)
+    execution = _of_peer(transitions, id, peer)
     if execution is not None and execution.state in LIVE:
-        steps.give_up(execution, f"sent a receipt that does not count: {reason}", now)
+        transitions.give_up(execution, f"sent a receipt that does not count: {reason}", now)
 
 
-def updated(steps: JobSteps, peer: str, update: Update, now: float) -> None:
+def updated(transitions: JobTransitions, peer: str, update: Update, now: float) -> None:
     """How far the execution is."""
-    execution = _of_peer(steps, update.execution, peer)
+    execution = _of_peer(transitions, update.execution, peer)
     if execution is None:
         return
     if execution.state is ExecutionState.CANCELLED:
         # It does not know yet; a cancel may have been lost with a disk.
-        steps.send_cancel(peer, execution.id, execution.round, execution.reason)
+        transitions.send_cancel(peer, execution.id, execution.round, execution.reason)
     if execution.state not in LIVE or update.sequence <= execution.sequence:
         return
     execution.sequence = update.sequence
@@ -127,106 +130,110 @@ def updated(steps: JobSteps, peer: str, update: Update, now: float) -> None:
         execution.move(state, now)
         # It tells what people wait for, so it should not be lost with its owner.
         runs = state is ExecutionState.RUNNING
-        steps.note("Execution", update.detail or state.value, now, execution, urgent=runs)
+        transitions.note("Execution", update.detail or state.value, now, execution, urgent=runs)
     elif update.detail:
-        steps.note("Execution", update.detail, now, execution)
-    seconds = run_limit_s(steps.record.spec)
+        transitions.note("Execution", update.detail, now, execution)
+    seconds = run_limit_s(transitions.record.spec)
     if execution.state is ExecutionState.RUNNING and seconds is not None and not execution.deadline:
-        execution.deadline = now + seconds + stop_grace_s(steps.record.spec) + OVERDUE_GRACE_S
+        execution.deadline = now + seconds + stop_grace_s(transitions.record.spec) + OVERDUE_GRACE_S
 
 
-def ended(steps: JobSteps, peer: str, id: str, receipt: Receipt, receipt_cid: str, now: float) -> None:
+def ended(
+    transitions: JobTransitions, peer: str, id: str, receipt: Receipt, receipt_cid: str, now: float
+) -> None:
     """The execution has ended; `receipt` is signed by its peer."""
-    execution = _of_peer(steps, id, peer)
+    execution = _of_peer(transitions, id, peer)
     if execution is None or not (execution.state in LIVE or execution.awaits_receipt):
         return
-    if not _receipt_fits(steps, execution, receipt):
+    if not _receipt_fits(transitions, execution, receipt):
         if execution.state in LIVE:
-            steps.give_up(execution, "sent a receipt that is not about this execution", now)
+            transitions.give_up(execution, "sent a receipt that is not about this execution", now)
         return
-    if execution.state in GIVEN_UP and not _still_counts(steps, execution, receipt):
-        _leftovers(steps, execution, receipt, receipt_cid, now)
+    if execution.state in GIVEN_UP and not _still_counts(transitions, execution, receipt):
+        _leftovers(transitions, execution, receipt, receipt_cid, now)
         return
-    if steps.record.spec.type not in LONG_RUNNING and _is_completed(steps, execution):
+    if transitions.record.spec.type not in LONG_RUNNING and _is_completed(transitions, execution):
         # An owner that was away and waits for its deputies' word has not ended the second yet.
         reason = "another result of this replica counts"
         execution.move(ExecutionState.CANCELLED, now, reason)
-        steps.note("Execution", f"Cancelled: {reason}", now, execution, True)
-        _leftovers(steps, execution, receipt, receipt_cid, now)
+        transitions.note("Execution", f"Cancelled: {reason}", now, execution, True)
+        _leftovers(transitions, execution, receipt, receipt_cid, now)
         return
     execution.unconfirmed = False
     execution.exit_code, execution.fault = receipt.exit_code, receipt.fault
     execution.result_cid, execution.receipt_cid = receipt.result_cid, receipt_cid
     if receipt.fault is None and receipt.exit_code == 0:
         execution.move(ExecutionState.COMPLETED, now)
-        steps.note("Execution", f"Completed, result {receipt.result_cid}", now, execution, True)
+        transitions.note("Execution", f"Completed, result {receipt.result_cid}", now, execution, True)
     else:
         execution.move(ExecutionState.FAILED, now, receipt.reason)
         execution.fault = receipt.fault or Fault.JOB
         topic = "Moved" if execution.fault is Fault.MOVED else "Failed"
-        steps.note("Execution", f"{topic}: {receipt.reason}", now, execution, True)
-    if execution.state is ExecutionState.FAILED or steps.record.spec.type in LONG_RUNNING:
-        steps.broke(execution, now)
+        transitions.note("Execution", f"{topic}: {receipt.reason}", now, execution, True)
+    if execution.state is ExecutionState.FAILED or transitions.record.spec.type in LONG_RUNNING:
+        transitions.broke(execution, now)
 
 
-def _still_counts(steps: JobSteps, execution: Execution, receipt: Receipt) -> bool:
+def _still_counts(transitions: JobTransitions, execution: Execution, receipt: Receipt) -> bool:
     """Does the end of what was given up change how its job goes?"""
-    record = steps.record
+    record = transitions.record
     if execution.state is ExecutionState.CANCELLED or record.ended or execution.run != record.run:
         return False
     # It was told to end, or failed without a word of its program: what counts is that it was lost.
     told = receipt.exit_code is None or receipt.fault is Fault.CANCELLED
-    return not (told or record.spec.type in LONG_RUNNING or _is_completed(steps, execution))
+    return not (told or record.spec.type in LONG_RUNNING or _is_completed(transitions, execution))
 
 
-def _leftovers(steps: JobSteps, execution: Execution, receipt: Receipt, receipt_cid: str, now: float) -> None:
-    """Keep what is left of an execution that nobody waits for: its output and the exit code."""
+def _leftovers(
+    transitions: JobTransitions, execution: Execution, receipt: Receipt, receipt_cid: str, now: float
+) -> None:
+    """Replicate what is left of an execution that nobody waits for: its output and the exit code."""
     execution.exit_code, execution.receipt_cid = receipt.exit_code, receipt_cid
     execution.result_cid, execution.modified = receipt.result_cid, now
     execution.fault = execution.fault or receipt.fault
     how = "" if receipt.exit_code is None else f" with exit code {receipt.exit_code}"
     left = f"left {receipt.result_cid}" if receipt.result_cid else "left nothing"
     back = "Came back, and has" if execution.state is ExecutionState.LOST else "Has"
-    steps.note("Execution", f"{back} ended it{how}; {left}", now, execution, urgent=True)
+    transitions.note("Execution", f"{back} ended it{how}; {left}", now, execution, urgent=True)
 
 
-def _is_completed(steps: JobSteps, execution: Execution) -> bool:
+def _is_completed(transitions: JobTransitions, execution: Execution) -> bool:
     """Has another execution of its replica and run completed?"""
-    done = steps.record.of(ExecutionState.COMPLETED)
+    done = transitions.record.of(ExecutionState.COMPLETED)
     return any((one.replica, one.run) == (execution.replica, execution.run) for one in done)
 
 
-def _receipt_fits(steps: JobSteps, execution: Execution, receipt: Receipt) -> bool:
-    record = steps.record
+def _receipt_fits(transitions: JobTransitions, execution: Execution, receipt: Receipt) -> bool:
+    record = transitions.record
     version = record.versions.get(execution.version)
     named = (receipt.job, receipt.execution, receipt.round, receipt.replica, receipt.peer)
     return (
         named == (record.id, execution.id, execution.round, execution.replica, execution.peer)
-        and receipt.requester in record.parties
+        and receipt.requester in record.members
         and version is not None
         and receipt.spec_hash == version.spec_hash
     )
 
 
-def claimed(steps: JobSteps, peer: str, id: str, round: int) -> None:
+def claimed(transitions: JobTransitions, peer: str, id: str, round: int) -> None:
     """A peer runs something for this job, and does not know for whom."""
-    execution = _of_peer(steps, id, peer)
-    steps.send_adopt(peer, id, round)
+    execution = _of_peer(transitions, id, peer)
+    transitions.send_adopt(peer, id, round)
     if execution is None or execution.state not in LIVE:
         reason = execution.reason if execution else ""
-        steps.send_cancel(peer, id, round, reason or "the owner of the job does not want it")
+        transitions.send_cancel(peer, id, round, reason or "the owner of the job does not want it")
 
 
-def peer_lost(steps: JobSteps, peer: str, reason: str, now: float) -> None:
+def peer_lost(transitions: JobTransitions, peer: str, reason: str, now: float) -> None:
     """A peer is silent: what it was given is to be placed elsewhere."""
-    record = steps.record
+    record = transitions.record
     for execution in record.of(*OPEN):
         if execution.peer == peer:
-            steps.cancel(execution, reason, now)
-            steps.remember_refusal(peer, Refusing.BUSY, reason, now)
+            transitions.cancel(execution, reason, now)
+            transitions.remember_refusal(peer, RefusalKind.BUSY, reason, now)
     for execution in record.of(*LIVE):
         if execution.peer == peer:
-            steps.remember_refusal(peer, Refusing.BUSY, reason, now)
-            steps.give_up(execution, reason, now)
+            transitions.remember_refusal(peer, RefusalKind.BUSY, reason, now)
+            transitions.give_up(execution, reason, now)
     if record.synced.pop(peer, None) is not None:
-        steps.tell_by = now
+        transitions.tell_by = now

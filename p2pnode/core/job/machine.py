@@ -53,11 +53,11 @@ from p2pnode.core.wire.messages import (
     Bid,
     Command,
     Ended,
-    Keep,
     Orphan,
     Owned,
     Refusal,
-    Refusing,
+    RefusalKind,
+    Replicate,
     Update,
     WhoOwns,
 )
@@ -66,13 +66,13 @@ from p2pnode.core.wire.spec import JobSpec, JobType
 from . import deputies, handover, incoming
 from .asking import ENOUGH_WAIT_S, Asking, listed
 from .desired import (
-    Vacancy,
+    MissingPlacement,
     learn_targets,
+    missing_placements,
     surplus,
-    vacancies,
 )
 from .retries import hopeless
-from .transitions import AWARD_CONFIRM_S, JobSteps
+from .transitions import AWARD_CONFIRM_S, JobTransitions
 
 # A node that was away asks its deputies whether a job is still its own before it acts for it.
 HOLD_S = 5.0
@@ -91,7 +91,7 @@ class Job:
         self.waits = False
         self._known = known
         self._lost = lost
-        self._steps = JobSteps(record, me, known)
+        self._steps = JobTransitions(record, me, known)
         self._hold_until = 0.0
 
     def look_at(self, now: float) -> None:
@@ -119,7 +119,7 @@ class Job:
     @property
     def partners(self) -> set[str]:
         """The peers whose silence concerns the job."""
-        return {*deputies.told(self.record), *(one.peer for one in self.record.of(*LIVE))}
+        return {*deputies.recipients(self.record), *(one.peer for one in self.record.of(*LIVE))}
 
     def take_over(self, before: str, now: float) -> list[Action]:
         handover.take_over(self._steps, before, self._lost, now)
@@ -129,7 +129,7 @@ class Job:
         handover.raise_epoch(self._steps, peer, epoch, now)
         return self._settle(now)
 
-    def merge(self, peer: str, keep: Keep, now: float) -> list[Action]:
+    def merge(self, peer: str, keep: Replicate, now: float) -> list[Action]:
         handover.merge(self._steps, peer, keep, now)
         return self._settle(now)
 
@@ -139,9 +139,9 @@ class Job:
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take in an event that concerns this job, or a `Tick`, or news of peers."""
         match event:
-            case JobUpdated(_, spec) | Received(_, Command(order="update", spec=JobSpec() as spec)):
+            case JobUpdated(_, spec) | Received(_, Command(action="update", spec=JobSpec() as spec)):
                 self._update(spec, now)
-            case JobRerun(_, reason) | Received(_, Command(order="rerun", reason=reason)):
+            case JobRerun(_, reason) | Received(_, Command(action="rerun", reason=reason)):
                 self._begin_anew(f"Job begun anew{': ' * bool(reason)}{reason}", now)
             case Received(peer, Orphan(execution=id, round=round)):
                 incoming.claimed(self._steps, peer, id, round)
@@ -163,7 +163,7 @@ class Job:
                 incoming.peer_lost(self._steps, peer, reason, now)
             case PeerBack(peer):
                 self.record.refusals.pop(peer, None)
-                if peer in deputies.told(self.record):
+                if peer in deputies.recipients(self.record):
                     self._steps.tell_by = now
             case JobStopped(_, reason):
                 self._steps.end(JobState.STOPPED, Outcome.STOPPED, reason, now)
@@ -190,11 +190,11 @@ class Job:
                 incoming.updated(self._steps, peer, update, now)
             case Owned() as owned if peer in self.record.deputies:
                 self._hold_until = 0.0
-                if (owned.epoch, owned.owner) < self.record.authority:
+                if (owned.epoch, owned.owner) < self.record.ballot:
                     # It has missed something, or lost its disk: it gets the whole anew.
                     self.record.synced.pop(peer, None)
                     self._steps.tell_by = now
-            case Command(order="stop", reason=reason):
+            case Command(action="stop", reason=reason):
                 self._steps.end(JobState.STOPPED, Outcome.STOPPED, reason, now)
 
     def _update(self, spec: JobSpec, now: float) -> None:
@@ -229,115 +229,119 @@ class Job:
     # What to do about it
 
     def _settle(self, now: float) -> list[Action]:
-        record, steps = self.record, self._steps
+        record, transitions = self.record, self._steps
         held = now < self._hold_until and not record.ended
         if not record.ended and not held:
             self._reconcile(now)
             self._forget_old()
         if not held:
-            deputies.name_deputies(steps, self._known, self._lost, now)
-        deputies.tell_deputies(steps, self._lost, now)
-        vacant = [] if record.ended else self._vacant()
+            deputies.name_deputies(transitions, self._known, self._lost, now)
+        deputies.tell_deputies(transitions, self._lost, now)
+        missing = [] if record.ended else self._missing()
         self.waits = not record.ended and (
-            bool(vacant)
+            bool(missing)
             or record.spec.type in EVERYWHERE | LONG_RUNNING
             or deputies.lacks_deputies(record, self._lost)
         )
-        self.deadline = self._hold_until if held else self._next_deadline(vacant, now)
-        self.deadline = min(self.deadline, steps.tell_by)
-        actions, steps.actions = steps.actions, []
+        self.deadline = self._hold_until if held else self._next_deadline(missing, now)
+        self.deadline = min(self.deadline, transitions.tell_by)
+        actions, transitions.actions = transitions.actions, []
         return [SaveJob(record), *actions]
 
     def _reconcile(self, now: float) -> None:
-        record, steps = self.record, self._steps
+        record, transitions = self.record, self._steps
         self._overdue(now)
         total_s = record.spec.task.timeouts.total_s
         if total_s is not None and record.spec.type not in LONG_RUNNING and now >= record.begun + total_s:
-            steps.end(JobState.FAILED, Outcome.TIMEOUT, f"its TotalTimeout of {total_s} s has passed", now)
+            transitions.end(
+                JobState.FAILED, Outcome.TIMEOUT, f"its TotalTimeout of {total_s} s has passed", now
+            )
             return
         if record.spec.type in EVERYWHERE:
             learn_targets(record, self._known)
         for execution, reason in surplus(record, self._known):
             if execution.state in LIVE:
-                steps.cancel(execution, reason, now)
-        vacant = self._vacant()
-        failed = self._hopeless(vacant)
+                transitions.cancel(execution, reason, now)
+        missing = self._missing()
+        failed = self._hopeless(missing)
         if failed:
             self._wind_up(failed, now)
             return
-        ready = [one for one in vacant if record.retry_at.get(one.replica, 0.0) <= now]
+        ready = [one for one in missing if record.retry_at.get(one.replica, 0.0) <= now]
         if ready or self._lacks_targets():
             self._place(ready, now)
         elif not record.of(ExecutionState.AWARDED):
             record.waiting_since = None
-            steps.cancel_all(record.of(*OPEN), "not needed", now)
-        if not vacant and not record.ended:
+            transitions.cancel_all(record.of(*OPEN), "not needed", now)
+        if not missing and not record.ended:
             self._end_if_done(now)
         if record.ended:
             return
         if record.now_of(*LIVE):
             if record.state is not JobState.RUNNING:
                 record.move(JobState.RUNNING, now)
-        elif vacant and not ready:
-            steps.queue(f"waits before another try: {self._why_again(vacant)}", now)
+        elif missing and not ready:
+            transitions.queue(f"waits before another try: {self._why_again(missing)}", now)
 
-    def _vacant(self) -> list[Vacancy]:
-        return vacancies(self.record, self._known)
+    def _missing(self) -> list[MissingPlacement]:
+        return missing_placements(self.record, self._known)
 
-    def _why_again(self, vacant: list[Vacancy]) -> str:
-        replicas = {one.replica for one in vacant}
+    def _why_again(self, missing: list[MissingPlacement]) -> str:
+        replicas = {one.replica for one in missing}
         ended = self.record.now_of(*BROKEN, ExecutionState.COMPLETED)
         last = next((one for one in reversed(ended) if one.replica in replicas), None)
         return (last.reason if last else "") or "the program has ended"
 
-    def _hopeless(self, vacant: list[Vacancy]) -> list[Execution]:
+    def _hopeless(self, missing: list[MissingPlacement]) -> list[Execution]:
         if self.record.spec.type is not JobType.BATCH:
             return []
-        return hopeless(self.record, {one.replica for one in vacant})
+        return hopeless(self.record, {one.replica for one in missing})
 
     def _lacks_targets(self) -> bool:
         return self.record.spec.type is JobType.OPS and not self.record.targets
 
     def _overdue(self, now: float) -> None:
-        record, steps = self.record, self._steps
+        record, transitions = self.record, self._steps
         for execution in record.of(*OPEN, *LIVE):
             if execution.deadline is None or execution.deadline > now:
                 continue
             if execution.state is ExecutionState.ASKED:
-                steps.cancel(execution, "did not answer in time", now)
-                steps.remember_refusal(execution.peer, Refusing.BUSY, "did not answer in time", now)
-                steps.note("Refusal", "did not answer in time", now, execution)
+                transitions.cancel(execution, "did not answer in time", now)
+                transitions.remember_refusal(execution.peer, RefusalKind.BUSY, "did not answer in time", now)
+                transitions.note("Refusal", "did not answer in time", now, execution)
             elif execution.state is ExecutionState.BID:
-                steps.cancel(execution, "its bid expired before it was needed", now)
+                transitions.cancel(execution, "its bid expired before it was needed", now)
             elif execution.unconfirmed:
                 why = f"did not answer its new owner within {handover.ADOPT_CONFIRM_S:.0f} s"
-                steps.give_up(execution, why, now)
+                transitions.give_up(execution, why, now)
             elif execution.state is ExecutionState.AWARDED:
-                steps.give_up(execution, f"did not confirm its award within {AWARD_CONFIRM_S:.0f} s", now)
+                transitions.give_up(
+                    execution, f"did not confirm its award within {AWARD_CONFIRM_S:.0f} s", now
+                )
             else:
-                steps.give_up(execution, "is long past its timeout", now)
+                transitions.give_up(execution, "is long past its timeout", now)
 
     def _end_if_done(self, now: float) -> None:
         """All has run that was wanted: how did it go?"""
-        record, steps = self.record, self._steps
+        record, transitions = self.record, self._steps
         done = len(record.now_of(ExecutionState.COMPLETED))
         match record.spec.type:
             case JobType.BATCH if done >= record.spec.count:
-                steps.end(JobState.COMPLETED, Outcome.COMPLETED, "", now)
+                transitions.end(JobState.COMPLETED, Outcome.COMPLETED, "", now)
             case JobType.OPS if record.targets and not record.now_of(*LIVE):
                 failed = len(record.targets) - done
                 if not failed:
-                    steps.end(JobState.COMPLETED, Outcome.COMPLETED, "", now)
+                    transitions.end(JobState.COMPLETED, Outcome.COMPLETED, "", now)
                     return
                 lost = [one.reason for one in record.now_of(ExecutionState.LOST)]
                 first = record.first_failure or (*lost, "its peer left before it could run")[0]
                 total = len(record.targets)
                 reason = first if total == 1 else f"{failed} of {total} executions failed; the first: {first}"
-                steps.end(JobState.FAILED, self._failure_outcome(), reason, now)
+                transitions.end(JobState.FAILED, self._failure_outcome(), reason, now)
             case JobType.SERVICE if record.spec.count == 0 and record.state is not JobState.RUNNING:
                 record.move(JobState.RUNNING, now, "scaled to zero")
             case JobType.DAEMON if not record.now_of(*LIVE):
-                steps.queue("no peer matches now", now)
+                transitions.queue("no peer matches now", now)
 
     def _failure_outcome(self) -> Outcome:
         failed = self.record.now_of(ExecutionState.FAILED)
@@ -356,16 +360,16 @@ class Job:
         tries = times if len(failed) > 1 else ""
         self._steps.end(JobState.FAILED, outcome, tries + first.reason, now)
 
-    def _place(self, wanted: list[Vacancy], now: float) -> None:
-        record, steps = self.record, self._steps
+    def _place(self, wanted: list[MissingPlacement], now: float) -> None:
+        record, transitions = self.record, self._steps
         asking = Asking(record, self._known, now)
         bound = {one.peer: one for one in wanted if one.peer is not None}
         if record.spec.type in EVERYWHERE:
             for bid in record.of(ExecutionState.BID):
-                vacancy = bound.pop(bid.peer, None)
-                if vacancy is not None:
-                    steps.award(vacancy, [bid], now)
-                    wanted.remove(vacancy)
+                missing = bound.pop(bid.peer, None)
+                if missing is not None:
+                    transitions.award(missing, [bid], now)
+                    wanted.remove(missing)
         else:
             bids = record.of(ExecutionState.BID)
             if record.of(ExecutionState.ASKED):
@@ -375,19 +379,19 @@ class Job:
                 record.window_ends = record.window_ends or now + ENOUGH_WAIT_S
                 if now < record.window_ends and any(map(self._is_heard, record.of(ExecutionState.ASKED))):
                     return
-                steps.cancel_all(record.of(ExecutionState.ASKED), "there are bids enough", now)
+                transitions.cancel_all(record.of(ExecutionState.ASKED), "there are bids enough", now)
             if bids:
                 bidders = list(dict.fromkeys(one.peer for one in bids))
-                steps.note("Bids", f"{len(bids)} bid{'s' * (len(bids) > 1)} of {listed(bidders)}", now)
+                transitions.note("Bids", f"{len(bids)} bid{'s' * (len(bids) > 1)} of {listed(bidders)}", now)
             while wanted and (bids := record.of(ExecutionState.BID)):
-                steps.award(wanted.pop(0), bids, now)
+                transitions.award(wanted.pop(0), bids, now)
         if not wanted and not self._lacks_targets():
             return
         round = Asking(record, self._known, now).begin_round(wanted)
         if round:
             record.waiting_since = None
-            steps.actions += round
-            steps.note("Asking", f"Asked {listed(list(dict.fromkeys(one.peer for one in round)))}", now)
+            transitions.actions += round
+            transitions.note("Asking", f"Asked {listed(list(dict.fromkeys(one.peer for one in round)))}", now)
             return
         if not record.of(ExecutionState.ASKED, ExecutionState.BID):
             self._wait(asking, now)
@@ -398,15 +402,15 @@ class Job:
         return known is not None and known.brought_by is None
 
     def _wait(self, asking: Asking, now: float) -> None:
-        record, steps = self.record, self._steps
+        record, transitions = self.record, self._steps
         refused = asking.give_up_waiting()
         if refused is not None:
             begun = record.now_of(ExecutionState.COMPLETED, *LIVE, *BROKEN)
             first = f"{record.first_failure}; then " if record.first_failure else ""
             outcome = Outcome.EXECUTION if begun else Outcome.NO_PEER
-            steps.end(JobState.FAILED, outcome, first + refused, now)
+            transitions.end(JobState.FAILED, outcome, first + refused, now)
         elif not record.now_of(*LIVE):
-            steps.queue(asking.why_waiting(), now)
+            transitions.queue(asking.why_waiting(), now)
 
     def _forget_old(self) -> None:
         record = self.record
@@ -416,7 +420,7 @@ class Job:
         for id in ended[:-EXECUTIONS_ENDED_KEPT_MAX]:
             del record.executions[id]
 
-    def _next_deadline(self, vacant: list[Vacancy], now: float) -> float:
+    def _next_deadline(self, missing: list[MissingPlacement], now: float) -> float:
         record = self.record
         if record.ended:
             return inf
@@ -424,11 +428,11 @@ class Job:
         total_s = record.spec.task.timeouts.total_s
         if total_s is not None and record.spec.type not in LONG_RUNNING:
             times.append(record.begun + total_s)
-        if self._hopeless(vacant):
+        if self._hopeless(missing):
             return min(times, default=inf)
         if record.of(ExecutionState.ASKED) and record.window_ends is not None and record.window_ends > now:
             times.append(record.window_ends)
-        later = [record.retry_at.get(one.replica, 0.0) for one in vacant]
+        later = [record.retry_at.get(one.replica, 0.0) for one in missing]
         times += [at for at in later if at > now]
         waits = any(at <= now for at in later) or self._lacks_targets()
         if waits and not record.of(ExecutionState.ASKED, ExecutionState.BID):

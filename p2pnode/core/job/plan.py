@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 from p2pnode.core.placement import forwarding
 from p2pnode.core.placement.adverts import Known
-from p2pnode.core.placement.matching import Unfit, why_not_peer
+from p2pnode.core.placement.matching import Infeasible, why_not_peer
 from p2pnode.core.records.lifecycle import EVERYWHERE, new_record
 from p2pnode.core.wire.codec import Record
-from p2pnode.core.wire.messages import Advert, Refusing, Requirements
+from p2pnode.core.wire.messages import Advert, RefusalKind, Requirements
 from p2pnode.core.wire.spec import JobSpec
 
 from .asking import Asking
@@ -42,11 +42,15 @@ def plan(spec: JobSpec, me: str, known: Mapping[str, Known], now: float, lacks: 
     asking = Asking(new_record("", me, spec, now), table, now)
     found = [why_not_peer(asking.need, one.advert) for one in table.values()]
     if len(table) < len(known):
-        unfit = why_not_peer(asking.need, known[me].advert)
-        found.append(Unfit(Refusing.UNSUITABLE, lacks) if unfit is None else unfit)
+        infeasible = why_not_peer(asking.need, known[me].advert)
+        found.append(Infeasible(RefusalKind.UNSUITABLE, lacks) if infeasible is None else infeasible)
     counts = {
-        refusing: Counter(unfit.reason for unfit in found if unfit is not None and unfit.refusing is refusing)
-        for refusing in Refusing
+        refusal_kind: Counter(
+            infeasible.reason
+            for infeasible in found
+            if infeasible is not None and infeasible.refusal_kind is refusal_kind
+        )
+        for refusal_kind in RefusalKind
     }
     would_bid = found.count(None)
     everywhere = spec.type in EVERYWHERE
@@ -57,8 +61,8 @@ def plan(spec: JobSpec, me: str, known: Mapping[str, Known], now: float, lacks: 
         would_bid=would_bid,
         known=len(known),
         looked_up=_looked_up(asking.need, spec),
-        busy=tuple(counts[Refusing.BUSY].most_common()),
-        unsuitable=tuple(counts[Refusing.UNSUITABLE].most_common()),
+        busy=tuple(counts[RefusalKind.BUSY].most_common()),
+        unsuitable=tuple(counts[RefusalKind.UNSUITABLE].most_common()),
     )
 
 

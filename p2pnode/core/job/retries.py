@@ -8,7 +8,7 @@ slowly (as Kubernetes does with CrashLoopBackOff), until it has run for a while.
 
 from __future__ import annotations
 
-from p2pnode.core.placement.ranking import lot
+from p2pnode.core.placement.ranking import rendezvous_hash
 from p2pnode.core.records.lifecycle import (
     BROKEN,
     LONG_RUNNING,
@@ -40,7 +40,7 @@ def back_off_s(record: JobRecord, execution: Execution) -> float:
     if execution.fault is Fault.MOVED or execution.state is ExecutionState.LOST:
         return 0.0
     tries = _failures_in_a_row(record, execution.replica)
-    jitter = 0.75 + lot(record.id, tries, str(execution.replica)) / 2**66
+    jitter = 0.75 + rendezvous_hash(record.id, tries, str(execution.replica)) / 2**66
     return float(min(BACK_OFF_S_MAX, BACK_OFF_S * 2 ** min(max(tries - 1, 0), 10)) * jitter)
 
 

@@ -32,12 +32,12 @@ from p2pnode.core.wire.messages import (
     Cancel,
     Fault,
     Line,
-    Refusing,
+    RefusalKind,
     Release,
 )
 
 from .asking import REFUSAL_HOLDS_S, Asking
-from .desired import Vacancy
+from .desired import MissingPlacement
 from .retries import back_off_s, is_last
 
 # The peer journals the award and answers at once; a loaded two-core machine takes tenths of a second.
@@ -47,7 +47,7 @@ TELL_DEPUTIES_S = 1.0
 
 
 @dataclass
-class JobSteps:
+class JobTransitions:
     record: JobRecord
     # The owner's own peer id, and its live table of peers (read only here).
     me: str
@@ -72,27 +72,27 @@ class JobSteps:
             )
             self.lines.append(line)
 
-    def award(self, vacancy: Vacancy, bids: list[Execution], now: float) -> None:
+    def award(self, missing: MissingPlacement, bids: list[Execution], now: float) -> None:
         """Give the replica to the best of the bids."""
         record, asking = self.record, Asking(self.record, self.known, now)
         adverts = {peer: known.advert for peer, known in self.known.items()}
         best = best_bid(record.id, asking.need, bids, adverts, asking.used, asking.failures, record.deputies)
         best.move(ExecutionState.AWARDED, now)
-        best.replica, best.owner, best.deadline = vacancy.replica, self.me, now + AWARD_CONFIRM_S
+        best.replica, best.owner, best.deadline = missing.replica, self.me, now + AWARD_CONFIRM_S
         award = Award(
             execution=best.id,
             round=best.round,
-            replica=vacancy.replica,
+            replica=missing.replica,
             epoch=record.epoch,
             deputies=record.deputies,
             spec=record.spec,
         )
         self.actions.append(Send(best.peer, award))
         tries = sum(
-            one.replica == vacancy.replica and one.state not in OPEN for one in record.now_of(*ExecutionState)
+            one.replica == missing.replica and one.state not in OPEN for one in record.now_of(*ExecutionState)
         )
         again = f", try {tries}" if tries > 1 else ""
-        self.note("Award", f"Awarded replica {vacancy.replica}{again}", now, best, urgent=True)
+        self.note("Award", f"Awarded replica {missing.replica}{again}", now, best, urgent=True)
 
     def adopt(self, execution: Execution) -> None:
         """Tell its peer who looks after it, and who the deputies are."""
@@ -145,12 +145,12 @@ class JobSteps:
             if wait_s and not is_last(record, execution.replica):
                 self.note("Retry", f"Replica {execution.replica} is tried again in {wait_s:.1f} s", now)
 
-    def remember_refusal(self, peer: str, refusing: Refusing, reason: str, now: float) -> None:
+    def remember_refusal(self, peer: str, refusal_kind: RefusalKind, reason: str, now: float) -> None:
         known = self.known.get(peer)
         number = known.advert.number if known else 0
         held = self.record.refusals.items()
         self.record.refusals = {peer: one for peer, one in held if now < one.at + REFUSAL_HOLDS_S}
-        self.record.refusals[peer] = Refused(number=number, refusing=refusing, reason=reason, at=now)
+        self.record.refusals[peer] = Refused(number=number, refusal_kind=refusal_kind, reason=reason, at=now)
 
     def end(self, state: JobState, outcome: Outcome, reason: str, now: float) -> None:
         self.cancel_all(self.record.of(*OPEN, *LIVE), reason or "the job has ended", now)

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 
-from p2pnode.core.wire.messages import Advert, Offer, Signed
+from p2pnode.core.wire.messages import Advert, Capacity, Signed
 
 # 10,000 peers are a few times what one topic can carry (DESIGN: links).
 PEERS_MAX = 10_000
@@ -121,7 +121,7 @@ class AdvertTable:
             self._unmet[brought_by] += 1
         self.known[advert.peer] = Known(advert, signed, now + lifetime_ms / 1000, brought_by, asked)
         self.deadline = min(self.deadline, now + lifetime_ms / 1000)
-        return held is None or held.advert.offer != advert.offer
+        return held is None or held.advert.capacity != advert.capacity
 
     def met(self, peer: str) -> None:
         """The peer itself has been heard."""
@@ -197,26 +197,26 @@ def out_of_reach(known: Mapping[str, Known], now: float) -> frozenset[str]:
 class Advertising:
     """When this node's own advert is due: at intervals, and soon after what it offers changed."""
 
-    offer: Offer | None = None
+    capacity: Capacity | None = None
     sent: float = -inf
     due: float = inf
 
-    def changed(self, offer: Offer, now: float) -> None:
+    def changed(self, capacity: Capacity, now: float) -> None:
         """The offer is now this; say so soon if somebody would decide otherwise for it."""
-        if self.offer is None or _material(self.offer, offer):
+        if self.capacity is None or _material(self.capacity, capacity):
             self.due = min(self.due, self.soonest(now))
 
     def soonest(self, now: float) -> float:
         """When the next advert may go at the earliest."""
         return max(now, self.sent + ADVERT_GAP_S)
 
-    def take(self, offer: Offer, peers: int, jitter: float, now: float) -> None:
+    def take(self, capacity: Capacity, peers: int, jitter: float, now: float) -> None:
         """Note that `offer` was sent; `jitter`, of 0 to 1, keeps peers from speaking in step."""
-        self.offer, self.sent = offer, now
+        self.capacity, self.sent = capacity, now
         self.due = now + advert_interval_s(peers) * (0.75 + jitter / 2)
 
 
-def _material(old: Offer, new: Offer) -> bool:
+def _material(old: Capacity, new: Capacity) -> bool:
     """Would a requester choose differently? Small moves of what is free can wait for the interval."""
     if (
         old.engines,
@@ -225,7 +225,7 @@ def _material(old: Offer, new: Offer) -> bool:
         old.total,
         old.publishers,
         old.sources,
-        old.taking,
+        old.scheduling,
     ) != (
         new.engines,
         new.networks,
@@ -233,7 +233,7 @@ def _material(old: Offer, new: Offer) -> bool:
         new.total,
         new.publishers,
         new.sources,
-        new.taking,
+        new.scheduling,
     ):
         return True
     for name in ("cpu_millis", "memory_bytes", "disk_bytes", "gpus"):

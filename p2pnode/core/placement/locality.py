@@ -13,56 +13,56 @@ from collections.abc import Iterable
 from p2pnode.core.values import content_paths
 from p2pnode.core.values.images import normal
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import HOLDINGS_MAX
+from p2pnode.core.wire.messages import CACHE_KEYS_MAX
 from p2pnode.core.wire.spec import DockerEngine, Source, Task
 
-MARK_SIZE_BYTES = 6
+CACHE_KEY_SIZE_BYTES = 6
 # Sources of which a peer may have kept what it fetched; what is in the job file needs no fetching.
 KEPT_SOURCES = frozenset({"ipfs", "s3", "urldownload"})
 
 
-def marks_of(task: Task) -> tuple[int, ...]:
+def cache_keys_of(task: Task) -> tuple[int, ...]:
     """The marks of a task's image and of its inputs, each once, sorted."""
-    image = [image_mark(task.engine.image)] if isinstance(task.engine, DockerEngine) else []
-    inputs = [source_mark(one.source) for one in task.inputs if one.source.type in KEPT_SOURCES]
+    image = [image_cache_key(task.engine.image)] if isinstance(task.engine, DockerEngine) else []
+    inputs = [source_cache_key(one.source) for one in task.inputs if one.source.type in KEPT_SOURCES]
     return tuple(sorted({*image, *inputs}))
 
 
-def image_mark(image: str) -> int:
+def image_cache_key(image: str) -> int:
     """The mark of a container image, however its name is written."""
-    return _mark("image", normal(image).encode())
+    return _cache_key("image", normal(image).encode())
 
 
-def cid_mark(cid: str) -> int:
+def cid_cache_key(cid: str) -> int:
     """The mark of content by its CID, as the job file writes it."""
-    return _mark("ipfs", cid.encode())
+    return _cache_key("ipfs", cid.encode())
 
 
-def source_mark(source: Source) -> int:
+def source_cache_key(source: Source) -> int:
     """The mark of an input source: of its CID, or else of its type and parameters."""
     if source.type == "ipfs":
         # Who has all below the root has this, too.
-        return cid_mark(content_paths.root_of(str(source.params["CID"])))
-    return _mark(source.type, codec.encode(source.params))
+        return cid_cache_key(content_paths.root_of(str(source.params["CID"])))
+    return _cache_key(source.type, codec.encode(source.params))
 
 
-def told(*kinds: Iterable[int]) -> tuple[int, ...]:
+def advertised(*kinds: Iterable[int]) -> tuple[int, ...]:
     """As many marks as an advert takes, of each kind as many as of the others; sorted.
 
     Of each kind the first are told, so the likeliest to be asked for should be first.
     """
     chosen: dict[int, None] = {}
     left = [iter(dict.fromkeys(kind)) for kind in kinds]
-    while left and len(chosen) < HOLDINGS_MAX:
-        for marks in list(left):
-            mark = next(marks, None)
-            if mark is None:
-                left.remove(marks)
-            elif len(chosen) < HOLDINGS_MAX:
-                chosen[mark] = None
+    while left and len(chosen) < CACHE_KEYS_MAX:
+        for cache_keys in list(left):
+            cache_key = next(cache_keys, None)
+            if cache_key is None:
+                left.remove(cache_keys)
+            elif len(chosen) < CACHE_KEYS_MAX:
+                chosen[cache_key] = None
     return tuple(sorted(chosen))
 
 
-def _mark(kind: str, name: bytes) -> int:
+def _cache_key(kind: str, name: bytes) -> int:
     digest = hashlib.sha256(kind.encode() + b"\0" + name).digest()
-    return int.from_bytes(digest[:MARK_SIZE_BYTES], "big")
+    return int.from_bytes(digest[:CACHE_KEY_SIZE_BYTES], "big")

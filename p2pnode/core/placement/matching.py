@@ -18,11 +18,11 @@ from p2pnode.core.values.units import about_bytes, format_cpu
 from p2pnode.core.wire import extensions, protocols
 from p2pnode.core.wire.messages import (
     Advert,
+    Capacity,
     Directory,
-    Offer,
-    Refusing,
+    RefusalKind,
     Requirements,
-    Taking,
+    Scheduling,
 )
 from p2pnode.core.wire.spec import (
     Constraint,
@@ -41,21 +41,21 @@ from p2pnode.core.wire.spec import (
 from . import forwarding
 from .constraints import preferences, requirements
 from .constraints import why_not as constraint_why_not
-from .locality import marks_of
+from .locality import cache_keys_of
 
 RESOURCE_NAMES = ("cpu_millis", "memory_bytes", "disk_bytes", "gpus")
 
-TAKING_REASONS = {
-    Taking.NOTHING: "cordoned: its operator lets it take nothing new",
-    Taking.DRAINING: "is being drained",
+SCHEDULING_REASONS = {
+    Scheduling.CORDONED: "cordoned: its operator lets it take nothing new",
+    Scheduling.DRAINING: "is being drained",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Unfit:
+class Infeasible:
     """A reason why not, and whether it is one that passes."""
 
-    refusing: Refusing
+    refusal_kind: RefusalKind
     reason: str
     # It may be asked all the same: the ask waits there.
     askable: bool = False
@@ -71,7 +71,7 @@ def requirements_of(spec: JobSpec) -> Requirements:
         network=task.network.type,
         publisher=task.publisher.type if task.publisher else "",
         sources=tuple(sorted({one.source.type for one in task.inputs} | _of_environment(task))),
-        uses=marks_of(task),
+        cache_keys=cache_keys_of(task),
         directories=tuple(_directory(one.source) for one in task.inputs if one.source.type == "local"),
         must=extensions.musts(spec, task) or UNSET,
     )
@@ -106,29 +106,29 @@ def _directory(source: Source) -> Directory:
     return Directory(path=str(source.params["SourcePath"]), writable=writable, made=made)
 
 
-def why_not_peer(need: Requirements, advert: Advert) -> Unfit | None:
+def why_not_peer(need: Requirements, advert: Advert) -> Infeasible | None:
     """Why this peer is not asked to run a job with these requirements, or not for now; None where it is."""
     silent = protocols.why_no_link(advert.protocols)
-    return Unfit(Refusing.UNSUITABLE, silent) if silent else why_not(need, advert.offer)
+    return Infeasible(RefusalKind.UNSUITABLE, silent) if silent else why_not(need, advert.capacity)
 
 
-def never_peer(need: Requirements, advert: Advert) -> str | None:
+def infeasible_peer_reason(need: Requirements, advert: Advert) -> str | None:
     """Why this peer could not run such a job even if it were idle; None where it could."""
-    return protocols.why_no_link(advert.protocols) or never(need, advert.offer)
+    return protocols.why_no_link(advert.protocols) or infeasible_reason(need, advert.capacity)
 
 
-def why_not(need: Requirements, offer: Offer) -> Unfit | None:
+def why_not(need: Requirements, capacity: Capacity) -> Infeasible | None:
     """Why a peer that offers this can't run a job with these requirements; None where it can.
 
     A lack that passes (of room, or of its operator's leave) is `BUSY`, everything else `UNSUITABLE`.
     """
-    reason = never(need, offer)
+    reason = infeasible_reason(need, capacity)
     if reason is not None:
-        return Unfit(Refusing.UNSUITABLE, reason)
-    if offer.taking is not Taking.ALL:
-        return Unfit(Refusing.BUSY, TAKING_REASONS[offer.taking])
-    if not fits(need.resources, offer.free):
-        return Unfit(Refusing.BUSY, "busy: " + _lack(need.resources, offer.free, "free"))
+        return Infeasible(RefusalKind.UNSUITABLE, reason)
+    if capacity.scheduling is not Scheduling.SCHEDULABLE:
+        return Infeasible(RefusalKind.BUSY, SCHEDULING_REASONS[capacity.scheduling])
+    if not fits(need.resources, capacity.free):
+        return Infeasible(RefusalKind.BUSY, "busy: " + _lack(need.resources, capacity.free, "free"))
     return None
 
 
@@ -145,14 +145,14 @@ def minus(room: Resources, used: Iterable[Resources]) -> Resources:
     return Resources(**{name: max(0, value) for name, value in left.items()})
 
 
-def favours(need: Requirements, offer: Offer) -> int:
+def favours(need: Requirements, capacity: Capacity) -> int:
     """How many of the job's preferences (`favour_` constraints) the peer meets."""
-    return sum(constraint_why_not(one, offer.labels) is None for one in preferences(need.constraints))
+    return sum(constraint_why_not(one, capacity.labels) is None for one in preferences(need.constraints))
 
 
-def holds(need: Requirements, offer: Offer) -> int:
+def cached_count(need: Requirements, capacity: Capacity) -> int:
     """How many of the job's image and inputs the peer has already."""
-    return len(set(need.uses) & set(offer.holds))
+    return len(set(need.cache_keys) & set(capacity.cached))
 
 
 def grouped(reasons: Iterable[str], total: int) -> str:
@@ -161,30 +161,30 @@ def grouped(reasons: Iterable[str], total: int) -> str:
     return "; ".join(f"{count} of {total}: {reason}" for reason, count in counts)
 
 
-def never(need: Requirements, offer: Offer) -> str | None:
+def infeasible_reason(need: Requirements, capacity: Capacity) -> str | None:
     """Why a peer could not run such a job even if it were idle; None where it could."""
-    if need.engine not in offer.engines:
+    if need.engine not in capacity.engines:
         return f"no {need.engine} engine"
     if need.network is not NetworkType.NONE:
         # WASI gives a program no sockets; a peer's network types are those of its containers.
         if need.engine == "wasm":
             return f"no network of type {need.network} for WASM programs"
-        if need.network not in offer.networks:
+        if need.network not in capacity.networks:
             return no_network(need.network)
-    if need.publisher not in ("", *offer.publishers):
+    if need.publisher not in ("", *capacity.publishers):
         return f"no {need.publisher} publisher"
-    missing = [source for source in need.sources if source not in offer.sources]
+    missing = [source for source in need.sources if source not in capacity.sources]
     if missing == [forwarding.SOURCE]:
         return forwarding.NO_SOURCE
     if missing:
         return f"no input source of type {missing[0]}"
     for constraint in requirements(need.constraints):
-        reason = constraint_why_not(constraint, offer.labels)
+        reason = constraint_why_not(constraint, capacity.labels)
         if reason is not None:
             name = capabilities.of_label(constraint.key)
             return capabilities.not_allowed(name) if name else reason
-    if not fits(need.resources, offer.total):
-        return "too small: " + _lack(need.resources, offer.total, "in all")
+    if not fits(need.resources, capacity.total):
+        return "too small: " + _lack(need.resources, capacity.total, "in all")
     return None
 
 

@@ -10,9 +10,9 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping
 
 from p2pnode.core.records.lifecycle import Execution
-from p2pnode.core.wire.messages import Advert, Offer, Requirements
+from p2pnode.core.wire.messages import Advert, Capacity, Requirements
 
-from .matching import RESOURCE_NAMES, favours, holds
+from .matching import RESOURCE_NAMES, cached_count, favours
 
 # What a label is called that names a failure domain, over which replicas are spread.
 ZONE_LABEL = "zone"
@@ -23,17 +23,17 @@ def asks_for(needed: int) -> int:
     return 2 * needed + 3
 
 
-def lot(job: str, round: int, peer: str) -> int:
+def rendezvous_hash(job: str, round: int, peer: str) -> int:
     """A number that is the same everywhere and different for each job, round and peer."""
     return int.from_bytes(hashlib.sha256(f"{job}/{round}/{peer}".encode()).digest()[:8], "big")
 
 
-def free_tenths(need: Requirements, offer: Offer) -> int:
+def free_tenths(need: Requirements, capacity: Capacity) -> int:
     """How much of the scarcest resource that the job asks for would be left, in tenths of the whole."""
     shares = [
-        10 * (getattr(offer.free, name) - getattr(need.resources, name)) // getattr(offer.total, name)
+        10 * (getattr(capacity.free, name) - getattr(need.resources, name)) // getattr(capacity.total, name)
         for name in RESOURCE_NAMES
-        if getattr(offer.total, name) and getattr(need.resources, name)
+        if getattr(capacity.total, name) and getattr(need.resources, name)
     ]
     return min(shares, default=10)
 
@@ -57,12 +57,12 @@ def rank_candidates(
         return (
             failures.get(advert.peer, 0),
             used.get(advert.peer, 0),
-            -favours(need, advert.offer),
-            advert.offer.price_micros,
-            -holds(need, advert.offer),
+            -favours(need, advert.capacity),
+            advert.capacity.price_micros,
+            -cached_count(need, advert.capacity),
             advert.peer in deputies,
-            -free_tenths(need, advert.offer),
-            lot(job, round, advert.peer),
+            -free_tenths(need, advert.capacity),
+            rendezvous_hash(job, round, advert.peer),
         )
 
     return sorted(candidates, key=key)
@@ -91,17 +91,17 @@ def best_bid(
             used.get(execution.peer, 0),
             failures.get(execution.peer, 0),
             zones.get(_zone(advert), 0),
-            -favours(need, advert.offer) if advert else 0,
+            -favours(need, advert.capacity) if advert else 0,
             execution.bid.price_micros,
-            -holds(need, advert.offer) if advert else 0,
+            -cached_count(need, advert.capacity) if advert else 0,
             execution.bid.start_ms,
             execution.peer in deputies,
-            -free_tenths(need, advert.offer) if advert else 0,
-            lot(job, execution.round, execution.peer),
+            -free_tenths(need, advert.capacity) if advert else 0,
+            rendezvous_hash(job, execution.round, execution.peer),
         )
 
     return min(bids, key=key)
 
 
 def _zone(advert: Advert | None) -> str:
-    return advert.offer.labels.get(ZONE_LABEL, "") if advert else ""
+    return advert.capacity.labels.get(ZONE_LABEL, "") if advert else ""

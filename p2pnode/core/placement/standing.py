@@ -5,7 +5,7 @@
     doubted     it held bids to no use of late: the more, the smaller its allowance
 
 An award takes one miss back, and so does each minute. Nothing of it outlives the node: a restart finds
-the proven again by the loans that ended within the hour.
+the proven again by the reservations that ended within the hour.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class Standing:
         """A program of its has run here, and is over."""
         _renew(self._proven, peer, None)
 
-    def served(self, party: str, now: float) -> None:
+    def served(self, share: str, now: float) -> None:
         """It has got a bid."""
-        _renew(self._served, party, now)
+        _renew(self._served, share, now)
 
-    def served_at(self, party: str) -> float:
-        return self._served.get(party, 0.0)
+    def served_at(self, share: str) -> float:
+        return self._served.get(share, 0.0)
 
     def missed(self, peer: str, now: float) -> None:
         """It held a bid to no use."""

@@ -1,7 +1,7 @@
-"""How what runs for others is ended: rules about a loan whose program is to stop, in good order.
+"""How what runs for others is ended: rules about a reservation whose program is to stop, in good order.
 
 A program is told to stop, has a grace period, and is killed; what it wrote until then is kept as its
-result, for which there is a time, too. The loan holds its room until all that is over.
+result, for which there is a time, too. The reservation holds its room until all that is over.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from p2pnode.core.wire.spec import JobSpec
 
 from .events import Kill
 from .lifecycle import LONG_RUNNING
-from .reservations import Loan, LoanState
+from .reservations import Reservation, ReservationState
 
 # As Docker's own: servers finish their requests and write their state down in it.
 STOP_GRACE_S = 10
@@ -26,25 +26,25 @@ PUBLISH_TIMEOUT_S = 10 * 60.0
 KEEP_TIMEOUT_S = 90.0
 
 
-def begin(loan: Loan, reason: str, fault: Fault, *, keep: bool, publish: bool) -> None:
+def begin(reservation: Reservation, reason: str, fault: Fault, *, keep: bool, publish: bool) -> None:
     """From now on it is being ended. `publish`: what is kept goes where the job wants its results."""
-    loan.state = LoanState.ENDING
-    loan.end_reason, loan.end_fault = reason[:REASON_LENGTH_MAX], fault
-    loan.end_keep, loan.end_publish = keep, publish
+    reservation.state = ReservationState.ENDING
+    reservation.end_reason, reservation.end_fault = reason[:REASON_LENGTH_MAX], fault
+    reservation.end_keep, reservation.end_publish = keep, publish
 
 
-def kill(loan: Loan, grace_s_max: float, now: float) -> Kill:
+def kill(reservation: Reservation, grace_s_max: float, now: float) -> Kill:
     """Ends it as was said when that began, and sets by when it has to be over, else nothing is kept."""
-    assert loan.award is not None and loan.end_fault is not None
-    grace_s = min(stop_grace_s(loan.award.spec), grace_s_max) if loan.end_keep else 0.0
-    keep_s = PUBLISH_TIMEOUT_S if loan.end_publish else KEEP_TIMEOUT_S
-    loan.deadline = now + grace_s + keep_s if loan.end_keep else None
+    assert reservation.award is not None and reservation.end_fault is not None
+    grace_s = min(stop_grace_s(reservation.award.spec), grace_s_max) if reservation.end_keep else 0.0
+    keep_s = PUBLISH_TIMEOUT_S if reservation.end_publish else KEEP_TIMEOUT_S
+    reservation.deadline = now + grace_s + keep_s if reservation.end_keep else None
     return Kill(
-        execution=loan.execution,
-        reason=loan.end_reason,
-        fault=loan.end_fault,
-        publish=loan.end_publish,
-        keep=loan.end_keep,
+        execution=reservation.execution,
+        reason=reservation.end_reason,
+        fault=reservation.end_fault,
+        publish=reservation.end_publish,
+        keep=reservation.end_keep,
         grace_s=grace_s,
     )
 

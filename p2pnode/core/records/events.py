@@ -12,19 +12,19 @@ from dataclasses import dataclass
 from p2pnode.core.wire.messages import (
     Advert,
     Award,
+    Capacity,
     Fault,
     Line,
     Message,
-    Offer,
     Receipt,
+    Scheduling,
     Signed,
     Stage,
-    Taking,
 )
 from p2pnode.core.wire.spec import JobSpec
 
 from .lifecycle import JobRecord
-from .reservations import Loan
+from .reservations import Reservation
 
 # Events
 
@@ -81,10 +81,10 @@ class AdvertHeard:
 
 
 @dataclass(frozen=True, slots=True)
-class OfferChanged:
+class CapacityChanged:
     """What this node can lend in all has changed, or is known at last; `free` is not looked at."""
 
-    offer: Offer
+    capacity: Capacity
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +153,10 @@ class PeerBack:
 
 
 @dataclass(frozen=True, slots=True)
-class TakingChanged:
+class SchedulingChanged:
     """The operator says what this node takes on. `deadline`: when draining ends what still runs."""
 
-    taking: Taking
+    scheduling: Scheduling
     deadline: float | None = None
 
 
@@ -176,7 +176,7 @@ Event = (
     | Rejected
     | ReceiptRefused
     | AdvertHeard
-    | OfferChanged
+    | CapacityChanged
     | JobSubmitted
     | JobStopped
     | JobUpdated
@@ -185,7 +185,7 @@ Event = (
     | Finished
     | PeerLost
     | PeerBack
-    | TakingChanged
+    | SchedulingChanged
     | NeighbourJoined
     | Leaving
 )
@@ -206,7 +206,7 @@ class Send:
 class Advertise:
     """Sign an advert of this offer and gossip it."""
 
-    offer: Offer
+    capacity: Capacity
     ttl_ms: int
     leaving: bool = False
 
@@ -215,7 +215,7 @@ class Advertise:
 class Start:
     """Begin, or after a restart go on with, an execution that was awarded to this node."""
 
-    loan: Loan
+    reservation: Reservation
     award: Award
 
 
@@ -257,12 +257,12 @@ class SaveLines:
 
 
 @dataclass(frozen=True, slots=True)
-class SaveLoan:
-    loan: Loan
+class SaveReservation:
+    reservation: Reservation
 
 
 @dataclass(frozen=True, slots=True)
-class DropLoan:
+class DropReservation:
     execution: str
 
 
@@ -278,4 +278,6 @@ class Note:
     peer: str = ""
 
 
-Action = Send | Advertise | Start | Kill | SaveJob | DropJob | SaveLines | SaveLoan | DropLoan | Note
+Action = (
+    Send | Advertise | Start | Kill | SaveJob | DropJob | SaveLines | SaveReservation | DropReservation | Note
+)

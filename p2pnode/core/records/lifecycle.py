@@ -21,7 +21,7 @@ from p2pnode.core.wire.messages import (
     REASON_LENGTH_MAX,
     Bid,
     Fault,
-    Refusing,
+    RefusalKind,
 )
 from p2pnode.core.wire.spec import JobSpec, JobType
 from p2pnode.core.wire.states import ExecutionState as ExecutionState
@@ -137,7 +137,7 @@ class Refused(Record, frozen=True):
     """A peer's refusal, and the number of its advert then: until a newer one, it is not asked again."""
 
     number: int
-    refusing: Refusing
+    refusal_kind: RefusalKind
     reason: str
     at: float
 
@@ -174,7 +174,7 @@ class JobRecord(State, kw_only=True):
     # The peers that hold a copy of this record; the first of them that lives takes over.
     deputies: tuple[str, ...] = ()
     # Peers that once were owner or deputy, and may still believe that they are.
-    former: tuple[str, ...] = ()
+    past_members: tuple[str, ...] = ()
     # Peers that did not take a copy when they were made deputies.
     declined: tuple[str, ...] = ()
     # The number of the newest message to, or from, a deputy.
@@ -222,14 +222,14 @@ class JobRecord(State, kw_only=True):
         return self.state in JOB_ENDED
 
     @property
-    def authority(self) -> tuple[int, str]:
+    def ballot(self) -> tuple[int, str]:
         """Of two that hold themselves for the owner, the one with the higher authority is."""
         return self.epoch, self.owner
 
     @property
-    def parties(self) -> frozenset[str]:
+    def members(self) -> frozenset[str]:
         """Who may speak of who owns the job."""
-        return frozenset({self.owner, self.requester, *self.deputies, *self.former})
+        return frozenset({self.owner, self.requester, *self.deputies, *self.past_members})
 
     def of(self, *states: ExecutionState) -> list[Execution]:
         """The executions in these states, in the order of asking."""

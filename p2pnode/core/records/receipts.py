@@ -9,19 +9,19 @@ from p2pnode.core.wire.messages import (
     Receipt,
 )
 
-from .reservations import Loan
+from .reservations import Reservation
 
 
-def given_up(loan: Loan, award: Award, peer: str, reason: str, now_ms: int) -> Receipt:
+def given_up(reservation: Reservation, award: Award, peer: str, reason: str, now_ms: int) -> Receipt:
     """Says that nothing came of it, by the peer's fault: another peer may do better."""
     return Receipt(
-        job=loan.job,
-        execution=loan.execution,
-        round=loan.round,
+        job=reservation.job,
+        execution=reservation.execution,
+        round=reservation.round,
         replica=award.replica,
         peer=peer,
-        requester=loan.owner,
-        spec_hash=loan.spec_hash,
+        requester=reservation.owner,
+        spec_hash=reservation.spec_hash,
         program="",
         inputs=(),
         exit_code=None,

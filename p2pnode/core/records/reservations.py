@@ -5,7 +5,7 @@
                |          +-- expired, released --> (nothing)                 after a while --> (nothing)
                +-- no room --> Waiting --room--> Offered
 
-A loan holds its resources from the bid until its program is dead and its receipt sent. What
+A reservation holds its resources from the bid until its program is dead and its receipt sent. What
 has ended is remembered for a while: its owner may have died before it told anybody.
 """
 
@@ -22,7 +22,7 @@ from p2pnode.core.wire.messages import (
 )
 
 
-class LoanState(enum.StrEnum):
+class ReservationState(enum.StrEnum):
     WAITING = "Waiting"
     OFFERED = "Offered"
     PREPARING = "Preparing"
@@ -34,7 +34,7 @@ class LoanState(enum.StrEnum):
     ENDED = "Ended"
 
 
-class Loan(State, kw_only=True):
+class Reservation(State, kw_only=True):
     execution: str
     # The requester that asked, and to which everything about it goes.
     owner: str
@@ -46,13 +46,13 @@ class Loan(State, kw_only=True):
     spec_hash: str
     priority: int
     requirements: Requirements
-    state: LoanState = LoanState.OFFERED
+    state: ReservationState = ReservationState.OFFERED
     award: Award | None = None
     # When the bid expires, or the present stage has taken too long; None: it may take any time.
     deadline: float | None = None
     sequence: int = 0
     # The highest owner that others told of, to which it was said that this runs here.
-    told: tuple[int, str] = (0, "")
+    announced_to: tuple[int, str] = (0, "")
     # Since when its owner has been silent; None: it is not.
     orphaned: float | None = None
     # Why it is being ended, whose fault that is, whether its output so far is kept, and also published.

@@ -18,13 +18,13 @@ from p2pnode.core.wire.messages import (
     Adopt,
     Award,
     Command,
+    CommandAction,
     ExecutionCopy,
-    Keep,
     Message,
-    Order,
     Orphan,
     Owned,
     Receipt,
+    Replicate,
     decode_message_untrusted,
 )
 from p2pnode.core.wire.peer_ids import public_key_untrusted
@@ -64,9 +64,9 @@ def message_untrusted(data: bytes, vet_peer: Callable[[str], object] = public_ke
     for peer in _peers(message):
         vet_peer(peer)
     match message:
-        case Keep():
-            _vet_keep(message)
-        case Command(order=order, spec=spec) if (order is Order.UPDATE) != (spec is not None):
+        case Replicate():
+            _vet_replicate(message)
+        case Command(action=action, spec=spec) if (action is CommandAction.UPDATE) != (spec is not None):
             raise BadMessage("a command brings a spec exactly when it is an update")
     return message
 
@@ -98,8 +98,8 @@ def vet_type(told: JobSpec, known: JobSpec) -> None:
 
 def _peers(message: Message) -> Iterator[str]:
     match message:
-        case Keep():
-            yield from (message.requester, *message.deputies, *message.former)
+        case Replicate():
+            yield from (message.requester, *message.deputies, *message.past_members)
             for copy in message.executions:
                 yield from (copy.peer, copy.owner)
         case Award(deputies=deputies) | Adopt(deputies=deputies):
@@ -108,24 +108,24 @@ def _peers(message: Message) -> Iterator[str]:
             yield owner
 
 
-def _vet_keep(keep: Keep) -> None:
-    if (keep.outcome is not None) != (keep.state in JOB_ENDED):
-        raise BadMessage(f"a job that is {keep.state} with the outcome {keep.outcome}")
-    if keep.outcome is not None and keep.outcome not in _OUTCOMES[keep.state]:
-        raise BadMessage(f"a job that is {keep.state} with the outcome {keep.outcome}")
-    if max(keep.version, keep.run, keep.revision, keep.round) > COUNTER_TAKEN_MAX:
+def _vet_replicate(message: Replicate) -> None:
+    if (message.outcome is not None) != (message.state in JOB_ENDED):
+        raise BadMessage(f"a job that is {message.state} with the outcome {message.outcome}")
+    if message.outcome is not None and message.outcome not in _OUTCOMES[message.state]:
+        raise BadMessage(f"a job that is {message.state} with the outcome {message.outcome}")
+    if max(message.version, message.run, message.revision, message.round) > COUNTER_TAKEN_MAX:
         raise BadMessage("a counter so high that its job's next owner could not count on")
-    if len(set(keep.deputies)) != len(keep.deputies):
+    if len(set(message.deputies)) != len(message.deputies):
         raise BadMessage("a deputy that is named twice")
-    versions = [one.version for one in keep.versions]
-    if len(set(versions)) != len(versions) or any(one > keep.version for one in versions):
+    versions = [one.version for one in message.versions]
+    if len(set(versions)) != len(versions) or any(one > message.version for one in versions):
         raise BadMessage("versions that are named twice or newer than the newest")
-    if keep.full and (keep.spec is None or keep.version not in versions):
+    if message.full and (message.spec is None or message.version not in versions):
         raise BadMessage("a whole record without its newest version")
-    if len({one.id for one in keep.executions}) != len(keep.executions):
+    if len({one.id for one in message.executions}) != len(message.executions):
         raise BadMessage("an execution that is told twice")
-    for one in keep.executions:
-        _vet_execution(one, keep.version)
+    for one in message.executions:
+        _vet_execution(one, message.version)
 
 
 def _vet_execution(one: ExecutionCopy, newest: int) -> None:

@@ -28,14 +28,14 @@ from p2pnode.core.records.lifecycle import LIVE, Claim, JobRecord
 from p2pnode.core.wire.messages import (
     PEERS_NAMED_MAX,
     Command,
-    Keep,
-    Order,
+    CommandAction,
     Orphan,
     Owned,
+    Replicate,
     WhoOwns,
 )
 
-from .sync import applied, keeps
+from .sync import applied, replicates
 
 # Each deputy waits so much longer than the one before it: a take-over is heard of within that.
 STAGGER_S = 3.0
@@ -48,14 +48,14 @@ ASK_OWNER_S = 60.0
 COPIES_MAX = 10_000
 COPIES_PER_PEER_MAX = 2_000
 # What users want of a job whose owner is silent; it is done by whoever takes over.
-ORDERS_WAITING_MAX = 16
+COMMANDS_WAITING_MAX = 16
 
 
-JobOrder = JobStopped | JobUpdated | JobRerun
+JobCommand = JobStopped | JobUpdated | JobRerun
 
 
 @dataclass(slots=True)
-class Custody:
+class Replication:
     me: str
     # The peers that are silent; kept by the participant.
     lost: Collection[str]
@@ -64,7 +64,7 @@ class Custody:
     due: dict[str, float] = field(default_factory=dict)
     # Owners that came back without their journal: being heard is no sign that they go on.
     forgetful: set[str] = field(default_factory=set)
-    orders: dict[str, list[JobOrder]] = field(default_factory=dict)
+    commands: dict[str, list[JobCommand]] = field(default_factory=dict)
     # When each copy's owner is asked whether it is still so.
     ask_at: dict[str, float] = field(default_factory=dict)
 
@@ -81,46 +81,46 @@ class Custody:
         """The peers whose silence concerns this node."""
         return frozenset(record.owner for record in self.copies.values())
 
-    def keep(self, peer: str, keep: Keep, stored: JobRecord | None, now: float) -> list[Action]:
+    def replicate(self, peer: str, message: Replicate, stored: JobRecord | None, now: float) -> list[Action]:
         """Take in what an owner says of its job. `stored` is the journal's record of one that has ended."""
-        record = self.copies.get(keep.job) or stored
+        record = self.copies.get(message.job) or stored
         claims: dict[str, Claim] = {}
         if record is None:
-            if self.me not in keep.deputies or not self._has_room(peer):
+            if self.me not in message.deputies or not self._has_room(peer):
                 return []
         else:
-            if (keep.epoch, peer) < record.authority:
+            if (message.epoch, peer) < record.ballot:
                 return [Send(peer, self.answer(record))]
-            if peer not in record.parties:
-                return self.ask_parties(record, peer)
-            if (keep.epoch, peer) == record.authority and keep.revision <= record.revision:
+            if peer not in record.members:
+                return self.ask_members(record, peer)
+            if (message.epoch, peer) == record.ballot and message.revision <= record.revision:
                 return []
             claims = record.claims
-        if self.me not in (*keep.deputies, keep.requester):
-            self.forget(keep.job)
-            return [DropJob(keep.job)] if record is not None else []
-        if record is not None and not keep.full:
-            goes_on = (keep.epoch, peer) == record.authority and record.revision > 0
+        if self.me not in (*message.deputies, message.requester):
+            self.forget(message.job)
+            return [DropJob(message.job)] if record is not None else []
+        if record is not None and not message.full:
+            goes_on = (message.epoch, peer) == record.ballot and record.revision > 0
             if not goes_on:
                 # What it adds to was not taken here: that is asked for, whatever the sender believes.
-                record.epoch, record.owner, record.revision = keep.epoch, peer, 0
+                record.epoch, record.owner, record.revision = message.epoch, peer, 0
                 if not record.ended:
                     self.hold(record, now)
-                return [SaveJob(record), Send(peer, WhoOwns(job=keep.job, epoch=0))]
-        record = applied(record, keep, peer, now)
+                return [SaveJob(record), Send(peer, WhoOwns(job=message.job, epoch=0))]
+        record = applied(record, message, peer, now)
         if record is None:
             return []
         record.claims = claims
-        self.forget(keep.job)
+        self.forget(message.job)
         if not record.ended:
             self.hold(record, now)
         actions: list[Action] = [SaveJob(record)]
-        if keep.full or keep.history:
-            actions.append(SaveLines(keep.job, keep.history, anew=keep.full))
+        if message.full or message.history:
+            actions.append(SaveLines(message.job, message.history, anew=message.full))
         return actions
 
     def hold(self, record: JobRecord, now: float) -> None:
-        """Keep a copy of a job that goes on."""
+        """Replicate a copy of a job that goes on."""
         self.copies[record.id] = record
         self.ask_at[record.id] = now + ASK_OWNER_S
 
@@ -136,28 +136,28 @@ class Custody:
             actions += [Send(peer, ask) for peer in asked if peer != self.me]
         return actions
 
-    def ask_parties(self, record: JobRecord, stranger: str) -> list[Action]:
+    def ask_members(self, record: JobRecord, stranger: str) -> list[Action]:
         """A stranger says that it owns a job: those whose word counts may know of it."""
         ask = WhoOwns(job=record.id, epoch=record.epoch)
-        parties = sorted(record.parties - {self.me, stranger, *self.lost})
-        return [Send(peer, ask) for peer in parties]
+        members = sorted(record.members - {self.me, stranger, *self.lost})
+        return [Send(peer, ask) for peer in members]
 
     def owned(self, peer: str, owned: Owned, record: JobRecord, now: float) -> list[Action]:
         """Take in who owns a job, and who says so; `record` is the copy here, which may have ended."""
-        if peer not in record.parties:
+        if peer not in record.members:
             return []
         if record.ended and owned.owner == self.me:
-            if (owned.epoch, owned.owner) <= record.authority:
+            if (owned.epoch, owned.owner) <= record.ballot:
                 return []
             # It was handed over when another had brought it to its end: the other is to hear of that.
-            record.former = tuple(dict.fromkeys((record.owner, *record.former)))[:PEERS_NAMED_MAX]
+            record.past_members = tuple(dict.fromkeys((record.owner, *record.past_members)))[:PEERS_NAMED_MAX]
             record.epoch, record.owner, record.revision = owned.epoch, owned.owner, 0
-            return [*(Send(peer, keep) for keep in keeps(record, (), None, now)), SaveJob(record)]
-        if (owned.epoch, owned.owner) <= record.authority:
-            claims = owned.owner == peer and (owned.epoch, owned.owner) != record.authority
+            return [*(Send(peer, message) for message in replicates(record, (), None, now)), SaveJob(record)]
+        if (owned.epoch, owned.owner) <= record.ballot:
+            claims = owned.owner == peer and (owned.epoch, owned.owner) != record.ballot
             return [Send(peer, self.answer(record))] if claims else []
         self.due.pop(record.id, None)
-        record.former = tuple(dict.fromkeys((record.owner, *record.former)))[:PEERS_NAMED_MAX]
+        record.past_members = tuple(dict.fromkeys((record.owner, *record.past_members)))[:PEERS_NAMED_MAX]
         record.epoch, record.owner, record.revision = owned.epoch, owned.owner, 0
         if owned.owner == self.me:
             # It was handed over: nothing is to be waited for.
@@ -179,12 +179,12 @@ class Custody:
             actions.append(Send(peer, self.answer(record)))
         return actions
 
-    def order(self, event: JobOrder) -> list[Action]:
+    def command_owner(self, event: JobCommand) -> list[Action]:
         """What a user wants of a job of another: its owner is told, or who takes over does it."""
         record = self.copies[event.job]
         if record.owner in self.lost or record.id in self.due:
-            waiting = self.orders.setdefault(record.id, [])
-            if len(waiting) < ORDERS_WAITING_MAX:
+            waiting = self.commands.setdefault(record.id, [])
+            if len(waiting) < COMMANDS_WAITING_MAX:
                 waiting.append(event)
             return []
         return [Send(record.owner, command(event))]
@@ -205,10 +205,10 @@ class Custody:
         actions: list[Action] = []
         for id in [id for id in self.due if self.copies[id].owner == peer]:
             del self.due[id]
-            actions += [Send(peer, command(event)) for event in self.orders.pop(id, [])]
+            actions += [Send(peer, command(event)) for event in self.commands.pop(id, [])]
         return actions
 
-    def take_over(self, now: float) -> list[tuple[JobRecord, str, list[JobOrder]]]:
+    def take_over(self, now: float) -> list[tuple[JobRecord, str, list[JobCommand]]]:
         """The jobs that are this node's now, the owner of each before, and what users want of them."""
         taken = []
         for id in [id for id, at in self.due.items() if at <= now]:
@@ -216,13 +216,13 @@ class Custody:
             self.forget(id)
             before = record.owner
             if before != self.me:
-                record.former = tuple(dict.fromkeys((before, *record.former)))[:PEERS_NAMED_MAX]
+                record.past_members = tuple(dict.fromkeys((before, *record.past_members)))[:PEERS_NAMED_MAX]
                 record.epoch += 1 + record.deputies.index(self.me)
                 record.owner, record.revision = self.me, 0
             gone = [peer for peer in record.deputies if peer in (before, *self.lost)]
-            record.former = tuple(dict.fromkeys((*gone, *record.former)))[:PEERS_NAMED_MAX]
+            record.past_members = tuple(dict.fromkeys((*gone, *record.past_members)))[:PEERS_NAMED_MAX]
             record.deputies = tuple(peer for peer in record.deputies if peer not in (self.me, *gone))
-            taken.append((record, before, self.orders.pop(id, [])))
+            taken.append((record, before, self.commands.pop(id, [])))
         return taken
 
     def _wait_s(self, record: JobRecord) -> float:
@@ -243,12 +243,12 @@ class Custody:
         self.ask_at.pop(job, None)
 
 
-def command(event: JobOrder) -> Command:
+def command(event: JobCommand) -> Command:
     """What a user wants of a job, as its owner is told."""
     match event:
         case JobStopped(job, reason):
-            return Command(job=job, order=Order.STOP, reason=reason, spec=None)
+            return Command(job=job, action=CommandAction.STOP, reason=reason, spec=None)
         case JobRerun(job, reason):
-            return Command(job=job, order=Order.RERUN, reason=reason, spec=None)
+            return Command(job=job, action=CommandAction.RERUN, reason=reason, spec=None)
         case JobUpdated(job, spec):
-            return Command(job=job, order=Order.UPDATE, reason="", spec=spec)
+            return Command(job=job, action=CommandAction.UPDATE, reason="", spec=spec)

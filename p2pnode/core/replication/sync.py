@@ -29,13 +29,13 @@ from p2pnode.core.wire.messages import (
     COPIES_PER_MESSAGE_MAX,
     MOMENT_MS_MAX,
     ExecutionCopy,
-    Keep,
     Line,
+    Replicate,
     VersionCopy,
 )
 
 
-def keeps(record: JobRecord, lines: Sequence[Line], since: float | None, now: float) -> list[Keep]:
+def replicates(record: JobRecord, lines: Sequence[Line], since: float | None, now: float) -> list[Replicate]:
     """The messages that tell a deputy what has changed since then; None: everything."""
     full = since is None
     after = -inf if since is None else since
@@ -55,14 +55,14 @@ def keeps(record: JobRecord, lines: Sequence[Line], since: float | None, now: fl
     ]
     record.revision += len(pieces)
     return [
-        Keep(
+        Replicate(
             job=record.id,
             epoch=record.epoch,
             revision=record.revision - len(pieces) + 1 + index,
             full=full and not index,
             requester=record.requester,
             deputies=record.deputies,
-            former=record.former,
+            past_members=record.past_members,
             state=record.state,
             reason=record.reason,
             outcome=record.outcome,
@@ -82,56 +82,56 @@ def keeps(record: JobRecord, lines: Sequence[Line], since: float | None, now: fl
     ]
 
 
-def header(record: JobRecord, now: float) -> Keep:
+def header(record: JobRecord, now: float) -> Replicate:
     """Who owns the job and who its deputies are, and nothing of what happened: for anyone who asks."""
-    whole = keeps(record, (), now, now)[0]
+    whole = replicates(record, (), now, now)[0]
     return codec.replace(whole, reason="", first_failure="", spec=None, versions=(), executions=())
 
 
-def applied(record: JobRecord | None, keep: Keep, owner: str, now: float) -> JobRecord | None:
+def applied(record: JobRecord | None, message: Replicate, owner: str, now: float) -> JobRecord | None:
     """The copy after this message of its owner; None where its beginning was missed."""
-    if keep.full or record is None:
-        if not keep.full or keep.spec is None:
+    if message.full or record is None:
+        if not message.full or message.spec is None:
             return None
         record = JobRecord(
-            id=keep.job,
-            requester=keep.requester,
-            spec=keep.spec,
+            id=message.job,
+            requester=message.requester,
+            spec=message.spec,
             spec_hash="",
-            created=keep.created_ms / 1000,
+            created=message.created_ms / 1000,
             modified=0,
             owner=owner,
             begun=0,
         )
-    if keep.version not in record.versions and keep.spec is None:
+    if message.version not in record.versions and message.spec is None:
         # What it goes on from was missed.
         return None
-    record.owner, record.epoch, record.revision = owner, keep.epoch, keep.revision
-    record.deputies, record.former = keep.deputies, keep.former
-    record.modified, record.begun = keep.modified_ms / 1000, now - keep.age_ms / 1000
-    record.state, record.outcome = keep.state, keep.outcome
-    record.reason = reason_for(keep.state, keep.reason)
-    record.first_failure, record.round = keep.first_failure, keep.round
-    _take_versions(record, keep, None)
-    record.version, record.run = keep.version, keep.run
-    for copy in keep.executions:
+    record.owner, record.epoch, record.revision = owner, message.epoch, message.revision
+    record.deputies, record.past_members = message.deputies, message.past_members
+    record.modified, record.begun = message.modified_ms / 1000, now - message.age_ms / 1000
+    record.state, record.outcome = message.state, message.outcome
+    record.reason = reason_for(message.state, message.reason)
+    record.first_failure, record.round = message.first_failure, message.round
+    _take_versions(record, message, None)
+    record.version, record.run = message.version, message.run
+    for copy in message.executions:
         record.executions[copy.id] = _execution(copy)
     return record
 
 
-def merge(record: JobRecord, keep: Keep, now: float) -> list[ExecutionCopy]:
+def merge(record: JobRecord, message: Replicate, now: float) -> list[ExecutionCopy]:
     """Take in what a former owner knows. The result: what still runs by its word and has to be ended.
 
     One result per replica counts: that which is here already, or else theirs. A newer version of
     the file, or a newer run, which somebody asked the former owner for, is taken over.
     """
-    if (keep.version, keep.run) > (record.version, record.run) and keep.spec is not None:
-        _take_versions(record, keep, now)
-        record.version, record.run, record.begun = keep.version, keep.run, now - keep.age_ms / 1000
+    if (message.version, message.run) > (record.version, record.run) and message.spec is not None:
+        _take_versions(record, message, now)
+        record.version, record.run, record.begun = message.version, message.run, now - message.age_ms / 1000
         record.refusals, record.retry_at, record.targets = {}, {}, {}
         record.move(JobState.PENDING, now)
     strays = []
-    for copy in keep.executions:
+    for copy in message.executions:
         mine, theirs = record.executions.get(copy.id), _execution(copy)
         if mine is None and theirs.state in (*LIVE, ExecutionState.LOST):
             strays.append(copy)
@@ -155,19 +155,19 @@ def _is_done(record: JobRecord, one: Execution) -> bool:
     return any((other.replica, other.run) == (one.replica, one.run) for other in done)
 
 
-def _take_versions(record: JobRecord, keep: Keep, now: float | None) -> None:
+def _take_versions(record: JobRecord, message: Replicate, now: float | None) -> None:
     """`now`: the versions are as new to this node's own deputies; None: it has none."""
-    for copy in keep.versions:
+    for copy in message.versions:
         if copy.version not in record.versions:
             submitted = copy.submitted_ms / 1000 if now is None else now
             record.versions[copy.version] = JobVersion(
                 spec=None, spec_hash=copy.spec_hash, work=copy.work, submitted=submitted
             )
-    if keep.spec is not None:
-        known = record.versions.get(keep.version)
-        submitted = known.submitted if known else keep.modified_ms / 1000
-        record.spec = keep.spec
-        version = record.versions[keep.version] = job_version(keep.spec, submitted)
+    if message.spec is not None:
+        known = record.versions.get(message.version)
+        submitted = known.submitted if known else message.modified_ms / 1000
+        record.spec = message.spec
+        version = record.versions[message.version] = job_version(message.spec, submitted)
         record.spec_hash = version.spec_hash
 
 

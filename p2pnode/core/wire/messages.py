@@ -37,7 +37,7 @@ REASON_LENGTH_MAX = 2_000  # The tail of an engine's error, and no more.
 ADVERT_SIZE_BYTES_MAX = 2_048  # Gossip costs every node 5 to 10 ms a message (DESIGN: links).
 NAMES_MAX = 64
 # Of images and inputs, 7 bytes each: a sixth of an advert.
-HOLDINGS_MAX = 48
+CACHE_KEYS_MAX = 48
 # Deputies and former owners of a job: two are chosen, and each take-over may add one.
 PEERS_NAMED_MAX = 16
 # Of one message: with the longest reasons, some 600 KiB.
@@ -77,7 +77,7 @@ Name = Annotated[str, Meta(max_length=256)]
 SomeName = Annotated[str, Meta(min_length=1, max_length=256)]
 Peers = Annotated[tuple[PeerId, ...], Meta(max_length=PEERS_NAMED_MAX)]
 Version = Annotated[int, Meta(ge=1, le=COUNTER_MAX)]
-Mark = Annotated[int, Meta(ge=0, lt=2**48)]
+CacheKey = Annotated[int, Meta(ge=0, lt=2**48)]
 Names = Annotated[tuple[SomeName, ...], Meta(max_length=NAMES_MAX)]
 
 
@@ -95,7 +95,7 @@ class Fault(enum.StrEnum):
     CANCELLED = "cancelled"
 
 
-class Refusing(enum.StrEnum):
+class RefusalKind(enum.StrEnum):
     """Why a peer says no: for good, or only until something is free."""
 
     UNSUITABLE = "unsuitable"
@@ -113,17 +113,17 @@ class Stage(enum.StrEnum):
     PUBLISHING = "publishing"
 
 
-class Taking(enum.StrEnum):
+class Scheduling(enum.StrEnum):
     """What a peer takes on, as its operator says."""
 
-    ALL = "all"
+    SCHEDULABLE = "schedulable"
     # Nothing new; what runs goes on.
-    NOTHING = "nothing"
+    CORDONED = "cordoned"
     # Nothing new, and what runs is to move away.
     DRAINING = "draining"
 
 
-class Offer(Record, frozen=True):
+class Capacity(Record, frozen=True):
     """What a peer could lend to one job, were it idle, and what of it is free now."""
 
     engines: Names
@@ -135,9 +135,9 @@ class Offer(Record, frozen=True):
     total: Resources
     free: Resources
     price_micros: Natural = 0
-    taking: Taking = Taking.ALL
+    scheduling: Scheduling = Scheduling.SCHEDULABLE
     # Marks of what it need not fetch (`core.placement.locality`).
-    holds: Annotated[tuple[Mark, ...], Meta(max_length=HOLDINGS_MAX)] = ()
+    cached: Annotated[tuple[CacheKey, ...], Meta(max_length=CACHE_KEYS_MAX)] = ()
 
 
 class Advert(Open, frozen=True):
@@ -149,9 +149,9 @@ class Advert(Open, frozen=True):
     ttl_ms: Moment
     name: Name
     version: Name
-    offer: Offer
+    capacity: Capacity
     addresses: Names
-    # What its peer speaks, as `link/2`, order without meaning: who shares no link with it asks nothing of it.
+    # What its peer speaks, as `link/3`, order without meaning: who shares no link with it asks nothing of it.
     protocols: Names = protocols.SPOKEN
     leaving: bool = False
 
@@ -175,7 +175,7 @@ class Requirements(Record, frozen=True):
     publisher: Name = ""
     sources: Names = ()
     # Marks of the image and the inputs: who has them already is preferred.
-    uses: Annotated[tuple[Mark, ...], Meta(max_length=MEMBERS_MAX + 1)] = ()
+    cache_keys: Annotated[tuple[CacheKey, ...], Meta(max_length=MEMBERS_MAX + 1)] = ()
     directories: Annotated[tuple[Directory, ...], Meta(max_length=MEMBERS_MAX)] = ()
     # What of the spec's extensions its peer has to understand.
     must: Musts | UnsetType = UNSET
@@ -207,7 +207,7 @@ class Refusal(Open, frozen=True, tag_field="kind", tag="refusal"):
 
     execution: ExecutionId
     round: Counter
-    refusing: Refusing
+    refusal_kind: RefusalKind
     reason: Reason
 
 
@@ -367,7 +367,7 @@ class Line(Record, frozen=True):
     state: Name
 
 
-class Keep(Open, frozen=True, tag_field="kind", tag="keep"):
+class Replicate(Open, frozen=True, tag_field="kind", tag="replicate"):
     """Owner to deputy: keep this of my job. What `full` begins, those without it go on with."""
 
     job: JobId
@@ -377,7 +377,7 @@ class Keep(Open, frozen=True, tag_field="kind", tag="keep"):
     full: bool
     requester: PeerId
     deputies: Peers
-    former: Peers
+    past_members: Peers
     state: JobState
     reason: Reason
     outcome: Outcome | None
@@ -396,7 +396,7 @@ class Keep(Open, frozen=True, tag_field="kind", tag="keep"):
     history: Annotated[tuple[Line, ...], Meta(max_length=LINES_PER_MESSAGE_MAX)]
 
 
-class Order(enum.StrEnum):
+class CommandAction(enum.StrEnum):
     STOP = "stop"
     RERUN = "rerun"
     UPDATE = "update"
@@ -406,7 +406,7 @@ class Command(Open, frozen=True, tag_field="kind", tag="command"):
     """Deputy to owner: a user wants this of the job."""
 
     job: JobId
-    order: Order
+    action: CommandAction
     reason: Reason
     spec: JobSpec | None
 
@@ -475,7 +475,7 @@ Message = (
     | Orphan
     | WhoOwns
     | Owned
-    | Keep
+    | Replicate
     | Command
 )
 

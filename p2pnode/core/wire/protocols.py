@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 _PREFIX = "/p2pnode/"
-LINK = "/p2pnode/link/2"
+LINK = "/p2pnode/link/3"
 # A stream; adverts are gossiped under the topic of that name, too.
-ADVERTS = "/p2pnode/adverts/1"
+ADVERTS = "/p2pnode/adverts/2"
 ADVERTS_TOPIC = ADVERTS.removeprefix("/")
 JOBS = "/p2pnode/jobs/1"
 LOGS = "/p2pnode/logs/1"

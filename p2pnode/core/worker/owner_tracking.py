@@ -1,4 +1,4 @@
-"""Whom a compute peer obeys while owners die and come back: rules about a loan and who looks after it.
+"""Whom a compute peer obeys while owners die and come back: rules about a reservation and who looks after it.
 
 An award names the owner's deputies and its epoch. A deputy that takes over adopts the
 execution with a higher epoch; of two that claim it, the higher epoch is obeyed, and of equal
@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from p2pnode.core.records.events import Action, SaveLoan, Send
+from p2pnode.core.records.events import Action, SaveReservation, Send
 from p2pnode.core.records.lifecycle import LONG_RUNNING
-from p2pnode.core.records.reservations import Loan, LoanState
+from p2pnode.core.records.reservations import Reservation, ReservationState
 from p2pnode.core.wire.messages import (
     PEERS_NAMED_MAX,
     Adopt,
     Orphan,
     Owned,
     Refusal,
-    Refusing,
+    RefusalKind,
     Stage,
     Update,
 )
@@ -28,85 +28,100 @@ from p2pnode.core.wire.messages import (
 ORPHAN_TIMEOUT_S = 60 * 60.0
 
 _STAGES = {
-    LoanState.PREPARING: Stage.PREPARING,
-    LoanState.RUNNING: Stage.RUNNING,
-    LoanState.PUBLISHING: Stage.PUBLISHING,
+    ReservationState.PREPARING: Stage.PREPARING,
+    ReservationState.RUNNING: Stage.RUNNING,
+    ReservationState.PUBLISHING: Stage.PUBLISHING,
 }
 
 
-def update(loan: Loan, stage: Stage, detail: str) -> Update:
+def update(reservation: Reservation, stage: Stage, detail: str) -> Update:
     return Update(
-        execution=loan.execution, round=loan.round, sequence=loan.sequence, stage=stage, detail=detail
+        execution=reservation.execution,
+        round=reservation.round,
+        sequence=reservation.sequence,
+        stage=stage,
+        detail=detail,
     )
 
 
-def adopted(loan: Loan | None, peer: str, adopt: Adopt) -> list[Action]:
+def adopted(reservation: Reservation | None, peer: str, adopt: Adopt) -> list[Action]:
     """A peer says that it looks after an execution: answer how far that is, or who it obeys instead."""
-    if loan is None or loan.job != adopt.job or loan.state in (LoanState.OFFERED, LoanState.WAITING):
+    if (
+        reservation is None
+        or reservation.job != adopt.job
+        or reservation.state in (ReservationState.OFFERED, ReservationState.WAITING)
+    ):
         reason = "knows nothing of this execution any more"
         refusal = Refusal(
-            execution=adopt.execution, round=adopt.round, refusing=Refusing.EXPIRED, reason=reason
+            execution=adopt.execution, round=adopt.round, refusal_kind=RefusalKind.EXPIRED, reason=reason
         )
         return [Send(peer, refusal)]
-    if not _trusts(loan, peer) or (adopt.epoch, peer) < (loan.epoch, loan.owner):
-        return [Send(peer, Owned(job=loan.job, epoch=loan.epoch, owner=loan.owner))]
-    loan.owner, loan.epoch, loan.deputies = peer, adopt.epoch, adopt.deputies
+    if not _trusts(reservation, peer) or (adopt.epoch, peer) < (reservation.epoch, reservation.owner):
+        return [Send(peer, Owned(job=reservation.job, epoch=reservation.epoch, owner=reservation.owner))]
+    reservation.owner, reservation.epoch, reservation.deputies = peer, adopt.epoch, adopt.deputies
     # Whom it was told of before may not be among the new deputies, and has to be told of anew.
-    loan.told = (0, "")
-    if forsaken_at(loan) is not None:
-        loan.deadline = None
-    loan.orphaned = None
-    if loan.ended is not None:
-        return [SaveLoan(loan), Send(peer, loan.ended)]
-    if loan.state is LoanState.ENDING:
-        return [SaveLoan(loan)]
-    loan.sequence += 1
-    return [SaveLoan(loan), Send(peer, update(loan, _STAGES[loan.state], ""))]
+    reservation.announced_to = (0, "")
+    if forsaken_at(reservation) is not None:
+        reservation.deadline = None
+    reservation.orphaned = None
+    if reservation.ended is not None:
+        return [SaveReservation(reservation), Send(peer, reservation.ended)]
+    if reservation.state is ReservationState.ENDING:
+        return [SaveReservation(reservation)]
+    reservation.sequence += 1
+    return [SaveReservation(reservation), Send(peer, update(reservation, _STAGES[reservation.state], ""))]
 
 
-def told_of_owner(loans: Iterable[Loan], peer: str, owned: Owned) -> list[Action]:
+def on_owned(reservations: Iterable[Reservation], peer: str, owned: Owned) -> list[Action]:
     """A peer that may know says who owns a job: let that one know of what runs here for it."""
     actions: list[Action] = []
-    for loan in loans:
-        higher = (owned.epoch, owned.owner) > max((loan.epoch, loan.owner), loan.told)
-        if loan.job != owned.job or not higher or not _trusts(loan, peer) or loan.state not in _STAGES:
+    for reservation in reservations:
+        higher = (owned.epoch, owned.owner) > max(
+            (reservation.epoch, reservation.owner), reservation.announced_to
+        )
+        if (
+            reservation.job != owned.job
+            or not higher
+            or not _trusts(reservation, peer)
+            or reservation.state not in _STAGES
+        ):
             continue
-        loan.told = owned.epoch, owned.owner
-        if owned.owner not in loan.deputies:
-            loan.deputies = (owned.owner, *loan.deputies)[:PEERS_NAMED_MAX]
-        actions += [SaveLoan(loan), Send(owned.owner, _orphan(loan))]
+        reservation.announced_to = owned.epoch, owned.owner
+        if owned.owner not in reservation.deputies:
+            reservation.deputies = (owned.owner, *reservation.deputies)[:PEERS_NAMED_MAX]
+        actions += [SaveReservation(reservation), Send(owned.owner, _orphan(reservation))]
     return actions
 
 
-def orphaned(loan: Loan, now: float) -> list[Action]:
+def orphaned(reservation: Reservation, now: float) -> list[Action]:
     """Its owner is silent: tell all who may take over, and the owner itself should it come back."""
-    if loan.state not in _STAGES:
+    if reservation.state not in _STAGES:
         return []
-    loan.orphaned = now
-    loan.deadline = forsaken_at(loan) or loan.deadline
-    tell = dict.fromkeys((loan.owner, *loan.deputies))
-    return [SaveLoan(loan), *(Send(peer, _orphan(loan)) for peer in tell)]
+    reservation.orphaned = now
+    reservation.deadline = forsaken_at(reservation) or reservation.deadline
+    tell = dict.fromkeys((reservation.owner, *reservation.deputies))
+    return [SaveReservation(reservation), *(Send(peer, _orphan(reservation)) for peer in tell)]
 
 
-def forsaken_at(loan: Loan) -> float | None:
+def forsaken_at(reservation: Reservation) -> float | None:
     """When a program that would run for ever is ended because nobody looks after it; None: never."""
-    for_ever = loan.award is not None and loan.award.spec.type in LONG_RUNNING
-    if loan.orphaned is None or loan.state is not LoanState.RUNNING or not for_ever:
+    for_ever = reservation.award is not None and reservation.award.spec.type in LONG_RUNNING
+    if reservation.orphaned is None or reservation.state is not ReservationState.RUNNING or not for_ever:
         return None
-    return loan.orphaned + ORPHAN_TIMEOUT_S
+    return reservation.orphaned + ORPHAN_TIMEOUT_S
 
 
-def _trusts(loan: Loan, peer: str) -> bool:
-    return peer == loan.owner or peer in loan.deputies
+def _trusts(reservation: Reservation, peer: str) -> bool:
+    return peer == reservation.owner or peer in reservation.deputies
 
 
-def _orphan(loan: Loan) -> Orphan:
-    assert loan.award is not None
+def _orphan(reservation: Reservation) -> Orphan:
+    assert reservation.award is not None
     return Orphan(
-        execution=loan.execution,
-        round=loan.round,
-        job=loan.job,
-        replica=loan.award.replica,
-        owner=loan.owner,
-        epoch=loan.epoch,
+        execution=reservation.execution,
+        round=reservation.round,
+        job=reservation.job,
+        replica=reservation.award.replica,
+        owner=reservation.owner,
+        epoch=reservation.epoch,
     )

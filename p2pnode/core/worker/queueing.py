@@ -1,4 +1,4 @@
-"""Who gets the room of a compute peer: rules about the loans that hold some and those that wait.
+"""Who gets the room of a compute peer: rules about the reservations that hold some and those that wait.
 
 What waits is served in turns: the requester that holds least here comes first, and all strangers
 together count as one requester (`core.placement.standing`). Priority is the asker's own claim, so it
@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from p2pnode.core.placement.matching import RESOURCE_NAMES, fits, minus
 from p2pnode.core.placement.standing import Standing
-from p2pnode.core.records.reservations import Loan, LoanState
-from p2pnode.core.wire.messages import Offer
+from p2pnode.core.records.reservations import Reservation, ReservationState
+from p2pnode.core.wire.messages import Capacity
 from p2pnode.core.wire.spec import JobType, Resources
 
 # Programs at once on one node: each is a process or a container with pipes and a directory.
@@ -21,39 +21,39 @@ LOANS_MAX = 256
 # Strangers' open bids hold at most a half of each resource, so that the other half stays for who awards.
 STRANGERS_PERCENT = 50
 
-_HOLDING_NOTHING = (LoanState.WAITING, LoanState.ENDED)
+_HOLDING_NOTHING = (ReservationState.WAITING, ReservationState.ENDED)
 # The one party that all strangers make up.
 _STRANGERS = "strangers"
 
 
-def holding(loans: Iterable[Loan]) -> list[Loan]:
-    """The loans that hold resources."""
-    return [one for one in loans if one.state not in _HOLDING_NOTHING]
+def holding(reservations: Iterable[Reservation]) -> list[Reservation]:
+    """The reservations that hold resources."""
+    return [one for one in reservations if one.state not in _HOLDING_NOTHING]
 
 
-def waiting(loans: Collection[Loan], standing: Standing, now: float) -> list[Loan]:
+def waiting(reservations: Collection[Reservation], standing: Standing, now: float) -> list[Reservation]:
     """The asks that wait for room, in the order in which they get some."""
-    asks = [one for one in loans if one.state is LoanState.WAITING]
+    asks = [one for one in reservations if one.state is ReservationState.WAITING]
     if not asks:
         return []
-    held = Counter(one.owner for one in holding(loans))
+    held = Counter(one.owner for one in holding(reservations))
     owners = {one.owner for one in asks}
     proven = {peer: standing.is_proven(peer, now) for peer in owners | set(held)}
-    parties = {peer: peer if proven[peer] else _STRANGERS for peer in proven}
-    held_by_party: Counter[str] = Counter()
+    shares = {peer: peer if proven[peer] else _STRANGERS for peer in proven}
+    held_by_share: Counter[str] = Counter()
     for peer, count in held.items():
-        held_by_party[parties[peer]] += count
+        held_by_share[shares[peer]] += count
     own = _turns(sorted(asks, key=_urgency), held, lambda one: one.owner)
     misses = {peer: standing.misses(peer, now) for peer in owners}
     asks.sort(key=lambda one: (misses[one.owner], own[one.execution], one.created, one.execution))
-    turns = _turns(asks, held_by_party, lambda one: parties[one.owner])
+    turns = _turns(asks, held_by_share, lambda one: shares[one.owner])
     # Of equals, who has waited longest since its last turn: room for one is no requester's for ever.
-    served = {party: standing.served_at(party) for party in parties.values()}
+    served = {share: standing.served_at(share) for share in shares.values()}
     return sorted(
         asks,
         key=lambda one: (
             turns[one.execution],
-            served[parties[one.owner]],
+            served[shares[one.owner]],
             not proven[one.owner],
             one.created,
             one.execution,
@@ -61,18 +61,20 @@ def waiting(loans: Collection[Loan], standing: Standing, now: float) -> list[Loa
     )
 
 
-def party_of(owner: str, standing: Standing, now: float) -> str:
+def share_of(owner: str, standing: Standing, now: float) -> str:
     """Whom a requester takes turns as."""
     return owner if standing.is_proven(owner, now) else _STRANGERS
 
 
 class Room:
-    """What is free, and how much of it open bids to whom may hold; as of now, and of these loans."""
+    """What is free, and how much of it open bids to whom may hold; as of now, and of these reservations."""
 
-    def __init__(self, capacity: Offer, loans: Collection[Loan], standing: Standing, now: float) -> None:
+    def __init__(
+        self, capacity: Capacity, reservations: Collection[Reservation], standing: Standing, now: float
+    ) -> None:
         self._standing, self._now = standing, now
-        held = holding(loans)
-        bids = [one for one in held if one.state is LoanState.OFFERED]
+        held = holding(reservations)
+        bids = [one for one in held if one.state is ReservationState.OFFERED]
         self._count = len(held)
         self._total = capacity.total
         self._free = minus(capacity.total, (one.requirements.resources for one in held))
@@ -83,16 +85,16 @@ class Room:
             if not standing.is_proven(one.owner, now)
         ]
 
-        asking = {one.owner for one in loans if one.state is LoanState.WAITING}
+        asking = {one.owner for one in reservations if one.state is ReservationState.WAITING}
         self._proven_wait = any(standing.is_proven(owner, now) for owner in asking)
         # By misses: what is left of the share, and whether nobody has any of it.
         self._shares: dict[int, tuple[Resources, bool]] = {}
 
-    def has(self, loan: Loan) -> bool:
+    def has(self, reservation: Reservation) -> bool:
         """Is there room for what waits?"""
-        if self._count >= LOANS_MAX or not fits(loan.requirements.resources, self._free):
+        if self._count >= LOANS_MAX or not fits(reservation.requirements.resources, self._free):
             return False
-        owner, now = loan.owner, self._now
+        owner, now = reservation.owner, self._now
         if self._open[owner] >= self._standing.open_bids_max(owner, now):
             return False
         if self._standing.is_proven(owner, now):
@@ -101,7 +103,7 @@ class Room:
         if misses not in self._shares:
             self._shares[misses] = self._share(misses)
         left, unused = self._shares[misses]
-        if fits(loan.requirements.resources, left):
+        if fits(reservation.requirements.resources, left):
             return True
         # What is larger than the share has to be placed some day.
         return not misses and unused and not self._proven_wait
@@ -114,13 +116,20 @@ class Room:
         return minus(whole, used), not used
 
 
-def fits_without(loan: Loan, capacity: Offer, held: Iterable[Loan], gone: Collection[Loan] = ()) -> bool:
+def fits_without(
+    reservation: Reservation,
+    capacity: Capacity,
+    held: Iterable[Reservation],
+    gone: Collection[Reservation] = (),
+) -> bool:
     """Would there be room for it if some others were gone?"""
     left = (one.requirements.resources for one in held if one not in gone)
-    return fits(loan.requirements.resources, minus(capacity.total, left))
+    return fits(reservation.requirements.resources, minus(capacity.total, left))
 
 
-def victims(loan: Loan, capacity: Offer, held: Collection[Loan], me: str) -> list[Loan]:
+def victims(
+    reservation: Reservation, capacity: Capacity, held: Collection[Reservation], me: str
+) -> list[Reservation]:
     """The least batch work of lower priority that has to end to make room; none if it would not do.
 
     A requester can only claim that its work is more urgent than other work of its own; this node's
@@ -129,24 +138,26 @@ def victims(loan: Loan, capacity: Offer, held: Collection[Loan], me: str) -> lis
     able = [
         one
         for one in held
-        if one.state is not LoanState.ENDING
-        and one.priority < loan.priority
-        and loan.owner in (one.owner, me)
+        if one.state is not ReservationState.ENDING
+        and one.priority < reservation.priority
+        and reservation.owner in (one.owner, me)
         and one.award is not None
         and one.award.spec.type is JobType.BATCH
     ]
     able.sort(key=lambda one: (one.priority, -one.created))
-    chosen: list[Loan] = []
-    while able and not fits_without(loan, capacity, held, chosen):
+    chosen: list[Reservation] = []
+    while able and not fits_without(reservation, capacity, held, chosen):
         chosen.append(able.pop(0))
-    return chosen if fits_without(loan, capacity, held, chosen) else []
+    return chosen if fits_without(reservation, capacity, held, chosen) else []
 
 
-def _urgency(loan: Loan) -> tuple[int, float, str]:
-    return -loan.priority, loan.created, loan.execution
+def _urgency(reservation: Reservation) -> tuple[int, float, str]:
+    return -reservation.priority, reservation.created, reservation.execution
 
 
-def _turns(asks: Iterable[Loan], held: Mapping[str, int], of: Callable[[Loan], str]) -> dict[str, int]:
+def _turns(
+    asks: Iterable[Reservation], held: Mapping[str, int], of: Callable[[Reservation], str]
+) -> dict[str, int]:
     """How much would be held by each ask's requester, or party, when its turn comes."""
     counts = Counter(held)
     turns = {}

@@ -20,7 +20,7 @@ import trio
 from p2pnode.core.wire.messages import Fault
 from p2pnode.core.worker.blame import Left
 from p2pnode.engines.workload import Mount, Workload, as_the_program_sees
-from p2pnode.trees import Unfit, Use, clear_directory, fit, remove_tree, space_bytes
+from p2pnode.trees import UnusableTree, Use, clear_directory, fit, remove_tree, space_bytes
 
 # In an execution's directory.
 FILE, DIRECTORY = "space.img", "space"
@@ -111,7 +111,7 @@ async def _copy(workload: Workload, mount: Mount, source: Path, use: Use) -> lis
         left += await trio.to_thread.run_sync(_fit, name, source, use, limit, whose)
         # -a: links stay links, holes stay holes.
         await trio.run_process(["cp", "-a", f"{source}/.", str(mount.host_path)], capture_stderr=True)
-    except Unfit as unfit:
+    except UnusableTree as unfit:
         left.append(Left(name, str(unfit)))
     except (OSError, subprocess.CalledProcessError) as error:
         detail = error.strerror if isinstance(error, OSError) else error.stderr.decode(errors="replace")
@@ -127,7 +127,7 @@ def _fit(name: str, source: Path, use: Use, limit_bytes: int, whose: str) -> lis
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
-        raise Unfit(f"it has used up {whose}") from error
+        raise UnusableTree(f"it has used up {whose}") from error
 
 
 def remove(execution_directory: Path) -> None:

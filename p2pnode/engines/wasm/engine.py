@@ -42,7 +42,7 @@ from .compiled import (
     how_it_died,
 )
 from .processes import Event, Template, Worker
-from .request import Prepared, Unfit, prepare
+from .request import Prepared, UnsuitableProgram, prepare
 from .share import (
     CORE_MILLIS,
     control_group,
@@ -111,7 +111,7 @@ class WasmEngine:
             return not_begun()
         try:
             prepared = await trio.to_thread.run_sync(partial(prepare, workload))
-        except Unfit as unfit:
+        except UnsuitableProgram as unfit:
             return failed(Fault.JOB, str(unfit))
         except OSError as error:
             return failed(Fault.PEER, f"cannot set up the program's directories: {error.strerror or error}")

@@ -36,7 +36,7 @@ MODULE_MAGIC = b"\0asm\x01\0\0\0"
 COMPONENT_MAGIC = b"\0asm\x0d\0\x01\0"
 
 
-class Unfit(Exception):
+class UnsuitableProgram(Exception):
     """The workload cannot run here; the message is for the job's author."""
 
 
@@ -51,12 +51,15 @@ class Prepared:
 
 
 def prepare(workload: Workload) -> Prepared:
-    """The worker's request; makes empty result directories. Raises `Unfit` and OSError. Blocking."""
+    """The worker's request; makes empty result directories, blocking.
+
+    Raises `UnsuitableProgram` and `OSError`.
+    """
     task = workload.task.engine
     if not isinstance(task, WasmTask):
-        raise Unfit(f"the WASM engine cannot run an engine of type {type(task).__name__}")
+        raise UnsuitableProgram(f"the WASM engine cannot run an engine of type {type(task).__name__}")
     if workload.task.network.type is not NetworkType.NONE:
-        raise Unfit(
+        raise UnsuitableProgram(
             f"a WASM program has no network, so Network Type {workload.task.network.type} cannot be given"
         )
     scratch = workload.directory / "tmp"
@@ -71,7 +74,7 @@ def prepare(workload: Workload) -> Prepared:
     libraries = tuple((PurePosixPath(name).stem, _module(workload, name)) for name in task.import_modules)
     for name, library in libraries:
         if library.component:
-            raise Unfit(
+            raise UnsuitableProgram(
                 f"the library {name} is a component, and only core modules are linked here: "
                 "compose the components first (wac plug)"
             )
@@ -115,20 +118,20 @@ def _preopens(workload: Workload, modules: tuple[str, ...], scratch: Path) -> li
     for mount in (*workload.inputs, *workload.results):
         if not mount.host_path.is_file():
             if _normal(mount.target) in opened:
-                raise Unfit(f"two mounts have the target {_normal(mount.target)}")
+                raise UnsuitableProgram(f"two mounts have the target {_normal(mount.target)}")
             opened[_normal(mount.target)] = (str(mount.host_path), _normal(mount.target), not mount.read_only)
     for mount in workload.inputs:
         if not mount.host_path.is_file() or mount.target in modules:
             continue
         target = PurePosixPath(_normal(mount.target))
         if not mount.read_only:
-            raise Unfit(
+            raise UnsuitableProgram(
                 f"the input {target} is a file, and a WASM program can write only below a folder: "
                 "make that its SourcePath"
             )
         parent = str(target.parent)
         if parent in opened and parent not in stand_ins:
-            raise Unfit(
+            raise UnsuitableProgram(
                 f"the input file {target} lies inside the directory at {parent}: WASI cannot show both"
             )
         if parent not in stand_ins:
@@ -147,13 +150,13 @@ def _module(workload: Workload, guest_path: str) -> Module:
     try:
         file = open_beneath(root, below)
     except OSError as error:
-        raise Unfit(f"the module {name} is no file that can be read: {error.strerror}") from error
+        raise UnsuitableProgram(f"the module {name} is no file that can be read: {error.strerror}") from error
     with file:
         magic = file.read(len(MODULE_MAGIC))
         if magic not in (MODULE_MAGIC, COMPONENT_MAGIC):
             # None of the bytes are shown: whatever is read here is not sent to a stranger.
             what = "of a version that no peer runs" if magic.startswith(b"\0asm") else "not a WASM module"
-            raise Unfit(f"{name} is {what}")
+            raise UnsuitableProgram(f"{name} is {what}")
         file.seek(0)
         content_hash = hashlib.file_digest(file, "sha256").hexdigest()
     return Module(path=root / below, name=name, hash=content_hash, component=magic == COMPONENT_MAGIC)
@@ -176,7 +179,10 @@ def _link_or_copy(source: Path, destination: Path) -> None:
 
 
 def _host_path(workload: Workload, guest_path: str) -> tuple[Path, PurePosixPath]:
-    """The input that holds the file that the program would see at `guest_path`, and where; raises `Unfit`."""
+    """The input that holds the file that the program would see at `guest_path`, and where.
+
+    Raises `UnsuitableProgram`.
+    """
     wanted = PurePosixPath(_normal(guest_path))
     for mount in workload.inputs:
         target = PurePosixPath(_normal(mount.target))
@@ -188,7 +194,7 @@ def _host_path(workload: Workload, guest_path: str) -> tuple[Path, PurePosixPath
         # An input may hold a link that leads out of it.
         if not root.is_symlink() and path.is_file() and path.is_relative_to(root):
             return root, PurePosixPath(path.relative_to(root))
-    raise Unfit(
+    raise UnsuitableProgram(
         f"no input source holds the module {guest_path}: its Target must be that path or a folder above it"
     )
 
