@@ -101,7 +101,7 @@ class NodeConfig:
     s3_buckets: tuple[str, ...] = ()
     # For which images the fence around a container is another than for all: IMAGE=WORD+WORD (values.images).
     image_rules: tuple[str, ...] = ()
-    # Bytes that the block store may take; None: a share of its disk (ipfs.keeper).
+    # Bytes that the block store may take; None: a share of its disk (ipfs.result_store).
     store_quota: int | None = None
     # Seconds for which results are kept: what is ready on a Friday is still there for the next week's end.
     result_retention: int = 7 * 24 * 3600

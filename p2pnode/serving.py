@@ -21,7 +21,6 @@ from typing import Any
 
 import trio
 
-from p2pnode import descriptors, identity, log_streams, memory, offering
 from p2pnode.api.server import open_api
 from p2pnode.config import CONFIG_FILE, NodeConfig
 from p2pnode.core.values.text import visible
@@ -29,16 +28,21 @@ from p2pnode.core.wire.addresses import BadAddress
 from p2pnode.core.wire.compartments import Compartment
 from p2pnode.ipfs.bitswap import open_bitswap
 from p2pnode.ipfs.blocks import BlockStore
-from p2pnode.ipfs.keeper import default_quota_bytes
-from p2pnode.job_lists import serve_jobs
+from p2pnode.ipfs.result_store import default_quota_bytes
 from p2pnode.network.discovery import Discovery
 from p2pnode.network.gossip import open_gossip
 from p2pnode.network.host import open_host
-from p2pnode.network.pull import serve_table
+from p2pnode.network.protocols import logs
+from p2pnode.network.protocols.adverts import serve_table
+from p2pnode.network.protocols.jobs import serve_jobs
 from p2pnode.network.streams import NetworkError
-from p2pnode.node import Node
-from p2pnode.service import Service
-from p2pnode.store import Store, StoreError
+from p2pnode.node.journal import Journal, JournalError
+from p2pnode.node.node import Node
+from p2pnode.service.service import Service
+
+from . import identity
+from .node import capacity
+from .system import descriptors, memory
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +76,7 @@ def serve(config: NodeConfig) -> int:
     memory.give_back()
     try:
         trio.run(_run, config)
-    except* (StoreError, NetworkError, BadAddress, identity.IdentityError, OSError) as group:
+    except* (JournalError, NetworkError, BadAddress, identity.IdentityError, OSError) as group:
         print(f"p2pnode: {visible(_sentence(_first(group)))}", file=sys.stderr)  # noqa: T201
         status = STATUS_FAILED
     return status
@@ -109,7 +113,7 @@ async def _run(config: NodeConfig) -> None:
 
 async def _run_node(config: NodeConfig, end: _End) -> None:
     make_private(config.data_dir)
-    store = Store(config.data_dir)
+    journal = Journal(config.data_dir)
     me = identity.load_or_create(config.data_dir)
     blocks = BlockStore(
         config.data_dir / "blocks", config.store_quota or default_quota_bytes(config.data_dir)
@@ -122,13 +126,13 @@ async def _run_node(config: NodeConfig, end: _End) -> None:
             open_bitswap(host, blocks, NetworkError) as bitswap,
             trio.open_nursery() as effects,
         ):
-            node = Node(config, me, store, host, blocks, bitswap, effects)
+            node = Node(config, me, journal, host, blocks, bitswap, effects)
             async with open_gossip(host, node.adverts.heard) as node.adverts.gossip:
                 await _work(node, end)
             effects.cancel_scope.cancel()
             well = True
     finally:
-        store.close(well=well)
+        journal.close(well=well)
 
 
 def make_private(data_dir: Path) -> None:
@@ -168,7 +172,7 @@ async def _work(node: Node, end: _End) -> None:
     node.discovery = discovery
     serve_table(host, node.adverts.table_for)
     serve_jobs(host, node.own_jobs)
-    host.handle(log_streams.PROTOCOL, node.serve_logs, time_limit_s=log_streams.SERVE_TIME_S_MAX)
+    host.handle(logs.PROTOCOL, node.serve_logs, time_limit_s=logs.SERVE_TIME_S_MAX)
     node.log_orders.serve(host)
     host.watch(node.adverts.on_connection)
     host.watch_doubles(node.adverts.on_double, node.adverts.on_double_gone)
@@ -177,16 +181,16 @@ async def _work(node: Node, end: _End) -> None:
         await host.shed(node.driver.core.partners | discovery.given)
 
     async with trio.open_nursery() as nursery:
-        await nursery.start(node.runner.run)
+        await nursery.start(node.executor.run)
         await nursery.start(node.links.run)
         nursery.start_soon(node.driver.run)
         keep_running = node.guards.keep_running
-        nursery.start_soon(keep_running, "block store", node.keeper.run)
+        nursery.start_soon(keep_running, "block store", node.results.run)
         await node.resume()
         with node.guards.guard(Compartment.TASK, "offer"):
-            await offering.tell(node)
-        nursery.start_soon(keep_running, "offer", partial(offering.watch, node))
-        watch_peers = partial(node.peer_watch.run, node.links, node.strangers)
+            await capacity.tell(node)
+        nursery.start_soon(keep_running, "offer", partial(capacity.watch, node))
+        watch_peers = partial(node.failure_detector.run, node.links, node.strangers)
         nursery.start_soon(keep_running, "peer watch", watch_peers)
         nursery.start_soon(keep_running, "discovery", discovery.run)
         async with open_api(Service(node), config.data_dir, config.api_port, has_room) as api:
@@ -215,7 +219,7 @@ async def _work(node: Node, end: _End) -> None:
 
 def _end_alone(node: Node) -> None:
     """End this process as a crash would, for which the next start is made; but nothing is left half-said."""
-    node.store.close(well=True)
+    node.journal.close(well=True)
     logging.shutdown()
     os._exit(STATUS_OK)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pnode.machine import DISK_RESERVE_BYTES
+from p2pnode.system.host_resources import DISK_RESERVE_BYTES
 
 # The journal, a result and a few blocks; a node that lends needs far more to be free.
 SMALL_DISK_BYTES = 16 * 1024**2

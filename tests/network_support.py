@@ -11,7 +11,7 @@ import trio
 
 from p2pnode.core.link.events import LinkRecord
 from p2pnode.core.wire.compartments import Compartment
-from p2pnode.guards import Guards
+from p2pnode.faults.guards import Guards
 from p2pnode.identity import Identity
 from p2pnode.network.host import Host, open_host
 from p2pnode.network.links import LinkEvent, Links

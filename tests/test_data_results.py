@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pnode import trees
 from p2pnode.core.wire.messages import REASON_LENGTH_MAX, Fault
 from p2pnode.core.worker.blame import Left, with_left
 from p2pnode.data.archive import Tree, files_of, fit, stop_if_cancelled, write_archive
 from p2pnode.data.inputs import Access
 from p2pnode.data.publishers import Publishers, Result
 from p2pnode.ipfs import cid, unixfs
-from p2pnode.trees import DEPTH_MAX
+from p2pnode.system import trees
+from p2pnode.system.trees import DEPTH_MAX
 
 LIMIT_BYTES = 50_000_000
 

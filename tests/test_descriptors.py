@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import pytest
 import trio.testing
 
-from p2pnode import descriptors
+from p2pnode.system import descriptors
 
 
 @contextmanager

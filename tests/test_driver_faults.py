@@ -30,8 +30,8 @@ from p2pnode.core.wire.codec import BadMessage, Unreadable
 from p2pnode.core.wire.compartments import Compartment
 from p2pnode.core.wire.messages import Cancel, Message, Stage
 from p2pnode.core.worker.machine import Worker
-from p2pnode.driver import Driver, EventRefused
-from p2pnode.store import Store
+from p2pnode.node.driver import Driver, EventRefused
+from p2pnode.node.journal import Journal
 
 from .core_support import advert, ask, award, bid, capacity, receipt, signed, spec
 
@@ -61,12 +61,12 @@ class Shell:
         self.open()
 
     def open(self) -> None:
-        self.store = Store(self.directory)
+        self.journal = Journal(self.directory)
         self.core = Core(ME, lambda spec: None)
-        self.driver = Driver(self.core, self.store, self, self, self._send, Full, Never, lambda data: "cid")  # type: ignore[arg-type]
+        self.driver = Driver(self.core, self.journal, self, self, self._send, Full, Never, lambda data: "cid")  # type: ignore[arg-type]
 
     def crash(self) -> None:
-        self.store.close()
+        self.journal.close()
         self.open()
         self.driver.resume()
 
@@ -98,7 +98,7 @@ class Shell:
         self.unsent.append(set(peers))
 
     def problems(self) -> list[tuple[str, str, bool]]:
-        return [(one.compartment, one.subject, one.aside) for one in self.store.problems.all()]
+        return [(one.compartment, one.subject, one.aside) for one in self.journal.problems.all()]
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
         shell.driver.apply(AdvertHeard(signed(one), one, 3_600_000))
     shell.driver.apply(CapacityChanged(capacity()))
     yield shell
-    shell.store.close()
+    shell.journal.close()
 
 
 @pytest.fixture
@@ -142,12 +142,12 @@ def answer(shell: Shell, job: str) -> tuple[str, Received]:
 def test_a_message_whose_job_fails_is_refused_and_has_changed_nothing(
     jobs: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = jobs.store.job(BAD)
+    before = jobs.journal.job(BAD)
     _, event = answer(jobs, BAD)
     breaks(monkeypatch, BAD)
     with pytest.raises(EventRefused, match="KeyError: 'no such thing'"):
         jobs.driver.apply(event)
-    assert jobs.store.job(BAD) == before
+    assert jobs.journal.job(BAD) == before
     # All but what the deputies have been told, which they are told again.
     restored = jobs.core.jobs[BAD].record
     restored.synced = before.synced
@@ -155,7 +155,7 @@ def test_a_message_whose_job_fails_is_refused_and_has_changed_nothing(
     assert jobs.problems() == []
     monkeypatch.undo()
     jobs.driver.apply(event)
-    assert jobs.store.job(BAD) != before
+    assert jobs.journal.job(BAD) != before
 
 
 @pytest.mark.parametrize(
@@ -164,20 +164,20 @@ def test_a_message_whose_job_fails_is_refused_and_has_changed_nothing(
 def test_what_a_user_asks_of_a_job_that_fails_is_refused(
     jobs: Shell, monkeypatch: pytest.MonkeyPatch, order: Any
 ) -> None:
-    before = jobs.store.job(BAD)
+    before = jobs.journal.job(BAD)
     breaks(monkeypatch, BAD)
     with pytest.raises(EventRefused):
         jobs.driver.apply(order)
-    assert jobs.store.job(BAD) == before
+    assert jobs.journal.job(BAD) == before
 
 
 def test_a_job_that_fails_as_it_is_submitted_is_not_there(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     breaks(monkeypatch, BAD)
-    with pytest.raises(EventRefused), shell.store.transaction():
+    with pytest.raises(EventRefused), shell.journal.transaction():
         shell.driver.apply(JobSubmitted(BAD, spec()))
-    assert shell.store.job(BAD) is None
+    assert shell.journal.job(BAD) is None
     assert shell.core.jobs == {}
 
 
@@ -190,8 +190,8 @@ def test_a_job_that_fails_by_itself_is_set_aside_and_all_others_go_on(
     jobs.driver.apply(event)
     assert jobs.problems() == [("job", BAD, True)]
     assert set(jobs.core.jobs) == {GOOD}
-    assert any(row.topic == "Problem" for row in jobs.store.history(BAD, 0))
-    assert jobs.store.job(BAD).round < 1_000
+    assert any(row.topic == "Problem" for row in jobs.journal.history(BAD, 0))
+    assert jobs.journal.job(BAD).round < 1_000
     assert jobs.core.deadline > jobs.time
     jobs.crash()
     assert set(jobs.core.jobs) == {GOOD}
@@ -207,16 +207,16 @@ def test_a_job_that_fails_at_the_start_is_set_aside_and_not_tried_at_the_next(
     monkeypatch.undo()
     jobs.crash()
     assert set(jobs.core.jobs) == {GOOD}
-    assert [problem.count for problem in jobs.store.problems.all()] == [1]
+    assert [problem.count for problem in jobs.journal.problems.all()] == [1]
 
 
 def test_a_record_that_cannot_be_read_is_set_aside_and_the_node_starts(jobs: Shell) -> None:
-    jobs.store._db.execute("UPDATE jobs SET record=? WHERE id=?", (b"\xff junk", BAD))
-    jobs.store._db.execute("INSERT INTO reservations VALUES ('e-1', ?)", (b"",))
+    jobs.journal._db.execute("UPDATE jobs SET record=? WHERE id=?", (b"\xff junk", BAD))
+    jobs.journal._db.execute("INSERT INTO reservations VALUES ('e-1', ?)", (b"",))
     jobs.crash()
     assert set(jobs.core.jobs) == {GOOD}
     assert sorted(jobs.problems()) == [("execution", "e-1", True), ("job", BAD, True)]
-    assert [record.id for record in jobs.store.jobs(10)] == [GOOD]
+    assert [record.id for record in jobs.journal.jobs(10)] == [GOOD]
     assert jobs.core.aside == {BAD: frozenset()}
     with pytest.raises(Unreadable):
         jobs.driver.take_back(Compartment.JOB, BAD)
@@ -233,9 +233,9 @@ def test_messages_about_a_job_that_is_set_aside_have_no_answer(
     jobs.driver.apply(PeerLost("b" if peer == "a" else "a", "gone"))
     jobs.sent.clear()
     assert isinstance(event.message, type(bid("e")))
-    before = jobs.store.job(BAD)
+    before = jobs.journal.job(BAD)
     jobs.driver.apply(event)
-    assert jobs.store.job(BAD) == before
+    assert jobs.journal.job(BAD) == before
 
 
 def test_a_job_that_was_set_aside_goes_on_when_it_is_tried_again(
@@ -247,11 +247,11 @@ def test_a_job_that_was_set_aside_goes_on_when_it_is_tried_again(
         jobs.driver.take_back(Compartment.JOB, BAD)
     assert jobs.problems() == [("job", BAD, True)]
     monkeypatch.undo()
-    jobs.store.problems.remove(jobs.store.problems.all()[0].number)
+    jobs.journal.problems.remove(jobs.journal.problems.all()[0].number)
     jobs.driver.take_back(Compartment.JOB, BAD)
     assert set(jobs.core.jobs) == {GOOD, BAD}
     jobs.driver.apply(JobStopped(BAD, "enough"))
-    assert jobs.store.job(BAD).state is JobState.STOPPED
+    assert jobs.journal.job(BAD).state is JobState.STOPPED
 
 
 def test_a_job_that_was_set_aside_is_forgotten_when_it_is_dropped(
@@ -260,7 +260,7 @@ def test_a_job_that_was_set_aside_is_forgotten_when_it_is_dropped(
     breaks(monkeypatch, BAD)
     jobs.driver.apply(PeerLost("a", "gone"))
     jobs.driver.drop(Compartment.JOB, BAD)
-    assert jobs.store.job(BAD) is None
+    assert jobs.journal.job(BAD) is None
     assert jobs.core.aside == {}
 
 
@@ -301,7 +301,7 @@ def test_what_a_failed_step_has_put_into_outboxes_is_taken_back(
     def written(*_: Any) -> Any:
         raise UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates not allowed")
 
-    monkeypatch.setattr(Store, "save_loan", written)
+    monkeypatch.setattr(Journal, "save_reservation", written)
     with pytest.raises(EventRefused, match="surrogates"):
         shell.driver.apply(Received("owner", first))
     assert shell.core.worker.reservations == {}

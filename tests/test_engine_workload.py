@@ -24,7 +24,7 @@ from p2pnode.engines.workload import (
     failed,
     next_look_s,
 )
-from p2pnode.trees import Use, clear_directory
+from p2pnode.system.trees import Use, clear_directory
 
 from .engine_support import make_workload
 

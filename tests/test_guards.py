@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from p2pnode.core.wire.compartments import Compartment
-from p2pnode.guards import Guards
+from p2pnode.faults.guards import Guards
 
 
 class JournalFailed(Exception):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from p2pnode.ipfs import blocks, cid, dagpb, unixfs
 from p2pnode.ipfs.adding import adding
 from p2pnode.ipfs.blocks import BlockStore, StoreFull
-from p2pnode.ipfs.uses import Uses
+from p2pnode.ipfs.gc_guards import Uses
 
 CHUNK = unixfs.CHUNK_SIZE_BYTES
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pnode.ipfs import keeper as keepers
+from p2pnode.ipfs import result_store as keepers
 from p2pnode.ipfs import unixfs
 from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable
-from p2pnode.ipfs.keeper import Keeper, default_quota_bytes
 from p2pnode.ipfs.kubo import KuboDaemon, KuboFailed, multiaddr_of
+from p2pnode.ipfs.result_store import ResultStore, default_quota_bytes
 
 from .kubo_daemon import running_daemon
 
@@ -28,7 +28,7 @@ HOUR_S = 3600
 
 def test_a_result_is_kept_for_its_time_and_a_receipt_for_longer(tmp_path: Path) -> None:
     blocks = BlockStore(tmp_path / "blocks")
-    keeper = Keeper(blocks, tmp_path / "kubo", 24 * HOUR_S, None)
+    keeper = ResultStore(blocks, tmp_path / "kubo", 24 * HOUR_S, None)
     result, receipt = keeper.add_result(RESULT), keeper.add_receipt(b"signed")
     left_s = {pin.what: pin.until_s - time.time() for pin in blocks.pins.all()}
     assert 23 * HOUR_S < left_s["result"] < 25 * HOUR_S < left_s["receipt"]
@@ -44,7 +44,7 @@ def test_the_default_quota_is_a_share_of_the_disk(tmp_path: Path) -> None:
 
 async def test_the_keeper_collects_near_the_quota(tmp_path: Path) -> None:
     blocks = BlockStore(tmp_path / "blocks", quota_bytes=1_000_000)
-    keeper = Keeper(blocks, tmp_path / "kubo", HOUR_S, None)
+    keeper = ResultStore(blocks, tmp_path / "kubo", HOUR_S, None)
     pinned = keeper.add_result({"stdout": b"x"})
     for number in range(10):
         blocks.put(bytes([number]) * 95_000)
@@ -88,14 +88,14 @@ def test_a_daemon_that_is_away_is_named_in_the_reason(tmp_path: Path) -> None:
 async def test_a_result_gets_to_a_daemon_and_comes_back_from_it(tmp_path: Path) -> None:
     with running_daemon(tmp_path) as api:
         blocks = BlockStore(tmp_path / "blocks")
-        keeper = Keeper(blocks, tmp_path / "kubo", HOUR_S, KuboDaemon(api))
+        keeper = ResultStore(blocks, tmp_path / "kubo", HOUR_S, KuboDaemon(api))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(keeper.run)
             root = await trio.to_thread.run_sync(keeper.add_result, RESULT)
             await delivered(tmp_path / "kubo")
             nursery.cancel_scope.cancel()
         other = BlockStore(tmp_path / "other")
-        fetcher = Keeper(other, tmp_path / "none", HOUR_S, KuboDaemon(api))
+        fetcher = ResultStore(other, tmp_path / "none", HOUR_S, KuboDaemon(api))
         sizes_bytes: list[int] = []
         await fetcher.fetch_from_kubo(root, sizes_bytes.append, 10_000_000)
         assert other.size_bytes == blocks.size_bytes and sizes_bytes[-1] >= other.size_bytes
@@ -110,7 +110,7 @@ async def test_nothing_is_lost_while_the_daemon_is_away(
     with running_daemon(tmp_path) as api:
         pass
     blocks = BlockStore(tmp_path / "blocks")
-    away = Keeper(blocks, tmp_path / "kubo", HOUR_S, KuboDaemon(api))
+    away = ResultStore(blocks, tmp_path / "kubo", HOUR_S, KuboDaemon(api))
     root = away.add_result(RESULT)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(away.run)
@@ -122,7 +122,7 @@ async def test_nothing_is_lost_while_the_daemon_is_away(
     # A new node on the same directory, and the daemon is back (on another port).
     with running_daemon(tmp_path) as api:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(Keeper(blocks, tmp_path / "kubo", HOUR_S, KuboDaemon(api)).run)
+            nursery.start_soon(ResultStore(blocks, tmp_path / "kubo", HOUR_S, KuboDaemon(api)).run)
             await delivered(tmp_path / "kubo")
             nursery.cancel_scope.cancel()
         copy = BlockStore(tmp_path / "copy")

@@ -18,8 +18,8 @@ from p2pnode.core.link.frames import decode_frame_untrusted
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.messages import Signed
-from p2pnode.network import pull
-from p2pnode.network.pull import PAGE_SIZE_BYTES_MAX, Entry, Page
+from p2pnode.network.protocols import adverts
+from p2pnode.network.protocols.adverts import PAGE_SIZE_BYTES_MAX, Entry, Page
 
 from .cddl_support import PROTOCOLS, definitions
 
@@ -128,5 +128,5 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
     for limit_s in (machine.BEAT_AFTER_S, machine.SUSPECT_AFTER_S, machine.DOWN_AFTER_S, machine.HELLO_S_MAX):
         assert f"{limit_s:g} s" in text
     text = (PROTOCOLS / "peers.md").read_text()
-    for limit in (pull.PAGE_SIZE_BYTES_MAX, pull.ENTRIES_MAX, pull.PAGE_ENTRIES_MAX):
+    for limit in (adverts.PAGE_SIZE_BYTES_MAX, adverts.ENTRIES_MAX, adverts.PAGE_ENTRIES_MAX):
         assert f"{limit:,}" in text

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnode import log_streams
 from p2pnode.core.wire.log_order import (
     RUNS_MAX,
     STDERR,
@@ -18,8 +17,9 @@ from p2pnode.core.wire.log_order import (
     LogReading,
 )
 from p2pnode.engines.wasm.worker.output import MARK_SIZE_BYTES, Pieces
-from p2pnode.job_logs import _interleaved, _Stream
-from p2pnode.log_orders import LogOrders
+from p2pnode.network.protocols import logs
+from p2pnode.node.log_orders import LogOrders
+from p2pnode.service.logs import _interleaved, _Stream
 
 CID = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"
 OTHER = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"
@@ -48,7 +48,7 @@ def read(
     out: bytes, err: bytes, runs: Sequence[int], offsets: tuple[int, int] = (0, 0)
 ) -> list[tuple[str, bytes]]:
     """What `job logs` shows of a result whose files come in chunks of three bytes."""
-    streams: dict[log_streams.Name, _Stream] = {
+    streams: dict[logs.Name, _Stream] = {
         "stdout": _Stream(chunks(out), offsets[0]),
         "stderr": _Stream(chunks(err), offsets[1]),
     }
@@ -59,7 +59,7 @@ def read(
 def test_what_was_written_is_read_in_its_order(writes: list[tuple[int, bytes]]) -> None:
     pieces = read(whole(writes, STDOUT), whole(writes, STDERR), order_of(writes).runs)
     assert [(name, byte) for name, data in pieces for byte in data] == [
-        (log_streams.NAMES[stream], byte) for stream, data in writes for byte in data
+        (logs.NAMES[stream], byte) for stream, data in writes for byte in data
     ]
 
 
@@ -105,7 +105,7 @@ async def test_what_runs_is_read_in_its_order_and_what_has_no_order_stdout_first
     paths[1].write_bytes(b"two\nfour\n")
 
     async def seen(runs: list[int], stdout_offset: int = 0) -> bytes:
-        pieces = log_streams.tail(lambda: (*paths, runs), stdout_offset, 0, follow=False)
+        pieces = logs.tail(lambda: (*paths, runs), stdout_offset, 0, follow=False)
         return b"".join([data async for _, data in pieces])
 
     assert await seen([4, 4, 6, 5, 5]) == b"one\ntwo\nthree\nfour\nfive\n"

@@ -21,11 +21,16 @@ from p2pnode.core.values.patience import REFUSALS_MAX
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.messages import Signed
 from p2pnode.identity import Identity
-from p2pnode.network import pull
 from p2pnode.network.gossip import GOSSIP_SIZE_BYTES_MAX, HEARTBEAT_S, TOPIC, Gossip, open_gossip
 from p2pnode.network.host import Host, open_host
 from p2pnode.network.libp2p_tasks import RESTART_S
-from p2pnode.network.pull import PAGE_SIZE_BYTES_MAX, Entry, pull_table, serve_table
+from p2pnode.network.protocols import adverts
+from p2pnode.network.protocols.adverts import (
+    PAGE_SIZE_BYTES_MAX,
+    Entry,
+    pull_table,
+    serve_table,
+)
 from p2pnode.network.streams import NetworkError, Stream
 
 from .network_support import LOOPBACK, WAIT_S, new_identity, until
@@ -241,7 +246,7 @@ async def test_who_asks_for_the_table_again_and_again_is_refused() -> None:
     async with open_host(new_identity(), [LOOPBACK]) as a, open_host(new_identity(), [LOOPBACK]) as b:
         serve_table(a, lambda peer: [])
         await b.connect(a.peer_id, a.addresses(), WAIT_S)
-        for _ in range(int(pull.ASKED_BURST)):
+        for _ in range(int(adverts.ASKED_BURST)):
             await pulled(b, a.peer_id)
         with pytest.raises(NetworkError):
             await pulled(b, a.peer_id)
@@ -264,7 +269,7 @@ async def test_a_peer_that_sends_no_table_is_named(data: bytes) -> None:
         await stream.write(data, WAIT_S)
 
     async with open_host(new_identity(), [LOOPBACK]) as a, open_host(new_identity(), [LOOPBACK]) as b:
-        a.handle(pull.PROTOCOL, serve)
+        a.handle(adverts.PROTOCOL, serve)
         await b.connect(a.peer_id, a.addresses(), WAIT_S)
         with pytest.raises(NetworkError):
             await pulled(b, a.peer_id)

@@ -15,8 +15,8 @@ import trio
 
 from p2pnode.network import libp2p_host
 from p2pnode.network.admission import HANDSHAKES_MAX
+from p2pnode.network.dependency_logs import limit_dependency_logs
 from p2pnode.network.host import CannotListen, Connected, Disconnected, Host, Unreachable, open_host
-from p2pnode.network.logs import limit_dependency_logs
 from p2pnode.network.noise import VISITS_BURST
 from p2pnode.network.streams import NetworkError, Stream, StreamBroken
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import wasmtime
 
-from p2pnode import descriptors
+from p2pnode.system import descriptors
 
 from .nodes import Node, alive, running_nodes, until
 from .programs import wasm_job

@@ -8,7 +8,6 @@ from random import Random
 
 import pytest
 
-from p2pnode import log_streams
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import (
     Ask,
@@ -24,7 +23,7 @@ from p2pnode.core.wire.messages import (
     Update,
 )
 from p2pnode.identity import RECEIPT_DOMAIN
-from p2pnode.network import pull
+from p2pnode.network.protocols import adverts, logs
 from p2pnode.network.streams import NetworkError
 
 from . import network_support
@@ -117,8 +116,8 @@ async def test_a_stranger_ends_cancels_and_hears_nothing_of_anothers_execution(n
     async with open_enemy() as enemy:
         b = await enemy.meet(network.b)
         enemy.send(b, Cancel(execution=execution, round=1, reason="because"))
-        request = log_streams.LogsRequest(execution=execution, stdout_offset=0, stderr_offset=0, follow=False)
-        assert [piece async for piece in log_streams.read(enemy.inner.host, b, request)] == []
+        request = logs.LogsRequest(execution=execution, stdout_offset=0, stderr_offset=0, follow=False)
+        assert [piece async for piece in logs.read(enemy.inner.host, b, request)] == []
 
         a = await enemy.meet(network.a)
         receipt = a_receipt(execution, enemy.peer, job)
@@ -138,7 +137,7 @@ def advertise(enemy: Enemy) -> None:
     """Offers a lot, under the label `liar`, to all who ask for the table."""
     advert = an_advert(enemy.peer, tuple(enemy.inner.host.addresses()))
     signed = signed_advert(enemy.identity, advert)
-    pull.serve_table(enemy.inner.host, lambda peer: [(signed, 60_000)])
+    adverts.serve_table(enemy.inner.host, lambda peer: [(signed, 60_000)])
 
 
 @pytest.mark.parametrize(

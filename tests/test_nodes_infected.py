@@ -16,7 +16,7 @@ import pytest
 
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Owned
-from p2pnode.store import FILE_NAME
+from p2pnode.node.journal import FILE_NAME
 
 from .docker_engine import BUSYBOX, require_docker
 from .misdeeds.honest import Network, completes, on, problems, running_network

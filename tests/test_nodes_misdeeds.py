@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from p2pnode import log_orders, log_streams
 from p2pnode.core.link.frames import (
     FRAME_SIZE_BYTES_MAX,
     SEQUENCE_MAX,
@@ -45,9 +44,11 @@ from p2pnode.core.wire.messages import (
     WhoOwns,
 )
 from p2pnode.identity import RECEIPT_DOMAIN
-from p2pnode.network import links, pull
+from p2pnode.network import links
 from p2pnode.network.link_end import HEADER_SIZE_BYTES
+from p2pnode.network.protocols import adverts, logs
 from p2pnode.network.streams import NetworkError
+from p2pnode.node import log_orders
 
 from . import network_support
 from .misdeeds.enemy import WAIT_S, Enemy, RawLink, in_thread, open_enemy
@@ -251,7 +252,7 @@ async def frames_that_break_the_rules(enemy: Enemy, victim: str, other: str) -> 
         codec.encode(Ack(sequence=10**6)),
         codec.encode(Reject(sequence=10**6, reason=CONTROLS)),
         codec.encode(Data(sequence=9, payload=b"")),
-        codec.encode(Hello(version=2, store="0" * 32, first=1, known="", received=0)),
+        codec.encode(Hello(version=3, store="0" * 32, first=1, known="", received=0)),
         b"\xff" * 100,
     ]
     for frame in frames:
@@ -309,16 +310,16 @@ async def claims_of_jobs_that_are_not_its_own(enemy: Enemy, victim: str, other: 
 
 
 async def silent_streams_and_log_requests(enemy: Enemy, victim: str, other: str) -> None:
-    for protocol in (links.PROTOCOL, pull.PROTOCOL, log_streams.PROTOCOL, log_orders.PROTOCOL):
+    for protocol in (links.PROTOCOL, adverts.PROTOCOL, logs.PROTOCOL, log_orders.PROTOCOL):
         for _ in range(10):
             with suppress(NetworkError):
                 stream = await enemy.open(victim, protocol)
                 await stream.write(b"\0", WAIT_S)
-    request = log_streams.LogsRequest(
+    request = logs.LogsRequest(
         execution=an_execution(), stdout_offset=INTEGER_MAX, stderr_offset=INTEGER_MAX, follow=True
     )
     with suppress(NetworkError):
-        _ = [piece async for piece in log_streams.read(enemy.inner.host, victim, request)]
+        _ = [piece async for piece in logs.read(enemy.inner.host, victim, request)]
 
 
 async def poison_in_a_row(enemy: Enemy, victim: str, other: str) -> None:
@@ -375,7 +376,7 @@ async def test_a_peer_whose_job_messages_are_all_refused_costs_a_job_nothing(hon
     """It offers more than all others, so it is asked first."""
     async with open_enemy() as enemy:
         signed = signed_advert(enemy.identity, an_advert(enemy.peer, tuple(enemy.inner.host.addresses())))
-        pull.serve_table(enemy.inner.host, lambda peer: [(signed, 60_000)])
+        adverts.serve_table(enemy.inner.host, lambda peer: [(signed, 60_000)])
 
         async def refuse(peer: str, payload: bytes) -> None:
             raise BadMessage(CONTROLS)

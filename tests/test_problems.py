@@ -9,27 +9,27 @@ from pathlib import Path
 import pytest
 import trio.testing
 
-from p2pnode import problems
-from p2pnode.caution import CAREFUL_S, Caution
 from p2pnode.core.wire.compartments import Compartment
-from p2pnode.store import FILE_NAME, SCHEMA_VERSION, Store
+from p2pnode.faults import problems
+from p2pnode.faults.caution import CAREFUL_S, Caution
+from p2pnode.node.journal import FILE_NAME, SCHEMA_VERSION, Journal
 
 JOB, EXECUTION, MESSAGE = Compartment.JOB, Compartment.EXECUTION, Compartment.MESSAGE
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path)
+def store(tmp_path: Path) -> Iterator[Journal]:
+    store = Journal(tmp_path)
     yield store
     store.close()
 
 
-def again(store: Store, tmp_path: Path, *, well: bool) -> Store:
+def again(store: Journal, tmp_path: Path, *, well: bool) -> Journal:
     store.close(well=well)
-    return Store(tmp_path)
+    return Journal(tmp_path)
 
 
-def test_what_fails_again_is_the_same_problem_counted(store: Store) -> None:
+def test_what_fails_again_is_the_same_problem_counted(store: Journal) -> None:
     for reason in ("one", "two"):
         store.problems.add(JOB, "j-1", reason, aside=reason == "one")
     (problem,) = store.problems.all()
@@ -40,7 +40,7 @@ def test_what_fails_again_is_the_same_problem_counted(store: Store) -> None:
 
 
 def test_of_many_problems_those_that_are_set_aside_stay(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(problems, "PROBLEMS_MAX", 3)
     store.problems.add(JOB, "first", "it broke", aside=True)
@@ -49,7 +49,7 @@ def test_of_many_problems_those_that_are_set_aside_stay(
     assert [one.subject for one in store.problems.all()] == ["9", "8", "first"]
 
 
-def test_a_large_message_is_not_kept(store: Store) -> None:
+def test_a_large_message_is_not_kept(store: Journal) -> None:
     sizes = (problems.PAYLOAD_SIZE_BYTES_MAX, problems.PAYLOAD_SIZE_BYTES_MAX + 1)
     for size in sizes:
         store.problems.add(MESSAGE, f"{size}", "", "", aside=False, payload=bytes(size))
@@ -57,13 +57,13 @@ def test_a_large_message_is_not_kept(store: Store) -> None:
     assert kept == {str(sizes[0]): True, str(sizes[1]): False}
 
 
-def undone(store: Store) -> None:
+def undone(store: Journal) -> None:
     with store.step():
         store.set_meta("within", "1")
         raise KeyError
 
 
-def test_a_part_of_a_transaction_is_undone_by_itself(store: Store) -> None:
+def test_a_part_of_a_transaction_is_undone_by_itself(store: Journal) -> None:
     with store.transaction():
         store.set_meta("before", "1")
         with pytest.raises(KeyError):
@@ -73,18 +73,18 @@ def test_a_part_of_a_transaction_is_undone_by_itself(store: Store) -> None:
 
 
 def test_a_journal_of_the_version_before_gets_what_it_lacks(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = Journal(tmp_path)
     store.close()
     db = sqlite3.connect(tmp_path / FILE_NAME)
     db.executescript(f"DROP TABLE problems; DROP TABLE tried; PRAGMA user_version={SCHEMA_VERSION - 1}")
     db.close()
-    store = Store(tmp_path)
+    store = Journal(tmp_path)
     store.problems.add(JOB, "j-1", "", aside=True)
     assert len(store.problems.all()) == 1
     store.close()
 
 
-def test_a_node_knows_whether_it_has_ended_in_good_order(store: Store, tmp_path: Path) -> None:
+def test_a_node_knows_whether_it_has_ended_in_good_order(store: Journal, tmp_path: Path) -> None:
     assert store.ended_well
     store = again(store, tmp_path, well=True)
     assert store.ended_well
@@ -94,7 +94,7 @@ def test_a_node_knows_whether_it_has_ended_in_good_order(store: Store, tmp_path:
 
 
 async def test_what_was_tried_when_a_careful_start_ended_is_not_tried_a_third_time(
-    store: Store, tmp_path: Path, mock_clock: trio.testing.MockClock
+    store: Journal, tmp_path: Path, mock_clock: trio.testing.MockClock
 ) -> None:
     # The first crash: nobody was careful.
     with Caution(store.problems, ended_well=store.ended_well).trying(EXECUTION, "e-1"):
@@ -117,7 +117,7 @@ async def test_what_was_tried_when_a_careful_start_ended_is_not_tried_a_third_ti
     store.close()
 
 
-async def test_care_ends_after_a_while(store: Store, mock_clock: trio.testing.MockClock) -> None:
+async def test_care_ends_after_a_while(store: Journal, mock_clock: trio.testing.MockClock) -> None:
     caution = Caution(store.problems, ended_well=False)
     with caution.trying(EXECUTION, "e-1"):
         assert store.problems.take_tried() == [(EXECUTION, "e-1")]

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from p2pnode import advertiser, identity, log_orders, log_streams, peer_watch
+from p2pnode import identity
 from p2pnode.core.job import (
     asking,
     deputies,
@@ -52,7 +52,10 @@ from p2pnode.core.wire.states import ExecutionState, JobState, Outcome
 from p2pnode.core.worker import machine as worker
 from p2pnode.core.worker import owner_tracking, queueing
 from p2pnode.ipfs import cid, unixfs
-from p2pnode.network import gossip, pull
+from p2pnode.network import gossip
+from p2pnode.network.protocols import adverts as pull
+from p2pnode.network.protocols import logs
+from p2pnode.node import advertiser, failure_detector, log_orders
 
 from . import vectors as made_vectors
 from .cddl_support import PROTOCOLS, definitions
@@ -524,7 +527,7 @@ def test_the_order_of_an_output_is_limited() -> None:
 
 def test_a_piece_of_a_log_is_limited() -> None:
     most = codec.encode(LogsPiece(stream="stdout", data=bytes(messages.LOGS_PIECE_SIZE_BYTES_MAX)))
-    assert len(most) <= log_streams.FRAME_SIZE_BYTES_MAX
+    assert len(most) <= logs.FRAME_SIZE_BYTES_MAX
     assert codec.decode_untrusted(most, LogsPiece)
     too_much = codec.encode(LogsPiece(stream="stdout", data=bytes(messages.LOGS_PIECE_SIZE_BYTES_MAX + 1)))
     with pytest.raises(BadMessage):
@@ -612,7 +615,7 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
             f"{ending.STOP_GRACE_S_MAX} s, or",
             f"{ending.KEEP_TIMEOUT_S:g} s, or",
             f"{incoming.OVERDUE_GRACE_S:g} s",
-            f"{peer_watch.PEER_LOST_AFTER_S:g} s",
+            f"{failure_detector.PEER_LOST_AFTER_S:g} s",
         ],
         "ownership": [
             f"{messages.COPIES_PER_MESSAGE_MAX} executions",
@@ -627,12 +630,12 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
             f"{vetting.EPOCH_STEP_MAX:,} ahead",
         ],
         "logs": [
-            log_streams.PROTOCOL,
-            f"{log_streams.FRAME_SIZE_BYTES_MAX:,}",
+            logs.PROTOCOL,
+            f"{logs.FRAME_SIZE_BYTES_MAX:,}",
             f"{messages.LOGS_PIECE_SIZE_BYTES_MAX:,}",
-            f"{log_streams.REQUEST_TIMEOUT_S:g} s",
-            f"{log_streams.KEEP_ALIVE_INTERVAL_S:g} s",
-            f"{log_streams.READ_TIMEOUT_S:g} s",
+            f"{logs.REQUEST_TIMEOUT_S:g} s",
+            f"{logs.KEEP_ALIVE_INTERVAL_S:g} s",
+            f"{logs.READ_TIMEOUT_S:g} s",
             log_orders.PROTOCOL,
             f"{log_orders.FRAME_SIZE_BYTES_MAX:,}",
             f"{log_orders.TIMEOUT_S:g} s",

@@ -19,9 +19,9 @@ from p2pnode.core.wire.spec import (
     Task,
     WasmEngine,
 )
-from p2pnode.orders import Orders
-from p2pnode.service import HISTORY_ROWS_AT_ONCE, Service
-from p2pnode.store import HistoryRow, Store
+from p2pnode.node.journal import HistoryRow, Journal
+from p2pnode.service.commands import Orders
+from p2pnode.service.service import HISTORY_ROWS_AT_ONCE, Service
 
 
 class Histories:
@@ -56,12 +56,12 @@ JOBS = {
 
 @pytest.fixture
 def orders(tmp_path: Path) -> Iterator[Orders]:
-    store = Store(tmp_path)
+    journal = Journal(tmp_path)
     for id, (name, namespace, created) in JOBS.items():
-        store.save_job(new_record(id, "me", codec.replace(SPEC, name=name, namespace=namespace), created))
-    node: Any = SimpleNamespace(store=store)
+        journal.save_job(new_record(id, "me", codec.replace(SPEC, name=name, namespace=namespace), created))
+    node: Any = SimpleNamespace(journal=journal)
     yield Orders(node)
-    store.close()
+    journal.close()
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ async def test_a_history_is_told_whole_and_held_in_parts(lines: int) -> None:
     histories = Histories(lines)
     driver = SimpleNamespace(core=SimpleNamespace(table=SimpleNamespace(known={})))
     node: Any = SimpleNamespace(
-        store=histories, changed={}, driver=driver, me=SimpleNamespace(peer_id="me"), config=None
+        journal=histories, changed={}, driver=driver, me=SimpleNamespace(peer_id="me"), config=None
     )
     told = [event["number"] async for event in Service(node).job_events("j-1", 0, follow=True)]
     assert told == list(range(1, lines + 1))

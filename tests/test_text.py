@@ -79,7 +79,7 @@ def test_yaml_carries_no_invisible_character_and_means_the_same(text: str) -> No
 
 
 def test_a_peers_words_cannot_forge_a_line_of_the_log() -> None:
-    forged = "x\n2026-01-01 00:00:00,000 INFO p2pnode.node: all is well\x1b[1A\u202e"
+    forged = "x\n2026-01-01 00:00:00,000 INFO p2pnode.node.node: all is well\x1b[1A\u202e"
     try:
         raise ValueError(forged)
     except ValueError as error:

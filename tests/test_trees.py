@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from p2pnode import trees
+from p2pnode.system import trees
 
 
 def make_deep(directory: Path, depth: int, name: str = "d") -> None:

@@ -19,7 +19,7 @@ PEER = "twin"
 STEP_S = 0.25
 COPY_COMES_S, COPY_GOES_S, END_S = 5.0, 60.0, 120.0
 TOLD_WITHIN_S = 40.0
-# As nodes have it (p2pnode.advertiser).
+# As nodes have it (p2pnode.node.advertiser).
 ADVERT_GAP_S = 20.0
 PULL_AGAIN_S, PULLS_BURST = 30.0, 6
 # A process that is asked for its table may be slow, or its connection gone.

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from p2pnode.trees import plain_mode
+from p2pnode.system.trees import plain_mode
 
 _READ_SIZE_BYTES = 1024**2
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import trio
 
-from p2pnode import trees
 from p2pnode.core.wire.messages import Fault
 from p2pnode.core.worker.blame import Left
+from p2pnode.system import trees
 
 # What lies in a result under each name: a file or directory, or some bytes.
 Tree = Mapping[str, Path | bytes]

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote_to_bytes
 
 from p2pnode.core.wire.messages import Fault
-from p2pnode.trees import PROGRAM_MODE, plain_mode
+from p2pnode.system.trees import PROGRAM_MODE, plain_mode
 
 from .budget import Budget, on_disk
 from .failures import DataFailed

@@ -21,7 +21,7 @@ from p2pnode.core.values.internet import AllowedHost
 from p2pnode.core.values.units import about_bytes
 from p2pnode.core.wire.messages import Directory, Fault
 from p2pnode.core.wire.spec import InputSource, Task, WasmEngine
-from p2pnode.trees import clear_directory, measure
+from p2pnode.system.trees import clear_directory, measure
 
 from .budget import Budget, on_disk
 from .cache import Cache

@@ -20,7 +20,7 @@ import trio
 from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import Source
 from p2pnode.core.worker.blame import Left
-from p2pnode.trees import space_bytes
+from p2pnode.system.trees import space_bytes
 
 from . import tries
 from .archive import Tree, fit, write_archive

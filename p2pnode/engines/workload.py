@@ -18,7 +18,6 @@ from typing import Protocol
 
 import trio
 
-from p2pnode import trees
 from p2pnode.core.wire.log_order import STDERR, STDOUT, LogOrder
 from p2pnode.core.wire.messages import REASON_LENGTH_MAX, Fault
 from p2pnode.core.wire.spec import (
@@ -27,6 +26,7 @@ from p2pnode.core.wire.spec import (
     SomeEngine,
     Task,
 )
+from p2pnode.system import trees
 
 # What one stream of one execution may keep. A result is fetched whole; more than this is data, not a log.
 LOG_SIZE_BYTES_MAX = 16 * 1024 * 1024

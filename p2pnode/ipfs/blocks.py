@@ -38,7 +38,8 @@ from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs import garbage
 from p2pnode.ipfs.dagpb import BLOCK_SIZE_BYTES_MAX
 from p2pnode.ipfs.pins import Pins
-from p2pnode.ipfs.uses import Uses
+
+from .gc_guards import Uses
 
 # A full table of inodes hurts like a full disk. At full size these blocks take 1 TiB.
 BLOCKS_MAX = 4_000_000

@@ -22,7 +22,7 @@ from p2pnode.ipfs.dagpb import Kind, Node
 from p2pnode.ipfs.partial import CannotExport, partial_folder
 from p2pnode.ipfs.reading import GetBlock, Reader
 from p2pnode.ipfs.unixfs import DEPTH_MAX
-from p2pnode.trees import plain_mode
+from p2pnode.system.trees import plain_mode
 
 # The longest name that common file systems take, and the longest path that Linux takes as a link.
 NAME_SIZE_BYTES_MAX = 255

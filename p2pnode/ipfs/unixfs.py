@@ -30,7 +30,7 @@ from typing import BinaryIO, TypeAlias
 import mmh3
 
 from p2pnode.ipfs import cid, dagpb
-from p2pnode.trees import PROGRAM_MODE, plain_mode, readable
+from p2pnode.system.trees import PROGRAM_MODE, plain_mode, readable
 
 Put: TypeAlias = Callable[[bytes, cid.Codec], str]
 Tree: TypeAlias = Mapping[str, "bytes | Path | Tree"]

@@ -28,6 +28,7 @@ from p2pnode.core.wire import addresses as addressing
 from p2pnode.identity import Identity
 
 from .admission import Admission
+from .dependency_logs import limit_dependency_logs
 from .dial_failures import reason_of_failure
 from .libp2p_host import (
     CannotListen,
@@ -38,7 +39,6 @@ from .libp2p_host import (
     to_process,
 )
 from .libp2p_tasks import guard_tasks
-from .logs import limit_dependency_logs
 from .names import NameUnknown, resolve
 from .scopes import shielded, unwrapped
 from .streams import NetworkError, Stream

@@ -54,7 +54,7 @@ from p2pnode.core.wire import peer_ids, protocols
 from p2pnode.core.wire.codec import BadMessage, Untimely
 from p2pnode.core.wire.compartments import Compartment
 from p2pnode.core.wire.reasons import reason_of
-from p2pnode.guards import Guards
+from p2pnode.faults.guards import Guards
 
 from .host import Connected, Disconnected, Host, PeerSilent
 from .link_end import FRAME_COST_SIZE_BYTES, HEADER_SIZE_BYTES, LinkEnd, OpenStream, read_frame

@@ -25,7 +25,7 @@ from p2pnode.core.wire.messages import (
 from p2pnode.engines.http import names, policy
 from p2pnode.ipfs import bitswap_messages, car, cid, dagpb
 from p2pnode.network import mdns
-from p2pnode.network.pull import Page
+from p2pnode.network.protocols.adverts import Page
 
 from .core_events import Finding
 

@@ -27,7 +27,7 @@ from p2pnode.core.link.frames import (
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.compartments import Compartment
-from p2pnode.guards import Guards
+from p2pnode.faults.guards import Guards
 from p2pnode.identity import Identity
 from p2pnode.network.host import Unreachable
 from p2pnode.network.links import LinkEvent, Links, LinkUp
@@ -206,7 +206,7 @@ async def attack(net: Net, rng: random.Random, victims: Sequence[Honest]) -> int
             streams.append((stream, victim.peer))
             # Half of them get as far as a link that is up, where the harm is.
             if step.random() < 0.6:
-                hello = Hello(version=2, store=own[0], first=sequence[victim.peer] + 1, known="", received=0)
+                hello = Hello(version=3, store=own[0], first=sequence[victim.peer] + 1, known="", received=0)
                 await _write(stream, _framed(codec.encode(hello)) + _framed(codec.encode(Beat())))
             continue
         stream, peer = step.choice(streams)

@@ -10,7 +10,6 @@ from random import Random
 
 import trio
 
-from p2pnode import log_orders, log_streams
 from p2pnode.core.link.frames import FRAME_SIZE_BYTES_MAX
 from p2pnode.core.records.lifecycle import ExecutionState
 from p2pnode.core.wire import codec
@@ -29,10 +28,13 @@ from p2pnode.core.wire.messages import (
 )
 from p2pnode.core.wire.spec import AMOUNT_MAX
 from p2pnode.ipfs import bitswap
-from p2pnode.network import links, pull
+from p2pnode.network import links
 from p2pnode.network.gossip import Gossip
 from p2pnode.network.link_end import HEADER_SIZE_BYTES
+from p2pnode.network.protocols import adverts as pull
+from p2pnode.network.protocols import logs as log_streams
 from p2pnode.network.streams import NetworkError
+from p2pnode.node import log_orders
 from tests.network_support import new_identity
 
 from .enemy import Enemy

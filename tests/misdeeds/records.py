@@ -6,7 +6,6 @@ import os
 import time
 from typing import Any
 
-from p2pnode.advertiser import DOMAIN as ADVERT_DOMAIN
 from p2pnode.core.placement.matching import requirements_of
 from p2pnode.core.records.lifecycle import ExecutionState, JobState
 from p2pnode.core.wire import codec
@@ -24,6 +23,7 @@ from p2pnode.core.wire.messages import (
     VersionCopy,
 )
 from p2pnode.identity import Identity
+from p2pnode.node.advertiser import DOMAIN as ADVERT_DOMAIN
 
 A_CID = "bafkreigeud3jwrymzwafqso23lhb3246k4oy5ynntpn5f3f77tclflrcde"
 

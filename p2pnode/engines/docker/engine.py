@@ -49,7 +49,12 @@ from p2pnode.engines.workload import (
     new_logs,
     not_begun,
 )
-from p2pnode.trees import clear_directory, make_anew, space_bytes, strip_privileges
+from p2pnode.system.trees import (
+    clear_directory,
+    make_anew,
+    space_bytes,
+    strip_privileges,
+)
 
 from . import (
     api,
@@ -68,7 +73,7 @@ from .api import Body, EngineGone, EngineRefused
 from .gpus import LABEL_EXECUTION, LABEL_GPUS, Gpus
 from .sdk import ContainerFailed, Sdk
 
-LABEL_NODE = "p2pnode.node"
+LABEL_NODE = "p2pnode.node.node"
 LABEL_JOB = "p2pnode.job"
 # In an execution's directory: where its container's sockets come from.
 GATE = "gate"

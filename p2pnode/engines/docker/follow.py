@@ -32,7 +32,7 @@ from p2pnode.engines.workload import (
     disk_problem,
     failed,
 )
-from p2pnode.trees import Use
+from p2pnode.system.trees import Use
 
 from . import api, space
 from . import logs as docker_logs

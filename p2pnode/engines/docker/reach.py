@@ -19,8 +19,8 @@ from pathlib import Path
 
 import trio
 
-from p2pnode import trees
 from p2pnode.engines.workload import KILL_S_MAX
+from p2pnode.system import trees
 
 from . import api
 from .api import EngineGone, EngineRefused

@@ -20,7 +20,14 @@ import trio
 from p2pnode.core.wire.messages import Fault
 from p2pnode.core.worker.blame import Left
 from p2pnode.engines.workload import Mount, Workload, as_the_program_sees
-from p2pnode.trees import UnusableTree, Use, clear_directory, fit, remove_tree, space_bytes
+from p2pnode.system.trees import (
+    UnusableTree,
+    Use,
+    clear_directory,
+    fit,
+    remove_tree,
+    space_bytes,
+)
 
 # In an execution's directory.
 FILE, DIRECTORY = "space.img", "space"

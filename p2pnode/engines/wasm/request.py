@@ -20,7 +20,7 @@ from p2pnode.core.wire.spec import NetworkType
 from p2pnode.core.wire.spec import WasmEngine as WasmTask
 from p2pnode.engines.wasm.worker.output import MARK_SIZE_BYTES
 from p2pnode.engines.workload import Workload, environment, file_size_bytes_max
-from p2pnode.trees import clear_directory, open_beneath, open_regular
+from p2pnode.system.trees import clear_directory, open_beneath, open_regular
 
 from .compiled import Module
 from .worker import WORKER_ID

@@ -20,10 +20,11 @@ from p2pnode.core.wire.messages import (
     JobLine,
     JobsPage,
 )
-from p2pnode.network.asking_rate import rate_per_peer
-from p2pnode.network.frames import read_frame_untrusted, write_frame
 from p2pnode.network.host import Host
 from p2pnode.network.streams import NetworkError, Stream
+
+from .frames import read_frame_untrusted, write_frame
+from .rates import rate_per_peer
 
 PROTOCOL = protocols.JOBS
 # 50 lines with the longest names are some 40 KiB.

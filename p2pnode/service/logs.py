@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from p2pnode import log_orders, log_streams
 from p2pnode.api.service import Code, LogChunk, ServiceError
 from p2pnode.core.records.ending import KEEP_TIMEOUT_S, stop_grace_s
 from p2pnode.core.records.lifecycle import (
@@ -29,12 +28,14 @@ from p2pnode.core.wire.log_order import LogReading
 from p2pnode.core.wire.messages import LogsRequest
 from p2pnode.ipfs import reading
 from p2pnode.ipfs.blocks import BlockUnavailable
-from p2pnode.log_streams import Name
+from p2pnode.network.protocols import logs
+from p2pnode.network.protocols.logs import Name
 from p2pnode.network.scopes import unwrapped
 from p2pnode.network.streams import NetworkError
+from p2pnode.node import log_orders
 
 if TYPE_CHECKING:
-    from p2pnode.node import Node
+    from p2pnode.node.node import Node
 
 CONNECT_TIMEOUT_S = 10.0
 # Between two looks at an execution that is being prepared, published, or out of reach for a moment.
@@ -127,8 +128,8 @@ class JobLogs:
     async def _live(self, one: Execution, offsets: dict[str, int]) -> AsyncGenerator[tuple[str, bytes], None]:
         node = self._node
         if one.peer == node.me.peer_id:
-            files = partial(node.runner.log_files, one.id)
-            tail = log_streams.tail(files, offsets["stdout"], offsets["stderr"], self._follow)
+            files = partial(node.executor.log_files, one.id)
+            tail = logs.tail(files, offsets["stdout"], offsets["stderr"], self._follow)
             async with aclosing(tail):
                 async for pair in tail:
                     yield pair
@@ -140,7 +141,7 @@ class JobLogs:
             follow=self._follow,
         )
         await node.join(one.peer, node.adverts.addresses_of(one.peer), CONNECT_TIMEOUT_S)
-        async with aclosing(log_streams.read(node.host, one.peer, request)) as pieces:
+        async with aclosing(logs.read(node.host, one.peer, request)) as pieces:
             async for piece in pieces:
                 yield piece.stream, piece.data
 
@@ -154,7 +155,7 @@ class JobLogs:
             runs = await self._order(result, peer) if len(self._names) == 2 else ()
             streams = {
                 name: _Stream(self._file(result, name), offsets[name])
-                for name in log_streams.NAMES
+                for name in logs.NAMES
                 if name in self._names
             }
             for name, data in _interleaved(streams, LogReading(runs, *offsets.values())):
@@ -202,7 +203,7 @@ def _interleaved(streams: Mapping[Name, _Stream], order: LogReading) -> Iterator
     """All of the streams; what the order does not tell of, or tells wrongly, stream by stream."""
     while told := order.next():
         number, length = told
-        name = log_streams.NAMES[number]
+        name = logs.NAMES[number]
         data = streams[name].take(length)
         if not data:
             break

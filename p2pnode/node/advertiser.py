@@ -20,15 +20,16 @@ from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.compartments import Compartment
 from p2pnode.core.wire.messages import ADVERT_SIZE_BYTES_MAX, Advert, Signed
-from p2pnode.driver import Clock
-from p2pnode.guards import Guards
-from p2pnode.machine import BUILT_IN_LABELS
+from p2pnode.faults.guards import Guards
 from p2pnode.network.gossip import Gossip
 from p2pnode.network.host import Connected, Disconnected, Host
-from p2pnode.network.pull import Entry, pull_table
+from p2pnode.network.protocols.adverts import Entry, pull_table
 from p2pnode.network.strangers import Strangers
 from p2pnode.network.streams import NetworkError
-from p2pnode.store import PEERS_REMEMBERED_MAX, Store
+from p2pnode.system.host_resources import BUILT_IN_LABELS
+
+from .driver import Clock
+from .journal import PEERS_REMEMBERED_MAX, Journal
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class Advertiser:
         name: str,
         me: identity.Identity,
         host: Host,
-        store: Store,
+        journal: Journal,
         clock: Clock,
         table: AdvertTable,
         tell: Tell,
@@ -68,7 +69,7 @@ class Advertiser:
         self._name = name
         self._me = me
         self._host = host
-        self._store = store
+        self._journal = journal
         self._clock = clock
         self._table = table
         self._tell = tell
@@ -77,9 +78,9 @@ class Advertiser:
         self._strangers = strangers
         # How often each peer may be asked for its table.
         self._pulls: dict[str, TokenBucket] = {}
-        self._remembered = store.remembered_peers()
+        self._remembered = journal.remembered_peers()
         self._left_out: tuple[str, ...] = ()
-        self._numbers = OwnNumbers(before=int(store.meta("advert_number") or -1))
+        self._numbers = OwnNumbers(before=int(journal.meta("advert_number") or -1))
         self._doubles = Doubles()
         self._parting: set[str] = set()
         # Those whose greeting waits.
@@ -94,7 +95,7 @@ class Advertiser:
         now_ms = int(self._clock.now() * 1000)
         number = self._numbers.next(now_ms)
         with self._guards.guard(Compartment.TASK, "advert"):
-            self._store.set_meta("advert_number", str(number))
+            self._journal.set_meta("advert_number", str(number))
             self._send(action, number, now_ms)
 
     def _send(self, action: Advertise, number: int, now_ms: int) -> None:
@@ -270,7 +271,7 @@ class Advertiser:
     def _tell_people(self, subject: str, message: str) -> None:
         with self._guards.guard(Compartment.LINK, subject):
             log.warning("%s", message)
-            self._store.problems.add(Compartment.LINK, subject, message, aside=False)
+            self._journal.problems.add(Compartment.LINK, subject, message, aside=False)
 
     def _newest(self, peer: str) -> tuple[int | None, int | None]:
         known = self._table.known.get(peer)
@@ -294,7 +295,7 @@ class Advertiser:
         while len(self._remembered) > PEERS_REMEMBERED_MAX:
             del self._remembered[next(iter(self._remembered))]
         with self._guards.guard(Compartment.TASK, "peers"):
-            self._store.remember_peer(peer, addresses, self._clock.now())
+            self._journal.remember_peer(peer, addresses, self._clock.now())
 
 
 def fitted(advert: Advert) -> tuple[Advert, tuple[str, ...]]:

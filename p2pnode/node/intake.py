@@ -10,7 +10,6 @@ import traceback
 from collections.abc import Callable
 
 from p2pnode import identity
-from p2pnode.caution import Caution
 from p2pnode.core.records import vetting
 from p2pnode.core.records.events import ReceiptRefused, Received
 from p2pnode.core.records.lifecycle import LIVE
@@ -30,17 +29,19 @@ from p2pnode.core.wire.messages import (
 )
 from p2pnode.core.wire.reasons import reason_of
 from p2pnode.data.inputs import Inputs
-from p2pnode.driver import Driver, EventRefused
+from p2pnode.faults.caution import Caution
 from p2pnode.ipfs import cid as cids
 from p2pnode.network.strangers import Strangers
-from p2pnode.store import Store
+
+from .driver import Driver, EventRefused
+from .journal import Journal
 
 
 class Intake:
     def __init__(
         self,
         driver: Driver,
-        store: Store,
+        journal: Journal,
         inputs: Inputs,
         caution: Caution,
         keep_receipt: Callable[[bytes], str],
@@ -48,7 +49,7 @@ class Intake:
     ) -> None:
         """`keep_receipt` stores a signed receipt; who has done a work is no stranger."""
         self._driver = driver
-        self._store = store
+        self._journal = journal
         self._inputs = inputs
         self._caution = caution
         self._keep_receipt = keep_receipt
@@ -66,7 +67,7 @@ class Intake:
         except EventRefused as exc:
             about = f"{type(message).__name__.lower()} of {peer}"
             detail = "".join(traceback.format_exception(exc))
-            self._store.problems.add(
+            self._journal.problems.add(
                 Compartment.MESSAGE, about, str(exc), detail, aside=False, payload=payload
             )
             raise BadMessage(f"this node failed with it: {exc}") from exc
@@ -82,7 +83,7 @@ class Intake:
         match message:
             case Replicate(job=job) | Owned(job=job) | WhoOwns(job=job) | Orphan(job=job) | Command(job=job):
                 held = job in core.jobs or job in core.replication.copies
-                event = Received(peer, message, record=None if held else self._store.job(job))
+                event = Received(peer, message, record=None if held else self._journal.job(job))
             case Ask() if message.requirements.directories:
                 need = message.requirements
                 lacks = await self._inputs.lacks(need.directories, need.engine)

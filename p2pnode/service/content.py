@@ -22,7 +22,7 @@ from p2pnode.ipfs.blocks import BlockUnavailable
 from p2pnode.ipfs.fetch import Reach
 
 if TYPE_CHECKING:
-    from p2pnode.node import Node
+    from p2pnode.node.node import Node
 
 # A person sees a number that moves; each is an event on the stream.
 PROGRESS_INTERVAL_S = 0.25

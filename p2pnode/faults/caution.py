@@ -13,7 +13,8 @@ from contextlib import contextmanager
 import trio
 
 from p2pnode.core.wire.compartments import Compartment
-from p2pnode.problems import Problems
+
+from .problems import Problems
 
 log = logging.getLogger(__name__)
 

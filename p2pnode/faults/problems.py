@@ -40,7 +40,7 @@ class Problem:
 
 
 class Problems:
-    """The problems of one node, in the journal's database; see `store.Store`."""
+    """The problems of one node, in the journal's database; see `node.journal`."""
 
     SCHEMA = """
 CREATE TABLE IF NOT EXISTS problems (number INTEGER PRIMARY KEY AUTOINCREMENT, compartment TEXT NOT NULL,

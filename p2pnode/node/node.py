@@ -20,10 +20,9 @@ from pathlib import Path
 
 import trio
 
-from p2pnode import identity, job_lists, log_streams
-from p2pnode.advertiser import Advertiser
-from p2pnode.caution import Caution
+from p2pnode import identity
 from p2pnode.config import NodeConfig
+from p2pnode.core import jobfile
 from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.node import Core
 from p2pnode.core.records import receipts
@@ -63,36 +62,38 @@ from p2pnode.data.inputs import Access, Inputs, Ipfs
 from p2pnode.data.local import AllowedPath
 from p2pnode.data.publishers import Publishers
 from p2pnode.data.s3_client import S3Account
-from p2pnode.driver import Clock, Driver, EventRefused
 from p2pnode.engines.docker import discovery
 from p2pnode.engines.docker.discovery import DockerHost
 from p2pnode.engines.docker.engine import DockerEngine
 from p2pnode.engines.docker.gpus import Gpus
 from p2pnode.engines.wasm.engine import WasmEngine
 from p2pnode.engines.workload import Engine
-from p2pnode.guards import Guards
-from p2pnode.intake import Intake
+from p2pnode.faults.caution import Caution
+from p2pnode.faults.guards import Guards
 from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs import reading, unixfs
 from p2pnode.ipfs.bitswap import FETCH_SIZE_BYTES_MAX, Bitswap
 from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable
 from p2pnode.ipfs.export import Room, TooLarge, export
 from p2pnode.ipfs.fetch import Reach
-from p2pnode.ipfs.keeper import Keeper
 from p2pnode.ipfs.kubo import KuboDaemon
 from p2pnode.ipfs.partial import CannotExport
-from p2pnode.log_orders import LogOrders
+from p2pnode.ipfs.result_store import ResultStore
 from p2pnode.network.discovery import Discovery
 from p2pnode.network.host import Host
 from p2pnode.network.links import CannotSend, Links, OutboxFull
+from p2pnode.network.protocols import jobs, logs
 from p2pnode.network.strangers import Strangers
 from p2pnode.network.streams import NetworkError, Stream
-from p2pnode.peer_watch import PeerWatch
-from p2pnode.runner import Runner
-from p2pnode.store import Store, StoreError
-from p2pnode.trees import remove_tree
+from p2pnode.system.trees import remove_tree
 
-from .core import jobfile
+from .advertiser import Advertiser
+from .driver import Clock, Driver, EventRefused
+from .executor import Executor
+from .failure_detector import FailureDetector
+from .intake import Intake
+from .journal import Journal, JournalError
+from .log_orders import LogOrders
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ class Node:
         self,
         config: NodeConfig,
         me: identity.Identity,
-        store: Store,
+        journal: Journal,
         host: Host,
         blocks: BlockStore,
         bitswap: Bitswap,
@@ -123,7 +124,7 @@ class Node:
         """`nursery` is for what an effect begins; it ends with the node."""
         self.config = config
         self.me = me
-        self.store = store
+        self.journal = journal
         self.host = host
         self.blocks = blocks
         self.bitswap = bitswap
@@ -153,7 +154,7 @@ class Node:
             )
             self.engines = {"wasm": WasmEngine(config.data_dir / "wasm-cache"), "docker": self.docker}
         kubo = KuboDaemon(config.ipfs_api) if config.ipfs_api else None
-        self.keeper = Keeper(blocks, config.data_dir / "kubo", config.result_retention, kubo)
+        self.results = ResultStore(blocks, config.data_dir / "kubo", config.result_retention, kubo)
         access = _access(config)
         self.inputs = Inputs(
             Ipfs(
@@ -167,10 +168,10 @@ class Node:
             config.data_dir / "input-cache",
         )
         self.publishers = Publishers(
-            self.keeper.add_result, (BadMessage, unixfs.CannotAdd), access, config.data_dir / "published"
+            self.results.add_result, (BadMessage, unixfs.CannotAdd), access, config.data_dir / "published"
         )
-        self.caution = Caution(store.problems, ended_well=store.ended_well)
-        self.guards = Guards(self.note_problem, StoreError, lambda error: self.driver.fail(error))
+        self.caution = Caution(journal.problems, ended_well=journal.ended_well)
+        self.guards = Guards(self.note_problem, JournalError, lambda error: self.driver.fail(error))
         core = Core(
             me.peer_id,
             _why_not_spec,
@@ -179,7 +180,7 @@ class Node:
         )
         core.worker.stop_grace_s_max = config.max_stop_grace
         self.log_orders = LogOrders(config.data_dir / "log-orders", blocks.pins.__contains__)
-        self.runner = Runner(
+        self.executor = Executor(
             config.data_dir / "executions",
             me.peer_id,
             self.engines,
@@ -200,7 +201,7 @@ class Node:
         self.strangers.know(addressing.by_peer(config.peers))
         self.driver = Driver(
             core,
-            store,
+            journal,
             self.clock,
             self,
             self._send,
@@ -212,7 +213,7 @@ class Node:
             config.name,
             me,
             host,
-            store,
+            journal,
             self.clock,
             core.table,
             self.tell,
@@ -220,16 +221,16 @@ class Node:
             nursery,
             self.strangers,
         )
-        self.peer_watch = PeerWatch(core, self.tell)
+        self.failure_detector = FailureDetector(core, self.tell)
         self.intake = Intake(
-            self.driver, store, self.inputs, self.caution, self._keep_receipt, self.strangers
+            self.driver, journal, self.inputs, self.caution, self._keep_receipt, self.strangers
         )
         self.links = Links(
             host,
-            store.store_id,
-            store,
+            journal.journal_id,
+            journal,
             deliver=self.intake.deliver,
-            notify=self.peer_watch.on_link,
+            notify=self.failure_detector.on_link,
             addresses_of=self.adverts.addresses_of,
             guards=self.guards,
             strangers=self.strangers,
@@ -248,7 +249,7 @@ class Node:
         """
         try:
             self.driver.apply(event)
-        except StoreError:
+        except JournalError:
             return False
         except (BadMessage, EventRefused) as exc:
             self.note_problem(Compartment.TASK, f"event {type(event).__name__}", exc)
@@ -258,17 +259,17 @@ class Node:
         """Replicate for people what has failed; it goes on, or is tried again, by itself."""
         detail = "".join(traceback.format_exception(error))
         try:
-            self.store.problems.add(kind, subject, reason_of(error), detail, aside=False)
-        except StoreError as exc:
+            self.journal.problems.add(kind, subject, reason_of(error), detail, aside=False)
+        except JournalError as exc:
             self.driver.fail(exc)
 
     # Effects
 
     def start(self, action: Start) -> None:
-        self.runner.start(action)
+        self.executor.start(action)
 
     def kill(self, action: Kill) -> None:
-        self.runner.kill(action)
+        self.executor.kill(action)
 
     def advertise(self, action: Advertise) -> None:
         self.adverts.advertise(action)
@@ -310,19 +311,19 @@ class Node:
         """Go on from the journal, and clean up after executions that it does not know."""
         reservations = {
             reservation.execution
-            for reservation in self.store.reservations(lambda name, error: None)
+            for reservation in self.journal.reservations(lambda name, error: None)
             if reservation.award is not None
         }
         # What is set aside may be had tried again.
-        reservations |= self.store.problems.aside(Compartment.EXECUTION)
+        reservations |= self.journal.problems.aside(Compartment.EXECUTION)
         if self.config.compute and await self.docker.available() is None:
             for container in await self.docker.reap(reservations):
                 log.info("removed the container %s, which nobody waits for", container)
-        await self.runner.clear(reservations)
+        await self.executor.clear(reservations)
         self.driver.resume()
-        scheduling = Scheduling(self.store.meta("scheduling") or Scheduling.SCHEDULABLE)
+        scheduling = Scheduling(self.journal.meta("scheduling") or Scheduling.SCHEDULABLE)
         if scheduling is not Scheduling.SCHEDULABLE:
-            drained_at = self.store.meta("drained_at")
+            drained_at = self.journal.meta("drained_at")
             self.tell(SchedulingChanged(scheduling, float(drained_at) if drained_at else None))
 
     # What the parts ask of each other
@@ -379,13 +380,13 @@ class Node:
             try:
                 await self.fetch(cid, owners, lambda _, size: progress(size), size_bytes_max, reach)
             except BlockUnavailable as exc:
-                if not self.keeper.has_kubo:
+                if not self.results.has_kubo:
                     raise
                 try:
                     if reach is Reach.BLOCK:
-                        await self.keeper.block_from_kubo(cid)
+                        await self.results.block_from_kubo(cid)
                     else:
-                        await self.keeper.fetch_from_kubo(cid, progress, size_bytes_max)
+                        await self.results.fetch_from_kubo(cid, progress, size_bytes_max)
                 except BlockUnavailable as from_kubo:
                     raise BlockUnavailable(cid, f"{exc.reason}; {from_kubo.reason}") from exc
 
@@ -405,7 +406,7 @@ class Node:
     def _keep_receipt(self, signed: bytes) -> str:
         """The CID of a receipt, which is stored where there is room."""
         try:
-            cid = self.keeper.add_receipt(signed)
+            cid = self.results.add_receipt(signed)
         except OSError as exc:
             log.warning("a receipt is not kept: %s", reason_of(exc))
             return cids.make(signed, "dag-cbor")
@@ -416,7 +417,7 @@ class Node:
         reservation = self.driver.core.worker.reservations.get(execution)
         if reservation is None or peer not in (reservation.owner, *reservation.deputies):
             return None
-        return self.runner.log_files(execution)
+        return self.executor.log_files(execution)
 
     # Tasks
 
@@ -427,17 +428,17 @@ class Node:
 
     def own_jobs(self) -> list[JobRecord]:
         """The jobs that this node owns, the newest first."""
-        records = self.store.jobs(job_lists.JOBS_MAX)
+        records = self.journal.jobs(jobs.JOBS_MAX)
         return [record for record in records if record.owner == self.me.peer_id]
 
     async def serve_logs(self, stream: Stream) -> None:
-        await log_streams.serve(stream, self.log_files_for)
+        await logs.serve(stream, self.log_files_for)
 
     async def say_goodbye(self) -> None:
         """End what runs for others, tell their owners, and tell everybody not to ask any more."""
         self.tell(Leaving())
         with trio.move_on_after(PROGRAMS_END_S_MAX):
-            while self.runner.executions:  # noqa: ASYNC110
+            while self.executor.executions:  # noqa: ASYNC110
                 await trio.sleep(SHUTDOWN_LOOK_S)
         await self.send_what_waits()
 

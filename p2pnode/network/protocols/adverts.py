@@ -16,11 +16,11 @@ import trio
 from p2pnode.core.wire import protocols
 from p2pnode.core.wire.codec import BadMessage, Record
 from p2pnode.core.wire.messages import Natural, Signed
+from p2pnode.network.host import Host
+from p2pnode.network.streams import NetworkError, Stream
 
-from .asking_rate import rate_per_peer
 from .frames import read_frame_untrusted, write_frame
-from .host import Host
-from .streams import NetworkError, Stream
+from .rates import rate_per_peer
 
 log = logging.getLogger(__name__)
 

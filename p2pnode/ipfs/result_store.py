@@ -58,7 +58,7 @@ def default_quota_bytes(directory: Path) -> int:
     return shutil.disk_usage(directory).total * QUOTA_DISK_PERCENT // 100
 
 
-class Keeper:
+class ResultStore:
     def __init__(
         self, blocks: BlockStore, directory: Path, result_retention_s: int, kubo: KuboDaemon | None
     ) -> None:

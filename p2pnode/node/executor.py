@@ -18,7 +18,6 @@ from pathlib import Path
 import msgspec
 import trio
 
-from p2pnode.caution import Caution
 from p2pnode.core.records import receipts
 from p2pnode.core.records.events import (
     Finished,
@@ -46,7 +45,8 @@ from p2pnode.data.failures import DataFailed, of_disk
 from p2pnode.data.inputs import Inputs
 from p2pnode.data.publishers import Publishers, Result, needs_publishing
 from p2pnode.engines.workload import KILL_S_MAX, Ended, Engine, Mount, Stopping, Workload, failed
-from p2pnode.guards import Guards
+from p2pnode.faults.caution import Caution
+from p2pnode.faults.guards import Guards
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ class _EndedOnDisk(State, kw_only=True):
         self.fault = self.fault or problem.fault
 
 
-class Runner:
+class Executor:
     def __init__(
         self,
         directory: Path,

@@ -12,7 +12,7 @@ from functools import partial
 
 import trio
 
-from p2pnode import __version__, job_lists
+from p2pnode import __version__
 from p2pnode.api.service import (
     Code,
     DockerJson,
@@ -31,6 +31,7 @@ from p2pnode.api.service import (
     ServiceError,
     UnreachedJson,
 )
+from p2pnode.core import jobfile
 from p2pnode.core.job import plan
 from p2pnode.core.placement.matching import requirements_of
 from p2pnode.core.records.lifecycle import OPEN, Execution, JobRecord
@@ -38,12 +39,12 @@ from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire import protocols
 from p2pnode.core.wire.messages import JobLine
 from p2pnode.core.wire.spec import JobSpec, Resources
-from p2pnode.job_logs import JobLogs
 from p2pnode.network.host import Unreachable
+from p2pnode.network.protocols import jobs as job_lists
 from p2pnode.network.streams import NetworkError
-from p2pnode.orders import Orders
 
-from .core import jobfile
+from .commands import Orders
+from .logs import JobLogs
 
 JOBS_LISTED_MAX = 1_000
 # Of a history, what one of its followers holds while it sends them.
@@ -101,7 +102,7 @@ class Service(Orders):
         }
 
     def jobs(self) -> list[JobJson]:
-        return [self._job_json(record) for record in self._node.store.jobs(JOBS_LISTED_MAX)]
+        return [self._job_json(record) for record in self._node.journal.jobs(JOBS_LISTED_MAX)]
 
     async def network_jobs(self) -> NetworkJobsJson:
         node = self._node
@@ -134,7 +135,7 @@ class Service(Orders):
         }
 
     def job_named(self, namespace: str, name: str) -> JobJson | None:
-        record = self._node.store.job_named(namespace, name)
+        record = self._node.journal.job_named(namespace, name)
         return self._job_json(record) if record else None
 
     def job(self, id_or_name: str) -> JobJson:
@@ -158,7 +159,7 @@ class Service(Orders):
             # Taken before the look, so that what changes in between is not missed.
             changed = node.changed.setdefault(job_id, trio.Event())
             over = self._is_over(job_id)
-            rows = node.store.history(job_id, since, HISTORY_ROWS_AT_ONCE)
+            rows = node.journal.history(job_id, since, HISTORY_ROWS_AT_ONCE)
             for row in rows:
                 since = row.number
                 yield {
@@ -179,7 +180,7 @@ class Service(Orders):
             await changed.wait()
 
     def _is_over(self, job_id: str) -> bool:
-        record = self._node.store.job(job_id)
+        record = self._node.journal.job(job_id)
         return record is None or record.ended
 
     def _for_people(self, text: str) -> str:
@@ -311,7 +312,7 @@ class Service(Orders):
             "peers_connected": len(node.host.connected()),
             "jobs_live": len(core.jobs),
             "reservations": len(core.worker.held),
-            "executions_running": len(node.runner.executions),
+            "executions_running": len(node.executor.executions),
             "blocks_size_bytes": node.blocks.size_bytes,
         }
 

@@ -20,9 +20,9 @@ from p2pnode.core.wire.log_order import RUNS_MAX, LogOrder
 from p2pnode.core.wire.messages import LogOrderAnswer, LogOrderRequest
 from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs.cid import BadCid
-from p2pnode.network.asking_rate import rate_per_peer
-from p2pnode.network.frames import read_frame_untrusted, write_frame
 from p2pnode.network.host import Host
+from p2pnode.network.protocols.frames import read_frame_untrusted, write_frame
+from p2pnode.network.protocols.rates import rate_per_peer
 from p2pnode.network.streams import Stream
 
 log = logging.getLogger(__name__)

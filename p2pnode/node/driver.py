@@ -22,6 +22,7 @@ from typing import Protocol
 
 import trio
 
+from p2pnode.core import recovery
 from p2pnode.core.node import Core
 from p2pnode.core.records.events import (
     Action,
@@ -57,9 +58,8 @@ from p2pnode.core.wire.messages import (
     Replicate,
 )
 from p2pnode.core.wire.reasons import reason_of
-from p2pnode.store import Store, StoreError
 
-from .core import recovery
+from .journal import Journal, JournalError
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class Clock:
 
 
 class Effects(Protocol):
-    """What the driver hands on. None of it may block, or raise anything but `StoreError`."""
+    """What the driver hands on. None of it may block, or raise anything but `JournalError`."""
 
     def start(self, action: Start) -> None: ...
 
@@ -121,7 +121,7 @@ class Driver:
     def __init__(
         self,
         core: Core,
-        store: Store,
+        journal: Journal,
         clock: Clock,
         effects: Effects,
         send: SendToPeer,
@@ -133,7 +133,7 @@ class Driver:
         `receipt_cid` names a receipt.
         """
         self.core = core
-        self._store = store
+        self._journal = journal
         self._clock = clock
         self._effects = effects
         self._send = send
@@ -146,9 +146,9 @@ class Driver:
 
     def resume(self) -> None:
         """Go on from the journal, but for what is set aside."""
-        core, problems = self.core, self._store.problems
+        core, problems = self.core, self._journal.problems
         while True:
-            jobs = self._store.live_jobs(partial(self._set_aside_unreadable, Compartment.JOB))
+            jobs = self._journal.live_jobs(partial(self._set_aside_unreadable, Compartment.JOB))
             core.aside = {job: self._executions(job) for job in problems.aside(Compartment.JOB)}
             live = [record for record in jobs if record.id not in core.aside]
             try:
@@ -162,7 +162,7 @@ class Driver:
         """One step. `delivered` names the link's message that brought the event: peer and number.
 
         Raises `BadMessage` for a message that no honest node sends, `EventRefused` for an event that
-        failed, both with nothing changed; and `StoreError` if the journal can't be written: the node
+        failed, both with nothing changed; and `JournalError` if the journal can't be written: the node
         must then end, since what the core believes is no longer what a restart would find.
         """
         if self._failure is not None:
@@ -172,7 +172,7 @@ class Driver:
             try:
                 self._step(partial(self.core.handle, event, self._clock.now()), delivered)
                 return
-            except (StoreError, BadMessage):
+            except (JournalError, BadMessage):
                 raise
             except Broken as exc:
                 error = exc.__cause__ or exc
@@ -197,7 +197,7 @@ class Driver:
             self._effects.tell_set_aside(reservation, f"its node set it aside: {reason}")
 
     def _aside(self, kind: Compartment, subject: str, reason: str, detail: str) -> list[Action]:
-        self._store.problems.add(kind, subject, reason, detail, aside=True)
+        self._journal.problems.add(kind, subject, reason, detail, aside=True)
         record = self._job(subject) if kind is Compartment.JOB else None
         actions = recovery.set_aside(self.core, kind, subject, record)
         if record is not None:
@@ -219,9 +219,9 @@ class Driver:
     def _resumed(self, kind: Compartment, subject: str) -> list[Action]:
         now = self._clock.now()
         if kind is Compartment.JOB:
-            record = self._store.job(subject)
+            record = self._journal.job(subject)
             return recovery.take_back_job(self.core, record, now) if record is not None else []
-        reservation = self._store.reservation(subject)
+        reservation = self._journal.reservation(subject)
         return recovery.take_back_execution(self.core, reservation, now) if reservation is not None else []
 
     def drop(self, kind: Compartment, subject: str) -> None:
@@ -231,7 +231,7 @@ class Driver:
         self.core.aside.pop(subject, None)
 
     def _set_aside_unreadable(self, kind: Compartment, name: str, error: Unreadable) -> None:
-        self._store.problems.add(kind, name, reason_of(error), aside=True)
+        self._journal.problems.add(kind, name, reason_of(error), aside=True)
 
     def _executions(self, job: str) -> frozenset[str]:
         record = self._job(job)
@@ -245,13 +245,13 @@ class Driver:
     def _job(self, id: str) -> JobRecord | None:
         """The journal's record; None also for one that is set aside or cannot be read."""
         try:
-            return self._store.job(id)
+            return self._journal.job(id)
         except Unreadable:
             return None
 
     def _reservations(self) -> list[Reservation]:
-        aside = self._store.problems.aside(Compartment.EXECUTION)
-        reservations = self._store.reservations(partial(self._set_aside_unreadable, Compartment.EXECUTION))
+        aside = self._journal.problems.aside(Compartment.EXECUTION)
+        reservations = self._journal.reservations(partial(self._set_aside_unreadable, Compartment.EXECUTION))
         return [reservation for reservation in reservations if reservation.execution not in aside]
 
     def _undo(self, sent: set[str]) -> None:
@@ -266,7 +266,7 @@ class Driver:
         )
 
     async def run(self) -> None:
-        """Ticks, until cancelled; raises `StoreError` as soon as the journal has failed, whoever saw it."""
+        """Ticks, until cancelled; raises `JournalError` as soon as the journal has failed, whoever saw it."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._tick)
             await self._failed.wait()
@@ -284,7 +284,7 @@ class Driver:
                 try:
                     self.apply(Tick())
                 except EventRefused as exc:
-                    self._store.problems.add(Compartment.TASK, "tick", str(exc), aside=False)
+                    self._journal.problems.add(Compartment.TASK, "tick", str(exc), aside=False)
                 if self.core.deadline <= deadline:
                     # What the tick has not moved on would keep this node busy for ever.
                     await trio.sleep(TICK_RETRY_S)
@@ -296,11 +296,11 @@ class Driver:
         sent: set[str] = set()
         self.core.touched = set()
         try:
-            with self._store.step():
+            with self._journal.step():
                 self._decide(decide, effects, changed, sent)
                 if delivered is not None:
-                    self._store.mark_received(*delivered)
-        except StoreError as exc:
+                    self._journal.mark_received(*delivered)
+        except JournalError as exc:
             self.fail(exc)
             raise
         except Exception:
@@ -339,7 +339,7 @@ class Driver:
                     self._effects.advertise(effect)
                 case Send(message=Ask() as ask):
                     self._effects.ask_here(ask)
-        except StoreError as exc:
+        except JournalError as exc:
             self.fail(exc)
             raise
         # What was decided is in the journal; only this one effect of it has failed.
@@ -350,7 +350,7 @@ class Driver:
                 self.set_aside(Compartment.EXECUTION, execution, exc)
             else:
                 name = f"effect {type(effect).__name__}"
-                self._store.problems.add(Compartment.TASK, name, reason_of(exc), aside=False)
+                self._journal.problems.add(Compartment.TASK, name, reason_of(exc), aside=False)
 
     def fail(self, error: Exception) -> None:
         """The journal could not be written, by whomever: `run` ends the node with that."""
@@ -387,21 +387,21 @@ class Driver:
                         log.warning("%s", exc)
                         pending.append(Rejected(peer, message, reason_of(exc)))
                 case SaveJob(record):
-                    self._store.save_job(record)
+                    self._journal.save_job(record)
                     changed[record.id] = None
                 case DropJob(job):
-                    self._store.drop_job(job)
+                    self._journal.drop_job(job)
                     changed[job] = None
                 case SaveLines(job, lines, anew):
                     if anew:
-                        self._store.replace_history(job, lines)
+                        self._journal.replace_history(job, lines)
                     for line in () if anew else lines:
-                        self._store.add_line(job, line)
+                        self._journal.add_line(job, line)
                     changed[job] = None
                 case SaveReservation(reservation):
-                    self._store.save_loan(reservation)
+                    self._journal.save_reservation(reservation)
                 case DropReservation(execution):
-                    self._store.drop_loan(execution)
+                    self._journal.drop_reservation(execution)
                 case Note():
                     self._note(action)
                     changed[action.job] = None
@@ -410,7 +410,7 @@ class Driver:
 
     def _with_history(self, keep: Replicate) -> Replicate:
         """Whoever gets the whole of a job gets its history, which the journal alone has."""
-        rows = self._store.history(keep.job, 0)[-LINES_PER_MESSAGE_MAX:]
+        rows = self._journal.history(keep.job, 0)[-LINES_PER_MESSAGE_MAX:]
         lines = tuple(
             Line(
                 at_ms=int(row.at * 1000),
@@ -426,7 +426,7 @@ class Driver:
 
     def _note(self, note: Note) -> None:
         row = (note.job, self._clock.now(), note.topic, note.execution, note.peer, note.text, note.state)
-        self._store.add_history(*row)
+        self._journal.add_history(*row)
 
 
 def _refused(event: Event, error: BaseException) -> EventRefused:

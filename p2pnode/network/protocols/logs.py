@@ -17,9 +17,10 @@ from p2pnode.core.wire import extensions, protocols
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.log_order import STDERR, STDOUT, LogReading
 from p2pnode.core.wire.messages import LOGS_PIECE_SIZE_BYTES_MAX, LogsPiece, LogsRequest
-from p2pnode.network.frames import read_frame_untrusted, write_frame
 from p2pnode.network.host import Host
 from p2pnode.network.streams import Stream
+
+from .frames import read_frame_untrusted, write_frame
 
 PROTOCOL = protocols.LOGS
 FRAME_SIZE_BYTES_MAX = LOGS_PIECE_SIZE_BYTES_MAX + 1024

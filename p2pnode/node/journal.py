@@ -26,12 +26,12 @@ from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import State, Unreadable
 from p2pnode.core.wire.messages import Line
-from p2pnode.problems import Problems
+from p2pnode.faults.problems import Problems
 
 log = logging.getLogger(__name__)
 
 FILE_NAME = "journal.sqlite"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 # Another process of the same data directory would be a mistake; a backup tool reads for moments.
 BUSY_TIMEOUT_S = 1.0
 # Peers remembered for the next start: to join again, a few that are alive suffice.
@@ -61,7 +61,7 @@ ToldUnreadable = Callable[[str, Unreadable], None]
 R = TypeVar("R", bound=State)
 
 
-class StoreError(Exception):
+class JournalError(Exception):
     """The journal cannot be used; the message says why and what helps."""
 
 
@@ -78,9 +78,9 @@ class HistoryRow:
     state: str
 
 
-class Store:
+class Journal:
     def __init__(self, directory: Path) -> None:
-        """Opens the journal in `directory`, making it where there is none; raises `StoreError`."""
+        """Opens the journal in `directory`, making it where there is none; raises `JournalError`."""
         self._path = directory / FILE_NAME
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -95,26 +95,26 @@ class Store:
             # Until `close`: what is found of this at the next start has not ended in good order.
             self.ended_well = self.meta("ended_well") != "no"
             self.set_meta("ended_well", "no")
-        except StoreError:
+        except JournalError:
             # A traceback would keep it open, and locked.
             self._db.close()
             raise
         except sqlite3.OperationalError as exc:
             if "locked" in str(exc):
-                raise StoreError(f"{directory} is in use by another node") from exc
-            raise StoreError(f"cannot use the journal {self._path}: {exc}") from exc
+                raise JournalError(f"{directory} is in use by another node") from exc
+            raise JournalError(f"cannot use the journal {self._path}: {exc}") from exc
         except (sqlite3.DatabaseError, OSError) as exc:
-            raise StoreError(f"cannot use the journal {self._path}: {exc}") from exc
+            raise JournalError(f"cannot use the journal {self._path}: {exc}") from exc
 
     def _migrate(self) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version > SCHEMA_VERSION:
-            raise StoreError(
+            raise JournalError(
                 f"{self._path} was written by a newer p2pnode (its version is {version}, this "
                 f"program knows up to {SCHEMA_VERSION}): run that one, or give this one another --data-dir"
             )
         if version not in (0, 2, SCHEMA_VERSION):
-            raise StoreError(
+            raise JournalError(
                 f"{self._path} is of version {version}, which this program no longer reads: "
                 "an older p2pnode does; once its jobs have ended there, move the file away"
             )
@@ -150,7 +150,7 @@ class Store:
                 self._db.execute("ROLLBACK TO step")
                 self._db.execute("RELEASE step")
             if isinstance(exc, sqlite3.Error):
-                raise StoreError(f"cannot write the journal {self._path}: {exc}") from exc
+                raise JournalError(f"cannot write the journal {self._path}: {exc}") from exc
             raise
 
     @contextmanager
@@ -167,13 +167,13 @@ class Store:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             if isinstance(exc, sqlite3.Error):
-                raise StoreError(f"cannot write the journal {self._path}: {exc}") from exc
+                raise JournalError(f"cannot write the journal {self._path}: {exc}") from exc
             raise
 
     # Small values
 
     @property
-    def store_id(self) -> str:
+    def journal_id(self) -> str:
         """What tells this journal from another of the same node: peers' numbering goes by it."""
         value = self.meta("store")
         assert value is not None
@@ -282,14 +282,14 @@ class Store:
 
     # What is lent
 
-    def save_loan(self, reservation: Reservation) -> None:
+    def save_reservation(self, reservation: Reservation) -> None:
         with self.transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO reservations VALUES (?,?)",
                 (reservation.execution, codec.encode(reservation)),
             )
 
-    def drop_loan(self, execution: str) -> None:
+    def drop_reservation(self, execution: str) -> None:
         with self.transaction():
             self._db.execute("DELETE FROM reservations WHERE execution=?", (execution,))
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage, Record, T
-
-from .streams import Stream, StreamBroken
+from p2pnode.network.streams import Stream, StreamBroken
 
 HEADER_SIZE_BYTES = 4
 

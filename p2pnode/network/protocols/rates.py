@@ -7,8 +7,7 @@ from collections.abc import Callable
 import trio
 
 from p2pnode.core.values.rate import TokenBucket
-
-from .host import Connected, Disconnected, Host
+from p2pnode.network.host import Connected, Disconnected, Host
 
 
 def rate_per_peer(host: Host, rate_per_s: float, burst: float) -> Callable[[str], bool]:

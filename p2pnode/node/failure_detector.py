@@ -39,7 +39,7 @@ LOOK_INTERVAL_S = 0.5
 SUSPICION_COUNTS_S = 4.0
 
 
-class PeerWatch:
+class FailureDetector:
     def __init__(self, core: Core, tell: Callable[[PeerLost | PeerBack | Rejected], object]) -> None:
         """`core` is read only here; `tell` gives it events."""
         self._core = core

@@ -24,9 +24,10 @@ from p2pnode.core.records.lifecycle import LONG_RUNNING, JobRecord
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Scheduling, job_id
 from p2pnode.core.wire.spec import JobSpec
-from p2pnode.driver import EventRefused
-from p2pnode.mending import Mending
-from p2pnode.store import StoreError
+from p2pnode.node.driver import EventRefused
+from p2pnode.node.journal import JournalError
+
+from .problems import Mending
 
 CANDIDATES_SHOWN_MAX = 5
 # Of a name in a message: a line of a terminal, about.
@@ -43,7 +44,7 @@ class Orders(Mending):
     """The part of `api.service.NodeService` that changes jobs, and what this node takes on."""
 
     async def submit(self, spec: JobSpec, source_text: str, new: bool) -> SubmittedJson:
-        before = None if new or not spec.name else self._node.store.job_named(spec.namespace, spec.name)
+        before = None if new or not spec.name else self._node.journal.job_named(spec.namespace, spec.name)
         if before is None or before.spec.type is not spec.type:
             return await self._submit_new(spec, source_text)
         if before.spec_hash == codec.digest(spec):
@@ -53,8 +54,8 @@ class Orders(Mending):
         action = JobUpdated(before.id, spec, self._journalled(before.id))
         after = await self._command(action, lambda record: record.version > before.version)
         try:
-            self._node.store.save_source(before.id, source_text)
-        except StoreError as exc:
+            self._node.journal.save_source(before.id, source_text)
+        except JournalError as exc:
             raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
         return {"id": after.id, "version": after.version, "change": Change.UPDATED}
 
@@ -64,10 +65,10 @@ class Orders(Mending):
             raise ServiceError(Code.UNAVAILABLE, f"this node looks after {JOBS_LIVE_MAX} jobs, its limit")
         id = job_id(codec.digest(spec), node.me.peer_id, os.urandom(NONCE_SIZE_BYTES))
         try:
-            with node.store.transaction():
-                node.store.save_source(id, source_text)
+            with node.journal.transaction():
+                node.journal.save_source(id, source_text)
                 node.driver.apply(JobSubmitted(id, spec))
-        except StoreError as exc:
+        except JournalError as exc:
             raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
         except EventRefused as exc:
             raise ServiceError(Code.INTERNAL, f"this node failed with the job: {exc}") from exc
@@ -104,7 +105,7 @@ class Orders(Mending):
             raise ServiceError(Code.CONFLICT, reason)
         try:
             node.driver.apply(action)
-        except StoreError as exc:
+        except JournalError as exc:
             raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
         except EventRefused as exc:
             raise ServiceError(Code.INTERNAL, f"this node failed with it: {exc}") from exc
@@ -113,7 +114,7 @@ class Orders(Mending):
             while True:
                 # Taken before the look, so that what changes in between is not missed.
                 changed = node.changed.setdefault(action.job, trio.Event())
-                record = node.store.job(action.job)
+                record = node.journal.job(action.job)
                 if record is None:
                     raise ServiceError(Code.NOT_FOUND, "this node no longer keeps a copy of the job")
                 if is_done(record):
@@ -130,22 +131,22 @@ class Orders(Mending):
         """The journal's record of a job that the core does not hold."""
         core = self._node.driver.core
         held = job in core.jobs or job in core.replication.copies
-        return None if held else self._node.store.job(job)
+        return None if held else self._node.journal.job(job)
 
     def _record(self, text: str) -> JobRecord:
         """The job of an id, of a unique prefix of one, or the last job of a name."""
-        store = self._node.store
-        ids = store.job_ids(text, CANDIDATES_SHOWN_MAX + 1) if text.startswith("j-") else []
+        journal = self._node.journal
+        ids = journal.job_ids(text, CANDIDATES_SHOWN_MAX + 1) if text.startswith("j-") else []
         by_name = not ids and bool(text)
         if by_name:
-            ids = store.newest_named(text, CANDIDATES_SHOWN_MAX + 1)
+            ids = journal.newest_named(text, CANDIDATES_SHOWN_MAX + 1)
         if not ids:
             raise ServiceError(Code.NOT_FOUND, f"no job {_shown(text)} on this node")
         if len(ids) > 1 and text not in ids:
             shown = ", ".join(id[:14] for id in ids[:CANDIDATES_SHOWN_MAX])
             more = "they are of several namespaces, so give an id" if by_name else "give more of the id"
             raise ServiceError(Code.AMBIGUOUS, f"{_shown(text)} could be {shown}: {more}")
-        record = store.job(text if text in ids else ids[0])
+        record = journal.job(text if text in ids else ids[0])
         assert record is not None
         return record
 
@@ -158,11 +159,11 @@ class Orders(Mending):
         node.leaves = leave and scheduling == Scheduling.DRAINING
         deadline = None if timeout_s is None else node.clock.now() + timeout_s
         try:
-            with node.store.transaction():
-                node.store.set_meta("scheduling", scheduling)
-                node.store.set_meta("drained_at", "" if deadline is None else str(deadline))
+            with node.journal.transaction():
+                node.journal.set_meta("scheduling", scheduling)
+                node.journal.set_meta("drained_at", "" if deadline is None else str(deadline))
                 node.driver.apply(SchedulingChanged(Scheduling(scheduling), deadline))
-        except StoreError as exc:
+        except JournalError as exc:
             raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from p2pnode import machine
 from p2pnode.core.placement import locality
 from p2pnode.core.records.events import CapacityChanged
 from p2pnode.core.values import capabilities, cards
@@ -16,9 +15,10 @@ from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import CACHE_KEYS_MAX, Capacity
 from p2pnode.core.wire.spec import NetworkType, Resources
 from p2pnode.engines.workload import Engine
+from p2pnode.system import host_resources
 
 if TYPE_CHECKING:
-    from p2pnode.node import Node
+    from .node import Node
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ async def tell(node: Node) -> None:
 async def _capacity(node: Node) -> Capacity:
     config = node.config
     lent = sum(reservation.requirements.resources.disk_bytes for reservation in node.driver.core.worker.held)
-    total = await trio.to_thread.run_sync(machine.lendable, config.data_dir, lent)
+    total = await trio.to_thread.run_sync(host_resources.lendable, config.data_dir, lent)
     if total is None:
         log.warning("the disk of %s is nearly full: nothing is lent", config.data_dir)
     available = [name for name, engine in node.engines.items() if total and await _works(name, engine)]
@@ -64,7 +64,7 @@ async def _capacity(node: Node) -> Capacity:
         publishers=node.publishers.types,
         sources=node.inputs.types,
         networks=tuple(sorted(networks)),
-        labels=machine.labels(config.name, {**cards.labels(gpus), **config.labels, **allowed}),
+        labels=host_resources.labels(config.name, {**cards.labels(gpus), **config.labels, **allowed}),
         total=total,
         free=total,
         cached=await _holds(node, available),
@@ -83,7 +83,7 @@ async def _holds(node: Node, available: Sequence[str]) -> tuple[int, ...]:
     cached = await node.docker.cached_images() if "docker" in available else ()
     images = {locality.image_cache_key(image) for image in cached}
     used = node.driver.core.worker.cache_keys_used
-    roots = await trio.to_thread.run_sync(node.keeper.newest_roots, CACHE_KEYS_MAX)
+    roots = await trio.to_thread.run_sync(node.results.newest_roots, CACHE_KEYS_MAX)
     return locality.advertised(
         [cache_key for cache_key in used if cache_key in images] + sorted(images),
         [cache_key for cache_key in used if cache_key not in images],
