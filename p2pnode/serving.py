@@ -26,6 +26,7 @@ from p2pnode.config import CONFIG_FILE, NodeConfig
 from p2pnode.core.values.text import visible
 from p2pnode.core.wire.addresses import BadAddress
 from p2pnode.core.wire.compartments import Compartment
+from p2pnode.faults.problems import JournalError
 from p2pnode.ipfs.bitswap import open_bitswap
 from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.ipfs.result_store import default_quota_bytes
@@ -36,12 +37,12 @@ from p2pnode.network.protocols import logs
 from p2pnode.network.protocols.adverts import serve_table
 from p2pnode.network.protocols.jobs import serve_jobs
 from p2pnode.network.streams import NetworkError
-from p2pnode.node.journal import Journal, JournalError
+from p2pnode.node.capacity import CapacityWatch
+from p2pnode.node.journal import Journal
 from p2pnode.node.node import Node
-from p2pnode.service.service import Service
+from p2pnode.service.assembly import services_of
 
 from . import identity
-from .node import capacity
 from .system import descriptors, memory
 
 log = logging.getLogger(__name__)
@@ -123,7 +124,7 @@ async def _run_node(config: NodeConfig, end: _End) -> None:
     try:
         async with (
             open_host(me, config.listen, has_room=has_room, dependency_log_level=level) as host,
-            open_bitswap(host, blocks, NetworkError) as bitswap,
+            open_bitswap(host, blocks) as bitswap,
             trio.open_nursery() as effects,
         ):
             node = Node(config, me, journal, host, blocks, bitswap, effects)
@@ -169,13 +170,22 @@ async def _work(node: Node, end: _End) -> None:
         reached=node.adverts.remember,
         mdns=config.mdns,
     )
-    node.discovery = discovery
     serve_table(host, node.adverts.table_for)
     serve_jobs(host, node.own_jobs)
     host.handle(logs.PROTOCOL, node.serve_logs, time_limit_s=logs.SERVE_TIME_S_MAX)
     node.log_orders.serve(host)
     host.watch(node.adverts.on_connection)
     host.watch_doubles(node.adverts.on_double, node.adverts.on_double_gone)
+
+    capacity = CapacityWatch(
+        config,
+        node.driver.core.worker,
+        node.engines,
+        node.inputs,
+        node.publishers,
+        node.results,
+        node.tell,
+    )
 
     async def shed_peers() -> None:
         await host.shed(node.driver.core.partners | discovery.given)
@@ -187,13 +197,13 @@ async def _work(node: Node, end: _End) -> None:
         keep_running = node.guards.keep_running
         nursery.start_soon(keep_running, "block store", node.results.run)
         await node.resume()
-        with node.guards.guard(Compartment.TASK, "offer"):
-            await capacity.tell(node)
-        nursery.start_soon(keep_running, "offer", partial(capacity.watch, node))
+        with node.guards.guard(Compartment.TASK, "capacity"):
+            await capacity.look()
+        nursery.start_soon(keep_running, "capacity", capacity.run)
         watch_peers = partial(node.failure_detector.run, node.links, node.strangers)
-        nursery.start_soon(keep_running, "peer watch", watch_peers)
+        nursery.start_soon(keep_running, "failure detector", watch_peers)
         nursery.start_soon(keep_running, "discovery", discovery.run)
-        async with open_api(Service(node), config.data_dir, config.api_port, has_room) as api:
+        async with open_api(services_of(node, discovery), config.data_dir, config.api_port, has_room) as api:
             shed = partial(descriptors.watch, api.shed, shed_peers)
             nursery.start_soon(keep_running, "descriptors", shed)
             memory.settle()

@@ -10,9 +10,10 @@ import trio.testing
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.ipfs import bitswap_messages, bitswap_streams, protobuf
 from p2pnode.ipfs.bitswap_messages import Message, Want
+from p2pnode.network.streams import NetworkError
 
 
-class Broken(Exception):
+class Broken(NetworkError):
     """What the network in memory raises."""
 
 

@@ -15,18 +15,9 @@ from p2pnode.core.wire.spec import (
     WasmEngine,
 )
 from p2pnode.data.inputs import Access, Input, Inputs, Ipfs
-
-
-class Missing(Exception):
-    """No such CID."""
-
-
-class NoSuchPath(Exception):
-    """It is not below its CID."""
-
-
-class TooLarge(Exception):
-    """It does not fit."""
+from p2pnode.ipfs.blocks import BlockUnavailable
+from p2pnode.ipfs.export import TooLarge
+from p2pnode.ipfs.reading import NoSuchPath
 
 
 @dataclass
@@ -38,13 +29,15 @@ class Content:
     async def fetch(self, cid: str, size_bytes_max: int, progress: Callable[[int], None]) -> str:
         if cid not in self.files:
             root, _, path = cid.partition("/")
-            raise NoSuchPath(f"{root} has no entry {path}") if path else Missing(f"{cid} cannot be had")
+            raise (
+                NoSuchPath(f"{root} has no entry {path}") if path else BlockUnavailable(cid, "nobody has it")
+            )
         progress(len(self.files[cid]))
         return cid
 
     def export(self, cid: str, path: Path, size_bytes_max: int) -> None:
         if len(self.files[cid]) > size_bytes_max:
-            raise TooLarge
+            raise TooLarge("no room")
         path.write_bytes(self.files[cid])
 
 
@@ -68,7 +61,7 @@ class Execution:
         self, *sources: tuple[str, dict[str, Any]], replica: int = 0, count: int = 1, **task: Any
     ) -> tuple[Input, ...]:
         """Fetch inputs, each given as its type and parameters, to /input0, /input1, ..."""
-        ipfs = Ipfs(self.content.fetch, self.content.export, (Missing,), TooLarge, NoSuchPath)
+        ipfs = Ipfs(self.content.fetch, self.content.export)
         inputs = Inputs(ipfs, self.access, self.directory / "cache")
         wanted = task_of(*sources, **task)
         return await inputs.fetch_all(wanted, replica, count, self.inputs, self.told.append)

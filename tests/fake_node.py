@@ -11,7 +11,8 @@ from pathlib import Path
 import trio
 
 from p2pnode.api.server import open_api
-from p2pnode.api.service import (
+from p2pnode.api.services import Services
+from p2pnode.api.shapes import (
     Change,
     Code,
     EntryJson,
@@ -58,8 +59,12 @@ ENDS = {
 }
 
 
+def services_of(node: FakeNode) -> Services:
+    return Services(jobs=node, commands=node, logs=node, nodes=node, content=node, problems=node)
+
+
 class FakeNode:
-    """Implements `NodeService`."""
+    """Implements every service of `api.services`."""
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
@@ -67,7 +72,7 @@ class FakeNode:
         self.result = unixfs.add_directory(RESULT, self.blocks.put)
         self.records: dict[str, JobJson] = {}
         self.connected: list[str] = []
-        self.submitted: list[str] = []
+        self.submitted: list[JobSpec] = []
         self.hints: list[str] = []
         self.planned: list[JobSpec] = []
         self.fetched: list[str] = []
@@ -95,8 +100,8 @@ class FakeNode:
             labels={"zone": "a"},
         )
 
-    async def submit(self, spec: JobSpec, source_text: str, new: bool) -> SubmittedJson:
-        self.submitted.append(source_text)
+    async def submit(self, spec: JobSpec, new: bool) -> SubmittedJson:
+        self.submitted.append(spec)
         before = self.job_named(spec.namespace, spec.name) if spec.name and not new else None
         if before is not None and before["type"] in ("daemon", "service"):
             if before["spec"] == jobfile.render(spec):
@@ -164,7 +169,7 @@ class FakeNode:
     def scheduling(self) -> SchedulingJson:
         return SchedulingJson(scheduling=self.takes, held=0)
 
-    def take(self, scheduling: str, timeout_s: float | None, leave: bool) -> None:
+    def schedule(self, scheduling: str, timeout_s: float | None, leave: bool) -> None:
         self.takes, self.drain_timeout_s, self.leaves = scheduling, timeout_s, leave
 
     async def plan(self, spec: JobSpec) -> PlanJson:
@@ -370,7 +375,7 @@ class Served:
         self._token = trio.lowlevel.current_trio_token()
         self._stop = trio.Event()
         try:
-            async with open_api(self.node, self.node.data_dir, 0) as api:
+            async with open_api(services_of(self.node), self.node.data_dir, 0) as api:
                 self.url = api.url
                 self._ready.set()
                 await self._stop.wait()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from p2pnode.api.service import JobJson, ServiceError
+from p2pnode.api.shapes import JobJson, ServiceError
 
 from .nodes import WAIT_S, Node, until
 from .programs import waiting_module

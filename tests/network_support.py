@@ -138,7 +138,7 @@ async def open_node(
             deliver=deliver,
             notify=notify,
             addresses_of=lambda peer: node.known.get(peer, []),
-            guards=Guards(note, OSError, failures.append),
+            guards=Guards(note, failures.append),
             strangers=NoStrangers(),
         )
         node = Node(host, links, journal, events=events)

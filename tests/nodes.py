@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from p2pnode.api.client import Client, NodeUnreachable, find, running_node
-from p2pnode.api.service import ExecutionJson, JobJson
+from p2pnode.api.shapes import ExecutionJson, JobJson
 from p2pnode.ipfs import car, unixfs
 from p2pnode.ipfs.blocks import BlockStore
 

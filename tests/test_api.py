@@ -1,4 +1,4 @@
-"""The local door: who gets in, what it says, and what happens to those who leave early."""
+"""The API: who gets in, what it says, and what happens to those who leave early."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from p2pnode.api.client import Client, NodeUnreachable, find
-from p2pnode.api.service import NODE_FILE, TOKEN_FILE, Code, ServiceError
+from p2pnode.api.shapes import (
+    NODE_FILE,
+    TOKEN_FILE,
+    Code,
+    ServiceError,
+)
 from p2pnode.ipfs import cid
 from tests.fake_node import PEER, Served
 

@@ -1,4 +1,4 @@
-"""What the local door refuses before any route sees it, and how many it serves at once."""
+"""What the API refuses before any route sees it, and how many it serves at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from p2pnode.api import connections, streaming
 from p2pnode.api.client import find
-from p2pnode.api.service import TOKEN_FILE, Code, ServiceError
+from p2pnode.api.shapes import TOKEN_FILE, Code, ServiceError
 from tests import raw_http
 from tests.fake_node import PEER, Served
 from tests.nodes import until

@@ -1,4 +1,4 @@
-"""The command line against a node behind a real door: what it prints where, and its exit statuses."""
+"""The command line against a node behind a real requester: what it prints where, and its exit statuses."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import pytest
 
 from p2pnode.cli.app import SECTIONS, front_page, program
 from p2pnode.cli.main import HELP_FILE, main
+from p2pnode.core import jobfile
 from tests.fake_node import PEER, Served
 
 JOB = """\
@@ -94,7 +95,7 @@ def test_a_job_file_is_read_from_stdin(
     piped = SimpleNamespace(buffer=io.BytesIO(text.encode()), isatty=lambda: False)
     monkeypatch.setattr(sys, "stdin", piped)
     assert main(arguments) == 0
-    assert served.node.submitted == [text]
+    assert served.node.submitted == [jobfile.parse(text, "job").spec]
 
 
 def test_following_puts_the_programs_output_on_stderr(served: Served, capfdbinary: Output) -> None:

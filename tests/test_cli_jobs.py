@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from p2pnode.cli.main import main
-from p2pnode.core import jobfile
 from tests.fake_node import Served
 
 Output = pytest.CaptureFixture[str]
@@ -32,7 +31,7 @@ def template(served: Served) -> str:
 
 
 def parameters(served: Served) -> tuple[str, ...]:
-    return jobfile.parse(served.node.submitted[-1], "job").spec.task.engine.parameters
+    return served.node.submitted[-1].task.engine.parameters
 
 
 def test_templates_are_filled_in_before_a_job_is_sent(served: Served, template: str) -> None:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from p2pnode.api.service import ProblemJson
+from p2pnode.api.shapes import ProblemJson
 from p2pnode.cli.main import main
 from tests.fake_node import START, Served
 

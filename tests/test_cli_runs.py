@@ -22,7 +22,7 @@ Output = pytest.CaptureFixture[str]
 
 
 def submitted(served: Served) -> JobSpec:
-    return jobfile.parse(served.node.submitted[-1], "job").spec
+    return served.node.submitted[-1]
 
 
 def dry_run(capfd: Output, *arguments: str) -> JobSpec:

@@ -13,7 +13,7 @@ from p2pnode.core.wire.messages import Fault
 from p2pnode.data.failures import DataFailed
 from p2pnode.data.inputs import Access, Inputs, Ipfs
 from p2pnode.data.local import AllowedPath
-from tests.data_support import Content, Execution, NoSuchPath, TooLarge
+from tests.data_support import Content, Execution
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ async def test_nothing_is_allowed_and_the_source_not_offered_unless_the_operator
         await execution(tmp_path).fetch(local(data))
     # Another peer may allow it.
     assert failed.value.fault is Fault.PEER
-    ipfs = Ipfs(Content().fetch, Content().export, (), TooLarge, NoSuchPath)
+    ipfs = Ipfs(Content().fetch, Content().export)
     assert "local" not in Inputs(ipfs, Access(), tmp_path).types
     assert "local" in Inputs(ipfs, Access(paths=(AllowedPath(data),)), tmp_path).types
 

@@ -170,7 +170,7 @@ async def test_a_hole_is_not_stored(disk_bytes: int, whose: str, tmp_path: Path)
         stored.append(tree)
         return "bafy"
 
-    publishers = Publishers(store, (), Access(), tmp_path / "published")
+    publishers = Publishers(store, Access(), tmp_path / "published")
     _, _, (left,) = await publishers.store(result_of(outputs, disk_bytes))
     assert whose in left.why
     assert stored == [{}]
@@ -187,7 +187,7 @@ async def test_a_result_that_nobody_waits_for_any_more_is_not_read_to_its_end(tm
         finally:
             ended.set()
 
-    publishers = Publishers(store, (), Access(), tmp_path / "published")
+    publishers = Publishers(store, Access(), tmp_path / "published")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(publishers.store, result_of(tmp_path, 0))
         await trio.to_thread.run_sync(begun.wait)

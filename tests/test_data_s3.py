@@ -265,7 +265,7 @@ def publishing(tmp_path: Path, access: Access) -> Publishers:
     def store(tree: Tree) -> str:
         return "bafy" + "-".join(sorted(tree))
 
-    return Publishers(store, (), access, tmp_path / "published")
+    return Publishers(store, access, tmp_path / "published")
 
 
 def to_s3(key: str, **params: Any) -> Source:

@@ -39,14 +39,6 @@ ME = "me"
 BAD, GOOD = "j-" + "b" * 32, "j-" + "a" * 32
 
 
-class Full(Exception):
-    pass
-
-
-class Never(Exception):
-    pass
-
-
 class Shell:
     """A node's shell without its tasks: a clock that is set, and lists of what was asked for."""
 
@@ -63,7 +55,7 @@ class Shell:
     def open(self) -> None:
         self.journal = Journal(self.directory)
         self.core = Core(ME, lambda spec: None)
-        self.driver = Driver(self.core, self.journal, self, self, self._send, Full, Never, lambda data: "cid")  # type: ignore[arg-type]
+        self.driver = Driver(self.core, self.journal, self, self, self._send, lambda data: "cid")  # type: ignore[arg-type]
 
     def crash(self) -> None:
         self.journal.close()

@@ -8,10 +8,7 @@ import trio.testing
 
 from p2pnode.core.wire.compartments import Compartment
 from p2pnode.faults.guards import Guards
-
-
-class JournalFailed(Exception):
-    pass
+from p2pnode.faults.problems import JournalError
 
 
 class Heard:
@@ -20,7 +17,6 @@ class Heard:
         self.ended_by: list[Exception] = []
         self.guards = Guards(
             lambda kind, subject, error: self.noted.append((kind, subject, repr(error))),
-            JournalFailed,
             self.ended_by.append,
         )
 
@@ -46,7 +42,7 @@ async def test_what_is_raised_under_a_guard_ends_there_and_is_noted(error: Excep
     assert heard.ended_by == []
 
 
-@pytest.mark.parametrize("error", [JournalFailed(), ExceptionGroup("", [ValueError(), JournalFailed()])])
+@pytest.mark.parametrize("error", [JournalError(), ExceptionGroup("", [ValueError(), JournalError()])])
 async def test_a_journal_that_fails_ends_the_node_through_the_one_who_writes_it(error: Exception) -> None:
     heard = Heard()
     with heard.guards.guard(Compartment.LINK, "peer"):

@@ -21,7 +21,7 @@ from p2pnode.ipfs.bitswap import Bitswap, open_bitswap
 from p2pnode.ipfs.bitswap_messages import Message, Want, WantKind
 from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable
 
-from .bitswap_network import Broken, Host, Network, Scripted, run_at_once
+from .bitswap_network import Host, Network, Scripted, run_at_once
 
 LATEST, _, LEGACY = bitswap_streams.PROTOCOLS
 
@@ -46,7 +46,7 @@ async def nodes(network: Network, directory: Path, *names: str) -> AsyncIterator
         made = []
         for name in names:
             host, store = network.host(name), BlockStore(directory / name)
-            bitswap = await stack.enter_async_context(open_bitswap(host, store, Broken))
+            bitswap = await stack.enter_async_context(open_bitswap(host, store))
             made.append(Node(host, store, bitswap))
         yield made
 

@@ -17,7 +17,6 @@ from p2pnode.ipfs.bitswap import Bitswap, open_bitswap
 from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable
 from p2pnode.ipfs.export import export
 from p2pnode.network.host import Host, open_host
-from p2pnode.network.streams import NetworkError
 
 from .kubo import Kubo, start_kubo
 
@@ -37,7 +36,7 @@ async def our_node(directory: Path, kubo: Kubo) -> AsyncIterator[tuple[Host, Blo
     store = BlockStore(directory / "store")
     with trio.fail_after(TEST_TIMEOUT_S):
         async with open_host(Identity(secrets.token_bytes(32)), ["/ip4/127.0.0.1/tcp/0"]) as host:
-            async with open_bitswap(host, store, NetworkError) as bitswap:
+            async with open_bitswap(host, store) as bitswap:
                 await host.connect(kubo.peer_id, [kubo.address], timeout_s=10)
                 yield host, store, bitswap
 

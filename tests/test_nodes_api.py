@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from p2pnode.api.service import TOKEN_FILE
+from p2pnode.api.shapes import TOKEN_FILE
 from p2pnode.ipfs import cid
 
 from .nodes import answers, running_nodes

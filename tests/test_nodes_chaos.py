@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pnode.api.service import ExecutionJson
+from p2pnode.api.shapes import ExecutionJson
 
 from .disks import LENT_DISK_BYTES, fill, mounted
 from .job_views import add_waiting, copy_of, states, until_they_agree

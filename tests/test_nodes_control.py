@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from p2pnode.api.service import ExecutionJson
+from p2pnode.api.shapes import ExecutionJson
 from p2pnode.core.wire.states import Outcome
 
 from .job_views import add_waiting, copy_of, states
@@ -290,13 +290,13 @@ def test_a_cordoned_node_takes_nothing_new_until_it_is_uncordoned(network: Netwo
 def test_a_drained_node_gives_its_work_away_and_leaves(network: Network) -> None:
     leaving, *others = network.lenders
     for node in others:
-        node.client.take("cordoned")
+        node.client.schedule("cordoned")
     service = network.submit(wasm_job(network.waiting, Type="service"))
     finishes, moves = (network.submit(wasm_job(network.waiting), "--no-wait") for _ in range(2))
     for job in (service, finishes, moves):
         assert network.running(job)[0]["peer"] == leaving.peer
     for node in others:
-        node.client.take("schedulable")
+        node.client.schedule("schedulable")
 
     with following(leaving, "node", "drain", "--timeout", "6s", "--wait") as draining:
         # The service runs elsewhere before it ends here.

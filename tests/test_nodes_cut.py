@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from p2pnode.api.service import JobJson
+from p2pnode.api.shapes import JobJson
 
 from .cut_network import TwoSwitches, two_switches
 from .job_views import add_waiting, copy_of, states, until_they_agree
@@ -83,7 +83,7 @@ def cut(network: Cut) -> Iterator[Cut]:
     yield network
     network.switches.heal()
     if network.owner.client.scheduling()["scheduling"] == "schedulable":
-        network.owner.client.take("cordoned")
+        network.owner.client.schedule("cordoned")
 
 
 @pytest.fixture(scope="module")
@@ -146,14 +146,14 @@ def test_a_job_that_both_sides_of_a_cut_network_ended_has_one_result(
 
 
 def test_a_service_that_ran_on_both_sides_runs_count_times_again(cut: Cut) -> None:
-    cut.owner.client.take("schedulable")
+    cut.owner.client.schedule("schedulable")
     for node in cut.right[1:]:
-        node.client.take("cordoned")
+        node.client.schedule("cordoned")
     job = cut.owner.submit(wasm_job(cut.waiting, Type="service", Count=2))
     until("both run", lambda: states(cut.owner, job).count("Running") == 2)
     until("it has two deputies", lambda: len(cut.owner.job(job)["deputies"]) == 2)
     for node in cut.right[1:]:
-        node.client.take("schedulable")
+        node.client.schedule("schedulable")
     cut.switches.cut()
     deputy = until("the right has an owner, too", lambda: cut.other_owner(job))
     assert deputy is not None

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from p2pnode.api.service import ExecutionJson
+from p2pnode.api.shapes import ExecutionJson
 
 from .docker_engine import BUSYBOX, require_docker
 from .nodes import Node, know_each_other, running_nodes, until
@@ -54,7 +54,7 @@ def update(network: Network, id: str, job: dict[str, Any]) -> None:
 
 
 def drain(network: Network, id: str, job: dict[str, Any]) -> None:
-    network.b.client.take(scheduling="draining", timeout_s=0)
+    network.b.client.schedule(scheduling="draining", timeout_s=0)
     until("it is drained", lambda: not network.b.client.scheduling()["held"])
     network.b.cli("node", "uncordon")
 

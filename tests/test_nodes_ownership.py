@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pnode.api.service import ServiceError
+from p2pnode.api.shapes import ServiceError
 
 from .nodes import Node, Nodes, know_each_other, running_nodes, until
 from .programs import text_of, waiting_module, wasm_job

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pnode.api.service import ExecutionJson
+from p2pnode.api.shapes import ExecutionJson
 
 from .docker_engine import BUSYBOX, containers, require_docker
 from .job_views import add_waiting

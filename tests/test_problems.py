@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import trio.testing
 from p2pnode.core.wire.compartments import Compartment
 from p2pnode.faults import problems
 from p2pnode.faults.caution import CAREFUL_S, Caution
-from p2pnode.node.journal import FILE_NAME, SCHEMA_VERSION, Journal
+from p2pnode.node.journal import Journal
 
 JOB, EXECUTION, MESSAGE = Compartment.JOB, Compartment.EXECUTION, Compartment.MESSAGE
 
@@ -70,18 +69,6 @@ def test_a_part_of_a_transaction_is_undone_by_itself(store: Journal) -> None:
             undone(store)
         store.set_meta("after", "1")
     assert [store.meta(key) for key in ("before", "within", "after")] == ["1", None, "1"]
-
-
-def test_a_journal_of_the_version_before_gets_what_it_lacks(tmp_path: Path) -> None:
-    store = Journal(tmp_path)
-    store.close()
-    db = sqlite3.connect(tmp_path / FILE_NAME)
-    db.executescript(f"DROP TABLE problems; DROP TABLE tried; PRAGMA user_version={SCHEMA_VERSION - 1}")
-    db.close()
-    store = Journal(tmp_path)
-    store.problems.add(JOB, "j-1", "", aside=True)
-    assert len(store.problems.all()) == 1
-    store.close()
 
 
 def test_a_node_knows_whether_it_has_ended_in_good_order(store: Journal, tmp_path: Path) -> None:

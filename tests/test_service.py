@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from p2pnode.api.service import Code, ServiceError
+from p2pnode.api.shapes import Code, ServiceError
+from p2pnode.core.placement.adverts import AdvertTable
 from p2pnode.core.records.lifecycle import new_record
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.spec import (
@@ -19,9 +19,10 @@ from p2pnode.core.wire.spec import (
     Task,
     WasmEngine,
 )
+from p2pnode.node.changes import Changes
 from p2pnode.node.journal import HistoryRow, Journal
-from p2pnode.service.commands import Orders
-from p2pnode.service.service import HISTORY_ROWS_AT_ONCE, Service
+from p2pnode.service.jobs import HISTORY_ROWS_AT_ONCE, Jobs
+from p2pnode.service.lookup import Lookup
 
 
 class Histories:
@@ -55,12 +56,11 @@ JOBS = {
 
 
 @pytest.fixture
-def orders(tmp_path: Path) -> Iterator[Orders]:
+def lookup(tmp_path: Path) -> Iterator[Lookup]:
     journal = Journal(tmp_path)
     for id, (name, namespace, created) in JOBS.items():
         journal.save_job(new_record(id, "me", codec.replace(SPEC, name=name, namespace=namespace), created))
-    node: Any = SimpleNamespace(journal=journal)
-    yield Orders(node)
+    yield Lookup(journal, AdvertTable(), "me", "")
     journal.close()
 
 
@@ -73,8 +73,8 @@ def orders(tmp_path: Path) -> Iterator[Orders]:
         pytest.param("j-10", "j-10", id="an id goes before a name that is the same"),
     ],
 )
-def test_a_job_is_found(orders: Orders, text: str, id: str) -> None:
-    assert orders._record(text).id == id
+def test_a_job_is_found(lookup: Lookup, text: str, id: str) -> None:
+    assert lookup.record(text).id == id
 
 
 @pytest.mark.parametrize(
@@ -88,10 +88,10 @@ def test_a_job_is_found(orders: Orders, text: str, id: str) -> None:
     ],
 )
 def test_a_job_that_is_not_one_is_refused_with_what_there_is(
-    orders: Orders, text: str, code: Code, said: str
+    lookup: Lookup, text: str, code: Code, said: str
 ) -> None:
     with pytest.raises(ServiceError, match=re.escape(said)) as refused:
-        orders._record(text)
+        lookup.record(text)
     assert refused.value.code is code
 
 
@@ -100,10 +100,10 @@ def test_a_job_that_is_not_one_is_refused_with_what_there_is(
 )
 async def test_a_history_is_told_whole_and_held_in_parts(lines: int) -> None:
     histories = Histories(lines)
-    driver = SimpleNamespace(core=SimpleNamespace(table=SimpleNamespace(known={})))
-    node: Any = SimpleNamespace(
-        journal=histories, changed={}, driver=driver, me=SimpleNamespace(peer_id="me"), config=None
-    )
-    told = [event["number"] async for event in Service(node).job_events("j-1", 0, follow=True)]
+    journal: Any = histories
+    lookup = Lookup(journal, AdvertTable(), "me", "")
+    unused: Any = None
+    jobs = Jobs(lookup, journal, unused, unused, Changes(), unused, unused)
+    told = [event["number"] async for event in jobs.job_events("j-1", 0, follow=True)]
     assert told == list(range(1, lines + 1))
     assert max(histories.given) <= HISTORY_ROWS_AT_ONCE

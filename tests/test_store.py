@@ -115,7 +115,7 @@ def test_a_file_that_is_no_journal_is_refused_and_kept(tmp_path):
             SCHEMA_VERSION + 1,
             "written by a newer p2pnode .* run that one, or give this one another --data-dir",
         ),
-        (1, "no longer reads: an older p2pnode does"),
+        (SCHEMA_VERSION - 1, "no longer reads: an older p2pnode does"),
     ],
     ids=["newer", "older than any that is read"],
 )

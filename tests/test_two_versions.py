@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from p2pnode.api.service import ServiceError
+from p2pnode.api.shapes import ServiceError
 from p2pnode.ipfs import cid, unixfs
 
 from .next_version import NEW_LINK, VERSION, build

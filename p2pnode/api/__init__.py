@@ -1,1 +1,1 @@
-"""The local door: the node's HTTP API on loopback, and its client."""
+"""The API: the node's HTTP API on loopback, and its client."""

@@ -1,4 +1,4 @@
-"""The routes of the local door: HTTP in, calls of a `NodeService` out, JSON back.
+"""The routes of the API: HTTP in, calls of `Services` out, JSON back.
 
 Whoever may read the token file may do what the node's owner may. A web page that the owner
 visits may not: it cannot know the token, and a name that resolves to 127.0.0.1 (DNS
@@ -23,15 +23,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from p2pnode.api.requests import ALIVE_PATH, check_request, check_texts
-from p2pnode.api.service import (
-    CALL_TIMEOUT_S,
-    CAR_MEDIA_TYPE,
-    Change,
-    Code,
-    Json,
-    NodeService,
-    ServiceError,
-)
+from p2pnode.api.services import Services
 from p2pnode.api.streaming import Followers, Streaming
 from p2pnode.core import jobfile
 from p2pnode.core.jobfile.problems import JobFileError
@@ -39,6 +31,15 @@ from p2pnode.core.jobfile.yamltree import TEXT_SIZE_BYTES_MAX
 from p2pnode.core.values.units import DURATION_S_MAX
 from p2pnode.core.wire.messages import Scheduling
 from p2pnode.core.wire.spec import JobSpec
+
+from .shapes import (
+    CALL_TIMEOUT_S,
+    CAR_MEDIA_TYPE,
+    Change,
+    Code,
+    Json,
+    ServiceError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -69,47 +70,47 @@ _STATUS = {
 }
 
 
-def make_app(service: NodeService, token: str) -> ASGIApp:
+def make_app(services: Services, token: str) -> ASGIApp:
     """The ASGI application. `token` is what each request has to bring."""
-    door = _Door(service)
+    handlers = _Handlers(services)
     routes = [
-        Route(ALIVE_PATH, door.alive),
-        Route("/api/v1/id", door.identity),
-        Route("/api/v1/jobs", door.jobs),
-        Route("/api/v1/jobs", door.submit, methods=["POST"]),
-        Route("/api/v1/network/jobs", door.network_jobs),
-        Route("/api/v1/jobs/{job}", door.job),
-        Route("/api/v1/jobs/{job}/versions/{version:int}", door.job_version),
-        Route("/api/v1/jobs/{job}/events", door.job_events),
-        Route("/api/v1/jobs/{job}/logs", door.logs),
-        Route("/api/v1/jobs/{job}/stop", door.stop, methods=["POST"]),
-        Route("/api/v1/jobs/{job}/rerun", door.rerun, methods=["POST"]),
-        Route("/api/v1/scheduling", door.scheduling),
-        Route("/api/v1/scheduling", door.take, methods=["POST"]),
-        Route("/api/v1/problems", door.problems),
-        Route("/api/v1/problems/{number:int}/retry", door.retry_problem, methods=["POST"]),
-        Route("/api/v1/problems/{number:int}", door.drop_problem, methods=["DELETE"]),
-        Route("/api/v1/plan", door.plan, methods=["POST"]),
-        Route("/api/v1/nodes", door.nodes),
-        Route("/api/v1/peers", door.connect, methods=["POST"]),
-        Route("/api/v1/metrics", door.metrics),
-        Route("/api/v1/ipfs", door.import_car, methods=["POST"]),
-        Route("/api/v1/ipfs/fetch/{cid}", door.fetch),
-        Route("/api/v1/ipfs/ls/{path:path}", door.list_directory),
-        Route("/api/v1/ipfs/resolve/{path:path}", door.resolve),
-        Route("/api/v1/ipfs/pins", door.pins),
-        Route("/api/v1/ipfs/pins/{cid}", door.pin, methods=["PUT"]),
-        Route("/api/v1/ipfs/pins/{cid}", door.unpin, methods=["DELETE"]),
-        Route("/ipfs/{cid}", door.export_car),
+        Route(ALIVE_PATH, handlers.alive),
+        Route("/api/v1/id", handlers.identity),
+        Route("/api/v1/jobs", handlers.jobs),
+        Route("/api/v1/jobs", handlers.submit, methods=["POST"]),
+        Route("/api/v1/network/jobs", handlers.network_jobs),
+        Route("/api/v1/jobs/{job}", handlers.job),
+        Route("/api/v1/jobs/{job}/versions/{version:int}", handlers.job_version),
+        Route("/api/v1/jobs/{job}/events", handlers.job_events),
+        Route("/api/v1/jobs/{job}/logs", handlers.logs),
+        Route("/api/v1/jobs/{job}/stop", handlers.stop, methods=["POST"]),
+        Route("/api/v1/jobs/{job}/rerun", handlers.rerun, methods=["POST"]),
+        Route("/api/v1/scheduling", handlers.scheduling),
+        Route("/api/v1/scheduling", handlers.schedule, methods=["POST"]),
+        Route("/api/v1/problems", handlers.problems),
+        Route("/api/v1/problems/{number:int}/retry", handlers.retry_problem, methods=["POST"]),
+        Route("/api/v1/problems/{number:int}", handlers.drop_problem, methods=["DELETE"]),
+        Route("/api/v1/plan", handlers.plan, methods=["POST"]),
+        Route("/api/v1/nodes", handlers.nodes),
+        Route("/api/v1/peers", handlers.connect, methods=["POST"]),
+        Route("/api/v1/metrics", handlers.metrics),
+        Route("/api/v1/ipfs", handlers.import_car, methods=["POST"]),
+        Route("/api/v1/ipfs/fetch/{cid}", handlers.fetch),
+        Route("/api/v1/ipfs/ls/{path:path}", handlers.list_directory),
+        Route("/api/v1/ipfs/resolve/{path:path}", handlers.resolve),
+        Route("/api/v1/ipfs/pins", handlers.pins),
+        Route("/api/v1/ipfs/pins/{cid}", handlers.pin, methods=["PUT"]),
+        Route("/api/v1/ipfs/pins/{cid}", handlers.unpin, methods=["DELETE"]),
+        Route("/ipfs/{cid}", handlers.export_car),
     ]
-    handlers = {
+    refusals = {
         ServiceError: _refuse,
         JobFileError: _refuse_job_file,
         HTTPException: _refuse_http,
         Exception: _refuse_failed,
     }
     # Starlette types its handlers by `Exception` alone.
-    app = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]
+    app = Starlette(routes=routes, exception_handlers=refusals)  # type: ignore[arg-type]
     return _Guard(app, token)
 
 
@@ -139,55 +140,55 @@ class _Guard:
             log.exception("%s %s failed (%s)", scope["method"], scope["path"], scope[_REFERENCE])
 
 
-class _Door:
+class _Handlers:
     """The handlers, one for each route."""
 
-    def __init__(self, service: NodeService) -> None:
-        self._service = service
+    def __init__(self, services: Services) -> None:
+        self._services = services
         self._followers = Followers()
 
     async def alive(self, request: Request) -> Response:
         return JSONResponse({"alive": True})
 
     async def identity(self, request: Request) -> Response:
-        return JSONResponse(self._service.identity())
+        return JSONResponse(self._services.nodes.identity())
 
     async def jobs(self, request: Request) -> Response:
         name, job = request.query_params.get("name"), request.query_params.get("job")
         if job is not None:
             # As below /jobs/, where a name with a slash has no place.
-            return JSONResponse({"jobs": [self._service.job(job)]})
+            return JSONResponse({"jobs": [self._services.jobs.job(job)]})
         if name is None:
-            return JSONResponse({"jobs": self._service.jobs()})
-        found = self._service.job_named(request.query_params.get("namespace", "default"), name)
+            return JSONResponse({"jobs": self._services.jobs.jobs()})
+        found = self._services.jobs.job_named(request.query_params.get("namespace", "default"), name)
         return JSONResponse({"jobs": [found] if found else []})
 
     async def network_jobs(self, request: Request) -> Response:
-        return JSONResponse(await _in_time(self._service.network_jobs()))
+        return JSONResponse(await _in_time(self._services.jobs.network_jobs()))
 
     async def submit(self, request: Request) -> Response:
-        spec, text = await _job_file(request)
-        submitted = await _in_time(self._service.submit(spec, text, _flag(request, "new")))
+        spec = await _job_file(request)
+        submitted = await _in_time(self._services.commands.submit(spec, _flag(request, "new")))
         return JSONResponse(submitted, status_code=201 if submitted["change"] is Change.NEW else 200)
 
     async def plan(self, request: Request) -> Response:
-        spec, _ = await _job_file(request)
-        return JSONResponse(await _in_time(self._service.plan(spec)))
+        spec = await _job_file(request)
+        return JSONResponse(await _in_time(self._services.jobs.plan(spec)))
 
     async def job(self, request: Request) -> Response:
-        return JSONResponse(self._service.job(request.path_params["job"]))
+        return JSONResponse(self._services.jobs.job(request.path_params["job"]))
 
     async def job_version(self, request: Request) -> Response:
         params = request.path_params
-        return JSONResponse({"spec": self._service.job_version(params["job"], params["version"])})
+        return JSONResponse({"spec": self._services.jobs.job_version(params["job"], params["version"])})
 
     async def job_events(self, request: Request) -> Response:
-        job = self._service.job(request.path_params["job"])["id"]
+        job = self._services.jobs.job(request.path_params["job"])["id"]
         since = _number(request, "since", 0)
-        return self._followers.stream(self._service.job_events(job, since, _flag(request, "follow")))
+        return self._followers.stream(self._services.jobs.job_events(job, since, _flag(request, "follow")))
 
     async def logs(self, request: Request) -> Response:
-        job = self._service.job(request.path_params["job"])["id"]
+        job = self._services.jobs.job(request.path_params["job"])["id"]
         stream = request.query_params.get("stream", "both")
         if stream not in ("stdout", "stderr", "both"):
             raise ServiceError(Code.BAD_REQUEST, f"stream is {stream!r}; it is stdout, stderr or both")
@@ -198,26 +199,26 @@ class _Door:
         self, job: str, execution: str | None, stream: str, follow: bool
     ) -> AsyncGenerator[Json, None]:
         """The chunks with their bytes as Latin-1 text, which JSON holds and which gives every byte back."""
-        async with aclosing(self._service.logs(job, execution, stream, follow)) as chunks:
+        async with aclosing(self._services.logs.logs(job, execution, stream, follow)) as chunks:
             async for chunk in chunks:
                 yield {**chunk, "data": chunk["data"].decode("latin-1")}
 
     async def stop(self, request: Request) -> Response:
-        job = self._service.job(request.path_params["job"])["id"]
+        job = self._services.jobs.job(request.path_params["job"])["id"]
         reason = await _reason(request) or "stopped by its owner"
-        await _in_time(self._service.stop(job, reason))
-        return JSONResponse(self._service.job(job))
+        await _in_time(self._services.commands.stop(job, reason))
+        return JSONResponse(self._services.jobs.job(job))
 
     async def rerun(self, request: Request) -> Response:
-        job = self._service.job(request.path_params["job"])["id"]
+        job = self._services.jobs.job(request.path_params["job"])["id"]
         reason = await _reason(request)
-        await _in_time(self._service.rerun(job, reason))
-        return JSONResponse(self._service.job(job))
+        await _in_time(self._services.commands.rerun(job, reason))
+        return JSONResponse(self._services.jobs.job(job))
 
     async def scheduling(self, request: Request) -> Response:
-        return JSONResponse(self._service.scheduling())
+        return JSONResponse(self._services.nodes.scheduling())
 
-    async def take(self, request: Request) -> Response:
+    async def schedule(self, request: Request) -> Response:
         body = await _json(request)
         scheduling, timeout_s = body.get("scheduling"), body.get("timeout_s")
         if scheduling not in list(Scheduling):
@@ -233,70 +234,71 @@ class _Door:
         leave = body.get("leave", False)
         if not isinstance(leave, bool):
             raise ServiceError(Code.BAD_REQUEST, "the field leave has to be true or false")
-        self._service.take(scheduling, timeout_s, leave)
-        return JSONResponse(self._service.scheduling())
+        self._services.nodes.schedule(scheduling, timeout_s, leave)
+        return JSONResponse(self._services.nodes.scheduling())
 
     async def problems(self, request: Request) -> Response:
-        return JSONResponse({"problems": self._service.problems()})
+        return JSONResponse({"problems": self._services.problems.problems()})
 
     async def retry_problem(self, request: Request) -> Response:
-        await _in_time(self._service.retry_problem(request.path_params["number"]))
+        await _in_time(self._services.problems.retry_problem(request.path_params["number"]))
         return JSONResponse({})
 
     async def drop_problem(self, request: Request) -> Response:
-        await _in_time(self._service.drop_problem(request.path_params["number"]))
+        await _in_time(self._services.problems.drop_problem(request.path_params["number"]))
         return JSONResponse({})
 
     async def nodes(self, request: Request) -> Response:
-        return JSONResponse({"nodes": self._service.nodes(), "unreached": self._service.unreached()})
+        nodes = self._services.nodes
+        return JSONResponse({"nodes": nodes.nodes(), "unreached": nodes.unreached()})
 
     async def connect(self, request: Request) -> Response:
         address = (await _json(request)).get("address")
         if not isinstance(address, str):
             raise ServiceError(Code.BAD_REQUEST, "the field address has to be a multiaddr")
-        return JSONResponse({"peer": await _in_time(self._service.connect(address))})
+        return JSONResponse({"peer": await _in_time(self._services.nodes.connect(address))})
 
     async def metrics(self, request: Request) -> Response:
-        return JSONResponse(self._service.metrics())
+        return JSONResponse(self._services.nodes.metrics())
 
     async def import_car(self, request: Request) -> Response:
         chunks = _chunks(request, CAR_SIZE_BYTES_MAX)
-        return JSONResponse({"cid": await self._service.import_car(chunks)}, status_code=201)
+        return JSONResponse({"cid": await self._services.content.import_car(chunks)}, status_code=201)
 
     async def export_car(self, request: Request) -> Response:
         """As a trustless gateway answers, CAR only: the client verifies the blocks."""
         if request.query_params.get("format", "car") != "car":
             raise ServiceError(Code.BAD_REQUEST, "only format=car is served")
         hints = request.query_params.getlist("peer")
-        generator = self._service.export_car(request.path_params["cid"], hints)
+        generator = self._services.content.export_car(request.path_params["cid"], hints)
         # Before the head is sent, a CID that cannot be had is still an error status.
         first = await anext(generator, b"")
         return Streaming(_prepend(first, generator), CAR_MEDIA_TYPE)
 
     async def fetch(self, request: Request) -> Response:
         hints = request.query_params.getlist("peer")
-        return self._followers.stream(self._service.fetch(request.path_params["cid"], hints))
+        return self._followers.stream(self._services.content.fetch(request.path_params["cid"], hints))
 
     async def list_directory(self, request: Request) -> Response:
         hints = request.query_params.getlist("peer")
-        entries = await _in_time(self._service.list_directory(request.path_params["path"], hints))
+        entries = await _in_time(self._services.content.list_directory(request.path_params["path"], hints))
         return JSONResponse({"entries": entries})
 
     async def resolve(self, request: Request) -> Response:
         hints = request.query_params.getlist("peer")
-        cid = await _in_time(self._service.resolve(request.path_params["path"], hints))
+        cid = await _in_time(self._services.content.resolve(request.path_params["path"], hints))
         return JSONResponse({"cid": cid})
 
     async def pins(self, request: Request) -> Response:
-        return JSONResponse({"pins": self._service.pins()})
+        return JSONResponse({"pins": self._services.content.pins()})
 
     async def pin(self, request: Request) -> Response:
         hints = request.query_params.getlist("peer")
-        await _in_time(self._service.pin(request.path_params["cid"], hints))
+        await _in_time(self._services.content.pin(request.path_params["cid"], hints))
         return JSONResponse({})
 
     async def unpin(self, request: Request) -> Response:
-        self._service.unpin(request.path_params["cid"])
+        self._services.content.unpin(request.path_params["cid"])
         return JSONResponse({})
 
 
@@ -340,10 +342,10 @@ async def _body(request: Request, size_bytes_max: int) -> bytes:
         raise ServiceError(Code.TIMEOUT, f"the body took over {BODY_TIMEOUT_S:.0f} s") from None
 
 
-async def _job_file(request: Request) -> tuple[JobSpec, str]:
-    """The body as a job and as it was sent; the query's `name` is how its problems name it."""
+async def _job_file(request: Request) -> JobSpec:
+    """The body as a job; the query's `name` is how its problems name it."""
     body = await _body(request, TEXT_SIZE_BYTES_MAX)
-    return jobfile.parse(body, request.query_params.get("name", "job")).spec, body.decode()
+    return jobfile.parse(body, request.query_params.get("name", "job")).spec
 
 
 async def _json(request: Request) -> Json:

@@ -1,4 +1,4 @@
-"""A client of the local door for programs that block, such as the command line.
+"""A client of the API for programs that block, such as the command line.
 
 It stands on the standard library's `http.client`: one request a connection, and nothing
 to import that a short command would wait for.
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, urlencode, urlsplit
 
-from p2pnode.api.service import (
+from .shapes import (
     CALL_TIMEOUT_S,
     CAR_MEDIA_TYPE,
     KEEP_ALIVE_INTERVAL_S,
@@ -133,7 +133,9 @@ class Client:
     def scheduling(self) -> SchedulingJson:
         return cast(SchedulingJson, self._call("GET", "/api/v1/scheduling"))
 
-    def take(self, scheduling: str, timeout_s: float | None = None, leave: bool = False) -> SchedulingJson:
+    def schedule(
+        self, scheduling: str, timeout_s: float | None = None, leave: bool = False
+    ) -> SchedulingJson:
         """Set what the node takes on: "schedulable", "cordoned", or "draining" for at most `timeout_s`.
 
         With `leave` the node ends once nothing runs there any more.

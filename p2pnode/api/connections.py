@@ -1,4 +1,4 @@
-"""The connections of the local door: HTTP/1 alone, so many at once, each with deadlines.
+"""The connections of the API: HTTP/1 alone, so many at once, each with deadlines.
 
 Hypercorn serves them. Left to itself it takes as many as come, speaks HTTP/2 and WebSocket to whoever asks
 before any token is seen, and waits for ever on a client that does not read.
@@ -21,8 +21,9 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.utils import parse_socket_addr
 
-from p2pnode.api.service import Code
 from p2pnode.api.streaming import WRITE_TIMEOUT_S
+
+from .shapes import Code
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from p2pnode.api.service import Code, ServiceError
+from .shapes import Code, ServiceError
 
 ALIVE_PATH = "/api/v1/alive"
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")

@@ -1,7 +1,7 @@
-"""The local door on a socket: loopback only, its token and its address in the data directory.
+"""The API on a socket: loopback only, its token and its address in the data directory.
 
 `api.token` holds the secret that each request brings (mode 0600, made once); `node.json` says
-where the node that runs now is: `{api, pid, peer, name}`. It is there while the door is open.
+where the node that runs now is: `{api, pid, peer, name}`. It is there while the API is open.
 """
 
 from __future__ import annotations
@@ -22,7 +22,13 @@ import trio
 
 from p2pnode.api.app import make_app
 from p2pnode.api.connections import Connections
-from p2pnode.api.service import NODE_FILE, TOKEN_FILE, NodeService, token_of
+from p2pnode.api.services import Services
+
+from .shapes import (
+    NODE_FILE,
+    TOKEN_FILE,
+    token_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +39,7 @@ TOKEN_SIZE_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """The door while it is open. `shed` closes the connections that nobody uses."""
+    """The API while it is open. `shed` closes the connections that nobody uses."""
 
     url: str
     shed: Callable[[], Awaitable[None]]
@@ -41,9 +47,9 @@ class Api:
 
 @asynccontextmanager
 async def open_api(
-    service: NodeService, data_dir: Path, port: int, has_room: Callable[[], bool] = lambda: True
+    services: Services, data_dir: Path, port: int, has_room: Callable[[], bool] = lambda: True
 ) -> AsyncIterator[Api]:
-    """The door, open while the block runs. Port 0 takes a free one; without room no more come in.
+    """The API, open while the block runs. Port 0 takes a free one; without room no more come in.
 
     Raises `OSError` where the port is taken or the directory cannot be written.
     """
@@ -53,14 +59,14 @@ async def open_api(
     # Its own handler would write to the terminal; what matters is logged by the app's guard.
     config.errorlog = logging.getLogger("p2pnode.api.http")
     config.include_server_header = False
-    app = make_app(service, _token(data_dir / TOKEN_FILE))
+    app = make_app(services, _token(data_dir / TOKEN_FILE))
     connections = Connections(hypercorn.utils.wrap_app(app, 0, "asgi"), config, has_room)  # type: ignore[arg-type]
     path = data_dir / NODE_FILE
     listener = _listen(port)
     url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
     async with trio.open_nursery() as nursery:
         await nursery.start(trio.serve_listeners, connections.serve, [listener])
-        identity = service.identity()
+        identity = services.nodes.identity()
         node = {"api": url, "pid": os.getpid(), "peer": identity["peer"], "name": identity["name"]}
         _write_private(path, json.dumps(node))
         try:

@@ -15,7 +15,7 @@ import trio
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from p2pnode.api.service import KEEP_ALIVE_INTERVAL_S, Code, ServiceError
+from .shapes import KEEP_ALIVE_INTERVAL_S, Code, ServiceError
 
 KEEP_ALIVE = b":\n\n"
 # A client that takes nothing for so long is gone.

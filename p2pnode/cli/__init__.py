@@ -1,1 +1,1 @@
-"""The command line: a client of the local door."""
+"""The command line: a client of the API."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 from p2pnode.api.client import NodeUnreachable
-from p2pnode.api.service import Code, ServiceError
+from p2pnode.api.shapes import Code, ServiceError
 from p2pnode.cli.groups import Lazy, LazyGroup
 from p2pnode.cli.output import Styled, answer, close_stdout, say, show_crash
 from p2pnode.cli.status import CommandError, Status

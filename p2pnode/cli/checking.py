@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import click
 
-from p2pnode.api.service import PlanJson, ReasonJson
+from p2pnode.api.shapes import PlanJson, ReasonJson
 from p2pnode.cli import jobfiles, options
 from p2pnode.cli.options import Given
 from p2pnode.cli.output import answer, answer_json, fields, short_peer
@@ -48,8 +48,8 @@ def plan(given: Given, as_json: bool, peers: tuple[str, ...]) -> int:
     knows now, and runs nothing. The exit status is 3 if no peer that is known could ever run the job.
     """
     job = jobfiles.read_valid(given)
-    with any_node(peers) as door:
-        found = door.client.plan(job.text, job.name)
+    with any_node(peers) as requester:
+        found = requester.client.plan(job.text, job.name)
     if as_json:
         answer_json(found)
     else:

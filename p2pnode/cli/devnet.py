@@ -17,7 +17,7 @@ import click
 
 from p2pnode import config
 from p2pnode.api.client import NodeUnreachable
-from p2pnode.api.service import NodeJson, ServiceError
+from p2pnode.api.shapes import NodeJson, ServiceError
 from p2pnode.cli import devnet_nodes, options, processes, topology
 from p2pnode.cli.devnet_nodes import DevnetNode
 from p2pnode.cli.groups import Group
@@ -108,9 +108,9 @@ def status(as_json: bool, directory: Path) -> int:
 def env(directory: Path) -> int:
     """Print shell exports with which commands use its first node."""
     first = _nodes(directory)[0]
-    if not first.door:
+    if not first.api:
         raise CommandError(Status.UNREACHABLE, f"the first node, {first.name}, has {first.state}")
-    answer(f"export P2PNODE_API={shlex.quote(first.door['api'])}")
+    answer(f"export P2PNODE_API={shlex.quote(first.api['api'])}")
     answer(f"export P2PNODE_DATA_DIR={shlex.quote(str(first.data_dir))}")
     return Status.OK
 
@@ -166,13 +166,13 @@ def _wait_until_ready(nodes: list[DevnetNode]) -> None:
             for node in nodes:
                 if not node.process.alive:
                     raise CommandError(Status.FAILED, f"{node.name} has ended", *devnet_nodes.log_tail(node))
-            ready = sum(node.door is not None for node in nodes)
+            ready = sum(node.api is not None for node in nodes)
             known = len(_known(nodes[0])) if ready == len(nodes) else 0
             if known >= len(nodes):
                 return
             progress.show_once(f"{ready} of {len(nodes)} nodes are ready; {nodes[0].name} knows {known}")
             time.sleep(POLL_INTERVAL_S)
-    late = [node.name for node in nodes if not node.door] or [nodes[0].name]
+    late = [node.name for node in nodes if not node.api] or [nodes[0].name]
     raise CommandError(
         Status.FAILED,
         f"not ready within {READY_TIMEOUT_S:.0f} s: {', '.join(late)}",
@@ -212,7 +212,7 @@ def _table(nodes: list[DevnetNode], known: Mapping[str, list[NodeJson]]) -> list
     """`known` is what each node knows of the network, where that is to be shown."""
     rows = []
     for node in nodes:
-        door = node.door
+        api = node.api
         seen = known.get(node.name, [])
         itself = next((one for one in seen if one["self"]), None)
         used = ""
@@ -222,11 +222,11 @@ def _table(nodes: list[DevnetNode], known: Mapping[str, list[NodeJson]]) -> list
         rows.append(
             [
                 node.name,
-                short_peer(door["peer"]) if door else "",
+                short_peer(api["peer"]) if api else "",
                 node.state,
                 *([str(sum(one["connected"] for one in seen)), used] if known else []),
                 str(node.process.pid),
-                door["api"] if door else "",
+                api["api"] if api else "",
                 str(node.data_dir),
             ]
         )
@@ -235,12 +235,12 @@ def _table(nodes: list[DevnetNode], known: Mapping[str, list[NodeJson]]) -> list
 
 
 def _node_json(node: DevnetNode) -> dict[str, Any]:
-    door = node.door or {}
+    api = node.api or {}
     return {
         "name": node.name,
-        "peer": door.get("peer"),
+        "peer": api.get("peer"),
         "pid": node.process.pid,
-        "api": door.get("api"),
+        "api": api.get("api"),
         "data_dir": str(node.data_dir),
         "state": node.state,
     }

@@ -34,18 +34,18 @@ class DevnetNode:
     process: ProcessName
 
     @property
-    def door(self) -> Mapping[str, Any] | None:
+    def api(self) -> Mapping[str, Any] | None:
         """What the node wrote of itself when it was ready."""
         written = running_node(self.data_dir)
         return written if written and written["pid"] == self.process.pid and self.process.alive else None
 
     @property
     def client(self) -> Client | None:
-        return find(self.data_dir, {}) if self.door else None
+        return find(self.data_dir, {}) if self.api else None
 
     @property
     def state(self) -> str:
-        return "ready" if self.door else "starting" if self.process.alive else "ended"
+        return "ready" if self.api else "starting" if self.process.alive else "ended"
 
 
 def read(directory: Path) -> list[DevnetNode]:

@@ -10,7 +10,12 @@ from typing import Any
 import click
 
 from p2pnode.api.client import Client, NodeUnreachable
-from p2pnode.api.service import Code, ExecutionJson, JobJson, ServiceError
+from p2pnode.api.shapes import (
+    Code,
+    ExecutionJson,
+    JobJson,
+    ServiceError,
+)
 from p2pnode.cli import options
 from p2pnode.cli.merging import merge
 from p2pnode.cli.output import answer, say, short_id
@@ -112,16 +117,16 @@ def get(
     id = name
     if not name.startswith("j-"):
         id, names = _named_job(what, name, names, why_not)
-    with any_node(peers) as door:
-        job = door.client.job(id)
+    with any_node(peers) as requester:
+        job = requester.client.job(id)
         chosen = final_executions(job) if execution is None else _named(job, execution)
         if receipt:
-            write_receipts(door.client, job, chosen, receipt)
+            write_receipts(requester.client, job, chosen, receipt)
         if car:
-            results = _results(door.client, job, chosen, names)
-            fetch_car(door.client, [(cid, [one["peer"]]) for one, cid in results], car, room)
+            results = _results(requester.client, job, chosen, names)
+            fetch_car(requester.client, [(cid, [one["peer"]]) for one, cid in results], car, room)
         else:
-            answer(str(get_results(door.client, job, room, output, merged, execution, names)))
+            answer(str(get_results(requester.client, job, room, output, merged, execution, names)))
     return Status.OK
 
 
@@ -136,13 +141,13 @@ def get_path(
     wanted = parse_cid(root)
     own_name = names[-1] if names else wanted
     path = Path(output, own_name) if output and output.endswith("/") else Path(output or own_name)
-    with any_node(peers) as door:
+    with any_node(peers) as requester:
         if names:
-            wanted = door.client.resolve(content_paths.join(wanted, names), [])
+            wanted = requester.client.resolve(content_paths.join(wanted, names), [])
         if car:
-            fetch_car(door.client, [(wanted, [])], car, room)
+            fetch_car(requester.client, [(wanted, [])], car, room)
         else:
-            fetch(door.client, wanted, path, [], room)
+            fetch(requester.client, wanted, path, [], room)
     answer(str(car or path))
 
 

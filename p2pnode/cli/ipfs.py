@@ -60,8 +60,8 @@ def get(what: str, output: str | None, car: Path | None, room: Unfolding, peers:
 def list_directory(what: str, as_json: bool, peers: tuple[str, ...]) -> int:
     """List a directory without fetching what is in it."""
     root, names = parse_path(what)
-    with any_node(peers) as door:
-        entries = door.client.list_directory(content_paths.join(parse_cid(root), names), [])
+    with any_node(peers) as requester:
+        entries = requester.client.list_directory(content_paths.join(parse_cid(root), names), [])
     if as_json:
         answer_json(entries)
         return Status.OK

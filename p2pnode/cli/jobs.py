@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from p2pnode.api.service import ExecutionJson, JobJson
+from p2pnode.api.shapes import ExecutionJson, JobJson
 from p2pnode.cli import control, options
 from p2pnode.cli.groups import Group
 from p2pnode.cli.output import (

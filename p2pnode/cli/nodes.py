@@ -7,7 +7,7 @@ import time
 import click
 
 from p2pnode.api.client import NodeUnreachable
-from p2pnode.api.service import DockerJson, ResourcesJson
+from p2pnode.api.shapes import DockerJson, ResourcesJson
 from p2pnode.cli import options
 from p2pnode.cli.groups import Group
 from p2pnode.cli.output import answer, answer_json, fields, say, short_peer, table
@@ -85,14 +85,14 @@ def list_nodes(as_json: bool) -> int:
 @node.command()
 def cordon() -> int:
     """Take on nothing new; what runs here goes on."""
-    say(f"this node takes on nothing new; {running().take(Scheduling.CORDONED)['held']} executions go on")
+    say(f"this node takes on nothing new; {running().schedule(Scheduling.CORDONED)['held']} executions go on")
     return Status.OK
 
 
 @node.command()
 def uncordon() -> int:
     """Take on work again, after cordon or drain."""
-    running().take(Scheduling.SCHEDULABLE)
+    running().schedule(Scheduling.SCHEDULABLE)
     say("this node takes on work")
     return Status.OK
 
@@ -115,7 +115,7 @@ def drain(timeout_s: int, wait: bool, stay: bool) -> int:
     Started again, the node takes on nothing until node uncordon.
     """
     client = running()
-    found = client.take(Scheduling.DRAINING, timeout_s, leave=not stay)
+    found = client.schedule(Scheduling.DRAINING, timeout_s, leave=not stay)
     say(f"this node is draining: {found['held']} executions are left")
     deadline = time.monotonic() + timeout_s + DRAIN_GRACE_S
     while wait and (found["held"] or not stay):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from p2pnode.api.service import ProblemJson
+from p2pnode.api.shapes import ProblemJson
 from p2pnode.cli import options
 from p2pnode.cli.output import answer, answer_document, answer_json, clock, fields, say, table
 from p2pnode.cli.requester import running

@@ -8,7 +8,7 @@ from typing import Any
 
 from p2pnode import identity
 from p2pnode.api.client import Client
-from p2pnode.api.service import ExecutionJson, JobJson
+from p2pnode.api.shapes import ExecutionJson, JobJson
 from p2pnode.cli.output import answer_json, as_json, say, short_id
 from p2pnode.cli.ownfiles import write_file
 from p2pnode.cli.status import CommandError, Status

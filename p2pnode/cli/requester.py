@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 from p2pnode import config
 from p2pnode.api.client import Client, NodeUnreachable, find, running_node
-from p2pnode.api.service import ServiceError, UnreachedJson
+from p2pnode.api.shapes import ServiceError, UnreachedJson
 from p2pnode.cli.output import say
 from p2pnode.cli.ownfiles import make_directory
 from p2pnode.cli.status import CommandError, Status
@@ -48,7 +48,7 @@ _HERE_HINT = "to run it on this machine alone, add --here"
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class Requester:
     """A node to talk to. `lent`: it was started for this command and ends with it.
 
     `here`: what it holds is removed when it ends.
@@ -65,7 +65,7 @@ def running() -> Client:
 
 
 @contextmanager
-def any_node(peers: Sequence[str], keeps_on: bool = False, has_here: bool = False) -> Iterator[Door]:
+def any_node(peers: Sequence[str], keeps_on: bool = False, has_here: bool = False) -> Iterator[Requester]:
     """The node that runs, connected to `peers`, or else a requester that joined through them.
 
     `keeps_on`: the caller needs a node that goes on after the command. `has_here`: it has the flag --here.
@@ -75,7 +75,7 @@ def any_node(peers: Sequence[str], keeps_on: bool = False, has_here: bool = Fals
     if os.environ.get("P2PNODE_API") or _runs(data_dir):
         client = running()
         _connect(client, peers)
-        yield Door(client, lent=False)
+        yield Requester(client, lent=False)
         return
     if keeps_on:
         raise CommandError(
@@ -94,11 +94,11 @@ def any_node(peers: Sequence[str], keeps_on: bool = False, has_here: bool = Fals
     arguments = ["--no-compute", *(part for peer in peers for part in ("--peer", peer))]
     with _node(data_dir, arguments, os.environ) as client:
         _joined(client, settings, hints)
-        yield Door(client, lent=True)
+        yield Requester(client, lent=True)
 
 
 @contextmanager
-def own_node() -> Iterator[Door]:
+def own_node() -> Iterator[Requester]:
     """A node of this command alone, which has the user's settings, meets nobody and leaves nothing."""
     own_dir = default_data_dir()
     make_directory(own_dir / HERE_FOLDER)
@@ -113,7 +113,7 @@ def own_node() -> Iterator[Door]:
         (Path(directory) / config.CONFIG_FILE).write_text(config.to_toml(kept))
         say("starting a node on this machine alone until this command ends")
         with _node(Path(directory), ["--no-mdns", "--listen", HERE_LISTEN], environ) as client:
-            yield Door(client, lent=True, here=True)
+            yield Requester(client, lent=True, here=True)
 
 
 def _runs(data_dir: Path) -> bool:

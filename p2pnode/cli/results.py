@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from p2pnode.api.client import Client
-from p2pnode.api.service import ExecutionJson, JobJson
+from p2pnode.api.shapes import ExecutionJson, JobJson
 from p2pnode.cli.output import say
 from p2pnode.cli.progress import Progress
 from p2pnode.cli.status import CommandError, Status

@@ -9,14 +9,14 @@ from pathlib import Path
 import click
 
 from p2pnode.api.client import Client, NodeUnreachable
-from p2pnode.api.service import Change, JobJson, ServiceError
+from p2pnode.api.shapes import Change, JobJson, ServiceError
 from p2pnode.cli import differences, jobfiles, options, results
 from p2pnode.cli.get import get_results
 from p2pnode.cli.lines import Lines
 from p2pnode.cli.options import Given, Waiting
 from p2pnode.cli.output import answer, answer_json, clock_ms, say, short_id, state
 from p2pnode.cli.progress import Progress
-from p2pnode.cli.requester import Door, any_node, own_node
+from p2pnode.cli.requester import Requester, any_node, own_node
 from p2pnode.cli.results import final_executions
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.cli.unfolding import Unfolding
@@ -66,18 +66,18 @@ def run(job_file: bytes, kind: JobType, name: str, waiting: Waiting, files: Sequ
             f"a {kind} goes on until it is stopped, and a node of --here ends with the command",
             "with --follow it runs until Ctrl-C",
         )
-    with own_node() if waiting.here else any_node(waiting.peers, outlives, has_here=True) as door:
+    with own_node() if waiting.here else any_node(waiting.peers, outlives, has_here=True) as requester:
         for path in files:
-            results.add(door.client, path)
-        submitted = door.client.offer(job_file, name, waiting.new)
+            results.add(requester.client, path)
+        submitted = requester.client.offer(job_file, name, waiting.new)
         job_id, since = submitted["id"], 0
         if submitted["change"] != Change.NEW:
             say(f"{job_id} {submitted['change']}: version {submitted['version']}")
-            since = last_event(door.client, job_id)
+            since = last_event(requester.client, job_id)
         try:
-            return wait_for(door.client, job_id, waiting, since)
+            return wait_for(requester.client, job_id, waiting, since)
         except KeyboardInterrupt:
-            _interrupted(door, job_id)
+            _interrupted(requester, job_id)
             return Status.INTERRUPTED
 
 
@@ -164,12 +164,12 @@ def _follow_logs(client: Client, job_id: str, progress: Progress) -> None:
         progress.above(about, line)
 
 
-def _interrupted(door: Door, job_id: str) -> None:
-    if door.lent and door.client.job(job_id)["outcome"]:
+def _interrupted(requester: Requester, job_id: str) -> None:
+    if requester.lent and requester.client.job(job_id)["outcome"]:
         say()
         say(f"{job_id} has ended already")
-    elif door.lent:
-        door.client.stop(job_id, "interrupted by its owner")
+    elif requester.lent:
+        requester.client.stop(job_id, "interrupted by its owner")
         say()
         say(f"stopped {job_id}, as the node that looks after it ends with this command")
     else:

@@ -19,8 +19,14 @@ import trio
 from p2pnode.core.placement import forwarding, targets
 from p2pnode.core.values.internet import AllowedHost
 from p2pnode.core.values.units import about_bytes
+from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.messages import Directory, Fault
 from p2pnode.core.wire.spec import InputSource, Task, WasmEngine
+from p2pnode.ipfs.blocks import BlockUnavailable
+from p2pnode.ipfs.export import TooLarge
+from p2pnode.ipfs.partial import CannotExport
+from p2pnode.ipfs.reading import NoSuchPath
+from p2pnode.network.streams import NetworkError
 from p2pnode.system.trees import clear_directory, measure
 
 from .budget import Budget, on_disk
@@ -62,12 +68,6 @@ class Ipfs:
 
     fetch: FetchIpfs
     export: ExportIpfs
-    # What the two raise when a CID can't be had or is not what it should be.
-    failures: tuple[type[Exception], ...]
-    # What `export` raises when it does not fit; one of those above, or of their subclasses.
-    too_large: type[Exception]
-    # What `fetch` raises for a path that is not below its CID, nor ever will be.
-    no_such_path: type[Exception]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,12 +240,12 @@ class _Fetching:
                 address, size_bytes_max, lambda size_bytes: progress(about_bytes(size_bytes))
             )
             await trio.to_thread.run_sync(self.ipfs.export, cid, path, size_bytes_max)
-        except self.ipfs.too_large:
+        except TooLarge:
             self.budget.check(size_bytes_max + 1)
             raise
-        except self.ipfs.no_such_path as exc:
+        except NoSuchPath as exc:
             raise DataFailed(Fault.JOB, str(exc)) from exc
-        except self.ipfs.failures as exc:
+        except (BlockUnavailable, BadMessage, CannotExport, NetworkError) as exc:
             raise DataFailed(Fault.NETWORK, str(exc)) from exc
         self.budget.take(await trio.to_thread.run_sync(_size_of, path))
 

@@ -17,9 +17,11 @@ from pathlib import Path
 
 import trio
 
+from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import Source
 from p2pnode.core.worker.blame import Left
+from p2pnode.ipfs.unixfs import CannotAdd
 from p2pnode.system.trees import space_bytes
 
 from . import tries
@@ -62,16 +64,14 @@ class Publishers:
     def __init__(
         self,
         store: Callable[[Tree], str],
-        failures: tuple[type[Exception], ...],
         access: Access,
         directory: Path,
     ) -> None:
         """`store` adds a tree to this node's store and pins it, for its CID; blocking.
 
-        It raises `failures` for a tree that no store can hold.
+        It raises `BadMessage` or `CannotAdd` for a tree that no store can hold.
         """
         self._store = store
-        self._failures = failures
         self._access = access
         self._directory = directory
         self._storing = trio.CapacityLimiter(STORING_AT_ONCE_MAX)
@@ -90,7 +90,7 @@ class Publishers:
             return await trio.to_thread.run_sync(
                 self._fit_and_store, result, limiter=self._storing, abandon_on_cancel=True
             )
-        except self._failures as exc:
+        except (BadMessage, CannotAdd) as exc:
             raise DataFailed(Fault.JOB, f"the result cannot be stored: {exc}") from exc
         except OSError as exc:
             raise of_disk("cannot store the result", exc) from exc

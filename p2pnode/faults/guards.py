@@ -15,6 +15,7 @@ import trio
 
 from p2pnode.core.wire.compartments import Compartment
 from p2pnode.core.wire.reasons import reason_of
+from p2pnode.faults.problems import JournalError
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +32,9 @@ Note = Callable[[Compartment, str, Exception], None]
 class Guards:
     """The guards of one node."""
 
-    def __init__(
-        self, note: Note, journal_failed: type[Exception], end_node: Callable[[Exception], None]
-    ) -> None:
-        """`note` keeps what failed for people; `end_node` is told of each `journal_failed`."""
+    def __init__(self, note: Note, end_node: Callable[[Exception], None]) -> None:
+        """`note` keeps what failed for people; `end_node` is told of each `JournalError`."""
         self._note = note
-        self._journal_failed = journal_failed
         self._end_node = end_node
 
     @contextmanager
@@ -58,8 +56,8 @@ class Guards:
     def ends_node(self, error: Exception) -> bool:
         """Is it, or does it hold, what ends the node?"""
         if isinstance(error, ExceptionGroup):
-            return error.subgroup(self._journal_failed) is not None
-        return isinstance(error, self._journal_failed)
+            return error.subgroup(JournalError) is not None
+        return isinstance(error, JournalError)
 
     def _take(self, kind: Compartment, subject: str, error: Exception) -> None:
         if self.ends_node(error):

@@ -39,6 +39,10 @@ class Problem:
     payload: bytes | None
 
 
+class JournalError(Exception):
+    """The journal cannot be used; the message says why and what helps."""
+
+
 class Problems:
     """The problems of one node, in the journal's database; see `node.journal`."""
 

@@ -33,6 +33,7 @@ from p2pnode.ipfs.bitswap_messages import (
 from p2pnode.ipfs.bitswap_streams import PROTOCOLS, Host, Stream, encoded, read_untrusted
 from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.ipfs.fetch import Fetch, Links, Reach, links_of
+from p2pnode.network.streams import NetworkError
 
 log = logging.getLogger(__name__)
 K = TypeVar("K")
@@ -70,12 +71,10 @@ class _Peer:
 
 
 @asynccontextmanager
-async def open_bitswap(
-    host: Host, store: BlockStore, network_error: type[Exception]
-) -> AsyncIterator[Bitswap]:
-    """Serves the blocks of `store` on `host`, whose methods and streams raise `network_error`."""
+async def open_bitswap(host: Host, store: BlockStore) -> AsyncIterator[Bitswap]:
+    """Serves the blocks of `store` on `host`."""
     async with trio.open_nursery() as nursery:
-        bitswap = Bitswap(nursery, host, store, network_error)
+        bitswap = Bitswap(nursery, host, store)
         for protocol in PROTOCOLS:
             host.handle(protocol, bitswap.serve, time_limit_s=math.inf)
         yield bitswap
@@ -85,13 +84,10 @@ async def open_bitswap(
 class Bitswap:
     """Made by `open_bitswap`."""
 
-    def __init__(
-        self, nursery: trio.Nursery, host: Host, store: BlockStore, network_error: type[Exception]
-    ) -> None:
+    def __init__(self, nursery: trio.Nursery, host: Host, store: BlockStore) -> None:
         self._nursery = nursery
         self._host = host
         self._store = store
-        self._network_error = network_error
         # The least recently heard of come first.
         self._peers: dict[str, _Peer] = {}
         self._fetches: list[Fetch] = []
@@ -182,7 +178,7 @@ class Bitswap:
                     await peer.work.wait()
                 if not peer.work.is_set():
                     return
-        except self._network_error as exc:
+        except NetworkError as exc:
             log.info("bitswap: nothing can be sent to %s: %s", peer.peer, exc)
             # It asks again when it is back; a fetch does so too.
             for queue in (peer.wants, peer.presences, peer.blocks):
@@ -199,7 +195,7 @@ class Bitswap:
         if stream is not None:
             try:
                 await stream.write(encoded(message, stream), WRITE_TIMEOUT_S)
-            except self._network_error:
+            except NetworkError:
                 await stream.reset()
             else:
                 return stream

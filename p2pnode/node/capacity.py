@@ -1,24 +1,27 @@
-"""What this node can lend and what data it has already, looked up now and then for its offer."""
+"""What this node can lend and what data it has already, looked up now and then for its adverts."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
 
 import trio
 
+from p2pnode.config import NodeConfig
 from p2pnode.core.placement import locality
 from p2pnode.core.records.events import CapacityChanged
 from p2pnode.core.values import capabilities, cards
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import CACHE_KEYS_MAX, Capacity
 from p2pnode.core.wire.spec import NetworkType, Resources
+from p2pnode.core.worker.machine import Worker
+from p2pnode.data.inputs import Inputs
+from p2pnode.data.publishers import Publishers
 from p2pnode.engines.workload import Engine
+from p2pnode.ipfs.result_store import ResultStore
 from p2pnode.system import host_resources
 
-if TYPE_CHECKING:
-    from .node import Node
+from .engines import Engines
 
 log = logging.getLogger(__name__)
 
@@ -26,49 +29,81 @@ log = logging.getLogger(__name__)
 LOOK_INTERVAL_S = 5.0
 
 
-async def watch(node: Node) -> None:
-    """Tells the core what can be lent, whenever that changes."""
-    capacity: Capacity | None = None
-    offered: Capacity | None = None
-    while True:
-        await trio.sleep(LOOK_INTERVAL_S)
-        try:
-            capacity = await _capacity(node)
-        except OSError as exc:
-            # A full disk, or no descriptor left: what was told before stands until it can be looked at again.
-            log.warning("cannot look at what is to lend: %s", exc)
-        if capacity is not None and capacity != offered:
-            offered = capacity
-            node.tell(CapacityChanged(capacity))
+class CapacityWatch:
+    """Looks at the engines, the disk and the caches of one node."""
 
+    def __init__(
+        self,
+        config: NodeConfig,
+        worker: Worker,
+        engines: Engines,
+        inputs: Inputs,
+        publishers: Publishers,
+        results: ResultStore,
+        tell: Callable[[CapacityChanged], object],
+    ) -> None:
+        """`worker` is the core's, read only here; `tell` gives the core events."""
+        self._config = config
+        self._worker = worker
+        self._engines = engines
+        self._inputs = inputs
+        self._publishers = publishers
+        self._results = results
+        self._tell = tell
+        self._told: Capacity | None = None
 
-async def tell(node: Node) -> None:
-    """Tells the core what can be lent now."""
-    node.tell(CapacityChanged(await _capacity(node)))
+    async def run(self) -> None:
+        """Tell the core what can be lent, whenever that changes; until cancelled."""
+        while True:
+            await trio.sleep(LOOK_INTERVAL_S)
+            try:
+                await self.look()
+            except OSError as exc:
+                # A full disk, or no descriptor left: what was told before stands until it can be looked at.
+                log.warning("cannot look at what is to lend: %s", exc)
 
+    async def look(self) -> None:
+        """Tell the core what can be lent, if that has changed; raises `OSError`."""
+        capacity = await self._capacity()
+        if capacity != self._told:
+            self._told = capacity
+            self._tell(CapacityChanged(capacity))
 
-async def _capacity(node: Node) -> Capacity:
-    config = node.config
-    lent = sum(reservation.requirements.resources.disk_bytes for reservation in node.driver.core.worker.held)
-    total = await trio.to_thread.run_sync(host_resources.lendable, config.data_dir, lent)
-    if total is None:
-        log.warning("the disk of %s is nearly full: nothing is lent", config.data_dir)
-    available = [name for name, engine in node.engines.items() if total and await _works(name, engine)]
-    networks = {NetworkType.NONE}.union(*[await node.engines[name].networks() for name in available])
-    total = total or Resources(cpu_millis=0, memory_bytes=0)
-    gpus = await node.docker.gpus() if "docker" in available else ()
-    total = codec.replace(total, gpus=len(gpus))
-    allowed = capabilities.labels(capabilities.allowed_by(config.allow_capabilities))
-    return Capacity(
-        engines=tuple(available),
-        publishers=node.publishers.types,
-        sources=node.inputs.types,
-        networks=tuple(sorted(networks)),
-        labels=host_resources.labels(config.name, {**cards.labels(gpus), **config.labels, **allowed}),
-        total=total,
-        free=total,
-        cached=await _holds(node, available),
-    )
+    async def _capacity(self) -> Capacity:
+        config, engines = self._config, self._engines
+        lent = sum(one.requirements.resources.disk_bytes for one in self._worker.held)
+        total = await trio.to_thread.run_sync(host_resources.lendable, config.data_dir, lent)
+        if total is None:
+            log.warning("the disk of %s is nearly full: nothing is lent", config.data_dir)
+        by_name = engines.by_name
+        available = [name for name, engine in by_name.items() if total and await _works(name, engine)]
+        networks = {NetworkType.NONE}.union(*[await by_name[name].networks() for name in available])
+        total = total or Resources(cpu_millis=0, memory_bytes=0)
+        docker = engines.docker.engine if engines.docker and "docker" in available else None
+        gpus = await docker.gpus() if docker else ()
+        total = codec.replace(total, gpus=len(gpus))
+        allowed = capabilities.labels(capabilities.allowed_by(config.allow_capabilities))
+        return Capacity(
+            engines=tuple(available),
+            publishers=self._publishers.types,
+            sources=self._inputs.types,
+            networks=tuple(sorted(networks)),
+            labels=host_resources.labels(config.name, {**cards.labels(gpus), **config.labels, **allowed}),
+            total=total,
+            free=total,
+            cached=await self._cached(await docker.cached_images() if docker else ()),
+        )
+
+    async def _cached(self, images: Iterable[str]) -> tuple[int, ...]:
+        """Cache keys of the images and inputs that need no fetching: those of late first, then all others."""
+        keys = {locality.image_cache_key(image) for image in images}
+        used = self._worker.cache_keys_used
+        roots = await trio.to_thread.run_sync(self._results.newest_roots, CACHE_KEYS_MAX)
+        return locality.advertised(
+            [key for key in used if key in keys] + sorted(keys),
+            [key for key in used if key not in keys],
+            map(locality.cid_cache_key, roots),
+        )
 
 
 async def _works(name: str, engine: Engine) -> bool:
@@ -76,16 +111,3 @@ async def _works(name: str, engine: Engine) -> bool:
     if reason is not None:
         log.debug("the %s engine: %s", name, reason)
     return reason is None
-
-
-async def _holds(node: Node, available: Sequence[str]) -> tuple[int, ...]:
-    """Marks of the images and inputs that need no fetching: those of late first, then all others."""
-    cached = await node.docker.cached_images() if "docker" in available else ()
-    images = {locality.image_cache_key(image) for image in cached}
-    used = node.driver.core.worker.cache_keys_used
-    roots = await trio.to_thread.run_sync(node.results.newest_roots, CACHE_KEYS_MAX)
-    return locality.advertised(
-        [cache_key for cache_key in used if cache_key in images] + sorted(images),
-        [cache_key for cache_key in used if cache_key not in images],
-        map(locality.cid_cache_key, roots),
-    )

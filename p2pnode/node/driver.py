@@ -58,8 +58,10 @@ from p2pnode.core.wire.messages import (
     Replicate,
 )
 from p2pnode.core.wire.reasons import reason_of
+from p2pnode.faults.problems import JournalError
+from p2pnode.network.link_owner import CannotSend, OutboxFull
 
-from .journal import Journal, JournalError
+from .journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -125,20 +127,14 @@ class Driver:
         clock: Clock,
         effects: Effects,
         send: SendToPeer,
-        outbox_full: type[Exception],
-        cannot_send: type[Exception],
         receipt_cid: Callable[[bytes], str],
     ) -> None:
-        """`send` raises `outbox_full` when it takes no more and `cannot_send` for what it never takes;
-        `receipt_cid` names a receipt.
-        """
+        """`send` raises `OutboxFull` and `CannotSend`; `receipt_cid` names a receipt."""
         self.core = core
         self._journal = journal
         self._clock = clock
         self._effects = effects
         self._send = send
-        self._outbox_full = outbox_full
-        self._cannot_send = cannot_send
         self._receipt_cid = receipt_cid
         self._wake = trio.Event()
         self._failure: Exception | None = None
@@ -380,10 +376,10 @@ class Driver:
                     sent.add(peer)
                     try:
                         self._send(peer, message)
-                    except self._outbox_full as exc:
+                    except OutboxFull as exc:
                         log.warning("%s", exc)
                         pending.append(PeerLost(peer, str(exc)))
-                    except self._cannot_send as exc:
+                    except CannotSend as exc:
                         log.warning("%s", exc)
                         pending.append(Rejected(peer, message, reason_of(exc)))
                 case SaveJob(record):

@@ -26,7 +26,7 @@ from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import State, Unreadable
 from p2pnode.core.wire.messages import Line
-from p2pnode.faults.problems import Problems
+from p2pnode.faults.problems import JournalError, Problems
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,6 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE jobs (id TEXT PRIMARY KEY, created REAL NOT NULL, ended INTEGER NOT NULL,
   namespace TEXT NOT NULL, name TEXT NOT NULL, record BLOB NOT NULL) WITHOUT ROWID;
 CREATE INDEX jobs_by_name ON jobs (namespace, name, created);
-CREATE TABLE sources (job TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE history (job TEXT NOT NULL, number INTEGER NOT NULL, at REAL NOT NULL, topic TEXT NOT NULL,
   execution TEXT NOT NULL, peer TEXT NOT NULL, text TEXT NOT NULL, state TEXT NOT NULL,
   PRIMARY KEY (job, number)) WITHOUT ROWID;
@@ -59,10 +58,6 @@ CREATE TABLE peers (peer TEXT PRIMARY KEY, addresses TEXT NOT NULL, seen REAL NO
 # Told of a record that cannot be read: its name, and why.
 ToldUnreadable = Callable[[str, Unreadable], None]
 R = TypeVar("R", bound=State)
-
-
-class JournalError(Exception):
-    """The journal cannot be used; the message says why and what helps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +86,7 @@ class Journal:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self.problems = Problems(self._db, self.transaction)
-            self._migrate()
+            self._make()
             # Until `close`: what is found of this at the next start has not ended in good order.
             self.ended_well = self.meta("ended_well") != "no"
             self.set_meta("ended_well", "no")
@@ -106,26 +101,23 @@ class Journal:
         except (sqlite3.DatabaseError, OSError) as exc:
             raise JournalError(f"cannot use the journal {self._path}: {exc}") from exc
 
-    def _migrate(self) -> None:
+    def _make(self) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version > SCHEMA_VERSION:
             raise JournalError(
                 f"{self._path} was written by a newer p2pnode (its version is {version}, this "
                 f"program knows up to {SCHEMA_VERSION}): run that one, or give this one another --data-dir"
             )
-        if version not in (0, 2, SCHEMA_VERSION):
+        if version not in (0, SCHEMA_VERSION):
             raise JournalError(
                 f"{self._path} is of version {version}, which this program no longer reads: "
                 "an older p2pnode does; once its jobs have ended there, move the file away"
             )
-        with self.transaction():
-            if version == 0:
-                for statement in _SCHEMA.strip().split(";\n"):
+        if version == 0:
+            with self.transaction():
+                for statement in (*_SCHEMA.strip().split(";\n"), *Problems.SCHEMA.strip().split(";\n")):
                     self._db.execute(statement)
                 self.set_meta("store", uuid.uuid4().hex)
-            if version < SCHEMA_VERSION:
-                for statement in Problems.SCHEMA.strip().split(";\n"):
-                    self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def close(self, *, well: bool = False) -> None:
@@ -218,10 +210,6 @@ class Journal:
         )
         return [id for id, _ in rows]
 
-    def save_source(self, job: str, text: str) -> None:
-        with self.transaction():
-            self._db.execute("INSERT OR REPLACE INTO sources VALUES (?,?)", (job, text))
-
     def job(self, id: str) -> JobRecord | None:
         row = self._db.execute("SELECT record FROM jobs WHERE id=?", (id,)).fetchone()
         return codec.decode(row[0], JobRecord) if row else None
@@ -236,6 +224,10 @@ class Journal:
         """The newest jobs first."""
         rows = self._db.execute("SELECT id, record FROM jobs ORDER BY created DESC LIMIT ?", (limit,))
         return _decoded(rows, JobRecord, _log_unreadable)
+
+    def jobs_of(self, owner: str, limit: int) -> list[JobRecord]:
+        """Those of the newest jobs that `owner` looks after, the newest first."""
+        return [record for record in self.jobs(limit) if record.owner == owner]
 
     def live_jobs(self, unreadable: ToldUnreadable) -> list[JobRecord]:
         rows = self._db.execute("SELECT id, record FROM jobs WHERE NOT ended ORDER BY created")
@@ -268,7 +260,6 @@ class Journal:
     def drop_job(self, job: str) -> None:
         with self.transaction():
             self._db.execute("DELETE FROM jobs WHERE id=?", (job,))
-            self._db.execute("DELETE FROM sources WHERE job=?", (job,))
             self._db.execute("DELETE FROM history WHERE job=?", (job,))
 
     def history(self, job: str, since: int, rows_max: int = -1) -> list[HistoryRow]:

@@ -1,7 +1,7 @@
 """One node, put together from its parts: what the core decides is carried out here.
 
     adverts, messages --> Driver (core + journal) --> links, gossip, runner
-    the local door ----> Service ----^
+    API --> services ----------^
 
 Everything here is wiring; `serving` opens the parts and ends them. Decisions are in `core`; no
 part knows of the others.
@@ -13,7 +13,7 @@ import logging
 import os
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -38,10 +38,7 @@ from p2pnode.core.records.events import (
 )
 from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.records.reservations import Reservation
-from p2pnode.core.values import capabilities, content_paths
-from p2pnode.core.values.images import ImageRule
 from p2pnode.core.values.internet import AllowedHost
-from p2pnode.core.values.registries import Registries
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
@@ -62,37 +59,29 @@ from p2pnode.data.inputs import Access, Inputs, Ipfs
 from p2pnode.data.local import AllowedPath
 from p2pnode.data.publishers import Publishers
 from p2pnode.data.s3_client import S3Account
-from p2pnode.engines.docker import discovery
-from p2pnode.engines.docker.discovery import DockerHost
-from p2pnode.engines.docker.engine import DockerEngine
-from p2pnode.engines.docker.gpus import Gpus
-from p2pnode.engines.wasm.engine import WasmEngine
-from p2pnode.engines.workload import Engine
 from p2pnode.faults.caution import Caution
 from p2pnode.faults.guards import Guards
+from p2pnode.faults.problems import JournalError
 from p2pnode.ipfs import cid as cids
-from p2pnode.ipfs import reading, unixfs
-from p2pnode.ipfs.bitswap import FETCH_SIZE_BYTES_MAX, Bitswap
-from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable
-from p2pnode.ipfs.export import Room, TooLarge, export
-from p2pnode.ipfs.fetch import Reach
+from p2pnode.ipfs.bitswap import Bitswap
+from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.ipfs.kubo import KuboDaemon
-from p2pnode.ipfs.partial import CannotExport
 from p2pnode.ipfs.result_store import ResultStore
-from p2pnode.network.discovery import Discovery
 from p2pnode.network.host import Host
 from p2pnode.network.links import CannotSend, Links, OutboxFull
 from p2pnode.network.protocols import jobs, logs
 from p2pnode.network.strangers import Strangers
-from p2pnode.network.streams import NetworkError, Stream
-from p2pnode.system.trees import remove_tree
+from p2pnode.network.streams import Stream
 
 from .advertiser import Advertiser
+from .changes import Changes
 from .driver import Clock, Driver, EventRefused
+from .engines import Engines
 from .executor import Executor
 from .failure_detector import FailureDetector
+from .fetching import Fetching
 from .intake import Intake
-from .journal import Journal, JournalError
+from .journal import Journal
 from .log_orders import LogOrders
 
 log = logging.getLogger(__name__)
@@ -102,7 +91,6 @@ PROGRAMS_END_S_MAX = LEAVING_GRACE_S_MAX + 15.0
 # Then: to have its receipts sent and goodbye said.
 SHUTDOWN_TIMEOUT_S = 3.0
 SHUTDOWN_LOOK_S = 0.02
-CONNECT_TIMEOUT_S = 5.0
 EMPTY_LOOK_INTERVAL_S = 0.2
 # How many frames a peer has to send because it was sent such a message: an acknowledgement, and its answers.
 ANSWERS = {Ask: 3, Award: 10, Release: 1, Replicate: 2}
@@ -130,48 +118,17 @@ class Node:
         self.bitswap = bitswap
         self.nursery = nursery
         self.clock = Clock()
-        self.engines: Mapping[str, Engine] = {}
-        self.docker_host: DockerHost | None = None
-        if config.compute:
-            self.docker_host = discovery.find(config.docker_host)
-            if self.docker_host.problem:
-                log.warning("no containers run here: %s", self.docker_host.problem)
-            else:
-                log.info("Docker engine: %s (%s)", self.docker_host.address, self.docker_host.why)
-            self.docker = DockerEngine(
-                me.peer_id,
-                socket_path=self.docker_host.socket_path,
-                unusable=self.docker_host.problem,
-                gpus=Gpus(self.docker_host.socket_path, remembered=config.data_dir / "gpus"),
-                hosts=tuple(map(AllowedHost.parse, config.allow_hosts)),
-                rules=tuple(map(ImageRule.parse, config.image_rules)),
-                networks=config.allow_network,
-                allowed=capabilities.allowed_by(config.allow_capabilities),
-                registries=Registries(
-                    allowed=tuple(map(AllowedHost.parse, config.allow_registries)),
-                    logins=config.registry_logins,
-                ),
-            )
-            self.engines = {"wasm": WasmEngine(config.data_dir / "wasm-cache"), "docker": self.docker}
+        self.changes = Changes()
+        self.engines = Engines(config, me.peer_id)
         kubo = KuboDaemon(config.ipfs_api) if config.ipfs_api else None
         self.results = ResultStore(blocks, config.data_dir / "kubo", config.result_retention, kubo)
+        self.fetching = Fetching(host, blocks, bitswap, self.results, self._addresses_of, self._owners)
         access = _access(config)
-        self.inputs = Inputs(
-            Ipfs(
-                self._fetch_input,
-                self._export,
-                (BlockUnavailable, BadMessage, CannotExport, NetworkError),
-                TooLarge,
-                reading.NoSuchPath,
-            ),
-            access,
-            config.data_dir / "input-cache",
-        )
-        self.publishers = Publishers(
-            self.results.add_result, (BadMessage, unixfs.CannotAdd), access, config.data_dir / "published"
-        )
+        ipfs = Ipfs(self.fetching.fetch_input, self.fetching.export)
+        self.inputs = Inputs(ipfs, access, config.data_dir / "input-cache")
+        self.publishers = Publishers(self.results.add_result, access, config.data_dir / "published")
         self.caution = Caution(journal.problems, ended_well=journal.ended_well)
-        self.guards = Guards(self.note_problem, JournalError, lambda error: self.driver.fail(error))
+        self.guards = Guards(self.note_problem, lambda error: self.driver.fail(error))
         core = Core(
             me.peer_id,
             _why_not_spec,
@@ -183,7 +140,7 @@ class Node:
         self.executor = Executor(
             config.data_dir / "executions",
             me.peer_id,
-            self.engines,
+            self.engines.by_name,
             self.inputs,
             self.publishers,
             lambda body: me.sign(identity.RECEIPT_DOMAIN, body),
@@ -193,10 +150,8 @@ class Node:
             self.guards,
             self.caution,
             lambda execution, error: self.driver.set_aside(Compartment.EXECUTION, execution, error),
-            self.docker.remove if config.compute else _remove,
+            self.engines.remove,
         )
-        # Set when the node joins the network.
-        self.discovery: Discovery | None = None
         self.strangers = Strangers()
         self.strangers.know(addressing.by_peer(config.peers))
         self.driver = Driver(
@@ -205,8 +160,6 @@ class Node:
             self.clock,
             self,
             self._send,
-            OutboxFull,
-            CannotSend,
             lambda data: cids.make(data, "dag-cbor"),
         )
         self.adverts = Advertiser(
@@ -235,8 +188,6 @@ class Node:
             guards=self.guards,
             strangers=self.strangers,
         )
-        # Told whenever a job has changed: those who follow its history wait for it.
-        self.changed: dict[str, trio.Event] = {}
         # It ends once nothing runs here any more.
         self.leaves = False
 
@@ -283,7 +234,7 @@ class Node:
         self.tell(Received(self.me.peer_id, ask, lacks=lacks))
 
     def job_changed(self, job: str) -> None:
-        self.changed.pop(job, trio.Event()).set()
+        self.changes.note(job)
 
     def _send(self, peer: str, message: Message) -> None:
         self.links.send(peer, codec.encode(message))
@@ -316,9 +267,7 @@ class Node:
         }
         # What is set aside may be had tried again.
         reservations |= self.journal.problems.aside(Compartment.EXECUTION)
-        if self.config.compute and await self.docker.available() is None:
-            for container in await self.docker.reap(reservations):
-                log.info("removed the container %s, which nobody waits for", container)
+        await self.engines.reap(reservations)
         await self.executor.clear(reservations)
         self.driver.resume()
         scheduling = Scheduling(self.journal.meta("scheduling") or Scheduling.SCHEDULABLE)
@@ -328,80 +277,12 @@ class Node:
 
     # What the parts ask of each other
 
-    def holders(self, first: Sequence[str]) -> list[str]:
-        """The connected peers to ask for blocks, those likely to have them first."""
-        connected = self.host.connected()
-        return [peer for peer in dict.fromkeys([*first, *connected]) if peer in connected]
+    def _addresses_of(self, peer: str) -> Sequence[str]:
+        return self.adverts.addresses_of(peer)
 
-    async def fetch(
-        self,
-        cid: str,
-        first: Sequence[str],
-        progress: Callable[[int, int], None] = lambda blocks, size: None,
-        size_bytes_max: int = FETCH_SIZE_BYTES_MAX,
-        reach: Reach = Reach.ALL,
-    ) -> None:
-        """Bring what is below a CID into the store, from `first` and from all connected peers."""
-        for peer in first:
-            with suppress(NetworkError):
-                await self.join(peer, self.adverts.addresses_of(peer), CONNECT_TIMEOUT_S)
-        await self.bitswap.fetch_dag(
-            cid, self.holders(first), progress=progress, size_bytes_max=size_bytes_max, reach=reach
-        )
-
-    async def resolve(
-        self, root: str, names: Sequence[str], fetch_block: Callable[[str], Awaitable[None]]
-    ) -> str:
-        """The CID that a path below a root leads to; blocks on the way that are not here are fetched alone.
-
-        Raises `NoSuchPath`, `BlockUnavailable`, `BadMessage`, and what `fetch_block` raises.
-        """
-        fetched: set[str] = set()
-        with self.blocks.using(root):
-            while True:
-                try:
-                    return await trio.to_thread.run_sync(reading.resolve, root, names, self.blocks.get)
-                except BlockUnavailable as exc:
-                    if exc.cid in fetched:
-                        raise
-                    fetched.add(exc.cid)
-                    await fetch_block(exc.cid)
-
-    async def join(self, peer: str, addresses: Sequence[str], timeout_s: float) -> None:
-        """Connect with a peer; raises `NetworkError`."""
-        if peer != self.me.peer_id:
-            await self.host.connect(peer, addresses, timeout_s)
-
-    async def _fetch_input(self, address: str, size_bytes_max: int, progress: Callable[[int], None]) -> str:
-        root, names = content_paths.split(address)
-
-        async def fetch(cid: str, reach: Reach) -> None:
-            owners = [reservation.owner for reservation in self.driver.core.worker.held]
-            try:
-                await self.fetch(cid, owners, lambda _, size: progress(size), size_bytes_max, reach)
-            except BlockUnavailable as exc:
-                if not self.results.has_kubo:
-                    raise
-                try:
-                    if reach is Reach.BLOCK:
-                        await self.results.block_from_kubo(cid)
-                    else:
-                        await self.results.fetch_from_kubo(cid, progress, size_bytes_max)
-                except BlockUnavailable as from_kubo:
-                    raise BlockUnavailable(cid, f"{exc.reason}; {from_kubo.reason}") from exc
-
-        cid = await self.resolve(root, names, partial(fetch, reach=Reach.BLOCK))
-        await fetch(cid, Reach.ALL)
-        return cid
-
-    def _export(self, cid: str, path: Path, size_bytes_max: int) -> None:
-        export(cid, self.get_block, path, room=Room(size_bytes_max))
-
-    def get_block(self, cid: str) -> bytes:
-        data = self.blocks.get(cid)
-        if data is None:
-            raise BlockUnavailable(cid, "it is not in this node's store")
-        return data
+    def _owners(self) -> list[str]:
+        """The peers for which something runs here."""
+        return [reservation.owner for reservation in self.driver.core.worker.held]
 
     def _keep_receipt(self, signed: bytes) -> str:
         """The CID of a receipt, which is stored where there is room."""
@@ -428,8 +309,7 @@ class Node:
 
     def own_jobs(self) -> list[JobRecord]:
         """The jobs that this node owns, the newest first."""
-        records = self.journal.jobs(jobs.JOBS_MAX)
-        return [record for record in records if record.owner == self.me.peer_id]
+        return self.journal.jobs_of(self.me.peer_id, jobs.JOBS_MAX)
 
     async def serve_logs(self, stream: Stream) -> None:
         await logs.serve(stream, self.log_files_for)
@@ -470,7 +350,3 @@ def _why_not_spec(spec: JobSpec) -> str | None:
     except JobFileError as exc:
         return f"the job is not valid: {exc.problems[0].message}"
     return None
-
-
-async def _remove(directory: Path) -> str:
-    return await trio.to_thread.run_sync(remove_tree, directory)

@@ -1,4 +1,4 @@
-"""What a node does for its local door with content: files in and out, listings, pins.
+"""Content by its CID, for the API: files in and out, listings, pins.
 
 Everything is fetched from the connected peers first where it is not here.
 """
@@ -7,22 +7,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING
 
 import trio
 
-from p2pnode.api.service import Code, EntryJson, FetchedJson, PinJson, ServiceError
+from p2pnode.api.shapes import (
+    Code,
+    EntryJson,
+    FetchedJson,
+    PinJson,
+    ServiceError,
+)
 from p2pnode.core.values import content_paths
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.peer_ids import public_key_untrusted
 from p2pnode.ipfs import car, dagpb, reading
 from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs.adding import adding
-from p2pnode.ipfs.blocks import BlockUnavailable
+from p2pnode.ipfs.bitswap import Bitswap
+from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable
 from p2pnode.ipfs.fetch import Reach
-
-if TYPE_CHECKING:
-    from p2pnode.node.node import Node
+from p2pnode.node.fetching import Fetching
 
 # A person sees a number that moves; each is an event on the stream.
 PROGRESS_INTERVAL_S = 0.25
@@ -31,10 +35,16 @@ ENTRIES_LISTED_MAX = 100_000
 
 
 class Content:
-    """The part of `api.service.NodeService` that is about content."""
+    """Implements `api.services.ContentService`."""
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(
+        self, blocks: BlockStore, bitswap: Bitswap, fetching: Fetching, nursery: trio.Nursery
+    ) -> None:
+        """`nursery` is for fetches, which outlive what waits for them by a moment."""
+        self._blocks = blocks
+        self._bitswap = bitswap
+        self._fetching = fetching
+        self._nursery = nursery
 
     async def import_car(self, chunks: AsyncIterator[bytes]) -> str:
         async def next_chunk() -> bytes | None:
@@ -50,25 +60,25 @@ class Content:
             raise ServiceError(Code.BAD_REQUEST, str(exc)) from exc
         except OSError as exc:
             raise ServiceError(Code.UNAVAILABLE, f"cannot store the blocks: {exc.strerror}") from exc
-        self._node.bitswap.blocks_added()
+        self._bitswap.blocks_added()
         return root
 
     def _store_car(self, pieces: Iterator[bytes]) -> str:
         """Stores and pins; the first block of a depth-first stream is the root."""
         root = ""
-        with adding(self._node.blocks) as put:
+        with adding(self._blocks) as put:
             for cid, data in car.read_car_untrusted(pieces):
                 root = root or cid
                 put(data, cids.parse(cid).codec)
             if not root:
                 raise BadMessage("a CAR stream without blocks")
-            self._node.blocks.pin(root, "added")
+            self._blocks.pin(root, "added")
         return root
 
     async def export_car(self, cid: str, peers_hint: list[str]) -> AsyncGenerator[bytes, None]:
-        with self._node.blocks.using(_checked(cid)):
+        with self._blocks.using(_checked(cid)):
             await self._fetched(cid, peers_hint)
-            chunks: Iterator[bytes] = car.chunks_of(car.write_car(cid, self._node.blocks.get))
+            chunks: Iterator[bytes] = car.chunks_of(car.write_car(cid, self._blocks.get))
             while (chunk := await trio.to_thread.run_sync(next, chunks, None)) is not None:
                 yield chunk
 
@@ -92,7 +102,7 @@ class Content:
 
         # A task of the node's: a generator must not yield inside a nursery of its own.
         scope = trio.CancelScope()
-        self._node.nursery.start_soon(run, scope)
+        self._nursery.start_soon(run, scope)
         try:
             while not ended.is_set():
                 with trio.move_on_after(PROGRESS_INTERVAL_S):
@@ -107,7 +117,7 @@ class Content:
 
     def _graph_size(self, cid: str) -> int | None:
         """The bytes of all blocks, as the root's links say, which may be wrong."""
-        data = self._node.blocks.get(cid)
+        data = self._blocks.get(cid)
         if data is None or cids.parse(cid).codec != "dag-pb":
             return None if data is None else len(data)
         try:
@@ -128,7 +138,7 @@ class Content:
             await self._fetched(cid, peers_hint, reach=Reach.BLOCK)
 
         try:
-            return await self._node.resolve(_checked(root), names, fetch_block)
+            return await self._fetching.resolve(_checked(root), names, fetch_block)
         except reading.NoSuchPath as exc:
             raise ServiceError(Code.NO_SUCH_PATH, str(exc)) from exc
         except BlockUnavailable as exc:
@@ -137,7 +147,7 @@ class Content:
             raise ServiceError(Code.BAD_REQUEST, str(exc)) from exc
 
     async def _entries(self, cid: str, peers_hint: list[str]) -> list[EntryJson]:
-        with self._node.blocks.using(cid):
+        with self._blocks.using(cid):
             await self._fetched(cid, peers_hint, reach=Reach.LISTING)
             try:
                 return await trio.to_thread.run_sync(self._read_entries, cid)
@@ -148,7 +158,7 @@ class Content:
 
     def _read_entries(self, cid: str) -> list[EntryJson]:
         entries: list[EntryJson] = []
-        for link in reading.list_directory(cid, self._node.blocks.get):
+        for link in reading.list_directory(cid, self._blocks.get):
             if len(entries) == ENTRIES_LISTED_MAX:
                 raise BadMessage(f"it has more than {ENTRIES_LISTED_MAX:,} entries")
             name = link.name.encode(errors="surrogateescape").decode(errors="replace")
@@ -168,7 +178,7 @@ class Content:
             except BadMessage as exc:
                 raise ServiceError(Code.BAD_REQUEST, f"the peer {peer!r} is {exc}") from exc
         try:
-            await self._node.fetch(cid, peers_hint, progress, reach=reach)
+            await self._fetching.fetch(cid, peers_hint, progress, reach=reach)
         except BlockUnavailable as exc:
             raise ServiceError(Code.NOT_FOUND, str(exc)) from exc
         except BadMessage as exc:
@@ -181,16 +191,16 @@ class Content:
     def pins(self) -> list[PinJson]:
         return [
             {"cid": pin.root, "what": pin.what, "until": None if pin.until_s == math.inf else pin.until_s}
-            for pin in self._node.blocks.pins.all()
+            for pin in self._blocks.pins.all()
         ]
 
     async def pin(self, cid: str, peers_hint: list[str]) -> None:
-        with self._node.blocks.using(_checked(cid)):
+        with self._blocks.using(_checked(cid)):
             await self._fetched(cid, peers_hint)
-            self._node.blocks.pin(cid, "pinned by hand")
+            self._blocks.pin(cid, "pinned by hand")
 
     def unpin(self, cid: str) -> None:
-        if not self._node.blocks.unpin(_checked(cid)):
+        if not self._blocks.unpin(_checked(cid)):
             raise ServiceError(Code.NOT_FOUND, f"{cid} is not pinned")
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import trio
 
-from p2pnode.api.service import Code, LogChunk, ServiceError
+from p2pnode.api.shapes import Code, LogChunk, ServiceError
 from p2pnode.core.records.ending import KEEP_TIMEOUT_S, stop_grace_s
 from p2pnode.core.records.lifecycle import (
     LIVE,
@@ -28,14 +28,19 @@ from p2pnode.core.wire.log_order import LogReading
 from p2pnode.core.wire.messages import LogsRequest
 from p2pnode.ipfs import reading
 from p2pnode.ipfs.blocks import BlockUnavailable
+from p2pnode.network.host import Host
 from p2pnode.network.protocols import logs
 from p2pnode.network.protocols.logs import Name
 from p2pnode.network.scopes import unwrapped
 from p2pnode.network.streams import NetworkError
 from p2pnode.node import log_orders
+from p2pnode.node.changes import Changes
+from p2pnode.node.driver import Clock
+from p2pnode.node.executor import Executor
+from p2pnode.node.fetching import Fetching
+from p2pnode.node.log_orders import LogOrders
 
-if TYPE_CHECKING:
-    from p2pnode.node.node import Node
+from .lookup import Lookup
 
 CONNECT_TIMEOUT_S = 10.0
 # Between two looks at an execution that is being prepared, published, or out of reach for a moment.
@@ -45,11 +50,37 @@ CHUNKS_WAITING_MAX = 2
 READ_SIZE_BYTES = 256 * 1024
 
 
-class JobLogs:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Where output is found: with the program here or at its peer, and in results."""
+
+    clock: Clock
+    changes: Changes
+    executor: Executor
+    fetching: Fetching
+    host: Host
+    log_orders: LogOrders
+
+
+class Logs:
+    """Implements `api.services.LogService`."""
+
+    def __init__(self, lookup: Lookup, sources: Sources) -> None:
+        self._lookup = lookup
+        self._sources = sources
+
+    def logs(
+        self, job_id: str, execution: str | None, stream: str, follow: bool
+    ) -> AsyncGenerator[LogChunk, None]:
+        record = partial(self._lookup.record, job_id)
+        return _JobLogs(self._sources, record, stream, follow).chunks(execution)
+
+
+class _JobLogs:
     """Follows one job. `record` gives its record as it is now."""
 
-    def __init__(self, node: Node, record: Callable[[], JobRecord], stream: str, follow: bool) -> None:
-        self._node = node
+    def __init__(self, sources: Sources, record: Callable[[], JobRecord], stream: str, follow: bool) -> None:
+        self._sources = sources
         self._record = record
         self._names = ("stdout", "stderr") if stream == "both" else (stream,)
         self._follow = follow
@@ -62,7 +93,7 @@ class JobLogs:
         if execution is not None and not self._awarded(execution):
             raise ServiceError(Code.NOT_FOUND, f"{self._record().id} has no execution {execution}")
         sending, receiving = trio.open_memory_channel[LogChunk](CHUNKS_WAITING_MAX)
-        # Safe across the yields: the door iterates and closes this generator in one task.
+        # Safe across the yields: the API iterates and closes this generator in one task.
         with unwrapped():
             async with trio.open_nursery() as nursery, receiving:
                 nursery.start_soon(self._all, execution, sending)
@@ -79,7 +110,7 @@ class JobLogs:
         async with sending, trio.open_nursery() as nursery:
             while True:
                 record = self._record()
-                changed = self._node.changed.setdefault(record.id, trio.Event())
+                changed = self._sources.changes.of(record.id)
                 for id in self._awarded(execution or ""):
                     if id not in begun:
                         begun.add(id)
@@ -114,7 +145,7 @@ class JobLogs:
         if one.state is not ExecutionState.CANCELLED:
             return one.state in LIVE
         left_s = stop_grace_s(self._record().spec) + KEEP_TIMEOUT_S
-        return one.awaits_receipt and self._node.clock.now() < one.modified + left_s
+        return one.awaits_receipt and self._sources.clock.now() < one.modified + left_s
 
     async def _pass_on(
         self, one: Execution, offsets: dict[str, int], sending: trio.MemorySendChannel[LogChunk]
@@ -126,9 +157,9 @@ class JobLogs:
                     await sending.send({"execution": one.id, "stream": name, "data": data})
 
     async def _live(self, one: Execution, offsets: dict[str, int]) -> AsyncGenerator[tuple[str, bytes], None]:
-        node = self._node
-        if one.peer == node.me.peer_id:
-            files = partial(node.executor.log_files, one.id)
+        sources = self._sources
+        if one.peer == sources.host.peer_id:
+            files = partial(sources.executor.log_files, one.id)
             tail = logs.tail(files, offsets["stdout"], offsets["stderr"], self._follow)
             async with aclosing(tail):
                 async for pair in tail:
@@ -140,8 +171,8 @@ class JobLogs:
             stderr_offset=offsets["stderr"],
             follow=self._follow,
         )
-        await node.join(one.peer, node.adverts.addresses_of(one.peer), CONNECT_TIMEOUT_S)
-        async with aclosing(logs.read(node.host, one.peer, request)) as pieces:
+        await sources.fetching.join(one.peer, CONNECT_TIMEOUT_S)
+        async with aclosing(logs.read(sources.host, one.peer, request)) as pieces:
             async for piece in pieces:
                 yield piece.stream, piece.data
 
@@ -149,9 +180,8 @@ class JobLogs:
         self, result: str, peer: str, offsets: dict[str, int]
     ) -> AsyncGenerator[tuple[str, bytes], None]:
         """What a result holds of the streams, from the offsets on."""
-        node = self._node
         try:
-            await node.fetch(result, [peer])
+            await self._sources.fetching.fetch(result, [peer])
             runs = await self._order(result, peer) if len(self._names) == 2 else ()
             streams = {
                 name: _Stream(self._file(result, name), offsets[name])
@@ -164,17 +194,17 @@ class JobLogs:
             raise ServiceError(Code.NOT_FOUND, f"the output is not to be had: {exc}") from exc
 
     def _file(self, result: str, name: str) -> Iterator[bytes]:
-        get_block = self._node.get_block
+        get_block = self._sources.fetching.block
         return reading.read_file(reading.resolve(result, [name], get_block), get_block)
 
     async def _order(self, result: str, peer: str) -> Sequence[int]:
         """In which order a result's output was written, if its peer says so."""
-        node = self._node
-        if peer == node.me.peer_id:
-            return node.log_orders.of(result)
+        sources = self._sources
+        if peer == sources.host.peer_id:
+            return sources.log_orders.of(result)
         try:
-            await node.join(peer, node.adverts.addresses_of(peer), CONNECT_TIMEOUT_S)
-            return await log_orders.ask(node.host, peer, result)
+            await sources.fetching.join(peer, CONNECT_TIMEOUT_S)
+            return await log_orders.ask(sources.host, peer, result)
         except (NetworkError, BadMessage):
             return ()
 

@@ -157,7 +157,7 @@ def honest(net: Net, peer: str, rng: random.Random) -> Honest:
         deliver=deliver,
         notify=notify,
         addresses_of=lambda peer: (),
-        guards=Guards(lambda kind, subject, error: node.failed.append((kind, subject)), MemoryError, print),
+        guards=Guards(lambda kind, subject, error: node.failed.append((kind, subject)), print),
         strangers=Strangers(),
     )
     node = Honest(peer, links, journal)

@@ -1,19 +1,13 @@
-"""What the local door needs of a node, and the shapes of what it says: the API's vocabulary.
+"""The shapes of what the API takes and gives: its JSON, its codes of errors, its names of files.
 
-`NodeService` is implemented by the node and, in tests, by a fake. The dictionaries are the
-JSON that users and their programs see, so their fields are only ever added to.
+The dictionaries are the JSON that users and their programs see, so their fields are only ever added to.
 Times are Unix seconds, sizes bytes, CPU thousandths of a core.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict
-
-if TYPE_CHECKING:
-    # The client needs none of it, and a command line starts often.
-    from p2pnode.core.wire.spec import JobSpec
+from typing import Any, TypedDict
 
 Json = dict[str, Any]
 
@@ -320,111 +314,3 @@ class PinJson(TypedDict):
     what: str
     # None: until it is removed.
     until: float | None
-
-
-class NodeService(Protocol):
-    """A node, as its local door sees it. Each method may raise `ServiceError`.
-
-    What gives a generator is an `async def` with `yield`: the door closes it when the client goes away.
-    """
-
-    def identity(self) -> IdentityJson: ...
-
-    async def submit(self, spec: JobSpec, source_text: str, new: bool) -> SubmittedJson:
-        """Accept a job, in the journal before this returns. `source_text` is its file.
-
-        A file with the name, namespace and type of a job here changes that job, unless `new`. The same
-        file again is the same job where it runs until it is stopped, and a new one otherwise.
-        """
-
-    async def plan(self, spec: JobSpec) -> PlanJson:
-        """Whom the job would ask, and why not the others; nothing is asked or run."""
-
-    def jobs(self) -> list[JobJson]:
-        """All jobs, newest first."""
-
-    async def network_jobs(self) -> NetworkJobsJson:
-        """What all known nodes own, this one included."""
-
-    def job_named(self, namespace: str, name: str) -> JobJson | None:
-        """The newest job of this name."""
-
-    def job(self, id_or_name: str) -> JobJson:
-        """Raises `ServiceError` NOT_FOUND or AMBIGUOUS (its message lists the candidates)."""
-
-    def job_version(self, id_or_name: str, version: int) -> Json:
-        """A version of a job's file, in the form of one; NOT_FOUND if it is not kept here."""
-
-    def job_events(self, job_id: str, since: int, follow: bool) -> AsyncGenerator[EventJson, None]:
-        """The history after number `since`; with `follow` it goes on until the job has ended."""
-
-    async def stop(self, job_id: str, reason: str) -> None:
-        """Stop a job and wait until that is journalled; CONFLICT if it has ended."""
-
-    async def rerun(self, job_id: str, reason: str) -> None:
-        """Begin a job again, ended or not, and wait until its owner has done so."""
-
-    def scheduling(self) -> SchedulingJson:
-        """What this node takes on."""
-
-    def take(self, scheduling: str, timeout_s: float | None, leave: bool) -> None:
-        """Set what this node takes on, also for later starts; draining ends what runs after the timeout.
-
-        With `leave` the node ends once it drains and nothing runs here any more.
-        """
-
-    def logs(
-        self, job_id: str, execution: str | None, stream: str, follow: bool
-    ) -> AsyncGenerator[LogChunk, None]:
-        """What executions wrote; `stream` is "stdout", "stderr" or "both"; a prefix names an execution."""
-
-    def nodes(self) -> list[NodeJson]:
-        """The nodes known, this one first."""
-
-    def unreached(self) -> list[UnreachedJson]:
-        """The peers among the node's settings that are not connected."""
-
-    async def connect(self, address: str) -> str:
-        """Connect to a peer by its multiaddr (with /p2p/PEER) and give its id."""
-
-    async def import_car(self, chunks: AsyncIterator[bytes]) -> str:
-        """Verify, store and pin the blocks of a CAR; gives its root. BAD_REQUEST names the bad block."""
-
-    def export_car(self, cid: str, peers_hint: list[str]) -> AsyncGenerator[bytes, None]:
-        """The whole tree below a CID as a CAR, fetched from peers first where it is not here.
-
-        `peers_hint` are peers likely to hold it. NOT_FOUND, with the reason, comes before the first chunk.
-        """
-
-    def fetch(self, cid: str, peers_hint: list[str]) -> AsyncGenerator[FetchedJson, None]:
-        """Bring the whole tree below a CID here, telling how far it is; NOT_FOUND with the reason."""
-
-    async def list_directory(self, path: str, peers_hint: list[str]) -> list[EntryJson]:
-        """The entries of `CID` or `CID/name/...`, by name; their content is not fetched."""
-
-    async def resolve(self, path: str, peers_hint: list[str]) -> str:
-        """The CID that `CID/name/...` leads to; of peers only the folders on the way are fetched.
-
-        NO_SUCH_PATH with the part that is missing, and what is there instead.
-        """
-
-    def pins(self) -> list[PinJson]:
-        """What is kept here, by CID."""
-
-    async def pin(self, cid: str, peers_hint: list[str]) -> None:
-        """Fetch the tree below a CID where it is not here, and keep it until `unpin`."""
-
-    def unpin(self, cid: str) -> None:
-        """Replicate it no longer; NOT_FOUND if it is not pinned."""
-
-    def problems(self) -> list[ProblemJson]:
-        """What has failed on this node, the newest first."""
-
-    async def retry_problem(self, number: int) -> None:
-        """Go on with what was set aside; CONFLICT, with the reason, if it fails again."""
-
-    async def drop_problem(self, number: int) -> None:
-        """Forget a problem, and what was set aside for it."""
-
-    def metrics(self) -> Json:
-        """Figures about the node, by name."""

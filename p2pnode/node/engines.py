@@ -1,0 +1,79 @@
+"""The engines of a node, and the Docker engine that it has chosen."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from p2pnode.config import NodeConfig
+from p2pnode.core.values import capabilities
+from p2pnode.core.values.images import ImageRule
+from p2pnode.core.values.internet import AllowedHost
+from p2pnode.core.values.registries import Registries
+from p2pnode.engines.docker import discovery
+from p2pnode.engines.docker.discovery import DockerHost
+from p2pnode.engines.docker.engine import DockerEngine
+from p2pnode.engines.docker.gpus import Gpus
+from p2pnode.engines.wasm.engine import WasmEngine
+from p2pnode.engines.workload import Engine
+from p2pnode.system.trees import remove_tree
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Docker:
+    """The Docker engine, and where it is and why that one."""
+
+    engine: DockerEngine
+    host: DockerHost
+
+
+class Engines:
+    """What runs programs here; nothing on a node that computes for nobody."""
+
+    def __init__(self, config: NodeConfig, me: str) -> None:
+        self.docker = _docker(config, me) if config.compute else None
+        self.by_name: Mapping[str, Engine] = {}
+        if self.docker is not None:
+            wasm = WasmEngine(config.data_dir / "wasm-cache")
+            self.by_name = {"wasm": wasm, "docker": self.docker.engine}
+
+    async def reap(self, known: Collection[str]) -> None:
+        """Remove the containers of this node that belong to no execution in `known`."""
+        if self.docker is not None and await self.docker.engine.available() is None:
+            for container in await self.docker.engine.reap(set(known)):
+                log.info("removed the container %s, which nobody waits for", container)
+
+    async def remove(self, directory: Path) -> str:
+        """Remove an execution's directory; why some of it is left, or ""."""
+        if self.docker is not None:
+            return await self.docker.engine.remove(directory)
+        return await trio.to_thread.run_sync(remove_tree, directory)
+
+
+def _docker(config: NodeConfig, me: str) -> Docker:
+    host = discovery.find(config.docker_host)
+    if host.problem:
+        log.warning("no containers run here: %s", host.problem)
+    else:
+        log.info("Docker engine: %s (%s)", host.address, host.why)
+    engine = DockerEngine(
+        me,
+        socket_path=host.socket_path,
+        unusable=host.problem,
+        gpus=Gpus(host.socket_path, remembered=config.data_dir / "gpus"),
+        hosts=tuple(map(AllowedHost.parse, config.allow_hosts)),
+        rules=tuple(map(ImageRule.parse, config.image_rules)),
+        networks=config.allow_network,
+        allowed=capabilities.allowed_by(config.allow_capabilities),
+        registries=Registries(
+            allowed=tuple(map(AllowedHost.parse, config.allow_registries)),
+            logins=config.registry_logins,
+        ),
+    )
+    return Docker(engine, host)

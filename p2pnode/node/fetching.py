@@ -1,0 +1,126 @@
+"""Brings content into this node's store: from connected peers, likely holders first, then from Kubo."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from p2pnode.core.values import content_paths
+from p2pnode.ipfs import reading
+from p2pnode.ipfs.bitswap import FETCH_SIZE_BYTES_MAX, Bitswap
+from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable
+from p2pnode.ipfs.export import Room, export
+from p2pnode.ipfs.fetch import Reach
+from p2pnode.ipfs.result_store import ResultStore
+from p2pnode.network.host import Host
+from p2pnode.network.streams import NetworkError
+
+CONNECT_TIMEOUT_S = 5.0
+
+
+class Fetching:
+    """Fetches blocks over bitswap, for jobs' inputs and for the API."""
+
+    def __init__(
+        self,
+        host: Host,
+        blocks: BlockStore,
+        bitswap: Bitswap,
+        results: ResultStore,
+        addresses_of: Callable[[str], Sequence[str]],
+        owners: Callable[[], Sequence[str]],
+    ) -> None:
+        """`addresses_of` gives a peer's addresses, `owners` the peers for which something runs here."""
+        self._host = host
+        self._blocks = blocks
+        self._bitswap = bitswap
+        self._results = results
+        self._addresses_of = addresses_of
+        self._owners = owners
+
+    def _holders(self, first: Sequence[str]) -> list[str]:
+        """The connected peers to ask for blocks, those likely to have them first."""
+        connected = self._host.connected()
+        return [peer for peer in dict.fromkeys([*first, *connected]) if peer in connected]
+
+    async def join(self, peer: str, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
+        """Connect to a peer at its known addresses; raises `NetworkError`."""
+        if peer != self._host.peer_id:
+            await self._host.connect(peer, self._addresses_of(peer), timeout_s)
+
+    async def fetch(
+        self,
+        cid: str,
+        first: Sequence[str],
+        progress: Callable[[int, int], None] = lambda blocks, size: None,
+        size_bytes_max: int = FETCH_SIZE_BYTES_MAX,
+        reach: Reach = Reach.ALL,
+    ) -> None:
+        """Bring what is below a CID into the store, from `first` and from all connected peers.
+
+        Raises `BlockUnavailable`, `BadMessage` and `OSError`.
+        """
+        for peer in first:
+            with suppress(NetworkError):
+                await self.join(peer)
+        await self._bitswap.fetch_dag(
+            cid, self._holders(first), progress=progress, size_bytes_max=size_bytes_max, reach=reach
+        )
+
+    async def resolve(
+        self, root: str, names: Sequence[str], fetch_block: Callable[[str], Awaitable[None]]
+    ) -> str:
+        """The CID that a path below a root leads to; blocks on the way that are not here are fetched alone.
+
+        Raises `NoSuchPath`, `BlockUnavailable`, `BadMessage`, and what `fetch_block` raises.
+        """
+        fetched: set[str] = set()
+        with self._blocks.using(root):
+            while True:
+                try:
+                    return await trio.to_thread.run_sync(reading.resolve, root, names, self._blocks.get)
+                except BlockUnavailable as exc:
+                    if exc.cid in fetched:
+                        raise
+                    fetched.add(exc.cid)
+                    await fetch_block(exc.cid)
+
+    async def fetch_input(self, address: str, size_bytes_max: int, progress: Callable[[int], None]) -> str:
+        """Bring an input (`CID` or `CID/path`) into the store; its CID.
+
+        Kubo is asked for what no peer has. Raises as `fetch` and `resolve` do.
+        """
+        root, names = content_paths.split(address)
+
+        async def fetch(cid: str, reach: Reach) -> None:
+            try:
+                await self.fetch(cid, self._owners(), lambda _, size: progress(size), size_bytes_max, reach)
+            except BlockUnavailable as exc:
+                if not self._results.has_kubo:
+                    raise
+                try:
+                    if reach is Reach.BLOCK:
+                        await self._results.block_from_kubo(cid)
+                    else:
+                        await self._results.fetch_from_kubo(cid, progress, size_bytes_max)
+                except BlockUnavailable as from_kubo:
+                    raise BlockUnavailable(cid, f"{exc.reason}; {from_kubo.reason}") from exc
+
+        cid = await self.resolve(root, names, partial(fetch, reach=Reach.BLOCK))
+        await fetch(cid, Reach.ALL)
+        return cid
+
+    def export(self, cid: str, path: Path, size_bytes_max: int) -> None:
+        """Write what is below a CID to a path; raises `TooLarge`, `CannotExport`, `BlockUnavailable`."""
+        export(cid, self.block, path, room=Room(size_bytes_max))
+
+    def block(self, cid: str) -> bytes:
+        """A block of this node's store; raises `BlockUnavailable`."""
+        data = self._blocks.get(cid)
+        if data is None:
+            raise BlockUnavailable(cid, "it is not in this node's store")
+        return data

@@ -1,0 +1,37 @@
+"""The services of one node, each given the parts that it uses."""
+
+from __future__ import annotations
+
+from p2pnode.api.services import Services
+from p2pnode.network.discovery import Discovery
+from p2pnode.node.node import Node
+
+from .commands import Commands
+from .content import Content
+from .jobs import Jobs
+from .logs import Logs, Sources
+from .lookup import Lookup
+from .nodes import Nodes
+from .problems import Problems
+
+
+def services_of(node: Node, discovery: Discovery) -> Services:
+    """What the API of this node is answered with."""
+    core = node.driver.core
+    lookup = Lookup(node.journal, core.table, core.me, node.config.name)
+    sources = Sources(
+        clock=node.clock,
+        changes=node.changes,
+        executor=node.executor,
+        fetching=node.fetching,
+        host=node.host,
+        log_orders=node.log_orders,
+    )
+    return Services(
+        jobs=Jobs(lookup, node.journal, core, node.clock, node.changes, node.inputs, node.host),
+        commands=Commands(lookup, node.journal, node.driver, node.changes, node.links),
+        logs=Logs(lookup, sources),
+        nodes=Nodes(node, discovery),
+        content=Content(node.blocks, node.bitswap, node.fetching, node.nursery),
+        problems=Problems(node.journal, node.driver, node.intake, node.executor),
+    )

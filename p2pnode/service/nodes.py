@@ -1,0 +1,141 @@
+"""Nodes as the API has them: this one and what it takes on, and the others that it knows."""
+
+from __future__ import annotations
+
+from p2pnode import __version__
+from p2pnode.api.shapes import (
+    Code,
+    DockerJson,
+    IdentityJson,
+    Json,
+    NodeJson,
+    ResourcesJson,
+    SchedulingJson,
+    ServiceError,
+    UnreachedJson,
+)
+from p2pnode.core.records.events import SchedulingChanged
+from p2pnode.core.wire import addresses as addressing
+from p2pnode.core.wire import protocols
+from p2pnode.core.wire.messages import Scheduling
+from p2pnode.core.wire.spec import Resources
+from p2pnode.faults.problems import JournalError
+from p2pnode.network.discovery import Discovery
+from p2pnode.network.host import Unreachable
+from p2pnode.network.streams import NetworkError
+from p2pnode.node.node import Node
+
+CONNECT_TIMEOUT_S = 10.0
+
+
+class Nodes:
+    """Implements `api.services.NodeService`."""
+
+    def __init__(self, node: Node, discovery: Discovery) -> None:
+        self._node = node
+        self._core = node.driver.core
+        self._discovery = discovery
+
+    def identity(self) -> IdentityJson:
+        node, capacity = self._node, self._core.worker.capacity
+        return {
+            "peer": node.me.peer_id,
+            "name": node.config.name,
+            "version": __version__,
+            "addresses": node.host.addresses(),
+            "data_dir": str(node.config.data_dir),
+            "engines": list(capacity.engines) if capacity else [],
+            "labels": dict(capacity.labels) if capacity else {},
+            "docker": self._docker(),
+        }
+
+    def _docker(self) -> DockerJson | None:
+        docker = self._node.engines.docker
+        if docker is None:
+            return None
+        host = docker.host
+        return {"address": host.address, "chosen_by": host.why, "problem": docker.engine.problem}
+
+    def nodes(self) -> list[NodeJson]:
+        connected = set(self._node.host.connected())
+        me = self._node.me.peer_id
+        found: list[NodeJson] = []
+        for peer, known in self._core.table.known.items():
+            advert = known.advert
+            # Of itself a node knows better than what it has last told.
+            own = self._core.worker.available if peer == me else None
+            capacity = own or advert.capacity
+            found.append(
+                {
+                    "peer": peer,
+                    "name": advert.name,
+                    "engines": list(capacity.engines),
+                    "labels": dict(capacity.labels),
+                    "total": _resources(capacity.total),
+                    "free": _resources(capacity.free),
+                    "addresses": list(advert.addresses),
+                    "connected": peer in connected or peer == me,
+                    "self": peer == me,
+                    "scheduling": capacity.scheduling.value,
+                    "protocols": list(advert.protocols),
+                    "problem": protocols.why_no_link(advert.protocols),
+                }
+            )
+        return sorted(found, key=lambda one: (not one["self"], one["name"], one["peer"]))
+
+    async def connect(self, address: str) -> str:
+        try:
+            peer = addressing.parse(addressing.parse_peer(address)).peer
+        except addressing.BadAddress as exc:
+            raise ServiceError(Code.BAD_REQUEST, str(exc)) from exc
+        try:
+            if peer != self._node.me.peer_id:
+                await self._node.host.connect(peer, [address], CONNECT_TIMEOUT_S)
+        except NetworkError as exc:
+            why = exc.why if isinstance(exc, Unreachable) else str(exc)
+            raise ServiceError(
+                Code.UNAVAILABLE, f"cannot connect to {why if address in why else f'{address}: {why}'}"
+            ) from exc
+        return peer
+
+    def unreached(self) -> list[UnreachedJson]:
+        return [
+            {"peer": one.peer, "addresses": list(one.addresses), "reason": one.reason}
+            for one in self._discovery.unreached()
+        ]
+
+    def scheduling(self) -> SchedulingJson:
+        worker = self._core.worker
+        return {"scheduling": worker.scheduling.value, "held": len(worker.held)}
+
+    def schedule(self, scheduling: str, timeout_s: float | None, leave: bool) -> None:
+        node = self._node
+        node.leaves = leave and scheduling == Scheduling.DRAINING
+        deadline = None if timeout_s is None else node.clock.now() + timeout_s
+        try:
+            with node.journal.transaction():
+                node.journal.set_meta("scheduling", scheduling)
+                node.journal.set_meta("drained_at", "" if deadline is None else str(deadline))
+                node.driver.apply(SchedulingChanged(Scheduling(scheduling), deadline))
+        except JournalError as exc:
+            raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
+
+    def metrics(self) -> Json:
+        core = self._core
+        return {
+            "peers_known": len(core.table.known),
+            "peers_connected": len(self._node.host.connected()),
+            "jobs_live": len(core.jobs),
+            "reservations": len(core.worker.held),
+            "executions_running": len(self._node.executor.executions),
+            "blocks_size_bytes": self._node.blocks.size_bytes,
+        }
+
+
+def _resources(one: Resources) -> ResourcesJson:
+    return {
+        "cpu_millis": one.cpu_millis,
+        "memory_bytes": one.memory_bytes,
+        "disk_bytes": one.disk_bytes,
+        "gpus": one.gpus,
+    }
