@@ -214,13 +214,7 @@ class Sdk:
             try:
                 await self.call(client.inspect_image, image)
             except docker.errors.ImageNotFound:
-                await self.call(
-                    client.import_image_from_data,
-                    pause.image_tar(),
-                    # Podman overlooks a tag by itself.
-                    repository=image,
-                    changes=['ENTRYPOINT ["/pause"]'],
-                )
+                await self._import(pause.image_tar(), image, 'ENTRYPOINT ["/pause"]')
             host_config = client.create_host_config(
                 network_mode="none",
                 # Names are resolved by the node, and only those of the job's domains.
@@ -251,14 +245,7 @@ class Sdk:
             try:
                 await self.call(client.inspect_image, REACH_IMAGE)
             except docker.errors.ImageNotFound:
-                repository, _, tag = REACH_IMAGE.partition(":")
-                await self.call(
-                    client.import_image_from_data,
-                    _empty_tar(),
-                    repository=repository,
-                    tag=tag,
-                    changes=['CMD ["none"]'],
-                )
+                await self._import(_empty_tar(), REACH_IMAGE, 'CMD ["none"]')
             mount = docker.types.Mount(target=place, source=str(directory), type="bind")
             host_config = client.create_host_config(network_mode="none", mounts=[mount], cap_drop=["ALL"])
             await self.call(
@@ -266,6 +253,12 @@ class Sdk:
             )
         except docker.errors.APIError as error:
             raise ContainerFailed(Fault.PEER, f"cannot make a helper: {self._text(error)}") from error
+
+    async def _import(self, data: bytes, image: str, change: str) -> None:
+        """Make an image of an archive; raises the SDK's own errors."""
+        client = await self._connected()
+        # Podman overlooks a tag by itself.
+        await self.call(client.import_image_from_data, data, repository=image, changes=[change])
 
     async def put(self, container: str, path: str, archive: bytes) -> None:
         """Have the engine unpack an archive in a container."""
