@@ -4,6 +4,9 @@ It is the one that a node here would use: DOCKER_HOST names another for all of t
 included. An engine that answers is used; else dockerd is started where it is installed and we are root,
 and left running, so that the next run finds it. Without either the tests are skipped with the
 reason, or fail where CI is set.
+
+Podman needs a socket that its group may use (chmod 660), for the tests of a node that is not root, and
+127.0.0.1 as an `insecure` registry in its registries.conf, for those that pull.
 """
 
 from __future__ import annotations
@@ -17,7 +20,13 @@ from typing import NoReturn
 
 import pytest
 
-from p2pnode.engines.docker import discovery
+from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.spec import NetworkType
+from p2pnode.engines.docker import discovery, podman
+from p2pnode.engines.docker.engine import DockerEngine
+from p2pnode.engines.workload import Workload
+
+from .engine_support import run
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 BUSYBOX = "p2pnode/busybox:1"
@@ -51,6 +60,24 @@ def missing() -> str:
         subprocess.run([SCRIPTS / "dockerd"], check=True, timeout=START_S_MAX)
     made = subprocess.run([SCRIPTS / "images"], capture_output=True, text=True, check=False)
     return f"scripts/images failed: {made.stderr[-500:]}" if made.returncode else ""
+
+
+@cache
+def is_podman() -> bool:
+    """Whether it is Podman that answers: what it lacks is in README's table of engines."""
+    command = ["docker", "version", "--format", "{{json .Server.Components}}"]
+    return "Podman" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+async def refused_by_podman(engine: DockerEngine, workload: Workload) -> bool:
+    """Whether the engine has no Network Type Bridge, and then whether it says so."""
+    if not is_podman():
+        assert NetworkType.BRIDGE in await engine.networks()
+        return False
+    assert NetworkType.BRIDGE not in await engine.networks()
+    ended = await run(engine, workload)
+    assert (ended.fault, ended.reason) == (Fault.PEER, podman.NO_BRIDGE)
+    return True
 
 
 def containers(*filters: str) -> list[str]:

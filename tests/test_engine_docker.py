@@ -26,7 +26,15 @@ from p2pnode.core.wire.spec import (
 from p2pnode.engines.docker.engine import LABEL_NODE, DockerEngine
 from p2pnode.engines.workload import LOG_SIZE_BYTES_MAX, Ended, Workload
 
-from .docker_engine import BATCH_EXAMPLE, BUSYBOX, SOCKET, cannot_run, containers, require_docker
+from .docker_engine import (
+    BATCH_EXAMPLE,
+    BUSYBOX,
+    SOCKET,
+    cannot_run,
+    containers,
+    refused_by_podman,
+    require_docker,
+)
 from .engine_support import Calls, make_workload, read, run
 
 DATA = Path(__file__).parent.parent / "devnet" / "jobs" / "wordcount-data"
@@ -430,6 +438,8 @@ async def test_a_named_port_of_a_bridge_network_leads_into_the_container(
     )
     task = DockerTask(image=BUSYBOX, parameters=("sh", "-c", script))
     workload = make_workload(tmp_path, task, network=network)
+    if await refused_by_podman(engine, workload):
+        return
     calls = Calls()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(engine.run, workload, calls.on_started, calls.progress.append)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import shutil
 import socket
 import tarfile
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,6 +35,10 @@ storage: {{filesystem: {{rootdirectory: {directory}}}, delete: {{enabled: true}}
 http: {{addr: "127.0.0.1:{port}"}}
 {auth}
 """
+MANIFESTS = (
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+)
 AUTH = "auth: {{htpasswd: {{realm: test, path: {path}}}}}"
 # Of the user "somebody"; docker-registry knows bcrypt only.
 PASSWORD, HASH = "opensesame", "$2b$04$Nf3d15XFQlyXS7j3kBnnRecUILljG4pZmPfR.OsktP87SKW3ECa0m"
@@ -75,14 +82,44 @@ async def serving(directory: Path, auth: str = "") -> AsyncIterator[str]:
 
 async def push_only_here(address: str, name: str = "only-here:1", *options: str) -> str:
     """Push an image that the engine does not have then; returns its digest."""
-    # A container's own change makes a layer that no other image shares, so that it has to be pulled.
-    container = await docker("create", "--network", "none", BUSYBOX, "touch", f"/made-for-{name}")
-    await docker("start", "--attach", container)
-    await docker("commit", container, f"{address}/{name}")
-    await docker("rm", container)
-    pushed = await docker(*options, "push", f"{address}/{name}")
-    await docker("rmi", f"{address}/{name}")
-    return "sha256:" + pushed.rpartition("digest: sha256:")[2][:64]
+    image = f"{address}/{name}"
+    await build(image, f"made-for-{name}")
+    await docker(*options, "push", image)
+    await docker("rmi", image)
+    repository, _, tag = name.partition(":")
+    return await trio.to_thread.run_sync(digest_of, f"http://{address}/v2/{repository}/manifests/{tag}")
+
+
+def digest_of(manifest: str) -> str:
+    """As the registry has it, "" where it wants a login. Engines differ: Podman's push does not tell it."""
+    request = urllib.request.Request(manifest, method="HEAD", headers={"Accept": ", ".join(MANIFESTS)})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return str(answer.headers["Docker-Content-Digest"])
+    except urllib.error.HTTPError:
+        return ""
+
+
+async def build(image: str, file: str) -> None:
+    """Busybox with one file more, in a layer that no other image shares, so that it has to be pulled."""
+    context = io.BytesIO()
+    with tarfile.open(fileobj=context, mode="w") as tar:
+        for name, data in (
+            ("Dockerfile", f"FROM {BUSYBOX}\nCOPY made /{file}\n".encode()),
+            ("made", os.urandom(16)),
+        ):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    # The builder of the engine's own API, which all have.
+    own = {**os.environ, "DOCKER_BUILDKIT": "0"}
+    await trio.run_process(
+        ["docker", "build", "-q", "-t", image, "-"],
+        stdin=context.getvalue(),
+        capture_stdout=True,
+        capture_stderr=True,
+        env=own,
+    )
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ STATE = '"State":{"Status":"exited","Running":false,"Pid":0,"ExitCode":%s,"OOMKi
 
 
 def container(state: str, more: str = "") -> bytes:
-    return ('{"Image":"sha256:1","Config":{"Labels":null},' + state + more + "}").encode()
+    return ('{"Id":"1","Image":"sha256:1","Config":{"Labels":null},' + state + more + "}").encode()
 
 
 @pytest.mark.parametrize(

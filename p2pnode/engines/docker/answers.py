@@ -39,6 +39,7 @@ class GraphDriver(Struct, rename="pascal"):
 
 
 class Container(Struct, rename="pascal"):
+    id: str
     image: str
     state: State
     config: Config

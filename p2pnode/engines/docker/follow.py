@@ -34,7 +34,7 @@ from p2pnode.engines.workload import (
 )
 from p2pnode.system.trees import Use
 
-from . import api, space
+from . import api, kernel_log, podman, space
 from . import logs as docker_logs
 from .answers import Container
 from .api import EngineGone, EngineRefused
@@ -152,7 +152,11 @@ async def _ended(sdk: Sdk, workload: Workload, image: str, logs: Sequence[LogFil
         until_s = time.time() + OUT_OF_MEMORY_NEWS_S
         signalled = await api.was_signalled(sdk.socket_path, workload.execution_id, until_s)
         found = await api.inspect(sdk.socket_path, workload.execution_id)
-        out_of_memory = found is not None and found.state.out_of_memory
+        if found is not None:
+            name = found.id
+            out_of_memory = found.state.out_of_memory or await sdk.call(kernel_log.out_of_memory, name)
+    stderr_tail = _tail(workload.stderr)
+    code = podman.exit_code(code, stderr_tail)
     reason, fault = blame.of_exit(
         blame.Exit(
             code=code,
@@ -164,7 +168,7 @@ async def _ended(sdk: Sdk, workload: Workload, image: str, logs: Sequence[LogFil
     )
     return Ended(
         exit_code=code,
-        reason=blame.hint(reason, fault, _tail(workload.stderr)),
+        reason=blame.hint(reason, fault, stderr_tail),
         fault=fault,
         cpu_ms=run.cpu_ms,
         memory_bytes_max=run.memory_bytes_max,

@@ -71,6 +71,7 @@ async def obtain(
     """The image, which is pulled if it is not here and may be. Raises `ContainerFailed`, `EngineGone`."""
     try:
         found = await _inspect(sdk.socket_path, image)
+        is_here = found is not None
         if found is None:
             await _check_registry(image, registries, resolve)
             progress(f"pulling image {image}")
@@ -85,7 +86,13 @@ async def obtain(
         raise ContainerFailed(Fault.JOB, f"image {image}: {error}") from error
     if found is None:
         raise ContainerFailed(Fault.PEER, f"image {image} was removed as soon as it had been pulled")
-    _check(image, {f"{found.os}/{found.architecture}"}, await sdk.platform())
+    try:
+        _check(image, {f"{found.os}/{found.architecture}"}, await sdk.platform())
+    except ContainerFailed:
+        # Podman does not tell what a registry has.
+        if not is_here:
+            await pull.remove(sdk.socket_path, image)
+        raise
     return Image(id=found.id, read_only_root=found.labels.get(READ_ONLY_LABEL) == "true")
 
 

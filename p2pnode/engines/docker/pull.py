@@ -83,7 +83,7 @@ async def pull(
     if not pulling.reason and not problem:
         problem = await disk.problem(pulling.declared_bytes)
     if problem:
-        await _remove(sdk.socket_path, image)
+        await remove(sdk.socket_path, image)
         fault, why = problem
         raise ContainerFailed(fault, f"image {image} {why}")
     return pulling.reason
@@ -210,8 +210,8 @@ async def _events(body: Body) -> AsyncIterator[PullEvent]:
                     raise EngineGone(str(error)) from error
 
 
-async def _remove(socket_path: str, image: str) -> None:
-    """Remove an image that was too much, if its pull was done before it was noticed."""
+async def remove(socket_path: str, image: str) -> None:
+    """Remove an image that was too much, or of no use here, if its pull was done before it was noticed."""
     try:
         await api.order(socket_path, "DELETE", f"/images/{quote(image, safe='/:@')}")
     except EngineRefused as error:

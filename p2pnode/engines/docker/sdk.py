@@ -28,7 +28,7 @@ from p2pnode.core.worker import blame
 from p2pnode.engines.http import pause
 from p2pnode.engines.workload import Workload, environment, first_line
 
-from . import ports
+from . import podman, ports
 from .gpus import Given
 
 # The engine starts about 7 containers a second on two cores; more at once only makes each later.
@@ -84,6 +84,9 @@ class Sdk:
         # Where the engine keeps its own, and where images are unfolded.
         self._root = ""
         self._images_root = ""
+        self._is_podman = False
+        # Of one user; None: what the engine says.
+        self._processes_max: int | None = None
 
     async def call(self, function: Callable[..., T], *args: Any, **options: Any) -> T:
         """Run something blocking in one of the engine's threads."""
@@ -148,7 +151,7 @@ class Sdk:
             shm_size=memory,
             nano_cpus=min(max(resources.cpu_millis, CPU_MILLIS_MIN), self._cores * 1000) * 1_000_000,
             pids_limit=PROCESSES_MAX,
-            ulimits=_ulimits(),
+            ulimits=_ulimits(self._processes_max),
             log_config=docker.types.LogConfig(type="json-file", config=LOG_RING),
             # PID 1 ignores signals that it does not handle, its own crash included.
             init=True,
@@ -178,6 +181,8 @@ class Sdk:
         Its id, and the interface of the engine's machine that leads there.
         """
         client = await self._connected()
+        if self._is_podman:
+            raise ContainerFailed(Fault.PEER, podman.NO_BRIDGE)
         async with self._making_bridge:
             try:
                 # The engine takes a name for a part of one.
@@ -209,13 +214,7 @@ class Sdk:
             try:
                 await self.call(client.inspect_image, image)
             except docker.errors.ImageNotFound:
-                await self.call(
-                    client.import_image_from_data,
-                    pause.image_tar(),
-                    # Podman overlooks a tag by itself.
-                    repository=image,
-                    changes=['ENTRYPOINT ["/pause"]'],
-                )
+                await self._import(pause.image_tar(), image, 'ENTRYPOINT ["/pause"]')
             host_config = client.create_host_config(
                 network_mode="none",
                 # Names are resolved by the node, and only those of the job's domains.
@@ -224,7 +223,7 @@ class Sdk:
                 read_only=True,
                 mem_limit=MEMORY_BYTES_MIN,
                 pids_limit=1,
-                ulimits=_ulimits(),
+                ulimits=_ulimits(self._processes_max),
                 cap_drop=["ALL"],
                 # Ports 53, 80 and 443.
                 cap_add=["NET_BIND_SERVICE"],
@@ -246,14 +245,7 @@ class Sdk:
             try:
                 await self.call(client.inspect_image, REACH_IMAGE)
             except docker.errors.ImageNotFound:
-                repository, _, tag = REACH_IMAGE.partition(":")
-                await self.call(
-                    client.import_image_from_data,
-                    _empty_tar(),
-                    repository=repository,
-                    tag=tag,
-                    changes=['CMD ["none"]'],
-                )
+                await self._import(_empty_tar(), REACH_IMAGE, 'CMD ["none"]')
             mount = docker.types.Mount(target=place, source=str(directory), type="bind")
             host_config = client.create_host_config(network_mode="none", mounts=[mount], cap_drop=["ALL"])
             await self.call(
@@ -261,6 +253,12 @@ class Sdk:
             )
         except docker.errors.APIError as error:
             raise ContainerFailed(Fault.PEER, f"cannot make a helper: {self._text(error)}") from error
+
+    async def _import(self, data: bytes, image: str, change: str) -> None:
+        """Make an image of an archive; raises the SDK's own errors."""
+        client = await self._connected()
+        # Podman overlooks a tag by itself.
+        await self.call(client.import_image_from_data, data, repository=image, changes=[change])
 
     async def put(self, container: str, path: str, archive: bytes) -> None:
         """Have the engine unpack an archive in a container."""
@@ -300,6 +298,8 @@ class Sdk:
                 info = await self.call(client.info)
                 self._cores, self._root = int(info["NCPU"]), str(info.get("DockerRootDir") or "")
                 self._images_root = images_root(info)
+                self._is_podman = podman.is_podman(info)
+                self._processes_max = podman.processes_max(info)
             except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
                 raise ContainerFailed(Fault.PEER, "what answers is no Docker engine that is known") from error
             except docker.errors.DockerException as error:
@@ -355,12 +355,15 @@ def _fence(says: frozenset[Say], given: frozenset[str], memory_bytes: int) -> di
     return options
 
 
-def _ulimits() -> list[docker.types.Ulimit]:
-    return [
+def _ulimits(processes_max: int | None) -> list[docker.types.Ulimit]:
+    found = [
         # A core dump is written by the host's kernel, outside every limit.
         docker.types.Ulimit(name="core", soft=0, hard=0),
         docker.types.Ulimit(name="nofile", soft=OPEN_FILES_MAX, hard=OPEN_FILES_MAX),
     ]
+    if processes_max is not None:
+        found.append(docker.types.Ulimit(name="nproc", soft=processes_max, hard=processes_max))
+    return found
 
 
 def _cards(gpus: Given) -> dict[str, Any]:
