@@ -153,6 +153,12 @@ async def test_the_limits_of_cpu_memory_and_swap_are_the_jobs(tmp_path: Path) ->
         assert set(found[:-3]) == {"67108864"}
 
 
+async def test_a_program_that_asks_for_next_to_no_memory_is_started(tmp_path: Path) -> None:
+    workload = make_workload(tmp_path, shell("echo on"), resources=Resources(memory_bytes=1))
+    ended = await run(DockerEngine(NODE, SOCKET), workload)
+    assert ended.fault is None, ended
+
+
 async def test_shared_memory_is_as_large_as_the_memory_and_counts_as_such(tmp_path: Path) -> None:
     resources = Resources(memory_bytes=200_000_000)
     fill = "head -c 100m /dev/zero >/dev/shm/a && echo it fits && head -c 150m /dev/zero >/dev/shm/b"
