@@ -38,6 +38,17 @@ EXITS: dict[str, tuple[dict[str, Any], Fault | None, str]] = {
         Fault.PEER,
         "killed from outside",
     ),
+    "255 while the engine was away is nobody's knowledge": (
+        {"code": 255, "unseen": True},
+        Fault.PEER,
+        "ended while its engine was away",
+    ),
+    "a program's own 255 is its own": ({"code": 255}, Fault.JOB, "exited with 255"),
+    "1 while the engine was away is the program's": (
+        {"code": 1, "unseen": True},
+        Fault.JOB,
+        "exited with 1",
+    ),
     "1 after a signal is the program's": ({"code": 1, "signalled": True}, Fault.JOB, "exited with 1"),
     "out of memory is the job's": (
         {"code": 137, "out_of_memory": True, "signalled": True, "memory_bytes": 5},

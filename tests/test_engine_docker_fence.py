@@ -26,6 +26,7 @@ from .docker_engine import BUSYBOX, SOCKET, containers, refused_by_podman, requi
 from .engine_support import Calls, make_workload, read, run
 
 NODE = f"test-{os.getpid()}"
+CGROUPS_2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
 
 
 @pytest.fixture(autouse=True)
@@ -144,12 +145,18 @@ async def test_the_limits_of_cpu_memory_and_swap_are_the_jobs(tmp_path: Path) ->
     await run(DockerEngine(NODE, SOCKET), workload)
     found = read(workload.stdout).split()
     assert found[0] == "67108864"
-    if "memory.max" in os.listdir("/sys/fs/cgroup"):
+    if CGROUPS_2:
         assert found[1:] == ["0", "25000", "100000", "1024"]
     else:
         # Without swap in the kernel there is no second number.
         assert found[-3:] == ["25000", "100000", "1024"]
         assert set(found[:-3]) == {"67108864"}
+
+
+async def test_a_program_that_asks_for_next_to_no_memory_is_started(tmp_path: Path) -> None:
+    workload = make_workload(tmp_path, shell("echo on"), resources=Resources(memory_bytes=1))
+    ended = await run(DockerEngine(NODE, SOCKET), workload)
+    assert ended.fault is None, ended
 
 
 async def test_shared_memory_is_as_large_as_the_memory_and_counts_as_such(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from p2pnode.core.wire.spec import (
 EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND = 126, 127
 # By SIGKILL or SIGTERM, which an engine that shuts down sends.
 EXIT_KILLED = (137, 143)
+# What engines say of a program that ended while they were away, as by a loss of power.
+EXIT_UNKNOWN = 255
 # In the place of a path of the peer's machine.
 HIDDEN_PATH = "(a path of the peer)"
 
@@ -49,6 +51,11 @@ def of_exit(exit: Exit) -> tuple[str, Fault | None]:
         return text, Fault.JOB
     if exit.code in EXIT_KILLED and (exit.signalled or exit.unseen):
         return f"the program was killed from outside (exit code {exit.code})", Fault.PEER
+    if exit.code == EXIT_UNKNOWN and exit.unseen:
+        return (
+            "the program ended while its engine was away, which does not know how (exit code 255)",
+            Fault.PEER,
+        )
     if exit.code == EXIT_NOT_FOUND:
         return "the command was not found in the image (exit code 127); see stderr", Fault.JOB
     if exit.code == EXIT_NOT_EXECUTABLE:
