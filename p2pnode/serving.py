@@ -38,6 +38,7 @@ from p2pnode.network.protocols.adverts import serve_table
 from p2pnode.network.protocols.jobs import serve_jobs
 from p2pnode.network.streams import NetworkError
 from p2pnode.node.capacity import CapacityWatch
+from p2pnode.node.engines import engines_of
 from p2pnode.node.journal import Journal
 from p2pnode.node.node import Node
 from p2pnode.service.assembly import services_of
@@ -127,7 +128,8 @@ async def _run_node(config: NodeConfig, end: _End) -> None:
             open_bitswap(host, blocks) as bitswap,
             trio.open_nursery() as effects,
         ):
-            node = Node(config, me, journal, host, blocks, bitswap, effects)
+            engines = engines_of(config, me.peer_id)
+            node = Node(config, me, journal, host, blocks, bitswap, engines, effects)
             async with open_gossip(host, node.adverts.heard) as node.adverts.gossip:
                 await _work(node, end)
             effects.cancel_scope.cancel()
@@ -191,17 +193,11 @@ async def _work(node: Node, end: _End) -> None:
         await host.shed(node.driver.core.partners | discovery.given)
 
     async with trio.open_nursery() as nursery:
-        await nursery.start(node.executor.run)
-        await nursery.start(node.links.run)
-        nursery.start_soon(node.driver.run)
+        await nursery.start(node.run)
         keep_running = node.guards.keep_running
-        nursery.start_soon(keep_running, "block store", node.results.run)
-        await node.resume()
         with node.guards.guard(Compartment.TASK, "capacity"):
             await capacity.look()
         nursery.start_soon(keep_running, "capacity", capacity.run)
-        watch_peers = partial(node.failure_detector.run, node.links, node.strangers)
-        nursery.start_soon(keep_running, "failure detector", watch_peers)
         nursery.start_soon(keep_running, "discovery", discovery.run)
         async with open_api(services_of(node, discovery), config.data_dir, config.api_port, has_room) as api:
             shed = partial(descriptors.watch, api.shed, shed_peers)

@@ -212,9 +212,9 @@ def test_a_plan_is_made_of_a_job_file_and_runs_nothing(served: Served) -> None:
 def test_a_submitted_file_is_answered_with_what_it_led_to(served: Served) -> None:
     client = client_of(served)
     service = JOB.replace(b"batch", b"service")
-    first, again = client.offer(service, "job.yaml"), client.offer(service, "job.yaml")
+    first, again = client.submit_job(service, "job.yaml"), client.submit_job(service, "job.yaml")
     assert (first["change"], first["version"], again["change"]) == ("new", 1, "unchanged")
-    assert again["id"] == first["id"] != client.offer(service, "job.yaml", new=True)["id"]
+    assert again["id"] == first["id"] != client.submit_job(service, "job.yaml", new=True)["id"]
     assert client.job_named("default", "other") is None
 
 

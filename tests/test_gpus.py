@@ -245,8 +245,8 @@ def test_cards_are_chosen_that_nobody_holds(held: list[str], count: int, chosen:
 def test_a_node_lends_the_cards_of_one_maker() -> None:
     """A job for a card is written for one maker's, and nobody wants a processor's graphics for it."""
     intel = Card(id="0000:03:00.0", maker=Maker.INTEL, model="Intel GPU")
-    assert cards.lent([intel, A, A]) == (A,)
-    assert cards.lent([]) == ()
+    assert cards.usable([intel, A, A]) == (A,)
+    assert cards.usable([]) == ()
 
 
 def test_the_names_of_cards_are_read_from_a_label() -> None:

@@ -74,9 +74,9 @@ class Client:
 
     def submit(self, job_file: bytes, name: str) -> str:
         """The id of the job that the file is; `name` is what its problems call the file."""
-        return self.offer(job_file, name)["id"]
+        return self.submit_job(job_file, name)["id"]
 
-    def offer(self, job_file: bytes, name: str, new: bool = False) -> SubmittedJson:
+    def submit_job(self, job_file: bytes, name: str, new: bool = False) -> SubmittedJson:
         """`submit`, with what it has led to; with `new` to another job, whatever its name."""
         query = urlencode({"name": name, "new": int(new)})
         return cast(SubmittedJson, self._call("POST", f"/api/v1/jobs?{query}", job_file))

@@ -95,7 +95,7 @@ def pin_add(what: str, peers: tuple[str, ...]) -> int:
 @pin.command("rm")
 @click.argument("what", metavar="CID")
 def pin_remove(what: str) -> int:
-    """Replicate a CID no longer; its blocks go when room is needed."""
+    """Keep a CID no longer; its blocks go when room is needed."""
     running().unpin(parse_cid(what))
     return Status.OK
 

@@ -107,7 +107,7 @@ def uncordon() -> int:
     help="What still runs after it is ended: seconds, or such as 5m.",
 )
 @click.option("--wait", is_flag=True, help="Return when nothing runs here any more.")
-@click.option("--stay", is_flag=True, help="Replicate the node running afterwards.")
+@click.option("--stay", is_flag=True, help="Keep the node running afterwards.")
 def drain(timeout_s: int, wait: bool, stay: bool) -> int:
     """Take on nothing new, have what runs here finish or move away, then leave the network.
 

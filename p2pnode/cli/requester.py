@@ -49,13 +49,13 @@ _HERE_HINT = "to run it on this machine alone, add --here"
 
 @dataclass(frozen=True, slots=True)
 class Requester:
-    """A node to talk to. `lent`: it was started for this command and ends with it.
+    """A node to talk to. `ephemeral`: it was started for this command and ends with it.
 
     `here`: what it holds is removed when it ends.
     """
 
     client: Client
-    lent: bool
+    ephemeral: bool
     here: bool = False
 
 
@@ -75,7 +75,7 @@ def any_node(peers: Sequence[str], keeps_on: bool = False, has_here: bool = Fals
     if os.environ.get("P2PNODE_API") or _runs(data_dir):
         client = running()
         _connect(client, peers)
-        yield Requester(client, lent=False)
+        yield Requester(client, ephemeral=False)
         return
     if keeps_on:
         raise CommandError(
@@ -94,7 +94,7 @@ def any_node(peers: Sequence[str], keeps_on: bool = False, has_here: bool = Fals
     arguments = ["--no-compute", *(part for peer in peers for part in ("--peer", peer))]
     with _node(data_dir, arguments, os.environ) as client:
         _joined(client, settings, hints)
-        yield Requester(client, lent=True)
+        yield Requester(client, ephemeral=True)
 
 
 @contextmanager
@@ -113,7 +113,7 @@ def own_node() -> Iterator[Requester]:
         (Path(directory) / config.CONFIG_FILE).write_text(config.to_toml(kept))
         say("starting a node on this machine alone until this command ends")
         with _node(Path(directory), ["--no-mdns", "--listen", HERE_LISTEN], environ) as client:
-            yield Requester(client, lent=True, here=True)
+            yield Requester(client, ephemeral=True, here=True)
 
 
 def _runs(data_dir: Path) -> bool:

@@ -69,7 +69,7 @@ def run(job_file: bytes, kind: JobType, name: str, waiting: Waiting, files: Sequ
     with own_node() if waiting.here else any_node(waiting.peers, outlives, has_here=True) as requester:
         for path in files:
             results.add(requester.client, path)
-        submitted = requester.client.offer(job_file, name, waiting.new)
+        submitted = requester.client.submit_job(job_file, name, waiting.new)
         job_id, since = submitted["id"], 0
         if submitted["change"] != Change.NEW:
             say(f"{job_id} {submitted['change']}: version {submitted['version']}")
@@ -165,10 +165,10 @@ def _follow_logs(client: Client, job_id: str, progress: Progress) -> None:
 
 
 def _interrupted(requester: Requester, job_id: str) -> None:
-    if requester.lent and requester.client.job(job_id)["outcome"]:
+    if requester.ephemeral and requester.client.job(job_id)["outcome"]:
         say()
         say(f"{job_id} has ended already")
-    elif requester.lent:
+    elif requester.ephemeral:
         requester.client.stop(job_id, "interrupted by its owner")
         say()
         say(f"stopped {job_id}, as the node that looks after it ends with this command")

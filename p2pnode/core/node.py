@@ -1,4 +1,4 @@
-"""One node's whole decision-making: its table of peers, the jobs it owns, what it lends and keeps.
+"""One node's whole decision-making: its table of peers, the jobs it owns, what it runs and holds copies of.
 
 The same object runs in production under `driver` and, many at a time, in the simulation.
 A node asks itself as it asks any peer; such messages are handled here, in the same step.

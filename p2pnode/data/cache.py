@@ -13,7 +13,7 @@ import shutil
 import threading
 from pathlib import Path
 
-# A node lends disk to jobs; this much may lie there for the next one.
+# A node gives disk to jobs; this much may lie there for the next one.
 CACHE_SIZE_BYTES_MAX = 4 * 1024**3
 # With less than this free, files are worth more than what they spare.
 DISK_FREE_BYTES_MIN = 4 * 1024**3
@@ -37,7 +37,7 @@ class Cache:
         return None
 
     def keep(self, key: str, path: Path) -> None:
-        """Replicate a file, which nobody writes to any more, under this key. Raises `OSError`."""
+        """Keep a file, which nobody writes to any more, under this key. Raises `OSError`."""
         path.chmod(_SHARED)
         with self._lock, contextlib.suppress(FileExistsError):
             self._directory.mkdir(parents=True, exist_ok=True)

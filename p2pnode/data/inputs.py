@@ -105,7 +105,7 @@ class Inputs:
 
     @property
     def types(self) -> tuple[str, ...]:
-        """The sources that this node can fetch from, for its offer."""
+        """The sources that this node can fetch from, for its advert."""
         types = ["ipfs", "s3", "urldownload", "inline"]
         types += ["local"] if self._access.paths else []
         types += [forwarding.SOURCE] if self._access.variables else []

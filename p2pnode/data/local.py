@@ -52,7 +52,7 @@ def look_up(source_path: str, read_write: bool, made: bool, allowed: tuple[Allow
     except RuntimeError as exc:
         raise DataFailed(Fault.PEER, f"{source_path} is a link that leads to itself") from exc
     granting = [one for one in allowed if path.is_relative_to(one.path.resolve())]
-    # What another peer may allow and have: only that it has an allow-list at all is in its offer.
+    # What another peer may allow and have: only that it has an allow-list at all is in its advert.
     if not granting:
         raise DataFailed(Fault.PEER, f"{source_path} is not among the paths that this node allows")
     if read_write and not any(one.writable for one in granting):

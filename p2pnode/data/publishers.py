@@ -78,7 +78,7 @@ class Publishers:
 
     @property
     def types(self) -> tuple[str, ...]:
-        """The publishers that this node has, for its offer."""
+        """The publishers that this node has, for its advert."""
         return ("ipfs", "local", "none", *(["s3"] if self._access.s3.may_write else []))
 
     async def store(self, result: Result) -> tuple[str, Result, list[Left]]:

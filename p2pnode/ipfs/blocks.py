@@ -187,7 +187,7 @@ class BlockStore:
             self._let_go = True
 
     def pin(self, root: str, what: str = "", until_s: float = math.inf) -> None:
-        """Replicate what is below `root` until a Unix time; `what` says what for. Raises `BadCid`, `OSError`.
+        """Keep what is below `root` until a Unix time; `what` says what for. Raises `BadCid`, `OSError`.
 
         Of two pins of one root the one that lasts longer counts.
         """

@@ -44,7 +44,7 @@ class Pins:
         self._lock = threading.Lock()
 
     def add(self, root: str, what: str = "", until_s: float = math.inf) -> None:
-        """Replicate what is below `root`; of two pins of one root the one that lasts longer counts.
+        """Keep what is below `root`; of two pins of one root the one that lasts longer counts.
 
         Raises `BadCid`, `OSError`.
         """

@@ -1,4 +1,4 @@
-"""What this node can lend and what data it has already, looked up now and then for its adverts."""
+"""What this node can give to jobs and what data it has already, looked up now and then for its adverts."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ class CapacityWatch:
         self._told: Capacity | None = None
 
     async def run(self) -> None:
-        """Tell the core what can be lent, whenever that changes; until cancelled."""
+        """Tell the core the capacity, whenever that changes; until cancelled."""
         while True:
             await trio.sleep(LOOK_INTERVAL_S)
             try:
                 await self.look()
             except OSError as exc:
                 # A full disk, or no descriptor left: what was told before stands until it can be looked at.
-                log.warning("cannot look at what is to lend: %s", exc)
+                log.warning("cannot look at the capacity: %s", exc)
 
     async def look(self) -> None:
-        """Tell the core what can be lent, if that has changed; raises `OSError`."""
+        """Tell the core the capacity, if that has changed; raises `OSError`."""
         capacity = await self._capacity()
         if capacity != self._told:
             self._told = capacity
@@ -71,10 +71,10 @@ class CapacityWatch:
 
     async def _capacity(self) -> Capacity:
         config, engines = self._config, self._engines
-        lent = sum(one.requirements.resources.disk_bytes for one in self._worker.held)
-        total = await trio.to_thread.run_sync(host_resources.lendable, config.data_dir, lent)
+        reserved = sum(one.requirements.resources.disk_bytes for one in self._worker.held)
+        total = await trio.to_thread.run_sync(host_resources.usable, config.data_dir, reserved)
         if total is None:
-            log.warning("the disk of %s is nearly full: nothing is lent", config.data_dir)
+            log.warning("the disk of %s is nearly full: no job is taken", config.data_dir)
         by_name = engines.by_name
         available = [name for name, engine in by_name.items() if total and await _works(name, engine)]
         networks = {NetworkType.NONE}.union(*[await by_name[name].networks() for name in available])

@@ -36,12 +36,10 @@ class Docker:
 class Engines:
     """What runs programs here; nothing on a node that computes for nobody."""
 
-    def __init__(self, config: NodeConfig, me: str) -> None:
-        self.docker = _docker(config, me) if config.compute else None
-        self.by_name: Mapping[str, Engine] = {}
-        if self.docker is not None:
-            wasm = WasmEngine(config.data_dir / "wasm-cache")
-            self.by_name = {"wasm": wasm, "docker": self.docker.engine}
+    def __init__(self, docker: Docker | None, by_name: Mapping[str, Engine]) -> None:
+        """`by_name` has the Docker engine, too."""
+        self.docker = docker
+        self.by_name = by_name
 
     async def reap(self, known: Collection[str]) -> None:
         """Remove the containers of this node that belong to no execution in `known`."""
@@ -54,6 +52,15 @@ class Engines:
         if self.docker is not None:
             return await self.docker.engine.remove(directory)
         return await trio.to_thread.run_sync(remove_tree, directory)
+
+
+def engines_of(config: NodeConfig, me: str) -> Engines:
+    """The engines that the settings choose, for the node with the peer id `me`."""
+    if not config.compute:
+        return Engines(None, {})
+    docker = _docker(config, me)
+    wasm = WasmEngine(config.data_dir / "wasm-cache")
+    return Engines(docker, {"wasm": wasm, "docker": docker.engine})
 
 
 def _docker(config: NodeConfig, me: str) -> Docker:

@@ -1,6 +1,6 @@
 """The journal: what a node must find again after any crash, in one SQLite file.
 
-Jobs, their history, what is lent, the outboxes of the links, peers' addresses. Everything that one
+Jobs, their history, reservations, the outboxes of the links, peers' addresses. Everything that one
 event causes is written in one transaction (`transaction`), with the number of the link's
 message that caused it: after a crash that message was handled with all its effects, or
 will come again. Calls are synchronous and take well under a millisecond; write-ahead
@@ -271,7 +271,7 @@ class Journal:
         )
         return [HistoryRow(*row) for row in rows]
 
-    # What is lent
+    # Reservations
 
     def save_reservation(self, reservation: Reservation) -> None:
         with self.transaction():

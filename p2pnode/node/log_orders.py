@@ -46,7 +46,7 @@ class LogOrders:
         self._added = 0
 
     def add(self, result: str, order: LogOrder) -> None:
-        """Replicate the order of a result's output; without, it is read as stdout and then stderr."""
+        """Keep the order of a result's output; without, it is read as stdout and then stderr."""
         if not order.tells:
             return
         try:

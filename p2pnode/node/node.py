@@ -107,6 +107,7 @@ class Node:
         host: Host,
         blocks: BlockStore,
         bitswap: Bitswap,
+        engines: Engines,
         nursery: trio.Nursery,
     ) -> None:
         """`nursery` is for what an effect begins; it ends with the node."""
@@ -119,7 +120,7 @@ class Node:
         self.nursery = nursery
         self.clock = Clock()
         self.changes = Changes()
-        self.engines = Engines(config, me.peer_id)
+        self.engines = engines
         kubo = KuboDaemon(config.ipfs_api) if config.ipfs_api else None
         self.results = ResultStore(blocks, config.data_dir / "kubo", config.result_retention, kubo)
         self.fetching = Fetching(host, blocks, bitswap, self.results, self._addresses_of, self._owners)
@@ -207,7 +208,7 @@ class Node:
         return True
 
     def note_problem(self, kind: Compartment, subject: str, error: Exception) -> None:
-        """Replicate for people what has failed; it goes on, or is tried again, by itself."""
+        """Keep for people what has failed; it goes on, or is tried again, by itself."""
         detail = "".join(traceback.format_exception(error))
         try:
             self.journal.problems.add(kind, subject, reason_of(error), detail, aside=False)
@@ -301,6 +302,22 @@ class Node:
         return self.executor.log_files(execution)
 
     # Tasks
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Runs the parts until cancelled; started once it has gone on from the journal.
+
+        Raises `JournalError` when the journal cannot be written any more.
+        """
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.executor.run)
+            await nursery.start(self.links.run)
+            nursery.start_soon(self.driver.run)
+            keep_running = self.guards.keep_running
+            nursery.start_soon(keep_running, "block store", self.results.run)
+            await self.resume()
+            watch_peers = partial(self.failure_detector.run, self.links, self.strangers)
+            nursery.start_soon(keep_running, "failure detector", watch_peers)
+            task_status.started()
 
     async def until_empty(self) -> None:
         """Until this node is told to leave and nothing runs here any more."""

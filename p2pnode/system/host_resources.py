@@ -1,4 +1,4 @@
-"""What this machine can lend: processors, memory, disk, and the labels that every node has.
+"""What this machine can give to jobs: processors, memory, disk, and the labels that every node has.
 
 Jobs written for Bacalhau select nodes by its label names, of which there are an old and a
 new set; both are published.
@@ -17,7 +17,7 @@ from p2pnode.core.wire.spec import Resources
 # What the system and this node itself need of the machine's memory, in hundredths.
 MEMORY_LENT_PERCENT = 80
 DISK_LENT_PERCENT = 80
-# Below this much free disk nothing is lent: results, images and the journal need room to end
+# Below this much free disk no job is taken: results, images and the journal need room to end
 # well, and an engine ends a program that leaves less than 1 GiB.
 DISK_RESERVE_BYTES = 1024**3 + 256 * 1024**2
 # Free disk moves all the time; an advert is not worth less than this.
@@ -29,15 +29,15 @@ BUILT_IN_LABELS = ("Operating-System", "Architecture", "os_type", "os_arch", "na
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
-def lendable(directory: Path, lent_disk_bytes: int) -> Resources | None:
-    """What may be lent in all; None while the disk below `directory` is nearly full.
+def usable(directory: Path, reserved_disk_bytes: int) -> Resources | None:
+    """What jobs may get in all; None while the disk below `directory` is nearly full.
 
-    `lent_disk_bytes` is what is reserved already: part of it may be used, and is counted back.
+    `reserved_disk_bytes` is what is reserved already: part of it may be used, and is counted back.
     """
     free = shutil.disk_usage(directory).free
     if free < DISK_RESERVE_BYTES:
         return None
-    disk = (free + lent_disk_bytes) * DISK_LENT_PERCENT // 100
+    disk = (free + reserved_disk_bytes) * DISK_LENT_PERCENT // 100
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return Resources(
         cpu_millis=1000 * len(os.sched_getaffinity(0)),

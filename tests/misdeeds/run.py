@@ -77,7 +77,7 @@ class Trial:
     def _job(self) -> float:
         """Seconds from the request that submits to Completed."""
         client, begun = self.nodes[0].client, time.monotonic()
-        job = client.offer((JOBS / "noop.yaml").read_bytes(), "noop.yaml", new=True)["id"]
+        job = client.submit_job((JOBS / "noop.yaml").read_bytes(), "noop.yaml", new=True)["id"]
         while time.monotonic() < begun + JOB_S_MAX:
             found = client.job(job)
             if found["state"] == "Completed":

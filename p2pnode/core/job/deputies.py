@@ -52,7 +52,7 @@ def name_deputies(
         and protocols.why_no_link(one.advert.protocols) is None
     ]
     unreachable = out_of_reach(known, now)
-    # Anybody can invent peers, which keep nothing. A node that lends nothing is often there for one command.
+    # Anybody can invent peers, which keep nothing. A node that runs nothing is often there for one command.
     candidates.sort(
         key=lambda peer: (
             peer in unreachable,

@@ -187,7 +187,7 @@ def _still_counts(transitions: JobTransitions, execution: Execution, receipt: Re
 def _leftovers(
     transitions: JobTransitions, execution: Execution, receipt: Receipt, receipt_cid: str, now: float
 ) -> None:
-    """Replicate what is left of an execution that nobody waits for: its output and the exit code."""
+    """Keep what is left of an execution that nobody waits for: its output and the exit code."""
     execution.exit_code, execution.receipt_cid = receipt.exit_code, receipt_cid
     execution.result_cid, execution.modified = receipt.result_cid, now
     execution.fault = execution.fault or receipt.fault

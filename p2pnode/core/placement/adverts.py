@@ -202,7 +202,7 @@ class Advertising:
     due: float = inf
 
     def changed(self, capacity: Capacity, now: float) -> None:
-        """The offer is now this; say so soon if somebody would decide otherwise for it."""
+        """Note the capacity as it is now; say so soon if somebody would decide otherwise for it."""
         if self.capacity is None or _material(self.capacity, capacity):
             self.due = min(self.due, self.soonest(now))
 
@@ -211,7 +211,7 @@ class Advertising:
         return max(now, self.sent + ADVERT_GAP_S)
 
     def take(self, capacity: Capacity, peers: int, jitter: float, now: float) -> None:
-        """Note that `offer` was sent; `jitter`, of 0 to 1, keeps peers from speaking in step."""
+        """Note that `capacity` was sent; `jitter`, of 0 to 1, keeps peers from speaking in step."""
         self.capacity, self.sent = capacity, now
         self.due = now + advert_interval_s(peers) * (0.75 + jitter / 2)
 

@@ -82,7 +82,7 @@ class AdvertHeard:
 
 @dataclass(frozen=True, slots=True)
 class CapacityChanged:
-    """What this node can lend in all has changed, or is known at last; `free` is not looked at."""
+    """The whole capacity of this node has changed, or is known at last; `free` is not looked at."""
 
     capacity: Capacity
 
@@ -204,7 +204,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Advertise:
-    """Sign an advert of this offer and gossip it."""
+    """Sign an advert of this capacity and gossip it."""
 
     capacity: Capacity
     ttl_ms: int

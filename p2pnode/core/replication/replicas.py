@@ -120,7 +120,7 @@ class Replication:
         return actions
 
     def hold(self, record: JobRecord, now: float) -> None:
-        """Replicate a copy of a job that goes on."""
+        """Keep a copy of a job that goes on."""
         self.copies[record.id] = record
         self.ask_at[record.id] = now + ASK_OWNER_S
 

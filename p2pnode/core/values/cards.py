@@ -1,4 +1,4 @@
-"""The GPUs of a node as named cards: which of them it lends, which an execution gets, how it tells of them.
+"""The GPUs of a node as named cards: which jobs may get, which an execution gets, how it tells of them.
 
 A job asks for a number; the peer that runs it names cards. No two executions have the same one.
 """
@@ -22,7 +22,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9:._/-]{3,95}")
 
 
 class Maker(enum.StrEnum):
-    """Whose card it is. What a job can do with a card depends on it, so a node lends those of one maker."""
+    """Whose card it is. What a job can do with a card depends on it, so one maker is given out."""
 
     NVIDIA = "nvidia"
     AMD = "amd"
@@ -52,7 +52,7 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def lent(cards: Iterable[Card]) -> tuple[Card, ...]:
+def usable(cards: Iterable[Card]) -> tuple[Card, ...]:
     """Those of the maker that has most; each once. Of as many, the maker that comes first."""
     unique = list({card.id: card for card in cards}.values())[:CARDS_MAX]
     by_maker = [tuple(card for card in unique if card.maker is maker) for maker in Maker]

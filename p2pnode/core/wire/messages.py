@@ -124,7 +124,7 @@ class Scheduling(enum.StrEnum):
 
 
 class Capacity(Record, frozen=True):
-    """What a peer could lend to one job, were it idle, and what of it is free now."""
+    """What a peer could give to one job, were it idle, and what of it is free now."""
 
     engines: Names
     publishers: Names

@@ -1,4 +1,4 @@
-"""What this node lends to others: the compute peer's side, without I/O.
+"""What this node runs for others: the worker's side, without I/O.
 
 `handle` an event, do the actions, come back with `Tick` at `deadline`. A bid holds the
 resources that it offers until it is awarded, released or expired, so an award is never
@@ -98,7 +98,7 @@ _STAGES = {
 class Worker:
     # Says what is wrong with a spec that a peer sent, or None: requesters' own checks can't be trusted.
     check_spec: Callable[[JobSpec], str | None]
-    # What could be lent were nothing lent; None until the engines were looked at.
+    # The whole, with nothing reserved; None until the engines were looked at.
     capacity: Capacity | None = None
     reservations: dict[str, Reservation] = field(default_factory=dict)
     scheduling: Scheduling = Scheduling.SCHEDULABLE
@@ -137,7 +137,7 @@ class Worker:
 
     @property
     def available(self) -> Capacity | None:
-        """What is on offer now: the capacity, less what every reservation holds."""
+        """The capacity now: `free` is the whole, less what every reservation holds."""
         if self.capacity is None:
             return None
         held = (reservation.requirements.resources for reservation in self.held)

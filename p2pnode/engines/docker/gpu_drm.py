@@ -52,7 +52,7 @@ def look(root: Path = Path("/")) -> tuple[list[Card], list[str]]:
         missing = [node for node in card.nodes if not (root / node.lstrip("/")).exists()]
         if missing:
             problems.append(
-                f"the GPU {card.id} is not lent: there is no {missing[0]} (is its driver loaded?)"
+                f"the GPU {card.id} is given to no job: there is no {missing[0]} (is its driver loaded?)"
             )
         else:
             found.append(card)

@@ -44,7 +44,7 @@ FILE_SIZE_BYTES_MAX = 64 * 1024
 HOOK = "nvidia-container-runtime-hook"
 CDI_KIND = "nvidia.com/gpu"
 _NOT_PASSED_ON = (
-    "NVIDIA GPUs are here that are not lent, as the engine cannot pass on one by its UUID: have it use CDI"
+    "NVIDIA GPUs are here that no job gets, as the engine cannot pass on one by its UUID: have it use CDI"
     " (Docker 28.2 or later; nvidia-ctk cdi generate --device-name-strategy=uuid), or NVIDIA's runtime"
 )
 # Of containers: these have no program any more.
@@ -115,7 +115,7 @@ class Gpus:
         if info and len(passed_on) < len(self._found) and _NOT_PASSED_ON not in self._told:
             log.warning("%s", _NOT_PASSED_ON)
             self._told.add(_NOT_PASSED_ON)
-        return cards.lent(passed_on)
+        return cards.usable(passed_on)
 
     @asynccontextmanager
     async def held(self, execution: str, count: int) -> AsyncIterator[Given]:
