@@ -55,11 +55,11 @@ def said(values):
 # File: what is there once, and what takes its place.
 _PATCH: dict[str, list[tuple[str, str]]] = {
     "__init__.py": [(f'"{p2pnode.__version__}"', f'"{VERSION}"')],
-    "node.py": [
-        ('"docker": self.docker}', '"docker": self.docker, "echo": EchoEngine()}'),
+    "node/engines.py": [
+        ('"docker": docker.engine}', '"docker": docker.engine, "echo": EchoEngine()}'),
         ("import WasmEngine\n", "import WasmEngine\nfrom p2pnode.engines.echo import EchoEngine\n"),
     ],
-    "advertiser.py": [("advert = Advert(", 'advert = Advert(extensions={"motd": b"\\x61a"},')],
+    "node/advertiser.py": [("advert = Advert(", 'advert = Advert(extensions={"motd": b"\\x61a"},')],
     "core/wire/extensions.py": [
         ("frozenset[str] = frozenset()", 'frozenset[str] = frozenset({"must-sandbox"})')
     ],

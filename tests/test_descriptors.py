@@ -36,7 +36,7 @@ def test_the_soft_limit_is_raised_to_the_hard_one_within_reason(soft: int, hard:
     if hard > own_hard != resource.RLIM_INFINITY:
         pytest.skip("this system allows fewer files")
     script = (
-        "import resource; from p2pnode import descriptors;"
+        "import resource; from p2pnode.system import descriptors;"
         f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}));"
         "descriptors.raise_limit(); print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
     )

@@ -171,13 +171,13 @@ def test_two_replicas_share_the_objects_of_a_bucket(network: Network, tmp_path: 
 def test_local_directories_are_read_and_written_as_both_sides_say(network: Network, tmp_path: Path) -> None:
     inputs = [
         module(bytes(wasmtime.wat2wasm(MARKING))),
-        source("/app/logs", "localDirectory", SourcePath=str(network.dependency_logs)),
+        source("/app/logs", "localDirectory", SourcePath=str(network.logs)),
         source("/app/state", "localDirectory", SourcePath=str(network.state), ReadWrite=True),
     ]
     done = network.submit(tmp_path, job(*inputs, publisher={"Type": "local"}, entry="/program.wasm"))
     assert done.returncode == 0, done.stderr
     assert (network.state / "mark").exists()
-    assert not (network.dependency_logs / "mark").exists()
+    assert not (network.logs / "mark").exists()
     files = network.get(done.stdout.strip(), tmp_path / "got")
     assert {"stdout", "stderr", "exitCode", "outputs/mark"} == files.keys()
     archives = [path for node in (network.b, network.c) for path in (node.data_dir / "published").glob("*")]
@@ -260,7 +260,7 @@ def test_of_a_path_below_content_a_peer_fetches_the_folders_on_the_way_and_what_
 def test_a_program_and_its_data_come_from_urls_and_local_files(network: Network, tmp_path: Path) -> None:
     inputs = [
         source("/module", "urlDownload", URL=network.site.url("/wordcount.wasm")),
-        source("/data", "localDirectory", SourcePath=str(network.dependency_logs)),
+        source("/data", "localDirectory", SourcePath=str(network.logs)),
     ]
     entry = "/module/wordcount.wasm"
     done = network.submit(tmp_path, job(*inputs, publisher={"Type": "ipfs"}, entry=entry))
@@ -331,7 +331,7 @@ def test_a_result_that_cannot_be_published_is_a_failure_that_says_so_and_is_not_
 def test_what_a_job_may_not_have_ends_it_with_the_reason(
     network: Network, tmp_path: Path, kind: str, params: dict[str, Any], said: str
 ) -> None:
-    known = {"logs": network.dependency_logs, "secret": network.state / "link", "site": network.site.url("")}
+    known = {"logs": network.logs, "secret": network.state / "link", "site": network.site.url("")}
     known["api"] = network.b.client.url
     filled = {
         key: value.format(**known) if isinstance(value, str) else value for key, value in params.items()
@@ -366,7 +366,7 @@ def test_a_container_gets_local_directories_as_both_sides_say(network: Network, 
         BUSYBOX,
         script,
         InputSources=[
-            source("/app/logs", "localDirectory", SourcePath=str(network.dependency_logs)),
+            source("/app/logs", "localDirectory", SourcePath=str(network.logs)),
             source("/app/state", "localDirectory", SourcePath=str(network.state), ReadWrite=True),
         ],
     )
@@ -374,4 +374,4 @@ def test_a_container_gets_local_directories_as_both_sides_say(network: Network, 
     assert done.returncode == 0, done.stderr
     assert network.get(done.stdout.strip(), tmp_path / "got")["stdout"] == b"1\n"
     assert (network.state / "seen").read_bytes() == b"one two two\n"
-    assert not (network.dependency_logs / "mark").exists()
+    assert not (network.logs / "mark").exists()

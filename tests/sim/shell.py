@@ -1,0 +1,403 @@
+"""A network of whole nodes in one thread: their shells, too, on a mock clock, tasks in an order of the seed's.
+
+Each node is a `node.Node` with its driver, links, journal, failure detector, adverts and executor, on a data
+directory. What is made up is the clock, the network below streams (`wires`), content of other nodes and the
+engine's programs. One seed, one history: the trace is the same each time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import secrets
+import shutil
+import sqlite3
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import trio
+import trio.testing
+
+from p2pnode.api.shapes import ServiceError
+from p2pnode.config import NodeConfig
+from p2pnode.core.node import Core
+from p2pnode.core.records.events import CapacityChanged
+from p2pnode.core.records.lifecycle import LONG_RUNNING, JobRecord
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.messages import Capacity, Fault
+from p2pnode.core.wire.spec import JobSpec, NetworkType
+from p2pnode.engines.workload import Ended, Workload, failed, not_begun
+from p2pnode.identity import Identity
+from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable
+from p2pnode.network.protocols.adverts import serve_table
+from p2pnode.network.streams import NetworkError
+from p2pnode.node.engines import Engines
+from p2pnode.node.journal import FILE_NAME, Journal
+from p2pnode.node.node import Node
+from p2pnode.service.commands import Commands
+from p2pnode.service.lookup import Lookup
+from p2pnode.service.nodes import Nodes
+
+from .deadlines import Deadlines
+from .invariants import check_node
+from .network import EPOCH, Weather, sim_offer
+from .specs import changed
+from .wires import SimHost, Wires
+
+# A node's own connections: those that discovery would have made by then.
+JOIN_INTERVAL_S = 1.0
+
+
+class _Gossip:
+    """Brings an advert to every node that the publisher can reach."""
+
+    def __init__(self, sim: ShellSimulation, peer: str) -> None:
+        self._sim = sim
+        self._peer = peer
+
+    async def publish(self, data: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        for other in self._sim.wires.hosts:
+            if other != self._peer:
+                self._sim.wires.carry(self._peer, other, partial(self._arrive, other, data))
+
+    def _arrive(self, other: str, data: bytes) -> None:
+        node = self._sim.nodes[other]
+        if node.alive and node.shell is not None:
+            node.shell.adverts.heard(data, self._peer)
+
+
+class _Bitswap:
+    """No other node has any content: results are not fetched here."""
+
+    def blocks_added(self) -> None: ...
+
+    async def fetch_dag(self, cid: str, peers: Sequence[str], **limits: Any) -> None:
+        raise BlockUnavailable(cid, "nobody has it")
+
+
+class _Programs:
+    """An engine whose programs take the time and come to the ends that the seed says."""
+
+    name = "wasm"
+
+    def __init__(self, sim: ShellSimulation) -> None:
+        self._sim = sim
+        # Programs that this machine ran to their end: a restarted node runs those of before again.
+        self._random = random.Random(sim.random.random())
+
+    async def available(self) -> str | None:
+        return None
+
+    async def networks(self) -> frozenset[NetworkType]:
+        return frozenset({NetworkType.NONE})
+
+    async def run(
+        self, workload: Workload, started: Callable[[], None], progress: Callable[[str], None]
+    ) -> Ended:
+        rng, sim = self._random, self._sim
+        await trio.sleep(rng.uniform(0, 1))
+        if workload.stopping.asked.is_set():
+            return not_begun()
+        started()
+        long = sim.types.get(workload.job_id) in LONG_RUNNING
+        runs_s = rng.expovariate(1 / 60) if long else rng.expovariate(1 / 5)
+        if long and sim.now + runs_s > sim.quiet_from:
+            runs_s = float("inf")
+        chance = rng.random() / max(sim.weather.failures, 1e-9)
+        ends = rng.choice([None, 0, 143])
+        took_s = rng.uniform(0, rng.choice([0.3, 30.0]))
+        with trio.move_on_after(runs_s):
+            await workload.stopping.asked.wait()
+            with trio.move_on_after(workload.stopping.grace_s):
+                await trio.sleep(took_s)
+                return Ended(exit_code=ends, reason="" if ends == 0 else "was stopped", fault=_fault(ends))
+            return failed(Fault.JOB, "was killed")
+        if chance < 0.3:
+            return Ended(exit_code=3, reason="exit status 3", fault=Fault.JOB)
+        if chance < 1:
+            return failed(Fault.PEER, "the engine failed")
+        return Ended(exit_code=0, reason="", fault=None)
+
+
+def _fault(exit_code: int | None) -> Fault | None:
+    return None if exit_code == 0 else Fault.JOB
+
+
+@dataclass
+class ShellNode:
+    """One machine: what is on its disk, and its node while that runs."""
+
+    peer: str
+    identity: Identity
+    capacity: Capacity
+    directory: Path
+    shell: Node | None = None
+    host: SimHost | None = None
+    scope: trio.CancelScope | None = None
+    commands: Commands | None = None
+    operator: Nodes | None = None
+    preempts: bool = False
+    # As the simulation of cores alone has it: how often its disk was lost.
+    store: int = 0
+    life: int = 0
+
+    @property
+    def alive(self) -> bool:
+        return self.shell is not None
+
+    @property
+    def core(self) -> Core:
+        assert self.shell is not None
+        return self.shell.driver.core
+
+    @property
+    def running(self) -> list[str]:
+        return self.shell.executor.executions if self.shell is not None else []
+
+
+class ShellSimulation:
+    """The shells of some nodes; `scenario` drives it (see `run_shell`)."""
+
+    def __init__(
+        self, seed: int, nodes: int, weather: Weather, directory: Path, nursery: trio.Nursery
+    ) -> None:
+        self.random = random.Random(seed)
+        self.weather = weather
+        self.nursery = nursery
+        self.trace = hashlib.sha256()
+        self.steps = 0
+        self.submitted: dict[str, ShellNode] = {}
+        self.types: dict[str, Any] = {}
+        self.quiet_from = EPOCH + 150.0
+        self.wires = Wires(random.Random(self.random.random()), weather.delay_s, nursery)
+        self.nodes: dict[str, ShellNode] = {}
+        self.problems: list[str] = []
+        # When something went wrong, or was mended, last.
+        self.troubled_at = EPOCH
+        self.lines: list[str] | None = None
+        # How far the machines' clocks are from the time that passes here.
+        self.clock_offset_s = 0.0
+        for index in range(nodes):
+            me = Identity(self.random.randbytes(32))
+            data = directory / f"{index}-0"
+            capacity = codec.replace(sim_offer(self.random), sources=("inline", "ipfs"))
+            if self.random.random() < 0.1:
+                # It submits, and runs nothing for others.
+                capacity = codec.replace(capacity, engines=())
+            self.nodes[me.peer_id] = ShellNode(
+                me.peer_id, me, capacity, data, preempts=self.random.random() < 0.3
+            )
+
+    @property
+    def now(self) -> float:
+        return EPOCH + trio.current_time()
+
+    def note(self, text: str) -> None:
+        self.steps += 1
+        line = f"{trio.current_time():.6f} {text}\n"
+        self.trace.update(line.encode())
+        if self.lines is not None:
+            self.lines.append(line)
+
+    # Nodes
+
+    async def start(self, node: ShellNode) -> None:
+        self.troubled_at = self.now
+        await self.nursery.start(self._run, node)
+
+    async def _run(self, node: ShellNode, task_status: Any) -> None:
+        node.directory.mkdir(parents=True, exist_ok=True)
+        config = NodeConfig(data_dir=node.directory, name=node.peer[-6:], mdns=False, preempt=node.preempts)
+        journal = Journal(node.directory)
+        blocks = BlockStore(node.directory / "blocks", 10**9)
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                host = SimHost(self.wires, node.peer, nursery)
+                shell = Node(
+                    config,
+                    node.identity,
+                    journal,
+                    host,  # type: ignore[arg-type]
+                    blocks,
+                    _Bitswap(),  # type: ignore[arg-type]
+                    Engines(None, {"wasm": _Programs(self)}),  # type: ignore[dict-item]
+                    nursery,
+                )
+                # What turns take is measured on the processor's clock, which no seed knows.
+                shell.strangers._clock = lambda: 0.0
+                shell.adverts.gossip = _Gossip(self, node.peer)  # type: ignore[assignment]
+                serve_table(host, shell.adverts.table_for)  # type: ignore[arg-type]
+                host.watch(shell.adverts.on_connection)
+                self._listen(node, shell)
+                self.wires.hosts[node.peer] = host
+                node.shell, node.host, node.scope = shell, host, scope
+                lookup = Lookup(journal, shell.driver.core.table, node.peer, config.name)
+                node.commands = Commands(lookup, journal, shell.driver, shell.changes, shell.links)
+                # Of its services, those that do not ask discovery.
+                node.operator = Nodes(shell, None)  # type: ignore[arg-type]
+                await nursery.start(shell.run)
+                shell.tell(CapacityChanged(node.capacity))
+                nursery.start_soon(self._join, host)
+                task_status.started()
+        if not scope.cancelled_caught:
+            raise AssertionError(f"{node.peer} has ended by itself")
+        journal.close()
+
+    def _listen(self, node: ShellNode, shell: Node) -> None:
+        """Have the trace hear of each event, and the invariants looked at after it."""
+        apply = shell.driver.apply
+
+        def listened(event: Any, delivered: tuple[str, int] | None = None) -> None:
+            self.note(f"{node.peer} {event}")
+            apply(event, delivered)
+            if node.shell is shell:
+                check_node(node)  # type: ignore[arg-type]
+
+        shell.driver.apply = listened  # type: ignore[method-assign]
+
+    async def _join(self, host: SimHost) -> None:
+        """Connect with all others, as discovery does."""
+        while True:
+            for peer in list(self.nodes):
+                if peer != host.peer_id and peer not in host.connected():
+                    try:
+                        await host.connect(peer, (), JOIN_INTERVAL_S)
+                    except NetworkError as exc:
+                        self.note(f"{host.peer_id}: {exc}")
+            await trio.sleep(JOIN_INTERVAL_S)
+
+    def crash(self, node: ShellNode, *, loses_disk: bool = False, silent: bool = False) -> None:
+        """End a node at once; what its journal and its directory hold now is all that is left."""
+        shell, scope = node.shell, node.scope
+        assert shell is not None and scope is not None and node.host is not None
+        self.note(f"{node.peer} crashes, disk {'lost' if loses_disk else 'kept'}")
+        self.problems += [f"{node.peer}: {one}" for one in shell.journal.problems.all()]
+        node.life += 1
+        after = node.directory.with_name(f"{node.directory.name.partition('-')[0]}-{node.life}")
+        if loses_disk:
+            after.mkdir()
+            node.store += 1
+        else:
+            shutil.copytree(node.directory, after, ignore=shutil.ignore_patterns(f"{FILE_NAME}*"))
+            copy = sqlite3.connect(after / FILE_NAME)
+            shell.journal._db.backup(copy)
+            copy.close()
+        node.directory = after
+        self.wires.end(node.host, silent=silent)
+        node.shell = node.host = node.scope = node.commands = node.operator = None
+        self.troubled_at = self.now
+        scope.cancel()
+
+    # What the invariants ask
+
+    def holders(self, id: str) -> list[ShellNode]:
+        """The living nodes that have a copy of a job, and may speak of it."""
+        found = []
+        for node in self.nodes.values():
+            record = node.shell.journal.job(id) if node.shell is not None else None
+            if record is not None and node.peer in record.members:
+                found.append(node)
+        return found
+
+    def record(self, node: ShellNode, id: str) -> JobRecord:
+        assert node.shell is not None
+        record = node.shell.journal.job(id)
+        assert record is not None
+        return record
+
+    # Users
+
+    async def submit(self, node: ShellNode, spec: JobSpec) -> None:
+        if node.commands is None:
+            return
+        answer = await node.commands.submit(spec, new=True)
+        self.submitted[answer["id"]] = node
+        self.types[answer["id"]] = spec.type
+
+    async def order(self, id: str, what: str) -> None:
+        """A user of any node that has the job wants something of it."""
+        holders = self.holders(id)
+        if not holders:
+            return
+        node = self.random.choice(holders)
+        assert node.commands is not None
+        try:
+            if what == "stop":
+                await node.commands.stop(id, "the user stopped it")
+            elif what == "rerun":
+                await node.commands.rerun(id, "")
+            else:
+                spec = self.record(node, id).spec
+                if spec.name:
+                    await node.commands.submit(changed(spec), new=False)
+        except ServiceError as exc:
+            self.note(f"{id} {what}: {exc}")
+
+
+@contextmanager
+def determined(seed: int, found: list[ShellSimulation]) -> Iterator[None]:
+    """Chance, the wall clock, threads and trio's order of tasks, all by the seed; `found` holds what is simulated."""
+    rng = random.Random(seed)
+
+    async def inline(fn: Callable[..., Any], *args: Any, **ignored: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        return fn(*args)
+
+    def urandom(size: int) -> bytes:
+        return rng.randbytes(size)
+
+    run = trio._core._run
+    with ExitStack() as stack:
+        for target, name, value in (
+            (time, "time", lambda: EPOCH + _trio_time() + (found[0].clock_offset_s if found else 0.0)),
+            (trio.to_thread, "run_sync", inline),
+            (os, "urandom", urandom),
+            (random, "_urandom", urandom),
+            (secrets, "token_bytes", lambda size=32: rng.randbytes(size)),
+            (uuid, "uuid4", lambda: uuid.UUID(int=rng.getrandbits(128), version=4)),
+            (random, "random", rng.random),
+            (random, "uniform", rng.uniform),
+            (run, "_r", random.Random(seed)),
+            (run, "_ALLOW_DETERMINISTIC_SCHEDULING", True),
+        ):
+            stack.enter_context(patch.object(target, name, value))
+        yield
+
+
+def _trio_time() -> float:
+    try:
+        return trio.current_time()
+    except RuntimeError:
+        return 0.0
+
+
+def run_shell(
+    seed: int, nodes: int, weather: Weather, scenario: Callable[[ShellSimulation], Any]
+) -> ShellSimulation:
+    """Run a scenario to its end; raises AssertionError where an invariant breaks."""
+    found: list[ShellSimulation] = []
+    base = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    with tempfile.TemporaryDirectory(prefix="p2pnode-sim-", dir=base) as directory, determined(seed, found):
+
+        async def main() -> None:
+            async with trio.open_nursery() as nursery:
+                sim = ShellSimulation(seed, nodes, weather, Path(directory), nursery)
+                found.append(sim)
+                for node in sim.nodes.values():
+                    await sim.start(node)
+                nursery.start_soon(Deadlines(sim).watch)
+                await scenario(sim)
+                nursery.cancel_scope.cancel()
+
+        trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    return found[0]

@@ -1,0 +1,156 @@
+"""Seeded scenarios for the simulation of whole nodes: the jobs and troubles of `scenarios`, and more."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.spec import InputSource, JobSpec, JobType, Source
+
+from .invariants import check_end, check_steady
+from .scenarios import HORIZON_S, STEADY_S, weather_of
+from .shell import ShellNode, ShellSimulation, run_shell
+from .specs import KINDS, sim_spec
+
+NODES = (3, 3, 4, 5)
+# A module of WebAssembly without anything in it.
+MODULE = "data:;base64,AGFzbQEAAAA="
+
+
+def run_shell_scenario(seed: int) -> ShellSimulation:
+    """A network of 3 to 5 whole nodes with some jobs; raises AssertionError where an invariant breaks."""
+    rng = random.Random(-seed - 1)
+    weather = weather_of(seed, rng)
+    nodes = rng.choice(NODES)
+
+    async def scenario(sim: ShellSimulation) -> None:
+        peers = list(sim.nodes.values())
+        plan = [(crash, rng.choice(peers)) for _ in range(weather.crashes)]
+        plan += [(cut, rng.choice(peers)) for _ in range(weather.partitions)]
+        plan += [(leave, rng.choice(peers)) for _ in range(weather.leaves)]
+        plan += [
+            (rng.choice([drain, cordon, slow, jump]), rng.choice(peers)) for _ in range(rng.choice([0, 1, 2]))
+        ]
+        for trouble, node in plan:
+            sim.nursery.start_soon(at, rng.uniform(2, 40), trouble, sim, node, random.Random(rng.random()))
+        for _ in range(rng.randint(1, 6)):
+            total_s = rng.choice([None, 200])
+            spec = valid(sim_spec(rng, total_s, rng.choice(KINDS)), rng)
+            sim.nursery.start_soon(at, rng.uniform(0, 15), sim.submit, rng.choice(peers), spec)
+        for _ in range(rng.choice([0, 0, 1, 3])):
+            what = rng.choice(["stop", "update", "rerun"])
+            sim.nursery.start_soon(at, rng.uniform(16, 60), order, sim, what)
+        await trio.sleep_until(STEADY_S)
+        check_steady(sim)  # type: ignore[arg-type]
+        for id in list(sim.submitted):
+            if any(not sim.record(node, id).ended for node in sim.holders(id)):
+                await sim.order(id, "stop")
+        await trio.sleep_until(HORIZON_S)
+        check_end(sim)  # type: ignore[arg-type]
+
+    return run_shell(seed, nodes, weather, scenario)
+
+
+async def at(delay_s: float, fn: Callable[..., Awaitable[None]], *args: Any) -> None:
+    await trio.sleep(delay_s)
+    await fn(*args)
+
+
+def valid(spec: JobSpec, rng: random.Random) -> JobSpec:
+    """The job with a module to run: whole nodes check what they are asked to run."""
+    module = InputSource(target="/m", source=Source(type="inline", params={"URL": MODULE}))
+    name = f"job-{rng.getrandbits(32)}"
+    count = 1 if spec.type in (JobType.OPS, JobType.DAEMON) else spec.count
+    return codec.replace(spec, task=codec.replace(spec.task, inputs=(module,)), count=count, name=name)
+
+
+async def crash(sim: ShellSimulation, node: ShellNode, rng: random.Random) -> None:
+    """A node crashes, and mostly comes back."""
+    if not node.alive:
+        return
+    weather, chance = sim.weather, rng.random()
+    final = chance < weather.final
+    loses_disk = chance < weather.final + weather.disk_loss
+    sim.crash(node, loses_disk=loses_disk, silent=rng.random() < 0.5)
+    if not final:
+        await trio.sleep(rng.uniform(0.1, 20))
+        await sim.start(node)
+
+
+async def leave(sim: ShellSimulation, node: ShellNode, rng: random.Random) -> None:
+    """A node ends in good order, and is started again."""
+    if node.shell is None:
+        return
+    sim.note(f"{node.peer} leaves")
+    shell = node.shell
+    await shell.say_goodbye()
+    if node.shell is shell:
+        sim.crash(node)
+        await trio.sleep(rng.uniform(0.1, 20))
+        await sim.start(node)
+
+
+async def cut(sim: ShellSimulation, node: ShellNode, rng: random.Random) -> None:
+    """Two halves hear nothing of each other for a while; some cuts are of one direction only."""
+    peers = list(sim.nodes)
+    half = set(rng.sample(peers, len(peers) // 2))
+    cuts = {(a, b) for a in peers for b in peers if a in half and b not in half}
+    if rng.random() < 0.7:
+        cuts |= {(b, a) for a, b in cuts}
+    sim.note(f"cut {sorted(cuts)}")
+    sim.troubled_at = sim.now
+    sim.wires.cuts |= cuts
+    await trio.sleep(rng.uniform(1, 20))
+    sim.wires.heal(cuts)
+    sim.note("healed")
+    sim.troubled_at = sim.now
+
+
+async def drain(sim: ShellSimulation, node: ShellNode, rng: random.Random) -> None:
+    """An operator drains a node, and has it take work again later."""
+    await _schedule(sim, node, "draining", rng.choice([0.0, 5.0, None]), rng.uniform(5, 60))
+
+
+async def cordon(sim: ShellSimulation, node: ShellNode, rng: random.Random) -> None:
+    """An operator cordons a node, and takes that back later."""
+    await _schedule(sim, node, "cordoned", None, rng.uniform(5, 60))
+
+
+async def _schedule(
+    sim: ShellSimulation, node: ShellNode, what: str, timeout_s: float | None, for_s: float
+) -> None:
+    if node.operator is None:
+        return
+    sim.note(f"{node.peer} is {what}")
+    node.operator.schedule(what, timeout_s, False)
+    await trio.sleep(for_s)
+    while node.operator is None:
+        await trio.sleep(1)
+    node.operator.schedule("schedulable", None, False)
+    sim.troubled_at = sim.now
+
+
+async def slow(sim: ShellSimulation, node: ShellNode, rng: random.Random) -> None:
+    """A node's lines are slow for a while: all that it sends and hears comes late."""
+    sim.note(f"{node.peer} is slow")
+    sim.wires.slow[node.peer] = rng.uniform(0.5, 5)
+    await trio.sleep(rng.uniform(5, 30))
+    del sim.wires.slow[node.peer]
+    sim.troubled_at = sim.now
+
+
+async def jump(sim: ShellSimulation, node: ShellNode, rng: random.Random) -> None:
+    """The machines' clocks are set: an hour on, or back."""
+    await trio.lowlevel.checkpoint()
+    sim.clock_offset_s += rng.choice([3600.0, -3600.0])
+    sim.note("the clocks are set")
+
+
+async def order(sim: ShellSimulation, what: str) -> None:
+    """Users want something of the first two jobs."""
+    for id in list(sim.submitted)[:2]:
+        await sim.order(id, what)
