@@ -146,6 +146,13 @@ def test_an_advert_from_a_time_far_from_ours_is_not_taken(sign: int) -> None:
     assert not learn(AdvertTable(), advert("a", 1, NOW_MS + sign * (most + 1), ttl_ms=90_000))
 
 
+@pytest.mark.parametrize("set_s", [3_600, -3_600])
+def test_adverts_are_taken_by_the_machines_clock_though_it_was_set_since_the_start(set_s: int) -> None:
+    one = advert("a", 1, NOW_MS + set_s * 1000, ttl_ms=90_000)
+    assert not learn(AdvertTable(), one)
+    assert AdvertTable().learn(signed(one), one, 90_000, NOW, clock_set_s=set_s)
+
+
 def test_a_long_time_to_live_neither_keeps_an_advert_nor_lets_it_be_replayed() -> None:
     forever = 2**62
     table = AdvertTable()

@@ -49,7 +49,7 @@ def test_every_job_ends_and_nothing_is_held_in_any_of_fifty_networks(first):
         *(1821, 2482),
     ],
 )
-def test_a_seed_that_once_broke_an_invariant_cached_count(seed):
+def test_a_seed_that_once_broke_an_invariant_holds(seed):
     run_scenario(seed)
 
 

@@ -222,8 +222,10 @@ class Core:
                 # An advert of a twin (core.placement.twins) gives way to one's own in the table.
                 self.advertising.due = min(self.advertising.due, self.advertising.soonest(now))
                 return []
-            case AdvertHeard(signed, advert, remaining_ms, forwarder):
-                self._peers_changed |= self.table.learn(signed, advert, remaining_ms, now, forwarder)
+            case AdvertHeard(signed, advert, remaining_ms, forwarder, clock_set_s):
+                self._peers_changed |= self.table.learn(
+                    signed, advert, remaining_ms, now, forwarder, clock_set_s
+                )
                 return []
             case CapacityChanged(capacity):
                 self.worker.capacity = capacity

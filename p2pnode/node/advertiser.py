@@ -92,8 +92,10 @@ class Advertiser:
     # Ours
 
     def advertise(self, action: Advertise) -> None:
-        now_ms = int(self._clock.now() * 1000)
-        number = self._numbers.next(now_ms)
+        now = self._clock.now()
+        number = self._numbers.next(int(now * 1000))
+        # As others' clocks have it, though this machine's may have been set since the node's start.
+        now_ms = int((now + self._clock.set_by_s()) * 1000)
         with self._guards.guard(Compartment.TASK, "advert"):
             self._journal.set_meta("advert_number", str(number))
             self._send(action, number, now_ms)
@@ -118,7 +120,7 @@ class Advertiser:
             )
         body = codec.encode(advert)
         signed = Signed(body=body, signature=self._me.sign(DOMAIN, body))
-        self._tell(AdvertHeard(signed, advert, action.ttl_ms))
+        self._tell(AdvertHeard(signed, advert, action.ttl_ms, clock_set_s=self._clock.set_by_s()))
         self.on_their_way += 1
         publish = partial(self._publish, codec.encode(signed))
         self._guards.start_soon(self._nursery, Compartment.TASK, "advert", publish)
@@ -191,7 +193,8 @@ class Advertiser:
         identity.verify_untrusted(advert.peer, DOMAIN, signed)
         before = self._newest(advert.peer)
         remaining_ms = advert.ttl_ms if remaining_ms is None else remaining_ms
-        self._tell(AdvertHeard(signed, advert, remaining_ms, forwarder))
+        clock_set_s = self._clock.set_by_s()
+        self._tell(AdvertHeard(signed, advert, remaining_ms, forwarder, clock_set_s))
         news = self._newest(advert.peer) != before
         if news:
             self._doubles.heard(advert.peer, None, signed)

@@ -86,6 +86,10 @@ class Clock:
     def now(self) -> float:
         return trio.current_time() + self._offset
 
+    def set_by_s(self) -> float:
+        """How far the machine's clock has been set since: what other machines go by is `now` and this."""
+        return time.time() - self.now()
+
     def monotonic(self, at: float) -> float:
         """The same moment on trio's clock."""
         return at - self._offset

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from .shell import ShellNode, ShellSimulation
 
 LOOK_INTERVAL_S = 1.0
-# A silent owner is lost after 8 s; a deputy that hears nobody waits 30 s more, the second 3 s. A redial takes up
-# to 15 s, an answer 2 s in the worst weather.
+# A silent owner is lost after 8 s; a deputy that hears nobody waits 30 s more, the second 3 s. A redial takes
+# up to 15 s, an answer 2 s in the worst weather.
 OWNED_WITHIN_S = 60.0
 # A deputy that was lost is replaced as soon as that is known, and has its copy a message later.
 DEPUTIES_WITHIN_S = 75.0
-# From when there is room on a peer for what is missing: asks go out with the next news, one that waits there is
-# bid for at once, and a failed replica has had its back-off.
+# From when there is room on a peer for what is missing: asks go out with the next news, one that waits there
+# is bid for at once, and a failed replica has had its back-off.
 PLACED_WITHIN_S = 30.0
 
 

@@ -128,6 +128,7 @@ class Simulation:
         self.queue: list[Any] = []
         self.count = itertools.count()
         self.trace = hashlib.sha256()
+        self.lines: list[str] | None = None
         self.steps = 0
         self.messages = 0
         self.awards: set[str] = set()
@@ -224,7 +225,10 @@ class Simulation:
         if not node.alive or node.incarnation != incarnation:
             return
         self.steps += 1
-        self.trace.update(f"{self.now:.6f} {node.peer} {event}\n".encode())
+        line = f"{self.now - EPOCH:.6f} {node.peer} {event}\n"
+        self.trace.update(line.encode())
+        if self.lines is not None:
+            self.lines.append(line)
         self.perform(node, node.core.handle(event, self.now))
         node.due = node.core.deadline
         check_node(node)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from p2pnode.core.wire.spec import JobSpec
 
 from .invariants import check_end, check_steady
 from .network import EPOCH, Simulation, Weather
@@ -32,23 +36,67 @@ def weather_of(seed: int, rng: random.Random) -> Weather:
     return Weather(loss=0.2, replay=0.2, lossy=True, delay_s=(0.001, 1.0), crashes=1)
 
 
-def run_scenario(seed: int) -> Simulation:
-    """A network of 3 to 50 nodes with a handful of jobs; raises AssertionError where an invariant breaks."""
+@dataclass(frozen=True)
+class Scenario:
+    """What happens in a network, but for what the weather draws."""
+
+    nodes: int
+    weather: Weather
+    # When, at which node, what.
+    jobs: tuple[tuple[float, int, JobSpec], ...]
+    # When, what users want of the first two jobs.
+    wishes: tuple[tuple[float, str], ...]
+
+    def smaller(self) -> Iterator[Scenario]:
+        """Scenarios with one thing less each."""
+        for index in range(len(self.jobs)):
+            yield replace(self, jobs=self.jobs[:index] + self.jobs[index + 1 :])
+        for index in range(len(self.wishes)):
+            yield replace(self, wishes=self.wishes[:index] + self.wishes[index + 1 :])
+        weather = self.weather
+        for name in ("crashes", "partitions", "leaves"):
+            if count := getattr(weather, name):
+                yield replace(self, weather=replace(weather, **{name: count - 1}))
+        for name in ("loss", "replay", "failures"):
+            if getattr(weather, name):
+                yield replace(self, weather=replace(weather, **{name: 0.0}))
+        if self.nodes > 3:
+            yield replace(self, nodes=self.nodes - 1)
+
+
+def scenario_of(seed: int) -> Scenario:
+    """A network of 3 to 50 nodes with a handful of jobs."""
     rng = random.Random(-seed - 1)
     nodes = 50 if seed % 100 == 99 else rng.choice([3, 3, 4, 5, 6, 8, 12])
     weather = weather_of(seed, rng)
-    sim = Simulation(seed, nodes, weather)
-    peers = list(sim.nodes.values())
+    jobs = []
     for _ in range(rng.randint(1, 8)):
         # Where messages may be lost for good, only a job's own limit ends every wait.
         total_s = 200 if weather.lossy else rng.choice([None, 20, 200])
         kind = None if weather.lossy else rng.choice(KINDS)
-        sim.at(rng.uniform(0, 15), sim.submit, rng.choice(peers), sim_spec(rng, total_s, kind))
+        jobs.append((rng.uniform(0, 15), rng.randrange(nodes), sim_spec(rng, total_s, kind)))
+    wishes = []
     for _ in range(0 if weather.lossy else rng.choice([0, 0, 1, 3])):
         what = rng.choice(["stop", "stop", "update", "rerun"])
-        sim.at(rng.uniform(16, 60), lambda what=what: [sim.order(id, what) for id in list(sim.submitted)[:2]])
+        wishes.append((rng.uniform(16, 60), what))
+    return Scenario(nodes, weather, tuple(jobs), tuple(wishes))
+
+
+def run_scenario(seed: int, scenario: Scenario | None = None, lines: list[str] | None = None) -> Simulation:
+    """A seed's scenario, or another, to its end; raises AssertionError where an invariant breaks.
+
+    `lines` takes the trace.
+    """
+    scenario = scenario or scenario_of(seed)
+    sim = Simulation(seed, scenario.nodes, scenario.weather)
+    sim.lines = lines
+    peers = list(sim.nodes.values())
+    for at_s, index, spec in scenario.jobs:
+        sim.at(at_s, sim.submit, peers[index % len(peers)], spec)
+    for at_s, what in scenario.wishes:
+        sim.at(at_s, lambda what=what: [sim.order(id, what) for id in list(sim.submitted)[:2]])
     sim.run(STEADY_S)
-    if not weather.lossy:
+    if not scenario.weather.lossy:
         check_steady(sim)
     for id in sim.submitted:
         sim.at(0.0, sim.stop_all, id)

@@ -1,4 +1,4 @@
-"""A network of whole nodes in one thread: their shells, too, on a mock clock, tasks in an order of the seed's.
+"""A network of whole nodes in one thread: their shells, too, on a mock clock, tasks ordered by seed.
 
 Each node is a `node.Node` with its driver, links, journal, failure detector, adverts and executor, on a data
 directory. What is made up is the clock, the network below streams (`wires`), content of other nodes and the
@@ -346,7 +346,10 @@ class ShellSimulation:
 
 @contextmanager
 def determined(seed: int, found: list[ShellSimulation]) -> Iterator[None]:
-    """Chance, the wall clock, threads and trio's order of tasks, all by the seed; `found` holds what is simulated."""
+    """Has chance, the wall clock, threads and trio's order of tasks go by the seed.
+
+    `found` holds the simulation once there is one.
+    """
     rng = random.Random(seed)
 
     async def inline(fn: Callable[..., Any], *args: Any, **ignored: Any) -> Any:

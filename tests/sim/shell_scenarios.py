@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import trio
@@ -12,6 +13,7 @@ from p2pnode.core.wire import codec
 from p2pnode.core.wire.spec import InputSource, JobSpec, JobType, Source
 
 from .invariants import check_end, check_steady
+from .network import Weather
 from .scenarios import HORIZON_S, STEADY_S, weather_of
 from .shell import ShellNode, ShellSimulation, run_shell
 from .specs import KINDS, sim_spec
@@ -21,29 +23,66 @@ NODES = (3, 3, 4, 5)
 MODULE = "data:;base64,AGFzbQEAAAA="
 
 
-def run_shell_scenario(seed: int) -> ShellSimulation:
-    """A network of 3 to 5 whole nodes with some jobs; raises AssertionError where an invariant breaks."""
+@dataclass(frozen=True)
+class ShellScenario:
+    """What happens in a network of whole nodes."""
+
+    nodes: int
+    weather: Weather
+    # When, what, to which node, and the seed of how.
+    troubles: tuple[tuple[float, str, int, float], ...]
+    jobs: tuple[tuple[float, int, JobSpec], ...]
+    wishes: tuple[tuple[float, str], ...]
+
+    def smaller(self) -> Iterator[ShellScenario]:
+        """Scenarios with one thing less each."""
+        for name in ("troubles", "jobs", "wishes"):
+            things = getattr(self, name)
+            for index in range(len(things)):
+                yield replace(self, **{name: things[:index] + things[index + 1 :]})
+        if self.weather.failures:
+            yield replace(self, weather=replace(self.weather, failures=0.0))
+        if self.nodes > 3:
+            yield replace(self, nodes=self.nodes - 1)
+
+
+def shell_scenario_of(seed: int) -> ShellScenario:
+    """A network of 3 to 5 whole nodes with some jobs."""
     rng = random.Random(-seed - 1)
     weather = weather_of(seed, rng)
     nodes = rng.choice(NODES)
+    names = ["crash"] * weather.crashes + ["cut"] * weather.partitions + ["leave"] * weather.leaves
+    names += rng.choices(["drain", "cordon", "slow", "jump"], k=rng.choice([0, 1, 2]))
+    troubles = [(rng.uniform(2, 40), name, rng.randrange(nodes), rng.random()) for name in names]
+    jobs = []
+    for _ in range(rng.randint(1, 6)):
+        spec = valid(sim_spec(rng, rng.choice([None, 200]), rng.choice(KINDS)), rng)
+        jobs.append((rng.uniform(0, 15), rng.randrange(nodes), spec))
+    wishes = []
+    for _ in range(rng.choice([0, 0, 1, 3])):
+        wishes.append((rng.uniform(16, 60), rng.choice(["stop", "update", "rerun"])))
+    return ShellScenario(nodes, weather, tuple(troubles), tuple(jobs), tuple(wishes))
 
-    async def scenario(sim: ShellSimulation) -> None:
+
+def run_shell_scenario(
+    seed: int, scenario: ShellScenario | None = None, lines: list[str] | None = None
+) -> ShellSimulation:
+    """A seed's scenario, or another, to its end; raises AssertionError where an invariant breaks.
+
+    `lines` takes the trace.
+    """
+    plan = scenario or shell_scenario_of(seed)
+
+    async def happen(sim: ShellSimulation) -> None:
+        sim.lines = lines
         peers = list(sim.nodes.values())
-        plan = [(crash, rng.choice(peers)) for _ in range(weather.crashes)]
-        plan += [(cut, rng.choice(peers)) for _ in range(weather.partitions)]
-        plan += [(leave, rng.choice(peers)) for _ in range(weather.leaves)]
-        plan += [
-            (rng.choice([drain, cordon, slow, jump]), rng.choice(peers)) for _ in range(rng.choice([0, 1, 2]))
-        ]
-        for trouble, node in plan:
-            sim.nursery.start_soon(at, rng.uniform(2, 40), trouble, sim, node, random.Random(rng.random()))
-        for _ in range(rng.randint(1, 6)):
-            total_s = rng.choice([None, 200])
-            spec = valid(sim_spec(rng, total_s, rng.choice(KINDS)), rng)
-            sim.nursery.start_soon(at, rng.uniform(0, 15), sim.submit, rng.choice(peers), spec)
-        for _ in range(rng.choice([0, 0, 1, 3])):
-            what = rng.choice(["stop", "update", "rerun"])
-            sim.nursery.start_soon(at, rng.uniform(16, 60), order, sim, what)
+        for at_s, name, index, how in plan.troubles:
+            node = peers[index % len(peers)]
+            sim.nursery.start_soon(at, at_s, TROUBLES[name], sim, node, random.Random(how))
+        for at_s, index, spec in plan.jobs:
+            sim.nursery.start_soon(at, at_s, sim.submit, peers[index % len(peers)], spec)
+        for at_s, what in plan.wishes:
+            sim.nursery.start_soon(at, at_s, order, sim, what)
         await trio.sleep_until(STEADY_S)
         check_steady(sim)  # type: ignore[arg-type]
         for id in list(sim.submitted):
@@ -51,8 +90,9 @@ def run_shell_scenario(seed: int) -> ShellSimulation:
                 await sim.order(id, "stop")
         await trio.sleep_until(HORIZON_S)
         check_end(sim)  # type: ignore[arg-type]
+        assert not sim.problems, sim.problems
 
-    return run_shell(seed, nodes, weather, scenario)
+    return run_shell(seed, plan.nodes, plan.weather, happen)
 
 
 async def at(delay_s: float, fn: Callable[..., Awaitable[None]], *args: Any) -> None:
@@ -128,7 +168,7 @@ async def _schedule(
     sim.note(f"{node.peer} is {what}")
     node.operator.schedule(what, timeout_s, False)
     await trio.sleep(for_s)
-    while node.operator is None:
+    while node.operator is None:  # noqa: ASYNC110 - its start is no event of this
         await trio.sleep(1)
     node.operator.schedule("schedulable", None, False)
     sim.troubled_at = sim.now
@@ -154,3 +194,14 @@ async def order(sim: ShellSimulation, what: str) -> None:
     """Users want something of the first two jobs."""
     for id in list(sim.submitted)[:2]:
         await sim.order(id, what)
+
+
+TROUBLES = {
+    "crash": crash,
+    "cut": cut,
+    "leave": leave,
+    "drain": drain,
+    "cordon": cordon,
+    "slow": slow,
+    "jump": jump,
+}

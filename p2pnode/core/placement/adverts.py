@@ -89,15 +89,21 @@ class AdvertTable:
         return met or advert.leaving or self._unmet[forwarder] < UNMET_PER_FORWARDER_MAX
 
     def learn(
-        self, signed: Signed, advert: Advert, remaining_ms: int, now: float, forwarder: str = ""
+        self,
+        signed: Signed,
+        advert: Advert,
+        remaining_ms: int,
+        now: float,
+        forwarder: str = "",
+        clock_set_s: float = 0.0,
     ) -> bool:
         """Take in an advert whose signature holds; true if the peer is new, or offers other things.
 
         `remaining_ms` is how long whoever handed it over would still have kept it; at most
-        the advert's own time to live counts.
+        the advert's own time to live counts. `clock_set_s` is how far the machine's clock is from `now`.
         """
         ttl_ms = min(advert.ttl_ms, ADVERT_TTL_MS_MAX)
-        if abs(now * 1000 - advert.issued_ms) > CLOCK_SKEW_MS_MAX + ttl_ms:
+        if abs((now + clock_set_s) * 1000 - advert.issued_ms) > CLOCK_SKEW_MS_MAX + ttl_ms:
             return False
         held = self.known.get(advert.peer)
         newest = held.advert.number if held else self.gone.get(advert.peer, -1)

@@ -78,6 +78,8 @@ class AdvertHeard:
     remaining_ms: int
     # The neighbour that brought it, be it the peer itself; "" where that is this node.
     forwarder: str = ""
+    # How far the machine's clock has been set since this node's began.
+    clock_set_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
