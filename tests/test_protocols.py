@@ -24,6 +24,7 @@ from p2pnode.core.job import (
     transitions,
 )
 from p2pnode.core.jobfile import kinds, yamltree
+from p2pnode.core.link import detection_times
 from p2pnode.core.placement import adverts, standing
 from p2pnode.core.placement.matching import requirements_of
 from p2pnode.core.records import ending, vetting
@@ -55,7 +56,7 @@ from p2pnode.ipfs import cid, unixfs
 from p2pnode.network import gossip
 from p2pnode.network.protocols import adverts as pull
 from p2pnode.network.protocols import logs
-from p2pnode.node import advertiser, failure_detector, log_orders
+from p2pnode.node import advertiser, log_orders
 
 from . import vectors as made_vectors
 from .cddl_support import PROTOCOLS, definitions
@@ -615,13 +616,13 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
             f"{ending.STOP_GRACE_S_MAX} s, or",
             f"{ending.KEEP_TIMEOUT_S:g} s, or",
             f"{incoming.OVERDUE_GRACE_S:g} s",
-            f"{failure_detector.PEER_LOST_AFTER_S:g} s",
+            f"{detection_times.LOST_AFTER_CLOSE_S:g} s",
         ],
         "ownership": [
             f"{messages.COPIES_PER_MESSAGE_MAX} executions",
             f"{messages.LINES_PER_MESSAGE_MAX} lines",
-            f"{replicas.STAGGER_S:g} s later",
-            f"{replicas.CUT_OFF_WAIT_S:g} s more",
+            f"{detection_times.STAGGER_S:g} s later",
+            f"{detection_times.CUT_OFF_WAIT_S:g} s more",
             f"{worker.ENDED_KEPT_S / 60:g} minutes",
             f"{owner_tracking.ORPHAN_TIMEOUT_S / 60:g} minutes",
             f"up to {machine.HOLD_S:g} s",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from p2pnode.core.link.events import LinkRecord
@@ -15,43 +14,6 @@ class OutboxFull(Exception):
 
 class CannotSend(Exception):
     """The message was not taken, and never will be; the text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class LinkUp:
-    peer: str
-
-
-@dataclass(frozen=True, slots=True)
-class LinkSuspect:
-    """The peer has been silent for a while. Either `LinkDown` follows, or it goes on."""
-
-    peer: str
-
-
-@dataclass(frozen=True, slots=True)
-class LinkDown:
-    peer: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class PeerForgot:
-    """The peer has lost its disk, and with it all that it had agreed with this node."""
-
-    peer: str
-
-
-@dataclass(frozen=True, slots=True)
-class MessageRejected:
-    """The peer has discarded a message of ours."""
-
-    peer: str
-    payload: bytes
-    reason: str
-
-
-LinkEvent = LinkUp | LinkSuspect | LinkDown | PeerForgot | MessageRejected
 
 
 class LinkJournal(Protocol):

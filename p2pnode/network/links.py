@@ -48,6 +48,14 @@ from p2pnode.core.link.events import (
     Tick,
     Up,
 )
+from p2pnode.core.link.failure_detector import (
+    LinkDown,
+    LinkEvent,
+    LinkSuspect,
+    LinkUp,
+    MessageRejected,
+    PeerForgot,
+)
 from p2pnode.core.link.frames import SEQUENCE_MAX
 from p2pnode.core.link.machine import Link
 from p2pnode.core.wire import peer_ids, protocols
@@ -61,14 +69,8 @@ from .link_end import FRAME_COST_SIZE_BYTES, HEADER_SIZE_BYTES, LinkEnd, OpenStr
 from .link_owner import (
     CannotSend,
     DeliverMessage,
-    LinkDown,
-    LinkEvent,
     LinkJournal,
-    LinkSuspect,
-    LinkUp,
-    MessageRejected,
     OutboxFull,
-    PeerForgot,
 )
 from .redial import redial_s
 from .scopes import shielded
@@ -77,19 +79,6 @@ from .streams import NetworkError, Stream, StreamBroken
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
-
-__all__ = [
-    "CannotSend",
-    "LinkDown",
-    "LinkEvent",
-    "LinkJournal",
-    "LinkSuspect",
-    "LinkUp",
-    "Links",
-    "MessageRejected",
-    "OutboxFull",
-    "PeerForgot",
-]
 
 log = logging.getLogger(__name__)
 

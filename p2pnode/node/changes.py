@@ -1,4 +1,4 @@
-"""Wakes whoever waits for a job's record or history to change."""
+"""Wakes whoever waits for a job's record or history to change, or for anything to happen."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ class Changes:
 
     def __init__(self) -> None:
         self._events: dict[str, trio.Event] = {}
+        self._any = trio.Event()
 
     def of(self, job: str) -> trio.Event:
         """The event that is set at the job's next change; take it before looking at the job."""
@@ -18,3 +19,12 @@ class Changes:
     def note(self, job: str) -> None:
         """Wake all that wait for this job."""
         self._events.pop(job, trio.Event()).set()
+
+    def any(self) -> trio.Event:
+        """The event that is set once the core has handled an event, or a link has changed."""
+        return self._any
+
+    def note_any(self) -> None:
+        """Wake all that wait for anything."""
+        self._any.set()
+        self._any = trio.Event()

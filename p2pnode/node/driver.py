@@ -110,6 +110,9 @@ class Effects(Protocol):
     def job_changed(self, job: str) -> None:
         """The job's record or history has changed."""
 
+    def handled(self) -> None:
+        """The core has handled an event."""
+
     def tell_set_aside(self, reservation: Reservation, reason: str) -> None:
         """An execution was set aside: its owner is to hear that it has ended."""
 
@@ -310,6 +313,7 @@ class Driver:
             self._perform(effect)
         for job in changed:
             self._effects.job_changed(job)
+        self._effects.handled()
         self._wake.set()
 
     def _decide(

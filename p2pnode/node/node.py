@@ -78,11 +78,11 @@ from .changes import Changes
 from .driver import Clock, Driver, EventRefused
 from .engines import Engines
 from .executor import Executor
-from .failure_detector import FailureDetector
 from .fetching import Fetching
 from .intake import Intake
 from .journal import Journal
 from .log_orders import LogOrders
+from .peer_watch import PeerWatch
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,6 @@ PROGRAMS_END_S_MAX = LEAVING_GRACE_S_MAX + 15.0
 # Then: to have its receipts sent and goodbye said.
 SHUTDOWN_TIMEOUT_S = 3.0
 SHUTDOWN_LOOK_S = 0.02
-EMPTY_LOOK_INTERVAL_S = 0.2
 # How many frames a peer has to send because it was sent such a message: an acknowledgement, and its answers.
 ANSWERS = {Ask: 3, Award: 10, Release: 1, Replicate: 2}
 
@@ -175,7 +174,7 @@ class Node:
             nursery,
             self.strangers,
         )
-        self.failure_detector = FailureDetector(core, self.tell)
+        self.peer_watch = PeerWatch(core, self.changes, self.tell)
         self.intake = Intake(
             self.driver, journal, self.inputs, self.caution, self._keep_receipt, self.strangers
         )
@@ -184,7 +183,7 @@ class Node:
             journal.journal_id,
             journal,
             deliver=self.intake.deliver,
-            notify=self.failure_detector.on_link,
+            notify=self.peer_watch.on_link,
             addresses_of=self.adverts.addresses_of,
             guards=self.guards,
             strangers=self.strangers,
@@ -236,6 +235,9 @@ class Node:
 
     def job_changed(self, job: str) -> None:
         self.changes.note(job)
+
+    def handled(self) -> None:
+        self.changes.note_any()
 
     def _send(self, peer: str, message: Message) -> None:
         self.links.send(peer, codec.encode(message))
@@ -315,14 +317,14 @@ class Node:
             keep_running = self.guards.keep_running
             nursery.start_soon(keep_running, "block store", self.results.run)
             await self.resume()
-            watch_peers = partial(self.failure_detector.run, self.links, self.strangers)
+            watch_peers = partial(self.peer_watch.run, self.links, self.strangers)
             nursery.start_soon(keep_running, "failure detector", watch_peers)
             task_status.started()
 
     async def until_empty(self) -> None:
         """Until this node is told to leave and nothing runs here any more."""
-        while not self.leaves or self.driver.core.worker.held:  # noqa: ASYNC110
-            await trio.sleep(EMPTY_LOOK_INTERVAL_S)
+        while not self.leaves or self.driver.core.worker.held:
+            await self.changes.any().wait()
 
     def own_jobs(self) -> list[JobRecord]:
         """The jobs that this node owns, the newest first."""
@@ -335,8 +337,8 @@ class Node:
         """End what runs for others, tell their owners, and tell everybody not to ask any more."""
         self.tell(Leaving())
         with trio.move_on_after(PROGRAMS_END_S_MAX):
-            while self.executor.executions:  # noqa: ASYNC110
-                await trio.sleep(SHUTDOWN_LOOK_S)
+            while self.executor.executions:
+                await self.changes.any().wait()
         await self.send_what_waits()
 
     async def send_what_waits(self) -> None:

@@ -35,6 +35,7 @@ from typing import assert_never
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
 
+from .detection_times import BEAT_AFTER_S, DOWN_AFTER_S, SUSPECT_AFTER_S
 from .events import (
     Accepted,
     Action,
@@ -86,12 +87,6 @@ WINDOW_MESSAGES_MAX = 64
 WINDOW_SIZE_BYTES_MAX = 2 * 1024 * 1024
 # Round trips of the slowest lines take a second, and a busy peer another.
 HELLO_S_MAX = 5.0
-# Each side sends something this often. Two may get lost in a pause of 3 s, which is no loss of the peer.
-BEAT_AFTER_S = 1.5
-SUSPECT_AFTER_S = 4.0
-# Four beats missed: a stopped process or a pulled cable. A process that dies closes its connection,
-# which is noticed at once.
-DOWN_AFTER_S = 6.0
 # Messages that a disk can have lost: a day of the busiest link. A peer that has more of ours is lying.
 LOST_MESSAGES_MAX = 1_000_000
 # Events that come this much later than asked for mean that this node itself was paused.

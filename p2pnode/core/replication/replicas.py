@@ -14,6 +14,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from math import inf
 
+from p2pnode.core.link.detection_times import CUT_OFF_WAIT_S, STAGGER_S
 from p2pnode.core.records.events import (
     Action,
     DropJob,
@@ -37,10 +38,6 @@ from p2pnode.core.wire.messages import (
 
 from .sync import applied, replicates
 
-# Each deputy waits so much longer than the one before it: a take-over is heard of within that.
-STAGGER_S = 3.0
-# For a node that hears nobody of a job: short cuts of its own line pass.
-CUT_OFF_WAIT_S = 30.0
 # Of a job of which nothing was heard for so long it is asked who owns it: a backstop for what crossed on
 # the way while owners changed.
 ASK_OWNER_S = 60.0

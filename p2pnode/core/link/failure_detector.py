@@ -1,0 +1,121 @@
+"""Which peers count as lost, decided from what happens to the links with those that are watched.
+
+A link is wanted with each peer whose silence concerns this node. A slow node must not accuse others: only
+a link that is down counts. `handle` what happens to links, ask for what is `due` at `deadline`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from math import inf
+
+from .detection_times import DOWN_AFTER_S, LOST_AFTER_CLOSE_S, LOST_AFTER_SILENCE_S, SUSPECT_AFTER_S
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSuspect:
+    """The peer has been silent for a while. Either `LinkDown` follows, or it goes on."""
+
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDown:
+    peer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerForgot:
+    """The peer has lost its disk, and with it all that it had agreed with this node."""
+
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRejected:
+    """The peer has discarded a message of ours."""
+
+    peer: str
+    payload: bytes
+    reason: str
+
+
+LinkEvent = LinkUp | LinkSuspect | LinkDown | PeerForgot | MessageRejected
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A watched peer counts as lost. Told once; until its link is up again it stays so."""
+
+    peer: str
+    reason: str
+    forgot: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """A peer that was lost is heard again."""
+
+    peer: str
+
+
+class FailureDetector:
+    """`lost` are the peers that count as lost, kept by whoever is told of `Lost` and `Back`."""
+
+    def __init__(self, lost: Collection[str]) -> None:
+        self._lost = lost
+        self._up: set[str] = set()
+        # Peers whose silence concerns this node and whose links are down: when each is lost, inf once it is.
+        self._lost_at: dict[str, float] = {}
+        self._watched: frozenset[str] = frozenset()
+        self._suspected_at: dict[str, float] = {}
+
+    @property
+    def deadline(self) -> float:
+        return min(self._lost_at.values(), default=inf)
+
+    def watch(self, peers: frozenset[str], now: float) -> tuple[list[str], list[str]]:
+        """Watch these peers from now on; those with which a link is wanted anew, and no more."""
+        begun, over = sorted(peers - self._watched), sorted(self._watched - peers)
+        self._watched = peers
+        for peer in over:
+            self._lost_at.pop(peer, None)
+        for peer in begun:
+            if peer not in self._up:
+                self._lost_at.setdefault(peer, now + LOST_AFTER_CLOSE_S)
+        return begun, over
+
+    def handle(self, event: LinkEvent, now: float) -> list[Lost | Back]:
+        """Take in what has happened to a link."""
+        match event:
+            case PeerForgot(peer):
+                return [Lost(peer, "it has lost its journal", forgot=True)]
+            case LinkUp(peer):
+                self._up.add(peer)
+                self._lost_at.pop(peer, None)
+                self._suspected_at.pop(peer, None)
+                return [Back(peer)] if peer in self._lost else []
+            case LinkSuspect(peer):
+                self._suspected_at[peer] = now
+            case LinkDown(peer):
+                self._up.discard(peer)
+                # Silence counts from its beginning; a connection that was closed only from then on.
+                silent = now - self._suspected_at.pop(peer, -inf) <= SUSPECT_AFTER_S
+                wait_s = LOST_AFTER_SILENCE_S - DOWN_AFTER_S if silent else LOST_AFTER_CLOSE_S
+                if peer in self._watched:
+                    self._lost_at[peer] = now + wait_s
+        return []
+
+    def due(self, now: float) -> list[Lost]:
+        """The watched peers that have stayed away for too long."""
+        found = sorted(peer for peer, at in self._lost_at.items() if at <= now)
+        for peer in found:
+            self._lost_at[peer] = inf
+        return [Lost(peer, f"no sign of it for {LOST_AFTER_CLOSE_S:.0f} s") for peer in found]
