@@ -133,17 +133,17 @@ def test_one_file_serves_submits_and_runs_a_wasm_job_where_there_is_no_python(no
 def test_the_unit_is_valid_and_gives_flags_that_there_are(tmp_path: Path) -> None:
     if not shutil.which("systemd-analyze"):
         cannot_run("systemd-analyze is not installed")
-    unit = tmp_path / "etc/systemd/system/p2pnode.service.service"
+    unit = tmp_path / "etc/systemd/system/p2pnode.service"
     unit.parent.mkdir(parents=True)
-    shutil.copy(PACKAGING / "p2pnode.service.service", unit)
+    shutil.copy(PACKAGING / "p2pnode.service", unit)
     program = tmp_path / "usr/bin/p2pnode"
     program.parent.mkdir(parents=True)
     program.touch(mode=0o755)
     # Of the units that ours names, those of systemd itself.
     shutil.copytree("/usr/lib/systemd/system", tmp_path / "usr/lib/systemd/system", symlinks=True)
-    verify = ["systemd-analyze", "verify", "--man=no", f"--root={tmp_path}", "p2pnode.service.service"]
+    verify = ["systemd-analyze", "verify", "--man=no", f"--root={tmp_path}", "p2pnode.service"]
     done = subprocess.run(verify, capture_output=True, text=True, check=False)
-    assert "p2pnode.service.service" not in done.stderr, done.stderr
+    assert "p2pnode.service" not in done.stderr, done.stderr
     assert done.returncode == 0, done.stderr
     (line,) = re.findall(r"^ExecStart=/usr/bin/p2pnode serve (.*)$", unit.read_text(), re.MULTILINE)
     usage = subprocess.run([P2PNODE, "serve", "--help"], capture_output=True, text=True, check=True).stdout
@@ -156,8 +156,8 @@ def test_the_debian_package_holds_the_program_its_unit_and_its_settings(built: P
     made = subprocess.run([ROOT / "scripts/package", built], capture_output=True, text=True, check=True)
     subprocess.run(["dpkg-deb", "-x", made.stdout.strip(), tmp_path], check=True)
     assert (tmp_path / "usr/bin/p2pnode").read_bytes() == (built / "p2pnode").read_bytes()
-    unit = tmp_path / "lib/systemd/system/p2pnode.service.service"
-    assert unit.read_bytes() == (PACKAGING / "p2pnode.service.service").read_bytes()
+    unit = tmp_path / "lib/systemd/system/p2pnode.service"
+    assert unit.read_bytes() == (PACKAGING / "p2pnode.service").read_bytes()
     assert (tmp_path / "etc/default/p2pnode").is_file()
 
 
