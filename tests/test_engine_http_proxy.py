@@ -7,6 +7,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -20,13 +21,8 @@ from p2pnode.core.values.internet import AllowedHost, is_public
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.engines.http import gate, upstream
 from p2pnode.engines.http import names as http_names
-from p2pnode.engines.http.policy import (
-    GREETING_SIZE_BYTES_MAX,
-    Policy,
-    parse_authority_untrusted,
-    same_name,
-    server_name_untrusted,
-)
+from p2pnode.engines.http.greeting import GREETING_SIZE_BYTES_MAX, Greeting
+from p2pnode.engines.http.policy import Policy, parse_authority_untrusted, same_name
 
 from .docker_engine import cannot_run
 
@@ -155,9 +151,9 @@ def test_an_authority_is_a_host_and_a_port(text: str, expected: tuple[str, int] 
         assert parse_authority_untrusted(text, 80) == expected
 
 
-def greeting(name: str) -> bytes:
+def greeting(name: str, context: ssl.SSLContext | None = None) -> bytes:
     """What a real TLS client sends first."""
-    context = ssl.create_default_context()
+    context = context or ssl.create_default_context()
     outgoing = ssl.MemoryBIO()
     connection = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name)
     with pytest.raises(ssl.SSLWantReadError):
@@ -165,27 +161,103 @@ def greeting(name: str) -> bytes:
     return outgoing.read()
 
 
-def test_the_name_in_a_tls_greeting_is_read_however_it_is_cut() -> None:
-    whole = greeting("allowed.example")
-    assert server_name_untrusted(whole) == "allowed.example"
-    assert all(server_name_untrusted(whole[:size]) is None for size in range(len(whole)))
-    # The same handshake in records of 20 bytes.
-    body = whole[5:]
-    parts = [body[at : at + 20] for at in range(0, len(body), 20)]
-    records = b"".join(whole[:3] + len(part).to_bytes(2, "big") + part for part in parts)
-    assert server_name_untrusted(records) == "allowed.example"
-    assert server_name_untrusted(greeting("10.1.2.3")) == ""
+def extended(hello: bytes, kind: int, content: bytes) -> bytes:
+    """A greeting with one more extension, at the end."""
+    added = struct.pack(">HH", kind, len(content)) + content
+    # Record head, handshake head, version, random, session.
+    at = 5 + 4 + 2 + 32
+    at += 1 + hello[at]
+    at += 2 + int.from_bytes(hello[at : at + 2], "big")
+    at += 1 + hello[at]
+    extensions = hello[at + 2 :] + added
+    body = hello[9:at] + len(extensions).to_bytes(2, "big") + extensions
+    return hello[:3] + struct.pack(">HBBH", len(body) + 4, 1, 0, len(body)) + body
 
 
-@given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda data: b"\x16\x03\x01\x00\x50" + data))
+def in_records(hello: bytes, size: int) -> bytes:
+    """The same greeting in records of that size."""
+    parts = [hello[at : at + size] for at in range(5, len(hello), size)]
+    return b"".join(hello[:3] + len(part).to_bytes(2, "big") + part for part in parts)
+
+
+def of_version(version: ssl.TLSVersion, name: str = "allowed.example") -> bytes:
+    """What a client that speaks one version only sends first."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # Python warns of the old ones.
+    with warnings.catch_warnings(action="ignore"):
+        context.minimum_version = context.maximum_version = version
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    return greeting(name, context)
+
+
+HELLO = greeting("allowed.example")
+ESNI, ECH, GREASE = 0xFFCE, 0xFE0D, 0x0A0A
+
+
+@pytest.mark.parametrize(
+    ("hello", "name"),
+    [
+        pytest.param(HELLO, "allowed.example", id="usual"),
+        pytest.param(greeting("ALLOWED.example"), "allowed.example", id="capitals"),
+        pytest.param(greeting("10.1.2.3"), "", id="address, so no name"),
+        pytest.param(in_records(HELLO, 20), "allowed.example", id="small records"),
+        pytest.param(in_records(HELLO, 1), "allowed.example", id="tiny records"),
+        pytest.param(HELLO + b"early data", "allowed.example", id="more after it"),
+        pytest.param(of_version(ssl.TLSVersion.TLSv1), "allowed.example", id="TLS 1.0"),
+        pytest.param(of_version(ssl.TLSVersion.TLSv1_2), "allowed.example", id="TLS 1.2"),
+        pytest.param(of_version(ssl.TLSVersion.TLSv1_3), "allowed.example", id="TLS 1.3"),
+        pytest.param(extended(HELLO, ECH, bytes(200)), "allowed.example", id="ECH: the outer name"),
+        pytest.param(extended(greeting("10.1.2.3"), ESNI, bytes(200)), "", id="ESNI only"),
+        pytest.param(extended(HELLO, GREASE, bytes(9_000)), "allowed.example", id="large"),
+        pytest.param(HELLO[:-1], None, id="a byte is missing"),
+        pytest.param(b"", None, id="nothing yet"),
+    ],
+)
+@pytest.mark.parametrize("step", [1, 100, 65_536])
+def test_the_name_in_a_tls_greeting_is_read_however_it_comes(
+    hello: bytes, name: str | None, step: int
+) -> None:
+    reader, found = Greeting(), None
+    for at in range(0, len(hello), step):
+        assert found is None or at >= len(hello) - len(b"early data")
+        found = found if found is not None else reader.name_untrusted(hello[at : at + step])
+    assert found == name
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", id="another protocol"),
+        pytest.param(b"GET / HTTP/1.1\r\n\r\n", id="plain HTTP"),
+        pytest.param(ALERT, id="an alert"),
+        pytest.param(HELLO[:5] + b"\x02" + HELLO[6:], id="a server's greeting"),
+        pytest.param(HELLO.replace(b"allowed", b"all\xffwed"), id="a name that is not ASCII"),
+        pytest.param(HELLO.replace(b"allowed", b"all\0wed"), id="a name with a zero byte"),
+        pytest.param(extended(HELLO, 0, bytes(2)), id="two lists of names"),
+        pytest.param(HELLO[:50] + bytes(len(HELLO) - 50), id="half zeros"),
+        pytest.param(extended(HELLO, GREASE, bytes(GREETING_SIZE_BYTES_MAX)), id="too large"),
+        pytest.param(b"\x16\x03\x01\xff\xff\x01\xff\xff\xff" + bytes(GREETING_SIZE_BYTES_MAX), id="endless"),
+    ],
+)
+def test_what_is_no_tls_greeting_is_refused_without_a_word_in_the_log(
+    data: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(BadMessage):
+        Greeting().name_untrusted(data)
+    assert capfd.readouterr() == ("", "")
+
+
+@given(
+    st.binary(max_size=200)
+    | st.binary(max_size=200).map(lambda data: b"\x16\x03\x01\x00\x50" + data)
+    | st.tuples(st.integers(0, len(HELLO)), st.binary(max_size=4)).map(
+        lambda change: HELLO[: change[0]] + change[1] + HELLO[change[0] + len(change[1]) :]
+    )
+)
 def test_any_bytes_have_a_name_or_none_or_are_refused(data: bytes) -> None:
     with contextlib.suppress(BadMessage):
-        assert server_name_untrusted(data) is None or isinstance(server_name_untrusted(data), str)
-
-
-def test_an_endless_tls_greeting_is_refused() -> None:
-    with pytest.raises(BadMessage):
-        server_name_untrusted(b"\x16\x03\x01\xff\xff\x01\xff\xff\xff" + bytes(GREETING_SIZE_BYTES_MAX))
+        name = Greeting().name_untrusted(data)
+        assert name is None or name.isascii()
 
 
 def test_a_tunnel_carries_the_name_that_it_was_asked_for() -> None:

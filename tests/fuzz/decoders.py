@@ -23,6 +23,7 @@ from p2pnode.core.wire.messages import (
     Signed,
 )
 from p2pnode.engines.http import names, policy
+from p2pnode.engines.http.greeting import Greeting
 from p2pnode.ipfs import bitswap_messages, car, cid, dagpb
 from p2pnode.network import mdns
 from p2pnode.network.protocols.adverts import Page
@@ -60,7 +61,7 @@ DECODERS: dict[str, _Decoder] = {
     "mdns": (mdns.decode_txt_untrusted, (BadMessage, ValueError)),
     "question": (names.parse_question_untrusted, (BadMessage,)),
     "authority": (_text(lambda text: policy.parse_authority_untrusted(text, 80)), (BadMessage,)),
-    "greeting": (policy.server_name_untrusted, (BadMessage,)),
+    "greeting": (lambda data: Greeting().name_untrusted(data), (BadMessage,)),
     "job file": (lambda data: jobfile.parse(data, "job.yaml"), (JobFileError,)),
     "template": (lambda data: jobfile.parse_template(data, {"a": "b"}, "job.yaml"), (JobFileError,)),
 }

@@ -12,13 +12,8 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from .policy import (
-    Policy,
-    is_address,
-    resolved,
-    same_name,
-    server_name_untrusted,
-)
+from .greeting import Greeting
+from .policy import Policy, is_address, resolved, same_name
 
 # From the first byte to the end of a request's head, or of a TLS greeting.
 HEAD_S_MAX = 15.0
@@ -84,14 +79,14 @@ async def read_greeting(client: trio.SocketStream, first: bytes) -> tuple[str, b
 
     Raises `BadMessage`, `trio.TooSlowError`, and `Refused` if the client leaves.
     """
-    greeting = first
+    greeting, data = Greeting(), first
     with trio.fail_after(HEAD_S_MAX):
-        while (name := server_name_untrusted(greeting)) is None:
-            some = await client.receive_some(READ_SIZE_BYTES)
-            if not some:
+        while (name := greeting.name_untrusted(data)) is None:
+            data = await client.receive_some(READ_SIZE_BYTES)
+            if not data:
                 raise Refused(400, "there was no TLS greeting")
-            greeting += some
-    return name, greeting
+            first += data
+    return name, first
 
 
 async def tunnel(client: trio.SocketStream, upstream: trio.SocketStream, host: str, first: bytes) -> None:
