@@ -9,12 +9,11 @@ names would be a way to all of them.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from p2pnode.core.values import domains
-from p2pnode.core.values.internet import AllowedHost, is_allowed, is_public
+from p2pnode.core.values.internet import AllowedHost
 from p2pnode.core.wire.codec import BadMessage
 
 HTTP_PORT, HTTPS_PORT = 80, 443
@@ -40,10 +39,6 @@ class Policy:
         """Whether a host is one of the job's domains."""
         return domains.allows(self.domains, host)
 
-    def reachable(self, host: str, port: int, address: str) -> bool:
-        """Whether an address that an allowed name resolved to may be connected to."""
-        return is_public(address) or is_allowed(self.hosts, host, port)
-
 
 def is_address(host: str) -> bool:
     try:
@@ -68,8 +63,3 @@ def parse_authority_untrusted(text: str, port: int) -> tuple[str, int]:
 def same_name(asked: str, greeted: str) -> bool:
     """Whether a TLS greeting is for the host that was asked for. An address has no name to greet."""
     return greeted == asked.lower().rstrip(".") or (not greeted and is_address(asked))
-
-
-def resolved(infos: Sequence[tuple[object, object, object, object, tuple[object, ...]]]) -> list[str]:
-    """The addresses in getaddrinfo's answer, each once, in its order."""
-    return list(dict.fromkeys(str(info[4][0]) for info in infos))

@@ -12,8 +12,10 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from p2pnode.core.values.internet import reachable
+
 from .greeting import Greeting
-from .policy import Policy, is_address, resolved, same_name
+from .policy import Policy, is_address, same_name
 
 # From the first byte to the end of a request's head, or of a TLS greeting.
 HEAD_S_MAX = 15.0
@@ -42,13 +44,12 @@ class Refused(Exception):
 
 async def resolve(host: str, port: int) -> list[str]:
     """The addresses of a host by this machine's resolver; raises OSError."""
-    return resolved(
-        await trio.to_thread.run_sync(
-            lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM),
-            abandon_on_cancel=True,
-            limiter=_resolving,
-        )
+    found = await trio.to_thread.run_sync(
+        lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM),
+        abandon_on_cancel=True,
+        limiter=_resolving,
     )
+    return [str(one[4][0]) for one in found]
 
 
 async def connect(host: str, port: int, tunnel: bool, policy: Policy, resolve: Resolve) -> trio.SocketStream:
@@ -62,7 +63,7 @@ async def connect(host: str, port: int, tunnel: bool, policy: Policy, resolve: R
                 addresses = await resolve(host, port)
             except (OSError, UnicodeError) as error:
                 raise Refused(502, f"cannot resolve {host}: {error}") from error
-    usable = [address for address in addresses if policy.reachable(host, port, address)]
+    usable = reachable(addresses, policy.hosts, host, port)
     if addresses and not usable:
         raise Refused(403, f"{host} is not at a public address")
     for address in usable[:ADDRESSES_TRIED_MAX]:
