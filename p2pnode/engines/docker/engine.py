@@ -73,7 +73,7 @@ from .api import Body, EngineGone, EngineRefused
 from .gpus import LABEL_EXECUTION, LABEL_GPUS, Gpus
 from .sdk import ContainerFailed, Sdk
 
-LABEL_NODE = "p2pnode.node.node"
+LABEL_NODE = "p2pnode.node"
 LABEL_JOB = "p2pnode.job"
 # In an execution's directory: where its container's sockets come from.
 GATE = "gate"
