@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import trio
 
+from p2pnode.core.values import internet
 from p2pnode.core.values.internet import AllowedHost
 from p2pnode.core.wire.messages import Fault
 from p2pnode.data import tries, web
@@ -146,7 +147,7 @@ async def test_a_name_that_changes_its_mind_is_connected_to_where_it_was_checked
     resolver = Rebinding()
     trio.socket.set_custom_hostname_resolver(resolver)
     # 192.0.2.1 is for documentation: nobody answers there. It counts as public for this test.
-    monkeypatch.setattr(web, "is_public", lambda address: address == "192.0.2.1")
+    monkeypatch.setattr(internet, "is_public", lambda address: address == "192.0.2.1")
     monkeypatch.setattr(web, "CONNECT_S_MAX", 0.2)
     monkeypatch.setitem(web._TIMEOUTS, "connect", 0.2)
     monkeypatch.setattr(tries, "FETCH_TRIES", Tries(1, 0, 1))

@@ -7,7 +7,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -181,13 +181,14 @@ def test_a_file_is_no_socket(home: Path) -> None:
     assert find(home).address == discovery.DEFAULT
 
 
-async def engine_saying(head: str, listener: trio.SocketListener) -> None:
-    async def answer(stream: trio.SocketStream) -> None:
+async def engine_saying(answer: bytes, listener: trio.SocketListener) -> None:
+    async def say(stream: trio.SocketStream) -> None:
         async with stream:
-            await stream.receive_some(1000)
-            await stream.send_all(f"HTTP/1.0 {head}\r\n\r\nOK".encode())
+            with suppress(trio.BrokenResourceError):
+                await stream.receive_some(1000)
+                await stream.send_all(answer)
 
-    await trio.serve_listeners(answer, [listener])
+    await trio.serve_listeners(say, [listener])
 
 
 @pytest.mark.parametrize(
@@ -207,10 +208,47 @@ async def test_an_engine_of_another_kind_or_time_is_told(head: str, problem: str
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     address = f"tcp://127.0.0.1:{listener.socket.getsockname()[1]}"
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(engine_saying, head, listener)
+        nursery.start_soon(engine_saying, f"HTTP/1.0 {head}\r\n\r\nOK".encode(), listener)
         found = await DockerEngine(NODE, address).available()
         nursery.cancel_scope.cancel()
     assert found is None if problem is None else problem in (found or "")
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        pytest.param(OK + b"Content-Length: 2\r\n\r\nab", b"ab", id="of a told length"),
+        pytest.param(OK + b"\r\nab", b"ab", id="to the end"),
+        pytest.param(CHUNKED + b"1\r\na\r\n1\r\nb\r\n0\r\n\r\n", b"ab", id="in chunks"),
+        pytest.param(b"HTTP/1.1 204 No Content\r\n\r\n", b"", id="nothing to say"),
+        pytest.param(b"", "broke", id="no answer"),
+        pytest.param(OK, "broke", id="half a head"),
+        pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", "broke", id="another protocol"),
+        pytest.param(OK + b"A: " + b"x" * 200_000, "broke", id="an endless head"),
+        pytest.param(OK + b"Content-Length: 50\r\n\r\nab", "broke", id="less than was told"),
+        pytest.param(CHUNKED + b"5\r\nab", "broke", id="half a chunk"),
+        pytest.param(CHUNKED + b"zz\r\n", "broke", id="no chunk"),
+        pytest.param(OK + b"\r\n" + b"x" * (api.BODY_SIZE_BYTES_MAX + 1), "more than", id="too much"),
+        pytest.param(b'HTTP/1.1 404 No\r\n\r\n{"message": "gone"}', "gone", id="a refusal"),
+        pytest.param(b"HTTP/1.1 301 No\r\nLocation: http://a.example\r\n\r\n", "", id="a redirect"),
+    ],
+)
+async def test_an_answer_is_whole_or_an_error_says_why_not(answer: bytes, outcome: bytes | str) -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    address = f"tcp://127.0.0.1:{listener.socket.getsockname()[1]}"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(engine_saying, answer, listener)
+        found: bytes | str
+        try:
+            found = await api.order(address, "GET", "/containers/a;b/json")
+        except (api.EngineGone, api.EngineRefused) as error:
+            found = str(error)
+        nursery.cancel_scope.cancel()
+    assert found == outcome if isinstance(outcome, bytes) else isinstance(found, str) and outcome in found
 
 
 async def test_an_engine_that_is_not_there_is_told_with_what_to_do(tmp_path: Path) -> None:

@@ -11,24 +11,50 @@ from p2pnode.core.values.internet import (
     AllowedHost,
     is_allowed,
     is_public,
+    reachable,
 )
-
-
-@pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "2606:4700:4700::1111", "::ffff:8.8.8.8"])
-def test_addresses_of_the_internet_are_public(address: str) -> None:
-    assert is_public(address)
 
 
 @pytest.mark.parametrize(
-    "address",
+    ("address", "public"),
     [
-        *("127.0.0.1", "10.1.2.3", "172.31.0.1", "192.168.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0"),
-        *("224.0.0.1", "255.255.255.255", "192.0.2.1", "::1", "::", "fe80::1%eth0", "fd00::1", "ff02::1"),
-        *("::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::", "::127.0.0.1"),
+        *((one, True) for one in ("8.8.8.8", "1.1.1.1", "93.184.216.34")),
+        *((one, True) for one in ("2606:4700:4700::1111", "2606:2800:220:1::1", "::ffff:8.8.8.8")),
+        *((one, False) for one in ("127.0.0.1", "0.0.0.0", "10.1.2.3", "172.16.0.1", "172.31.0.1")),
+        *(
+            (one, False)
+            for one in ("192.168.0.1", "100.64.0.1", "169.254.169.254", "192.0.2.1", "198.18.0.1")
+        ),
+        *((one, False) for one in ("192.0.2.1", "198.18.0.1", "224.0.0.1", "255.255.255.255")),
+        *((one, False) for one in ("::", "::1", "fe80::1%eth0", "fc00::1", "fd00::1", "ff02::1")),
+        *((one, False) for one in ("::ffff:10.0.0.1", "::127.0.0.1", "64:ff9b::a00:1", "64:ff9b:1::7f00:1")),
+        *((one, False) for one in ("2002:a00:1::", "2002:7f00:1::", "2001:0:7f00:1::")),
     ],
 )
-def test_all_others_are_not(address: str) -> None:
-    assert not is_public(address)
+def test_only_addresses_of_the_internet_are_public(address: str, public: bool) -> None:
+    assert is_public(address) is public
+
+
+@pytest.mark.parametrize(
+    ("addresses", "host", "port", "usable"),
+    [
+        pytest.param(["8.8.8.8", "8.8.8.8"], "a.example", 80, ["8.8.8.8"], id="each once"),
+        pytest.param(["1.1.1.1", "8.8.8.8"], "a.example", 80, ["1.1.1.1", "8.8.8.8"], id="in their order"),
+        pytest.param(["10.0.0.1", "8.8.8.8", "::1"], "a.example", 80, ["8.8.8.8"], id="the public only"),
+        pytest.param(["10.0.0.1", "::1"], "a.example", 80, [], id="none"),
+        pytest.param([], "files.lan", 80, [], id="no address"),
+        pytest.param(["10.0.0.1", "::1"], "Files.lan.", 80, ["10.0.0.1", "::1"], id="all of an allowed host"),
+        pytest.param(["10.0.0.1"], "files.lan.example", 80, [], id="a name that begins like it"),
+        pytest.param(["10.0.0.1"], "disk.lan", 9000, ["10.0.0.1"], id="an allowed port"),
+        pytest.param(["10.0.0.1"], "disk.lan", 80, [], id="another port of it"),
+        pytest.param(["10.0.0.1"], "10.0.0.1", 80, [], id="an address, whatever name is allowed"),
+    ],
+)
+def test_a_job_is_connected_to_public_addresses_and_to_what_its_operator_allows(
+    addresses: list[str], host: str, port: int, usable: list[str]
+) -> None:
+    hosts = [AllowedHost.parse(one) for one in ("files.lan", "disk.lan:9000")]
+    assert reachable(addresses, hosts, host, port) == usable
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def test_the_import_rule_is_kept() -> None:
     ("module", "line"),
     [
         ("core/values/units.py", "import time"),
-        ("engines/workload.py", "import p2pnode.network"),
+        ("engines/workload.py", "import p2pnode.data"),
         ("cli/output.py", "import trio"),
         ("ipfs/cid.py", "import base58"),
         ("newcomer.py", "import math"),

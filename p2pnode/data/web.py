@@ -21,7 +21,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import httpcore
 import trio
 
-from p2pnode.core.values.internet import AllowedHost, is_allowed, is_public
+from p2pnode.core.values.internet import AllowedHost, reachable
 from p2pnode.core.wire.messages import Fault
 
 from .failures import DataFailed, Lost
@@ -163,17 +163,15 @@ class _Guarded(httpcore.AsyncNetworkBackend):
                 found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, trio.TooSlowError) as exc:
             raise Lost(f"{host} cannot be resolved: {exc or 'no answer in time'}") from exc
-        addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
-        if is_allowed(self._allowed_hosts, host, port):
-            return addresses
-        public = [address for address in addresses if is_public(address)]
-        if not public:
+        addresses = [str(one[4][0]) for one in found]
+        usable = reachable(addresses, self._allowed_hosts, host, port)
+        if not usable:
             raise DataFailed(
                 Fault.JOB,
                 f"{host} is at {', '.join(addresses[:3])}, which is not a public address; "
                 "this node lets jobs reach only those (its operator can name hosts in allow_hosts)",
             )
-        return public
+        return usable
 
 
 @contextmanager

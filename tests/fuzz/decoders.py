@@ -23,6 +23,7 @@ from p2pnode.core.wire.messages import (
     Signed,
 )
 from p2pnode.engines.http import names, policy
+from p2pnode.engines.http.greeting import Greeting
 from p2pnode.ipfs import bitswap_messages, car, cid, dagpb
 from p2pnode.network import mdns
 from p2pnode.network.protocols.adverts import Page
@@ -31,6 +32,8 @@ from .core_events import Finding
 
 _VECTORS = Path(__file__).parents[2] / "protocols" / "vectors"
 _JOB = b"Type: batch\nTasks:\n  - Name: a\n    Engine: {Type: docker, Params: {Image: alpine}}\n"
+_QUESTION = bytes.fromhex("00070100000100000000000007616c6c6f776564 076578616d706c65 00 00010001")
+_POLICY = policy.Policy(domains=("allowed.example",))
 
 
 def _text(decode: Callable[[str], Any]) -> Callable[[bytes], Any]:
@@ -58,9 +61,9 @@ DECODERS: dict[str, _Decoder] = {
     "bitswap": (bitswap_messages.decode_untrusted, (BadMessage,)),
     "address": (_text(addresses.parse), (addresses.BadAddress,)),
     "mdns": (mdns.decode_txt_untrusted, (BadMessage, ValueError)),
-    "question": (names.parse_question_untrusted, (BadMessage,)),
+    "question": (lambda data: names.answer_untrusted(data, _POLICY), (BadMessage,)),
     "authority": (_text(lambda text: policy.parse_authority_untrusted(text, 80)), (BadMessage,)),
-    "greeting": (policy.server_name_untrusted, (BadMessage,)),
+    "greeting": (lambda data: Greeting().name_untrusted(data), (BadMessage,)),
     "job file": (lambda data: jobfile.parse(data, "job.yaml"), (JobFileError,)),
     "template": (lambda data: jobfile.parse_template(data, {"a": "b"}, "job.yaml"), (JobFileError,)),
 }
@@ -68,7 +71,13 @@ DECODERS: dict[str, _Decoder] = {
 
 def seeds() -> list[bytes]:
     """Good and bad examples, which are changed here and there."""
-    found = [_JOB, b"/ip4/127.0.0.1/tcp/1", dagpb.encode([], dagpb.directory_data()), b"example.org:80"]
+    found = [
+        _JOB,
+        b"/ip4/127.0.0.1/tcp/1",
+        dagpb.encode([], dagpb.directory_data()),
+        b"example.org:80",
+        _QUESTION,
+    ]
     for path in sorted(_VECTORS.glob("*.json")):
         document = json.loads(path.read_text())
         for part in document.values() if isinstance(document, dict) else []:

@@ -56,6 +56,12 @@ def is_allowed(hosts: Iterable[AllowedHost], host: str, port: int) -> bool:
     return allows([one.domain for one in hosts if one.port in (None, port)], host)
 
 
+def reachable(addresses: Iterable[str], hosts: Iterable[AllowedHost], host: str, port: int) -> list[str]:
+    """The addresses of a host that a job may be connected to: all of an allowed host, else the public."""
+    found = list(dict.fromkeys(addresses))
+    return found if is_allowed(hosts, host, port) else [one for one in found if is_public(one)]
+
+
 def is_public(address: str) -> bool:
     """Whether an IP address is one of the internet: not this host's, a local network's or a special one."""
     plain = _plain(address)

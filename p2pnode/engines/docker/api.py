@@ -1,9 +1,8 @@
 """Requests to the Docker engine that must be cancellable: streams, waits, clean-up, the probe.
 
-The docker SDK blocks a thread in each of these for as long as it lasts. Here they are plain
-HTTP/1.0 over the engine's socket, on trio: with 1.0 the engine neither chunks its answer
-nor keeps the connection, so a body is what comes until the end. Paths carry no API version:
-the engine then uses its own, and those used here have not changed since 1.24.
+The docker SDK blocks a thread in each of these for as long as it lasts; httpcore does not. Each has a
+connection of its own. Paths carry no API version: the engine then uses its own, and those used here have
+not changed since 1.24.
 
 A `socket_path` is the path of a unix socket, or tcp://HOST:PORT of this machine.
 """
@@ -11,12 +10,13 @@ A `socket_path` is the path of a unix socket, or tcp://HOST:PORT of this machine
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
+import httpcore
 import trio
 
 from .answers import (
@@ -27,7 +27,6 @@ from .answers import (
     decode,
 )
 
-HEAD_SIZE_BYTES_MAX = 16_384
 # Inspecting a container with many mounts takes some 10 kB.
 BODY_SIZE_BYTES_MAX = 4 * 1024**2
 READ_SIZE_BYTES = 65_536
@@ -65,28 +64,18 @@ class EngineRefused(Exception):
 class Body:
     """The rest of an answer, as it comes."""
 
-    def __init__(self, stream: trio.SocketStream, head: bytes, first: bytes) -> None:
-        self._stream = stream
-        self._head = head
-        self._first = first
+    def __init__(self, response: httpcore.Response) -> None:
+        self._headers = response.headers
+        self._chunks = aiter(response.aiter_stream())
 
     def header(self, name: str) -> str:
         """The answer's first header of that name, "" if there is none."""
-        for line in self._head.decode("latin-1").split("\r\n")[1:]:
-            key, _, value = line.partition(":")
-            if key.strip().lower() == name:
-                return value.strip()
-        return ""
+        return next((v.decode("latin-1") for key, v in self._headers if key.decode().lower() == name), "")
 
     async def read_some(self) -> bytes:
         """The next bytes, b"" at the end; raises `EngineGone`."""
-        first, self._first = self._first, b""
-        if first:
-            return first
-        try:
-            return bytes(await self._stream.receive_some(READ_SIZE_BYTES))
-        except trio.BrokenResourceError as error:
-            raise EngineGone("the connection to the Docker engine broke") from error
+        with _gone():
+            return await anext(self._chunks, b"")
 
     async def read_all(self) -> bytes:
         data = b""
@@ -106,14 +95,19 @@ async def stream(
     answer_s_max: float = ANSWER_S_MAX,
 ) -> AsyncIterator[Body]:
     """An answer whose body may take any time. Raises `EngineGone`, `EngineRefused`."""
-    async with await _connect(socket_path) as connection:
-        with trio.move_on_after(answer_s_max) as deadline:
-            status, head, first = await _exchange_heads(connection, f"{method} {path}", headers)
+    url, path_of_socket = _place(socket_path, path)
+    sent = {"Host": "docker", "Content-Length": "0", "Connection": "close", **headers}
+    async with AsyncExitStack() as stack:
+        connection = httpcore.AsyncHTTPConnection(url.origin, uds=path_of_socket)
+        await stack.enter_async_context(connection)
+        request = connection.stream(method, url, headers=list(sent.items()))
+        with trio.move_on_after(answer_s_max) as deadline, _gone(socket_path):
+            response = await stack.enter_async_context(request)
         if deadline.cancelled_caught:
             raise EngineGone(f"the Docker engine did not answer within {answer_s_max:g} s")
-        body = Body(connection, head, first)
-        if status >= 300:
-            raise EngineRefused(status, _message(await body.read_all()))
+        body = Body(response)
+        if response.status >= 300:
+            raise EngineRefused(response.status, _message(await body.read_all()))
         yield body
 
 
@@ -213,16 +207,27 @@ async def output(body: Body) -> AsyncIterator[tuple[int, bytes]]:
                 yield number, part
 
 
-async def _connect(socket_path: str) -> trio.SocketStream:
+def _place(socket_path: str, path: str) -> tuple[httpcore.URL, str | None]:
+    """What is asked for, and the unix socket that it is asked for at."""
+    if not socket_path.startswith("tcp://"):
+        return httpcore.URL(scheme="http", host="docker", target=path), socket_path
+    parts = urlsplit(socket_path)
+    port = parts.port or TCP_PORT
+    return httpcore.URL(scheme="http", host=parts.hostname or "", port=port, target=path), None
+
+
+@contextmanager
+def _gone(socket_path: str = "") -> Iterator[None]:
+    """Turns what a connection raises into `EngineGone`."""
     try:
-        if socket_path.startswith("tcp://"):
-            parts = urlsplit(socket_path)
-            return await trio.open_tcp_stream(parts.hostname or "", parts.port or TCP_PORT)
-        return await trio.open_unix_socket(socket_path)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", "") or str(error)
-        hint = _HINTS.get(getattr(error, "errno", None) or 0, "")
+        yield
+    except httpcore.ConnectError as error:
+        cause = error.__cause__
+        reason = getattr(cause, "strerror", "") or str(error)
+        hint = _HINTS.get(getattr(cause, "errno", None) or 0, "")
         raise EngineGone(f"cannot reach the Docker engine at {socket_path}: {reason}{hint}") from error
+    except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+        raise EngineGone(f"the connection to the Docker engine broke: {error}") from error
 
 
 def _too_old(version: str, socket_path: str) -> str | None:
@@ -237,29 +242,6 @@ def _too_old(version: str, socket_path: str) -> str | None:
         f"the Docker engine at {socket_path} is too old: its API is {version}, and {least} is needed"
         " (Docker 19.03 or Podman 3, and later)"
     )
-
-
-async def _exchange_heads(
-    connection: trio.SocketStream, line: str, headers: Mapping[str, str]
-) -> tuple[int, bytes, bytes]:
-    """Send a request without a body; returns the answer's status, its head, and what came after that."""
-    try:
-        own = {"Host": "docker", "Content-Length": "0"}
-        head = "".join(f"{name}: {value}\r\n" for name, value in (own | {**headers}).items())
-        await connection.send_all(f"{line} HTTP/1.0\r\n{head}\r\n".encode())
-        data = b""
-        while b"\r\n\r\n" not in data:
-            some = await connection.receive_some(READ_SIZE_BYTES)
-            if not some or len(data) > HEAD_SIZE_BYTES_MAX:
-                raise EngineGone("the Docker engine closed the connection")
-            data += some
-    except trio.BrokenResourceError as error:
-        raise EngineGone("the connection to the Docker engine broke") from error
-    answer, _, first = data.partition(b"\r\n\r\n")
-    _, status, *_ = (*answer.split(b" ", 2), b"")
-    if not (status.isdigit() and len(status) == 3):
-        raise EngineGone("what answers for the Docker engine does not speak HTTP")
-    return int(status), answer, first
 
 
 def _message(body: bytes) -> str:

@@ -12,13 +12,10 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from .policy import (
-    Policy,
-    is_address,
-    resolved,
-    same_name,
-    server_name_untrusted,
-)
+from p2pnode.core.values.internet import reachable
+
+from .greeting import Greeting
+from .policy import Policy, is_address, same_name
 
 # From the first byte to the end of a request's head, or of a TLS greeting.
 HEAD_S_MAX = 15.0
@@ -47,13 +44,12 @@ class Refused(Exception):
 
 async def resolve(host: str, port: int) -> list[str]:
     """The addresses of a host by this machine's resolver; raises OSError."""
-    return resolved(
-        await trio.to_thread.run_sync(
-            lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM),
-            abandon_on_cancel=True,
-            limiter=_resolving,
-        )
+    found = await trio.to_thread.run_sync(
+        lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM),
+        abandon_on_cancel=True,
+        limiter=_resolving,
     )
+    return [str(one[4][0]) for one in found]
 
 
 async def connect(host: str, port: int, tunnel: bool, policy: Policy, resolve: Resolve) -> trio.SocketStream:
@@ -67,7 +63,7 @@ async def connect(host: str, port: int, tunnel: bool, policy: Policy, resolve: R
                 addresses = await resolve(host, port)
             except (OSError, UnicodeError) as error:
                 raise Refused(502, f"cannot resolve {host}: {error}") from error
-    usable = [address for address in addresses if policy.reachable(host, port, address)]
+    usable = reachable(addresses, policy.hosts, host, port)
     if addresses and not usable:
         raise Refused(403, f"{host} is not at a public address")
     for address in usable[:ADDRESSES_TRIED_MAX]:
@@ -84,14 +80,14 @@ async def read_greeting(client: trio.SocketStream, first: bytes) -> tuple[str, b
 
     Raises `BadMessage`, `trio.TooSlowError`, and `Refused` if the client leaves.
     """
-    greeting = first
+    greeting, data = Greeting(), first
     with trio.fail_after(HEAD_S_MAX):
-        while (name := server_name_untrusted(greeting)) is None:
-            some = await client.receive_some(READ_SIZE_BYTES)
-            if not some:
+        while (name := greeting.name_untrusted(data)) is None:
+            data = await client.receive_some(READ_SIZE_BYTES)
+            if not data:
                 raise Refused(400, "there was no TLS greeting")
-            greeting += some
-    return name, greeting
+            first += data
+    return name, first
 
 
 async def tunnel(client: trio.SocketStream, upstream: trio.SocketStream, host: str, first: bytes) -> None:
