@@ -68,7 +68,8 @@ from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.ipfs.kubo import KuboDaemon
 from p2pnode.ipfs.result_store import ResultStore
 from p2pnode.network.host import Host
-from p2pnode.network.links import CannotSend, Links, OutboxFull
+from p2pnode.network.link_owner import CannotSend, OutboxFull
+from p2pnode.network.links import Links
 from p2pnode.network.protocols import jobs, logs
 from p2pnode.network.strangers import Strangers
 from p2pnode.network.streams import Stream
