@@ -1,1 +1,4 @@
-"""The engines: each runs one execution at a time per call, fenced in, and says how it ended."""
+"""The engines: each runs one execution per call, fenced in, and says how it ended (`workload.Engine`).
+
+May know `system` and the core; `docker` also `http`, whose gate it puts around containers. Known by `node`.
+"""

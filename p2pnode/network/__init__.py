@@ -1,4 +1,7 @@
-"""The peer-to-peer network: the only package that imports libp2p."""
+"""The peer-to-peer network: hosts, links, gossip and discovery; the only package that imports libp2p.
+
+May know `faults` and the core. Known by `ipfs`, which serves blocks on the host, and by `node` and `service`.
+"""
 
 from multiaddr.resolvers import DNSResolver
 

@@ -1,4 +1,4 @@
 """The WASM engine: modules, the processes that run them (`worker`), and their share of the machine.
 
-May know `engines.workload`, `engines.cgroups` and the core. Known to whoever puts a node together.
+May know `engines.workload`, `engines.cgroups` and the core. Known to `node`.
 """
