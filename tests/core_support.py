@@ -30,7 +30,7 @@ from p2pnode.core.wire.spec import (
     Resources,
     Task,
     Timeouts,
-    WasmEngine,
+    WasmTask,
 )
 
 JOB = "j-" + "0" * 32
@@ -71,7 +71,7 @@ def signed(record: Any) -> Signed:
 
 def spec(cpu_millis: int = 1000, timeouts: Timeouts | None = None, **changes: Any) -> JobSpec:
     task = Task(
-        engine=WasmEngine(entry_module="/m"),
+        engine=WasmTask(entry_module="/m"),
         resources=Resources(cpu_millis=cpu_millis, memory_bytes=10**8),
         timeouts=timeouts or Timeouts(),
     )

@@ -12,7 +12,7 @@ from p2pnode.core.wire.spec import (
     Resources,
     Source,
     Task,
-    WasmEngine,
+    WasmTask,
 )
 from p2pnode.data.inputs import Access, Input, Inputs, Ipfs
 from p2pnode.ipfs.blocks import BlockUnavailable
@@ -70,7 +70,7 @@ class Execution:
 def task_of(*sources: tuple[str, dict[str, Any]], disk_bytes: int = 0, module: str = "/program.wasm") -> Task:
     return Task(
         name="main",
-        engine=WasmEngine(entry_module=module),
+        engine=WasmTask(entry_module=module),
         inputs=tuple(
             InputSource(source=Source(type=kind, params=params), target=f"/input{index}")
             for index, (kind, params) in enumerate(sources)

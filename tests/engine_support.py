@@ -10,11 +10,11 @@ from typing import Any
 import trio
 
 from p2pnode.core.wire.spec import (
-    DockerEngine,
+    DockerTask,
     Network,
     Resources,
     Task,
-    WasmEngine,
+    WasmTask,
 )
 from p2pnode.engines.workload import Ended, Engine, Mount, Workload
 
@@ -41,7 +41,7 @@ def id_prefix(directory: Path) -> str:
 
 def make_workload(
     directory: Path,
-    engine: DockerEngine | WasmEngine,
+    engine: DockerTask | WasmTask,
     *,
     inputs: dict[str, Path] | None = None,
     results: dict[str, str] | None = None,

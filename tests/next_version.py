@@ -38,9 +38,9 @@ class EchoEngine:
         workload.stderr.write_bytes(b"")
         return Ended(exit_code=0, reason="", fault=None)
 '''
-_ECHO_FIELDS = """ECHO = Object(
+_ECHO_FIELDS = """ECHO = ObjectOf(
     Field("Text", TEXT, required=True, hint="what to say"),
-    build=lambda values, path, report: (OtherEngine(name="echo", params={"Text": values["Text"]}), ()),
+    build=lambda values, path, report: (OtherTask(name="echo", params={"Text": values["Text"]}), ()),
 )
 
 
@@ -73,7 +73,7 @@ _PATCH: dict[str, list[tuple[str, str]]] = {
     ],
     "core/jobfile/jobfields.py": [
         ("inputs=inputs, **defaults)", _SAID),
-        ("TASK = Object(\n", 'TASK = Object(Field("Greeting", NAME), Field("Sandbox", NAME),\n'),
+        ("TASK = ObjectOf(\n", 'TASK = ObjectOf(Field("Greeting", NAME), Field("Sandbox", NAME),\n'),
     ],
 }
 # One that has left the old link behind.

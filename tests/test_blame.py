@@ -8,7 +8,7 @@ import pytest
 
 from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import (
-    DockerEngine,
+    DockerTask,
     InputSource,
     ResultPath,
     Source,
@@ -176,7 +176,7 @@ def test_a_container_that_cannot_be_made(status: int, text: str, fault: Fault) -
 
 
 TASK = Task(
-    engine=DockerEngine(image="a/b", entrypoint=("/bin/tool",), parameters=("--in=/data/x", "see /opt/y.")),
+    engine=DockerTask(image="a/b", entrypoint=("/bin/tool",), parameters=("--in=/data/x", "see /opt/y.")),
     inputs=(InputSource(source=Source("localdirectory", {"SourcePath": "/srv/shared"}), target="/data"),),
     results=(ResultPath(name="o", path="/out"),),
 )

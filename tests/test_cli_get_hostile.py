@@ -202,13 +202,13 @@ def put_bomb(served: Served, kind: str) -> str:
     if kind == "folders":
         below = put(dagpb.encode([], dagpb.directory_data()), "dag-pb")
         for _ in range(30):
-            links = [dagpb.Link(below, name, 0) for name in ("a", "b")]
+            links = [dagpb.DagLink(below, name, 0) for name in ("a", "b")]
             below = put(dagpb.encode(links, dagpb.directory_data()), "dag-pb")
         return below
     size_bytes = 262144
     below = put(bytes(size_bytes), "raw")
     for _ in range(4):
-        links = [dagpb.Link(below, "", size_bytes)] * 174
+        links = [dagpb.DagLink(below, "", size_bytes)] * 174
         data = dagpb.file_data(size_bytes * 174, [size_bytes] * 174)
         below, size_bytes = put(dagpb.encode(links, data), "dag-pb"), size_bytes * 174
     return below
@@ -303,12 +303,12 @@ def put_zeros(served: Served) -> str:
     """A file of 272 MB, of zeros."""
     put = served.node.blocks.put
     chunk = put(bytes(262144), "raw")
-    links = [dagpb.Link(chunk, "", 262144)] * 174
+    links = [dagpb.DagLink(chunk, "", 262144)] * 174
     middle = put(dagpb.encode(links, dagpb.file_data(262144 * 174, [262144] * 174)), "dag-pb")
     size_bytes = 262144 * 174
     return put(
         dagpb.encode(
-            [dagpb.Link(middle, "", size_bytes)] * 6, dagpb.file_data(size_bytes * 6, [size_bytes] * 6)
+            [dagpb.DagLink(middle, "", size_bytes)] * 6, dagpb.file_data(size_bytes * 6, [size_bytes] * 6)
         ),
         "dag-pb",
     )

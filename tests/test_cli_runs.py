@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from p2pnode.cli.main import main
 from p2pnode.cli.runflags import constraint, input_source, publisher
 from p2pnode.core import jobfile
-from p2pnode.core.wire.spec import JobSpec, NetworkType, WasmEngine
+from p2pnode.core.wire.spec import JobSpec, NetworkType, WasmTask
 from p2pnode.ipfs import cid, unixfs
 from tests.fake_node import Served
 
@@ -168,7 +168,7 @@ def test_a_module_of_this_machine_is_added_to_the_nodes_store_first(served: Serv
     assert main(["wasm", "run", "program.wasm", "-x", "y"]) == 0
     assert served.node.blocks.has(expected)
     task = submitted(served).task
-    assert isinstance(task.engine, WasmEngine)
+    assert isinstance(task.engine, WasmTask)
     assert task.engine.parameters == ("-x", "y")
     assert task.inputs[0].source.params["CID"] == expected
     assert task.engine.entry_module == task.inputs[0].target

@@ -8,13 +8,13 @@ import pytest
 
 from p2pnode.core.wire.messages import Fault
 from p2pnode.data.failures import DataFailed
-from p2pnode.data.s3_selection import Object, _fnv1a, relative_path, select
+from p2pnode.data.s3_selection import S3Object, _fnv1a, relative_path, select
 
 KEYS = [f"logs/2024-0{month}-{day:02}/host{host}.log" for month in (1, 2) for day in (1, 2) for host in "ab"]
 
 
-def objects(*keys: str) -> list[Object]:
-    return [Object(key, '"etag"', 1) for key in keys]
+def objects(*keys: str) -> list[S3Object]:
+    return [S3Object(key, '"etag"', 1) for key in keys]
 
 
 def shares(keys: list[str], count: int, **params: Any) -> list[list[str]]:

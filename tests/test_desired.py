@@ -26,7 +26,7 @@ from p2pnode.core.wire.spec import (
     Constraint,
     JobType,
     Operator,
-    WasmEngine,
+    WasmTask,
 )
 
 from .core_support import JOB, advert, known, spec
@@ -65,7 +65,7 @@ def add(record: JobRecord, peer: str, replica: int, state: ExecutionState, **cha
 def changed(record: JobRecord) -> None:
     """A new version of the file, with another program."""
     record.version += 1
-    task = codec.replace(record.spec.task, engine=WasmEngine(entry_module="/other"))
+    task = codec.replace(record.spec.task, engine=WasmTask(entry_module="/other"))
     record.spec = codec.replace(record.spec, task=task)
     record.versions[record.version] = job_version(record.spec, 1)
 

@@ -16,7 +16,7 @@ import trio
 from p2pnode.core.values.internet import AllowedHost
 from p2pnode.core.values.registries import Registries
 from p2pnode.core.wire.messages import Fault
-from p2pnode.core.wire.spec import DockerEngine as DockerTask
+from p2pnode.core.wire.spec import DockerTask as DockerTask
 from p2pnode.core.wire.spec import (
     Network,
     NetworkType,

@@ -22,7 +22,7 @@ from p2pnode.core.values.images import normal
 from p2pnode.core.values.internet import AllowedHost
 from p2pnode.core.values.registries import Registries
 from p2pnode.core.wire.messages import Fault
-from p2pnode.core.wire.spec import DockerEngine as DockerTask
+from p2pnode.core.wire.spec import DockerTask as DockerTask
 from p2pnode.engines.docker.engine import DockerEngine
 
 from .docker_engine import BUSYBOX, SOCKET, cannot_run, require_docker

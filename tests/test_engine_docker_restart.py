@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from p2pnode.core.wire.messages import Fault
-from p2pnode.core.wire.spec import DockerEngine as DockerTask
+from p2pnode.core.wire.spec import DockerTask as DockerTask
 from p2pnode.engines.docker.api import unavailable
 from p2pnode.engines.docker.engine import DockerEngine
 from p2pnode.engines.workload import Ended, Workload

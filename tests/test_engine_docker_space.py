@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from p2pnode.core.wire.messages import Fault
-from p2pnode.core.wire.spec import DockerEngine as DockerTask
+from p2pnode.core.wire.spec import DockerTask as DockerTask
 from p2pnode.core.wire.spec import Resources
 from p2pnode.engines.docker import space
 from p2pnode.engines.docker.engine import LABEL_NODE, DockerEngine

@@ -19,7 +19,7 @@ import pytest
 import trio
 
 from p2pnode.core.values.internet import AllowedHost
-from p2pnode.core.wire.spec import DockerEngine as DockerTask
+from p2pnode.core.wire.spec import DockerTask as DockerTask
 from p2pnode.core.wire.spec import (
     Network,
     NetworkType,

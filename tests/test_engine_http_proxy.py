@@ -84,7 +84,7 @@ async def test_a_name_of_the_job_that_leads_to_this_machine_is_resolved_once_and
         asked.append(host)
         return [address] if len(asked) == 1 else ["8.8.8.8"]
 
-    with pytest.raises(upstream.Refused, match="is not at a public address"):
+    with pytest.raises(upstream.HostRefused, match="is not at a public address"):
         await upstream.connect("rebound.example", 80, False, Policy(domains=("rebound.example",)), resolve)
     assert asked == ["rebound.example"]
 

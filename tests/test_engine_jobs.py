@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from p2pnode.core import jobfile
-from p2pnode.core.wire.spec import WasmEngine
+from p2pnode.core.wire.spec import WasmTask
 from p2pnode.ipfs import cid, unixfs
 
 JOBS = Path(__file__).parent.parent / "devnet" / "jobs"
@@ -30,7 +30,7 @@ def test_an_example_names_the_files_beside_it(job: str, inputs: dict[str, str]) 
     spec = jobfile.parse((JOBS / job).read_text(), job).spec
     found = {one.target: one.source.params["CID"] for one in spec.task.inputs}
     assert found == {target: content_id(JOBS / name) for target, name in inputs.items()}
-    if isinstance(spec.task.engine, WasmEngine):
+    if isinstance(spec.task.engine, WasmTask):
         assert spec.task.engine.entry_module in inputs
 
 

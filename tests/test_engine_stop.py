@@ -9,8 +9,8 @@ import pytest
 import trio
 import wasmtime
 
-from p2pnode.core.wire.spec import DockerEngine as DockerTask
-from p2pnode.core.wire.spec import WasmEngine as WasmTask
+from p2pnode.core.wire.spec import DockerTask as DockerTask
+from p2pnode.core.wire.spec import WasmTask as WasmTask
 from p2pnode.engines.docker.engine import LABEL_NODE, DockerEngine
 from p2pnode.engines.wasm.engine import WasmEngine
 from p2pnode.engines.workload import Ended, Engine, Workload

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pnode.core.wire.spec import WasmEngine as WasmTask
+from p2pnode.core.wire.spec import WasmTask as WasmTask
 from p2pnode.engines.docker import answers
 from p2pnode.engines.wasm.processes import Event, event_untrusted
 from p2pnode.engines.wasm.request import UnsuitableProgram, prepare

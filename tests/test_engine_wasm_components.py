@@ -15,7 +15,7 @@ import wasmtime
 
 from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import Resources
-from p2pnode.core.wire.spec import WasmEngine as WasmTask
+from p2pnode.core.wire.spec import WasmTask as WasmTask
 from p2pnode.engines.wasm.engine import WasmEngine
 from p2pnode.engines.workload import Ended
 

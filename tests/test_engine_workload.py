@@ -11,7 +11,7 @@ import trio.testing
 
 from p2pnode.core.wire.log_order import STDERR
 from p2pnode.core.wire.messages import REASON_LENGTH_MAX, Fault
-from p2pnode.core.wire.spec import Resources, WasmEngine
+from p2pnode.core.wire.spec import Resources, WasmTask
 from p2pnode.engines import workload as shared
 from p2pnode.engines.docker.images import pull_fault
 from p2pnode.engines.docker.logs import GAP_NOTE, ResumedLog, resumed
@@ -30,7 +30,7 @@ from .engine_support import make_workload
 
 
 def test_the_engines_variables_win_over_the_tasks_and_ours_over_both(tmp_path: Path) -> None:
-    engine = WasmEngine(entry_module="/m", environment={"B": "engine", "BACALHAU_JOB_ID": "forged"})
+    engine = WasmTask(entry_module="/m", environment={"B": "engine", "BACALHAU_JOB_ID": "forged"})
     workload = make_workload(tmp_path, engine, environment={"A": "task", "B": "task"})
     variables = environment(workload)
     assert (variables["A"], variables["B"]) == ("task", "engine")
@@ -75,7 +75,7 @@ def test_a_resumed_log_appends_only_what_is_new(tmp_path: Path) -> None:
 def test_the_order_of_resumed_logs_is_that_of_the_whole_stream_and_counts_what_it_does_not_tell(
     tmp_path: Path,
 ) -> None:
-    workload = make_workload(tmp_path, WasmEngine(entry_module="/m"))
+    workload = make_workload(tmp_path, WasmTask(entry_module="/m"))
     workload.stdout.write_bytes(b"one\nthree\n")
     workload.stderr.write_bytes(b"two\n")
     workload.order.add(STDERR, 99)
@@ -122,7 +122,7 @@ def test_disk_use_counts_entries_and_holes_and_follows_no_link(
 ) -> None:
     resources = Resources(disk_bytes=100_000)
     workload = make_workload(
-        tmp_path, WasmEngine(entry_module="/m"), results={"outputs": "/outputs"}, resources=resources
+        tmp_path, WasmTask(entry_module="/m"), results={"outputs": "/outputs"}, resources=resources
     )
     outputs = workload.results[0].host_path
     (tmp_path / "huge").write_bytes(bytes(1_000_000))
@@ -166,7 +166,7 @@ async def test_a_look_that_took_long_is_not_due_at_once(autojump_clock: trio.tes
 
 def test_an_error_names_no_path_of_the_host(tmp_path: Path) -> None:
     workload = make_workload(
-        tmp_path, WasmEngine(entry_module="/m"), inputs={"/in": tmp_path}, results={"outputs": "/outputs"}
+        tmp_path, WasmTask(entry_module="/m"), inputs={"/in": tmp_path}, results={"outputs": "/outputs"}
     )
     text = f'mounting "{workload.results[0].host_path}" to "/o", {workload.directory}/x, {tmp_path}/y'
     assert as_the_program_sees(text, workload) == 'mounting "/outputs" to "/o", (the execution)/x, /in/y'

@@ -28,7 +28,7 @@ from p2pnode.core.wire.messages import (
 from p2pnode.core.wire.spec import (
     JobSpec,
     JobType,
-    OtherEngine,
+    OtherTask,
     Task,
 )
 from p2pnode.core.worker.machine import Worker
@@ -43,7 +43,7 @@ MUST = {"must-sandbox": b"\xf5"}
 def later(**of_task: Any) -> JobSpec:
     """A job of a later version's engine."""
     return JobSpec(
-        type=JobType.BATCH, task=Task(engine=OtherEngine(name="echo", params={"Text": "hello"}), **of_task)
+        type=JobType.BATCH, task=Task(engine=OtherTask(name="echo", params={"Text": "hello"}), **of_task)
     )
 
 
@@ -164,7 +164,7 @@ def test_a_job_of_another_engine_is_valid_and_its_file_leads_to_it() -> None:
 @pytest.mark.parametrize("name", ["docker", "wasm", "other", "", "a\nb"])
 def test_another_engine_is_none_of_those_with_fields(name: str) -> None:
     with pytest.raises(JobFileError):
-        jobfile.check(JobSpec(type=JobType.BATCH, task=Task(engine=OtherEngine(name=name))))
+        jobfile.check(JobSpec(type=JobType.BATCH, task=Task(engine=OtherTask(name=name))))
 
 
 def test_what_is_understood_is_not_complained_about(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from p2pnode.core.wire.spec import (
     JobSpec,
     JobType,
     Task,
-    WasmEngine,
+    WasmTask,
 )
 from tests.core_support import capacity
 
@@ -60,7 +60,7 @@ def test_an_operators_pattern_is_of_letters_digits_and_stars(text: str) -> None:
 
 
 def test_an_ask_says_that_variables_are_forwarded_and_not_which() -> None:
-    task = Task(engine=WasmEngine(entry_module="/m"), environment={"A": "env:SECRET_NAME"})
+    task = Task(engine=WasmTask(entry_module="/m"), environment={"A": "env:SECRET_NAME"})
     need = requirements_of(JobSpec(type=JobType.BATCH, task=task))
     assert need.sources == ("env",)
     assert infeasible_reason(need, capacity()) == forwarding.NO_SOURCE

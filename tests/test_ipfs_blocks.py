@@ -88,10 +88,10 @@ def test_a_node_survives_encoding_and_damage_is_a_bad_message(
     raw_links: list[tuple[bytes, bytes, int]], data: bytes, position: int, byte: int
 ) -> None:
     links = tuple(
-        dagpb.Link(cid.make(content, "raw"), os.fsdecode(name), size) for content, name, size in raw_links
+        dagpb.DagLink(cid.make(content, "raw"), os.fsdecode(name), size) for content, name, size in raw_links
     )
     block = dagpb.encode(links, dagpb.symlink_data(data))
-    assert dagpb.decode_untrusted(block) == dagpb.Node(links, dagpb.Kind.SYMLINK, data)
+    assert dagpb.decode_untrusted(block) == dagpb.DagNode(links, dagpb.NodeKind.SYMLINK, data)
     damaged = bytearray(block)
     damaged[position % len(block)] = byte
     with contextlib.suppress(BadMessage):

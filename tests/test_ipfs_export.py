@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.ipfs import car, cid, dagpb, protobuf, reading, unixfs
 from p2pnode.ipfs.blocks import BlockUnavailable
-from p2pnode.ipfs.export import Room, export
+from p2pnode.ipfs.export import ExportRoom, export
 from p2pnode.ipfs.partial import CannotExport
 
 
@@ -37,7 +37,7 @@ class Memory:
 
     def directory(self, **entries: str) -> str:
         """A directory as it stands, with names that we ourselves would refuse to write."""
-        links = [dagpb.Link(address, name, 0) for name, address in entries.items()]
+        links = [dagpb.DagLink(address, name, 0) for name, address in entries.items()]
         return self.put(dagpb.encode(links, dagpb.directory_data()), "dag-pb")
 
 
@@ -77,7 +77,7 @@ def sample(tmp_path: Path) -> Path:
 
 def test_an_exported_tree_is_the_tree_that_was_added(sample: Path, memory: Memory, tmp_path: Path) -> None:
     root = unixfs.add_path(sample, memory.put)
-    assert dagpb.decode_untrusted(memory.blocks[root]).kind is dagpb.Kind.DIRECTORY
+    assert dagpb.decode_untrusted(memory.blocks[root]).kind is dagpb.NodeKind.DIRECTORY
     export(root, memory.get, tmp_path / "to" / "there")
     assert tree(tmp_path / "to" / "there") == tree(sample)
     assert [path.name for path in (tmp_path / "to").iterdir()] == ["there"]
@@ -201,9 +201,9 @@ def test_the_mode_of_a_directory_and_of_a_part_of_a_file_changes_nothing(
     memory: Memory, tmp_path: Path
 ) -> None:
     part = memory.put(dagpb.encode((), dagpb.file_data(1, (), b"x", 0o777)), "dag-pb")
-    file = memory.put(dagpb.encode([dagpb.Link(part, "", 0)], dagpb.file_data(1, [1])), "dag-pb")
+    file = memory.put(dagpb.encode([dagpb.DagLink(part, "", 0)], dagpb.file_data(1, [1])), "dag-pb")
     data = dagpb.directory_data() + protobuf.varint_field(7, 0o7000)
-    folder = memory.put(dagpb.encode([dagpb.Link(file, "file", 0)], data), "dag-pb")
+    folder = memory.put(dagpb.encode([dagpb.DagLink(file, "file", 0)], data), "dag-pb")
     export(folder, memory.get, tmp_path / "out")
     assert (tmp_path / "out").stat().st_mode & 0o7777 == 0o755
     assert (tmp_path / "out" / "file").stat().st_mode & 0o7777 == 0o644
@@ -218,7 +218,7 @@ def test_a_name_that_leads_elsewhere_is_refused(name: str, memory: Memory, tmp_p
 
 
 def test_a_shard_cannot_smuggle_a_name(memory: Memory, tmp_path: Path) -> None:
-    links = [dagpb.Link(memory.put(b"evil"), "AB../x", 0)]
+    links = [dagpb.DagLink(memory.put(b"evil"), "AB../x", 0)]
     root = memory.put(dagpb.encode(links, dagpb.shard_data(1, 0x22, 256)), "dag-pb")
     with pytest.raises(BadMessage, match="a directory has an entry"):
         export(root, memory.get, tmp_path / "out")
@@ -254,8 +254,8 @@ def test_only_a_link_that_provably_stays_inside_is_made(
 def test_a_link_and_a_directory_of_the_same_name_do_not_lead_outside(memory: Memory, tmp_path: Path) -> None:
     link = memory.put(dagpb.encode((), dagpb.symlink_data(b"..")), "dag-pb")
     links = [
-        dagpb.Link(link, "x", 0),
-        dagpb.Link(memory.directory(evil=memory.put(b"evil")), "x", 0),
+        dagpb.DagLink(link, "x", 0),
+        dagpb.DagLink(memory.directory(evil=memory.put(b"evil")), "x", 0),
     ]
     root = memory.put(dagpb.encode(links, dagpb.directory_data()), "dag-pb")
     with pytest.raises(BadMessage, match="two entries 'x'"):
@@ -266,12 +266,12 @@ def test_a_link_and_a_directory_of_the_same_name_do_not_lead_outside(memory: Mem
 def test_a_small_graph_that_stands_for_a_huge_one_is_stopped(memory: Memory, tmp_path: Path) -> None:
     below = memory.put(bytes(1000))
     for _ in range(6):
-        links = [dagpb.Link(below, "", 1000)] * 100
+        links = [dagpb.DagLink(below, "", 1000)] * 100
         below = memory.put(dagpb.encode(links, dagpb.file_data(0, [])), "dag-pb")
     with pytest.raises(CannotExport, match="more than the 5,000 bytes"):
-        export(below, memory.get, tmp_path / "out", room=Room(5000))
+        export(below, memory.get, tmp_path / "out", room=ExportRoom(5000))
     for _ in range(3):
-        below = memory.put(dagpb.encode([dagpb.Link(below, "", 0)], dagpb.file_data(0, [])), "dag-pb")
+        below = memory.put(dagpb.encode([dagpb.DagLink(below, "", 0)], dagpb.file_data(0, [])), "dag-pb")
     with pytest.raises(BadMessage, match="more than 8 levels"):
         export(below, memory.get, tmp_path / "out")
     assert tree(tmp_path) == {}
@@ -283,12 +283,14 @@ def test_a_graph_of_nothing_but_nodes_is_stopped(
     monkeypatch.setattr(reading, "BLOCKS_READ_MAX", 1000)
     below = memory.put(b"")
     for _ in range(6):
-        below = memory.put(dagpb.encode([dagpb.Link(below, "", 0)] * 100, dagpb.file_data(0, [])), "dag-pb")
+        below = memory.put(
+            dagpb.encode([dagpb.DagLink(below, "", 0)] * 100, dagpb.file_data(0, [])), "dag-pb"
+        )
     with pytest.raises(BadMessage, match="more than 1000 blocks"):
         export(below, memory.get, tmp_path / "out")
     folder = memory.directory(**{str(i): memory.put(b"") for i in range(600)})
     with pytest.raises(CannotExport, match="more than the 500 files"):
-        export(folder, memory.get, tmp_path / "out", room=Room(entries_max=500))
+        export(folder, memory.get, tmp_path / "out", room=ExportRoom(entries_max=500))
 
 
 def test_directories_that_are_too_deep_are_refused(memory: Memory, tmp_path: Path) -> None:
@@ -382,8 +384,8 @@ def test_many_tiny_entries_count_as_what_they_take_on_disk(memory: Memory, tmp_p
     empty, folder = memory.put(b""), memory.directory()
     root = memory.directory(**{f"{at}": (empty, folder)[at % 2] for at in range(1300)})
     with pytest.raises(CannotExport, match="more than the 5,000,000 bytes"):
-        export(root, memory.get, tmp_path / "out", room=Room(5_000_000))
+        export(root, memory.get, tmp_path / "out", room=ExportRoom(5_000_000))
     assert tree(tmp_path) == {}
-    export(root, memory.get, tmp_path / "out", room=Room(1301 * 4096))
+    export(root, memory.get, tmp_path / "out", room=ExportRoom(1301 * 4096))
     # Of a larger file it is the bytes that count.
-    export(memory.put(bytes(5000)), memory.get, tmp_path / "file", room=Room(5000))
+    export(memory.put(bytes(5000)), memory.get, tmp_path / "file", room=ExportRoom(5000))

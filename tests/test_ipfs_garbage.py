@@ -170,7 +170,7 @@ def test_a_store_full_of_pinned_blocks_says_so_and_loses_none(tmp_path: Path) ->
 def test_a_block_that_is_both_raw_and_a_node_keeps_what_is_below_the_node(tmp_path: Path) -> None:
     store = BlockStore(tmp_path)
     leaf = store.put(b"leaf")
-    node = dagpb.encode([dagpb.Link(leaf, "leaf", 4)], dagpb.directory_data())
+    node = dagpb.encode([dagpb.DagLink(leaf, "leaf", 4)], dagpb.directory_data())
     as_node = store.put(node, "dag-pb")
     store.pin(unixfs.add_directory({"raw": node, "leaf": b""}, store.put))
     store.pin(as_node)

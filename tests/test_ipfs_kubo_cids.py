@@ -157,7 +157,7 @@ def test_a_large_directory_of_kubos_is_read_and_ours_by_kubo(tmp_path: Path) -> 
         # A CID of version 0: its blocks are others than ours.
         theirs = added.stdout.strip()
         daemon.fetch(theirs, store, lambda size_bytes: None, 100_000_000)
-        assert dagpb.decode_untrusted(store.get(theirs) or b"").kind is dagpb.Kind.SHARD
+        assert dagpb.decode_untrusted(store.get(theirs) or b"").kind is dagpb.NodeKind.SHARD
         export(theirs, store.get, tmp_path / "exported")
         ours = unixfs.add_path(tree, store.put)
         daemon.add(ours, car.write_car(ours, store.get))

@@ -58,7 +58,7 @@ def test_a_directory_in_one_node_or_in_shards_has_the_cid_that_kubo_gives_it(
 
 
 def test_a_directory_turns_into_shards_above_the_limit_and_not_at_it() -> None:
-    def kind(name_length: int) -> dagpb.Kind:
+    def kind(name_length: int) -> dagpb.NodeKind:
         # 1024 entries of 36 bytes for the CID and 220 for the name are exactly 256 KiB.
         names = [f"{i:0220}" for i in range(1023)] + [f"{1023:0{name_length}}"]
         blocks: dict[str, bytes] = {}
@@ -70,8 +70,8 @@ def test_a_directory_turns_into_shards_above_the_limit_and_not_at_it() -> None:
 
         return dagpb.decode_untrusted(blocks[unixfs.add_directory(dict.fromkeys(names, b""), put)]).kind
 
-    assert kind(220) is dagpb.Kind.DIRECTORY
-    assert kind(221) is dagpb.Kind.SHARD
+    assert kind(220) is dagpb.NodeKind.DIRECTORY
+    assert kind(221) is dagpb.NodeKind.SHARD
 
 
 def test_the_same_tree_has_one_cid_however_it_is_given(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_symbolic_link_is_stored_as_a_link_and_not_followed(tmp_path: Path) ->
 
     root = dagpb.decode_untrusted(blocks[unixfs.add_path(tmp_path / "tree", put)])
     node = dagpb.decode_untrusted(blocks[root.links[0].cid])
-    assert (node.kind, node.data) == (dagpb.Kind.SYMLINK, b"../secret")
+    assert (node.kind, node.data) == (dagpb.NodeKind.SYMLINK, b"../secret")
     assert b"secret" not in blocks.values()
 
 

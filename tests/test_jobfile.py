@@ -11,7 +11,7 @@ from p2pnode.core.jobfile import check, parse, render
 from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.wire.spec import (
     Constraint,
-    DockerEngine,
+    DockerTask,
     InputSource,
     JobSpec,
     JobType,
@@ -24,7 +24,7 @@ from p2pnode.core.wire.spec import (
     Source,
     Task,
     Timeouts,
-    WasmEngine,
+    WasmTask,
 )
 
 JOB_FILES = Path(__file__).parent / "jobfiles"
@@ -41,7 +41,7 @@ BATCH = JobSpec(
     constraints=(Constraint(key="Operating-System", operator=Operator.EQUALS, values=("linux",)),),
     task=Task(
         name="Important Calculations",
-        engine=DockerEngine(
+        engine=DockerTask(
             image="alek5eyk/batchjobexample:1.1",
             entrypoint=None,
             parameters=("python", "supercalc.py", "5", "/outputs/result.txt"),
@@ -133,7 +133,7 @@ def test_keys_are_read_in_any_case_but_those_of_free_maps_keep_theirs() -> None:
     """)
     assert spec.labels == {"Zone": "A", "zone": "b"}
     assert spec.constraints == (Constraint(key="Zone", operator=Operator.NOT_IN, values=("a", "7")),)
-    assert spec.task.engine == DockerEngine(image="busybox", working_directory="/w")
+    assert spec.task.engine == DockerTask(image="busybox", working_directory="/w")
     assert spec.task.inputs[0] == InputSource(
         source=Source(type="urldownload", params={"URL": "http://h/x"}), target="/a/b"
     )
@@ -143,7 +143,7 @@ def test_keys_are_read_in_any_case_but_those_of_free_maps_keep_theirs() -> None:
 def test_what_is_left_out_has_the_defaults_of_the_reference() -> None:
     spec = spec_of("{Type: service, Tasks: [{Engine: {Type: docker, Params: {Image: busybox}}}]}")
     assert (spec.name, spec.namespace, spec.priority, spec.count) == ("", "default", 0, 1)
-    assert spec.task == Task(engine=DockerEngine(image="busybox"))
+    assert spec.task == Task(engine=DockerTask(image="busybox"))
     assert spec.task.name == "main"
     assert spec.task.resources == Resources(cpu_millis=500, memory_bytes=512_000_000, disk_bytes=0, gpus=0)
     assert spec.task.network == Network(type=NetworkType.NONE)
@@ -157,7 +157,7 @@ def test_null_and_empty_mean_the_default() -> None:
         Network: {Type: ~}
         Resources: {CPU: "", Memory: null, GPU: ''}
     """)
-    assert task == Task(engine=DockerEngine(image="busybox"))
+    assert task == Task(engine=DockerTask(image="busybox"))
 
 
 def test_a_count_of_0_is_kept() -> None:
@@ -272,7 +272,7 @@ def test_every_type_of_publisher(written: str, source: Source) -> None:
 def test_a_wasm_module_is_an_input_or_lies_below_one() -> None:
     inputs = f"InputSources: [{{Target: /app, Source: {{Type: ipfs, Params: {{CID: {CID}}}}}}}]"
     engine = "{Type: wasm, Params: {EntryModule: /app/main.wasm, ImportModules: [/app], Parameters: [x]}}"
-    assert task_of(inputs, engine).engine == WasmEngine(
+    assert task_of(inputs, engine).engine == WasmTask(
         entry_module="/app/main.wasm", entrypoint="_start", parameters=("x",), import_modules=("/app",)
     )
 
@@ -284,7 +284,7 @@ def test_modules_that_are_sources_as_in_old_files_become_inputs() -> None:
         f"ImportModules: [{source}]}}}}}}]}}",
         "old.yaml",
     )
-    assert parsed.spec.task.engine == WasmEngine(
+    assert parsed.spec.task.engine == WasmTask(
         entry_module="/wasm/entry.wasm", import_modules=("/wasm/imports/module_0.wasm",)
     )
     targets = ["/wasm/entry.wasm", "/wasm/imports/module_0.wasm"]
@@ -317,14 +317,14 @@ def test_a_spec_from_elsewhere_is_held_to_the_rules_of_files() -> None:
     check(BATCH)
     climbing = InputSource(source=Source(type="ipfs", params={"CID": CID}), target="/a/../../etc")
     unknown = InputSource(source=Source(type="ipfs", params={"CID": CID, "x": 1}), target="/a")
-    bare = Task(engine=DockerEngine(image="x"))
+    bare = Task(engine=DockerTask(image="x"))
     for wrong in (
-        Task(engine=DockerEngine(image="x"), inputs=(climbing,)),
-        Task(engine=DockerEngine(image="x"), inputs=(unknown,)),
-        Task(engine=DockerEngine(image="x"), results=(ResultPath(name="../x", path="/x"),)),
-        Task(engine=DockerEngine(image="x"), resources=Resources(cpu_millis=-5)),
-        Task(engine=DockerEngine(image="x"), network=Network(domains=("a.io",))),
-        Task(engine=DockerEngine(image="x"), resources=Resources(memory_bytes=0)),
+        Task(engine=DockerTask(image="x"), inputs=(climbing,)),
+        Task(engine=DockerTask(image="x"), inputs=(unknown,)),
+        Task(engine=DockerTask(image="x"), results=(ResultPath(name="../x", path="/x"),)),
+        Task(engine=DockerTask(image="x"), resources=Resources(cpu_millis=-5)),
+        Task(engine=DockerTask(image="x"), network=Network(domains=("a.io",))),
+        Task(engine=DockerTask(image="x"), resources=Resources(memory_bytes=0)),
     ):
         with pytest.raises(JobFileError):
             check(JobSpec(type=JobType.BATCH, task=wrong))

@@ -10,14 +10,14 @@ import time
 import pytest
 
 from p2pnode.core.jobfile import parse
-from p2pnode.core.jobfile.problems import PROBLEMS_MAX, JobFileError, Problem, Severity
+from p2pnode.core.jobfile.problems import PROBLEMS_MAX, FileProblem, JobFileError, Severity
 
 CID = "QmSYE8dVx6RTdDFFhBu51JjFG1fwwPdUJoXZ4ZNXvfoK2V"
 HEAD = "Type: batch\nTasks:\n- Engine: {Type: docker, Params: {Image: x}}\n"
 IPFS = f"Source: {{Type: ipfs, Params: {{CID: {CID}}}}}"
 
 
-def problems(text: str | bytes) -> tuple[Problem, ...]:
+def problems(text: str | bytes) -> tuple[FileProblem, ...]:
     """All errors and warnings of a file."""
     try:
         return parse(text, "f").warnings

@@ -14,7 +14,7 @@ from p2pnode.core.values.units import AMOUNT_MAX, DURATION_S_MAX
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.spec import (
     Constraint,
-    DockerEngine,
+    DockerTask,
     InputSource,
     JobSpec,
     JobType,
@@ -27,7 +27,7 @@ from p2pnode.core.wire.spec import (
     Source,
     Task,
     Timeouts,
-    WasmEngine,
+    WasmTask,
 )
 
 BATCH = (Path(__file__).parent / "jobfiles" / "batch.yaml").read_bytes()
@@ -125,16 +125,16 @@ def constraints(draw: st.DrawFn) -> Constraint:
 
 
 @st.composite
-def engines(draw: st.DrawFn, targets: list[str]) -> DockerEngine | WasmEngine:
+def engines(draw: st.DrawFn, targets: list[str]) -> DockerTask | WasmTask:
     if targets and draw(st.booleans()):
-        return WasmEngine(
+        return WasmTask(
             entry_module=draw(st.sampled_from(targets)),
             entrypoint=draw(WORD),
             parameters=draw(WORDS),
             import_modules=tuple(f"{target}/m" for target in targets[1:]),
             environment=draw(ENVIRONMENT),
         )
-    return DockerEngine(
+    return DockerTask(
         image=draw(st.sampled_from(["busybox", "ghcr.io:443/a/b:1.0", f"a@sha256:{'0' * 64}"])),
         entrypoint=draw(st.none() | WORDS),
         parameters=draw(WORDS),

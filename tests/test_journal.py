@@ -14,7 +14,7 @@ from p2pnode.core.wire.spec import (
     JobSpec,
     JobType,
     Task,
-    WasmEngine,
+    WasmTask,
 )
 from p2pnode.node.journal import (
     FILE_NAME,
@@ -24,7 +24,7 @@ from p2pnode.node.journal import (
     JournalError,
 )
 
-SPEC = JobSpec(type=JobType.BATCH, task=Task(engine=WasmEngine(entry_module="/m")))
+SPEC = JobSpec(type=JobType.BATCH, task=Task(engine=WasmTask(entry_module="/m")))
 
 
 def record(id, created=1.0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -38,3 +39,28 @@ def test_a_forbidden_import_or_an_unplaced_module_is_noticed(tmp_path: Path, mod
     done = subprocess.run([LINTER, "--no-cache"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "BROKEN" in done.stdout or "newcomer" in done.stdout + done.stderr
+
+
+ROOMS = [
+    path.parent
+    for path in sorted((ROOT / "p2pnode").rglob("__init__.py"))
+    if path.parent.name not in ("p2pnode", "core", "jobfile")
+    if path.parent.parts[-2:] != ("wasm", "worker")
+]
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.relative_to(ROOT).as_posix())
+def test_a_room_says_what_is_in_it_what_it_may_know_and_what_may_know_it(room: Path) -> None:
+    text = (room / "__init__.py").read_text()
+    assert text.startswith('"""')
+    assert "May know " in text
+    assert "Known to " in text or "Known by" in text
+
+
+def test_no_class_name_is_defined_twice_for_different_things() -> None:
+    found: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "p2pnode").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
+    assert {name: paths for name, paths in found.items() if len(paths) > 1} == {}

@@ -13,22 +13,22 @@ from p2pnode.core.link.events import (
     Discarded,
     Down,
     Drop,
-    Ended,
     ForgetMessages,
     Forgot,
+    FrameReceived,
     Heard,
     LinkRecord,
+    LinkTick,
     Opened,
     Post,
-    Received,
+    PostRejected,
     Refuse,
-    Rejected,
     ReplaceMessages,
     SaveMessage,
     SaveRecord,
-    Send,
+    SendFrame,
+    StreamEnded,
     Suspect,
-    Tick,
     Up,
 )
 from p2pnode.core.link.frames import (
@@ -58,11 +58,11 @@ def frame(value: Frame) -> bytes:
 
 
 def sent(actions: list[Action]) -> list[Frame]:
-    return [decode_frame_untrusted(action.data) for action in actions if isinstance(action, Send)]
+    return [decode_frame_untrusted(action.data) for action in actions if isinstance(action, SendFrame)]
 
 
 def without_sends(actions: list[Action]) -> list[Action]:
-    return [action for action in actions if not isinstance(action, Send)]
+    return [action for action in actions if not isinstance(action, SendFrame)]
 
 
 def new(
@@ -77,7 +77,7 @@ def new(
 def up(**kwargs: object) -> Link:
     machine = new(**kwargs)  # type: ignore[arg-type]
     machine.handle(Opened(1), 0)
-    machine.handle(Received(1, hello()), 0)
+    machine.handle(FrameReceived(1, hello()), 0)
     assert machine.is_up
     return machine
 
@@ -85,7 +85,7 @@ def up(**kwargs: object) -> Link:
 def test_the_opener_says_hello_and_then_whatever_waits() -> None:
     machine = new(outbox=((4, b"x"),), record=LinkRecord(sent=4))
     assert sent(machine.handle(Opened(1), 0)) == [Hello(version=3, store=OURS, first=4, known="", received=0)]
-    actions = machine.handle(Received(1, hello(first=9)), 0)
+    actions = machine.handle(FrameReceived(1, hello(first=9)), 0)
     assert sent(actions) == [Data(sequence=4, payload=b"x"), Beat()]
     assert without_sends(actions) == [SaveRecord(LinkRecord(THEIRS, 8, 4)), Up()]
 
@@ -95,7 +95,7 @@ def test_an_accepted_stream_counts_from_its_second_frame() -> None:
     actions = machine.handle(Accepted(1, hello()), 0)
     assert [type(value) for value in sent(actions)] == [Hello]
     assert not machine.is_up
-    actions = machine.handle(Received(1, frame(Beat())), 1)
+    actions = machine.handle(FrameReceived(1, frame(Beat())), 1)
     assert machine.is_up
     assert sent(actions) == [Data(sequence=1, payload=b"x")]
 
@@ -104,13 +104,13 @@ def test_an_opener_that_is_silent_after_its_hello_is_dropped() -> None:
     machine = new()
     machine.handle(Accepted(1, hello()), 0)
     assert machine.deadline == link.HELLO_S_MAX
-    assert machine.handle(Tick(), 5) == [Drop(1, "the peer did not go on after its hello")]
+    assert machine.handle(LinkTick(), 5) == [Drop(1, "the peer did not go on after its hello")]
     assert not machine.has_stream
 
 
 def test_a_message_is_acknowledged_after_its_delivery_and_not_before() -> None:
     machine = up()
-    assert machine.handle(Received(1, frame(Data(sequence=1, payload=b"x"))), 0) == [Deliver(1, b"x")]
+    assert machine.handle(FrameReceived(1, frame(Data(sequence=1, payload=b"x"))), 0) == [Deliver(1, b"x")]
     assert machine.record.received == 0
     assert sent(machine.handle(Delivered(1), 0)) == [Ack(sequence=1)]
     assert machine.record.received == 1
@@ -118,12 +118,12 @@ def test_a_message_is_acknowledged_after_its_delivery_and_not_before() -> None:
 
 def test_a_delivery_that_ends_after_its_stream_still_counts() -> None:
     machine = up()
-    machine.handle(Received(1, frame(Data(sequence=1, payload=b"x"))), 0)
-    machine.handle(Ended(1, "cut"), 0)
+    machine.handle(FrameReceived(1, frame(Data(sequence=1, payload=b"x"))), 0)
+    machine.handle(StreamEnded(1, "cut"), 0)
     assert machine.handle(Delivered(1), 0) == []
     assert machine.handle(Opened(2), 0) != []
-    machine.handle(Received(2, hello()), 0)
-    again = machine.handle(Received(2, frame(Data(sequence=1, payload=b"x"))), 0)
+    machine.handle(FrameReceived(2, hello()), 0)
+    again = machine.handle(FrameReceived(2, frame(Data(sequence=1, payload=b"x"))), 0)
     assert sent(again) == [Ack(sequence=1)]
     assert without_sends(again) == []
 
@@ -140,7 +140,7 @@ def test_a_delivery_that_ends_after_its_stream_still_counts() -> None:
 )
 def test_a_frame_that_must_not_be_costs_the_link(data: bytes, reason: str) -> None:
     machine = up()
-    drop, down = machine.handle(Received(1, data), 0)
+    drop, down = machine.handle(FrameReceived(1, data), 0)
     assert isinstance(drop, Drop)
     assert isinstance(down, Down)
     assert drop.reason == down.reason
@@ -154,7 +154,7 @@ def test_a_stream_that_does_not_begin_with_hello_is_dropped(data: bytes) -> None
     (action,) = machine.handle(Accepted(1, data), 0)
     assert isinstance(action, Drop)
     machine.handle(Opened(2), 0)
-    (action,) = machine.handle(Received(2, data), 0)
+    (action,) = machine.handle(FrameReceived(2, data), 0)
     assert isinstance(action, Drop)
 
 
@@ -167,23 +167,23 @@ def test_another_version_is_named() -> None:
 
 def test_a_message_that_is_discarded_counts_as_received_and_its_sender_hears_why() -> None:
     machine = up()
-    machine.handle(Received(1, frame(Data(sequence=1, payload=b"junk"))), 0)
+    machine.handle(FrameReceived(1, frame(Data(sequence=1, payload=b"junk"))), 0)
     actions = machine.handle(Discarded(1, "no such kind"), 0)
     assert actions[0] == SaveRecord(LinkRecord(THEIRS, 1, 0))
     assert sent(actions) == [Reject(sequence=1, reason="no such kind")]
-    assert machine.handle(Received(1, frame(Data(sequence=2, payload=b"x"))), 0) == [Deliver(2, b"x")]
+    assert machine.handle(FrameReceived(1, frame(Data(sequence=2, payload=b"x"))), 0) == [Deliver(2, b"x")]
 
 
 def test_a_rejected_message_leaves_the_outbox_with_all_before_it() -> None:
     machine = up(outbox=((1, b"a"), (2, b"b"), (3, b"c")), record=LinkRecord(sent=3))
-    actions = machine.handle(Received(1, frame(Reject(sequence=2, reason="no"))), 0)
-    assert actions == [ForgetMessages(2), Rejected(b"b", "no")]
+    actions = machine.handle(FrameReceived(1, frame(Reject(sequence=2, reason="no"))), 0)
+    assert actions == [ForgetMessages(2), PostRejected(b"b", "no")]
     assert machine.waiting == 1
 
 
 def test_a_rejection_of_what_is_not_under_way_costs_the_link() -> None:
     machine = up()
-    drop, down = machine.handle(Received(1, frame(Reject(sequence=1, reason="no"))), 0)
+    drop, down = machine.handle(FrameReceived(1, frame(Reject(sequence=1, reason="no"))), 0)
     assert drop == Drop(1, "message 1 rejected, which was not sent")
     assert isinstance(down, Down)
 
@@ -196,7 +196,7 @@ def test_a_peer_that_has_more_of_us_than_a_disk_can_lose_gets_no_link(received: 
     assert new(record=record).handle(Accepted(1, data), 0) == [Drop(1, reason)]
     opener = new(record=record)
     opener.handle(Opened(1), 0)
-    assert opener.handle(Received(1, data), 0) == [Drop(1, reason)]
+    assert opener.handle(FrameReceived(1, data), 0) == [Drop(1, reason)]
     assert opener.record == record
 
 
@@ -207,14 +207,14 @@ def test_of_two_streams_opened_at_once_that_of_the_lower_id_stays() -> None:
     (action,) = low.handle(Accepted(2, hello()), 0)
     assert action == Drop(2, "both sides opened a link, and this one's stays")
     assert [type(value) for value in sent(high.handle(Accepted(2, hello()), 0))] == [Hello]
-    assert Drop(1, "the peer opened another") in high.handle(Received(2, frame(Beat())), 0)
+    assert Drop(1, "the peer opened another") in high.handle(FrameReceived(2, frame(Beat())), 0)
     assert high.is_up
 
 
 def test_a_peer_that_opens_another_stream_has_lost_the_first() -> None:
     machine = up()
     machine.handle(Accepted(2, hello()), 1)
-    actions = machine.handle(Received(2, frame(Beat())), 1)
+    actions = machine.handle(FrameReceived(2, frame(Beat())), 1)
     # For the owner nothing has happened.
     assert without_sends(actions) == [Drop(1, "the peer opened another")]
     assert machine.is_up
@@ -223,7 +223,7 @@ def test_a_peer_that_opens_another_stream_has_lost_the_first() -> None:
 def test_a_peer_with_a_new_disk_gets_what_waits_and_is_reported() -> None:
     machine = new(record=LinkRecord(THEIRS, 7, 5), outbox=((4, b"d"), (5, b"e")))
     machine.handle(Opened(1), 0)
-    actions = machine.handle(Received(1, hello(store=NEW)), 0)
+    actions = machine.handle(FrameReceived(1, hello(store=NEW)), 0)
     assert without_sends(actions) == [SaveRecord(LinkRecord(NEW, 0, 5)), Forgot(), Up()]
     assert [value.sequence for value in sent(actions) if isinstance(value, Data)] == [4, 5]
 
@@ -231,7 +231,7 @@ def test_a_peer_with_a_new_disk_gets_what_waits_and_is_reported() -> None:
 def test_what_the_peer_has_is_not_sent_again() -> None:
     machine = new(record=LinkRecord(THEIRS, 0, 5), outbox=((4, b"d"), (5, b"e")))
     machine.handle(Opened(1), 0)
-    actions = machine.handle(Received(1, hello(known=OURS, received=4)), 0)
+    actions = machine.handle(FrameReceived(1, hello(known=OURS, received=4)), 0)
     assert ForgetMessages(4) in actions
     assert sent(actions) == [Data(sequence=5, payload=b"e"), Beat()]
 
@@ -239,7 +239,7 @@ def test_what_the_peer_has_is_not_sent_again() -> None:
 def test_a_disk_that_lost_its_latest_writes_numbers_on() -> None:
     machine = new(record=LinkRecord(THEIRS, 0, 5), outbox=((5, b"e"),))
     machine.handle(Opened(1), 0)
-    actions = machine.handle(Received(1, hello(known=OURS, received=8)), 0)
+    actions = machine.handle(FrameReceived(1, hello(known=OURS, received=8)), 0)
     assert ReplaceMessages(LinkRecord(THEIRS, 0, 9), ((9, b"e"),)) in actions
     assert Data(sequence=9, payload=b"e") in sent(actions)
 
@@ -247,7 +247,7 @@ def test_a_disk_that_lost_its_latest_writes_numbers_on() -> None:
 def test_messages_are_saved_before_they_are_sent() -> None:
     save, send = up().handle(Post(b"x"), 0)
     assert save == SaveMessage(1, b"x")
-    assert isinstance(send, Send)
+    assert isinstance(send, SendFrame)
     assert new().handle(Post(b"x"), 0) == [SaveMessage(1, b"x")]
 
 
@@ -280,13 +280,13 @@ def test_no_more_than_a_window_is_under_way() -> None:
     for _ in range(100):
         actions += machine.handle(Post(b"x"), 0)
     assert len(sent(actions)) == link.WINDOW_MESSAGES_MAX
-    assert len(sent(machine.handle(Received(1, frame(Ack(sequence=10))), 0))) == 10
+    assert len(sent(machine.handle(FrameReceived(1, frame(Ack(sequence=10))), 0))) == 10
 
 
 def test_a_quiet_link_beats() -> None:
     machine = up()
     assert machine.deadline == link.BEAT_AFTER_S
-    assert sent(machine.handle(Tick(), link.BEAT_AFTER_S)) == [Beat()]
+    assert sent(machine.handle(LinkTick(), link.BEAT_AFTER_S)) == [Beat()]
 
 
 def _silence(machine: Link, until_s: float) -> list[tuple[float, Action]]:
@@ -294,8 +294,8 @@ def _silence(machine: Link, until_s: float) -> list[tuple[float, Action]]:
     history: list[tuple[float, Action]] = []
     while machine.deadline <= until_s:
         now = machine.deadline
-        history += [(now, action) for action in machine.handle(Tick(), now)]
-    return [(now, action) for now, action in history if not isinstance(action, Send)]
+        history += [(now, action) for action in machine.handle(LinkTick(), now)]
+    return [(now, action) for now, action in history if not isinstance(action, SendFrame)]
 
 
 def test_a_pause_of_three_seconds_is_no_loss() -> None:
@@ -319,15 +319,15 @@ def test_a_suspected_peer_that_speaks_is_trusted_again() -> None:
 
 def test_a_node_that_was_paused_itself_does_not_blame_its_peers() -> None:
     machine = up()
-    assert [type(action) for action in machine.handle(Tick(), 60)] == [Send, Suspect]
+    assert [type(action) for action in machine.handle(LinkTick(), 60)] == [SendFrame, Suspect]
     machine.handle(Heard(1), 60.1)
     assert machine.is_up
 
 
 def test_events_of_dropped_streams_are_ignored() -> None:
     machine = up()
-    machine.handle(Ended(1, "cut"), 0)
-    for event in (Received(1, b"junk"), Heard(1), Ended(1, "cut"), Tick()):
+    machine.handle(StreamEnded(1, "cut"), 0)
+    for event in (FrameReceived(1, b"junk"), Heard(1), StreamEnded(1, "cut"), LinkTick()):
         assert machine.handle(event, 1) == []
 
 

@@ -19,7 +19,7 @@ from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.messages import Signed
 from p2pnode.network.protocols import adverts
-from p2pnode.network.protocols.adverts import PAGE_SIZE_BYTES_MAX, Entry, Page
+from p2pnode.network.protocols.adverts import PAGE_SIZE_BYTES_MAX, Page, TableEntry
 
 from .cddl_support import PROTOCOLS, definitions
 
@@ -104,7 +104,7 @@ def test_every_frame_is_as_the_cddl_says(frame: link_frames.Frame) -> None:
 
 
 entries = st.builds(
-    Entry,
+    TableEntry,
     signed=st.builds(Signed, body=st.binary(max_size=50), signature=st.binary(min_size=64, max_size=64)),
     remaining_ms=st.integers(0, 2**63 - 1),
 )

@@ -20,20 +20,20 @@ from p2pnode.core.link.events import (
     Delivered,
     Discarded,
     Drop,
-    Ended,
     Event,
     ForgetMessages,
     Forgot,
+    FrameReceived,
     LinkRecord,
+    LinkTick,
     Opened,
     Post,
-    Received,
     Refuse,
     ReplaceMessages,
     SaveMessage,
     SaveRecord,
-    Send,
-    Tick,
+    SendFrame,
+    StreamEnded,
 )
 from p2pnode.core.link.frames import Hello, decode_frame_untrusted
 
@@ -114,7 +114,7 @@ class Network:
         disk = self.disks[name]
         for action in actions:
             match action:
-                case Send(number, data):
+                case SendFrame(number, data):
                     stream = self.streams[number]
                     if isinstance(decode_frame_untrusted(data), Hello):
                         self.hellos.append(data)
@@ -178,7 +178,7 @@ class Network:
             for number, stream in list(self.streams.items()):
                 self._arrive(name, number, stream)
             if self.now >= self.machines[name].deadline:
-                self.give(name, Tick())
+                self.give(name, LinkTick())
         self.streams = {n: s for n, s in self.streams.items() if any(s.open_at.values())}
 
     def _arrive(self, name: str, number: int, stream: Stream) -> None:
@@ -189,10 +189,10 @@ class Network:
                 stream.open_at[name] = True
                 self.give(name, Accepted(number, data))
             elif stream.open_at.get(name):
-                self.give(name, Received(number, data))
+                self.give(name, FrameReceived(number, data))
         if not queue and stream.open_at.get(name) and stream.open_at.get(other(name)) is False:
             stream.open_at[name] = False
-            self.give(name, Ended(number, "the peer is gone"))
+            self.give(name, StreamEnded(number, "the peer is gone"))
 
     def trouble(self) -> None:
         chance = self.random.random
@@ -209,7 +209,7 @@ class Network:
         if living and chance() < 0.02:
             number, name = self.random.choice(living), self.random.choice("ab")
             self.close(number, name)
-            self.give(name, Ended(number, "cut"))
+            self.give(name, StreamEnded(number, "cut"))
         if living and chance() < 0.01:
             self._forge(self.random.choice(living))
 
@@ -218,7 +218,7 @@ class Network:
         stream, name = self.streams[number], self.random.choice("ab")
         forged = self.random.choice([self.random.randbytes(20), b"", self.random.choice(self.hellos)])
         if self.machines[name].is_up and stream.open_at.get(name) and self.delivering[name] is None:
-            self.give(name, Received(number, forged))
+            self.give(name, FrameReceived(number, forged))
 
 
 def other(name: str) -> str:

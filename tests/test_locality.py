@@ -7,18 +7,18 @@ import pytest
 from p2pnode.core.placement import locality
 from p2pnode.core.wire.messages import CACHE_KEYS_MAX
 from p2pnode.core.wire.spec import (
-    DockerEngine,
+    DockerTask,
     InputSource,
     Source,
     Task,
-    WasmEngine,
+    WasmTask,
 )
 
 CID = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"
 
 
 def task(*sources: Source, image: str = "") -> Task:
-    engine = DockerEngine(image=image) if image else WasmEngine(entry_module="/m")
+    engine = DockerTask(image=image) if image else WasmTask(entry_module="/m")
     return Task(engine=engine, inputs=tuple(InputSource(source=one, target="/in") for one in sources))
 
 

@@ -24,7 +24,7 @@ from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import RefusalKind, Requirements
 from p2pnode.core.wire.spec import (
     Constraint,
-    DockerEngine,
+    DockerTask,
     InputSource,
     NetworkType,
     Operator,
@@ -49,7 +49,7 @@ def test_an_ask_says_what_decides_and_nothing_else_of_the_job() -> None:
         InputSource(source=Source(type=type, params={"CID": "secret"}), target=f"/{index}")
         for index, type in enumerate(["s3", "ipfs", "s3"])
     )
-    task = Task(engine=DockerEngine(image="secret"), publisher=Source(type="ipfs"), inputs=inputs)
+    task = Task(engine=DockerTask(image="secret"), publisher=Source(type="ipfs"), inputs=inputs)
     found = requirements_of(spec(task=task))
     assert (found.engine, found.publisher, found.sources) == ("docker", "ipfs", ("ipfs", "s3"))
     assert b"secret" not in codec.encode(found)

@@ -27,7 +27,7 @@ from p2pnode.network.libp2p_tasks import RESTART_S
 from p2pnode.network.protocols import adverts
 from p2pnode.network.protocols.adverts import (
     PAGE_SIZE_BYTES_MAX,
-    Entry,
+    TableEntry,
     pull_table,
     serve_table,
 )
@@ -222,10 +222,10 @@ async def test_what_libp2p_itself_fails_with_does_not_end_the_gossip(
         await until(lambda: (b"afterwards", a.host.peer_id) in b.heard)
 
 
-async def pulled(host: Host, peer: str) -> list[Entry]:
-    entries: list[Entry] = []
+async def pulled(host: Host, peer: str) -> list[TableEntry]:
+    entries: list[TableEntry] = []
 
-    async def take(page: Sequence[Entry]) -> None:
+    async def take(page: Sequence[TableEntry]) -> None:
         entries.extend(page)
 
     await pull_table(host, peer, take)

@@ -22,7 +22,7 @@ from p2pnode.core.wire.spec import (
     Resources,
     Source,
     Task,
-    WasmEngine,
+    WasmTask,
 )
 
 BIG = Resources(cpu_millis=4000, memory_bytes=8_000_000_000, disk_bytes=10_000_000_000)
@@ -61,7 +61,7 @@ PEERS = {
 
 
 def spec(**task):
-    return JobSpec(type=JobType.BATCH, task=Task(engine=WasmEngine(entry_module="/m"), **task))
+    return JobSpec(type=JobType.BATCH, task=Task(engine=WasmTask(entry_module="/m"), **task))
 
 
 def test_a_plan_names_who_is_asked_and_counts_why_not_the_others():

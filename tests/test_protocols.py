@@ -250,7 +250,7 @@ _SOURCES = st.builds(
     params=st.dictionaries(_SOME, _SCALARS | st.dictionaries(_SOME, _SCALARS, max_size=2), max_size=2),
 )
 _ENGINES = st.builds(
-    spec.DockerEngine,
+    spec.DockerTask,
     image=_SOME,
     entrypoint=optional(some(_TEXTS)),
     parameters=some(_TEXTS),
@@ -258,7 +258,7 @@ _ENGINES = st.builds(
     working_directory=_TEXTS,
     meta=_MAPS,
 ) | st.builds(
-    spec.WasmEngine,
+    spec.WasmTask,
     entry_module=_SOME,
     entrypoint=_SOME,
     parameters=some(_TEXTS),

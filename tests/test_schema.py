@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from p2pnode.core.jobfile import kinds, parse, parse_template, render, yamltree
-from p2pnode.core.jobfile.enginefields import Assignments, Module
+from p2pnode.core.jobfile.enginefields import Assignments, ModuleField
 from p2pnode.core.jobfile.jobfields import JOB
 from p2pnode.core.jobfile.problems import JobFileError, Report, Severity
 from p2pnode.core.jobfile.schema import schema
@@ -200,13 +200,13 @@ def test_what_the_schema_refuses_the_parser_refuses(path: str, value: Any) -> No
     assert not parser_takes(job)
 
 
-Named = tuple[str, kinds.Field, kinds.Object]
+Named = tuple[str, kinds.Field, kinds.ObjectOf]
 
 
 def fields(kind: Any, path: str = "") -> Iterator[Named]:
     """Every field that the parser knows, with its path as the page writes it."""
     match kind:
-        case kinds.Object():
+        case kinds.ObjectOf():
             for one in kind.fields:
                 here = f"{path}.{one.name}".removeprefix(".")
                 yield here, one, kind
@@ -241,7 +241,7 @@ ALL_FIELDS = list(fields(JOB))
 
 @pytest.mark.parametrize(("path", "one", "parent"), ALL_FIELDS, ids=[path for path, *_ in ALL_FIELDS])
 def test_every_field_is_in_the_schema_with_a_description(
-    path: str, one: kinds.Field, parent: kinds.Object
+    path: str, one: kinds.Field, parent: kinds.ObjectOf
 ) -> None:
     found = part_of_schema(path)
     assert found["description"].endswith(".") and len(found["description"]) > 10
@@ -254,8 +254,8 @@ def test_every_field_is_in_the_schema_with_a_description(
 
 @pytest.mark.parametrize(
     ("path", "one"),
-    [(path, one) for path, one, _ in ALL_FIELDS if not isinstance(one.kind, Module)],
-    ids=[path for path, one, _ in ALL_FIELDS if not isinstance(one.kind, Module)],
+    [(path, one) for path, one, _ in ALL_FIELDS if not isinstance(one.kind, ModuleField)],
+    ids=[path for path, one, _ in ALL_FIELDS if not isinstance(one.kind, ModuleField)],
 )
 def test_every_example_and_default_can_be_written(path: str, one: kinds.Field) -> None:
     for value in (one.example, one.default):
@@ -282,14 +282,14 @@ def test_a_default_that_is_written_down_changes_nothing() -> None:
         assert parse(json.dumps(written), "job").spec == parse(json.dumps(bare), "job").spec
 
 
-def fill_in_defaults(here: dict[str, Any], kind: kinds.Object) -> None:
+def fill_in_defaults(here: dict[str, Any], kind: kinds.ObjectOf) -> None:
     for one in kind.fields:
         if one.default is not None:
             here.setdefault(one.name, copy.deepcopy(one.default))
         value = here.get(one.name)
-        if isinstance(one.kind, kinds.Object) and isinstance(value, dict):
+        if isinstance(one.kind, kinds.ObjectOf) and isinstance(value, dict):
             fill_in_defaults(value, one.kind)
-        elif isinstance(one.kind, kinds.ListOf) and isinstance(one.kind.item, kinds.Object):
+        elif isinstance(one.kind, kinds.ListOf) and isinstance(one.kind.item, kinds.ObjectOf):
             for item in value or ():
                 fill_in_defaults(item, one.kind.item)
         elif isinstance(one.kind, Typed) and value:
@@ -305,9 +305,9 @@ def type_of(kind: Any) -> str:
             return "list of NAME = value"
         case kinds.TextMap():
             return "map of texts"
-        case kinds.Object() | Typed():
+        case kinds.ObjectOf() | Typed():
             return "map"
-        case Module():
+        case ModuleField():
             return "path"
     words = getattr(kind.convert, "words", None)
     if words and kind is not kinds.BOOLEAN:

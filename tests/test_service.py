@@ -17,7 +17,7 @@ from p2pnode.core.wire.spec import (
     JobSpec,
     JobType,
     Task,
-    WasmEngine,
+    WasmTask,
 )
 from p2pnode.node.changes import Changes
 from p2pnode.node.journal import HistoryRow, Journal
@@ -43,7 +43,7 @@ class Histories:
         return found
 
 
-SPEC = JobSpec(type=JobType.BATCH, task=Task(engine=WasmEngine(entry_module="/m")))
+SPEC = JobSpec(type=JobType.BATCH, task=Task(engine=WasmTask(entry_module="/m")))
 JOBS = {
     "j-10": ("count", "default", 1.0),
     "j-11": ("count", "default", 2.0),

@@ -10,7 +10,7 @@ import pytest
 import wasmtime
 
 from p2pnode.core.wire.spec import Resources
-from p2pnode.core.wire.spec import WasmEngine as WasmTask
+from p2pnode.core.wire.spec import WasmTask as WasmTask
 from p2pnode.engines.wasm.engine import WasmEngine
 from p2pnode.engines.workload import Ended, Workload
 

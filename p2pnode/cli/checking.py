@@ -12,7 +12,7 @@ from p2pnode.cli.options import Given
 from p2pnode.cli.output import answer, answer_json, fields, short_peer
 from p2pnode.cli.requester import any_node
 from p2pnode.cli.status import Status
-from p2pnode.core.jobfile.problems import JobFileError, Problem
+from p2pnode.core.jobfile.problems import FileProblem, JobFileError
 from p2pnode.core.jobfile.schema import schema
 
 
@@ -86,7 +86,7 @@ def _reasons(heading: str, reasons: Iterable[ReasonJson]) -> list[tuple[str, str
     return [(heading, f"{one['peers']}: {one['reason']}") for one in reasons]
 
 
-def _problem_json(one: Problem) -> dict[str, object]:
+def _problem_json(one: FileProblem) -> dict[str, object]:
     return {
         "file": one.file,
         "line": one.line,

@@ -12,7 +12,7 @@ from p2pnode.cli.options import Given
 from p2pnode.cli.output import Styled, say
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.core import jobfile
-from p2pnode.core.jobfile.problems import JobFileError, Problem, Severity
+from p2pnode.core.jobfile.problems import FileProblem, JobFileError, Severity
 from p2pnode.core.jobfile.template.variables import spread
 from p2pnode.core.jobfile.yamltree import TEXT_SIZE_BYTES_MAX
 from p2pnode.core.wire.spec import JobSpec
@@ -26,7 +26,7 @@ class JobFile:
     name: str
     # As a node takes it: without templates.
     text: bytes
-    parsed: jobfile.Parsed
+    parsed: jobfile.ParsedJob
 
     @property
     def spec(self) -> JobSpec:
@@ -68,7 +68,7 @@ def read_valid(given: Given) -> JobFile:
     return job
 
 
-def show(problems: Iterable[Problem]) -> None:
+def show(problems: Iterable[FileProblem]) -> None:
     """A line each, for the person at the terminal."""
     for one in problems:
         colour = "red" if one.severity is Severity.ERROR else "yellow"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from p2pnode.core.values.units import about_bytes
-from p2pnode.ipfs.export import ENTRIES_MAX, EXPORT_SIZE_BYTES_MAX, Room, TooLarge
+from p2pnode.ipfs.export import ENTRIES_MAX, EXPORT_SIZE_BYTES_MAX, ExportRoom, TooLarge
 
 # More than this is written only to who said so, however honest it looks.
 UNASKED_SIZE_BYTES_MAX = 1_000_000_000
@@ -24,7 +24,7 @@ HARMLESS_ENTRIES = 10_000
 LINK_SIZE_BYTES = 45
 
 
-class Unfolding(Room):
+class Unfolding(ExportRoom):
     """The room of one command: what its flags say, else what no one need be asked for."""
 
     def __init__(self, size_bytes_max: int | None, entries_max: int | None, yes: bool) -> None:

@@ -21,7 +21,7 @@ from p2pnode.core.values.internet import AllowedHost
 from p2pnode.core.values.units import about_bytes
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.messages import Directory, Fault
-from p2pnode.core.wire.spec import InputSource, Task, WasmEngine
+from p2pnode.core.wire.spec import InputSource, Task, WasmTask
 from p2pnode.ipfs.blocks import BlockUnavailable
 from p2pnode.ipfs.export import TooLarge
 from p2pnode.ipfs.partial import CannotExport
@@ -271,7 +271,7 @@ def _check_apart(inputs: Iterable[Input], task: Task) -> None:
 def _as_module(task: Task, source: InputSource, one: Input) -> Input:
     """A module's own file where a job names the Target of a one-file directory as the module."""
     engine = task.engine
-    if isinstance(engine, WasmEngine) and source.target in (engine.entry_module, *engine.import_modules):
+    if isinstance(engine, WasmTask) and source.target in (engine.entry_module, *engine.import_modules):
         # Of a directory its only file; a single file has its own name in `target`, which nobody asked for.
         if targets.is_single(source.source):
             return replace(one, target=source.target)

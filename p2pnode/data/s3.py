@@ -27,7 +27,7 @@ from .concurrently import all_of
 from .download import Download, Place
 from .failures import DataFailed, of_disk
 from .s3_client import Bucket
-from .s3_selection import Object, prefix_of, relative_path, select
+from .s3_selection import S3Object, prefix_of, relative_path, select
 from .web import Response
 
 
@@ -63,12 +63,12 @@ class S3Fetch:
             raise DataFailed(Fault.JOB, f"s3://{self.bucket.name}: no key begins with {prefix_of(key)!r}")
         await self._fetch_many(objects, prefix_of(key))
 
-    async def _fetch_many(self, objects: list[Object], prefix: str) -> None:
+    async def _fetch_many(self, objects: list[S3Object], prefix: str) -> None:
         size_bytes = sum(one.size_bytes for one in objects)
         self.place.budget.check(sum(on_disk(one.size_bytes) for one in objects))
         done_bytes = count = 0
 
-        async def fetch(one: Object) -> None:
+        async def fetch(one: S3Object) -> None:
             nonlocal done_bytes, count
             path = self.place.directory / relative_path(one.key, prefix)
             try:

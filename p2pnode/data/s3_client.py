@@ -23,7 +23,7 @@ from p2pnode.core.wire.messages import Fault
 
 from .download import check_status
 from .failures import DataFailed, Lost
-from .s3_selection import Object
+from .s3_selection import S3Object
 from .s3_signing import EMPTY_SHA256, Credentials, quote_key, sign
 from .web import PORTS, Response, Web, checked_url
 
@@ -122,9 +122,9 @@ class Bucket:
         """Names the bucket among all."""
         return f"{self._endpoint or 'aws'} {self.name}"
 
-    async def objects(self, prefix: str) -> list[Object]:
+    async def objects(self, prefix: str) -> list[S3Object]:
         """All objects whose keys begin so; raises `DataFailed`."""
-        found: list[Object] = []
+        found: list[S3Object] = []
         token = ""
         for _ in range(PAGES_MAX):
             query = {"list-type": "2", "prefix": prefix, **({"continuation-token": token} if token else {})}
@@ -224,12 +224,12 @@ def _parse_xml_untrusted(data: bytes) -> ElementTree.Element:
     return root
 
 
-def _parse_listing_untrusted(data: bytes) -> tuple[list[Object], str]:
+def _parse_listing_untrusted(data: bytes) -> tuple[list[S3Object], str]:
     """A page of a listing, and what to ask the next one with; raises `Lost`."""
     root = _parse_xml_untrusted(data)
     try:
         objects = [
-            Object(one.findtext("Key") or "", one.findtext("ETag") or "", int(one.findtext("Size") or ""))
+            S3Object(one.findtext("Key") or "", one.findtext("ETag") or "", int(one.findtext("Size") or ""))
             for one in root.findall("Contents")
         ]
     except ValueError as exc:

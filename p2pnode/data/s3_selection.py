@@ -43,7 +43,7 @@ _LAYOUT_PART = re.compile("|".join(_LAYOUT))
 
 
 @dataclass(frozen=True, slots=True)
-class Object:
+class S3Object:
     """An object in a bucket."""
 
     key: str
@@ -56,8 +56,8 @@ def prefix_of(key: str) -> str:
 
 
 def select(
-    objects: Iterable[Object], params: Mapping[str, Any], replica: int, replica_count: int
-) -> list[Object]:
+    objects: Iterable[S3Object], params: Mapping[str, Any], replica: int, replica_count: int
+) -> list[S3Object]:
     """Those that pass the Filter and are in this replica's part; raises `DataFailed`."""
     prefix = prefix_of(params.get("Key", ""))
     found = [one for one in objects if not one.key.endswith("/")]

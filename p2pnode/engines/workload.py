@@ -22,7 +22,7 @@ from p2pnode.core.wire.log_order import STDERR, STDOUT, LogOrder
 from p2pnode.core.wire.messages import REASON_LENGTH_MAX, Fault
 from p2pnode.core.wire.spec import (
     NetworkType,
-    OtherEngine,
+    OtherTask,
     SomeEngine,
     Task,
 )
@@ -144,7 +144,7 @@ def first_line(text: str) -> str:
 
 
 def _of_engine(engine: SomeEngine) -> Mapping[str, str]:
-    return {} if isinstance(engine, OtherEngine) else engine.environment
+    return {} if isinstance(engine, OtherTask) else engine.environment
 
 
 def environment(workload: Workload) -> dict[str, str]:

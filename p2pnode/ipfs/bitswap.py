@@ -30,7 +30,7 @@ from p2pnode.ipfs.bitswap_messages import (
     Want,
     WantKind,
 )
-from p2pnode.ipfs.bitswap_streams import PROTOCOLS, Host, Stream, encoded, read_untrusted
+from p2pnode.ipfs.bitswap_streams import PROTOCOLS, BitswapHost, BitswapStream, encoded, read_untrusted
 from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.ipfs.fetch import Fetch, Links, Reach, links_of
 from p2pnode.network.streams import NetworkError
@@ -71,7 +71,7 @@ class _Peer:
 
 
 @asynccontextmanager
-async def open_bitswap(host: Host, store: BlockStore) -> AsyncIterator[Bitswap]:
+async def open_bitswap(host: BitswapHost, store: BlockStore) -> AsyncIterator[Bitswap]:
     """Serves the blocks of `store` on `host`."""
     async with trio.open_nursery() as nursery:
         bitswap = Bitswap(nursery, host, store)
@@ -84,7 +84,7 @@ async def open_bitswap(host: Host, store: BlockStore) -> AsyncIterator[Bitswap]:
 class Bitswap:
     """Made by `open_bitswap`."""
 
-    def __init__(self, nursery: trio.Nursery, host: Host, store: BlockStore) -> None:
+    def __init__(self, nursery: trio.Nursery, host: BitswapHost, store: BlockStore) -> None:
         self._nursery = nursery
         self._host = host
         self._store = store
@@ -166,7 +166,7 @@ class Bitswap:
 
     async def _send_all(self, peer: _Peer) -> None:
         """Sends what there is for a peer, until there is nothing for a while."""
-        stream: Stream | None = None
+        stream: BitswapStream | None = None
         try:
             while True:
                 peer.work = trio.Event()
@@ -190,7 +190,7 @@ class Bitswap:
             if stream is not None:
                 await stream.close()
 
-    async def _send(self, peer: str, stream: Stream | None, message: Message) -> Stream:
+    async def _send(self, peer: str, stream: BitswapStream | None, message: Message) -> BitswapStream:
         """Writes a message, on a new stream where there is none or the old one broke."""
         if stream is not None:
             try:
@@ -239,7 +239,7 @@ class Bitswap:
 
     # Receiving.
 
-    async def serve(self, stream: Stream) -> None:
+    async def serve(self, stream: BitswapStream) -> None:
         """Reads one stream that a peer opened; what it raises costs the peer its stream."""
         try:
             while (message := await read_untrusted(stream)) is not None:

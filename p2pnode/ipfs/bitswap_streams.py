@@ -17,7 +17,7 @@ MESSAGE_TIMEOUT_S = 60.0
 READ_IDLE_S = 3600.0
 
 
-class Stream(Protocol):
+class BitswapStream(Protocol):
     """The part of the network's stream that is used here."""
 
     peer: str
@@ -30,16 +30,16 @@ class Stream(Protocol):
     async def reset(self) -> None: ...
 
 
-class Host(Protocol):
+class BitswapHost(Protocol):
     """The part of the network's host that is used here."""
 
     def handle(
-        self, protocol: str, handler: Callable[[Stream], Awaitable[None]], *, time_limit_s: float
+        self, protocol: str, handler: Callable[[BitswapStream], Awaitable[None]], *, time_limit_s: float
     ) -> None: ...
-    async def open_stream(self, peer: str, protocols: Sequence[str], timeout_s: float) -> Stream: ...
+    async def open_stream(self, peer: str, protocols: Sequence[str], timeout_s: float) -> BitswapStream: ...
 
 
-async def read_untrusted(stream: Stream) -> Message | None:
+async def read_untrusted(stream: BitswapStream) -> Message | None:
     """The next message of a stream, None at its end; raises `BadMessage` and what the stream raises."""
     prefix = b""
     while not prefix or prefix[-1] & 0x80:
@@ -57,6 +57,6 @@ async def read_untrusted(stream: Stream) -> Message | None:
     return bitswap_messages.decode_untrusted(await stream.read_exactly(size_bytes, MESSAGE_TIMEOUT_S))
 
 
-def encoded(message: Message, stream: Stream) -> bytes:
+def encoded(message: Message, stream: BitswapStream) -> bytes:
     """The message as it goes over this stream."""
     return bitswap_messages.encode(message, legacy=stream.protocol == LEGACY_PROTOCOL)

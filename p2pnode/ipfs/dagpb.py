@@ -23,7 +23,7 @@ BLOCK_SIZE_BYTES_MAX = 2 * 1024 * 1024
 PERMISSIONS = 0o7777
 
 
-class Kind(enum.IntEnum):
+class NodeKind(enum.IntEnum):
     """UnixFS's type of a node."""
 
     RAW = 0
@@ -35,7 +35,7 @@ class Kind(enum.IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class DagLink:
     cid: str
     # Bytes that are not UTF-8 are kept as surrogates, as the file system's names are.
     name: str
@@ -44,9 +44,9 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
-    links: tuple[Link, ...]
-    kind: Kind
+class DagNode:
+    links: tuple[DagLink, ...]
+    kind: NodeKind
     # A file's own bytes, a symbolic link's target, or the bit field of a shard.
     data: bytes = b""
     # A shard's number of places.
@@ -55,7 +55,7 @@ class Node:
     mode: int = 0
 
 
-def encode(links: Sequence[Link], data: bytes) -> bytes:
+def encode(links: Sequence[DagLink], data: bytes) -> bytes:
     """The bytes of a node. Links stand before the data, and are not sorted here."""
     parts = []
     for link in links:
@@ -74,33 +74,33 @@ def file_data(size_bytes: int, part_sizes_bytes: Sequence[int], own: bytes = b""
     content = bytes_field(2, own) if own else b""
     parts = b"".join(varint_field(4, part) for part in part_sizes_bytes)
     permissions = varint_field(7, mode) if mode else b""
-    return varint_field(1, Kind.FILE) + content + varint_field(3, size_bytes) + parts + permissions
+    return varint_field(1, NodeKind.FILE) + content + varint_field(3, size_bytes) + parts + permissions
 
 
 def directory_data() -> bytes:
-    return varint_field(1, Kind.DIRECTORY)
+    return varint_field(1, NodeKind.DIRECTORY)
 
 
 def symlink_data(target: bytes) -> bytes:
-    return varint_field(1, Kind.SYMLINK) + bytes_field(2, target)
+    return varint_field(1, NodeKind.SYMLINK) + bytes_field(2, target)
 
 
 def shard_data(occupied: int, hash_code: int, fanout: int) -> bytes:
     """UnixFS data of one shard of a large directory; bit i of `occupied` says that place i is in use."""
     bits = occupied.to_bytes((occupied.bit_length() + 7) // 8, "big")
     return (
-        varint_field(1, Kind.SHARD)
+        varint_field(1, NodeKind.SHARD)
         + bytes_field(2, bits)
         + varint_field(5, hash_code)
         + varint_field(6, fanout)
     )
 
 
-def decode_untrusted(block: bytes) -> Node:
+def decode_untrusted(block: bytes) -> DagNode:
     """A dag-pb block that holds UnixFS; raises `BadMessage` whatever the bytes are."""
     if len(block) > BLOCK_SIZE_BYTES_MAX:
         raise BadMessage(f"a block of {len(block)} bytes, over the limit of {BLOCK_SIZE_BYTES_MAX}")
-    links: list[Link] = []
+    links: list[DagLink] = []
     data: bytes | None = None
     for number, value in protobuf.fields_untrusted(block):
         match number:
@@ -125,7 +125,7 @@ def links_untrusted(address: str, block: bytes) -> tuple[str, ...]:
     return tuple(link.cid for link in decode_untrusted(block).links)
 
 
-def _link_untrusted(body: bytes) -> Link:
+def _link_untrusted(body: bytes) -> DagLink:
     address: str | None = None
     name = b""
     size_bytes = 0
@@ -141,18 +141,18 @@ def _link_untrusted(body: bytes) -> Link:
                 raise BadMessage(f"not a dag-pb link: field {number} is unknown")
     if address is None:
         raise BadMessage("not a dag-pb link: it has no CID")
-    return Link(address, name.decode(errors="surrogateescape"), size_bytes)
+    return DagLink(address, name.decode(errors="surrogateescape"), size_bytes)
 
 
-def _unixfs_untrusted(links: tuple[Link, ...], encoded: bytes) -> Node:
-    kind: Kind | None = None
+def _unixfs_untrusted(links: tuple[DagLink, ...], encoded: bytes) -> DagNode:
+    kind: NodeKind | None = None
     data = b""
     fanout = mode = 0
     for number, value in protobuf.fields_untrusted(encoded):
         match number:
             case 1:
                 try:
-                    kind = Kind(number_untrusted(value))
+                    kind = NodeKind(number_untrusted(value))
                 except ValueError as exc:
                     raise BadMessage(f"not a UnixFS node: {exc}") from exc
             case 2:
@@ -167,4 +167,4 @@ def _unixfs_untrusted(links: tuple[Link, ...], encoded: bytes) -> Node:
                 pass
     if kind is None:
         raise BadMessage("not a UnixFS node: it has no type")
-    return Node(links, kind, data, fanout, mode)
+    return DagNode(links, kind, data, fanout, mode)

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from p2pnode.core.values.units import ENTRY_SIZE_BYTES
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.ipfs import cid as cids
-from p2pnode.ipfs.dagpb import Kind, Node
+from p2pnode.ipfs.dagpb import DagNode, NodeKind
 from p2pnode.ipfs.partial import CannotExport, partial_folder
 from p2pnode.ipfs.reading import GetBlock, Reader
 from p2pnode.ipfs.unixfs import DEPTH_MAX
@@ -37,7 +37,7 @@ class TooLarge(CannotExport):
     """The graph does not fit into its room."""
 
 
-class Room:
+class ExportRoom:
     """What may be written to disk: counted while it is, and refused beyond the limits."""
 
     def __init__(self, size_bytes_max: int = EXPORT_SIZE_BYTES_MAX, entries_max: int = ENTRIES_MAX) -> None:
@@ -65,7 +65,7 @@ def export(
     get_block: GetBlock,
     destination: Path,
     *,
-    room: Room | None = None,
+    room: ExportRoom | None = None,
     note: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Write what `cid` names to `destination`, which must not exist or be an empty directory.
@@ -75,12 +75,12 @@ def export(
     `CannotExport`, `BlockUnavailable`, `BadMessage` and `OSError`, and then leaves nothing behind.
     """
     with partial_folder(destination) as partial:
-        write(cid, get_block, partial.folder, "root", room or Room(), note)
+        write(cid, get_block, partial.folder, "root", room or ExportRoom(), note)
         partial.place("root")
 
 
 def write(
-    cid: str, get_block: GetBlock, folder: int, name: str, room: Room, note: Callable[[str], None]
+    cid: str, get_block: GetBlock, folder: int, name: str, room: ExportRoom, note: Callable[[str], None]
 ) -> None:
     """Write what `cid` names as `name` into an open folder that nobody else writes to; raises as `export`."""
     _Export(Reader(get_block), room, note).write(str(cids.parse(cid)), folder, name)
@@ -89,7 +89,7 @@ def write(
 class _Export:
     """One export under way, with the links that are made last."""
 
-    def __init__(self, reader: Reader, room: Room, note: Callable[[str], None]) -> None:
+    def __init__(self, reader: Reader, room: ExportRoom, note: Callable[[str], None]) -> None:
         self._reader = reader
         self._room = room
         self._note = note
@@ -97,7 +97,7 @@ class _Export:
 
     def write(self, cid: str, folder: int, name: str) -> None:
         node = self._reader.node(cid)
-        if node.kind is Kind.SYMLINK:
+        if node.kind is NodeKind.SYMLINK:
             raise CannotExport(f"{cid} is a symbolic link, which leads nowhere by itself")
         self._write_node(cid, node, folder, name, ())
         # Last, so that nothing is ever written through one.
@@ -105,16 +105,18 @@ class _Export:
             with _opened(folder, [name, *above]) as directory:
                 os.symlink(os.fsdecode(target), last, dir_fd=directory)
 
-    def _write_node(self, cid: str, node: Node, folder: int, name: str, names: tuple[str, ...]) -> None:
+    def _write_node(self, cid: str, node: DagNode, folder: int, name: str, names: tuple[str, ...]) -> None:
         self._room.add(ENTRY_SIZE_BYTES, entries=1)
         match node.kind:
-            case Kind.FILE | Kind.RAW:
+            case NodeKind.FILE | NodeKind.RAW:
                 self._write_file(cid, node, folder, name)
-            case Kind.DIRECTORY | Kind.SHARD:
+            case NodeKind.DIRECTORY | NodeKind.SHARD:
                 self._write_directory(node, folder, name, names)
-            case Kind.SYMLINK if len(node.data) <= LINK_SIZE_BYTES_MAX and _stays_inside(node.data, names):
+            case NodeKind.SYMLINK if len(node.data) <= LINK_SIZE_BYTES_MAX and _stays_inside(
+                node.data, names
+            ):
                 self._links.append((names, node.data))
-            case Kind.SYMLINK:
+            case NodeKind.SYMLINK:
                 target = os.fsdecode(node.data[:80])
                 self._note(f"{'/'.join(names)} was left out: it is a link to {target!r}, outside")
             case _:
@@ -122,7 +124,7 @@ class _Export:
                     f"{cid} is a {node.kind.name.lower()}, which is neither a file nor a directory"
                 )
 
-    def _write_file(self, cid: str, node: Node, folder: int, name: str) -> None:
+    def _write_file(self, cid: str, node: DagNode, folder: int, name: str) -> None:
         new = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         # Who may read and write it, the umask says.
         with open(os.open(name, new, plain_mode(node.mode) | 0o666, dir_fd=folder), "wb") as file:
@@ -133,7 +135,7 @@ class _Export:
                 free_bytes = max(free_bytes - len(chunk), 0)
                 file.write(chunk)
 
-    def _write_directory(self, node: Node, folder: int, name: str, names: tuple[str, ...]) -> None:
+    def _write_directory(self, node: DagNode, folder: int, name: str, names: tuple[str, ...]) -> None:
         if len(names) == DEPTH_MAX:
             raise BadMessage(f"directories more than {DEPTH_MAX} deep")
         os.mkdir(name, dir_fd=folder)

@@ -355,7 +355,7 @@ def links_of(cid: str, data: bytes, reach: Reach = Reach.ALL) -> Links:
         node = dagpb.decode_untrusted(data)
     except BadMessage as exc:
         return exc
-    if node.kind is not dagpb.Kind.SHARD:
+    if node.kind is not dagpb.NodeKind.SHARD:
         return ()
     # The name of a shard is its place alone, that of an entry goes on.
     digits = len(f"{max(node.fanout - 1, 0):X}")

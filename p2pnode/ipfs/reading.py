@@ -18,7 +18,7 @@ from p2pnode.core.wire.codec import BadMessage
 from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs import dagpb
 from p2pnode.ipfs.blocks import BlockUnavailable
-from p2pnode.ipfs.dagpb import Kind, Link, Node
+from p2pnode.ipfs.dagpb import DagLink, DagNode, NodeKind
 from p2pnode.ipfs.unixfs import NAME_HASH_BITS, name_hash
 
 GetBlock: TypeAlias = Callable[[str], bytes | None]
@@ -47,7 +47,7 @@ class Reader:
         self._get_block = get_block
         self._blocks = 0
 
-    def node(self, cid: str) -> Node:
+    def node(self, cid: str) -> DagNode:
         """The node; a raw block counts as a file that holds it.
 
         Raises `BlockUnavailable`, and `BadMessage` when the block is no UnixFS.
@@ -61,15 +61,15 @@ class Reader:
         block = self._get_block(cid)
         if block is None:
             raise BlockUnavailable(cid, "it is not here")
-        return Node((), Kind.FILE, block) if codec == "raw" else dagpb.decode_untrusted(block)
+        return DagNode((), NodeKind.FILE, block) if codec == "raw" else dagpb.decode_untrusted(block)
 
-    def file(self, cid: str, node: Node) -> Iterator[bytes]:
+    def file(self, cid: str, node: DagNode) -> Iterator[bytes]:
         """The bytes of a file whose root is `node`, chunk by chunk."""
         # The nodes to read next, the last first, each with its depth.
         waiting: list[tuple[str, int]] = []
         depth = 0
         while True:
-            if node.kind not in (Kind.FILE, Kind.RAW):
+            if node.kind not in (NodeKind.FILE, NodeKind.RAW):
                 raise BadMessage(f"{cid} is a {node.kind.name.lower()}, where a part of a file is expected")
             if node.data:
                 yield node.data
@@ -81,23 +81,23 @@ class Reader:
             cid, depth = waiting.pop()
             node = self.node(cid)
 
-    def entries(self, node: Node, level: int = 0) -> Iterator[Link]:
+    def entries(self, node: DagNode, level: int = 0) -> Iterator[DagLink]:
         """A directory's entries in the order of its blocks; a shard's own prefix is taken off the names."""
-        if node.kind is Kind.DIRECTORY and level == 0:
+        if node.kind is NodeKind.DIRECTORY and level == 0:
             yield from node.links
             return
         digits, _ = _shard_untrusted(node, level)
         for link in node.links:
             if len(link.name) > digits:
-                yield Link(link.cid, link.name[digits:], link.size_bytes)
+                yield DagLink(link.cid, link.name[digits:], link.size_bytes)
             else:
                 yield from self.entries(self.node(link.cid), level + 1)
 
-    def child(self, node: Node, name: str) -> str | None:
+    def child(self, node: DagNode, name: str) -> str | None:
         """The CID of a directory's entry, or None."""
         level = 0
         shift_bits = NAME_HASH_BITS
-        while node.kind is Kind.SHARD:
+        while node.kind is NodeKind.SHARD:
             digits, bits = _shard_untrusted(node, level)
             shift_bits -= bits
             if shift_bits < 0:
@@ -122,8 +122,10 @@ def resolve(root: str, names: Sequence[str], get_block: GetBlock) -> str:
     walked = cid
     for name in names:
         node = reader.node(cid)
-        if node.kind not in (Kind.DIRECTORY, Kind.SHARD):
-            link = f" but a symbolic link to {_shown(os.fsdecode(node.data))}" * (node.kind is Kind.SYMLINK)
+        if node.kind not in (NodeKind.DIRECTORY, NodeKind.SHARD):
+            link = f" but a symbolic link to {_shown(os.fsdecode(node.data))}" * (
+                node.kind is NodeKind.SYMLINK
+            )
             raise NoSuchPath(f"{walked} is not a directory{link}")
         child = reader.child(node, name)
         if child is None:
@@ -132,14 +134,14 @@ def resolve(root: str, names: Sequence[str], get_block: GetBlock) -> str:
     return cid
 
 
-def _what_is_there(node: Node) -> str:
+def _what_is_there(node: DagNode) -> str:
     """Some of a directory's entries, for a person who looks for another; of shards those in this one."""
-    digits = len(f"{node.fanout - 1:X}") if node.kind is Kind.SHARD else 0
+    digits = len(f"{node.fanout - 1:X}") if node.kind is NodeKind.SHARD else 0
     found = sorted(link.name[digits:] for link in node.links if len(link.name) > digits)
     told = ", ".join(map(_shown, found[:NAMES_TOLD_MAX]))
     if not node.links:
         return "it is empty"
-    if node.kind is Kind.SHARD:
+    if node.kind is NodeKind.SHARD:
         return f"it has many, such as {told}" if told else "it has many others"
     more = len(found) - NAMES_TOLD_MAX
     return f"it has {told} and {more} more" if more > 0 else f"it has {told}"
@@ -150,11 +152,11 @@ def _shown(name: str) -> str:
     return f"'{text}'" if len(text) <= NAME_SHOWN_LENGTH_MAX else f"'{text[:NAME_SHOWN_LENGTH_MAX]}...'"
 
 
-def list_directory(cid: str, get_block: GetBlock) -> Iterator[Link]:
+def list_directory(cid: str, get_block: GetBlock) -> Iterator[DagLink]:
     """A directory's entries; raises `NoSuchPath` when it is none, `BlockUnavailable`, `BadMessage`."""
     reader = Reader(get_block)
     node = reader.node(cid)
-    if node.kind not in (Kind.DIRECTORY, Kind.SHARD):
+    if node.kind not in (NodeKind.DIRECTORY, NodeKind.SHARD):
         raise NoSuchPath(f"{cid} is not a directory")
     return reader.entries(node)
 
@@ -163,14 +165,14 @@ def read_file(cid: str, get_block: GetBlock) -> Iterator[bytes]:
     """A file's bytes in chunks; raises `NoSuchPath` when it is none, `BlockUnavailable`, `BadMessage`."""
     reader = Reader(get_block)
     node = reader.node(cid)
-    if node.kind not in (Kind.FILE, Kind.RAW):
+    if node.kind not in (NodeKind.FILE, NodeKind.RAW):
         raise NoSuchPath(f"{cid} is not a file but a {node.kind.name.lower()}")
     return reader.file(cid, node)
 
 
-def _shard_untrusted(node: Node, level: int) -> tuple[int, int]:
+def _shard_untrusted(node: DagNode, level: int) -> tuple[int, int]:
     """How many hexadecimal digits and how many bits of the hash name a place in this shard."""
-    if node.kind is not Kind.SHARD:
+    if node.kind is not NodeKind.SHARD:
         raise BadMessage(f"a {node.kind.name.lower()} where a shard of a directory is expected")
     if level == SHARD_LEVELS_MAX:
         raise BadMessage(f"a directory of more than {SHARD_LEVELS_MAX} levels of shards")

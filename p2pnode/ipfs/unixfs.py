@@ -101,7 +101,7 @@ def _add_tree(entries: Tree, put: Put, note: Note) -> _Part:
             part = _add_path(content, name, put, note)
         else:
             part = _add_tree(content, put, note)
-        links.append(dagpb.Link(part.cid, name, part.size_bytes))
+        links.append(dagpb.DagLink(part.cid, name, part.size_bytes))
     return _add_links(links, put)
 
 
@@ -159,7 +159,7 @@ def _add_opened_directory(opened: int, path: str, depth: int, put: Put, note: No
                 f"{readable(entry_path)} was left out: it is neither a file, a directory nor a symbolic link"
             )
         else:
-            links.append(dagpb.Link(part.cid, name, part.size_bytes))
+            links.append(dagpb.DagLink(part.cid, name, part.size_bytes))
     return _add_links(links, put)
 
 
@@ -203,11 +203,11 @@ def _close_level(levels: list[list[_Part]], height: int, put: Put, mode: int = 0
     levels[height] = []
     size_bytes = sum(part.content_size_bytes for part in parts)
     data = dagpb.file_data(size_bytes, [part.content_size_bytes for part in parts], mode=mode)
-    links = [dagpb.Link(part.cid, "", part.size_bytes) for part in parts]
+    links = [dagpb.DagLink(part.cid, "", part.size_bytes) for part in parts]
     _add_to_level(levels, height + 1, _add_node(links, data, size_bytes, put), put)
 
 
-def _add_links(links: Sequence[dagpb.Link], put: Put) -> _Part:
+def _add_links(links: Sequence[dagpb.DagLink], put: Put) -> _Part:
     """Store a directory of these entries, in shards if it is large."""
     if any(not link.name or "/" in link.name for link in links):
         raise CannotAdd("a directory entry needs a name without a slash")
@@ -221,12 +221,12 @@ def _add_links(links: Sequence[dagpb.Link], put: Put) -> _Part:
     return _add_node(ordered, dagpb.directory_data(), 0, put)
 
 
-def _add_shard(entries: Sequence[tuple[int, dagpb.Link]], depth: int, put: Put) -> _Part:
+def _add_shard(entries: Sequence[tuple[int, dagpb.DagLink]], depth: int, put: Put) -> _Part:
     if depth * SHARD_INDEX_BITS == NAME_HASH_BITS:
         names = " and ".join(repr(link.name) for _, link in entries[:2])
         raise CannotAdd(f"{names} have the same hash, which a large directory cannot hold")
     shift_bits = NAME_HASH_BITS - SHARD_INDEX_BITS * (depth + 1)
-    places: dict[int, list[tuple[int, dagpb.Link]]] = {}
+    places: dict[int, list[tuple[int, dagpb.DagLink]]] = {}
     for entry in entries:
         places.setdefault(entry[0] >> shift_bits & (SHARD_PLACES - 1), []).append(entry)
     links = []
@@ -234,15 +234,15 @@ def _add_shard(entries: Sequence[tuple[int, dagpb.Link]], depth: int, put: Put) 
         inside = places[place]
         if len(inside) == 1:
             link = inside[0][1]
-            links.append(dagpb.Link(link.cid, f"{place:02X}{link.name}", link.size_bytes))
+            links.append(dagpb.DagLink(link.cid, f"{place:02X}{link.name}", link.size_bytes))
         else:
             shard = _add_shard(inside, depth + 1, put)
-            links.append(dagpb.Link(shard.cid, f"{place:02X}", shard.size_bytes))
+            links.append(dagpb.DagLink(shard.cid, f"{place:02X}", shard.size_bytes))
     occupied = sum(1 << place for place in places)
     return _add_node(links, dagpb.shard_data(occupied, SHARD_HASH_CODE, SHARD_PLACES), 0, put)
 
 
-def _add_node(links: Iterable[dagpb.Link], data: bytes, content_size_bytes: int, put: Put) -> _Part:
+def _add_node(links: Iterable[dagpb.DagLink], data: bytes, content_size_bytes: int, put: Put) -> _Part:
     links = tuple(links)
     block = dagpb.encode(links, data)
     return _Part(

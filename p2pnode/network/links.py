@@ -30,22 +30,22 @@ from p2pnode.core.link.events import (
     Discarded,
     Down,
     Drop,
-    Ended,
     Event,
     ForgetMessages,
     Forgot,
+    FrameReceived,
     Heard,
+    LinkTick,
     Opened,
     Post,
-    Received,
+    PostRejected,
     Refuse,
-    Rejected,
     ReplaceMessages,
     SaveMessage,
     SaveRecord,
-    Send,
+    SendFrame,
+    StreamEnded,
     Suspect,
-    Tick,
     Up,
 )
 from p2pnode.core.link.failure_detector import (
@@ -241,7 +241,7 @@ class Links:
         while True:
             now = trio.current_time()
             if now >= end.link.deadline:
-                self._give(end, Tick())
+                self._give(end, LinkTick())
             wake_at = end.link.deadline
             if end.wanted and not end.link.has_stream and not end.dialling:
                 if now >= end.dial_at:
@@ -324,7 +324,7 @@ class Links:
                     opened.end(await self._read_frames(end, number, stream))
         finally:
             with self._guards.guard(Compartment.LINK, end.peer):
-                self._give(end, Ended(number, end.streams.pop(number).reason))
+                self._give(end, StreamEnded(number, end.streams.pop(number).reason))
             end.wake.set()
             await stream.reset()
 
@@ -343,7 +343,7 @@ class Links:
 
     async def _handle_frame(self, end: LinkEnd, number: int, data: bytes) -> None:
         link = end.link
-        actions = link.handle(Received(number, data), trio.current_time())
+        actions = link.handle(FrameReceived(number, data), trio.current_time())
         self._perform(end, [one for one in actions if not isinstance(one, Deliver)])
         for action in actions:
             if isinstance(action, Deliver) and end.link is link:
@@ -399,7 +399,7 @@ class Links:
         """All but `Deliver`, which waits for the owner; to the end, before anybody is told of it."""
         for action in actions:
             match action:
-                case Send(number, data):
+                case SendFrame(number, data):
                     self._enqueue(end, number, data)
                 case Drop(number, reason):
                     log.info("dropped a stream of the link with %s: %s", end.peer, reason)
@@ -416,7 +416,7 @@ class Links:
                 case Refuse(reason, full):
                     text = f"no message to {end.peer} is taken: {reason}"
                     raise OutboxFull(text) if full else CannotSend(text)
-                case Rejected(payload, reason):
+                case PostRejected(payload, reason):
                     log.info("%s has discarded a message: %s", end.peer, reason)
                     self._untold.append(MessageRejected(end.peer, payload, reason))
                 case Up():

@@ -23,7 +23,7 @@ from p2pnode.core.wire.messages import ADVERT_SIZE_BYTES_MAX, Advert, Signed
 from p2pnode.faults.guards import Guards
 from p2pnode.network.gossip import Gossip
 from p2pnode.network.host import Connected, Disconnected, Host
-from p2pnode.network.protocols.adverts import Entry, pull_table
+from p2pnode.network.protocols.adverts import TableEntry, pull_table
 from p2pnode.network.strangers import Strangers
 from p2pnode.network.streams import NetworkError
 from p2pnode.system.host_resources import BUILT_IN_LABELS
@@ -165,7 +165,7 @@ class Advertiser:
         await self._pull(peer)
 
     async def _pull(self, peer: str, process: bytes | None = None) -> None:
-        async def take(page: Sequence[Entry]) -> None:
+        async def take(page: Sequence[TableEntry]) -> None:
             async with self._strangers.turn(peer):
                 for entry in page:
                     try:

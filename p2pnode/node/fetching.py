@@ -13,7 +13,7 @@ from p2pnode.core.values import content_paths
 from p2pnode.ipfs import reading
 from p2pnode.ipfs.bitswap import FETCH_SIZE_BYTES_MAX, Bitswap
 from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable
-from p2pnode.ipfs.export import Room, export
+from p2pnode.ipfs.export import ExportRoom, export
 from p2pnode.ipfs.fetch import Reach
 from p2pnode.ipfs.result_store import ResultStore
 from p2pnode.network.host import Host
@@ -116,7 +116,7 @@ class Fetching:
 
     def export(self, cid: str, path: Path, size_bytes_max: int) -> None:
         """Write what is below a CID to a path; raises `TooLarge`, `CannotExport`, `BlockUnavailable`."""
-        export(cid, self.block, path, room=Room(size_bytes_max))
+        export(cid, self.block, path, room=ExportRoom(size_bytes_max))
 
     def block(self, cid: str) -> bytes:
         """A block of this node's store; raises `BlockUnavailable`."""

@@ -12,7 +12,7 @@ from .jobs import Jobs
 from .logs import Logs, Sources
 from .lookup import Lookup
 from .nodes import Nodes
-from .problems import Problems
+from .problems import FaultReports
 
 
 def services_of(node: Node, discovery: Discovery) -> Services:
@@ -33,5 +33,5 @@ def services_of(node: Node, discovery: Discovery) -> Services:
         logs=Logs(lookup, sources),
         nodes=Nodes(node, discovery),
         content=Content(node.blocks, node.bitswap, node.fetching, node.nursery),
-        problems=Problems(node.journal, node.driver, node.intake, node.executor),
+        problems=FaultReports(node.journal, node.driver, node.intake, node.executor),
     )

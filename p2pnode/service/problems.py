@@ -13,7 +13,7 @@ from p2pnode.node.intake import Intake
 from p2pnode.node.journal import Journal
 
 
-class Problems:
+class FaultReports:
     """Implements `api.services.ProblemService`."""
 
     def __init__(self, journal: Journal, driver: Driver, intake: Intake, executor: Executor) -> None:

@@ -17,7 +17,7 @@ import yaml
 
 from p2pnode.api.client import Client, find
 from p2pnode.core.wire.spec import Resources, Task
-from p2pnode.core.wire.spec import WasmEngine as WasmTask
+from p2pnode.core.wire.spec import WasmTask as WasmTask
 from p2pnode.engines.wasm.engine import WasmEngine
 from p2pnode.engines.wasm.worker.compiling import new_engine
 from p2pnode.engines.workload import Mount, Workload

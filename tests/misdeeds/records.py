@@ -39,7 +39,7 @@ def an_execution() -> str:
 def a_spec(module: str = A_CID, cpu_millis: int = 100, **changes: Any) -> specs.JobSpec:
     source = specs.Source(type="ipfs", params={"CID": module})
     task = specs.Task(
-        engine=specs.WasmEngine(entry_module="/program.wasm"),
+        engine=specs.WasmTask(entry_module="/program.wasm"),
         inputs=(specs.InputSource(source=source, target="/program.wasm"),),
         resources=specs.Resources(cpu_millis=cpu_millis, memory_bytes=64_000_000),
         results=(specs.ResultPath(name="outputs", path="/outputs"),),

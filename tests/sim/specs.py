@@ -13,7 +13,7 @@ from p2pnode.core.wire.spec import (
     Resources,
     Task,
     Timeouts,
-    WasmEngine,
+    WasmTask,
 )
 
 KINDS = [JobType.BATCH] * 5 + [JobType.OPS, JobType.SERVICE, JobType.SERVICE, JobType.DAEMON]
@@ -30,7 +30,7 @@ def sim_spec(rng: random.Random, total_s: int | None = None, kind: JobType | Non
         priority=rng.choice([0, 0, 100]),
         constraints=tuple(constraints),
         task=Task(
-            engine=WasmEngine(entry_module="/m"),
+            engine=WasmTask(entry_module="/m"),
             resources=Resources(cpu_millis=rng.choice([250, 500, 1000]), memory_bytes=100_000_000),
             timeouts=Timeouts(execution_s=rng.choice([4, 30]), total_s=total_s, queue_s=rng.choice([5, 60])),
         ),

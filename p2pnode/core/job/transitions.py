@@ -21,7 +21,7 @@ from p2pnode.core.records.lifecycle import (
     JobRecord,
     JobState,
     Outcome,
-    Refused,
+    PastRefusal,
 )
 from p2pnode.core.wire.messages import (
     LINE_LENGTH_MAX,
@@ -150,7 +150,9 @@ class JobTransitions:
         number = known.advert.number if known else 0
         held = self.record.refusals.items()
         self.record.refusals = {peer: one for peer, one in held if now < one.at + REFUSAL_HOLDS_S}
-        self.record.refusals[peer] = Refused(number=number, refusal_kind=refusal_kind, reason=reason, at=now)
+        self.record.refusals[peer] = PastRefusal(
+            number=number, refusal_kind=refusal_kind, reason=reason, at=now
+        )
 
     def end(self, state: JobState, outcome: Outcome, reason: str, now: float) -> None:
         self.cancel_all(self.record.of(*OPEN, *LIVE), reason or "the job has ended", now)

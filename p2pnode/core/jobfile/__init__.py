@@ -18,17 +18,17 @@ from p2pnode.core.wire.spec import (
     JobSpec,
     JobType,
     NetworkType,
-    OtherEngine,
+    OtherTask,
     Port,
     SomeEngine,
     Source,
     Task,
-    WasmEngine,
+    WasmTask,
 )
 
 from . import forms, yamltree
 from .jobfields import JOB
-from .problems import JobFileError, Problem, Report, Severity
+from .problems import FileProblem, JobFileError, Report, Severity
 from .template import rendering, values
 
 # Up to here a line may hold a comment, in which braces are nobody's business.
@@ -45,13 +45,13 @@ _NETWORK_NAMES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
+class ParsedJob:
     spec: JobSpec
     # What the author should know though the file is accepted.
-    warnings: tuple[Problem, ...]
+    warnings: tuple[FileProblem, ...]
 
 
-def parse(text: str | bytes, name: str, *, literal_braces: bool = False) -> Parsed:
+def parse(text: str | bytes, name: str, *, literal_braces: bool = False) -> ParsedJob:
     """The job that a file describes; `name` is the file's, for the messages.
 
     YAML or JSON. Templates in it are a mistake, or, with `literal_braces`, text like any
@@ -60,7 +60,7 @@ def parse(text: str | bytes, name: str, *, literal_braces: bool = False) -> Pars
     return _read(_tree(text, name, literal_braces), name)
 
 
-def parse_template(text: str | bytes, variables: Mapping[str, str], name: str) -> Parsed:
+def parse_template(text: str | bytes, variables: Mapping[str, str], name: str) -> ParsedJob:
     """The job that a file describes once its templates are filled in (`core.template`).
 
     Lines and columns of problems are those of the file as it was written. Raises
@@ -70,7 +70,9 @@ def parse_template(text: str | bytes, variables: Mapping[str, str], name: str) -
         # A mark before the text would move its first line by a column.
         readable = (yamltree.decode(text) if isinstance(text, bytes) else text).removeprefix("\ufeff")
     except yamltree.BadYaml as exc:
-        raise JobFileError((Problem(name, exc.line, exc.column, "", Severity.ERROR, exc.message),)) from exc
+        raise JobFileError(
+            (FileProblem(name, exc.line, exc.column, "", Severity.ERROR, exc.message),)
+        ) from exc
     expanded = rendering.expand(readable, variables, name)
     try:
         root = _tree(expanded.text, name, literal_braces="{{" in readable)
@@ -85,11 +87,11 @@ def _tree(text: str | bytes, name: str, literal_braces: bool) -> yamltree.Node:
     try:
         return yamltree.compose(text, literal_braces=literal_braces)
     except yamltree.BadYaml as exc:
-        problem = Problem(name, exc.line, exc.column, "", Severity.ERROR, exc.message)
+        problem = FileProblem(name, exc.line, exc.column, "", Severity.ERROR, exc.message)
         raise JobFileError((problem if literal_braces else _unreadable(text, problem),)) from exc
 
 
-def _at_their_origin(problems: tuple[Problem, ...], expanded: Expanded) -> tuple[Problem, ...]:
+def _at_their_origin(problems: tuple[FileProblem, ...], expanded: Expanded) -> tuple[FileProblem, ...]:
     found = []
     for one in problems:
         line, column = expanded.origin(one.line, one.column)
@@ -106,10 +108,10 @@ def check(spec: JobSpec) -> None:
     plain = codec.replace(spec, task=codec.replace(spec.task, extensions=UNSET), extensions=UNSET)
     if _read(yamltree.from_plain(render(spec)), "job").spec != plain:
         message = "the spec has fields in a form that no job file leads to"
-        raise JobFileError((Problem("job", 1, 1, "", Severity.ERROR, message),))
+        raise JobFileError((FileProblem("job", 1, 1, "", Severity.ERROR, message),))
 
 
-def _read(root: yamltree.Node, name: str) -> Parsed:
+def _read(root: yamltree.Node, name: str) -> ParsedJob:
     root = forms.unwrapped(root)
     report = Report(name, root)
     if other := forms.other_form(root):
@@ -118,10 +120,10 @@ def _read(root: yamltree.Node, name: str) -> Parsed:
     spec = JOB.read(root, (), report)
     if report.has_errors:
         raise JobFileError(report.problems())
-    return Parsed(spec, report.problems())
+    return ParsedJob(spec, report.problems())
 
 
-def _unreadable(text: str | bytes, problem: Problem) -> Problem:
+def _unreadable(text: str | bytes, problem: FileProblem) -> FileProblem:
     """The YAML error, or, where braces of a template led to it, what to do about these."""
     readable = text.decode(errors="replace") if isinstance(text, bytes) else text
     action = _TEMPLATE_ACTION.search(readable)
@@ -195,11 +197,11 @@ def _task(task: Task) -> dict[str, Any]:
 
 
 def _engine(engine: SomeEngine) -> dict[str, Any]:
-    if isinstance(engine, OtherEngine):
+    if isinstance(engine, OtherTask):
         return {"Type": "other", "Params": {"Name": engine.name} | _filled(Params=dict(engine.params))}
     variables = [f"{name}={value}" for name, value in engine.environment.items()]
     parameters = list(engine.parameters)
-    if isinstance(engine, WasmEngine):
+    if isinstance(engine, WasmTask):
         return {
             "Type": "wasm",
             "Params": {"EntryModule": engine.entry_module, "Entrypoint": engine.entrypoint}

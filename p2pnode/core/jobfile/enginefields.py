@@ -8,14 +8,14 @@ from typing import Any
 from p2pnode.core.placement import forwarding
 from p2pnode.core.values import capabilities
 from p2pnode.core.wire.spec import (
-    DockerEngine,
+    DockerTask,
     InputSource,
-    OtherEngine,
-    WasmEngine,
+    OtherTask,
+    WasmTask,
 )
 
 from .converters import absolute_path
-from .kinds import SOME_TEXT, TEXT, Field, ListOf, Object, TextMap, Value, shown
+from .kinds import SOME_TEXT, TEXT, Field, ListOf, ObjectOf, TextMap, Value, shown
 from .problems import Path, Report
 from .sources import PATH, SOURCE, Typed, Variant
 from .yamltree import Mapping, Node, Scalar, Sequence
@@ -123,10 +123,8 @@ _VARIABLES = Field(
 )
 
 
-def _docker(
-    values: dict[str, Any], path: Path, report: Report
-) -> tuple[DockerEngine, tuple[InputSource, ...]]:
-    engine = DockerEngine(
+def _docker(values: dict[str, Any], path: Path, report: Report) -> tuple[DockerTask, tuple[InputSource, ...]]:
+    engine = DockerTask(
         image=values["Image"],
         entrypoint=values.get("Entrypoint"),
         parameters=values.get("Parameters", ()),
@@ -141,7 +139,7 @@ def _capabilities(names: tuple[str, ...]) -> dict[str, str]:
     return {capabilities.META_KEY: ",".join(sorted(set(names)))} if names else {}
 
 
-DOCKER = Object(
+DOCKER = ObjectOf(
     Field(
         "Image",
         Value(_image, "an image", f"^(?:{_IMAGE.pattern})$"),
@@ -186,11 +184,11 @@ DOCKER = Object(
 )
 
 
-def _other(values: dict[str, Any], path: Path, report: Report) -> tuple[OtherEngine, tuple[InputSource, ...]]:
-    return OtherEngine(name=values["Name"], params=values.get("Params", {})), ()
+def _other(values: dict[str, Any], path: Path, report: Report) -> tuple[OtherTask, tuple[InputSource, ...]]:
+    return OtherTask(name=values["Name"], params=values.get("Params", {})), ()
 
 
-class Module:
+class ModuleField:
     """A WASM module: the path of an input, or, as in old job files, an input source itself.
 
     Such a source is read as an input whose Target is `target` (with {} for its number).
@@ -198,7 +196,7 @@ class Module:
 
     def __init__(self, target: str) -> None:
         self.path = Value(absolute_path, "the Target of an input source", PATH.pattern)
-        self.input = Object(
+        self.input = ObjectOf(
             Field("Source", SOURCE, required=True, hint="a map of Type and Params"),
             Field("Alias", TEXT, about="Not looked at."),
             Field("Target", TEXT, about="Not looked at."),
@@ -219,10 +217,10 @@ class Module:
         return self.path.read(node, path, report)
 
 
-def _wasm(values: dict[str, Any], path: Path, report: Report) -> tuple[WasmEngine, tuple[InputSource, ...]]:
+def _wasm(values: dict[str, Any], path: Path, report: Report) -> tuple[WasmTask, tuple[InputSource, ...]]:
     modules = (values["EntryModule"], *values.get("ImportModules", ()))
     paths = tuple(one.target if isinstance(one, InputSource) else one for one in modules)
-    engine = WasmEngine(
+    engine = WasmTask(
         entry_module=paths[0],
         entrypoint=values.get("Entrypoint", "_start"),
         parameters=values.get("Parameters", ()),
@@ -232,10 +230,10 @@ def _wasm(values: dict[str, Any], path: Path, report: Report) -> tuple[WasmEngin
     return engine, tuple(one for one in modules if isinstance(one, InputSource))
 
 
-WASM = Object(
+WASM = ObjectOf(
     Field(
         "EntryModule",
-        Module("/wasm/entry.wasm"),
+        ModuleField("/wasm/entry.wasm"),
         required=True,
         hint="the Target of the input that is the module",
         about="The module to run: the Target of an input source, or a path below one.",
@@ -251,7 +249,7 @@ WASM = Object(
     _PARAMETERS,
     Field(
         "ImportModules",
-        ListOf(Module("/wasm/imports/module_{}.wasm")),
+        ListOf(ModuleField("/wasm/imports/module_{}.wasm")),
         about="Modules that it imports from, each as EntryModule.",
         default=(),
         example=["/module/library.wasm"],
@@ -261,7 +259,7 @@ WASM = Object(
 )
 
 
-OTHER = Object(
+OTHER = ObjectOf(
     Field(
         "Name",
         Value(_other_name, "the name of an engine", "^(?!(docker|wasm|other)$)[^\\x00-\\x1f]{1,256}$"),

@@ -18,20 +18,20 @@ from p2pnode.core.wire.spec import (
     RETRIES_MAX,
     RETRIES_META_KEY,
     Constraint,
-    DockerEngine,
+    DockerTask,
     InputSource,
     JobSpec,
     JobType,
     ResultPath,
     Source,
     Task,
-    WasmEngine,
+    WasmTask,
 )
 
 from .converters import Choice, Integer
 from .enginefields import ENGINE, VARIABLE_PATTERN, variable_name
 from .forms import OF_THE_NETWORK
-from .kinds import NAME, TEXT, Field, ListOf, Object, TextMap, Value, when
+from .kinds import NAME, TEXT, Field, ListOf, ObjectOf, TextMap, Value, when
 from .problems import Path, Report
 from .sources import INPUT, PUBLISHER
 from .taskfields import NETWORK, RESOURCES, RESULT_PATH, TIMEOUTS
@@ -57,7 +57,7 @@ def _constraint(values: dict[str, Any], path: Path, report: Report) -> Constrain
     return found
 
 
-CONSTRAINT = Object(
+CONSTRAINT = ObjectOf(
     Field(
         "Key",
         NAME,
@@ -100,9 +100,9 @@ def _check_task(values: dict[str, Any], path: Path, report: Report) -> None:
     if "Engine" not in values or report.has_error_under((*path, "InputSources")):
         return
     engine, own_inputs = values["Engine"]
-    if isinstance(engine, DockerEngine):
+    if isinstance(engine, DockerTask):
         _mountable(inputs, results, path, report)
-    if isinstance(engine, WasmEngine):
+    if isinstance(engine, WasmTask):
         _no_file_is_written(inputs, path, report)
         _modules_are_inputs(engine, [one.target for one in (*inputs, *own_inputs)], path, report)
 
@@ -119,7 +119,7 @@ def _mounted_once(
 def _files_are_named(inputs: Iterable[InputSource], engine: Any, path: Path, report: Report) -> None:
     """Warns of a Target that looks like a file and becomes a folder."""
     modules: tuple[str, ...] = ()
-    if engine is not None and isinstance(engine[0], WasmEngine):
+    if engine is not None and isinstance(engine[0], WasmTask):
         modules = (engine[0].entry_module, *engine[0].import_modules)
     for index, one in enumerate(inputs):
         single = targets.is_single(one.source) and one.target not in modules
@@ -162,7 +162,7 @@ def _mountable(
                 report.warning(here, f"{said}: that must have such a folder; better choose another path")
 
 
-def _modules_are_inputs(engine: WasmEngine, targets: list[str], path: Path, report: Report) -> None:
+def _modules_are_inputs(engine: WasmTask, targets: list[str], path: Path, report: Report) -> None:
     params = (*path, "Engine", "Params")
     wanted: list[tuple[Path, str]] = [((*params, "EntryModule"), engine.entry_module)]
     for index, module in enumerate(engine.import_modules):
@@ -194,7 +194,7 @@ def _task(values: dict[str, Any], path: Path, report: Report) -> Task:
     return Task(engine=engine, name=values.get("Name") or "main", inputs=inputs, **defaults)
 
 
-TASK = Object(
+TASK = ObjectOf(
     Field("Name", NAME, about="What the task is called.", default="main", example="calculate"),
     Field(
         "Engine",
@@ -299,7 +299,7 @@ def _job(values: dict[str, Any], path: Path, report: Report) -> JobSpec | None:
 _OF_THE_NETWORK = "is given to a job by the network and cannot be set in its file; leave it out"
 _TYPES = {kind.value: kind for kind in JobType}
 
-JOB = Object(
+JOB = ObjectOf(
     Field("Name", NAME, about="What the job is called; left out, its id.", default="", example="Word Count"),
     Field(
         "Namespace",

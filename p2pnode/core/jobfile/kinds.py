@@ -158,7 +158,7 @@ class Field:
     example: Any = None
 
 
-class Object:
+class ObjectOf:
     """A map with a fixed set of keys, in any case.
 
     `check` sees the values that could be read and reports what is wrong between them;

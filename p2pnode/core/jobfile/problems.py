@@ -22,7 +22,7 @@ class Severity(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class FileProblem:
     """One thing wrong with a job file; `str()` is the line that a person sees."""
 
     file: str
@@ -43,7 +43,7 @@ class Problem:
 class JobFileError(Exception):
     """A job file has errors; `problems` has them and the warnings, in the order of the file."""
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
+    def __init__(self, problems: tuple[FileProblem, ...]) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = problems
 
@@ -53,7 +53,7 @@ class Report:
 
     def __init__(self, file: str, root: Node) -> None:
         self._file, self._root = file, root
-        self._problems: list[Problem] = []
+        self._problems: list[FileProblem] = []
         self._left_out = 0
         self._error_paths: set[Path] = set()
 
@@ -78,13 +78,13 @@ class Report:
     def warning(self, path: Path, message: str, at: Node | None = None) -> None:
         self._add(Severity.WARNING, path, message, at)
 
-    def problems(self) -> tuple[Problem, ...]:
+    def problems(self) -> tuple[FileProblem, ...]:
         """All of them, in the order of the file; a last one tells how many were left out."""
         found = sorted(self._problems, key=lambda one: (one.line, one.column))
         if self._left_out:
             last = found[-1]
             more = f"{self._left_out} more problems are not shown"
-            found.append(Problem(self._file, last.line, last.column, "", Severity.ERROR, more))
+            found.append(FileProblem(self._file, last.line, last.column, "", Severity.ERROR, more))
         return tuple(found)
 
     def _add(self, severity: Severity, path: Path, message: str, at: Node | None) -> None:
@@ -93,7 +93,7 @@ class Report:
             return
         node = at or _nearest(self._root, path)
         self._problems.append(
-            Problem(self._file, node.line, node.column, path_text(path), severity, message),
+            FileProblem(self._file, node.line, node.column, path_text(path), severity, message),
         )
 
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .converters import Choice, Integer
-from .enginefields import Assignments, Module
+from .enginefields import Assignments, ModuleField
 from .jobfields import JOB
-from .kinds import BOOLEAN, LIST_COUNT_MAX, Field, Kind, ListOf, Object, TextMap, Value
+from .kinds import BOOLEAN, LIST_COUNT_MAX, Field, Kind, ListOf, ObjectOf, TextMap, Value
 from .sources import Typed, Variant
 
 Schema = dict[str, Any]
@@ -31,7 +31,7 @@ def schema() -> Schema:
 
 def _of(kind: Kind) -> Schema:
     match kind:
-        case Object():
+        case ObjectOf():
             return _object(kind)
         case Typed():
             return _typed(kind)
@@ -43,7 +43,7 @@ def _of(kind: Kind) -> Schema:
         case TextMap():
             keys = {"propertyNames": {"pattern": kind.key_pattern}} if kind.key_pattern else {}
             return {"type": "object", "additionalProperties": {"type": [*_TEXT, "null"]}} | keys
-        case Module():
+        case ModuleField():
             old = {"deprecated": True, "description": "An old form: make it one of InputSources."}
             return {"anyOf": [_of(kind.path), _of(kind.input) | old]}
         case Value():
@@ -51,7 +51,7 @@ def _of(kind: Kind) -> Schema:
     raise TypeError(f"a schema of {kind!r} is not known")
 
 
-def _object(kind: Object) -> Schema:
+def _object(kind: ObjectOf) -> Schema:
     rules = {"allOf": [dict(rule) for rule in kind.rules]} if kind.rules else {}
     return {
         "type": "object",

@@ -24,7 +24,7 @@ from .converters import (
     some_text,
     url,
 )
-from .kinds import BOOLEAN, NAME, SOME_TEXT, TEXT, Field, Object, Raw, Value, when
+from .kinds import BOOLEAN, NAME, SOME_TEXT, TEXT, Field, ObjectOf, Raw, Value, when
 from .problems import Path, Report
 
 
@@ -34,7 +34,7 @@ class Variant:
 
     # "": as if nothing had been written.
     name: str
-    params: Object
+    params: ObjectOf
     deprecated: str = ""
     # Known, but not to be had here, and why.
     refused: str = ""
@@ -50,7 +50,7 @@ class Typed:
         }
         others = {name: one for name, one in variants.items() if name not in current}
         self.variants = variants
-        self._head = Object(
+        self._head = ObjectOf(
             Field(
                 "Type",
                 Value(Choice(current, what, others), what),
@@ -123,9 +123,9 @@ _PLACE = (
 )
 _INDEX = Value(Integer(0, AMOUNT_MAX), "a whole number")
 _REGEX = Value(pattern, "a regular expression")
-_NOTHING = Object()
+_NOTHING = ObjectOf()
 
-_PARTITION = Object(
+_PARTITION = ObjectOf(
     Field(
         "Type",
         Value(Choice(_words("none", "object", "regex", "substring", "date"), "a way to partition"), "a word"),
@@ -145,7 +145,7 @@ _PARTITION = Object(
     ),
     check=_partition,
 )
-_S3_INPUT = Object(
+_S3_INPUT = ObjectOf(
     _BUCKET,
     Field(
         "Key", TEXT, about="The object, or, with * at its end, all objects that begin so.", example="logs/*"
@@ -161,7 +161,7 @@ _S3_INPUT = Object(
         example={"Type": "object"},
     ),
 )
-_LOCAL_INPUT = Object(
+_LOCAL_INPUT = ObjectOf(
     Field("SourcePath", PATH, required=True, hint="an absolute path on the peer", example="/data/logs"),
     Field("ReadWrite", BOOLEAN, about="Whether the task may write there too.", example=True),
     Field(
@@ -183,7 +183,7 @@ def _key(text: str) -> str:
     return text
 
 
-_S3_PUBLISHER = Object(
+_S3_PUBLISHER = ObjectOf(
     _BUCKET,
     Field(
         "Key",
@@ -220,7 +220,7 @@ INPUTS: Mapping[str, Variant] = MappingProxyType(
     {
         "ipfs": Variant(
             "ipfs",
-            Object(
+            ObjectOf(
                 Field(
                     "CID",
                     Value(content_address, "a CID, or CID/PATH", CONTENT_ADDRESS),
@@ -235,7 +235,7 @@ INPUTS: Mapping[str, Variant] = MappingProxyType(
         "localDirectory": Variant("local", _LOCAL_INPUT, deprecated="localDirectory is called local now"),
         "urlDownload": Variant(
             "urldownload",
-            Object(
+            ObjectOf(
                 Field(
                     "URL",
                     _URL_VALUE,
@@ -247,7 +247,7 @@ INPUTS: Mapping[str, Variant] = MappingProxyType(
         ),
         "inline": Variant(
             "inline",
-            Object(
+            ObjectOf(
                 Field(
                     "URL",
                     Value(data_url, "a data URL", r"^[dD][aA][tT][aA]:[^,\s]*,"),
@@ -269,7 +269,7 @@ def _input(values: dict[str, Any], path: Path, report: Report) -> InputSource:
     return InputSource(source=values["Source"], target=values["Target"], alias=values.get("Alias", ""))
 
 
-INPUT = Object(
+INPUT = ObjectOf(
     Field(
         "Source",
         SOURCE,

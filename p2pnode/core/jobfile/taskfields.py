@@ -25,7 +25,7 @@ from p2pnode.core.wire.spec import (
 )
 
 from .converters import Choice, Integer, one_line
-from .kinds import Field, ListOf, Object, Value, when
+from .kinds import Field, ListOf, ObjectOf, Value, when
 from .problems import Path, Report
 from .sources import PATH
 
@@ -71,7 +71,7 @@ def _memory(text: str) -> int:
     return size_bytes
 
 
-RESOURCES = Object(
+RESOURCES = ObjectOf(
     Field(
         "CPU",
         _amount(units.parse_cpu, units.CPU_ALLOWED, units.CPU_PATTERN),
@@ -125,7 +125,7 @@ def _timeouts(values: dict[str, Any], path: Path, report: Report) -> Timeouts:
 
 
 _DURATION = Value(units.parse_duration, units.DURATION_ALLOWED, units.DURATION_PATTERN)
-TIMEOUTS = Object(
+TIMEOUTS = ObjectOf(
     Field(
         "ExecutionTimeout",
         _DURATION,
@@ -174,7 +174,7 @@ def _port_name(text: str) -> str:
     return text
 
 
-PORT = Object(
+PORT = ObjectOf(
     Field(
         "Name",
         Value(_port_name, "a name", f"^{_PORT_NAME.pattern}$"),
@@ -252,7 +252,7 @@ _NETWORK_RULES = (
     when("Type", ["Host", "Full", "Bridge"], otherwise={"Ports": _EMPTY}),
     when("Type", ["Host", "Full"], then={"Ports": {"items": {"properties": {"Target": {"type": "null"}}}}}),
 )
-NETWORK = Object(
+NETWORK = ObjectOf(
     Field(
         "Type",
         Value(_NETWORKS, "a type of network"),
@@ -295,7 +295,7 @@ def _result_name(text: str) -> str:
     return text
 
 
-RESULT_PATH = Object(
+RESULT_PATH = ObjectOf(
     Field(
         "Name",
         Value(_result_name, "a name", "^[^/]+$"),

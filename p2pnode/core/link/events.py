@@ -30,7 +30,7 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class FrameReceived:
     """A frame's bytes, without the length before them."""
 
     stream: int
@@ -45,7 +45,7 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class StreamEnded:
     """The stream is gone."""
 
     stream: int
@@ -75,22 +75,22 @@ class Discarded:
 
 
 @dataclass(frozen=True, slots=True)
-class Tick:
+class LinkTick:
     """The deadline is there."""
 
 
-Event = Opened | Accepted | Received | Heard | Ended | Post | Delivered | Discarded | Tick
+Event = Opened | Accepted | FrameReceived | Heard | StreamEnded | Post | Delivered | Discarded | LinkTick
 
 
 @dataclass(frozen=True, slots=True)
-class Send:
+class SendFrame:
     stream: int
     data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Reset the stream; no `Ended` is needed."""
+    """Reset the stream; no `StreamEnded` is needed."""
 
     stream: int
     reason: str
@@ -109,7 +109,7 @@ class Deliver:
 
 @dataclass(frozen=True, slots=True)
 class SaveMessage:
-    """Add a message to the outbox on disk, and `sequence` as `sent`, before any later `Send`."""
+    """Add a message to the outbox on disk, and `sequence` as `sent`, before any later `SendFrame`."""
 
     sequence: int
     payload: bytes = field(repr=False)
@@ -124,7 +124,7 @@ class ForgetMessages:
 
 @dataclass(frozen=True, slots=True)
 class SaveRecord:
-    """Save the record before any later `Send`."""
+    """Save the record before any later `SendFrame`."""
 
     record: LinkRecord
 
@@ -138,7 +138,7 @@ class ReplaceMessages:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class PostRejected:
     """The peer has discarded this message of ours; it is out of the outbox."""
 
     payload: bytes = field(repr=False)
@@ -176,14 +176,14 @@ class Forgot:
 
 
 Action = (
-    Send
+    SendFrame
     | Drop
     | Deliver
     | SaveMessage
     | ForgetMessages
     | SaveRecord
     | ReplaceMessages
-    | Rejected
+    | PostRejected
     | Refuse
     | Up
     | Suspect

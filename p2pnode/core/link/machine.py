@@ -16,7 +16,7 @@ buffer. So whoever opened a stream says something as soon as it is greeted.
 
 A message is received when its effects and its number are on disk *together*: the shell
 commits both and then says `Delivered`, from which the acknowledgement follows. Between a
-`Deliver` and its `Delivered` the shell gives no `Received`. A message that cannot be handled is
+`Deliver` and its `Delivered` the shell gives no `FrameReceived`. A message that cannot be handled is
 `Discarded`: it counts as received, and its sender is told why, so that it holds up nothing behind it.
 
 A disk is named by a random `store` id. A peer with a new one has forgotten our messages
@@ -44,23 +44,23 @@ from .events import (
     Discarded,
     Down,
     Drop,
-    Ended,
     Event,
     ForgetMessages,
     Forgot,
+    FrameReceived,
     Heard,
     LinkRecord,
+    LinkTick,
     Opened,
     Post,
-    Received,
+    PostRejected,
     Refuse,
-    Rejected,
     ReplaceMessages,
     SaveMessage,
     SaveRecord,
-    Send,
+    SendFrame,
+    StreamEnded,
     Suspect,
-    Tick,
     Up,
 )
 from .frames import (
@@ -141,7 +141,7 @@ class Link:
 
     @property
     def deadline(self) -> float:
-        """When `Tick` is due."""
+        """When `LinkTick` is due."""
         answered = self._answered.at + HELLO_S_MAX if self._answered else inf
         if self._stream is None:
             return answered
@@ -157,16 +157,16 @@ class Link:
                 return self._open(stream, now)
             case Accepted(stream, data):
                 return self._accept(stream, data, now)
-            case Received(stream, data) if stream == self._stream:
+            case FrameReceived(stream, data) if stream == self._stream:
                 return self._receive(data, now)
-            case Received(stream, data) if self._answered and stream == self._answered.stream:
+            case FrameReceived(stream, data) if self._answered and stream == self._answered.stream:
                 return self._confirm(self._answered, now) + self._receive(data, now)
             case Heard(stream) if stream == self._stream and self.is_up:
                 self._hear(now)
                 return []
-            case Ended(stream, reason) if stream == self._stream:
+            case StreamEnded(stream, reason) if stream == self._stream:
                 return self._down(reason)
-            case Ended(stream) if self._answered and stream == self._answered.stream:
+            case StreamEnded(stream) if self._answered and stream == self._answered.stream:
                 self._answered = None
                 return []
             case Post(payload):
@@ -175,9 +175,9 @@ class Link:
                 return self._delivered(sequence, now)
             case Discarded(sequence, reason):
                 return self._discarded(sequence, reason, now)
-            case Tick():
+            case LinkTick():
                 return self._tick(now)
-            case Received() | Heard() | Ended():
+            case FrameReceived() | Heard() | StreamEnded():
                 return []  # Of a stream that was dropped.
             case _:
                 assert_never(event)
@@ -210,7 +210,7 @@ class Link:
         self._stream, self._answered = answered.stream, None
         return actions + self._greet(answered.hello, now, tell_up=not was_up)
 
-    def _hello(self, stream: int, now: float) -> Send:
+    def _hello(self, stream: int, now: float) -> SendFrame:
         record = self.record
         hello = Hello(
             version=VERSION,
@@ -220,7 +220,7 @@ class Link:
             received=record.received,
         )
         self._said_at = now
-        return Send(stream, codec.encode(hello))
+        return SendFrame(stream, codec.encode(hello))
 
     def _hello_untrusted(self, data: bytes) -> Hello:
         hello = decode_hello_untrusted(data)
@@ -269,7 +269,7 @@ class Link:
             case Reject(sequence=sequence, reason=reason):
                 if sequence not in self._outbox or sequence > self._under_way:
                     return self._drop(f"message {sequence} rejected, which was not sent")
-                rejected = Rejected(self._outbox[sequence], reason)
+                rejected = PostRejected(self._outbox[sequence], reason)
                 return [*self._acknowledged(sequence), rejected, *self._fill_window(now)]
             case Data(sequence=sequence, payload=payload):
                 if sequence <= self.record.received:
@@ -374,7 +374,7 @@ class Link:
         self._heard_at = now
         self._suspected = False
 
-    def _send(self, frame: Frame, now: float) -> Send:
+    def _send(self, frame: Frame, now: float) -> SendFrame:
         assert self._stream is not None
         self._said_at = now
-        return Send(self._stream, codec.encode(frame))
+        return SendFrame(self._stream, codec.encode(frame))

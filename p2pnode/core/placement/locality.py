@@ -14,7 +14,7 @@ from p2pnode.core.values import content_paths
 from p2pnode.core.values.images import normal
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import CACHE_KEYS_MAX
-from p2pnode.core.wire.spec import DockerEngine, Source, Task
+from p2pnode.core.wire.spec import DockerTask, Source, Task
 
 CACHE_KEY_SIZE_BYTES = 6
 # Sources of which a peer may have kept what it fetched; what is in the job file needs no fetching.
@@ -23,7 +23,7 @@ KEPT_SOURCES = frozenset({"ipfs", "s3", "urldownload"})
 
 def cache_keys_of(task: Task) -> tuple[int, ...]:
     """The marks of a task's image and of its inputs, each once, sorted."""
-    image = [image_cache_key(task.engine.image)] if isinstance(task.engine, DockerEngine) else []
+    image = [image_cache_key(task.engine.image)] if isinstance(task.engine, DockerTask) else []
     inputs = [source_cache_key(one.source) for one in task.inputs if one.source.type in KEPT_SOURCES]
     return tuple(sorted({*image, *inputs}))
 

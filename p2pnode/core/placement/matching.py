@@ -26,16 +26,16 @@ from p2pnode.core.wire.messages import (
 )
 from p2pnode.core.wire.spec import (
     Constraint,
-    DockerEngine,
+    DockerTask,
     JobSpec,
     NetworkType,
     Operator,
-    OtherEngine,
+    OtherTask,
     Resources,
     SomeEngine,
     Source,
     Task,
-    WasmEngine,
+    WasmTask,
 )
 
 from . import forwarding
@@ -80,11 +80,11 @@ def requirements_of(spec: JobSpec) -> Requirements:
 def engine_name(engine: SomeEngine) -> str:
     """As adverts have it."""
     match engine:
-        case DockerEngine():
+        case DockerTask():
             return "docker"
-        case WasmEngine():
+        case WasmTask():
             return "wasm"
-        case OtherEngine(name=name):
+        case OtherTask(name=name):
             return name
 
 
@@ -95,7 +95,7 @@ def _of_environment(task: Task) -> set[str]:
 
 def _capabilities(engine: SomeEngine) -> list[Constraint]:
     """What a peer must allow, as constraints on its labels."""
-    asked = capabilities.asked_in(engine.meta) if isinstance(engine, DockerEngine) else frozenset[str]()
+    asked = capabilities.asked_in(engine.meta) if isinstance(engine, DockerTask) else frozenset[str]()
     names = sorted(asked - capabilities.DEFAULT)
     return [Constraint(key=capabilities.label_of(name), operator=Operator.EXISTS) for name in names]
 

@@ -133,7 +133,7 @@ class Execution(State, kw_only=True):
             self.started = now
 
 
-class Refused(Record, frozen=True):
+class PastRefusal(Record, frozen=True):
     """A peer's refusal, and the number of its advert then: until a newer one, it is not asked again."""
 
     number: int
@@ -196,7 +196,7 @@ class JobRecord(State, kw_only=True):
     executions: dict[str, Execution] = {}
     # The replica number of each peer, of a job that runs everywhere.
     targets: dict[str, int] = {}
-    refusals: dict[str, Refused] = {}
+    refusals: dict[str, PastRefusal] = {}
     # Rounds of asking so far.
     round: int = 0
     # When a replica that has failed may be tried again.

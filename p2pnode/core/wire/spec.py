@@ -81,7 +81,7 @@ class Constraint(Record, frozen=True):
 Constraints = Annotated[tuple[Constraint, ...], Meta(max_length=MEMBERS_MAX)]
 
 
-class DockerEngine(Record, frozen=True, tag_field="type", tag="docker"):
+class DockerTask(Record, frozen=True, tag_field="type", tag="docker"):
     image: SomeText
     # None: the image's own entrypoint.
     entrypoint: Texts | None = None
@@ -91,7 +91,7 @@ class DockerEngine(Record, frozen=True, tag_field="type", tag="docker"):
     meta: TextMap = {}
 
 
-class WasmEngine(Record, frozen=True, tag_field="type", tag="wasm"):
+class WasmTask(Record, frozen=True, tag_field="type", tag="wasm"):
     # The Target (or a path below the Target) of the input source that is the module.
     entry_module: SomeText
     entrypoint: SomeText = "_start"
@@ -100,14 +100,14 @@ class WasmEngine(Record, frozen=True, tag_field="type", tag="wasm"):
     environment: TextMap = {}
 
 
-class OtherEngine(Record, frozen=True, tag_field="type", tag="other"):
+class OtherTask(Record, frozen=True, tag_field="type", tag="other"):
     """Any engine that came later than the two above: opaque to all but the peers that have it."""
 
     name: SomeName
     params: TextMap = {}
 
 
-SomeEngine = DockerEngine | WasmEngine | OtherEngine
+SomeEngine = DockerTask | WasmTask | OtherTask
 
 
 class Source(Record, frozen=True):

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import (
-    DockerEngine,
-    OtherEngine,
+    DockerTask,
+    OtherTask,
     Task,
-    WasmEngine,
+    WasmTask,
 )
 
 EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND = 126, 127
@@ -200,11 +200,11 @@ def _texts(task: Task) -> Iterator[str]:
         yield source.target
         yield from (one for one in source.source.params.values() if isinstance(one, str))
     match engine:
-        case WasmEngine():
+        case WasmTask():
             yield from (engine.entry_module, *engine.import_modules)
             yield from (*engine.parameters, *engine.environment.values())
-        case DockerEngine():
+        case DockerTask():
             yield from (engine.working_directory, *(engine.entrypoint or ()))
             yield from (*engine.parameters, *engine.environment.values())
-        case OtherEngine():
+        case OtherTask():
             yield from engine.params.values()

@@ -21,7 +21,7 @@ from . import proxy as http_proxy
 from .policy import HTTPS_PORT, Policy
 from .upstream import (
     UNRECOGNIZED_NAME,
-    Refused,
+    HostRefused,
     Resolve,
     carry,
     connect,
@@ -96,7 +96,7 @@ async def serve_tls(client: trio.SocketStream, policy: Policy, resolve: Resolve)
     try:
         name, greeting = await read_greeting(client, b"")
         upstream = await connect(name, HTTPS_PORT, True, policy, resolve)
-    except Refused as error:
+    except HostRefused as error:
         log.debug("TLS refused: %s", error)
         await client.send_all(UNRECOGNIZED_NAME)
         return

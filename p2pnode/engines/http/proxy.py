@@ -22,7 +22,7 @@ from .upstream import (
     HEAD_S_MAX,
     IDLE_S_MAX,
     READ_SIZE_BYTES,
-    Refused,
+    HostRefused,
     Resolve,
     connect,
     tunnel,
@@ -60,9 +60,9 @@ async def _serve(client: trio.SocketStream, policy: Policy, resolve: Resolve, *,
         else:
             authority, path = _split(target)
             await _forward(client, inner, request, authority, path, policy, resolve)
-    except (Refused, BadMessage, h11.RemoteProtocolError, UnicodeDecodeError) as error:
+    except (HostRefused, BadMessage, h11.RemoteProtocolError, UnicodeDecodeError) as error:
         if inner.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            status = error.status if isinstance(error, Refused) else 400
+            status = error.status if isinstance(error, HostRefused) else 400
             await _answer(client, inner, status, f"p2pnode: {error}\n")
 
 
@@ -71,14 +71,14 @@ def _host(request: h11.Request) -> str:
     for name, value in request.headers:
         if name == b"host":
             return value.decode("ascii")
-    raise Refused(400, "the request has no Host header")
+    raise HostRefused(400, "the request has no Host header")
 
 
 def _split(target: str) -> tuple[str, str]:
     """The authority and the path of http://authority/path."""
     scheme, _, rest = target.partition("://")
     if scheme.lower() != "http":
-        raise Refused(400, "ask for http://host/path, or CONNECT host:443")
+        raise HostRefused(400, "ask for http://host/path, or CONNECT host:443")
     end = min((rest.find(mark) for mark in "/?#" if mark in rest), default=len(rest))
     path = rest[end:]
     return rest[:end], path if path.startswith("/") else "/" + path
@@ -106,7 +106,7 @@ async def _forward(
 ) -> None:
     """One plain request and its response, each written anew."""
     if not path.startswith("/"):
-        raise Refused(400, "ask for a path")
+        raise HostRefused(400, "ask for a path")
     host, port = parse_authority_untrusted(authority, HTTP_PORT)
     async with await connect(host, port, False, policy, resolve) as upstream:
         outer = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_SIZE_BYTES_MAX)

@@ -34,7 +34,7 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 _resolving = trio.CapacityLimiter(RESOLVING_AT_ONCE_MAX)
 
 
-class Refused(Exception):
+class HostRefused(Exception):
     """The request is not served; `status` and the message go to the program."""
 
     def __init__(self, status: int, reason: str) -> None:
@@ -53,39 +53,39 @@ async def resolve(host: str, port: int) -> list[str]:
 
 
 async def connect(host: str, port: int, tunnel: bool, policy: Policy, resolve: Resolve) -> trio.SocketStream:
-    """A connection to an address of the host that was checked; raises `Refused`."""
+    """A connection to an address of the host that was checked; raises `HostRefused`."""
     if reason := policy.refusal(host, port, tunnel):
-        raise Refused(403, reason)
+        raise HostRefused(403, reason)
     addresses = [host] if is_address(host) else []
     if not addresses:
         with trio.move_on_after(RESOLVE_S_MAX):
             try:
                 addresses = await resolve(host, port)
             except (OSError, UnicodeError) as error:
-                raise Refused(502, f"cannot resolve {host}: {error}") from error
+                raise HostRefused(502, f"cannot resolve {host}: {error}") from error
     usable = reachable(addresses, policy.hosts, host, port)
     if addresses and not usable:
-        raise Refused(403, f"{host} is not at a public address")
+        raise HostRefused(403, f"{host} is not at a public address")
     for address in usable[:ADDRESSES_TRIED_MAX]:
         with trio.move_on_after(CONNECT_S_MAX):
             try:
                 return await trio.open_tcp_stream(address, port)
             except OSError:
                 continue
-    raise Refused(502, f"cannot connect to {host}")
+    raise HostRefused(502, f"cannot connect to {host}")
 
 
 async def read_greeting(client: trio.SocketStream, first: bytes) -> tuple[str, bytes]:
     """The name in a client's TLS greeting ("" if it has none), and the greeting; `first` was read already.
 
-    Raises `BadMessage`, `trio.TooSlowError`, and `Refused` if the client leaves.
+    Raises `BadMessage`, `trio.TooSlowError`, and `HostRefused` if the client leaves.
     """
     greeting, data = Greeting(), first
     with trio.fail_after(HEAD_S_MAX):
         while (name := greeting.name_untrusted(data)) is None:
             data = await client.receive_some(READ_SIZE_BYTES)
             if not data:
-                raise Refused(400, "there was no TLS greeting")
+                raise HostRefused(400, "there was no TLS greeting")
             first += data
     return name, first
 

@@ -49,7 +49,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Exit:
+class ProcessExit:
     """How a worker's process ended: its exit code, or minus the number of the signal that killed it."""
 
     status: int
@@ -69,7 +69,7 @@ class Worker:
     _template: Template
     _unread: bytes = b""
     # Known once `events` has come to its end, unless the template died as well.
-    exit: Exit | None = None
+    exit: ProcessExit | None = None
     _gone: bool = False
 
     async def send(self, request: dict[str, Any]) -> None:
@@ -88,7 +88,7 @@ class Worker:
             self._unread = rest[:EVENT_SIZE_BYTES_MAX]
             for event in filter(None, map(event_untrusted, lines)):
                 if event.event == "exited":
-                    self.exit = Exit(event.status, event.cpu_ms, event.memory_bytes_max)
+                    self.exit = ProcessExit(event.status, event.cpu_ms, event.memory_bytes_max)
                 else:
                     yield event
         self._gone = True

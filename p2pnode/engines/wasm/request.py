@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from p2pnode.core.wire.spec import NetworkType
-from p2pnode.core.wire.spec import WasmEngine as WasmTask
+from p2pnode.core.wire.spec import WasmTask as WasmTask
 from p2pnode.engines.wasm.worker.output import MARK_SIZE_BYTES
 from p2pnode.engines.workload import Workload, environment, file_size_bytes_max
 from p2pnode.system.trees import clear_directory, open_beneath, open_regular

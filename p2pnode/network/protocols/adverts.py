@@ -37,7 +37,7 @@ ASKED_RATE_PER_S = 0.1
 ASKED_BURST = 5.0
 
 
-class Entry(Record, frozen=True):
+class TableEntry(Record, frozen=True):
     """A signed advert, and how much longer the sender will keep it."""
 
     signed: Signed
@@ -47,11 +47,11 @@ class Entry(Record, frozen=True):
 class Page(Record, frozen=True):
     """A part of the table; the last one has `more` false."""
 
-    entries: Annotated[tuple[Entry, ...], msgspec.Meta(max_length=PAGE_ENTRIES_MAX)]
+    entries: Annotated[tuple[TableEntry, ...], msgspec.Meta(max_length=PAGE_ENTRIES_MAX)]
     more: bool
 
 
-Take = Callable[[Sequence[Entry]], Awaitable[None]]
+Take = Callable[[Sequence[TableEntry]], Awaitable[None]]
 
 
 def serve_table(host: Host, table: Callable[[str], Iterable[tuple[Signed, int]]]) -> None:
@@ -64,7 +64,9 @@ def serve_table(host: Host, table: Callable[[str], Iterable[tuple[Signed, int]]]
     async def serve(stream: Stream) -> None:
         if not may_ask(stream.peer):
             raise BadMessage(f"{stream.peer} asks for the adverts too often")
-        entries = [Entry(signed=signed, remaining_ms=ms) for signed, ms in table(stream.peer)][:ENTRIES_MAX]
+        entries = [TableEntry(signed=signed, remaining_ms=ms) for signed, ms in table(stream.peer)][
+            :ENTRIES_MAX
+        ]
         starts = range(0, max(len(entries), 1), PAGE_ENTRIES_MAX)
         for start in starts:
             page = Page(

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from p2pnode.core.jobfile.converters import alike
 from p2pnode.core.jobfile.problems import (
     PROBLEMS_MAX,
+    FileProblem,
     JobFileError,
-    Problem,
     Severity,
 )
 from p2pnode.core.jobfile.yamltree import TEXT_SIZE_BYTES_MAX
@@ -79,9 +79,9 @@ def _missing(variable: str, given: Mapping[str, str]) -> str:
     )
 
 
-def _problem(text: str, name: str, at: int, message: str) -> Problem:
+def _problem(text: str, name: str, at: int, message: str) -> FileProblem:
     line, column = position(text, at)
-    return Problem(name, line, column, "", Severity.ERROR, message)
+    return FileProblem(name, line, column, "", Severity.ERROR, message)
 
 
 class _Jump(Exception):

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from p2pnode.core.jobfile import yamltree
 from p2pnode.core.jobfile.converters import cut
-from p2pnode.core.jobfile.problems import PROBLEMS_MAX, Problem, Severity
+from p2pnode.core.jobfile.problems import PROBLEMS_MAX, FileProblem, Severity
 
 from .expanded import Expanded, Piece, position
 
@@ -21,7 +21,7 @@ _VARIABLE = re.compile(r"\$?\.\w+")
 _TRIES_MAX = 10
 
 
-def changed(root: yamltree.Node, expanded: Expanded, name: str) -> Iterator[Problem]:
+def changed(root: yamltree.Node, expanded: Expanded, name: str) -> Iterator[FileProblem]:
     """Warnings of values that YAML did not read as one text: one is a comment, two arguments, nothing."""
     texts = "\0".join(yamltree.texts(root))
     nothing = set(yamltree.nulls(root))
@@ -37,7 +37,7 @@ def changed(root: yamltree.Node, expanded: Expanded, name: str) -> Iterator[Prob
         line, column = expanded.origin(*position(expanded.text, start))
         action, advice = _action(piece, expanded)
         message = f"{cut(piece.text)}, which {action} puts here, {how}; to have it as text, {advice}"
-        yield Problem(
+        yield FileProblem(
             name,
             line,
             column,
@@ -47,7 +47,7 @@ def changed(root: yamltree.Node, expanded: Expanded, name: str) -> Iterator[Prob
         )
 
 
-def blamed(problems: tuple[Problem, ...], expanded: Expanded) -> tuple[Problem, ...]:
+def blamed(problems: tuple[FileProblem, ...], expanded: Expanded) -> tuple[FileProblem, ...]:
     """Problems, by their places in the text, of which those that a value led to say so, at its own place."""
     strange = [(piece, start) for piece, start in expanded.written() if _is_strange(piece.text)]
     if not strange:
@@ -73,7 +73,7 @@ def _culprit(strange: list[tuple[Piece, int]], expanded: Expanded) -> tuple[Piec
     return None
 
 
-def _explained(problem: Problem, piece: Piece, start: int, expanded: Expanded) -> Problem:
+def _explained(problem: FileProblem, piece: Piece, start: int, expanded: Expanded) -> FileProblem:
     line, column = position(expanded.text, start)
     action, advice = _action(piece, expanded)
     message = f"{problem.message}, as {action} puts {cut(piece.text)} here; {advice}"

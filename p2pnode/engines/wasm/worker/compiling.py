@@ -22,7 +22,7 @@ TRAP = "wasm trap: "
 MEMORIES_MAX = 32
 
 
-class Refused(Exception):
+class ModuleRefused(Exception):
     """The module cannot be compiled or run; the message is for the job's author."""
 
 
@@ -46,12 +46,12 @@ def new_engine() -> wasmtime.Engine:
 
 
 def compile_module(content: bytes, *, component: bool, name: str) -> bytearray:
-    """Machine code for this processor, as `load_compiled` takes it; raises `Refused`."""
+    """Machine code for this processor, as `load_compiled` takes it; raises `ModuleRefused`."""
     kind = Component if component else wasmtime.Module
     try:
         return kind(new_engine(), content).serialize()
     except wasmtime.WasmtimeError as error:
-        raise Refused(f"{name} does not compile: {cause(error)}") from None
+        raise ModuleRefused(f"{name} does not compile: {cause(error)}") from None
 
 
 def load_compiled(kind: Any, engine: wasmtime.Engine, path: str) -> Any:

@@ -19,7 +19,7 @@ from wasmtime import component
 from .compiling import (
     TRAP,
     Exited,
-    Refused,
+    ModuleRefused,
     cause,
     exit_reason,
     failure,
@@ -60,7 +60,7 @@ class ComponentProgram:
         self._ended: tuple[int | None, str] | None = None
 
     def link(self) -> None:
-        """Give the component its imports and find the function to call; raises `Refused`.
+        """Give the component its imports and find the function to call; raises `ModuleRefused`.
 
         The start functions of its modules run here, and the program may come to its end in one of them.
         """
@@ -85,11 +85,11 @@ class ComponentProgram:
             if cause(error).startswith(TRAP):
                 self._ended = None, f"{failure(error)}, while it was being set up"
                 return
-            raise Refused(_link_reason(error, self._memory_bytes)) from None
+            raise ModuleRefused(_link_reason(error, self._memory_bytes)) from None
         entry = instance.get_func(self._store, index)
         assert entry is not None
         if entry.type(self._store).params:
-            raise Refused(
+            raise ModuleRefused(
                 f"the function {self._entrypoint!r} takes parameters, so it cannot be an entrypoint"
             )
         self._entry = entry
@@ -137,7 +137,7 @@ class ComponentProgram:
         names = list(self._program.type.exports(self._engine))
         shown = ", ".join(names[:EXPORTS_SHOWN_MAX]) or "nothing"
         wanted = "wasi:cli/run" if self._entrypoint == "_start" else repr(self._entrypoint)
-        raise Refused(f"the component does not export {wanted}; it exports: {shown}")
+        raise ModuleRefused(f"the component does not export {wanted}; it exports: {shown}")
 
 
 def _link_reason(error: wasmtime.WasmtimeError, memory_bytes: int) -> str:

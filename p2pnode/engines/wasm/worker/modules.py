@@ -12,7 +12,7 @@ import wasmtime
 
 from .compiling import (
     Exited,
-    Refused,
+    ModuleRefused,
     cause,
     exit_reason,
     failure,
@@ -52,7 +52,7 @@ class ModuleProgram:
         self._ended: tuple[int | None, str] | None = None
 
     def link(self) -> None:
-        """Give the module its imports and find the function to call; raises `Refused`.
+        """Give the module its imports and find the function to call; raises `ModuleRefused`.
 
         Start functions and constructors run here, and the program may come to its end in one of them.
         """
@@ -76,7 +76,7 @@ class ModuleProgram:
         except wasmtime.Trap as trap:
             self._ended = None, f"{failure(trap)}, while it was being set up"
         except wasmtime.WasmtimeError as error:
-            raise Refused(link_reason(cause(error), self._memory_bytes)) from None
+            raise ModuleRefused(link_reason(cause(error), self._memory_bytes)) from None
 
     def call(self) -> tuple[int | None, str]:
         """Run to the end: the exit code (None: it did not exit), and the reason."""
@@ -94,9 +94,11 @@ class ModuleProgram:
                 export.name for export in self._module.exports if isinstance(export.type, wasmtime.FuncType)
             ]
             shown = ", ".join(names[:EXPORTS_SHOWN_MAX]) or "none"
-            raise Refused(f"the module has no function {self._entrypoint!r}; its functions are: {shown}")
+            raise ModuleRefused(
+                f"the module has no function {self._entrypoint!r}; its functions are: {shown}"
+            )
         if entry.type(self._store).params:
-            raise Refused(
+            raise ModuleRefused(
                 f"the function {self._entrypoint!r} takes parameters, so it cannot be an entrypoint"
             )
         return entry

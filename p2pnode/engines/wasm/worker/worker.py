@@ -20,7 +20,7 @@ from . import (
     fence,
     modules,
 )
-from .compiling import Refused, Stale
+from .compiling import ModuleRefused, Stale
 
 REQUEST_SIZE_BYTES_MAX = 8 * 1024**2
 REASON_LENGTH_MAX = 1_000
@@ -39,7 +39,7 @@ def main(request_fd: int, report_fd: int, template: int) -> NoReturn:
         else:
             exit_code, reason = _run(request, template, lambda: report("started"))
             report("ended", exit_code=exit_code, reason=reason[:REASON_LENGTH_MAX])
-    except Refused as refused:
+    except ModuleRefused as refused:
         report("refused", reason=str(refused)[:REASON_LENGTH_MAX])
     except Stale as stale:
         report("stale", path=str(stale))
@@ -68,7 +68,7 @@ def _compile(request: dict[str, Any], template: int) -> None:
         content = module.read()
         # The file may be an operator's own directory's, which somebody wrote to since it was hashed.
         if hashlib.sha256(content).hexdigest() != request["hash"]:
-            raise Refused("the module's file changed while it was read")
+            raise ModuleRefused("the module's file changed while it was read")
         fence.limit(request["limits"])
         fence.confine([], template)
         output.write(compiling.compile_module(content, component=request["component"], name=request["name"]))
