@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from math import inf
 
@@ -9,7 +10,7 @@ import pytest
 
 from p2pnode.core.job.asking import BID_WINDOW_S, ENOUGH_WAIT_S
 from p2pnode.core.job.incoming import OVERDUE_GRACE_S
-from p2pnode.core.job.machine import Job
+from p2pnode.core.job.machine import EXECUTIONS_ENDED_KEPT_MAX, HOLD_S, Job
 from p2pnode.core.job.retries import ATTEMPTS_MAX
 from p2pnode.core.job.transitions import AWARD_CONFIRM_S
 from p2pnode.core.records.ending import STOP_GRACE_S
@@ -18,6 +19,7 @@ from p2pnode.core.records.events import (
     JobRerun,
     JobStopped,
     JobUpdated,
+    PeerBack,
     PeerLost,
     Received,
     Tick,
@@ -26,10 +28,13 @@ from p2pnode.core.records.lifecycle import (
     LIVE,
     NO_REASON,
     OPEN,
+    VERSIONS_KEPT_MAX,
     ExecutionState,
     JobState,
     Outcome,
+    new_record,
 )
+from p2pnode.core.replication import sync
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import (
     REASON_LENGTH_MAX,
@@ -39,12 +44,14 @@ from p2pnode.core.wire.messages import (
     Command,
     CommandAction,
     Fault,
+    Owned,
     Refusal,
     RefusalKind,
     Release,
     Replicate,
     Stage,
     Update,
+    WhoOwns,
 )
 from p2pnode.core.wire.spec import JobType, Timeouts
 
@@ -481,3 +488,142 @@ def test_peers_that_were_heard_themselves_are_deputies_before_those_that_a_neigh
     job = new_job(table=table)
     job.begin(0)
     assert set(job.record.deputies) == {"c", "d"}
+
+
+def test_a_lost_deputy_is_replaced_and_is_told_when_it_may_hear_of_it() -> None:
+    lost: set[str] = set()
+    job = Job(new_record(JOB, "me", spec(), 0), "me", known(*map(advert, "abcd")), lost)
+    job.begin(0)
+    stays, goes = job.record.deputies
+    lost.add(goes)
+    actions = job.handle(PeerLost(goes, "is silent"), 1)
+    first, second = job.record.deputies
+    assert first == stays and second not in {stays, goes, "me"}
+    assert goes in job.record.past_members
+    assert [message.deputies for peer, message in sent(actions, Replicate) if peer == goes] == [
+        (first, second)
+    ]
+
+
+def test_a_deputy_is_lost_and_stays_one_where_nobody_can_replace_it() -> None:
+    lost: set[str] = set()
+    job = Job(new_record(JOB, "me", spec(), 0), "me", known(*map(advert, "ab")), lost)
+    job.begin(0)
+    before = job.record.deputies
+    lost.add(before[0])
+    job.handle(PeerLost(before[0], "is silent"), 1)
+    assert set(job.record.deputies) == set(before)
+
+
+def test_a_silent_deputy_is_written_to_when_it_is_back_and_then_gets_the_whole() -> None:
+    lost: set[str] = set()
+    job = Job(new_record(JOB, "me", spec(), 0), "me", known(*map(advert, "ab")), lost)
+    job.begin(0)
+    silent = job.record.deputies[0]
+    lost.add(silent)
+    actions = job.handle(PeerLost(silent, "is silent"), 1)
+    actions += job.handle(JobUpdated(JOB, spec(cpu_millis=500)), 2)
+    assert silent not in [peer for peer, _ in sent(actions, Replicate)]
+    lost.clear()
+    told = [message for peer, message in sent(job.handle(PeerBack(silent), 3), Replicate) if peer == silent]
+    assert [message.full for message in told] == [True]
+
+
+def test_a_peer_that_is_back_is_asked_again_at_once() -> None:
+    job = new_job("a")
+    job.begin(0)
+    job.handle(PeerLost("a", "is silent"), 1)
+    assert not job.record.of(*OPEN)
+    assert [peer for peer, _ in sent(job.handle(PeerBack("a"), 1.5), Ask)] == ["a"]
+
+
+def restarted() -> tuple[Job, list[Action]]:
+    """A job of a node that comes back at 100, with the deputies x and y."""
+    record = new_record(JOB, "me", spec(), 0)
+    record.deputies = ("x", "y")
+    job = Job(record, "me", known(*map(advert, "abxy")))
+    return job, job.resume(100)
+
+
+def test_an_owner_that_was_away_asks_its_deputies_and_begins_nothing_until_one_has_answered() -> None:
+    job, actions = restarted()
+    assert [peer for peer, _ in sent(actions, WhoOwns)] == ["x", "y"]
+    assert not sent(actions, Ask) and job.deadline == 100 + HOLD_S
+    assert not sent(job.handle(Tick(), 101), Ask)
+    answer = Owned(job=JOB, epoch=1, owner="me")
+    assert sent(job.handle(Received("x", answer), 102), Ask)
+
+
+def test_an_owner_whose_deputies_do_not_answer_goes_on_after_a_moment() -> None:
+    job, _ = restarted()
+    assert sent(job.handle(Tick(), 100 + HOLD_S), Ask)
+
+
+def former_owners_word(job: Job, state: ExecutionState | None = None, **changes: object) -> Replicate:
+    """What a former owner tells of the job, for whom its executions are in this state."""
+    theirs = copy.deepcopy(job.record)
+    theirs.owner, theirs.epoch = "former", 0
+    for one in theirs.of(*LIVE) if state else ():
+        one.move(state, 2)
+        one.exit_code, one.result_cid, one.receipt_cid = 0, "bafytheirs", "bafyreceipt"
+    (told,) = sync.replicates(theirs, (), None, 2)
+    return codec.replace(told, **changes)
+
+
+def test_what_ended_at_a_former_owner_counts() -> None:
+    job, execution = running()
+    job.merge("former", former_owners_word(job, ExecutionState.COMPLETED), 3)
+    assert job.record.executions[execution].result_cid == "bafytheirs"
+    assert job.record.state is JobState.COMPLETED
+
+
+def test_of_two_results_of_a_replica_the_one_that_came_first_to_the_owner_counts() -> None:
+    job, execution = running()
+    word = former_owners_word(job, ExecutionState.COMPLETED)
+    other = codec.replace(word.executions[0], id="e-" + "9" * 32)
+    job.handle(end(job, execution), 2)
+    job.merge("former", codec.replace(word, executions=(other,)), 3)
+    states = {one.id: one.state for one in job.record.executions.values()}
+    assert states == {execution: ExecutionState.COMPLETED, other.id: ExecutionState.CANCELLED}
+
+
+def test_what_a_former_owner_has_placed_meanwhile_is_ended_by_the_owners_word() -> None:
+    job, execution = running()
+    stray = codec.replace(former_owners_word(job).executions[0], id="e-" + "9" * 32, peer="b")
+    actions = job.merge("former", former_owners_word(job, executions=(stray,)), 3)
+    told = [type(message).__name__ for peer, message in sent(actions) if peer == "b"]
+    assert told == ["Adopt", "Cancel"]
+    assert list(job.record.executions) == [execution]
+
+
+def test_a_job_that_was_stopped_at_its_former_owner_is_stopped() -> None:
+    job, execution = running()
+    word = former_owners_word(job, state=None)
+    job.merge(
+        "former",
+        codec.replace(word, state=JobState.STOPPED, outcome=Outcome.STOPPED, reason="enough", executions=()),
+        3,
+    )
+    assert (job.record.state, job.record.reason) == (JobState.STOPPED, "enough")
+    assert job.record.executions[execution].state is ExecutionState.CANCELLED
+
+
+def test_a_record_keeps_the_newest_versions_of_its_file_up_to_a_number() -> None:
+    job = new_job("a", spec(type=JobType.SERVICE))
+    job.begin(0)
+    for cpu_millis in range(1, 2 * VERSIONS_KEPT_MAX):
+        job.handle(JobUpdated(JOB, spec(cpu_millis, type=JobType.SERVICE)), cpu_millis)
+    newest = 2 * VERSIONS_KEPT_MAX
+    assert list(job.record.versions) == list(range(newest - VERSIONS_KEPT_MAX + 1, newest + 1))
+
+
+def test_a_service_that_ends_again_and_again_keeps_the_newest_of_its_ended_executions() -> None:
+    job, execution = running(type=JobType.SERVICE)
+    for number in range(EXECUTIONS_ENDED_KEPT_MAX + 9):
+        old = copy.copy(job.record.executions[execution])
+        old.id, old.state = f"e-old-{number}", ExecutionState.COMPLETED
+        job.record.executions[old.id] = old
+    job.handle(JobUpdated(JOB, spec(type=JobType.SERVICE, count=1, priority=1)), 5)
+    kept = [one.id for one in job.record.of(ExecutionState.COMPLETED)]
+    assert kept == [f"e-old-{number}" for number in range(9, EXECUTIONS_ENDED_KEPT_MAX + 9)]
+    assert execution in job.record.executions

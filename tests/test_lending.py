@@ -581,3 +581,28 @@ def test_after_a_restart_what_was_awarded_goes_on_and_open_bids_expire() -> None
     actions = again.resume(20)
     assert [action.reservation.execution for action in actions if isinstance(action, Start)] == [ID]
     assert again.handle(Tick(), 21.1) == [DropReservation(ask(slot=1).execution)]
+
+
+def test_who_was_refused_for_want_of_room_hears_soon_that_there_is_some() -> None:
+    worker = full_lending()
+    asks = [ask(slot=slot) for slot in range(4, 4 + WAITING_PER_PEER_MAX)]
+    for one in asks:
+        worker.handle(Received("me", one), 1)
+    worker.handle(Received("me", Release(execution=asks[0].execution, round=1)), 2)
+    assert not worker.owes_news, "nobody was turned away"
+    for one in (asks[0], ask(slot=1_000)):
+        refused = sent(worker.handle(Received("me", one), 3), Refusal)
+    assert [message.refusal_kind for _, message in refused] == [RefusalKind.BUSY]
+    worker.handle(Received("me", Release(execution=asks[1].execution, round=1)), 4)
+    assert worker.owes_news
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["bid", "waiting"])
+def test_what_was_only_promised_to_an_owner_that_is_lost_is_free_at_once(waits: bool) -> None:
+    worker = full_lending() if waits else new()
+    asked = ask(slot=9)
+    worker.handle(Received("owner", asked), 1)
+    before = held(worker)
+    assert worker.handle(PeerLost("owner", "is silent"), 2) == [DropReservation(asked.execution)]
+    assert asked.execution not in worker.reservations
+    assert before - held(worker) == (0 if waits else 1000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pnode.service.service import name_peers
+from p2pnode.service.lookup import name_peers
 
 PEER = "12D3KooWJv6tFmrcpa5WV5ZYRpaL1RuuSeo2YPhaZS4Uq4mN6UnE"
 
