@@ -25,6 +25,7 @@ CORE = ROOT / "p2pnode" / "core"
 # Tests that import nothing of the program but its core: all of each room's rules, the quickest first.
 UNIT_TESTS = (
     "job",
+    "handover",
     "lending",
     "custody",
     "matching",
@@ -45,6 +46,7 @@ UNIT_TESTS = (
 )
 # What finds a room's faults soonest.
 FIRST_TESTS = {
+    "node.py": ("core_node",),
     "worker": ("lending",),
     "replication": ("custody",),
     "placement": ("matching", "adverts", "constraints"),

@@ -5,17 +5,17 @@ from __future__ import annotations
 import copy
 import dataclasses
 from math import inf
+from typing import Any
 
 import pytest
 
-from p2pnode.core.job.asking import BID_WINDOW_S, ENOUGH_WAIT_S
-from p2pnode.core.job.incoming import OVERDUE_GRACE_S
-from p2pnode.core.job.machine import EXECUTIONS_ENDED_KEPT_MAX, HOLD_S, Job
+from p2pnode.core.job.asking import BID_WINDOW_S, ENOUGH_WAIT_S, REFUSAL_HOLDS_S
+from p2pnode.core.job.incoming import BID_MARGIN_S, OVERDUE_GRACE_S
+from p2pnode.core.job.machine import EXECUTIONS_ENDED_KEPT_MAX, Job
 from p2pnode.core.job.retries import ATTEMPTS_MAX
 from p2pnode.core.job.transitions import AWARD_CONFIRM_S
 from p2pnode.core.records.ending import STOP_GRACE_S
 from p2pnode.core.records.events import (
-    Action,
     JobRerun,
     JobStopped,
     JobUpdated,
@@ -32,9 +32,7 @@ from p2pnode.core.records.lifecycle import (
     ExecutionState,
     JobState,
     Outcome,
-    new_record,
 )
-from p2pnode.core.replication import sync
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import (
     REASON_LENGTH_MAX,
@@ -44,50 +42,28 @@ from p2pnode.core.wire.messages import (
     Command,
     CommandAction,
     Fault,
-    Owned,
-    Refusal,
     RefusalKind,
     Release,
     Replicate,
     Stage,
-    Update,
-    WhoOwns,
 )
 from p2pnode.core.wire.spec import JobType, Timeouts
 
-from .core_support import JOB, advert, bid, end, known, new_job, sent, spec
-
-
-def asked(job: Job) -> dict[str, str]:
-    """Peer to execution id, of this round's asks."""
-    return {one.peer: one.id for one in job.record.of(*OPEN)}
-
-
-def refusal(execution: str, refusal_kind: RefusalKind = RefusalKind.BUSY, reason: str = "busy") -> Refusal:
-    return Refusal(execution=execution, round=1, refusal_kind=refusal_kind, reason=reason)
-
-
-def update(execution: str, sequence: int, stage: Stage = Stage.PREPARING) -> Update:
-    return Update(execution=execution, round=1, sequence=sequence, stage=stage, detail="")
-
-
-def awarded(peers: str = "a", **changes: object) -> tuple[Job, str, list[Action]]:
-    """A job whose one replica was awarded to the first peer at 0; its execution; the actions."""
-    job = new_job(peers, spec(**changes))  # type: ignore[arg-type]
-    job.begin(0)
-    actions: list[Action] = []
-    for price, (peer, execution) in enumerate(sorted(asked(job).items())):
-        actions = job.handle(Received(peer, bid(execution, price)), 0)
-    ((_, message),) = sent(actions, Award)
-    return job, message.execution, actions
-
-
-def running(peers: str = "a", **changes: object) -> tuple[Job, str]:
-    job, execution, _ = awarded(peers, **changes)
-    job.handle(Received("a", update(execution, 1)), 0)
-    job.handle(Received("a", update(execution, 2, Stage.RUNNING)), 0)
-    assert job.record.state is JobState.RUNNING
-    return job, execution
+from .core_support import (
+    JOB,
+    advert,
+    asked,
+    awarded,
+    bid,
+    end,
+    known,
+    new_job,
+    refusal,
+    running,
+    sent,
+    spec,
+    update,
+)
 
 
 @pytest.mark.parametrize("peer", ["me", "deputy"])
@@ -490,124 +466,6 @@ def test_peers_that_were_heard_themselves_are_deputies_before_those_that_a_neigh
     assert set(job.record.deputies) == {"c", "d"}
 
 
-def test_a_lost_deputy_is_replaced_and_is_told_when_it_may_hear_of_it() -> None:
-    lost: set[str] = set()
-    job = Job(new_record(JOB, "me", spec(), 0), "me", known(*map(advert, "abcd")), lost)
-    job.begin(0)
-    stays, goes = job.record.deputies
-    lost.add(goes)
-    actions = job.handle(PeerLost(goes, "is silent"), 1)
-    first, second = job.record.deputies
-    assert first == stays and second not in {stays, goes, "me"}
-    assert goes in job.record.past_members
-    assert [message.deputies for peer, message in sent(actions, Replicate) if peer == goes] == [
-        (first, second)
-    ]
-
-
-def test_a_deputy_is_lost_and_stays_one_where_nobody_can_replace_it() -> None:
-    lost: set[str] = set()
-    job = Job(new_record(JOB, "me", spec(), 0), "me", known(*map(advert, "ab")), lost)
-    job.begin(0)
-    before = job.record.deputies
-    lost.add(before[0])
-    job.handle(PeerLost(before[0], "is silent"), 1)
-    assert set(job.record.deputies) == set(before)
-
-
-def test_a_silent_deputy_is_written_to_when_it_is_back_and_then_gets_the_whole() -> None:
-    lost: set[str] = set()
-    job = Job(new_record(JOB, "me", spec(), 0), "me", known(*map(advert, "ab")), lost)
-    job.begin(0)
-    silent = job.record.deputies[0]
-    lost.add(silent)
-    actions = job.handle(PeerLost(silent, "is silent"), 1)
-    actions += job.handle(JobUpdated(JOB, spec(cpu_millis=500)), 2)
-    assert silent not in [peer for peer, _ in sent(actions, Replicate)]
-    lost.clear()
-    told = [message for peer, message in sent(job.handle(PeerBack(silent), 3), Replicate) if peer == silent]
-    assert [message.full for message in told] == [True]
-
-
-def test_a_peer_that_is_back_is_asked_again_at_once() -> None:
-    job = new_job("a")
-    job.begin(0)
-    job.handle(PeerLost("a", "is silent"), 1)
-    assert not job.record.of(*OPEN)
-    assert [peer for peer, _ in sent(job.handle(PeerBack("a"), 1.5), Ask)] == ["a"]
-
-
-def restarted() -> tuple[Job, list[Action]]:
-    """A job of a node that comes back at 100, with the deputies x and y."""
-    record = new_record(JOB, "me", spec(), 0)
-    record.deputies = ("x", "y")
-    job = Job(record, "me", known(*map(advert, "abxy")))
-    return job, job.resume(100)
-
-
-def test_an_owner_that_was_away_asks_its_deputies_and_begins_nothing_until_one_has_answered() -> None:
-    job, actions = restarted()
-    assert [peer for peer, _ in sent(actions, WhoOwns)] == ["x", "y"]
-    assert not sent(actions, Ask) and job.deadline == 100 + HOLD_S
-    assert not sent(job.handle(Tick(), 101), Ask)
-    answer = Owned(job=JOB, epoch=1, owner="me")
-    assert sent(job.handle(Received("x", answer), 102), Ask)
-
-
-def test_an_owner_whose_deputies_do_not_answer_goes_on_after_a_moment() -> None:
-    job, _ = restarted()
-    assert sent(job.handle(Tick(), 100 + HOLD_S), Ask)
-
-
-def former_owners_word(job: Job, state: ExecutionState | None = None, **changes: object) -> Replicate:
-    """What a former owner tells of the job, for whom its executions are in this state."""
-    theirs = copy.deepcopy(job.record)
-    theirs.owner, theirs.epoch = "former", 0
-    for one in theirs.of(*LIVE) if state else ():
-        one.move(state, 2)
-        one.exit_code, one.result_cid, one.receipt_cid = 0, "bafytheirs", "bafyreceipt"
-    (told,) = sync.replicates(theirs, (), None, 2)
-    return codec.replace(told, **changes)
-
-
-def test_what_ended_at_a_former_owner_counts() -> None:
-    job, execution = running()
-    job.merge("former", former_owners_word(job, ExecutionState.COMPLETED), 3)
-    assert job.record.executions[execution].result_cid == "bafytheirs"
-    assert job.record.state is JobState.COMPLETED
-
-
-def test_of_two_results_of_a_replica_the_one_that_came_first_to_the_owner_counts() -> None:
-    job, execution = running()
-    word = former_owners_word(job, ExecutionState.COMPLETED)
-    other = codec.replace(word.executions[0], id="e-" + "9" * 32)
-    job.handle(end(job, execution), 2)
-    job.merge("former", codec.replace(word, executions=(other,)), 3)
-    states = {one.id: one.state for one in job.record.executions.values()}
-    assert states == {execution: ExecutionState.COMPLETED, other.id: ExecutionState.CANCELLED}
-
-
-def test_what_a_former_owner_has_placed_meanwhile_is_ended_by_the_owners_word() -> None:
-    job, execution = running()
-    stray = codec.replace(former_owners_word(job).executions[0], id="e-" + "9" * 32, peer="b")
-    actions = job.merge("former", former_owners_word(job, executions=(stray,)), 3)
-    told = [type(message).__name__ for peer, message in sent(actions) if peer == "b"]
-    assert told == ["Adopt", "Cancel"]
-    assert list(job.record.executions) == [execution]
-
-
-def test_a_job_that_was_stopped_at_its_former_owner_is_stopped() -> None:
-    job, execution = running()
-    word = former_owners_word(job, state=None)
-    job.merge(
-        "former",
-        codec.replace(word, state=JobState.STOPPED, outcome=Outcome.STOPPED, reason="enough", executions=()),
-        3,
-    )
-    assert (job.record.state, job.record.reason) == (JobState.STOPPED, "enough")
-    assert job.record.executions[execution].state is ExecutionState.CANCELLED
-
-
 def test_a_record_keeps_the_newest_versions_of_its_file_up_to_a_number() -> None:
     job = new_job("a", spec(type=JobType.SERVICE))
     job.begin(0)
@@ -627,3 +485,74 @@ def test_a_service_that_ends_again_and_again_keeps_the_newest_of_its_ended_execu
     kept = [one.id for one in job.record.of(ExecutionState.COMPLETED)]
     assert kept == [f"e-old-{number}" for number in range(9, EXECUTIONS_ENDED_KEPT_MAX + 9)]
     assert execution in job.record.executions
+
+
+def test_a_peer_whose_advert_stays_the_same_is_asked_again_after_a_while() -> None:
+    job = new_job("a", spec(timeouts=Timeouts(queue_s=500)))
+    job.begin(0)
+    job.handle(Received("a", refusal(asked(job)["a"])), 1)
+    job.handle(Tick(), 2)
+    assert job.deadline == 1 + REFUSAL_HOLDS_S
+    assert [peer for peer, _ in sent(job.handle(Tick(), 1 + REFUSAL_HOLDS_S), Ask)] == ["a"]
+
+
+def test_a_bid_is_let_go_before_its_peer_gives_the_room_away() -> None:
+    job, execution, _ = awarded("ab")
+    other = next(one for one in job.record.of(ExecutionState.BID) if one.id != execution)
+    assert other.bid is not None
+    valid_s = other.bid.valid_ms / 1000
+    assert other.deadline == valid_s - BID_MARGIN_S
+
+
+def test_a_failed_replica_waits_before_it_is_tried_again() -> None:
+    job, execution = running("ab", type=JobType.SERVICE)
+    actions = job.handle(end(job, execution, 1, Fault.JOB), 1)
+    assert not sent(actions, Ask)
+    assert 1 < job.deadline <= 2
+    assert sent(job.handle(Tick(), job.deadline), Ask)
+
+
+@pytest.mark.parametrize(
+    ("changes", "counts"),
+    [
+        ({}, True),
+        ({"spec_hash": "0" * 64}, False),
+        ({"requester": "stranger"}, False),
+        ({"job": "j-" + "9" * 32}, False),
+        ({"round": 9}, False),
+        ({"replica": 1}, False),
+        ({"peer": "b"}, False),
+    ],
+    ids=[
+        "its own",
+        "another program",
+        "a stranger's",
+        "another job",
+        "another round",
+        "another replica",
+        "b's",
+    ],
+)
+def test_a_receipt_counts_for_the_execution_that_it_is_about(changes: dict[str, Any], counts: bool) -> None:
+    job, execution = running("a")
+    event = end(job, execution)
+    assert event.receipt is not None
+    job.handle(dataclasses.replace(event, receipt=codec.replace(event.receipt, **changes)), 1)
+    state = job.record.executions[execution].state
+    assert state is (ExecutionState.COMPLETED if counts else ExecutionState.LOST)
+
+
+def test_what_a_lost_peer_ran_is_placed_on_another() -> None:
+    job, execution = running("ab")
+    asked_now = sent(job.handle(PeerLost("a", "is silent"), 1), Ask)
+    assert [peer for peer, _ in asked_now] == ["b"]
+    one = job.record.executions[execution]
+    assert (one.state, one.fault) == (ExecutionState.LOST, Fault.PEER)
+
+
+def test_a_peer_that_is_back_is_asked_again_at_once() -> None:
+    job = new_job("a")
+    job.begin(0)
+    job.handle(PeerLost("a", "is silent"), 1)
+    assert not job.record.of(*OPEN)
+    assert [peer for peer, _ in sent(job.handle(PeerBack("a"), 1.5), Ask)] == ["a"]
