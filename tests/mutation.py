@@ -26,6 +26,7 @@ CORE = ROOT / "p2pnode" / "core"
 UNIT_TESTS = (
     "job",
     "handover",
+    "owner_tracking",
     "lending",
     "custody",
     "matching",

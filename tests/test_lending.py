@@ -55,12 +55,14 @@ from p2pnode.core.wire.messages import (
 from p2pnode.core.wire.spec import (
     Constraint,
     InputSource,
+    JobType,
     Operator,
     Source,
     Timeouts,
 )
 from p2pnode.core.worker.machine import (
     BID_VALID_S,
+    ENDED_KEPT_MAX,
     PREPARE_TIMEOUT_S,
     WAITING_OF_STRANGERS_MAX,
     WAITING_PER_PEER_MAX,
@@ -606,3 +608,37 @@ def test_what_was_only_promised_to_an_owner_that_is_lost_is_free_at_once(waits: 
     assert worker.handle(PeerLost("owner", "is silent"), 2) == [DropReservation(asked.execution)]
     assert asked.execution not in worker.reservations
     assert before - held(worker) == (0 if waits else 1000)
+
+
+@pytest.mark.parametrize(
+    ("kind", "priority", "ends"),
+    [
+        (JobType.BATCH, 4, True),
+        (JobType.BATCH, 5, False),
+        (JobType.BATCH, 6, False),
+        (JobType.OPS, 4, False),
+        (JobType.SERVICE, 4, False),
+        (JobType.DAEMON, 4, False),
+    ],
+)
+def test_urgent_work_takes_the_room_of_batch_work_of_lower_priority_only(
+    kind: JobType, priority: int, ends: bool
+) -> None:
+    worker, wanted = new(), spec(cpu_millis=2000, type=kind, priority=priority)
+    worker.preempts = True
+    worker.handle(Received("me", ask(wanted)), 0)
+    worker.handle(Received("me", award(ask(wanted), wanted)), 0)
+    actions = worker.handle(Received("me", ask(spec(cpu_millis=3000, priority=5), 9)), 11)
+    assert any(isinstance(action, Kill) for action in actions) is ends
+
+
+def test_so_many_ended_executions_are_remembered_and_the_oldest_are_forgotten_first() -> None:
+    worker = running()
+    one = worker.reservations[ID]
+    for number in range(ENDED_KEPT_MAX):
+        old = codec.replace(one, execution=f"e-old-{number}", state=ReservationState.ENDED)
+        worker.reservations = {old.execution: old, **worker.reservations}
+    actions = worker.handle(finished(), 20)
+    oldest = f"e-old-{ENDED_KEPT_MAX - 1}"
+    assert [one.execution for one in actions if isinstance(one, DropReservation)] == [oldest]
+    assert len(worker.reservations) == ENDED_KEPT_MAX and ID in worker.reservations
