@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 
@@ -10,8 +11,11 @@ from p2pnode.core.job.deputies import DEPUTIES_MAX
 from p2pnode.core.node import Core
 from p2pnode.core.records.events import AdvertHeard, JobSubmitted, Leaving, PeerLost, Received, Tick
 from p2pnode.core.records.lifecycle import JobState
+from p2pnode.core.records.vetting import EPOCH_STEP_MAX
 from p2pnode.core.replication import sync
 from p2pnode.core.replication.replicas import CUT_OFF_WAIT_S, STAGGER_S
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.codec import Untimely
 from p2pnode.core.wire.messages import Ask, Command, CommandAction, Orphan, Owned, Replicate
 from p2pnode.core.wire.spec import JobSpec, JobType, Timeouts
 
@@ -122,3 +126,31 @@ def test_an_owner_that_yields_releases_what_it_asked_for() -> None:
     node.handle(Received("a", bid(asked[0].id)), 0.1)
     actions = node.handle(Leaving(), 1)
     assert "a" in [peer for peer, message in sent(actions) if type(message).__name__ == "Release"]
+
+
+def test_an_owners_job_and_a_deputys_copy_stay_of_their_type_whatever_a_peer_says() -> None:
+    owner = with_job()
+    first, second = owner.jobs[JOB].record.deputies
+    deputy = core(first)
+    deputy.handle(Received("me", of_owner(owner)), 1)
+    ops = spec(type=JobType.OPS)
+    change = Command(job=JOB, action=CommandAction.UPDATE, reason="", spec=ops)
+    for node, message in (
+        (owner, change),
+        (deputy, change),
+        (deputy, codec.replace(of_owner(owner), epoch=2, spec=ops)),
+    ):
+        with pytest.raises(Untimely, match="ops job in place of a batch job"):
+            node.handle(Received(second, message), 2)
+
+
+def test_an_epoch_that_no_owner_could_top_is_refused_before_anything_changes() -> None:
+    owner = with_job()
+    first, second = owner.jobs[JOB].record.deputies
+    deputy = core(first)
+    deputy.handle(Received("me", of_owner(owner)), 1)
+    for node in (owner, deputy):
+        for epoch, taken in ((1 + EPOCH_STEP_MAX, True), (2 + 2 * EPOCH_STEP_MAX, False)):
+            message = Owned(job=JOB, epoch=epoch, owner=second)
+            with nullcontext() if taken else pytest.raises(Untimely, match="epoch"):
+                node.handle(Received(second, message), 2)

@@ -642,3 +642,21 @@ def test_so_many_ended_executions_are_remembered_and_the_oldest_are_forgotten_fi
     oldest = f"e-old-{ENDED_KEPT_MAX - 1}"
     assert [one.execution for one in actions if isinstance(one, DropReservation)] == [oldest]
     assert len(worker.reservations) == ENDED_KEPT_MAX and ID in worker.reservations
+
+
+@pytest.mark.parametrize(
+    ("kind", "execution_s", "total_s", "limit_s"),
+    [
+        (JobType.BATCH, None, None, None),
+        (JobType.BATCH, 10, None, 10),
+        (JobType.BATCH, None, 20, 20),
+        (JobType.OPS, 10, 20, 10),
+        (JobType.SERVICE, 10, 20, None),
+        (JobType.DAEMON, 10, 20, None),
+    ],
+)
+def test_a_program_runs_as_long_as_its_job_lets_it_and_what_runs_for_ever_without_limit(
+    kind: JobType, execution_s: int | None, total_s: int | None, limit_s: int | None
+) -> None:
+    worker = running(type=kind, timeouts=Timeouts(execution_s=execution_s, total_s=total_s))
+    assert worker.reservations[ID].deadline == (None if limit_s is None else 10 + limit_s)
