@@ -147,8 +147,10 @@ def unit_tests(copy: Path, room: str) -> Verdict:
         return Verdict("unit tests", "which did not end")
     if code not in (0, _TESTS_FAILED):
         raise RuntimeError(f"the tests could not be run:\n{output[-2_000:]}")
-    failed = [line.split()[1] for line in output.splitlines() if line.startswith("FAILED ")]
-    return Verdict("unit tests", failed[0].removeprefix("tests/")) if code and failed else Verdict("")
+    if not code:
+        return Verdict("")
+    failed = [line for line in output.splitlines() if line.startswith(("FAILED ", "ERROR "))]
+    return Verdict("unit tests", failed[0].partition("/")[2].partition(" - ")[0] if failed else "")
 
 
 def simulation(copy: Path, seeds: int) -> Verdict:
