@@ -176,7 +176,8 @@ def measure(chosen: Sequence[Mutation], seeds: int) -> list[tuple[Mutation, Verd
     """Judge them side by side, and write a line of each as it is known."""
     verdicts: dict[str, Verdict] = {}
     width = max(len(one.name) for one in chosen)
-    with ThreadPoolExecutor(PROCESSES) as pool:
+    pool = ThreadPoolExecutor(PROCESSES)
+    try:
         futures = {pool.submit(judge, one, seeds): one for one in chosen}
         for future in as_completed(futures):
             one, verdict = futures[future], future.result()
@@ -185,6 +186,9 @@ def measure(chosen: Sequence[Mutation], seeds: int) -> list[tuple[Mutation, Verd
             detail = verdict.detail or one.explained or one.breaks
             sys.stdout.write(f"{one.name:{width}}  {how:10}  {detail}\n")
             sys.stdout.flush()
+    finally:
+        # Whoever interrupts it waits for the copies that are in use, and for no more.
+        pool.shutdown(cancel_futures=True)
     return [(one, verdicts[one.name]) for one in chosen]
 
 
