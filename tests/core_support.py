@@ -8,7 +8,7 @@ from p2pnode.core.job.machine import Job
 from p2pnode.core.placement.adverts import Known
 from p2pnode.core.placement.matching import requirements_of
 from p2pnode.core.records.events import Action, Received, Send
-from p2pnode.core.records.lifecycle import new_record
+from p2pnode.core.records.lifecycle import OPEN, JobState, new_record
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import (
     Advert,
@@ -20,7 +20,11 @@ from p2pnode.core.wire.messages import (
     Fault,
     Message,
     Receipt,
+    Refusal,
+    RefusalKind,
     Signed,
+    Stage,
+    Update,
     execution_id,
 )
 from p2pnode.core.wire.spec import (
@@ -159,3 +163,35 @@ def sent(actions: list[Action], kind: type[Message] | None = None) -> list[tuple
     """Whom the actions send messages of this kind."""
     sends = [(one.peer, one.message) for one in actions if isinstance(one, Send)]
     return [(peer, message) for peer, message in sends if kind is None or isinstance(message, kind)]
+
+
+def asked(job: Job) -> dict[str, str]:
+    """Peer to execution id, of this round's asks."""
+    return {one.peer: one.id for one in job.record.of(*OPEN)}
+
+
+def refusal(execution: str, refusal_kind: RefusalKind = RefusalKind.BUSY, reason: str = "busy") -> Refusal:
+    return Refusal(execution=execution, round=1, refusal_kind=refusal_kind, reason=reason)
+
+
+def update(execution: str, sequence: int, stage: Stage = Stage.PREPARING) -> Update:
+    return Update(execution=execution, round=1, sequence=sequence, stage=stage, detail="")
+
+
+def awarded(peers: str = "a", **changes: object) -> tuple[Job, str, list[Action]]:
+    """A job whose one replica was awarded to the first peer at 0; its execution; the actions."""
+    job = new_job(peers, spec(**changes))  # type: ignore[arg-type]
+    job.begin(0)
+    actions: list[Action] = []
+    for price, (peer, execution) in enumerate(sorted(asked(job).items())):
+        actions = job.handle(Received(peer, bid(execution, price)), 0)
+    ((_, message),) = sent(actions, Award)
+    return job, message.execution, actions
+
+
+def running(peers: str = "a", **changes: object) -> tuple[Job, str]:
+    job, execution, _ = awarded(peers, **changes)
+    job.handle(Received("a", update(execution, 1)), 0)
+    job.handle(Received("a", update(execution, 2, Stage.RUNNING)), 0)
+    assert job.record.state is JobState.RUNNING
+    return job, execution

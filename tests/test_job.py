@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from math import inf
+from typing import Any
 
 import pytest
 
-from p2pnode.core.job.asking import BID_WINDOW_S, ENOUGH_WAIT_S
-from p2pnode.core.job.incoming import OVERDUE_GRACE_S
-from p2pnode.core.job.machine import Job
+from p2pnode.core.job.asking import BID_WINDOW_S, ENOUGH_WAIT_S, REFUSAL_HOLDS_S
+from p2pnode.core.job.incoming import BID_MARGIN_S, OVERDUE_GRACE_S
+from p2pnode.core.job.machine import EXECUTIONS_ENDED_KEPT_MAX, Job
 from p2pnode.core.job.retries import ATTEMPTS_MAX
 from p2pnode.core.job.transitions import AWARD_CONFIRM_S
 from p2pnode.core.records.ending import STOP_GRACE_S
 from p2pnode.core.records.events import (
-    Action,
     JobRerun,
     JobStopped,
     JobUpdated,
+    PeerBack,
     PeerLost,
     Received,
     Tick,
@@ -26,6 +28,7 @@ from p2pnode.core.records.lifecycle import (
     LIVE,
     NO_REASON,
     OPEN,
+    VERSIONS_KEPT_MAX,
     ExecutionState,
     JobState,
     Outcome,
@@ -39,48 +42,28 @@ from p2pnode.core.wire.messages import (
     Command,
     CommandAction,
     Fault,
-    Refusal,
     RefusalKind,
     Release,
     Replicate,
     Stage,
-    Update,
 )
 from p2pnode.core.wire.spec import JobType, Timeouts
 
-from .core_support import JOB, advert, bid, end, known, new_job, sent, spec
-
-
-def asked(job: Job) -> dict[str, str]:
-    """Peer to execution id, of this round's asks."""
-    return {one.peer: one.id for one in job.record.of(*OPEN)}
-
-
-def refusal(execution: str, refusal_kind: RefusalKind = RefusalKind.BUSY, reason: str = "busy") -> Refusal:
-    return Refusal(execution=execution, round=1, refusal_kind=refusal_kind, reason=reason)
-
-
-def update(execution: str, sequence: int, stage: Stage = Stage.PREPARING) -> Update:
-    return Update(execution=execution, round=1, sequence=sequence, stage=stage, detail="")
-
-
-def awarded(peers: str = "a", **changes: object) -> tuple[Job, str, list[Action]]:
-    """A job whose one replica was awarded to the first peer at 0; its execution; the actions."""
-    job = new_job(peers, spec(**changes))  # type: ignore[arg-type]
-    job.begin(0)
-    actions: list[Action] = []
-    for price, (peer, execution) in enumerate(sorted(asked(job).items())):
-        actions = job.handle(Received(peer, bid(execution, price)), 0)
-    ((_, message),) = sent(actions, Award)
-    return job, message.execution, actions
-
-
-def running(peers: str = "a", **changes: object) -> tuple[Job, str]:
-    job, execution, _ = awarded(peers, **changes)
-    job.handle(Received("a", update(execution, 1)), 0)
-    job.handle(Received("a", update(execution, 2, Stage.RUNNING)), 0)
-    assert job.record.state is JobState.RUNNING
-    return job, execution
+from .core_support import (
+    JOB,
+    advert,
+    asked,
+    awarded,
+    bid,
+    end,
+    known,
+    new_job,
+    refusal,
+    running,
+    sent,
+    spec,
+    update,
+)
 
 
 @pytest.mark.parametrize("peer", ["me", "deputy"])
@@ -481,3 +464,95 @@ def test_peers_that_were_heard_themselves_are_deputies_before_those_that_a_neigh
     job = new_job(table=table)
     job.begin(0)
     assert set(job.record.deputies) == {"c", "d"}
+
+
+def test_a_record_keeps_the_newest_versions_of_its_file_up_to_a_number() -> None:
+    job = new_job("a", spec(type=JobType.SERVICE))
+    job.begin(0)
+    for cpu_millis in range(1, 2 * VERSIONS_KEPT_MAX):
+        job.handle(JobUpdated(JOB, spec(cpu_millis, type=JobType.SERVICE)), cpu_millis)
+    newest = 2 * VERSIONS_KEPT_MAX
+    assert list(job.record.versions) == list(range(newest - VERSIONS_KEPT_MAX + 1, newest + 1))
+
+
+def test_a_service_that_ends_again_and_again_keeps_the_newest_of_its_ended_executions() -> None:
+    job, execution = running(type=JobType.SERVICE)
+    for number in range(EXECUTIONS_ENDED_KEPT_MAX + 9):
+        old = copy.copy(job.record.executions[execution])
+        old.id, old.state = f"e-old-{number}", ExecutionState.COMPLETED
+        job.record.executions[old.id] = old
+    job.handle(JobUpdated(JOB, spec(type=JobType.SERVICE, count=1, priority=1)), 5)
+    kept = [one.id for one in job.record.of(ExecutionState.COMPLETED)]
+    assert kept == [f"e-old-{number}" for number in range(9, EXECUTIONS_ENDED_KEPT_MAX + 9)]
+    assert execution in job.record.executions
+
+
+def test_a_peer_whose_advert_stays_the_same_is_asked_again_after_a_while() -> None:
+    job = new_job("a", spec(timeouts=Timeouts(queue_s=500)))
+    job.begin(0)
+    job.handle(Received("a", refusal(asked(job)["a"])), 1)
+    job.handle(Tick(), 2)
+    assert job.deadline == 1 + REFUSAL_HOLDS_S
+    assert [peer for peer, _ in sent(job.handle(Tick(), 1 + REFUSAL_HOLDS_S), Ask)] == ["a"]
+
+
+def test_a_bid_is_let_go_before_its_peer_gives_the_room_away() -> None:
+    job, execution, _ = awarded("ab")
+    other = next(one for one in job.record.of(ExecutionState.BID) if one.id != execution)
+    assert other.bid is not None
+    valid_s = other.bid.valid_ms / 1000
+    assert other.deadline == valid_s - BID_MARGIN_S
+
+
+def test_a_failed_replica_waits_before_it_is_tried_again() -> None:
+    job, execution = running("ab", type=JobType.SERVICE)
+    actions = job.handle(end(job, execution, 1, Fault.JOB), 1)
+    assert not sent(actions, Ask)
+    assert 1 < job.deadline <= 2
+    assert sent(job.handle(Tick(), job.deadline), Ask)
+
+
+@pytest.mark.parametrize(
+    ("changes", "counts"),
+    [
+        ({}, True),
+        ({"spec_hash": "0" * 64}, False),
+        ({"requester": "stranger"}, False),
+        ({"job": "j-" + "9" * 32}, False),
+        ({"round": 9}, False),
+        ({"replica": 1}, False),
+        ({"peer": "b"}, False),
+    ],
+    ids=[
+        "its own",
+        "another program",
+        "a stranger's",
+        "another job",
+        "another round",
+        "another replica",
+        "b's",
+    ],
+)
+def test_a_receipt_counts_for_the_execution_that_it_is_about(changes: dict[str, Any], counts: bool) -> None:
+    job, execution = running("a")
+    event = end(job, execution)
+    assert event.receipt is not None
+    job.handle(dataclasses.replace(event, receipt=codec.replace(event.receipt, **changes)), 1)
+    state = job.record.executions[execution].state
+    assert state is (ExecutionState.COMPLETED if counts else ExecutionState.LOST)
+
+
+def test_what_a_lost_peer_ran_is_placed_on_another() -> None:
+    job, execution = running("ab")
+    asked_now = sent(job.handle(PeerLost("a", "is silent"), 1), Ask)
+    assert [peer for peer, _ in asked_now] == ["b"]
+    one = job.record.executions[execution]
+    assert (one.state, one.fault) == (ExecutionState.LOST, Fault.PEER)
+
+
+def test_a_peer_that_is_back_is_asked_again_at_once() -> None:
+    job = new_job("a")
+    job.begin(0)
+    job.handle(PeerLost("a", "is silent"), 1)
+    assert not job.record.of(*OPEN)
+    assert [peer for peer, _ in sent(job.handle(PeerBack("a"), 1.5), Ask)] == ["a"]

@@ -295,6 +295,7 @@ def _silence(machine: Link, until_s: float) -> list[tuple[float, Action]]:
     while machine.deadline <= until_s:
         now = machine.deadline
         history += [(now, action) for action in machine.handle(LinkTick(), now)]
+        assert machine.deadline > now, "or it would be woken for ever"
     return [(now, action) for now, action in history if not isinstance(action, SendFrame)]
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from p2pnode.core.records.events import DropJob, JobStopped, SaveJob
 from p2pnode.core.records.lifecycle import (
+    Execution,
+    ExecutionState,
     JobRecord,
     JobState,
     Outcome,
@@ -179,3 +181,15 @@ def test_a_copy_that_has_ended_hears_of_a_later_owner_too() -> None:
     told = sent(replication.owned("third", Owned(job=JOB, epoch=9, owner="first"), record, 6), Replicate)
     assert [(peer, keep.state, keep.epoch) for peer, keep in told] == [("third", JobState.STOPPED, 9)]
     assert not replication.due and not replication.copies
+
+
+@pytest.mark.parametrize(("since", "told"), [(None, True), (4.9, True), (5.0, True), (5.1, False)])
+def test_a_deputy_is_told_what_has_changed_since_and_in_the_moment_of_its_last_copy(
+    since: float | None, told: bool
+) -> None:
+    record = of_owner()
+    record.executions["e-1"] = Execution(
+        id="e-1", peer="a", round=1, replica=0, state=ExecutionState.RUNNING, created=1, modified=5
+    )
+    (keep,) = sync.replicates(record, (), since, 6)
+    assert [one.id for one in keep.executions] == ["e-1"] * told

@@ -55,12 +55,14 @@ from p2pnode.core.wire.messages import (
 from p2pnode.core.wire.spec import (
     Constraint,
     InputSource,
+    JobType,
     Operator,
     Source,
     Timeouts,
 )
 from p2pnode.core.worker.machine import (
     BID_VALID_S,
+    ENDED_KEPT_MAX,
     PREPARE_TIMEOUT_S,
     WAITING_OF_STRANGERS_MAX,
     WAITING_PER_PEER_MAX,
@@ -581,3 +583,80 @@ def test_after_a_restart_what_was_awarded_goes_on_and_open_bids_expire() -> None
     actions = again.resume(20)
     assert [action.reservation.execution for action in actions if isinstance(action, Start)] == [ID]
     assert again.handle(Tick(), 21.1) == [DropReservation(ask(slot=1).execution)]
+
+
+def test_who_was_refused_for_want_of_room_hears_soon_that_there_is_some() -> None:
+    worker = full_lending()
+    asks = [ask(slot=slot) for slot in range(4, 4 + WAITING_PER_PEER_MAX)]
+    for one in asks:
+        worker.handle(Received("me", one), 1)
+    worker.handle(Received("me", Release(execution=asks[0].execution, round=1)), 2)
+    assert not worker.owes_news, "nobody was turned away"
+    for one in (asks[0], ask(slot=1_000)):
+        refused = sent(worker.handle(Received("me", one), 3), Refusal)
+    assert [message.refusal_kind for _, message in refused] == [RefusalKind.BUSY]
+    worker.handle(Received("me", Release(execution=asks[1].execution, round=1)), 4)
+    assert worker.owes_news
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["bid", "waiting"])
+def test_what_was_only_promised_to_an_owner_that_is_lost_is_free_at_once(waits: bool) -> None:
+    worker = full_lending() if waits else new()
+    asked = ask(slot=9)
+    worker.handle(Received("owner", asked), 1)
+    before = held(worker)
+    assert worker.handle(PeerLost("owner", "is silent"), 2) == [DropReservation(asked.execution)]
+    assert asked.execution not in worker.reservations
+    assert before - held(worker) == (0 if waits else 1000)
+
+
+@pytest.mark.parametrize(
+    ("kind", "priority", "ends"),
+    [
+        (JobType.BATCH, 4, True),
+        (JobType.BATCH, 5, False),
+        (JobType.BATCH, 6, False),
+        (JobType.OPS, 4, False),
+        (JobType.SERVICE, 4, False),
+        (JobType.DAEMON, 4, False),
+    ],
+)
+def test_urgent_work_takes_the_room_of_batch_work_of_lower_priority_only(
+    kind: JobType, priority: int, ends: bool
+) -> None:
+    worker, wanted = new(), spec(cpu_millis=2000, type=kind, priority=priority)
+    worker.preempts = True
+    worker.handle(Received("me", ask(wanted)), 0)
+    worker.handle(Received("me", award(ask(wanted), wanted)), 0)
+    actions = worker.handle(Received("me", ask(spec(cpu_millis=3000, priority=5), 9)), 11)
+    assert any(isinstance(action, Kill) for action in actions) is ends
+
+
+def test_so_many_ended_executions_are_remembered_and_the_oldest_are_forgotten_first() -> None:
+    worker = running()
+    one = worker.reservations[ID]
+    for number in range(ENDED_KEPT_MAX):
+        old = codec.replace(one, execution=f"e-old-{number}", state=ReservationState.ENDED)
+        worker.reservations = {old.execution: old, **worker.reservations}
+    actions = worker.handle(finished(), 20)
+    oldest = f"e-old-{ENDED_KEPT_MAX - 1}"
+    assert [one.execution for one in actions if isinstance(one, DropReservation)] == [oldest]
+    assert len(worker.reservations) == ENDED_KEPT_MAX and ID in worker.reservations
+
+
+@pytest.mark.parametrize(
+    ("kind", "execution_s", "total_s", "limit_s"),
+    [
+        (JobType.BATCH, None, None, None),
+        (JobType.BATCH, 10, None, 10),
+        (JobType.BATCH, None, 20, 20),
+        (JobType.OPS, 10, 20, 10),
+        (JobType.SERVICE, 10, 20, None),
+        (JobType.DAEMON, 10, 20, None),
+    ],
+)
+def test_a_program_runs_as_long_as_its_job_lets_it_and_what_runs_for_ever_without_limit(
+    kind: JobType, execution_s: int | None, total_s: int | None, limit_s: int | None
+) -> None:
+    worker = running(type=kind, timeouts=Timeouts(execution_s=execution_s, total_s=total_s))
+    assert worker.reservations[ID].deadline == (None if limit_s is None else 10 + limit_s)

@@ -1,0 +1,158 @@
+"""What one node's core decides as a whole: its jobs in turn, its copies, whom it obeys, and how it leaves."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import nullcontext
+
+import pytest
+
+from p2pnode.core.job.deputies import DEPUTIES_MAX
+from p2pnode.core.node import Core
+from p2pnode.core.records.events import AdvertHeard, JobSubmitted, Leaving, PeerLost, Received, Tick
+from p2pnode.core.records.lifecycle import JobState
+from p2pnode.core.records.vetting import EPOCH_STEP_MAX
+from p2pnode.core.replication import sync
+from p2pnode.core.replication.replicas import STAGGER_S
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.codec import Untimely
+from p2pnode.core.wire.messages import Adopt, Ask, Cancel, Command, CommandAction, Orphan, Owned, Replicate
+from p2pnode.core.wire.spec import JobSpec, JobType, Timeouts
+
+from .core_support import JOB, advert, bid, sent, signed, spec
+
+EXECUTION = "e-" + "0" * 32
+
+
+def core(me: str = "me", peers: str = "") -> Core:
+    node = Core(me, lambda spec: None)
+    for peer in peers:
+        hear(node, peer)
+    return node
+
+
+def hear(node: Core, peer: str, now: float = 0) -> list:
+    told = advert(peer)
+    return node.handle(AdvertHeard(signed(told), told, 90_000, peer), now)
+
+
+def with_job(peers: str = "abcd", wanted: JobSpec | None = None) -> Core:
+    node = core(peers=peers)
+    node.handle(JobSubmitted(JOB, wanted or spec()), 0)
+    return node
+
+
+def of_owner(node: Core) -> Replicate:
+    """The whole of the node's job, as its deputies are told it."""
+    (told,) = sync.replicates(copy.deepcopy(node.jobs[JOB].record), (), None, 0)
+    return told
+
+
+def stop(job: str = JOB) -> Command:
+    return Command(job=job, action=CommandAction.STOP, reason="enough", spec=None)
+
+
+def test_of_jobs_that_wait_the_most_urgent_asks_first_and_of_equals_the_oldest() -> None:
+    node, waits = core(), Timeouts(queue_s=60)
+    jobs = {f"j-{number:032x}": priority for number, priority in enumerate((0, 5, 9, 5))}
+    for number, (job, priority) in enumerate(jobs.items()):
+        node.handle(JobSubmitted(job, spec(timeouts=waits, priority=priority)), number / 100)
+    actions = hear(node, "a", 1)
+    asked = [message.job for _, message in sent([*actions, *node.handle(Tick(), 2)], Ask)]
+    assert asked == sorted(jobs, key=lambda job: -jobs[job])
+
+
+@pytest.mark.parametrize(("member", "obeyed"), [("deputy", True), ("stranger", False)])
+def test_an_owner_is_commanded_by_who_holds_its_job_and_by_nobody_else(member: str, obeyed: bool) -> None:
+    node = with_job()
+    peer = node.jobs[JOB].record.deputies[0] if member == "deputy" else member
+    record = node.jobs[JOB].record
+    node.handle(Received(peer, stop()), 1)
+    assert (record.state is JobState.STOPPED) is obeyed
+
+
+@pytest.mark.parametrize(("member", "told"), [("second", True), ("stranger", False)])
+def test_a_deputy_forwards_the_commands_of_who_holds_the_job_only(member: str, told: bool) -> None:
+    owner = with_job()
+    first, second = owner.jobs[JOB].record.deputies
+    deputy = core(first)
+    deputy.handle(Received("me", of_owner(owner)), 1)
+    peer = second if member == "second" else member
+    forwarded = sent(deputy.handle(Received(peer, stop()), 2), Command)
+    assert [to for to, _ in forwarded] == ["me"] * told
+
+
+def test_a_leaving_owner_hands_its_jobs_to_a_deputy_that_is_there() -> None:
+    node = with_job()
+    record = node.jobs[JOB].record
+    silent = record.deputies[0]
+    node.handle(PeerLost(silent, "is silent"), 1)
+    heir = next(peer for peer in record.deputies if peer != silent)
+    epoch = record.epoch
+    told = [message for peer, message in sent(node.handle(Leaving(), 2), Owned) if peer == heir]
+    assert [message.owner for message in told] == [heir]
+    assert told[0].epoch > epoch + DEPUTIES_MAX, "a deputy may take over at the same time"
+    assert JOB not in node.jobs
+
+
+def test_a_job_is_handed_over_whole_and_goes_on_at_its_heir() -> None:
+    node = with_job()
+    heir = node.jobs[JOB].record.deputies[0]
+    next_owner = core(heir, "abcd")
+    next_owner.handle(Received("me", of_owner(node)), 0)
+    for peer, message in sent(node.handle(Leaving(), 1)):
+        if peer == heir and isinstance(message, Replicate | Owned):
+            next_owner.handle(Received("me", message), 1)
+    assert next_owner.jobs[JOB].record.owner == heir
+
+
+@pytest.mark.parametrize("kind", [JobType.BATCH, JobType.SERVICE])
+def test_who_takes_a_job_over_ends_the_orphans_it_was_told_of_meanwhile_and_has_no_place_for(
+    kind: JobType,
+) -> None:
+    owner = with_job(wanted=spec(type=kind))
+    second = owner.jobs[JOB].record.deputies[1]
+    deputy = core(second, "abcd")
+    deputy.handle(Received("me", of_owner(owner)), 1)
+    deputy.handle(PeerLost("me", "is silent"), 2)
+    orphan = Orphan(execution=EXECUTION, round=1, job=JOB, replica=0, owner="me", epoch=1)
+    assert not sent(deputy.handle(Received("compute", orphan), 2.5)), "the first deputy may take it over"
+    actions = deputy.handle(Tick(), 2 + STAGGER_S)
+    told = [type(message) for peer, message in sent(actions) if peer == "compute"]
+    assert told[:2] == [Adopt, Cancel]
+
+
+def test_an_owner_that_yields_releases_what_it_asked_for() -> None:
+    node = with_job("ab")
+    asked = [one for one in node.jobs[JOB].record.executions.values() if one.peer == "a"]
+    node.handle(Received("a", bid(asked[0].id)), 0.1)
+    actions = node.handle(Leaving(), 1)
+    assert "a" in [peer for peer, message in sent(actions) if type(message).__name__ == "Release"]
+
+
+def test_an_owners_job_and_a_deputys_copy_stay_of_their_type_whatever_a_peer_says() -> None:
+    owner = with_job()
+    first, second = owner.jobs[JOB].record.deputies
+    deputy = core(first)
+    deputy.handle(Received("me", of_owner(owner)), 1)
+    ops = spec(type=JobType.OPS)
+    change = Command(job=JOB, action=CommandAction.UPDATE, reason="", spec=ops)
+    for node, message in (
+        (owner, change),
+        (deputy, change),
+        (deputy, codec.replace(of_owner(owner), epoch=2, spec=ops)),
+    ):
+        with pytest.raises(Untimely, match="ops job in place of a batch job"):
+            node.handle(Received(second, message), 2)
+
+
+def test_an_epoch_that_no_owner_could_top_is_refused_before_anything_changes() -> None:
+    owner = with_job()
+    first, second = owner.jobs[JOB].record.deputies
+    deputy = core(first)
+    deputy.handle(Received("me", of_owner(owner)), 1)
+    for node in (owner, deputy):
+        for epoch, taken in ((1 + EPOCH_STEP_MAX, True), (2 + 2 * EPOCH_STEP_MAX, False)):
+            message = Owned(job=JOB, epoch=epoch, owner=second)
+            with nullcontext() if taken else pytest.raises(Untimely, match="epoch"):
+                node.handle(Received(second, message), 2)

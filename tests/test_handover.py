@@ -1,0 +1,230 @@
+"""A job changes hands: its deputies, an owner that was away, what a former owner knows, and orphans."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from p2pnode.core.job.handover import ADOPT_CONFIRM_S
+from p2pnode.core.job.machine import HOLD_S, Job
+from p2pnode.core.records.events import Action, JobUpdated, PeerBack, PeerLost, Received, Rejected, Tick
+from p2pnode.core.records.lifecycle import LIVE, ExecutionState, JobState, Outcome, new_record
+from p2pnode.core.replication import sync
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.messages import (
+    Adopt,
+    Ask,
+    Cancel,
+    Orphan,
+    Owned,
+    Replicate,
+    Scheduling,
+    Stage,
+    WhoOwns,
+)
+
+from .core_support import JOB, advert, end, known, new_job, running, sent, spec, update
+
+
+def test_a_lost_deputy_is_replaced_and_is_told_when_it_may_hear_of_it() -> None:
+    lost: set[str] = set()
+    job = Job(new_record(JOB, "me", spec(), 0), "me", known(*map(advert, "abcd")), lost)
+    job.begin(0)
+    stays, goes = job.record.deputies
+    lost.add(goes)
+    actions = job.handle(PeerLost(goes, "is silent"), 1)
+    first, second = job.record.deputies
+    assert first == stays and second not in {stays, goes, "me"}
+    assert goes in job.record.past_members
+    assert [message.deputies for peer, message in sent(actions, Replicate) if peer == goes] == [
+        (first, second)
+    ]
+
+
+def test_a_deputy_is_lost_and_stays_one_where_nobody_can_replace_it() -> None:
+    lost: set[str] = set()
+    job = Job(new_record(JOB, "me", spec(), 0), "me", known(*map(advert, "ab")), lost)
+    job.begin(0)
+    before = job.record.deputies
+    lost.add(before[0])
+    job.handle(PeerLost(before[0], "is silent"), 1)
+    assert set(job.record.deputies) == set(before)
+
+
+def test_a_silent_deputy_is_written_to_when_it_is_back_and_then_gets_the_whole() -> None:
+    lost: set[str] = set()
+    job = Job(new_record(JOB, "me", spec(), 0), "me", known(*map(advert, "ab")), lost)
+    job.begin(0)
+    silent = job.record.deputies[0]
+    lost.add(silent)
+    actions = job.handle(PeerLost(silent, "is silent"), 1)
+    actions += job.handle(JobUpdated(JOB, spec(cpu_millis=500)), 2)
+    assert silent not in [peer for peer, _ in sent(actions, Replicate)]
+    lost.clear()
+    told = [message for peer, message in sent(job.handle(PeerBack(silent), 3), Replicate) if peer == silent]
+    assert [message.full for message in told] == [True]
+
+
+def restarted() -> tuple[Job, list[Action]]:
+    """A job of a node that comes back at 100, with the deputies x and y."""
+    record = new_record(JOB, "me", spec(), 0)
+    record.deputies = ("x", "y")
+    job = Job(record, "me", known(*map(advert, "abxy")))
+    return job, job.resume(100)
+
+
+def test_an_owner_that_was_away_asks_its_deputies_and_begins_nothing_until_one_has_answered() -> None:
+    job, actions = restarted()
+    assert [peer for peer, _ in sent(actions, WhoOwns)] == ["x", "y"]
+    assert not sent(actions, Ask) and job.deadline == 100 + HOLD_S
+    assert not sent(job.handle(Tick(), 101), Ask)
+    answer = Owned(job=JOB, epoch=1, owner="me")
+    assert sent(job.handle(Received("x", answer), 102), Ask)
+
+
+def test_an_owner_whose_deputies_do_not_answer_goes_on_after_a_moment() -> None:
+    job, _ = restarted()
+    assert sent(job.handle(Tick(), 100 + HOLD_S), Ask)
+
+
+def former_owners_word(job: Job, state: ExecutionState | None = None, **changes: object) -> Replicate:
+    """What a former owner tells of the job, for whom its executions are in this state."""
+    theirs = copy.deepcopy(job.record)
+    theirs.owner, theirs.epoch = "former", 0
+    for one in theirs.of(*LIVE) if state else ():
+        one.move(state, 2)
+        one.exit_code, one.result_cid, one.receipt_cid = 0, "bafytheirs", "bafyreceipt"
+    (told,) = sync.replicates(theirs, (), None, 2)
+    return codec.replace(told, **changes)
+
+
+def test_what_ended_at_a_former_owner_counts() -> None:
+    job, execution = running()
+    job.merge("former", former_owners_word(job, ExecutionState.COMPLETED), 3)
+    assert job.record.executions[execution].result_cid == "bafytheirs"
+    assert job.record.state is JobState.COMPLETED
+
+
+def test_of_two_results_of_a_replica_the_one_that_came_first_to_the_owner_counts() -> None:
+    job, execution = running()
+    word = former_owners_word(job, ExecutionState.COMPLETED)
+    other = codec.replace(word.executions[0], id="e-" + "9" * 32)
+    job.handle(end(job, execution), 2)
+    job.merge("former", codec.replace(word, executions=(other,)), 3)
+    states = {one.id: one.state for one in job.record.executions.values()}
+    assert states == {execution: ExecutionState.COMPLETED, other.id: ExecutionState.CANCELLED}
+
+
+def test_what_a_former_owner_has_placed_meanwhile_is_ended_by_the_owners_word() -> None:
+    job, execution = running()
+    stray = codec.replace(former_owners_word(job).executions[0], id="e-" + "9" * 32, peer="b")
+    actions = job.merge("former", former_owners_word(job, executions=(stray,)), 3)
+    told = [type(message).__name__ for peer, message in sent(actions) if peer == "b"]
+    assert told == ["Adopt", "Cancel"]
+    assert list(job.record.executions) == [execution]
+
+
+def test_a_job_that_was_stopped_at_its_former_owner_is_stopped() -> None:
+    job, execution = running()
+    word = former_owners_word(job, state=None)
+    job.merge(
+        "former",
+        codec.replace(word, state=JobState.STOPPED, outcome=Outcome.STOPPED, reason="enough", executions=()),
+        3,
+    )
+    assert (job.record.state, job.record.reason) == (JobState.STOPPED, "enough")
+    assert job.record.executions[execution].state is ExecutionState.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("first", "changes"),
+    [
+        ("runs it", {}),
+        ("is being drained", {"scheduling": Scheduling.DRAINING}),
+        ("lends nothing", {"engines": ()}),
+    ],
+)
+def test_a_deputy_is_rather_one_of_two_others_than_a_peer_that(first: str, changes: dict[str, Any]) -> None:
+    job, _ = running("a")
+    record, table = job.record, known(advert("a", **changes), advert("b"), advert("c"))
+    if first != "runs it":
+        record.executions.clear()
+    record.deputies = ()
+    Job(record, "me", table).handle(Tick(), 1)
+    assert set(record.deputies) == {"b", "c"}
+
+
+def test_a_peer_that_is_about_to_leave_is_no_deputy_even_if_there_is_no_other() -> None:
+    job = new_job(table=known(advert("a", scheduling=Scheduling.DRAINING), advert("b")))
+    job.begin(0)
+    assert job.record.deputies == ("b",)
+
+
+def test_a_deputy_that_throws_its_copy_away_is_replaced_and_not_made_one_again() -> None:
+    job = new_job("abc")
+    (_, told), *_ = sent(job.begin(0), Replicate)
+    refuses, stays = job.record.deputies
+    job.handle(Rejected(refuses, told, "no room for copies"), 1)
+    assert refuses not in job.record.deputies and stays in job.record.deputies
+    assert len(job.record.deputies) == 2 and job.record.declined == (refuses,)
+
+
+def adopted(lost: set[str]) -> tuple[Job, str, list[Action]]:
+    """A job that this node takes over at 10, with one execution that runs on a."""
+    before, execution = running("a")
+    record = before.record
+    record.owner, record.past_members, record.epoch = "me", ("former",), 2
+    job = Job(record, "me", known(*map(advert, "abc")), lost)
+    return job, execution, job.take_over("former", 10)
+
+
+def test_a_new_owner_adopts_what_runs_and_gives_up_what_does_not_answer() -> None:
+    job, execution, actions = adopted({"former"})
+    peer, message = sent(actions, Adopt)[0]
+    assert (peer, message.epoch) == ("a", 2)
+    job.handle(Tick(), 10 + ADOPT_CONFIRM_S)
+    assert job.record.executions[execution].state is ExecutionState.LOST
+
+
+def test_what_answers_its_new_owner_runs_on() -> None:
+    job, execution, _ = adopted({"former"})
+    job.handle(Received("a", update(execution, 3, Stage.RUNNING)), 11)
+    job.handle(Tick(), 10 + ADOPT_CONFIRM_S)
+    assert job.record.executions[execution].state is ExecutionState.RUNNING
+
+
+def test_a_new_owner_replaces_at_once_what_ran_on_a_peer_that_was_lost_before() -> None:
+    job, execution, actions = adopted({"former", "a"})
+    assert job.record.executions[execution].state is ExecutionState.LOST
+    assert {peer for peer, _ in sent(actions, Ask)} >= {"b", "c"}
+
+
+@pytest.mark.parametrize(
+    ("peer", "known_here"), [("a", True), ("b", False)], ids=["what runs", "what is nothing of it"]
+)
+def test_an_orphan_is_adopted_and_ended_where_its_job_has_no_place_for_it(
+    peer: str, known_here: bool
+) -> None:
+    job, execution = running("a")
+    id = execution if known_here else "e-" + "9" * 32
+    orphan = Orphan(execution=id, round=1, job=JOB, replica=0, owner="former", epoch=1)
+    told = [type(message) for to, message in sent(job.handle(Received(peer, orphan), 1)) if to == peer]
+    assert told[: 1 if known_here else 2] == ([Adopt] if known_here else [Adopt, Cancel])
+    assert (Cancel in told) is not known_here
+
+
+def test_two_results_that_come_before_a_deputy_has_answered_count_once() -> None:
+    before, execution = running("a")
+    record = before.record
+    second = copy.copy(record.executions[execution])
+    second.id, second.peer = "e-" + "9" * 32, "b"
+    record.executions[second.id] = second
+    record.deputies = ("x", "y")
+    job = Job(record, "me", known(*map(advert, "abxy")))
+    job.resume(100)
+    for id in (execution, second.id):
+        job.handle(end(job, id), 101)
+    found = [record.executions[id].state for id in (execution, second.id)]
+    assert found == [ExecutionState.COMPLETED, ExecutionState.CANCELLED]
