@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from math import inf
 
-from p2pnode.core.job.machine import Job
+from p2pnode.core.handovers import Handovers
+from p2pnode.core.job.owned import OwnedJobs
 from p2pnode.core.placement.adverts import (
     ADVERT_TTL_INTERVALS,
     Advertising,
@@ -40,16 +40,14 @@ from p2pnode.core.records.events import (
     ReceiptRefused,
     Received,
     Rejected,
-    SaveJob,
     SchedulingChanged,
     Send,
     Tick,
 )
 from p2pnode.core.records.lifecycle import LIVE, JobRecord, new_record
 from p2pnode.core.records.reservations import Reservation
-from p2pnode.core.replication.replicas import JobCommand, Replication, command
+from p2pnode.core.replication.replicas import Replication
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.core.wire.compartments import Compartment, compartment
 from p2pnode.core.wire.messages import (
     Adopt,
     Ask,
@@ -70,9 +68,7 @@ from p2pnode.core.wire.messages import (
 from p2pnode.core.wire.spec import JobSpec
 from p2pnode.core.worker.machine import Worker
 
-from .job import deputies
 from .records import vetting
-from .replication import sync
 from .wire import extensions
 
 # Each look of a job that waits goes through all peers: a flood of adverts must not bring one look for each.
@@ -90,15 +86,14 @@ class Core:
     declines: Callable[[JobSpec], str | None] = lambda spec: None
     table: AdvertTable = field(default_factory=AdvertTable)
     advertising: Advertising = field(default_factory=Advertising)
-    jobs: dict[str, Job] = field(default_factory=dict)
     # Peers that are silent, as far as that was looked at.
     lost: set[str] = field(default_factory=set)
     # Jobs that take part in nothing, since something in them failed, and their executions.
     aside: dict[str, frozenset[str]] = field(default_factory=dict)
-    # The jobs that were worked on since whoever gives the events last emptied it: see `core.recovery`.
-    touched: set[str] = field(default_factory=set)
     worker: Worker = field(init=False)
+    jobs: OwnedJobs = field(init=False)
     replication: Replication = field(init=False)
+    _handovers: Handovers = field(init=False)
     _peers_changed: bool = False
     # When jobs that wait were told of such news last.
     _news_at: float = -inf
@@ -109,22 +104,28 @@ class Core:
             preempts=self.preempts,
             standing=Standing(self.me),
         )
+        self._begin()
+
+    def _begin(self) -> None:
+        """Own nothing and hold no copy."""
+        self.jobs = OwnedJobs(self.me, self.table.known, self.lost)
         self.replication = Replication(self.me, self.lost)
+        self._handovers = Handovers(self.me, self.jobs, self.replication, self.lost)
 
     def resume(
         self, jobs: Iterable[JobRecord], reservations: Iterable[Reservation], now: float
     ) -> list[Action]:
         """Go on from the journal after a restart, with the jobs that had not ended and all reservations."""
-        self.jobs, self.replication = {}, Replication(self.me, self.lost)
+        self._begin()
         for record in jobs:
             if record.owner == self.me:
-                self.jobs[record.id] = self._job(record)
+                self.jobs.take(record)
             else:
                 self.replication.hold(record, now)
         self.worker.reservations = {reservation.execution: reservation for reservation in reservations}
         actions = self.worker.resume(now)
         for job in list(self.jobs.values()):
-            with self._within(job):
+            with self.jobs.worked_on(job):
                 actions += job.resume(now)
         return self._finish(actions, now)
 
@@ -133,21 +134,15 @@ class Core:
         if record.owner != self.me:
             self.replication.hold(record, now)
             return []
-        job = self.jobs[record.id] = self._job(record)
-        with self._within(job):
+        job = self.jobs.take(record)
+        with self.jobs.worked_on(job):
             return self._finish(job.resume(now), now)
-
-    def go_on_with(self, record: JobRecord, now: float) -> None:
-        """Take a job as the journal has it, and look at it with the next tick."""
-        job = self.jobs[record.id] = self._job(record)
-        job.look_at(now)
 
     @property
     def deadline(self) -> float:
-        jobs = min((job.deadline for job in self.jobs.values()), default=inf)
         mine = min(self.worker.deadline, self.replication.deadline)
         news = self._news_at + NEWS_GAP_S if self._peers_changed else inf
-        return min(jobs, mine, news, self.table.deadline, self.advertising.due)
+        return min(self.jobs.deadline, mine, news, self.table.deadline, self.advertising.due)
 
     @property
     def partners(self) -> frozenset[str]:
@@ -187,13 +182,13 @@ class Core:
                         self.table.asked(action.peer, now)
                     done.append(action)
             if self.replication.take_over_due <= now:
-                pending.extend(self._take_over(now))
+                pending.extend(self._handovers.take_over(now))
             elif self._peers_changed and now >= self._news_at + NEWS_GAP_S:
                 self._peers_changed, self._news_at = False, now
                 pending.extend(self._tell_waiting(now))
             else:
                 break
-        self._forget_ended()
+        self.jobs.forget_ended()
         done += self._advertise(now)
         return done
 
@@ -202,7 +197,7 @@ class Core:
         actions: list[Action] = []
         waiting = [job for job in self.jobs.values() if job.waits]
         for job in sorted(waiting, key=lambda job: (-job.record.spec.priority, job.record.created)):
-            actions += self._give(job, Tick(), now)
+            actions += self.jobs.give(job, Tick(), now)
         return actions
 
     def _route(self, event: Event, now: float) -> list[Action]:
@@ -211,13 +206,13 @@ class Core:
                 self.table.met(peer)
                 return self._message(peer, message, event, now)
             case Rejected(message=message):
-                job = self.owner_of(getattr(message, "execution", "")) or self.jobs.get(
+                job = self.jobs.of_execution(getattr(message, "execution", "")) or self.jobs.get(
                     getattr(message, "job", "")
                 )
-                return self._give(job, event, now) if job else []
+                return self.jobs.give(job, event, now) if job else []
             case ReceiptRefused(execution=execution):
-                job = self.owner_of(execution)
-                return self._give(job, event, now) if job else []
+                job = self.jobs.of_execution(execution)
+                return self.jobs.give(job, event, now) if job else []
             case AdvertHeard(advert=advert, forwarder=forwarder) if advert.peer == self.me and forwarder:
                 # An advert of a twin (core.placement.twins) gives way to one's own in the table.
                 self.advertising.due = min(self.advertising.due, self.advertising.soonest(now))
@@ -232,11 +227,11 @@ class Core:
                 return self.worker.handle(event, now)
             case JobSubmitted(id, spec):
                 assert id not in self.jobs, id
-                job = self.jobs[id] = self._job(new_record(id, self.me, spec, now))
-                with self._within(job):
+                job = self.jobs.take(new_record(id, self.me, spec, now))
+                with self.jobs.worked_on(job):
                     return job.begin(now)
             case JobStopped() | JobUpdated() | JobRerun():
-                return self._command(event, now)
+                return self._handovers.command(event, now)
             case PeerLost(peer, _, forgot):
                 if not forgot:
                     self.lost.add(peer)
@@ -251,58 +246,49 @@ class Core:
             case Progressed() | Finished() | SchedulingChanged():
                 return self.worker.handle(event, now)
             case Leaving():
-                return self.worker.handle(event, now) + self._hand_over(now)
+                return self.worker.handle(event, now) + self._handovers.hand_over(now)
             case Tick():
                 return self._tick(event, now)
 
     def _tell_all(self, event: Event, now: float) -> list[Action]:
-        return [action for job in list(self.jobs.values()) for action in self._give(job, event, now)]
-
-    def _within(self, job: Job) -> AbstractContextManager[None]:
-        """A job is worked on: it alone is blamed for what goes wrong in it."""
-        self.touched.add(job.record.id)
-        return compartment(Compartment.JOB, job.record.id)
-
-    def _give(self, job: Job, event: Event, now: float) -> list[Action]:
-        with self._within(job):
-            return job.handle(event, now)
+        return [action for job in list(self.jobs.values()) for action in self.jobs.give(job, event, now)]
 
     def _message(self, peer: str, message: Message, event: Received, now: float) -> list[Action]:
         id = event.receipt.job if event.receipt else getattr(message, "job", "")
         if id in self.aside:
             return []
-        self.touched.add(id)
+        self.jobs.touched.add(id)
         self._vet(message, event.record)
         match message:
             case Ask() | Award() | Release() | Cancel() | Adopt():
                 return self.worker.handle(event, now)
             case Ended():
                 # What was cancelled as its job ended is told when that is in the journal only.
-                job = self.owner_of(message.execution) or self._job_of(id, event.record)
-                return self._give(job, event, now) if job else []
+                job = self.jobs.of_execution(message.execution) or self._handovers.job_of(id, event.record)
+                return self.jobs.give(job, event, now) if job else []
             case Bid() | Refusal() | Update():
-                job = self.owner_of(message.execution)
-                return self._give(job, event, now) if job else self._of_no_job(peer, message)
+                job = self.jobs.of_execution(message.execution)
+                return self.jobs.give(job, event, now) if job else self._of_no_job(peer, message)
             case Owned():
-                return self.worker.handle(event, now) + self._owned(peer, message, event, now)
+                return self.worker.handle(event, now) + self._handovers.owned(peer, message, event, now)
             case Replicate():
-                return self._replicate(peer, message, event, now)
+                return self._handovers.replicate(peer, message, event, now)
             case WhoOwns(job=id, epoch=epoch):
-                record = self._record(id, event.record)
-                return self._say_who_owns(record, peer, epoch, now) if record else []
+                record = self._handovers.record(id, event.record)
+                return self._handovers.say_who_owns(record, peer, epoch, now) if record else []
             case Orphan(job=id):
                 if id in self.replication.copies:
                     return self.replication.claimed(peer, message)
-                job = self._job_of(id, event.record)
-                return self._give(job, event, now) if job else []
+                job = self._handovers.job_of(id, event.record)
+                return self.jobs.give(job, event, now) if job else []
             case Command(job=id):
-                return self._commanded(peer, id, event, now)
+                return self._handovers.commanded(peer, id, event, now)
 
     def _vet(self, message: Message, stored: JobRecord | None) -> None:
         """Refuse what no honest node says, by what is known here; raises `BadMessage`."""
         match message:
             case Replicate(job=id, epoch=epoch) | Owned(job=id, epoch=epoch):
-                record = self._record(id, stored)
+                record = self._handovers.record(id, stored)
                 vetting.vet_epoch(epoch, record.epoch if record else 1)
             case Adopt(execution=execution, epoch=epoch) if execution in self.worker.reservations:
                 vetting.vet_epoch(epoch, self.worker.reservations[execution].epoch)
@@ -312,31 +298,11 @@ class Core:
             wrong = extensions.not_understood(extensions.musts(spec), "the job") or self.check_spec(spec)
             if wrong is not None:
                 raise BadMessage(wrong)
-            known = self._record(message.job, stored)
+            known = self._handovers.record(message.job, stored)
             if known is not None:
                 vetting.vet_type(message.spec, known.spec)
 
     # Jobs of this node
-
-    def _job(self, record: JobRecord) -> Job:
-        return Job(record, self.me, self.table.known, self.lost)
-
-    def owner_of(self, execution: str) -> Job | None:
-        """The job here that an execution, wherever it runs, belongs to."""
-        return next((job for job in self.jobs.values() if execution in job.record.executions), None)
-
-    def _record(self, id: str, stored: JobRecord | None) -> JobRecord | None:
-        job = self.jobs.get(id)
-        return job.record if job else self.replication.copies.get(id, stored)
-
-    def _job_of(self, id: str, stored: JobRecord | None) -> Job | None:
-        """The job that this node owns, be it one that has ended and is in the journal only."""
-        if id in self.jobs:
-            return self.jobs[id]
-        if stored is None or stored.owner != self.me or id in self.replication.copies:
-            return None
-        job = self.jobs[id] = self._job(stored)
-        return job
 
     def _of_no_job(self, peer: str, message: Message) -> list[Action]:
         """An answer to what is over: the peer may hold resources for it, or run it still."""
@@ -351,103 +317,6 @@ class Core:
     def _is_aside(self, execution: str) -> bool:
         return any(execution in executions for executions in self.aside.values())
 
-    def _command(self, event: JobCommand, now: float) -> list[Action]:
-        """A user of this node wants something of a job: it is done here, or told to the job's owner."""
-        stored = None if isinstance(event, JobStopped) else event.record
-        self.touched.add(event.job)
-        job = self._job_of(event.job, stored)
-        if job is not None:
-            return self._give(job, event, now)
-        if event.job in self.replication.copies:
-            return self.replication.command_owner(event)
-        return [Send(stored.owner, command(event))] if stored is not None else []
-
-    def _commanded(self, peer: str, id: str, event: Received, now: float) -> list[Action]:
-        job = self._job_of(id, event.record)
-        if job is not None:
-            return self._give(job, event, now) if peer in job.record.members else []
-        copy = self.replication.copies.get(id)
-        if copy is None or peer not in copy.members or copy.owner == peer:
-            return []
-        return [Send(peer, self.replication.answer(copy)), Send(copy.owner, event.message)]
-
-    # Jobs that change hands
-
-    def _replicate(self, peer: str, message: Replicate, event: Received, now: float) -> list[Action]:
-        job = self._job_of(message.job, event.record)
-        if job is None:
-            return self.replication.replicate(peer, message, event.record, now)
-        record = job.record
-        if peer not in record.members:
-            higher = (message.epoch, peer) > record.ballot
-            return self.replication.ask_members(record, peer) if higher else []
-        if (message.epoch, peer) < record.ballot:
-            with self._within(job):
-                return job.merge(peer, message, now)
-        actions = self._yield(job, peer, message.epoch, now)
-        return actions + self.replication.replicate(peer, message, record, now)
-
-    def _owned(self, peer: str, owned: Owned, event: Received, now: float) -> list[Action]:
-        copy = self.replication.copies.get(owned.job)
-        if copy is None and event.record is not None and event.record.owner != self.me:
-            copy = event.record
-        if copy is not None:
-            return self.replication.owned(peer, owned, copy, now)
-        job = self._job_of(owned.job, event.record)
-        if job is None:
-            return []
-        if (owned.epoch, owned.owner) > job.record.ballot and peer in job.record.members:
-            if owned.owner == self.me:
-                with self._within(job):
-                    return job.raise_epoch(peer, owned.epoch, now)
-            return self._yield(job, owned.owner, owned.epoch, now)
-        return self._give(job, event, now)
-
-    def _say_who_owns(self, record: JobRecord, peer: str, epoch: int, now: float) -> list[Action]:
-        """Who has missed something gets the whole; a stranger hears that it has to keep nothing."""
-        if record.owner != self.me:
-            return [Send(peer, self.replication.answer(record))]
-        if peer not in deputies.recipients(record):
-            return [SaveJob(record), Send(peer, sync.header(record, now))]
-        if epoch == record.epoch and not record.ended:
-            return [Send(peer, self.replication.answer(record))]
-        return [SaveJob(record), *(Send(peer, message) for message in sync.replicates(record, (), None, now))]
-
-    def _yield(self, job: Job, owner: str, epoch: int, now: float) -> list[Action]:
-        record = job.record
-        with self._within(job):
-            actions = job.yield_to(owner, epoch, now)
-        del self.jobs[record.id]
-        if not record.ended:
-            self.replication.hold(record, now)
-        return actions
-
-    def _take_over(self, now: float) -> list[Action]:
-        actions: list[Action] = []
-        for record, before, commands in self.replication.take_over(now):
-            job = self.jobs[record.id] = self._job(record)
-            with self._within(job):
-                actions += job.take_over(before, now)
-            # Whoever holds another copy has to hear of it, or two would own the job for good.
-            others = sorted(record.members - {self.me, *deputies.recipients(record)})
-            header = sync.header(record, now)
-            actions += [Send(peer, header) for peer in others]
-            for event in commands:
-                actions += self._give(job, event, now)
-        return actions
-
-    def _hand_over(self, now: float) -> list[Action]:
-        """This node leaves: each job goes to a deputy that is there."""
-        actions: list[Action] = []
-        for job in list(self.jobs.values()):
-            heir = next((peer for peer in job.record.deputies if peer not in self.lost), None)
-            if heir is not None and not job.record.ended:
-                # Beyond what any deputy gives itself that takes over at the same time.
-                epoch = job.record.epoch + 1 + deputies.DEPUTIES_MAX
-                actions += self._yield(job, heir, epoch, now)
-                actions.append(Send(heir, Owned(job=job.record.id, epoch=epoch, owner=heir)))
-        return actions
-
     # Time
 
     def _tick(self, event: Tick, now: float) -> list[Action]:
@@ -455,14 +324,9 @@ class Core:
             self._peers_changed |= self.table.expire(now)
         actions = self.worker.handle(event, now) if self.worker.deadline <= now else []
         actions += self.replication.ask_owners(now)
-        for job in list(self.jobs.values()):
-            if job.deadline <= now:
-                actions += self._give(job, event, now)
+        for job in self.jobs.due(now):
+            actions += self.jobs.give(job, event, now)
         return actions
-
-    def _forget_ended(self) -> None:
-        for id in [id for id, job in self.jobs.items() if job.record.ended and job.deadline == inf]:
-            del self.jobs[id]
 
     def _advertise(self, now: float) -> list[Action]:
         capacity = self.worker.available

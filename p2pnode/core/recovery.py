@@ -33,19 +33,19 @@ ReadJob = Callable[[str], JobRecord | None]
 
 def restore(core: Core, read_job: ReadJob, reservations: Iterable[Reservation], now: float) -> None:
     """Take from the journal again what the last event touched."""
-    for id in core.touched:
+    for id in core.jobs.touched:
         _forget(core, id)
         record = read_job(id)
         if record is None or record.ended:
             continue
         if record.owner == core.me:
-            core.go_on_with(record, now)
+            core.jobs.look_at(record, now)
         else:
             core.replication.hold(record, now)
             if record.owner in core.lost:
                 core.replication.peer_lost(record.owner, now, forgot=False)
     core.worker.reservations = {reservation.execution: reservation for reservation in reservations}
-    core.touched = set()
+    core.jobs.touched = set()
 
 
 def is_cause(core: Core, event: Event, broken: Broken) -> bool:
@@ -53,7 +53,7 @@ def is_cause(core: Core, event: Event, broken: Broken) -> bool:
     match event:
         case Received(message=message):
             execution = getattr(message, "execution", "")
-            job = core.owner_of(execution)
+            job = core.jobs.of_execution(execution)
             named = {getattr(message, "job", ""), execution, job.record.id if job else ""}
             return broken.subject in named
         case JobSubmitted(job=id) | JobStopped(job=id) | JobUpdated(job=id) | JobRerun(job=id):
@@ -94,5 +94,5 @@ def take_back_execution(core: Core, reservation: Reservation, now: float) -> lis
 
 
 def _forget(core: Core, id: str) -> None:
-    core.jobs.pop(id, None)
+    core.jobs.forget(id)
     core.replication.forget(id)

@@ -297,7 +297,7 @@ class Driver:
         effects: list[_Effect] = []
         changed: dict[str, None] = {}
         sent: set[str] = set()
-        self.core.touched = set()
+        self.core.jobs.touched = set()
         try:
             with self._journal.step():
                 self._decide(decide, effects, changed, sent)

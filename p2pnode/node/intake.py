@@ -102,7 +102,7 @@ class Intake:
         receipt = codec.decode_untrusted(body, Receipt)
         vetting.vet_receipt(receipt)
         signed = codec.encode(ended.receipt)
-        job = self._driver.core.owner_of(ended.execution)
+        job = self._driver.core.jobs.of_execution(ended.execution)
         # What was cancelled as its job ended is told afterwards.
         stored = None if job else self._driver.stored(receipt.job)
         record = job.record if job else stored

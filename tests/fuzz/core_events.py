@@ -82,7 +82,7 @@ class HostileNetwork(Simulation):
                 self.at(rng.uniform(3, RUN_S), self.attack, number)
 
     def give(self, node: Node, incarnation: int, event: Any) -> None:
-        node.core.touched = set()
+        node.core.jobs.touched = set()
         try:
             super().give(node, incarnation, event)
         except BadMessage as exc:
@@ -308,7 +308,7 @@ class HostileNetwork(Simulation):
         """A step whose journal failed: what it touched is as the journal has it, the rest as before."""
         core = node.core
         before = {record.id: codec.encode(record) for record in self.live(node)}
-        core.touched = set()
+        core.jobs.touched = set()
         try:
             core.handle(event, self.now)
         except BadMessage:
@@ -316,7 +316,7 @@ class HostileNetwork(Simulation):
         except Exception as exc:
             raise Finding(f"{node.peer}: {event}: {exc!r} {exc.__cause__!r}") from exc
         self.counts.undone += 1
-        touched = set(core.touched)
+        touched = set(core.jobs.touched)
         reservations = {id: codec.decode(data, Reservation) for id, data in node.reservations.items()}
         recovery.restore(
             core,
