@@ -17,13 +17,10 @@ from p2pnode.core.wire.messages import (
     Bid,
     Capacity,
     Ended,
-    Fault,
     Message,
     Receipt,
     Refusal,
-    RefusalKind,
     Signed,
-    Stage,
     Update,
     execution_id,
 )
@@ -36,6 +33,7 @@ from p2pnode.core.wire.spec import (
     Timeouts,
     WasmTask,
 )
+from p2pnode.core.wire.states import Fault, RefusalKind, Stage
 
 JOB = "j-" + "0" * 32
 ROOM = Resources(cpu_millis=4000, memory_bytes=8_000_000_000, disk_bytes=10**11)

@@ -20,8 +20,8 @@ from typing import NoReturn
 
 import pytest
 
-from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import NetworkType
+from p2pnode.core.wire.states import Fault
 from p2pnode.engines.docker import discovery, podman
 from p2pnode.engines.docker.engine import DockerEngine
 from p2pnode.engines.workload import Workload

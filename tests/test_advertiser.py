@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import ADVERT_SIZE_BYTES_MAX, Advert, Capacity
+from p2pnode.core.wire.fields import ADVERT_SIZE_BYTES_MAX
+from p2pnode.core.wire.messages import Advert, Capacity
 from p2pnode.core.wire.spec import NetworkType, Resources
 from p2pnode.node.advertiser import ADDRESSES_KEPT, fitted
 from p2pnode.system.host_resources import BUILT_IN_LABELS, labels

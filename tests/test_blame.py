@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import (
     DockerTask,
     InputSource,
@@ -14,6 +13,7 @@ from p2pnode.core.wire.spec import (
     Source,
     Task,
 )
+from p2pnode.core.wire.states import Fault
 from p2pnode.core.worker.blame import (
     HIDDEN_PATH,
     Exit,

@@ -11,15 +11,13 @@ from p2pnode.core.records.lifecycle import ExecutionState, JobState, Outcome
 from p2pnode.core.records.vetting import EPOCH_STEP_MAX, message_untrusted
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage, Untimely
+from p2pnode.core.wire.fields import COUNTER_MAX, MOMENT_MS_MAX
 from p2pnode.core.wire.messages import (
-    COUNTER_MAX,
-    MOMENT_MS_MAX,
     Adopt,
     Award,
     Command,
     CommandAction,
     ExecutionCopy,
-    Fault,
     Message,
     Orphan,
     Owned,
@@ -27,6 +25,7 @@ from p2pnode.core.wire.messages import (
     VersionCopy,
 )
 from p2pnode.core.wire.reasons import reason_of
+from p2pnode.core.wire.states import Fault
 from p2pnode.identity import Identity
 
 from .core_support import JOB, receipt, spec

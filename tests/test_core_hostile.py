@@ -15,12 +15,9 @@ from p2pnode.core.records.lifecycle import (
 from p2pnode.core.replication import sync
 from p2pnode.core.wire import codec, messages
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.core.wire.messages import (
-    COUNTER_MAX,
-    MOMENT_MS_MAX,
-    Fault,
-    Replicate,
-)
+from p2pnode.core.wire.fields import COUNTER_MAX, MOMENT_MS_MAX
+from p2pnode.core.wire.messages import Replicate
+from p2pnode.core.wire.states import Fault
 
 from .core_support import JOB, spec
 from .test_core_boundary import OTHER, a_copy, a_keep

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.states import Fault
 from p2pnode.data.failures import DataFailed
 from p2pnode.data.inputs import Access, Inputs, Ipfs
 from p2pnode.data.local import AllowedPath

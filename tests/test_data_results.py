@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pnode.core.wire.messages import REASON_LENGTH_MAX, Fault
+from p2pnode.core.wire.fields import REASON_LENGTH_MAX
+from p2pnode.core.wire.states import Fault
 from p2pnode.core.worker.blame import Left, with_left
 from p2pnode.data.archive import Tree, files_of, fit, stop_if_cancelled, write_archive
 from p2pnode.data.inputs import Access

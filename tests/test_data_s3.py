@@ -13,8 +13,8 @@ import pytest
 import trio
 
 from p2pnode.core.values.internet import AllowedHost
-from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import Source
+from p2pnode.core.wire.states import Fault
 from p2pnode.data import publishers, s3_client, tries
 from p2pnode.data.archive import Tree
 from p2pnode.data.failures import DataFailed, Lost

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.states import Fault
 from p2pnode.data.failures import DataFailed
 from p2pnode.data.s3_selection import S3Object, _fnv1a, relative_path, select
 

@@ -14,7 +14,7 @@ import trio
 
 from p2pnode.core.values import internet
 from p2pnode.core.values.internet import AllowedHost
-from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.states import Fault
 from p2pnode.data import tries, web
 from p2pnode.data.failures import DataFailed
 from p2pnode.data.inputs import Access

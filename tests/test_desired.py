@@ -21,13 +21,13 @@ from p2pnode.core.records.lifecycle import (
     new_record,
 )
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import Fault, Scheduling
 from p2pnode.core.wire.spec import (
     Constraint,
     JobType,
     Operator,
     WasmTask,
 )
+from p2pnode.core.wire.states import Fault, Scheduling
 
 from .core_support import JOB, advert, known, spec
 

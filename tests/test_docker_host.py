@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import DockerTask as DockerTask
+from p2pnode.core.wire.states import Fault
 from p2pnode.engines.docker import api, discovery
 from p2pnode.engines.docker.engine import DockerEngine
 

@@ -28,7 +28,8 @@ from p2pnode.core.records.lifecycle import JobState
 from p2pnode.core.records.reservations import ReservationState
 from p2pnode.core.wire.codec import BadMessage, Unreadable
 from p2pnode.core.wire.compartments import Compartment
-from p2pnode.core.wire.messages import Cancel, Message, Stage
+from p2pnode.core.wire.messages import Cancel, Message
+from p2pnode.core.wire.states import Stage
 from p2pnode.core.worker.machine import Worker
 from p2pnode.node.driver import Driver, EventRefused
 from p2pnode.node.journal import Journal

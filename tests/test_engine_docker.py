@@ -15,7 +15,6 @@ import trio
 
 from p2pnode.core.values.internet import AllowedHost
 from p2pnode.core.values.registries import Registries
-from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import DockerTask as DockerTask
 from p2pnode.core.wire.spec import (
     Network,
@@ -23,6 +22,7 @@ from p2pnode.core.wire.spec import (
     Port,
     Resources,
 )
+from p2pnode.core.wire.states import Fault
 from p2pnode.engines.docker.engine import LABEL_NODE, DockerEngine
 from p2pnode.engines.workload import LOG_SIZE_BYTES_MAX, Ended, Workload
 

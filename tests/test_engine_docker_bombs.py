@@ -11,8 +11,8 @@ import trio
 
 from p2pnode.core.values.internet import AllowedHost
 from p2pnode.core.values.registries import Registries
-from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import DockerTask as DockerTask
+from p2pnode.core.wire.states import Fault
 from p2pnode.engines.docker import pull
 from p2pnode.engines.docker.engine import DockerEngine
 from p2pnode.engines.docker.pull import (

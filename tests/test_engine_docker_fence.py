@@ -14,9 +14,9 @@ import trio
 
 from p2pnode.core.values import capabilities
 from p2pnode.core.values.images import ImageRule
-from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import DockerTask as DockerTask
 from p2pnode.core.wire.spec import Network, NetworkType, Resources
+from p2pnode.core.wire.states import Fault
 from p2pnode.engines.docker.engine import LABEL_NODE, DockerEngine
 from p2pnode.ipfs import unixfs
 from p2pnode.ipfs.blocks import BlockStore

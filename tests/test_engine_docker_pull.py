@@ -21,8 +21,8 @@ import trio
 from p2pnode.core.values.images import normal
 from p2pnode.core.values.internet import AllowedHost
 from p2pnode.core.values.registries import Registries
-from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import DockerTask as DockerTask
+from p2pnode.core.wire.states import Fault
 from p2pnode.engines.docker.engine import DockerEngine
 
 from .docker_engine import BUSYBOX, SOCKET, cannot_run, require_docker

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import DockerTask as DockerTask
+from p2pnode.core.wire.states import Fault
 from p2pnode.engines.docker.api import unavailable
 from p2pnode.engines.docker.engine import DockerEngine
 from p2pnode.engines.workload import Ended, Workload

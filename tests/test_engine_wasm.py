@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import wasmtime
 
-from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import Network, NetworkType, Resources
 from p2pnode.core.wire.spec import WasmTask as WasmTask
+from p2pnode.core.wire.states import Fault
 from p2pnode.engines.wasm.engine import WasmEngine
 from p2pnode.engines.workload import LOG_SIZE_BYTES_MAX
 

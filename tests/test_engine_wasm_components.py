@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import wasmtime
 
-from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import Resources
 from p2pnode.core.wire.spec import WasmTask as WasmTask
+from p2pnode.core.wire.states import Fault
 from p2pnode.engines.wasm.engine import WasmEngine
 from p2pnode.engines.workload import Ended
 

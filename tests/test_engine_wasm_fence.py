@@ -17,9 +17,9 @@ import pytest
 import trio
 import wasmtime
 
-from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import Resources, Timeouts
 from p2pnode.core.wire.spec import WasmTask as WasmTask
+from p2pnode.core.wire.states import Fault
 from p2pnode.engines.wasm import compiled as wasm_compiled
 from p2pnode.engines.wasm import engine as wasm
 from p2pnode.engines.wasm.engine import WasmEngine

@@ -9,9 +9,10 @@ import pytest
 import trio
 import trio.testing
 
+from p2pnode.core.wire.fields import REASON_LENGTH_MAX
 from p2pnode.core.wire.log_order import STDERR
-from p2pnode.core.wire.messages import REASON_LENGTH_MAX, Fault
 from p2pnode.core.wire.spec import Resources, WasmTask
+from p2pnode.core.wire.states import Fault
 from p2pnode.engines import workload as shared
 from p2pnode.engines.docker.images import pull_fault
 from p2pnode.engines.docker.logs import GAP_NOTE, ResumedLog, resumed

@@ -17,20 +17,14 @@ from p2pnode.core.replication.replicas import Replication
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.extensions import not_understood
-from p2pnode.core.wire.messages import (
-    Award,
-    Bid,
-    Refusal,
-    RefusalKind,
-    Release,
-    Replicate,
-)
+from p2pnode.core.wire.messages import Award, Bid, Refusal, Release, Replicate
 from p2pnode.core.wire.spec import (
     JobSpec,
     JobType,
     OtherTask,
     Task,
 )
+from p2pnode.core.wire.states import RefusalKind
 from p2pnode.core.worker.machine import Worker
 
 from .core_support import ask, capacity

@@ -17,13 +17,9 @@ from p2pnode.core.records.events import (
     Send,
 )
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import (
-    Advert,
-    Ask,
-    Signed,
-    Stage,
-)
+from p2pnode.core.wire.messages import Advert, Ask, Signed
 from p2pnode.core.wire.spec import JobSpec, Resources
+from p2pnode.core.wire.states import Stage
 from p2pnode.core.worker.machine import BID_VALID_S
 
 from .sim.network import EPOCH, Node, Simulation, Weather

@@ -13,17 +13,8 @@ from p2pnode.core.records.events import Action, JobUpdated, PeerBack, PeerLost, 
 from p2pnode.core.records.lifecycle import LIVE, ExecutionState, JobState, Outcome, new_record
 from p2pnode.core.replication import sync
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import (
-    Adopt,
-    Ask,
-    Cancel,
-    Orphan,
-    Owned,
-    Replicate,
-    Scheduling,
-    Stage,
-    WhoOwns,
-)
+from p2pnode.core.wire.messages import Adopt, Ask, Cancel, Orphan, Owned, Replicate, WhoOwns
+from p2pnode.core.wire.states import Scheduling, Stage
 
 from .core_support import JOB, advert, end, known, new_job, running, sent, spec, update
 

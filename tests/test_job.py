@@ -34,20 +34,10 @@ from p2pnode.core.records.lifecycle import (
     Outcome,
 )
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import (
-    REASON_LENGTH_MAX,
-    Ask,
-    Award,
-    Cancel,
-    Command,
-    CommandAction,
-    Fault,
-    RefusalKind,
-    Release,
-    Replicate,
-    Stage,
-)
+from p2pnode.core.wire.fields import REASON_LENGTH_MAX
+from p2pnode.core.wire.messages import Ask, Award, Cancel, Command, CommandAction, Release, Replicate
 from p2pnode.core.wire.spec import JobType, Timeouts
+from p2pnode.core.wire.states import Fault, RefusalKind, Stage
 
 from .core_support import (
     JOB,

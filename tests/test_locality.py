@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pnode.core.placement import locality
-from p2pnode.core.wire.messages import CACHE_KEYS_MAX
+from p2pnode.core.wire.fields import CACHE_KEYS_MAX
 from p2pnode.core.wire.spec import (
     DockerTask,
     InputSource,

@@ -21,7 +21,7 @@ from p2pnode.core.placement.ranking import (
 )
 from p2pnode.core.records.lifecycle import Execution, ExecutionState
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import RefusalKind, Requirements
+from p2pnode.core.wire.messages import Requirements
 from p2pnode.core.wire.spec import (
     Constraint,
     DockerTask,
@@ -32,6 +32,7 @@ from p2pnode.core.wire.spec import (
     Source,
     Task,
 )
+from p2pnode.core.wire.states import RefusalKind
 
 from .core_support import JOB, ROOM, advert, bid, capacity, spec
 

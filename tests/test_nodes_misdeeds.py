@@ -25,9 +25,8 @@ from p2pnode.core.records.vetting import EPOCH_STEP_MAX
 from p2pnode.core.values.patience import REFUSALS_MAX
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.fields import COUNTER_MAX, INTEGER_MAX
 from p2pnode.core.wire.messages import (
-    COUNTER_MAX,
-    INTEGER_MAX,
     Adopt,
     Bid,
     Cancel,
@@ -38,11 +37,10 @@ from p2pnode.core.wire.messages import (
     Orphan,
     Owned,
     Refusal,
-    RefusalKind,
-    Stage,
     Update,
     WhoOwns,
 )
+from p2pnode.core.wire.states import RefusalKind, Stage
 from p2pnode.identity import RECEIPT_DOMAIN
 from p2pnode.network import links
 from p2pnode.network.link_end import HEADER_SIZE_BYTES

@@ -7,8 +7,9 @@ import pytest
 from p2pnode.core.placement.standing import Standing
 from p2pnode.core.records.events import Kill, PeerLost, Progressed, Received, Tick
 from p2pnode.core.records.reservations import ReservationState
-from p2pnode.core.wire.messages import Adopt, Fault, Orphan, Owned, Stage, Update
+from p2pnode.core.wire.messages import Adopt, Orphan, Owned, Update
 from p2pnode.core.wire.spec import JobType
+from p2pnode.core.wire.states import Fault, Stage
 from p2pnode.core.worker.machine import Worker
 from p2pnode.core.worker.owner_tracking import ORPHAN_TIMEOUT_S
 

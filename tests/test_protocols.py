@@ -31,23 +31,15 @@ from p2pnode.core.records import ending, vetting
 from p2pnode.core.replication import replicas
 from p2pnode.core.wire import (
     codec,
+    fields,
     log_order,
     messages,
     spec,
+    states,
 )
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.core.wire.messages import (
-    Advert,
-    Capacity,
-    JobsPage,
-    LogOrderAnswer,
-    LogOrderRequest,
-    LogsPiece,
-    LogsRequest,
-    Message,
-    Receipt,
-    Signed,
-)
+from p2pnode.core.wire.inquiries import JobsPage, LogOrderAnswer, LogOrderRequest, LogsPiece, LogsRequest
+from p2pnode.core.wire.messages import Advert, Capacity, Message, Receipt, Signed
 from p2pnode.core.wire.spec import JobSpec, NetworkType, Resources
 from p2pnode.core.wire.states import ExecutionState, JobState, Outcome
 from p2pnode.core.worker import machine as worker
@@ -213,9 +205,9 @@ def test_signatures_in_the_vectors_hold_for_their_own_domain_only() -> None:
 _SETTINGS = settings(max_examples=60, suppress_health_check=list(HealthCheck), deadline=None)
 _TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 _SOME = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
-_NATURALS = st.integers(0, messages.INTEGER_MAX)
-_COUNTERS = st.integers(0, messages.COUNTER_MAX)
-_MOMENTS = st.integers(0, messages.MOMENT_MS_MAX)
+_NATURALS = st.integers(0, fields.INTEGER_MAX)
+_COUNTERS = st.integers(0, fields.COUNTER_MAX)
+_MOMENTS = st.integers(0, fields.MOMENT_MS_MAX)
 _AMOUNTS = st.integers(0, 2**53 - 1)
 _MAPS = st.dictionaries(_TEXTS, _TEXTS, max_size=2)
 
@@ -312,12 +304,12 @@ _OFFERS = st.builds(
     total=_RESOURCES,
     free=_RESOURCES,
     price_micros=_NATURALS,
-    scheduling=st.sampled_from(messages.Scheduling),
+    scheduling=st.sampled_from(states.Scheduling),
 )
 _SIGNED = st.builds(Signed, body=st.binary(max_size=9), signature=st.binary(min_size=64, max_size=64))
 _NAMED = {"execution": _EXECUTIONS, "round": _COUNTERS}
-_COUNTS = st.integers(1, messages.COUNTER_MAX)
-_FAULTS = optional(st.sampled_from(messages.Fault))
+_COUNTS = st.integers(1, fields.COUNTER_MAX)
+_FAULTS = optional(st.sampled_from(states.Fault))
 _REPLICAS = st.integers(0, spec.REPLICAS_MAX - 1)
 _MESSAGES = st.one_of(
     st.builds(
@@ -339,14 +331,14 @@ _MESSAGES = st.one_of(
     st.builds(
         messages.Bid,
         **_NAMED,
-        valid_ms=st.integers(0, messages.BID_VALID_MS_MAX),
+        valid_ms=st.integers(0, fields.BID_VALID_MS_MAX),
         price_micros=_NATURALS,
         start_ms=_MOMENTS,
     ),
     st.builds(
         messages.Refusal,
         **_NAMED,
-        refusal_kind=st.sampled_from(messages.RefusalKind),
+        refusal_kind=st.sampled_from(states.RefusalKind),
         reason=st.text(max_size=2000),
     ),
     st.builds(
@@ -354,7 +346,7 @@ _MESSAGES = st.one_of(
     ),
     st.builds(messages.Release, **_NAMED),
     st.builds(
-        messages.Update, **_NAMED, sequence=_COUNTERS, stage=st.sampled_from(messages.Stage), detail=_TEXTS
+        messages.Update, **_NAMED, sequence=_COUNTERS, stage=st.sampled_from(states.Stage), detail=_TEXTS
     ),
     st.builds(messages.Ended, **_NAMED, receipt=_SIGNED),
     st.builds(messages.Cancel, **_NAMED, reason=_TEXTS),
@@ -518,7 +510,7 @@ def test_a_good_message_with_some_bytes_changed_is_a_message_or_a_bad_message(
 
 
 def test_the_order_of_an_output_is_limited() -> None:
-    most = codec.encode(LogOrderAnswer(runs=(messages.INTEGER_MAX,) * log_order.RUNS_MAX))
+    most = codec.encode(LogOrderAnswer(runs=(fields.INTEGER_MAX,) * log_order.RUNS_MAX))
     assert len(most) <= log_orders.FRAME_SIZE_BYTES_MAX
     assert codec.decode_untrusted(most, LogOrderAnswer)
     too_much = codec.encode(LogOrderAnswer(runs=(0,) * (log_order.RUNS_MAX + 1)))
@@ -527,10 +519,10 @@ def test_the_order_of_an_output_is_limited() -> None:
 
 
 def test_a_piece_of_a_log_is_limited() -> None:
-    most = codec.encode(LogsPiece(stream="stdout", data=bytes(messages.LOGS_PIECE_SIZE_BYTES_MAX)))
+    most = codec.encode(LogsPiece(stream="stdout", data=bytes(fields.LOGS_PIECE_SIZE_BYTES_MAX)))
     assert len(most) <= logs.FRAME_SIZE_BYTES_MAX
     assert codec.decode_untrusted(most, LogsPiece)
-    too_much = codec.encode(LogsPiece(stream="stdout", data=bytes(messages.LOGS_PIECE_SIZE_BYTES_MAX + 1)))
+    too_much = codec.encode(LogsPiece(stream="stdout", data=bytes(fields.LOGS_PIECE_SIZE_BYTES_MAX + 1)))
     with pytest.raises(BadMessage):
         codec.decode_untrusted(too_much, LogsPiece)
 
@@ -548,15 +540,15 @@ def typical_advert(labels: dict[str, str]) -> bytes:
 
 def test_a_well_equipped_nodes_advert_fits() -> None:
     labels = {f"example.org/label-{index}": "some-value-or-other" for index in range(16)}
-    assert len(typical_advert({})) <= messages.ADVERT_SIZE_BYTES_MAX / 2
-    assert len(typical_advert(labels)) <= messages.ADVERT_SIZE_BYTES_MAX
+    assert len(typical_advert({})) <= fields.ADVERT_SIZE_BYTES_MAX / 2
+    assert len(typical_advert(labels)) <= fields.ADVERT_SIZE_BYTES_MAX
 
 
 def test_an_advert_that_keeps_to_every_field_can_still_be_too_large_and_is_refused() -> None:
     data = typical_advert({f"k{index}": "v" * 256 for index in range(8)})
     assert codec.decode_untrusted(data, Advert)
     with pytest.raises(BadMessage, match="over the limit"):
-        codec.decode_untrusted(data, Advert, messages.ADVERT_SIZE_BYTES_MAX)
+        codec.decode_untrusted(data, Advert, fields.ADVERT_SIZE_BYTES_MAX)
 
 
 def test_the_wire_takes_whatever_a_job_file_can_hold() -> None:
@@ -571,14 +563,14 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
         "README": [
             f"{codec.MESSAGE_SIZE_BYTES_MAX:,}",
             f"{codec.NESTING_DEPTH_MAX} deep",
-            f"{messages.ADVERT_SIZE_BYTES_MAX:,}",
-            f"{messages.REASON_LENGTH_MAX:,}",
+            f"{fields.ADVERT_SIZE_BYTES_MAX:,}",
+            f"{fields.REASON_LENGTH_MAX:,}",
             f"{spec.MEMBERS_MAX:,}",
             f"{spec.TEXT_LENGTH_MAX:,}",
             f"{spec.REPLICAS_MAX:,}",
         ],
         "advert": [
-            f"{messages.ADVERT_SIZE_BYTES_MAX:,}",
+            f"{fields.ADVERT_SIZE_BYTES_MAX:,}",
             f"{gossip.GOSSIP_SIZE_BYTES_MAX:,}",
             gossip.TOPIC,
             pull.PROTOCOL.removeprefix("/"),
@@ -619,8 +611,8 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
             f"{detection_times.LOST_AFTER_CLOSE_S:g} s",
         ],
         "ownership": [
-            f"{messages.COPIES_PER_MESSAGE_MAX} executions",
-            f"{messages.LINES_PER_MESSAGE_MAX} lines",
+            f"{fields.COPIES_PER_MESSAGE_MAX} executions",
+            f"{fields.LINES_PER_MESSAGE_MAX} lines",
             f"{detection_times.STAGGER_S:g} s later",
             f"{detection_times.CUT_OFF_WAIT_S:g} s more",
             f"{worker.ENDED_KEPT_S / 60:g} minutes",
@@ -633,7 +625,7 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
         "logs": [
             logs.PROTOCOL,
             f"{logs.FRAME_SIZE_BYTES_MAX:,}",
-            f"{messages.LOGS_PIECE_SIZE_BYTES_MAX:,}",
+            f"{fields.LOGS_PIECE_SIZE_BYTES_MAX:,}",
             f"{logs.REQUEST_TIMEOUT_S:g} s",
             f"{logs.KEEP_ALIVE_INTERVAL_S:g} s",
             f"{logs.READ_TIMEOUT_S:g} s",

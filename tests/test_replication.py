@@ -23,13 +23,7 @@ from p2pnode.core.replication.replicas import (
     Replication,
 )
 from p2pnode.core.wire.codec import replace
-from p2pnode.core.wire.messages import (
-    Command,
-    CommandAction,
-    Owned,
-    Replicate,
-    WhoOwns,
-)
+from p2pnode.core.wire.messages import Command, CommandAction, Owned, Replicate, WhoOwns
 
 from .core_support import JOB, sent, spec
 

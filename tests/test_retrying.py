@@ -17,8 +17,8 @@ from p2pnode.core.records.lifecycle import (
     JobRecord,
     new_record,
 )
-from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import RETRIES_MAX, RETRIES_META_KEY, JobType
+from p2pnode.core.wire.states import Fault
 
 from .core_support import JOB, spec
 

@@ -36,22 +36,8 @@ from p2pnode.core.records.events import (
 )
 from p2pnode.core.records.reservations import ReservationState
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import (
-    REASON_LENGTH_MAX,
-    Adopt,
-    Award,
-    Bid,
-    Cancel,
-    Ended,
-    Fault,
-    Owned,
-    Refusal,
-    RefusalKind,
-    Release,
-    Scheduling,
-    Stage,
-    Update,
-)
+from p2pnode.core.wire.fields import REASON_LENGTH_MAX
+from p2pnode.core.wire.messages import Adopt, Award, Bid, Cancel, Ended, Owned, Refusal, Release, Update
 from p2pnode.core.wire.spec import (
     Constraint,
     InputSource,
@@ -60,6 +46,7 @@ from p2pnode.core.wire.spec import (
     Source,
     Timeouts,
 )
+from p2pnode.core.wire.states import Fault, RefusalKind, Scheduling, Stage
 from p2pnode.core.worker.machine import (
     BID_VALID_S,
     ENDED_KEPT_MAX,

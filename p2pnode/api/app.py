@@ -29,8 +29,8 @@ from p2pnode.core import jobfile
 from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.jobfile.yamltree import TEXT_SIZE_BYTES_MAX
 from p2pnode.core.values.units import DURATION_S_MAX
-from p2pnode.core.wire.messages import Scheduling
 from p2pnode.core.wire.spec import JobSpec
+from p2pnode.core.wire.states import Scheduling
 
 from .shapes import (
     CALL_TIMEOUT_S,

@@ -15,7 +15,7 @@ from p2pnode.cli.problems import problems
 from p2pnode.cli.requester import not_reached, running
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.core.values.units import about_bytes, parse_duration
-from p2pnode.core.wire.messages import Scheduling
+from p2pnode.core.wire.states import Scheduling
 
 POLL_INTERVAL_S = 0.2
 # When its time is over, what runs is ended; publishing what it left takes a while.

@@ -22,7 +22,7 @@ from p2pnode.core.records.events import (
 from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.records.reservations import Reservation, ReservationState
 from p2pnode.core.wire.compartments import Broken, Compartment
-from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.states import Fault
 
 from .node import Core
 from .records import ending

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import trio
 
-from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.states import Fault
 from p2pnode.core.worker.blame import Left
 from p2pnode.system import trees
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from p2pnode.core.values.units import ENTRY_SIZE_BYTES, about_bytes
-from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.states import Fault
 
 from .failures import DataFailed
 

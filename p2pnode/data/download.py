@@ -18,7 +18,7 @@ from pathlib import Path
 import trio
 
 from p2pnode.core.values.units import about_bytes
-from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.states import Fault
 
 from . import tries
 from .budget import Budget, on_disk

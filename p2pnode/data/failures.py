@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.states import Fault
 
 
 class DataFailed(Exception):

@@ -14,7 +14,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote_to_bytes
 
-from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.states import Fault
 from p2pnode.system.trees import PROGRAM_MODE, plain_mode
 
 from .budget import Budget, on_disk

@@ -20,8 +20,9 @@ from p2pnode.core.placement import forwarding, targets
 from p2pnode.core.values.internet import AllowedHost
 from p2pnode.core.values.units import about_bytes
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.core.wire.messages import Directory, Fault
+from p2pnode.core.wire.messages import Directory
 from p2pnode.core.wire.spec import InputSource, Task, WasmTask
+from p2pnode.core.wire.states import Fault
 from p2pnode.ipfs.blocks import BlockUnavailable
 from p2pnode.ipfs.export import TooLarge
 from p2pnode.ipfs.partial import CannotExport

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.states import Fault
 
 from .failures import DataFailed
 

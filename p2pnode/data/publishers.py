@@ -18,8 +18,8 @@ from pathlib import Path
 import trio
 
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import Source
+from p2pnode.core.wire.states import Fault
 from p2pnode.core.worker.blame import Left
 from p2pnode.ipfs.unixfs import CannotAdd
 from p2pnode.system.trees import space_bytes

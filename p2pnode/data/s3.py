@@ -19,7 +19,7 @@ import trio
 
 from p2pnode.core.placement.targets import is_many
 from p2pnode.core.values.units import about_bytes
-from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.states import Fault
 
 from . import tries
 from .budget import on_disk

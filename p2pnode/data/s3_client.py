@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from p2pnode.core.values.internet import AllowedHost, is_allowed
-from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.states import Fault
 
 from .download import check_status
 from .failures import DataFailed, Lost

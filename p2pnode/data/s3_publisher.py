@@ -19,7 +19,7 @@ from typing import Any
 import trio
 
 from p2pnode.core.values.units import about_bytes
-from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.states import Fault
 from p2pnode.system.trees import open_regular, readable
 
 from .archive import Tree, files_of, write_archive

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from p2pnode.core.values import pattern
-from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.states import Fault
 
 from .failures import DataFailed
 

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from email.message import Message
 from urllib.parse import unquote, urljoin, urlsplit
 
-from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.states import Fault
 
 from .download import Download, Place
 from .failures import DataFailed

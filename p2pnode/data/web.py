@@ -22,7 +22,7 @@ import httpcore
 import trio
 
 from p2pnode.core.values.internet import AllowedHost, reachable
-from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.states import Fault
 
 from .failures import DataFailed, Lost
 

@@ -18,14 +18,15 @@ from typing import Protocol
 
 import trio
 
+from p2pnode.core.wire.fields import REASON_LENGTH_MAX
 from p2pnode.core.wire.log_order import STDERR, STDOUT, LogOrder
-from p2pnode.core.wire.messages import REASON_LENGTH_MAX, Fault
 from p2pnode.core.wire.spec import (
     NetworkType,
     OtherTask,
     SomeEngine,
     Task,
 )
+from p2pnode.core.wire.states import Fault
 from p2pnode.system import trees
 
 # What one stream of one execution may keep. A result is fetched whole; more than this is data, not a log.

@@ -28,7 +28,7 @@ from p2pnode.core.values.patience import Patience
 from p2pnode.core.values.rate import TokenBucket
 from p2pnode.core.wire import protocols
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.core.wire.messages import ADVERT_SIZE_BYTES_MAX
+from p2pnode.core.wire.fields import ADVERT_SIZE_BYTES_MAX
 
 from .host import Connected, Disconnected, Host
 from .libp2p_tasks import again_and_again, guard_tasks

@@ -12,7 +12,8 @@ from p2pnode.core.placement import locality
 from p2pnode.core.records.events import CapacityChanged
 from p2pnode.core.values import capabilities, cards
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import CACHE_KEYS_MAX, Capacity
+from p2pnode.core.wire.fields import CACHE_KEYS_MAX
+from p2pnode.core.wire.messages import Capacity
 from p2pnode.core.wire.spec import NetworkType, Resources
 from p2pnode.core.worker.machine import Worker
 from p2pnode.data.inputs import Inputs

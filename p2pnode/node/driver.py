@@ -47,16 +47,8 @@ from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage, Unreadable
 from p2pnode.core.wire.compartments import Broken, Compartment
-from p2pnode.core.wire.messages import (
-    LINE_LENGTH_MAX,
-    LINES_PER_MESSAGE_MAX,
-    Ask,
-    Ended,
-    Line,
-    Message,
-    Receipt,
-    Replicate,
-)
+from p2pnode.core.wire.fields import LINE_LENGTH_MAX, LINES_PER_MESSAGE_MAX
+from p2pnode.core.wire.messages import Ask, Ended, Line, Message, Receipt, Replicate
 from p2pnode.core.wire.reasons import reason_of
 from p2pnode.faults.problems import JournalError
 from p2pnode.network.link_owner import CannotSend, OutboxFull

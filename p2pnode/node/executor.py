@@ -31,14 +31,9 @@ from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import State, Unreadable
 from p2pnode.core.wire.compartments import Compartment
 from p2pnode.core.wire.log_order import LogOrder
-from p2pnode.core.wire.messages import (
-    Award,
-    Fault,
-    Receipt,
-    Signed,
-    Stage,
-)
+from p2pnode.core.wire.messages import Award, Receipt, Signed
 from p2pnode.core.wire.reasons import reason_of
+from p2pnode.core.wire.states import Fault, Stage
 from p2pnode.core.worker import blame
 from p2pnode.data.archive import tree_of
 from p2pnode.data.failures import DataFailed, of_disk

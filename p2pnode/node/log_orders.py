@@ -16,8 +16,8 @@ from pathlib import Path
 
 from p2pnode.core.wire import codec, extensions, protocols
 from p2pnode.core.wire.codec import BadMessage, Unreadable
+from p2pnode.core.wire.inquiries import LogOrderAnswer, LogOrderRequest
 from p2pnode.core.wire.log_order import RUNS_MAX, LogOrder
-from p2pnode.core.wire.messages import LogOrderAnswer, LogOrderRequest
 from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs.cid import BadCid
 from p2pnode.network.host import Host

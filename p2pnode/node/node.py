@@ -43,18 +43,10 @@ from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.compartments import Compartment
-from p2pnode.core.wire.messages import (
-    Ask,
-    Award,
-    Ended,
-    Message,
-    Release,
-    Replicate,
-    Scheduling,
-    Signed,
-)
+from p2pnode.core.wire.messages import Ask, Award, Ended, Message, Release, Replicate, Signed
 from p2pnode.core.wire.reasons import reason_of
 from p2pnode.core.wire.spec import JobSpec
+from p2pnode.core.wire.states import Scheduling
 from p2pnode.data.inputs import Access, Inputs, Ipfs
 from p2pnode.data.local import AllowedPath
 from p2pnode.data.publishers import Publishers

@@ -21,7 +21,7 @@ from p2pnode.core.job import plan
 from p2pnode.core.node import Core
 from p2pnode.core.placement.matching import requirements_of
 from p2pnode.core.records.lifecycle import OPEN, Execution, JobRecord
-from p2pnode.core.wire.messages import JobLine
+from p2pnode.core.wire.inquiries import JobLine
 from p2pnode.core.wire.spec import JobSpec
 from p2pnode.data.inputs import Inputs
 from p2pnode.network.host import Host

@@ -24,8 +24,8 @@ from p2pnode.core.records.lifecycle import (
     JobRecord,
 )
 from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.inquiries import LogsRequest
 from p2pnode.core.wire.log_order import LogReading
-from p2pnode.core.wire.messages import LogsRequest
 from p2pnode.ipfs import reading
 from p2pnode.ipfs.blocks import BlockUnavailable
 from p2pnode.network.host import Host

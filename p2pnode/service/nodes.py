@@ -17,8 +17,8 @@ from p2pnode.api.shapes import (
 from p2pnode.core.records.events import SchedulingChanged
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire import protocols
-from p2pnode.core.wire.messages import Scheduling
 from p2pnode.core.wire.spec import Resources
+from p2pnode.core.wire.states import Scheduling
 from p2pnode.faults.problems import JournalError
 from p2pnode.network.discovery import Discovery
 from p2pnode.network.host import Unreachable

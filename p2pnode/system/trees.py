@@ -16,7 +16,7 @@ from io import BufferedReader
 from pathlib import Path, PurePath
 
 from p2pnode.core.values.units import ENTRY_SIZE_BYTES, about_bytes
-from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.states import Fault
 from p2pnode.core.worker.blame import Left
 
 # Looking at 1,000 entries takes some 5 ms; more entries than this is an attack, and hurts a table of inodes.

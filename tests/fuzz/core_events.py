@@ -29,15 +29,7 @@ from p2pnode.core.records.lifecycle import ExecutionState, JobRecord
 from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.wire import codec, messages
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.core.wire.messages import (
-    Advert,
-    Ended,
-    ExecutionCopy,
-    Message,
-    Receipt,
-    Replicate,
-    Signed,
-)
+from p2pnode.core.wire.messages import Advert, Ended, ExecutionCopy, Message, Receipt, Replicate, Signed
 from tests.sim.network import Node, Simulation, Weather, sim_offer
 from tests.sim.specs import KINDS, sim_spec
 

@@ -14,18 +14,8 @@ from p2pnode.core.link.frames import FRAME_SIZE_BYTES_MAX
 from p2pnode.core.records.lifecycle import ExecutionState
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.core.wire.messages import (
-    COUNTER_MAX,
-    INTEGER_MAX,
-    Adopt,
-    Cancel,
-    Command,
-    CommandAction,
-    Message,
-    Orphan,
-    Owned,
-    WhoOwns,
-)
+from p2pnode.core.wire.fields import COUNTER_MAX, INTEGER_MAX
+from p2pnode.core.wire.messages import Adopt, Cancel, Command, CommandAction, Message, Orphan, Owned, WhoOwns
 from p2pnode.core.wire.spec import AMOUNT_MAX
 from p2pnode.ipfs import bitswap
 from p2pnode.network import links

@@ -9,8 +9,8 @@ import trio
 from p2pnode.core.job.desired import missing_placements
 from p2pnode.core.placement.matching import requirements_of, why_not
 from p2pnode.core.records.lifecycle import JobRecord
-from p2pnode.core.wire.messages import Scheduling
 from p2pnode.core.wire.spec import JobType
+from p2pnode.core.wire.states import Scheduling
 
 if TYPE_CHECKING:
     from .shell import ShellNode, ShellSimulation

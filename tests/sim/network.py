@@ -45,18 +45,9 @@ from p2pnode.core.records.events import (
 from p2pnode.core.records.lifecycle import LONG_RUNNING, JobRecord
 from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import (
-    Advert,
-    Award,
-    Capacity,
-    Ended,
-    Fault,
-    Receipt,
-    Signed,
-    Stage,
-    job_id,
-)
+from p2pnode.core.wire.messages import Advert, Award, Capacity, Ended, Receipt, Signed, job_id
 from p2pnode.core.wire.spec import JobSpec, NetworkType, Resources
+from p2pnode.core.wire.states import Fault, Stage
 
 from .invariants import check_node
 from .specs import changed

@@ -33,8 +33,9 @@ from p2pnode.core.node import Core
 from p2pnode.core.records.events import CapacityChanged
 from p2pnode.core.records.lifecycle import LONG_RUNNING, JobRecord
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import Capacity, Fault
+from p2pnode.core.wire.messages import Capacity
 from p2pnode.core.wire.spec import JobSpec, NetworkType
+from p2pnode.core.wire.states import Fault
 from p2pnode.engines.workload import Ended, Workload, failed, not_begun
 from p2pnode.identity import Identity
 from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable

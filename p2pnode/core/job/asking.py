@@ -34,15 +34,9 @@ from p2pnode.core.records.lifecycle import (
     ExecutionState,
     JobRecord,
 )
-from p2pnode.core.wire.messages import (
-    Advert,
-    Ask,
-    RefusalKind,
-    Requirements,
-    Scheduling,
-    execution_id,
-)
+from p2pnode.core.wire.messages import Advert, Ask, Requirements, execution_id
 from p2pnode.core.wire.spec import JobType
+from p2pnode.core.wire.states import RefusalKind, Scheduling
 
 from .desired import MissingPlacement
 from .retries import TRIES_PER_PEER_MAX, failures_by_peer

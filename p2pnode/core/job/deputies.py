@@ -16,7 +16,8 @@ from p2pnode.core.records.events import Send
 from p2pnode.core.records.lifecycle import LIVE, JobRecord
 from p2pnode.core.replication.sync import header, replicates
 from p2pnode.core.wire import protocols
-from p2pnode.core.wire.messages import PEERS_NAMED_MAX, Scheduling
+from p2pnode.core.wire.fields import PEERS_NAMED_MAX
+from p2pnode.core.wire.states import Scheduling
 
 from .transitions import JobTransitions
 

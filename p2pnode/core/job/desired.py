@@ -27,8 +27,8 @@ from p2pnode.core.records.lifecycle import (
     ExecutionState,
     JobRecord,
 )
-from p2pnode.core.wire.messages import Scheduling
 from p2pnode.core.wire.spec import REPLICAS_MAX, JobType
+from p2pnode.core.wire.states import Scheduling
 
 from .retries import is_given_up
 

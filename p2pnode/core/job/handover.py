@@ -22,7 +22,8 @@ from p2pnode.core.records.lifecycle import (
     Outcome,
 )
 from p2pnode.core.replication import sync
-from p2pnode.core.wire.messages import PEERS_NAMED_MAX, Owned, Replicate
+from p2pnode.core.wire.fields import PEERS_NAMED_MAX
+from p2pnode.core.wire.messages import Owned, Replicate
 
 from . import deputies, incoming
 from .transitions import JobTransitions

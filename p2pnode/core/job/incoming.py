@@ -17,21 +17,9 @@ from p2pnode.core.records.lifecycle import (
     Execution,
     ExecutionState,
 )
-from p2pnode.core.wire.messages import (
-    PEERS_NAMED_MAX,
-    Ask,
-    Award,
-    Bid,
-    Fault,
-    Message,
-    Receipt,
-    Refusal,
-    RefusalKind,
-    Release,
-    Replicate,
-    Stage,
-    Update,
-)
+from p2pnode.core.wire.fields import PEERS_NAMED_MAX
+from p2pnode.core.wire.messages import Ask, Award, Bid, Message, Receipt, Refusal, Release, Replicate, Update
+from p2pnode.core.wire.states import Fault, RefusalKind, Stage
 
 from .transitions import JobTransitions
 

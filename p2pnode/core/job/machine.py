@@ -49,19 +49,9 @@ from p2pnode.core.records.lifecycle import (
     Outcome,
     job_version,
 )
-from p2pnode.core.wire.messages import (
-    Bid,
-    Command,
-    Ended,
-    Orphan,
-    Owned,
-    Refusal,
-    RefusalKind,
-    Replicate,
-    Update,
-    WhoOwns,
-)
+from p2pnode.core.wire.messages import Bid, Command, Ended, Orphan, Owned, Refusal, Replicate, Update, WhoOwns
 from p2pnode.core.wire.spec import JobSpec, JobType
+from p2pnode.core.wire.states import RefusalKind
 
 from . import deputies, handover, incoming
 from .asking import ENOUGH_WAIT_S, Asking, listed

@@ -10,8 +10,9 @@ from p2pnode.core.placement.adverts import Known
 from p2pnode.core.placement.matching import Infeasible, why_not_peer
 from p2pnode.core.records.lifecycle import EVERYWHERE, new_record
 from p2pnode.core.wire.codec import Record
-from p2pnode.core.wire.messages import Advert, RefusalKind, Requirements
+from p2pnode.core.wire.messages import Advert, Requirements
 from p2pnode.core.wire.spec import JobSpec
+from p2pnode.core.wire.states import RefusalKind
 
 from .asking import Asking
 

@@ -17,8 +17,8 @@ from p2pnode.core.records.lifecycle import (
     ExecutionState,
     JobRecord,
 )
-from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import RETRIES_MAX, RETRIES_META_KEY, JobType
+from p2pnode.core.wire.states import Fault
 
 # Tries of one replica that fail for reasons other than the job's own.
 ATTEMPTS_MAX = 3

@@ -23,18 +23,9 @@ from p2pnode.core.records.lifecycle import (
     Outcome,
     PastRefusal,
 )
-from p2pnode.core.wire.messages import (
-    LINE_LENGTH_MAX,
-    LINES_PER_MESSAGE_MAX,
-    REASON_LENGTH_MAX,
-    Adopt,
-    Award,
-    Cancel,
-    Fault,
-    Line,
-    RefusalKind,
-    Release,
-)
+from p2pnode.core.wire.fields import LINE_LENGTH_MAX, LINES_PER_MESSAGE_MAX, REASON_LENGTH_MAX
+from p2pnode.core.wire.messages import Adopt, Award, Cancel, Line, Release
+from p2pnode.core.wire.states import Fault, RefusalKind
 
 from .asking import REFUSAL_HOLDS_S, Asking
 from .desired import MissingPlacement

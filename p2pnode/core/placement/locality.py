@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from p2pnode.core.values import content_paths
 from p2pnode.core.values.images import normal
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import CACHE_KEYS_MAX
+from p2pnode.core.wire.fields import CACHE_KEYS_MAX
 from p2pnode.core.wire.spec import DockerTask, Source, Task
 
 CACHE_KEY_SIZE_BYTES = 6

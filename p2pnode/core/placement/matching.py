@@ -16,14 +16,7 @@ from msgspec import UNSET
 from p2pnode.core.values import capabilities
 from p2pnode.core.values.units import about_bytes, format_cpu
 from p2pnode.core.wire import extensions, protocols
-from p2pnode.core.wire.messages import (
-    Advert,
-    Capacity,
-    Directory,
-    RefusalKind,
-    Requirements,
-    Scheduling,
-)
+from p2pnode.core.wire.messages import Advert, Capacity, Directory, Requirements
 from p2pnode.core.wire.spec import (
     Constraint,
     DockerTask,
@@ -37,6 +30,7 @@ from p2pnode.core.wire.spec import (
     Task,
     WasmTask,
 )
+from p2pnode.core.wire.states import RefusalKind, Scheduling
 
 from . import forwarding
 from .constraints import preferences, requirements

@@ -6,8 +6,9 @@ result, for which there is a time, too. The reservation holds its room until all
 
 from __future__ import annotations
 
-from p2pnode.core.wire.messages import REASON_LENGTH_MAX, Fault
+from p2pnode.core.wire.fields import REASON_LENGTH_MAX
 from p2pnode.core.wire.spec import JobSpec
+from p2pnode.core.wire.states import Fault
 
 from .events import Kill
 from .lifecycle import LONG_RUNNING

@@ -9,19 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from p2pnode.core.wire.messages import (
-    Advert,
-    Award,
-    Capacity,
-    Fault,
-    Line,
-    Message,
-    Receipt,
-    Scheduling,
-    Signed,
-    Stage,
-)
+from p2pnode.core.wire.messages import Advert, Award, Capacity, Line, Message, Receipt, Signed
 from p2pnode.core.wire.spec import JobSpec
+from p2pnode.core.wire.states import Fault, Scheduling, Stage
 
 from .lifecycle import JobRecord
 from .reservations import Reservation

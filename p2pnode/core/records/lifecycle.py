@@ -17,14 +17,11 @@ from __future__ import annotations
 
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import Record, State
-from p2pnode.core.wire.messages import (
-    REASON_LENGTH_MAX,
-    Bid,
-    Fault,
-    RefusalKind,
-)
+from p2pnode.core.wire.fields import REASON_LENGTH_MAX
+from p2pnode.core.wire.messages import Bid
 from p2pnode.core.wire.spec import JobSpec, JobType
 from p2pnode.core.wire.states import ExecutionState as ExecutionState
+from p2pnode.core.wire.states import Fault, RefusalKind
 from p2pnode.core.wire.states import JobState as JobState
 from p2pnode.core.wire.states import Outcome as Outcome
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from p2pnode.core.wire.messages import (
-    REASON_LENGTH_MAX,
-    Award,
-    Fault,
-    Receipt,
-)
+from p2pnode.core.wire.fields import REASON_LENGTH_MAX
+from p2pnode.core.wire.messages import Award, Receipt
+from p2pnode.core.wire.states import Fault
 
 from .reservations import Reservation
 

@@ -14,12 +14,8 @@ from __future__ import annotations
 import enum
 
 from p2pnode.core.wire.codec import State
-from p2pnode.core.wire.messages import (
-    Award,
-    Ended,
-    Fault,
-    Requirements,
-)
+from p2pnode.core.wire.messages import Award, Ended, Requirements
+from p2pnode.core.wire.states import Fault
 
 
 class ReservationState(enum.StrEnum):

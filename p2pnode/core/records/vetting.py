@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 
 from p2pnode.core.wire import extensions
 from p2pnode.core.wire.codec import BadMessage, Untimely
+from p2pnode.core.wire.fields import COUNTER_MAX
 from p2pnode.core.wire.messages import (
-    COUNTER_MAX,
     Adopt,
     Award,
     Command,

@@ -26,15 +26,8 @@ from p2pnode.core.records.events import (
     Send,
 )
 from p2pnode.core.records.lifecycle import LIVE, Claim, JobRecord
-from p2pnode.core.wire.messages import (
-    PEERS_NAMED_MAX,
-    Command,
-    CommandAction,
-    Orphan,
-    Owned,
-    Replicate,
-    WhoOwns,
-)
+from p2pnode.core.wire.fields import PEERS_NAMED_MAX
+from p2pnode.core.wire.messages import Command, CommandAction, Orphan, Owned, Replicate, WhoOwns
 
 from .sync import applied, replicates
 

@@ -25,14 +25,8 @@ from p2pnode.core.records.lifecycle import (
     reason_for,
 )
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import (
-    COPIES_PER_MESSAGE_MAX,
-    MOMENT_MS_MAX,
-    ExecutionCopy,
-    Line,
-    Replicate,
-    VersionCopy,
-)
+from p2pnode.core.wire.fields import COPIES_PER_MESSAGE_MAX, MOMENT_MS_MAX
+from p2pnode.core.wire.messages import ExecutionCopy, Line, Replicate, VersionCopy
 
 
 def replicates(record: JobRecord, lines: Sequence[Line], since: float | None, now: float) -> list[Replicate]:

@@ -11,116 +11,47 @@ Durations on the wire are relative and in milliseconds: peers' clocks differ.
 from __future__ import annotations
 
 import enum
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import UNSET, UnsetType
 
 from . import codec, protocols
 from .codec import Meta, Record
 from .extensions import Musts, Open
-from .log_order import RUNS_MAX
+from .fields import (
+    BID_VALID_MS_MAX,
+    CACHE_KEYS_MAX,
+    COPIES_PER_MESSAGE_MAX,
+    LINE_LENGTH_MAX,
+    LINES_PER_MESSAGE_MAX,
+    NAMES_MAX,
+    PATH_LENGTH_MAX,
+    CacheKey,
+    Cid,
+    Counter,
+    Digest,
+    ExecutionId,
+    JobId,
+    Moment,
+    Name,
+    Names,
+    Natural,
+    PeerId,
+    Peers,
+    Reason,
+    Replica,
+    SomeName,
+    Version,
+)
 from .spec import (
     MEMBERS_MAX,
-    REPLICAS_MAX,
     Constraints,
     JobSpec,
-    JobType,
     NetworkType,
     Priority,
     Resources,
 )
-from .states import ExecutionState, JobState, Outcome
-
-# Fields are limited so that no message can carry what its kind has no use for.
-PEER_ID_LENGTH_MAX = 64
-REASON_LENGTH_MAX = 2_000  # The tail of an engine's error, and no more.
-ADVERT_SIZE_BYTES_MAX = 2_048  # Gossip costs every node 5 to 10 ms a message (DESIGN: links).
-NAMES_MAX = 64
-# Of images and inputs, 7 bytes each: a sixth of an advert.
-CACHE_KEYS_MAX = 48
-# Deputies and former owners of a job: two are chosen, and each take-over may add one.
-PEERS_NAMED_MAX = 16
-# Of one message: with the longest reasons, some 600 KiB.
-COPIES_PER_MESSAGE_MAX = 250
-LINES_PER_MESSAGE_MAX = 100
-LINE_LENGTH_MAX = 2_500
-# Linux's own limit.
-PATH_LENGTH_MAX = 4_096
-# One read of a log file; it shares a connection with everything else.
-LOGS_PIECE_SIZE_BYTES_MAX = 64 * 1024
-# A list is for people, who read its beginning.
-JOBS_PER_PAGE_MAX = 50
-JOB_NAME_LENGTH_MAX = 128
-JOB_REASON_LENGTH_MAX = 200
-# A bid that outlives this would hold resources for a requester that has long forgotten it.
-BID_VALID_MS_MAX = 60 * 60 * 1000
-# What fits a signed 64-bit integer, as other languages have it.
-INTEGER_MAX = 2**63 - 1
-# Of rounds, epochs, versions, runs and the like: one each second for 68 years.
-COUNTER_MAX = 2**31 - 1
-# Unix time in the year 9892: the last that calendars of most languages can show in any time zone.
-MOMENT_MS_MAX = 250_000_000_000_000
-
-PeerId = Annotated[str, Meta(min_length=1, max_length=PEER_ID_LENGTH_MAX)]
-JobId = Annotated[str, Meta(pattern=r"^j-[0-9a-f]{32}\Z")]
-ExecutionId = Annotated[str, Meta(pattern=r"^e-[0-9a-f]{32}\Z")]
-Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
-# A CIDv1 in base32 of an identity hash of 128 bytes is the longest that a job file may name.
-Cid = Annotated[str, Meta(min_length=1, max_length=256)]
-Reason = Annotated[str, Meta(max_length=REASON_LENGTH_MAX)]
-Natural = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
-Counter = Annotated[int, Meta(ge=0, le=COUNTER_MAX)]
-# A Unix time, or a length of time.
-Moment = Annotated[int, Meta(ge=0, le=MOMENT_MS_MAX)]
-Replica = Annotated[int, Meta(ge=0, lt=REPLICAS_MAX)]
-Name = Annotated[str, Meta(max_length=256)]
-SomeName = Annotated[str, Meta(min_length=1, max_length=256)]
-Peers = Annotated[tuple[PeerId, ...], Meta(max_length=PEERS_NAMED_MAX)]
-Version = Annotated[int, Meta(ge=1, le=COUNTER_MAX)]
-CacheKey = Annotated[int, Meta(ge=0, lt=2**48)]
-Names = Annotated[tuple[SomeName, ...], Meta(max_length=NAMES_MAX)]
-
-
-class Fault(enum.StrEnum):
-    """Whose fault a failure is: it decides whether another peer may do better."""
-
-    JOB = "job"
-    PEER = "peer"
-    NETWORK = "network"
-    # Nobody's: the peer ended it for reasons of its own (drained, shut down, a more urgent job).
-    MOVED = "moved"
-    # The job's: it ran longer than the job allows.
-    TIMEOUT = "timeout"
-    # Nobody's: its requester wanted it no more.
-    CANCELLED = "cancelled"
-
-
-class RefusalKind(enum.StrEnum):
-    """Why a peer says no: for good, or only until something is free."""
-
-    UNSUITABLE = "unsuitable"
-    BUSY = "busy"
-    # No room now; the ask waits at the peer, which bids when there is some.
-    QUEUED = "queued"
-    EXPIRED = "expired"
-
-
-class Stage(enum.StrEnum):
-    """How far an awarded execution is, as its peer reports it."""
-
-    PREPARING = "preparing"
-    RUNNING = "running"
-    PUBLISHING = "publishing"
-
-
-class Scheduling(enum.StrEnum):
-    """What a peer takes on, as its operator says."""
-
-    SCHEDULABLE = "schedulable"
-    # Nothing new; what runs goes on.
-    CORDONED = "cordoned"
-    # Nothing new, and what runs is to move away.
-    DRAINING = "draining"
+from .states import ExecutionState, Fault, JobState, Outcome, RefusalKind, Scheduling, Stage
 
 
 class Capacity(Record, frozen=True):
@@ -409,57 +340,6 @@ class Command(Open, frozen=True, tag_field="kind", tag="command"):
     action: CommandAction
     reason: Reason
     spec: JobSpec | None
-
-
-class LogsRequest(Open, frozen=True):
-    """Requester to peer, on a stream of its own: send me what an execution writes.
-
-    The offsets are where in each stream to begin. With `follow` the pieces go on until the program has ended.
-    """
-
-    execution: ExecutionId
-    stdout_offset: Natural
-    stderr_offset: Natural
-    follow: bool
-
-
-class LogsPiece(Record, frozen=True):
-    """Some bytes of one stream, in their order."""
-
-    stream: Literal["stdout", "stderr"]
-    data: Annotated[bytes, Meta(max_length=LOGS_PIECE_SIZE_BYTES_MAX)]
-
-
-class LogOrderRequest(Open, frozen=True):
-    """On a stream of its own: in which order was the output that a result holds written?"""
-
-    result: Cid
-
-
-class LogOrderAnswer(Record, frozen=True):
-    """Bytes of runs, by turns of stdout and stderr (`core.wire.log_order`); none where it is not known."""
-
-    runs: Annotated[tuple[Natural, ...], Meta(max_length=RUNS_MAX)]
-
-
-class JobLine(Open, frozen=True):
-    """What anybody may hear of a job from its owner."""
-
-    id: JobId
-    name: Annotated[str, Meta(max_length=JOB_NAME_LENGTH_MAX)]
-    namespace: Annotated[str, Meta(max_length=JOB_NAME_LENGTH_MAX)]
-    type: JobType
-    state: JobState
-    reason: Annotated[str, Meta(max_length=JOB_REASON_LENGTH_MAX)]
-    count: Natural
-    created_ms: Moment
-
-
-class JobsPage(Record, frozen=True):
-    """A part of a node's own jobs, newest first; the last one has `more` false."""
-
-    jobs: Annotated[tuple[JobLine, ...], Meta(max_length=JOBS_PER_PAGE_MAX)]
-    more: bool
 
 
 Message = (

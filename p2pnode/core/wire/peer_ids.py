@@ -8,7 +8,7 @@ from __future__ import annotations
 import base58
 
 from .codec import BadMessage
-from .messages import PEER_ID_LENGTH_MAX
+from .fields import PEER_ID_LENGTH_MAX
 
 # Multihash code 0 (identity), its length, then the protobuf `PublicKey`: type 1 (Ed25519), 32 bytes of data.
 _PREFIX = bytes.fromhex("0024") + bytes.fromhex("08011220")

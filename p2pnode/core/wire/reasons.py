@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from p2pnode.core.values.text import visible
 
-from .messages import REASON_LENGTH_MAX
+from .fields import REASON_LENGTH_MAX
 
 
 def reason_of(what: object, length_max: int = REASON_LENGTH_MAX) -> str:

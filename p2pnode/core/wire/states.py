@@ -38,3 +38,45 @@ class Outcome(enum.StrEnum):
     EXECUTION = "execution"
     TIMEOUT = "timeout"
     STOPPED = "stopped"
+
+
+class Fault(enum.StrEnum):
+    """Whose fault a failure is: it decides whether another peer may do better."""
+
+    JOB = "job"
+    PEER = "peer"
+    NETWORK = "network"
+    # Nobody's: the peer ended it for reasons of its own (drained, shut down, a more urgent job).
+    MOVED = "moved"
+    # The job's: it ran longer than the job allows.
+    TIMEOUT = "timeout"
+    # Nobody's: its requester wanted it no more.
+    CANCELLED = "cancelled"
+
+
+class RefusalKind(enum.StrEnum):
+    """Why a peer says no: for good, or only until something is free."""
+
+    UNSUITABLE = "unsuitable"
+    BUSY = "busy"
+    # No room now; the ask waits at the peer, which bids when there is some.
+    QUEUED = "queued"
+    EXPIRED = "expired"
+
+
+class Stage(enum.StrEnum):
+    """How far an awarded execution is, as its peer reports it."""
+
+    PREPARING = "preparing"
+    RUNNING = "running"
+    PUBLISHING = "publishing"
+
+
+class Scheduling(enum.StrEnum):
+    """What a peer takes on, as its operator says."""
+
+    SCHEDULABLE = "schedulable"
+    # Nothing new; what runs goes on.
+    CORDONED = "cordoned"
+    # Nothing new, and what runs is to move away.
+    DRAINING = "draining"

@@ -11,13 +11,13 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import (
     DockerTask,
     OtherTask,
     Task,
     WasmTask,
 )
+from p2pnode.core.wire.states import Fault
 
 EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND = 126, 127
 # By SIGKILL or SIGTERM, which an engine that shuts down sends.

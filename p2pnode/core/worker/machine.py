@@ -49,8 +49,8 @@ from p2pnode.core.records.events import (
 from p2pnode.core.records.reservations import Reservation, ReservationState
 from p2pnode.core.wire import codec, extensions
 from p2pnode.core.wire.compartments import Compartment, compartment
+from p2pnode.core.wire.fields import REASON_LENGTH_MAX
 from p2pnode.core.wire.messages import (
-    REASON_LENGTH_MAX,
     Adopt,
     Ask,
     Award,
@@ -58,15 +58,12 @@ from p2pnode.core.wire.messages import (
     Cancel,
     Capacity,
     Ended,
-    Fault,
     Owned,
     Refusal,
-    RefusalKind,
     Release,
-    Scheduling,
-    Stage,
 )
 from p2pnode.core.wire.spec import JobSpec
+from p2pnode.core.wire.states import Fault, RefusalKind, Scheduling, Stage
 
 from . import owner_tracking, queueing
 

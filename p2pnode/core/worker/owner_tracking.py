@@ -13,16 +13,9 @@ from collections.abc import Iterable
 from p2pnode.core.records.events import Action, SaveReservation, Send
 from p2pnode.core.records.lifecycle import LONG_RUNNING
 from p2pnode.core.records.reservations import Reservation, ReservationState
-from p2pnode.core.wire.messages import (
-    PEERS_NAMED_MAX,
-    Adopt,
-    Orphan,
-    Owned,
-    Refusal,
-    RefusalKind,
-    Stage,
-    Update,
-)
+from p2pnode.core.wire.fields import PEERS_NAMED_MAX
+from p2pnode.core.wire.messages import Adopt, Orphan, Owned, Refusal, Update
+from p2pnode.core.wire.states import RefusalKind, Stage
 
 # An owner whose laptop sleeps and whose deputies are gone comes back within this time, or not at all.
 ORPHAN_TIMEOUT_S = 60 * 60.0

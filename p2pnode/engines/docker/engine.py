@@ -30,9 +30,10 @@ from p2pnode.core.values.cards import Card, NoCards
 from p2pnode.core.values.images import ImageRule, Say, said_of
 from p2pnode.core.values.internet import AllowedHost
 from p2pnode.core.values.registries import WELL_KNOWN_ONLY, Registries
-from p2pnode.core.wire.messages import REASON_LENGTH_MAX, Fault
+from p2pnode.core.wire.fields import REASON_LENGTH_MAX
 from p2pnode.core.wire.spec import DockerTask as DockerTask
 from p2pnode.core.wire.spec import NetworkType
+from p2pnode.core.wire.states import Fault
 from p2pnode.core.worker import blame
 from p2pnode.engines.http import gate as http_gate
 from p2pnode.engines.http import netns, pause

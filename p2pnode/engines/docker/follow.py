@@ -18,7 +18,7 @@ from pathlib import Path
 import trio
 
 from p2pnode.core.values.units import ENTRY_SIZE_BYTES
-from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.states import Fault
 from p2pnode.core.worker import blame
 from p2pnode.engines import cgroups
 from p2pnode.engines.workload import (

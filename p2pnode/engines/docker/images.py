@@ -17,7 +17,7 @@ import trio
 
 from p2pnode.core.values.images import normal
 from p2pnode.core.values.registries import NotAllowed, Registries
-from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.states import Fault
 from p2pnode.engines.http.upstream import RESOLVE_S_MAX, Resolve
 
 from . import answers, api, pull

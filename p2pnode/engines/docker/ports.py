@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import Network, NetworkType, Port
+from p2pnode.core.wire.states import Fault
 
 # Below the range from which systems take ports for outgoing connections (as Nomad and Bacalhau have it).
 DYNAMIC_PORTS = range(20_000, 32_000)

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 import trio
 
 from p2pnode.core.values.images import normal
-from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.states import Fault
 from p2pnode.engines.workload import DISK_FREE_BYTES_MIN, next_look_s
 
 from . import api

@@ -22,8 +22,8 @@ import docker.utils
 import trio
 
 from p2pnode.core.values.images import Say
-from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import DockerTask as DockerTask
+from p2pnode.core.wire.states import Fault
 from p2pnode.core.worker import blame
 from p2pnode.engines.http import pause
 from p2pnode.engines.workload import Workload, environment, first_line

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import trio
 
-from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.states import Fault
 from p2pnode.core.worker.blame import Left
 from p2pnode.engines.workload import Mount, Workload, as_the_program_sees
 from p2pnode.system.trees import (

@@ -21,7 +21,7 @@ from typing import Any
 
 import trio
 
-from p2pnode.core.wire.messages import Fault
+from p2pnode.core.wire.states import Fault
 from p2pnode.engines.wasm.worker.output import STDERR, Pieces
 from p2pnode.engines.workload import Ended, LogFile, failed
 

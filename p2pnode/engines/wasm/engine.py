@@ -20,8 +20,8 @@ from typing import Any
 
 import trio
 
-from p2pnode.core.wire.messages import Fault
 from p2pnode.core.wire.spec import NetworkType
+from p2pnode.core.wire.states import Fault
 from p2pnode.engines.workload import (
     WATCH_INTERVAL_S,
     Ended,

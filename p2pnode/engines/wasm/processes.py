@@ -24,7 +24,7 @@ import msgspec
 import trio
 from msgspec import Meta
 
-from p2pnode.core.wire.messages import REASON_LENGTH_MAX, Natural
+from p2pnode.core.wire.fields import REASON_LENGTH_MAX, Natural
 from p2pnode.engines.workload import KILL_S_MAX
 
 # Loading takes a tenth of a second; this is for a machine on its knees.

@@ -13,13 +13,8 @@ import trio
 from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.wire import protocols
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.core.wire.messages import (
-    JOB_NAME_LENGTH_MAX,
-    JOB_REASON_LENGTH_MAX,
-    JOBS_PER_PAGE_MAX,
-    JobLine,
-    JobsPage,
-)
+from p2pnode.core.wire.fields import JOB_NAME_LENGTH_MAX, JOB_REASON_LENGTH_MAX, JOBS_PER_PAGE_MAX
+from p2pnode.core.wire.inquiries import JobLine, JobsPage
 from p2pnode.network.host import Host
 from p2pnode.network.streams import NetworkError, Stream
 

@@ -15,8 +15,9 @@ import trio
 
 from p2pnode.core.wire import extensions, protocols
 from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.fields import LOGS_PIECE_SIZE_BYTES_MAX
+from p2pnode.core.wire.inquiries import LogsPiece, LogsRequest
 from p2pnode.core.wire.log_order import STDERR, STDOUT, LogReading
-from p2pnode.core.wire.messages import LOGS_PIECE_SIZE_BYTES_MAX, LogsPiece, LogsRequest
 from p2pnode.network.host import Host
 from p2pnode.network.streams import Stream
 
