@@ -51,9 +51,8 @@ from p2pnode.core.records.lifecycle import (
 )
 from p2pnode.core.wire.messages import Bid, Command, Ended, Orphan, Owned, Refusal, Replicate, Update, WhoOwns
 from p2pnode.core.wire.spec import JobSpec, JobType
-from p2pnode.core.wire.states import RefusalKind
 
-from . import deputies, handover, incoming
+from . import deputies, endings, handover, incoming
 from .asking import ENOUGH_WAIT_S, Asking, listed
 from .desired import (
     MissingPlacement,
@@ -62,7 +61,7 @@ from .desired import (
     surplus,
 )
 from .retries import hopeless
-from .transitions import AWARD_CONFIRM_S, JobTransitions
+from .transitions import JobTransitions
 
 # A node that was away asks its deputies whether a job is still its own before it acts for it.
 HOLD_S = 5.0
@@ -240,7 +239,7 @@ class Job:
 
     def _reconcile(self, now: float) -> None:
         record, transitions = self.record, self._steps
-        self._overdue(now)
+        endings.end_overdue(transitions, now)
         total_s = record.spec.task.timeouts.total_s
         if total_s is not None and record.spec.type not in LONG_RUNNING and now >= record.begun + total_s:
             transitions.end(
@@ -255,7 +254,7 @@ class Job:
         missing = self._missing()
         failed = self._hopeless(missing)
         if failed:
-            self._wind_up(failed, now)
+            endings.wind_up(transitions, failed, now)
             return
         ready = [one for one in missing if record.retry_at.get(one.replica, 0.0) <= now]
         if ready or self._lacks_targets():
@@ -264,7 +263,7 @@ class Job:
             record.waiting_since = None
             transitions.cancel_all(record.of(*OPEN), "not needed", now)
         if not missing and not record.ended:
-            self._end_if_done(now)
+            endings.end_if_done(transitions, now)
         if record.ended:
             return
         if record.now_of(*LIVE):
@@ -289,66 +288,6 @@ class Job:
 
     def _lacks_targets(self) -> bool:
         return self.record.spec.type is JobType.OPS and not self.record.targets
-
-    def _overdue(self, now: float) -> None:
-        record, transitions = self.record, self._steps
-        for execution in record.of(*OPEN, *LIVE):
-            if execution.deadline is None or execution.deadline > now:
-                continue
-            if execution.state is ExecutionState.ASKED:
-                transitions.cancel(execution, "did not answer in time", now)
-                transitions.remember_refusal(execution.peer, RefusalKind.BUSY, "did not answer in time", now)
-                transitions.note("Refusal", "did not answer in time", now, execution)
-            elif execution.state is ExecutionState.BID:
-                transitions.cancel(execution, "its bid expired before it was needed", now)
-            elif execution.unconfirmed:
-                why = f"did not answer its new owner within {handover.ADOPT_CONFIRM_S:.0f} s"
-                transitions.give_up(execution, why, now)
-            elif execution.state is ExecutionState.AWARDED:
-                transitions.give_up(
-                    execution, f"did not confirm its award within {AWARD_CONFIRM_S:.0f} s", now
-                )
-            else:
-                transitions.give_up(execution, "is long past its timeout", now)
-
-    def _end_if_done(self, now: float) -> None:
-        """All has run that was wanted: how did it go?"""
-        record, transitions = self.record, self._steps
-        done = len(record.now_of(ExecutionState.COMPLETED))
-        match record.spec.type:
-            case JobType.BATCH if done >= record.spec.count:
-                transitions.end(JobState.COMPLETED, Outcome.COMPLETED, "", now)
-            case JobType.OPS if record.targets and not record.now_of(*LIVE):
-                failed = len(record.targets) - done
-                if not failed:
-                    transitions.end(JobState.COMPLETED, Outcome.COMPLETED, "", now)
-                    return
-                lost = [one.reason for one in record.now_of(ExecutionState.LOST)]
-                first = record.first_failure or (*lost, "its peer left before it could run")[0]
-                total = len(record.targets)
-                reason = first if total == 1 else f"{failed} of {total} executions failed; the first: {first}"
-                transitions.end(JobState.FAILED, self._failure_outcome(), reason, now)
-            case JobType.SERVICE if record.spec.count == 0 and record.state is not JobState.RUNNING:
-                record.move(JobState.RUNNING, now, "scaled to zero")
-            case JobType.DAEMON if not record.now_of(*LIVE):
-                transitions.queue("no peer matches now", now)
-
-    def _failure_outcome(self) -> Outcome:
-        failed = self.record.now_of(ExecutionState.FAILED)
-        program = any(one.program_failed for one in failed)
-        return Outcome.PROGRAM if program else Outcome.EXECUTION
-
-    def _wind_up(self, failed: list[Execution], now: float) -> None:
-        """Nothing new is begun; what runs may end, since its result is wanted all the same."""
-        self._steps.cancel_all(self.record.of(*OPEN), "the job has failed", now)
-        if self.record.of(*LIVE):
-            return
-        # That a peer was lost along the way explains nothing, unless that is all there is.
-        first = next((one for one in failed if one.state is ExecutionState.FAILED), failed[0])
-        outcome = Outcome.PROGRAM if first.program_failed else Outcome.EXECUTION
-        times = f"replica {first.replica} failed {len(failed)} times; the first: "
-        tries = times if len(failed) > 1 else ""
-        self._steps.end(JobState.FAILED, outcome, tries + first.reason, now)
 
     def _place(self, wanted: list[MissingPlacement], now: float) -> None:
         record, transitions = self.record, self._steps

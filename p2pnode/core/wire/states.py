@@ -1,4 +1,4 @@
-"""The names of the states of jobs and executions; `core.records.lifecycle` says which may follow which."""
+"""The words for the states of jobs and executions, for faults, refusals, stages and scheduling."""
 
 from __future__ import annotations
 
