@@ -38,6 +38,15 @@ def journal(tmp_path):
     journal.close()
 
 
+def test_what_has_not_changed_is_not_saved(journal):
+    one = record("j-9")
+    assert journal.save_job(one)
+    assert not journal.save_job(record("j-9"))
+    one.reason = "another"
+    assert journal.save_job(one)
+    assert journal.job("j-9").reason == "another"
+
+
 def test_a_job_and_its_history_are_there_after_a_restart(tmp_path, journal):
     journal.save_job(record("j-1"))
     journal.add_history("j-1", 1.0, "Submission", "", "", "Job submitted", "Pending")

@@ -383,8 +383,8 @@ class Driver:
                         log.warning("%s", exc)
                         pending.append(Rejected(peer, message, reason_of(exc)))
                 case SaveJob(record):
-                    self._journal.save_job(record)
-                    changed[record.id] = None
+                    if self._journal.save_job(record):
+                        changed[record.id] = None
                 case DropJob(job):
                     self._journal.drop_job(job)
                     changed[job] = None

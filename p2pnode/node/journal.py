@@ -181,7 +181,8 @@ class Journal:
 
     # Jobs
 
-    def save_job(self, record: JobRecord) -> None:
+    def save_job(self, record: JobRecord) -> bool:
+        """Save a job, unless it is here as it is; whether it was saved."""
         with self.transaction():
             spec = record.spec
             row = (
@@ -192,7 +193,13 @@ class Journal:
                 spec.name,
                 codec.encode(record),
             )
-            self._db.execute("INSERT OR REPLACE INTO jobs VALUES (?,?,?,?,?,?)", row)
+            done = self._db.execute(
+                "INSERT INTO jobs VALUES (?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET"
+                " created=excluded.created, ended=excluded.ended, namespace=excluded.namespace,"
+                " name=excluded.name, record=excluded.record WHERE jobs.record IS NOT excluded.record",
+                row,
+            )
+            return done.rowcount > 0
 
     def job_named(self, namespace: str, name: str) -> JobRecord | None:
         """The newest job of this name."""
@@ -274,9 +281,11 @@ class Journal:
     # Reservations
 
     def save_reservation(self, reservation: Reservation) -> None:
+        """Save a reservation, unless it is here as it is."""
         with self.transaction():
             self._db.execute(
-                "INSERT OR REPLACE INTO reservations VALUES (?,?)",
+                "INSERT INTO reservations VALUES (?,?) ON CONFLICT (execution) DO UPDATE"
+                " SET record=excluded.record WHERE reservations.record IS NOT excluded.record",
                 (reservation.execution, codec.encode(reservation)),
             )
 
