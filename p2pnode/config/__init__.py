@@ -3,7 +3,9 @@
 The file is `config.toml` in the data directory. A setting has one name (`api_port`): so it
 stands in the file, in the environment as `P2PNODE_API_PORT`, and on the command line as
 `--api-port` (`--peer`, `--label` and other lists once for each, `--no-...` for what is on by default).
-A wrong value is refused with the name of where it stands.
+A wrong value is refused with the name of where it stands. Each setting is declared in `settings`, once.
+
+May know the core. Known by `node`, `serving` and the command line.
 """
 
 from __future__ import annotations

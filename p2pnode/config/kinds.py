@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class SettingKind:
     """How the values of a setting are written, and read."""
 
     # What the value of a flag is called in the help; "": the flag has none.
@@ -157,57 +157,59 @@ def _texts(value: object) -> list[str]:
     return [_text(one) for one in value]
 
 
-NAME = Kind(
+NAME = SettingKind(
     "TEXT",
     "1 to 64 letters, digits, dots and dashes",
     _matching(rf"[A-Za-z0-9]([A-Za-z0-9._-]{{0,{NAME_LENGTH_MAX - 2}}}[A-Za-z0-9])?"),
 )
-PORT = Kind("PORT", "a port from 0 to 65535", _read_port)
-FLAG = Kind("", "true or false", _read_flag)
-SIZE = Kind("SIZE", "a size of at least 1GB, such as 50GB", _read_quota)
-GRACE = Kind("TIME", "a duration such as 60s", _read_duration)
-RETENTION = Kind("TIME", "a duration such as 168h", _read_duration)
-LOG_LEVEL = Kind("LEVEL", f"one of {', '.join(LOG_LEVELS)}", _read_log_level)
-DOCKER_HOST = Kind(
+PORT = SettingKind("PORT", "a port from 0 to 65535", _read_port)
+FLAG = SettingKind("", "true or false", _read_flag)
+SIZE = SettingKind("SIZE", "a size of at least 1GB, such as 50GB", _read_quota)
+GRACE = SettingKind("TIME", "a duration such as 60s", _read_duration)
+RETENTION = SettingKind("TIME", "a duration such as 168h", _read_duration)
+LOG_LEVEL = SettingKind("LEVEL", f"one of {', '.join(LOG_LEVELS)}", _read_log_level)
+DOCKER_HOST = SettingKind(
     "ADDR",
     "unix:///PATH or tcp://127.0.0.1:PORT (no ssh://)",
     _matching(r"unix:///[^\s]+|tcp://(localhost|127\.[0-9.]+|\[::1\])(:[0-9]{1,5})?/?"),
 )
-IPFS_API = Kind(
+IPFS_API = SettingKind(
     "ADDR",
     "a Kubo daemon such as /ip4/127.0.0.1/tcp/5001 or http://127.0.0.1:5001",
     _matching(r"/(ip4|ip6|dns|dns4|dns6)/[^/\s]+/tcp/[0-9]{1,5}(/https?)?|https?://[^/\s@]+/?"),
 )
-LABELS = Kind("K=V", "at most 32 key=value pairs", _read_labels, _parts)
-LISTEN = Kind("ADDR", "multiaddrs such as /ip4/0.0.0.0/tcp/4001", _list_of(_read_listened_at), _words)
-PEERS = Kind(
+LABELS = SettingKind("K=V", "at most 32 key=value pairs", _read_labels, _parts)
+LISTEN = SettingKind("ADDR", "multiaddrs such as /ip4/0.0.0.0/tcp/4001", _list_of(_read_listened_at), _words)
+PEERS = SettingKind(
     "ADDR",
     "multiaddrs such as /ip4/192.0.2.7/tcp/4001/p2p/12D3...",
     _list_of(addresses.parse_peer),
     _words,
 )
-PATHS = Kind(
+PATHS = SettingKind(
     "PATH[:rw]", "absolute paths, such as /data or /data:rw", _list_of(_matching(r"(?s:/.*)")), _parts
 )
-VARIABLES = Kind("NAME", "names of variables, such as TOKEN or APP_*", _list_of(parse_pattern), _words)
-HOSTS = Kind(
+VARIABLES = SettingKind("NAME", "names of variables, such as TOKEN or APP_*", _list_of(parse_pattern), _words)
+HOSTS = SettingKind(
     "HOST[:PORT]",
     "hosts, such as files.example.lan or 192.0.2.7:9000",
     _list_of(_checked(AllowedHost.parse)),
     _words,
 )
-REGISTRIES = Kind("HOST[:PORT]", "hosts, such as registry.example.lan or 192.0.2.7:5000", HOSTS.read, _words)
-LOGINS = Kind(
+REGISTRIES = SettingKind(
+    "HOST[:PORT]", "hosts, such as registry.example.lan or 192.0.2.7:5000", HOSTS.read, _words
+)
+LOGINS = SettingKind(
     "HOST[/PATH]", "registries or parts of them, such as ghcr.io/acme", _list_of(parse_login), _words
 )
-NETWORKS = Kind("TYPE", "bridge, host or both", _read_networks, _words)
-CAPABILITIES = Kind(
+NETWORKS = SettingKind("TYPE", "bridge, host or both", _read_networks, _words)
+CAPABILITIES = SettingKind(
     "NAME",
     "names of Linux capabilities, such as NET_RAW, or none to give no usual ones",
     _set_of(parse_allowed),
     _words,
 )
-BUCKETS = Kind(
+BUCKETS = SettingKind(
     "BUCKET", "names of buckets, or * for all", _list_of(_matching(r"\*|[A-Za-z0-9._-]{3,255}")), _words
 )
-IMAGE_RULES = Kind("IMAGE=WORD", RULE_FORM, _list_of(_checked(ImageRule.parse)), _words)
+IMAGE_RULES = SettingKind("IMAGE=WORD", RULE_FORM, _list_of(_checked(ImageRule.parse)), _words)

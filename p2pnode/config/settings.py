@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, get_type_hints
 
 from p2pnode.config import kinds
-from p2pnode.config.kinds import Kind
+from p2pnode.config.kinds import SettingKind
 from p2pnode.core.records.ending import STOP_GRACE_S_MAX
 from p2pnode.core.wire.spec import NetworkType
 
@@ -26,7 +26,7 @@ class Setting:
     """How a setting is given and explained; its name is the field's."""
 
     flag: str
-    kind: Kind
+    kind: SettingKind
     # One sentence. That a flag may be repeated is added to it.
     help: str
     # The default, in the help.
