@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
+import click
+import msgspec
 import pytest
 
-from p2pnode.config import CONFIG_FILE, ConfigError, load
+from p2pnode.cli import topology
+from p2pnode.cli.app import program
+from p2pnode.cli.serve import serve
+from p2pnode.config import CONFIG_FILE, SETTINGS, ConfigError, NodeConfig, load, to_toml, variable_of
+from scripts.packaging import defaults
 
+ROOT = Path(__file__).parent.parent
 PEER = "12D3KooWHHzSeKaY8xuZVzkLbKFfvNgPPeKhFBGrMbNzbm5akpqu"
+# The settings of README's example.
+README = (ROOT / "README.md").read_text().replace("12D3Koo...", PEER)
+EXAMPLES = tomllib.loads(re.findall(r"```toml\n(.*?)```", README, re.DOTALL)[0])
 
 
 def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
@@ -39,7 +51,7 @@ def test_lists_are_read_from_every_source(tmp_path: Path) -> None:
     ("flags", "environ", "text", "said"),
     [
         ({"api_port": "x"}, {}, "", "--api-port: expected a port"),
-        ({"labels": ["zone"]}, {}, "", "--label: expected"),
+        ({"labels": ("zone",)}, {}, "", r"--label: expected at most 32 key=value pairs, got \['zone'\]"),
         ({"peers": ["1.2.3.4"]}, {}, "", "--peer: expected multiaddrs"),
         ({}, {"P2PNODE_API_PORT": "70000"}, "", "P2PNODE_API_PORT: expected a port"),
         ({}, {"P2PNODE_COMPUTE": "maybe"}, "", "P2PNODE_COMPUTE: expected true or false"),
@@ -64,6 +76,77 @@ def test_a_wrong_setting_is_named_with_its_source(
     (tmp_path / CONFIG_FILE).write_text(text)
     with pytest.raises(ConfigError, match=said):
         load({"data_dir": str(tmp_path), **flags}, environ)
+
+
+def test_the_example_in_the_readme_names_every_setting() -> None:
+    assert sorted(EXAMPLES) == sorted(SETTINGS)
+
+
+def parsed(*arguments: str) -> dict[str, Any]:
+    """The flags of `serve`, as it gets them."""
+    above = click.Context(program, **program.context_settings)
+    return serve.make_context("serve", list(arguments), above).params
+
+
+def entries(value: Any) -> list[str]:
+    """A value of TOML, as the flags have it."""
+    if isinstance(value, dict):
+        return [f"{key}={text}" for key, text in value.items()]
+    return value if isinstance(value, list) else [str(value)]
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_setting_is_the_same_from_every_source_and_of_its_field_s_type(
+    tmp_path: Path, name: str
+) -> None:
+    setting, example = SETTINGS[name], EXAMPLES[name]
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / CONFIG_FILE).write_text(to_toml({name: example}))
+    typed = [part for one in entries(example) for part in (setting.flag, one)]
+    if not setting.kind.metavar:
+        # Such a flag says one thing only.
+        typed = [setting.flag] if example is setting.says else []
+    environ = {variable_of(name): ",".join(entries(example))}
+
+    from_file = load({"data_dir": str(there)}, {})
+    from_environ = load({"data_dir": str(tmp_path)}, environ)
+    from_flags = load({**parsed(*typed), "data_dir": str(tmp_path)}, {})
+    value = getattr(from_file, name)
+    assert value == getattr(from_environ, name) == getattr(from_flags, name)
+    assert msgspec.convert(value, get_type_hints(NodeConfig)[name]) == value
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_an_empty_list_is_a_list_and_no_other_setting_is_one(tmp_path: Path, name: str) -> None:
+    (tmp_path / CONFIG_FILE).write_text(f"{name} = []")
+    if SETTINGS[name].kind.split:
+        assert not getattr(load({"data_dir": str(tmp_path)}, {}), name)
+    else:
+        with pytest.raises(ConfigError, match=rf"{CONFIG_FILE}: {name}: expected .*, got \[\]"):
+            load({"data_dir": str(tmp_path)}, {})
+
+
+def test_a_flag_without_a_value_leaves_a_setting_to_the_file_unless_it_is_given(tmp_path: Path) -> None:
+    (tmp_path / CONFIG_FILE).write_text("compute = false\npreempt = true\n")
+    config = load({**parsed(), "data_dir": str(tmp_path)}, {})
+    assert (config.compute, config.preempt, config.mdns, config.live_restore) == (False, True, True, False)
+
+
+def test_a_node_of_a_topology_starts_with_every_setting_that_it_was_given(tmp_path: Path) -> None:
+    (tmp_path / "net.toml").write_text("[[node]]\n" + to_toml(EXAMPLES))
+    (data_dir,) = topology.lay_out(tmp_path, topology.read(tmp_path / "net.toml", None))
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone" / CONFIG_FILE).write_text(to_toml(EXAMPLES))
+    placed, alone = (load({"data_dir": str(one)}, {}) for one in (data_dir, tmp_path / "alone"))
+    assert all(getattr(placed, name) == getattr(alone, name) for name in SETTINGS)
+
+
+def test_the_package_s_file_of_defaults_explains_every_variable_and_sets_none() -> None:
+    lines = defaults.text().splitlines()
+    assert all(line.startswith("#") or not line for line in lines)
+    for name in SETTINGS:
+        assert any(line.startswith(f"#{variable_of(name)}=") for line in lines)
 
 
 def test_what_jobs_may_use_is_read_from_every_source(tmp_path: Path) -> None:

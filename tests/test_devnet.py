@@ -146,6 +146,7 @@ def test_what_a_killed_devnet_left_is_replaced(shell: Shell) -> None:
         ("[[node]]\nname = 'a'\n[[node]]\nname = 'a'\n", "two nodes have the name 'a'"),
         ("[[node]]\nnmae = 'a'\n", "no such setting"),
         ("node = 3", "expected 1 to 64 tables"),
+        ("node = [3]", "node 1: expected a table of settings"),
         ("[[", "not TOML"),
     ],
 )

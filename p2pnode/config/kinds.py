@@ -1,0 +1,215 @@
+"""Kinds of settings: how their values are written, as text (flags, environment) or in TOML, and read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from p2pnode.core.placement.forwarding import parse_pattern
+from p2pnode.core.values import units
+from p2pnode.core.values.capabilities import parse_allowed
+from p2pnode.core.values.images import RULE_FORM, ImageRule
+from p2pnode.core.values.internet import AllowedHost
+from p2pnode.core.values.registries import parse_login
+from p2pnode.core.wire import addresses
+from p2pnode.core.wire.spec import NetworkType
+
+LOG_LEVELS = ("error", "warning", "info", "debug")
+# As long as an advert's fields may be (core.wire.messages).
+NAME_LENGTH_MAX = 64
+LABELS_MAX = 32
+LABEL_LENGTH_MAX = 256
+# Below this one input of a usual size does not fit.
+STORE_QUOTA_BYTES_MIN = 1_000_000_000
+# Those that lead past the node's own gate; a program has none of them unless the operator says so.
+LENDABLE_NETWORKS = (NetworkType.BRIDGE, NetworkType.HOST)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class SettingKind:
+    """How the values of a setting are written, and read."""
+
+    # What the value of a flag is called in the help; "": the flag has none.
+    metavar: str
+    # What an error says.
+    expected: str
+    # Gives the value of text or TOML, or raises ValueError, whose words are shown only if it is a BadAddress.
+    read: Callable[[object], object]
+    # Of a list: the entries in an environment variable's text.
+    split: Callable[[str], list[str]] | None = None
+
+
+def _words(text: str) -> list[str]:
+    """The entries of a list in the environment."""
+    return text.replace(",", " ").split()
+
+
+def _parts(text: str) -> list[str]:
+    """The entries of a list in the environment whose entries may have spaces."""
+    return text.split(",")
+
+
+def _list_of(read: Callable[[str], T]) -> Callable[[object], tuple[T, ...]]:
+    """A reader of lists, by that of an entry."""
+    return lambda value: tuple(map(read, _texts(value)))
+
+
+def _set_of(read: Callable[[str], str]) -> Callable[[object], tuple[str, ...]]:
+    """A reader of lists in which neither order nor repetition matters."""
+    return lambda value: tuple(sorted(set(map(read, _texts(value)))))
+
+
+def _checked(parse: Callable[[str], object]) -> Callable[[str], str]:
+    """A reader that keeps the text which another can parse."""
+
+    def read(text: str) -> str:
+        parse(text)
+        return text
+
+    return read
+
+
+def _matching(pattern: str) -> Callable[[object], str]:
+    """A reader of text that an expression matches."""
+    form = re.compile(pattern)
+
+    def read(value: object) -> str:
+        if not form.fullmatch(text := _text(value)):
+            raise ValueError(text)
+        return text
+
+    return read
+
+
+def _read_listened_at(text: str) -> str:
+    if addresses.parse(text).family not in ("ip4", "ip6"):
+        raise addresses.BadAddress(f"{text!r}: to listen, an IP address is needed")
+    return text
+
+
+def _read_networks(value: object) -> tuple[NetworkType, ...]:
+    named = {word.lower() for one in _texts(value) for word in _words(one)}
+    if not named <= set(LENDABLE_NETWORKS):
+        raise ValueError(named)
+    return tuple(sorted(map(NetworkType, named)))
+
+
+def _read_port(value: object) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 6:
+        value = int(value)
+    # Not isinstance: true is no port.
+    if type(value) is not int or not 0 <= value < 65536:
+        raise ValueError(value)
+    return value
+
+
+def _read_flag(value: object) -> bool:
+    said = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if (read := said.get(str(value).lower())) is None:
+        raise ValueError(value)
+    return read
+
+
+def _read_labels(value: object) -> dict[str, str]:
+    """A table, or a list of `key=value`."""
+    if isinstance(value, list):
+        pairs = [one.partition("=") for one in _texts(value)]
+        if not all(equals for _, equals, _ in pairs):
+            raise ValueError(value)
+        value = {key.strip(): text.strip() for key, _, text in pairs}
+    if not isinstance(value, dict) or len(value) > LABELS_MAX:
+        raise ValueError(value)
+    read = {str(key): str(text) for key, text in value.items()}
+    if not all(key and len(key) <= LABEL_LENGTH_MAX >= len(text) for key, text in read.items()):
+        raise ValueError(value)
+    return read
+
+
+def _read_log_level(value: object) -> str:
+    if (level := _text(value).lower()) not in LOG_LEVELS:
+        raise ValueError(level)
+    return level
+
+
+def _read_quota(value: object) -> int:
+    if (size_bytes := units.parse_bytes(_text(value))) < STORE_QUOTA_BYTES_MIN:
+        raise ValueError(value)
+    return size_bytes
+
+
+def _read_duration(value: object) -> int:
+    return units.parse_duration(_text(value))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(value)
+    return value
+
+
+def _texts(value: object) -> list[str]:
+    if not isinstance(value, list):
+        raise ValueError(value)
+    return [_text(one) for one in value]
+
+
+NAME = SettingKind(
+    "TEXT",
+    "1 to 64 letters, digits, dots and dashes",
+    _matching(rf"[A-Za-z0-9]([A-Za-z0-9._-]{{0,{NAME_LENGTH_MAX - 2}}}[A-Za-z0-9])?"),
+)
+PORT = SettingKind("PORT", "a port from 0 to 65535", _read_port)
+FLAG = SettingKind("", "true or false", _read_flag)
+SIZE = SettingKind("SIZE", "a size of at least 1GB, such as 50GB", _read_quota)
+GRACE = SettingKind("TIME", "a duration such as 60s", _read_duration)
+RETENTION = SettingKind("TIME", "a duration such as 168h", _read_duration)
+LOG_LEVEL = SettingKind("LEVEL", f"one of {', '.join(LOG_LEVELS)}", _read_log_level)
+DOCKER_HOST = SettingKind(
+    "ADDR",
+    "unix:///PATH or tcp://127.0.0.1:PORT (no ssh://)",
+    _matching(r"unix:///[^\s]+|tcp://(localhost|127\.[0-9.]+|\[::1\])(:[0-9]{1,5})?/?"),
+)
+IPFS_API = SettingKind(
+    "ADDR",
+    "a Kubo daemon such as /ip4/127.0.0.1/tcp/5001 or http://127.0.0.1:5001",
+    _matching(r"/(ip4|ip6|dns|dns4|dns6)/[^/\s]+/tcp/[0-9]{1,5}(/https?)?|https?://[^/\s@]+/?"),
+)
+LABELS = SettingKind("K=V", "at most 32 key=value pairs", _read_labels, _parts)
+LISTEN = SettingKind("ADDR", "multiaddrs such as /ip4/0.0.0.0/tcp/4001", _list_of(_read_listened_at), _words)
+PEERS = SettingKind(
+    "ADDR",
+    "multiaddrs such as /ip4/192.0.2.7/tcp/4001/p2p/12D3...",
+    _list_of(addresses.parse_peer),
+    _words,
+)
+PATHS = SettingKind(
+    "PATH[:rw]", "absolute paths, such as /data or /data:rw", _list_of(_matching(r"(?s:/.*)")), _parts
+)
+VARIABLES = SettingKind("NAME", "names of variables, such as TOKEN or APP_*", _list_of(parse_pattern), _words)
+HOSTS = SettingKind(
+    "HOST[:PORT]",
+    "hosts, such as files.example.lan or 192.0.2.7:9000",
+    _list_of(_checked(AllowedHost.parse)),
+    _words,
+)
+REGISTRIES = SettingKind(
+    "HOST[:PORT]", "hosts, such as registry.example.lan or 192.0.2.7:5000", HOSTS.read, _words
+)
+LOGINS = SettingKind(
+    "HOST[/PATH]", "registries or parts of them, such as ghcr.io/acme", _list_of(parse_login), _words
+)
+NETWORKS = SettingKind("TYPE", "bridge, host or both", _read_networks, _words)
+CAPABILITIES = SettingKind(
+    "NAME",
+    "names of Linux capabilities, such as NET_RAW, or none to give no usual ones",
+    _set_of(parse_allowed),
+    _words,
+)
+BUCKETS = SettingKind(
+    "BUCKET", "names of buckets, or * for all", _list_of(_matching(r"\*|[A-Za-z0-9._-]{3,255}")), _words
+)
+IMAGE_RULES = SettingKind("IMAGE=WORD", RULE_FORM, _list_of(_checked(ImageRule.parse)), _words)

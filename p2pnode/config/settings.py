@@ -1,0 +1,195 @@
+"""The settings of a node, each declared once: here.
+
+Of a field of `NodeConfig` are made its line in config.toml, its variable, its flag and what the help says.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, get_type_hints
+
+from p2pnode.config import kinds
+from p2pnode.config.kinds import SettingKind
+from p2pnode.core.records.ending import STOP_GRACE_S_MAX
+from p2pnode.core.wire.spec import NetworkType
+
+# What is ready on a Friday is still there for the next week's end.
+RESULT_RETENTION_H = 7 * 24
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How a setting is given and explained; its name is the field's."""
+
+    flag: str
+    kind: SettingKind
+    # One sentence. That a flag may be repeated is added to it.
+    help: str
+    # The default, in the help.
+    default: str = ""
+
+    @property
+    def says(self) -> bool:
+        """What a flag without a value sets."""
+        return not self.flag.startswith("--no-")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """One node's settings."""
+
+    data_dir: Path
+    # Need not be unique.
+    name: Annotated[str, Setting("--name", kinds.NAME, "A name for people.", "the host's")] = field(
+        default_factory=lambda: _host_name()
+    )
+    # Port 0: a free one.
+    listen: Annotated[tuple[str, ...], Setting("--listen", kinds.LISTEN, "A multiaddr to listen at.")] = (
+        "/ip4/0.0.0.0/tcp/0",
+    )
+    # With /p2p/PEER.
+    peers: Annotated[tuple[str, ...], Setting("--peer", kinds.PEERS, "A node to join through.")] = ()
+    # On 127.0.0.1. Port 0: a free one.
+    api_port: Annotated[
+        int, Setting("--api-port", kinds.PORT, "The port of the local API.", "a free one")
+    ] = 0
+    labels: Annotated[Mapping[str, str], Setting("--label", kinds.LABELS, "A label for constraints.")] = (
+        field(default_factory=dict)
+    )
+    compute: Annotated[bool, Setting("--no-compute", kinds.FLAG, "Run no jobs for others.")] = True
+    # For this node's own jobs: of anybody.
+    preempt: Annotated[
+        bool, Setting("--preempt", kinds.FLAG, "For want of room end less urgent work of the same owner.")
+    ] = False
+    # Seconds from a program's stop signal to its kill.
+    max_stop_grace: Annotated[
+        int,
+        Setting(
+            "--max-stop-grace", kinds.GRACE, "The longest StopGracePeriod given.", f"{STOP_GRACE_S_MAX}s"
+        ),
+    ] = STOP_GRACE_S_MAX
+    live_restore: Annotated[
+        bool,
+        Setting(
+            "--live-restore", kinds.FLAG, "On SIGTERM leave containers running, for the next start to adopt."
+        ),
+    ] = False
+    mdns: Annotated[bool, Setting("--no-mdns", kinds.FLAG, "Neither find peers on the LAN nor be found.")] = (
+        True
+    )
+    # As DOCKER_HOST names it.
+    docker_host: Annotated[
+        str,
+        Setting(
+            "--docker-host",
+            kinds.DOCKER_HOST,
+            "The Docker engine, such as unix:///run/docker.sock.",
+            "the docker command's, or Podman's",
+        ),
+    ] = ""
+    allow_paths: Annotated[
+        tuple[str, ...],
+        Setting(
+            "--allow-path", kinds.PATHS, "A directory or file of this host that jobs may read, or write."
+        ),
+    ] = ()
+    allow_env: Annotated[
+        tuple[str, ...],
+        Setting(
+            "--allow-env",
+            kinds.VARIABLES,
+            "A variable of this environment that jobs may have, or names with *.",
+        ),
+    ] = ()
+    # In S3 endpoints as well.
+    allow_hosts: Annotated[
+        tuple[str, ...],
+        Setting("--allow-host", kinds.HOSTS, "A host on a private network that jobs' URLs may name."),
+    ] = ()
+    allow_network: Annotated[
+        tuple[NetworkType, ...],
+        Setting(
+            "--allow-network",
+            kinds.NETWORKS,
+            "A network besides none and http that jobs may have: bridge, host.",
+        ),
+    ] = ()
+    allow_capabilities: Annotated[
+        tuple[str, ...],
+        Setting(
+            "--allow-capability",
+            kinds.CAPABILITIES,
+            "A Linux capability that jobs may ask for, such as NET_RAW, or none: no usual ones.",
+        ),
+    ] = ()
+    allow_registries: Annotated[
+        tuple[str, ...],
+        Setting(
+            "--allow-registry",
+            kinds.REGISTRIES,
+            "A registry, besides the well-known public ones, that images may come from.",
+        ),
+    ] = ()
+    registry_logins: Annotated[
+        tuple[str, ...],
+        Setting(
+            "--registry-login",
+            kinds.LOGINS,
+            "A registry, or a part of one, asked with this user's Docker login.",
+        ),
+    ] = ()
+    s3_buckets: Annotated[
+        tuple[str, ...],
+        Setting(
+            "--s3-bucket",
+            kinds.BUCKETS,
+            "A bucket that jobs may use with the AWS credentials in this environment, or * for all.",
+        ),
+    ] = ()
+    # How the fence around their containers differs from that around others (values.images).
+    image_rules: Annotated[
+        tuple[str, ...],
+        Setting(
+            "--image-rule",
+            kinds.IMAGE_RULES,
+            "What containers of an image may, or need not: capabilities, new-privileges, read-only-root,"
+            " writable-root.",
+        ),
+    ] = ()
+    # Bytes; None: a share of its disk (ipfs.result_store).
+    store_quota: Annotated[
+        int | None, Setting("--store-quota", kinds.SIZE, "What the block store may take.", "20% of the disk")
+    ] = None
+    # Seconds.
+    result_retention: Annotated[
+        int,
+        Setting(
+            "--result-retention", kinds.RETENTION, "How long results are kept.", f"{RESULT_RETENTION_H}h"
+        ),
+    ] = RESULT_RETENTION_H * 3600
+    # "": none.
+    ipfs_api: Annotated[
+        str,
+        Setting("--ipfs-api", kinds.IPFS_API, "A Kubo daemon that gets results too and is asked for inputs."),
+    ] = ""
+    log_level: Annotated[
+        str, Setting("--log-level", kinds.LOG_LEVEL, "error, warning, info or debug.", "warning")
+    ] = "warning"
+
+
+def _host_name() -> str:
+    """The host's name as far as it is fit for a node's."""
+    fit = re.sub(r"[^A-Za-z0-9-]+", "-", socket.gethostname().partition(".")[0])[: kinds.NAME_LENGTH_MAX]
+    return fit.strip("-") or "node"
+
+
+# By name, in the order of the help. All but the data directory, which is where the file is.
+SETTINGS: Mapping[str, Setting] = {
+    name: setting
+    for name, hint in get_type_hints(NodeConfig, include_extras=True).items()
+    for setting in getattr(hint, "__metadata__", ())
+}
