@@ -12,6 +12,13 @@ from pathlib import Path
 import pytest
 import trio
 
+from p2pnode.core.link.failure_detector import (
+    LinkDown,
+    LinkSuspect,
+    LinkUp,
+    MessageRejected,
+    PeerForgot,
+)
 from p2pnode.core.link.frames import (
     FRAME_SIZE_BYTES_MAX,
     PAYLOAD_SIZE_BYTES_MAX,
@@ -25,14 +32,7 @@ from p2pnode.core.wire.codec import BadMessage, Untimely
 from p2pnode.core.wire.reasons import reason_of
 from p2pnode.network import links
 from p2pnode.network.host import open_host
-from p2pnode.network.links import (
-    CannotSend,
-    LinkDown,
-    LinkSuspect,
-    LinkUp,
-    MessageRejected,
-    PeerForgot,
-)
+from p2pnode.network.link_owner import CannotSend
 from p2pnode.network.streams import Stream, StreamBroken
 
 from .network_support import LOOPBACK, WAIT_S, MemoryJournal, Node, new_identity, open_node, until
