@@ -46,11 +46,8 @@ from p2pnode.engines.workload import (
     new_logs,
     not_begun,
 )
-from p2pnode.system.trees import (
-    make_anew,
-    space_bytes,
-    strip_privileges,
-)
+from p2pnode.system.removal import make_anew
+from p2pnode.system.trees import space_bytes, strip_privileges
 
 from . import (
     api,

@@ -20,7 +20,7 @@ from p2pnode.engines.http import netns, pause
 from p2pnode.engines.http.policy import Policy
 from p2pnode.engines.http.upstream import Resolve
 from p2pnode.engines.workload import Workload
-from p2pnode.system.trees import clear_directory
+from p2pnode.system.removal import clear_directory
 
 from . import api, bridge
 from .sdk import ContainerFailed, Sdk

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import trio
 
-from p2pnode.system import trees
+from p2pnode.system import removal, trees
 
 from . import api
 from .api import EngineGone, EngineRefused
@@ -74,7 +74,7 @@ async def open_up(
 
 async def remove(sdk: Sdk, labels: dict[str, str], directory: Path) -> str:
     """Remove an execution's directory, whoever owns what is in it; why some of it is left, or ""."""
-    left = await sdk.call(trees.remove_tree, directory)
+    left = await sdk.call(removal.remove_tree, directory)
     if not left or os.geteuid() == 0:
         return left
     before: list[str] = []
@@ -83,7 +83,7 @@ async def remove(sdk: Sdk, labels: dict[str, str], directory: Path) -> str:
         before = names
         if problem := await open_up(sdk, labels, directory, "", None):
             return problem
-        left = await sdk.call(trees.remove_tree, directory)
+        left = await sdk.call(removal.remove_tree, directory)
     return left
 
 
