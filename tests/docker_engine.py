@@ -1,8 +1,8 @@
 """A running Docker engine and its local images for the tests that need them.
 
-It is the one that a node here would use: DOCKER_HOST names another for all of them, the docker command
-included. An engine that answers is used; else dockerd is started where it is installed and we are root,
-and left running, so that the next run finds it. Without either the tests are skipped with the
+The engine is the one that a node here would use: DOCKER_HOST names another for all of them, the docker
+command included. An engine that answers is used; else dockerd is started where it is installed and we are
+root, and left running, so that the next run finds it. Without either the tests are skipped with the
 reason, or fail where CI is set.
 
 Podman needs a socket that its group may use (chmod 660), for the tests of a node that is not root, and
@@ -20,7 +20,7 @@ from typing import NoReturn
 
 import pytest
 
-from p2pnode.core.wire.spec import NetworkType
+from p2pnode.core.wire.spec import DockerTask, NetworkType
 from p2pnode.core.wire.states import Fault
 from p2pnode.engines.docker import discovery, podman
 from p2pnode.engines.docker.engine import DockerEngine
@@ -32,7 +32,7 @@ SCRIPTS = Path(__file__).parent.parent / "scripts"
 BUSYBOX = "p2pnode/busybox:1"
 BATCH_EXAMPLE = "p2pnode/batchjobexample:1.1"
 START_S_MAX = 30.0
-# As `DockerEngine` is given it.
+# The engine's address, as `DockerEngine` is given it.
 SOCKET = discovery.find("").socket_path
 
 
@@ -78,6 +78,11 @@ async def refused_by_podman(engine: DockerEngine, workload: Workload) -> bool:
     ended = await run(engine, workload)
     assert (ended.fault, ended.reason) == (Fault.PEER, podman.NO_BRIDGE)
     return True
+
+
+def shell(script: str) -> DockerTask:
+    """The task of a shell script."""
+    return DockerTask(image=BUSYBOX, entrypoint=("sh", "-c"), parameters=(script,))
 
 
 def containers(*filters: str) -> list[str]:

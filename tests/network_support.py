@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 import trio
 
 from p2pnode.core.link.events import LinkRecord
+from p2pnode.core.link.failure_detector import LinkEvent
 from p2pnode.core.wire.compartments import Compartment
 from p2pnode.faults.guards import Guards
 from p2pnode.identity import Identity
 from p2pnode.network.host import Host, open_host
-from p2pnode.network.links import LinkEvent, Links
+from p2pnode.network.links import Links
 from p2pnode.network.strangers import Strangers
 
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"

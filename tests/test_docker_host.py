@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pnode.core.wire.spec import DockerTask as DockerTask
+from p2pnode.core.wire.spec import DockerTask
 from p2pnode.core.wire.states import Fault
 from p2pnode.engines.docker import api, discovery
 from p2pnode.engines.docker.engine import DockerEngine

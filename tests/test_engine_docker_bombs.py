@@ -11,7 +11,7 @@ import trio
 
 from p2pnode.core.values.internet import AllowedHost
 from p2pnode.core.values.registries import Registries
-from p2pnode.core.wire.spec import DockerTask as DockerTask
+from p2pnode.core.wire.spec import DockerTask
 from p2pnode.core.wire.states import Fault
 from p2pnode.engines.docker import pull
 from p2pnode.engines.docker.engine import DockerEngine

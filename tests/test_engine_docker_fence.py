@@ -14,15 +14,14 @@ import trio
 
 from p2pnode.core.values import capabilities
 from p2pnode.core.values.images import ImageRule
-from p2pnode.core.wire.spec import DockerTask as DockerTask
-from p2pnode.core.wire.spec import Network, NetworkType, Resources
+from p2pnode.core.wire.spec import DockerTask, Network, NetworkType, Resources
 from p2pnode.core.wire.states import Fault
 from p2pnode.engines.docker.engine import LABEL_NODE, DockerEngine
 from p2pnode.ipfs import unixfs
 from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.ipfs.export import export
 
-from .docker_engine import BUSYBOX, SOCKET, containers, refused_by_podman, require_docker
+from .docker_engine import BUSYBOX, SOCKET, containers, refused_by_podman, require_docker, shell
 from .engine_support import Calls, make_workload, read, run
 
 NODE = f"test-{os.getpid()}"
@@ -38,12 +37,8 @@ async def no_container_left() -> AsyncIterator[None]:
     assert left == []
 
 
-def shell(script: str) -> DockerTask:
-    return DockerTask(image=BUSYBOX, entrypoint=("sh", "-c"), parameters=(script,))
-
-
 async def says(directory: Path, script: str, *rules: str) -> str:
-    """What a script prints in a container on a node with these rules for images."""
+    """The output of a script in a container on a node with these rules for images."""
     engine = DockerEngine(NODE, SOCKET, rules=tuple(map(ImageRule.parse, rules)))
     workload = make_workload(directory, shell(script))
     assert (await run(engine, workload)).exit_code == 0, read(workload.stderr)
@@ -222,7 +217,7 @@ mkdir deep; ln -s .. deep/up; mknod device c 1 5 2>/dev/null || echo no devices
 
 
 async def test_no_link_in_a_result_is_followed(tmp_path: Path) -> None:
-    """What a program leaves is stored as it is; what its links lead to is not in it."""
+    """A program's files are stored as they are; what its links lead to is not among them."""
     workload = make_workload(tmp_path, shell(LINKS), results={"outputs": "/outputs"})
     assert (await run(DockerEngine(NODE, SOCKET), workload)).exit_code == 0
     assert read(workload.stdout) == "no devices\n"

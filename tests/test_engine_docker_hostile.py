@@ -1,4 +1,4 @@
-"""What containers do to hurt the machine: entries without bytes, setuid files, mounts over the system."""
+"""Containers that would hurt the machine: entries without bytes, setuid files, mounts over the system."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pnode.core.wire.spec import DockerTask as DockerTask
 from p2pnode.core.wire.spec import Resources
 from p2pnode.core.wire.states import Fault
 from p2pnode.engines import workload as shared
@@ -18,7 +17,7 @@ from p2pnode.engines.docker import follow
 from p2pnode.engines.docker.engine import LABEL_NODE, DockerEngine
 from p2pnode.engines.workload import Mount, Workload
 
-from .docker_engine import BUSYBOX, SOCKET, containers, is_podman, require_docker
+from .docker_engine import BUSYBOX, SOCKET, containers, is_podman, require_docker, shell
 from .engine_support import make_workload, read, run
 
 NODE = f"test-hostile-{os.getpid()}"
@@ -36,12 +35,8 @@ async def engine() -> AsyncIterator[DockerEngine]:
     assert left == []
 
 
-def shell(script: str) -> DockerTask:
-    return DockerTask(image=BUSYBOX, entrypoint=("sh", "-c"), parameters=(script,))
-
-
 def writing(directory: Path, script: str, source: Path) -> Workload:
-    """With a directory of the operator's that the job may write."""
+    """A workload with a directory of the operator's that the job may write."""
     workload = make_workload(directory, shell(script))
     mount = Mount(host_path=source, target="/shared", read_only=False)
     return Workload(
@@ -127,7 +122,7 @@ async def test_a_mount_that_cannot_be_is_the_jobs_fault_and_names_no_path_of_the
     ended = await run(engine, workload)
     assert ended.fault is Fault.JOB, ended
     if is_podman() and inputs == ["/"]:
-        # It makes such a container, which cannot start.
+        # The engine makes such a container, which cannot start.
         reason = "nothing can be mounted at /proc: "
     assert ended.reason.startswith(reason), ended
     assert str(tmp_path) not in ended.reason

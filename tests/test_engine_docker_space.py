@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pnode.core.wire.spec import DockerTask as DockerTask
-from p2pnode.core.wire.spec import Resources
+from p2pnode.core.wire.spec import DockerTask, Resources
 from p2pnode.core.wire.states import Fault
 from p2pnode.engines.docker import space
 from p2pnode.engines.docker.engine import LABEL_NODE, DockerEngine

@@ -19,8 +19,8 @@ import pytest
 import trio
 
 from p2pnode.core.values.internet import AllowedHost
-from p2pnode.core.wire.spec import DockerTask as DockerTask
 from p2pnode.core.wire.spec import (
+    DockerTask,
     Network,
     NetworkType,
     Port,

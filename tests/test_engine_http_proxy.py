@@ -5,29 +5,22 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import struct
 import subprocess
-import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
-from hypothesis import given
-from hypothesis import strategies as st
 
 from p2pnode.core.values.internet import AllowedHost
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.engines.http import gate, upstream
-from p2pnode.engines.http import names as http_names
-from p2pnode.engines.http.greeting import GREETING_SIZE_BYTES_MAX, Greeting
 from p2pnode.engines.http.policy import Policy, parse_authority_untrusted, same_name
 
 from .docker_engine import cannot_run
+from .tls_greetings import ALERT, greeting
 
-# What a refused TLS client is told: unrecognized_name.
-ALERT = bytes.fromhex("15030100020270")
 # Addresses of the loopback that only these tests use: the made-up internet, and what is not in it.
 INTERNET, ELSEWHERE = "127.0.0.79", "127.0.0.80"
 NAMES = {
@@ -110,115 +103,6 @@ def test_an_authority_is_a_host_and_a_port(text: str, expected: tuple[str, int] 
             parse_authority_untrusted(text, 80)
     else:
         assert parse_authority_untrusted(text, 80) == expected
-
-
-def greeting(name: str, context: ssl.SSLContext | None = None) -> bytes:
-    """What a real TLS client sends first."""
-    context = context or ssl.create_default_context()
-    outgoing = ssl.MemoryBIO()
-    connection = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name)
-    with pytest.raises(ssl.SSLWantReadError):
-        connection.do_handshake()
-    return outgoing.read()
-
-
-def extended(hello: bytes, kind: int, content: bytes) -> bytes:
-    """A greeting with one more extension, at the end."""
-    added = struct.pack(">HH", kind, len(content)) + content
-    # Record head, handshake head, version, random, session.
-    at = 5 + 4 + 2 + 32
-    at += 1 + hello[at]
-    at += 2 + int.from_bytes(hello[at : at + 2], "big")
-    at += 1 + hello[at]
-    extensions = hello[at + 2 :] + added
-    body = hello[9:at] + len(extensions).to_bytes(2, "big") + extensions
-    return hello[:3] + struct.pack(">HBBH", len(body) + 4, 1, 0, len(body)) + body
-
-
-def in_records(hello: bytes, size: int) -> bytes:
-    """The same greeting in records of that size."""
-    parts = [hello[at : at + size] for at in range(5, len(hello), size)]
-    return b"".join(hello[:3] + len(part).to_bytes(2, "big") + part for part in parts)
-
-
-def of_version(version: ssl.TLSVersion, name: str = "allowed.example") -> bytes:
-    """What a client that speaks one version only sends first."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # Python warns of the old ones.
-    with warnings.catch_warnings(action="ignore"):
-        context.minimum_version = context.maximum_version = version
-    context.set_ciphers("ALL:@SECLEVEL=0")
-    return greeting(name, context)
-
-
-HELLO = greeting("allowed.example")
-ESNI, ECH, GREASE = 0xFFCE, 0xFE0D, 0x0A0A
-
-
-@pytest.mark.parametrize(
-    ("hello", "name"),
-    [
-        pytest.param(HELLO, "allowed.example", id="usual"),
-        pytest.param(greeting("ALLOWED.example"), "allowed.example", id="capitals"),
-        pytest.param(greeting("10.1.2.3"), "", id="address, so no name"),
-        pytest.param(in_records(HELLO, 20), "allowed.example", id="small records"),
-        pytest.param(in_records(HELLO, 1), "allowed.example", id="tiny records"),
-        pytest.param(HELLO + b"early data", "allowed.example", id="more after it"),
-        pytest.param(of_version(ssl.TLSVersion.TLSv1), "allowed.example", id="TLS 1.0"),
-        pytest.param(of_version(ssl.TLSVersion.TLSv1_2), "allowed.example", id="TLS 1.2"),
-        pytest.param(of_version(ssl.TLSVersion.TLSv1_3), "allowed.example", id="TLS 1.3"),
-        pytest.param(extended(HELLO, ECH, bytes(200)), "allowed.example", id="ECH: the outer name"),
-        pytest.param(extended(greeting("10.1.2.3"), ESNI, bytes(200)), "", id="ESNI only"),
-        pytest.param(extended(HELLO, GREASE, bytes(9_000)), "allowed.example", id="large"),
-        pytest.param(HELLO[:-1], None, id="a byte is missing"),
-        pytest.param(b"", None, id="nothing yet"),
-    ],
-)
-@pytest.mark.parametrize("step", [1, 100, 65_536])
-def test_the_name_in_a_tls_greeting_is_read_however_it_comes(
-    hello: bytes, name: str | None, step: int
-) -> None:
-    reader, found = Greeting(), None
-    for at in range(0, len(hello), step):
-        assert found is None or at >= len(hello) - len(b"early data")
-        found = found if found is not None else reader.name_untrusted(hello[at : at + step])
-    assert found == name
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", id="another protocol"),
-        pytest.param(b"GET / HTTP/1.1\r\n\r\n", id="plain HTTP"),
-        pytest.param(ALERT, id="an alert"),
-        pytest.param(HELLO[:5] + b"\x02" + HELLO[6:], id="a server's greeting"),
-        pytest.param(HELLO.replace(b"allowed", b"all\xffwed"), id="a name that is not ASCII"),
-        pytest.param(HELLO.replace(b"allowed", b"all\0wed"), id="a name with a zero byte"),
-        pytest.param(extended(HELLO, 0, bytes(2)), id="two lists of names"),
-        pytest.param(HELLO[:50] + bytes(len(HELLO) - 50), id="half zeros"),
-        pytest.param(extended(HELLO, GREASE, bytes(GREETING_SIZE_BYTES_MAX)), id="too large"),
-        pytest.param(b"\x16\x03\x01\xff\xff\x01\xff\xff\xff" + bytes(GREETING_SIZE_BYTES_MAX), id="endless"),
-    ],
-)
-def test_what_is_no_tls_greeting_is_refused_without_a_word_in_the_log(
-    data: bytes, capfd: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(BadMessage):
-        Greeting().name_untrusted(data)
-    assert capfd.readouterr() == ("", "")
-
-
-@given(
-    st.binary(max_size=200)
-    | st.binary(max_size=200).map(lambda data: b"\x16\x03\x01\x00\x50" + data)
-    | st.tuples(st.integers(0, len(HELLO)), st.binary(max_size=4)).map(
-        lambda change: HELLO[: change[0]] + change[1] + HELLO[change[0] + len(change[1]) :]
-    )
-)
-def test_any_bytes_have_a_name_or_none_or_are_refused(data: bytes) -> None:
-    with contextlib.suppress(BadMessage):
-        name = Greeting().name_untrusted(data)
-        assert name is None or name.isascii()
 
 
 def test_a_tunnel_carries_the_name_that_it_was_asked_for() -> None:
@@ -423,73 +307,6 @@ async def test_tls_goes_to_the_name_in_its_greeting_and_other_names_get_an_alert
         async with await connect() as stream:
             await stream.send_all(b"SSH-2.0-OpenSSH_9.2\r\n")
             assert await stream.receive_some(100) == b""
-
-
-def question(name: str, type: int = 1, flags: int = 0x0100, questions: int = 1, klass: int = 1) -> bytes:
-    labels = b"".join(bytes([len(label)]) + label for label in name.encode().split(b"."))
-    return struct.pack(">HHHHHH", 7, flags, questions, 0, 0, 0) + labels + struct.pack(">BHH", 0, type, klass)
-
-
-@pytest.mark.parametrize(
-    ("name", "type", "flags", "addresses"),
-    [
-        ("allowed.example", 1, 0x8580, 1),
-        ("SUB.Wild.example", 1, 0x8580, 1),
-        ("allowed.example", 28, 0x8580, 0),
-        ("allowed.example", 16, 0x8580, 0),
-        ("allowed.example", 65_000, 0x8580, 0),
-        ("evil.example", 1, 0x8583, 0),
-        ("secret.allowed.example", 1, 0x8583, 0),
-        ("wild.example.évil", 1, 0x8583, 0),
-        ("a" * 63 + ".example", 1, 0x8583, 0),
-    ],
-)
-@pytest.mark.parametrize("more", [b"", bytes.fromhex("00 0029 04d0 00000000 0000"), b"junk"], ids=len)
-def test_the_jobs_names_are_at_loopback_and_no_others_exist(
-    name: str, type: int, flags: int, addresses: int, more: bytes
-) -> None:
-    asked = question(name, type)
-    found = http_names.answer_untrusted(asked + more, POLICY)
-    assert struct.unpack_from(">HHHHHH", found) == (7, flags, 1, addresses, 0, 0)
-    assert found[12 : len(asked)] == asked[12:]
-    record = struct.pack(">HHHIH4s", 0xC00C, 1, 1, http_names.TTL_S, 4, bytes([127, 0, 0, 1]))
-    assert found[len(asked) :] == (record if addresses else b"")
-
-
-def test_recursion_is_desired_in_the_answer_only_if_it_was_in_the_question() -> None:
-    found = http_names.answer_untrusted(question("allowed.example", flags=0), POLICY)
-    assert struct.unpack_from(">H", found, 2) == (0x8480,)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        bytes(11),
-        question("a.example")[:-1],
-        question("a.example", flags=0x8000),
-        question("a.example", flags=0x2800),
-        question("a.example", questions=0),
-        question("a.example", questions=2),
-        question("a.example", questions=2) + question("b.example")[12:],
-        question("a.example", klass=3),
-        question("a" * 64 + ".example"),
-        question(".".join(["a" * 60] * 5)),
-        bytes([0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0xC0, 12, 0, 1, 0, 1]),
-    ],
-)
-def test_what_is_no_question_for_a_name_is_refused(data: bytes) -> None:
-    with pytest.raises(BadMessage):
-        http_names.answer_untrusted(data, POLICY)
-
-
-@given(
-    st.binary(max_size=600)
-    | st.binary(max_size=300).map(lambda data: question("allowed.example")[:12] + data)
-)
-def test_any_bytes_are_a_question_or_are_refused(data: bytes) -> None:
-    with contextlib.suppress(BadMessage):
-        assert len(http_names.answer_untrusted(data, POLICY)) <= http_names.MESSAGE_SIZE_BYTES_MAX
 
 
 async def test_connections_over_the_limit_wait_for_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 import trio
 
-from p2pnode.core.wire.spec import DockerTask as DockerTask
-from p2pnode.core.wire.spec import Network, NetworkType, Resources
+from p2pnode.core.wire.spec import DockerTask, Network, NetworkType, Resources
 from p2pnode.core.wire.states import Fault
 from p2pnode.engines.docker import kernel_log, podman
 from p2pnode.engines.docker.engine import DockerEngine

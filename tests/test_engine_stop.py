@@ -9,7 +9,7 @@ import pytest
 import trio
 import wasmtime
 
-from p2pnode.core.wire.spec import DockerTask as DockerTask
+from p2pnode.core.wire.spec import DockerTask
 from p2pnode.core.wire.spec import WasmTask as WasmTask
 from p2pnode.engines.docker.engine import LABEL_NODE, DockerEngine
 from p2pnode.engines.wasm.engine import WasmEngine

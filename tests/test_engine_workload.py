@@ -25,7 +25,8 @@ from p2pnode.engines.workload import (
     failed,
     next_look_s,
 )
-from p2pnode.system.trees import Use, clear_directory
+from p2pnode.system.removal import clear_directory
+from p2pnode.system.trees import Use
 
 from .engine_support import make_workload
 

@@ -14,8 +14,7 @@ import pytest
 import trio
 
 from p2pnode.core.values.cards import Card, Maker
-from p2pnode.core.wire.spec import DockerTask as DockerTask
-from p2pnode.core.wire.spec import Resources
+from p2pnode.core.wire.spec import DockerTask, Resources
 from p2pnode.core.wire.states import Fault
 from p2pnode.engines.docker.engine import LABEL_NODE, DockerEngine
 from p2pnode.engines.docker.gpus import Gpus

@@ -264,7 +264,8 @@ async def test_a_wildcard_is_told_as_the_interfaces_that_it_stands_for() -> None
 _NOISY = """
 import secrets, sys, trio
 from p2pnode.identity import Identity
-from p2pnode.network.host import NetworkError, open_host
+from p2pnode.network.host import open_host
+from p2pnode.network.streams import NetworkError
 
 async def main():
     async with open_host(Identity(secrets.token_bytes(32)), ["/ip4/127.0.0.1/tcp/0"]) as a:

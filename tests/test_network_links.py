@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import random
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import trio
 
+from p2pnode.core.link.failure_detector import (
+    LinkDown,
+    LinkUp,
+    MessageRejected,
+    PeerForgot,
+)
 from p2pnode.core.link.frames import (
     FRAME_SIZE_BYTES_MAX,
     PAYLOAD_SIZE_BYTES_MAX,
@@ -25,17 +27,10 @@ from p2pnode.core.wire.codec import BadMessage, Untimely
 from p2pnode.core.wire.reasons import reason_of
 from p2pnode.network import links
 from p2pnode.network.host import open_host
-from p2pnode.network.links import (
-    CannotSend,
-    LinkDown,
-    LinkSuspect,
-    LinkUp,
-    MessageRejected,
-    PeerForgot,
-)
+from p2pnode.network.link_owner import CannotSend
 from p2pnode.network.streams import Stream, StreamBroken
 
-from .network_support import LOOPBACK, WAIT_S, MemoryJournal, Node, new_identity, open_node, until
+from .network_support import LOOPBACK, WAIT_S, MemoryJournal, new_identity, open_node, until
 
 
 def numbers(count: int, first: int = 0) -> list[bytes]:
@@ -313,85 +308,6 @@ async def test_garbage_on_a_link_costs_that_peer_its_link_and_nothing_else(data:
         await until(lambda: b.got)
         assert LinkDown not in [type(event) for event in a.events]
         assert b.got == [(a.id, b"still here")]
-
-
-_NODE = """
-import sys, trio
-sys.path.insert(0, sys.argv[1])
-from tests.network_support import open_node
-
-async def main():
-    async with open_node() as node:
-        print(node.host.addresses()[0], flush=True)
-        await trio.sleep_forever()
-
-trio.run(main)
-"""
-
-
-class Process:
-    """A node in a process of its own, that can be stopped and killed."""
-
-    def __init__(self) -> None:
-        root = str(Path(__file__).parent.parent)
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _NODE, root], stdout=subprocess.PIPE, text=True, cwd=root
-        )
-        assert self._process.stdout is not None
-        self.address = self._process.stdout.readline().strip()
-        self.peer = self.address.rpartition("/")[2]
-
-    def signal(self, number: int) -> None:
-        self._process.send_signal(number)
-
-    def __enter__(self) -> Process:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-
-
-async def linked(a: Node, process: Process) -> None:
-    a.known[process.peer] = [process.address]
-    a.links.keep(process.peer)
-    await until(lambda: a.links.is_up(process.peer))
-
-
-async def test_a_killed_peer_is_noticed_at_once() -> None:
-    async with open_node() as a:
-        with Process() as process:
-            await linked(a, process)
-            process.signal(signal.SIGKILL)
-            assert await until(lambda: not a.links.is_up(process.peer)) < 1
-
-
-async def test_a_stopped_peer_is_suspected_then_lost_and_found_again() -> None:
-    async with open_node() as a:
-        with Process() as process:
-            await linked(a, process)
-            a.events.clear()
-            process.signal(signal.SIGSTOP)
-            took_s = await until(lambda: len(a.events) > 1)
-            assert [type(event) for event in a.events[:2]] == [LinkSuspect, LinkDown]
-            assert 5 < took_s < 9
-            process.signal(signal.SIGCONT)
-            await until(lambda: a.links.is_up(process.peer))
-
-
-async def test_a_pause_of_three_seconds_is_no_loss() -> None:
-    async with open_node() as a:
-        with Process() as process:
-            await linked(a, process)
-            a.events.clear()
-            process.signal(signal.SIGSTOP)
-            await trio.sleep(3)  # The pause itself, which no event announces.
-            process.signal(signal.SIGCONT)
-            a.links.send(process.peer, b"hello")
-            await until(lambda: not a.links.waiting(process.peer))
-            assert a.events == []
 
 
 async def test_what_nobody_wants_is_not_kept() -> None:

@@ -1,4 +1,4 @@
-"""What a stranger once ended a node with, done to real nodes: each row is a misdeed that was measured.
+"""Misdeeds with which a stranger once ended a node, done to real nodes: each row was measured.
 
 After each the honest nodes live, and live again after SIGKILL on what is in their journals; a job
 completes as always; and people are told of what failed here, not of what was refused.
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
-from typing import Any
 
 import pytest
 
+from p2pnode.core.link.failure_detector import LinkDown
 from p2pnode.core.link.frames import (
     FRAME_SIZE_BYTES_MAX,
     SEQUENCE_MAX,
@@ -32,7 +32,6 @@ from p2pnode.core.wire.messages import (
     Cancel,
     Command,
     CommandAction,
-    Ended,
     Message,
     Orphan,
     Owned,
@@ -41,7 +40,6 @@ from p2pnode.core.wire.messages import (
     WhoOwns,
 )
 from p2pnode.core.wire.states import RefusalKind, Stage
-from p2pnode.identity import RECEIPT_DOMAIN
 from p2pnode.network import links
 from p2pnode.network.link_end import HEADER_SIZE_BYTES
 from p2pnode.network.protocols import adverts, logs
@@ -56,19 +54,15 @@ from .misdeeds.records import (
     a_job,
     a_keep,
     a_line,
-    a_receipt,
     a_spec,
     an_advert,
     an_ask,
-    an_award,
     an_execution,
     signed_advert,
 )
+from .misdeeds.refused import CONTROLS, NO_PEER, REFUSED
 from .nodes import known, until
 from .programs import wasm_job
-
-NO_PEER = "0OIl"
-CONTROLS = "\x1b[2J\x07\r\nfetch it: curl\u202e\x9b\u200b"
 
 
 @pytest.fixture(scope="module")
@@ -83,93 +77,7 @@ def honest(network: Network) -> Iterator[Network]:
         yield network
 
 
-# What is refused, and what its sender is told
-
-Make = Callable[[Enemy, str], Message | bytes]
-
-
-def keep(**changes: Any) -> Make:
-    return lambda enemy, victim: a_keep(enemy.peer, victim, **changes)
-
-
-def keep_with(**changes: Any) -> Make:
-    """A keep with one execution that is not as it should be."""
-    return lambda enemy, victim: a_keep(enemy.peer, victim, executions=(a_copy(enemy.peer, **changes),))
-
-
-def with_unknown_field(enemy: Enemy, victim: str) -> bytes:
-    ask = codec.plain(an_ask(a_spec()))
-    return codec.encode({**ask, "surprise": 1})
-
-
-def with_a_surrogate(enemy: Enemy, victim: str) -> bytes:
-    message = Cancel(execution=an_execution(), round=1, reason="XXX")
-    return codec.encode(message).replace(b"cXXX", b"c\xed\xb3\xbf")
-
-
-def ended_badly(enemy: Enemy, victim: str) -> Message:
-    signed = enemy.sign(RECEIPT_DOMAIN, a_receipt(an_execution(), enemy.peer, a_job()))
-    return Ended(execution=an_execution(), round=1, receipt=codec.replace(signed, signature=bytes(64)))
-
-
-def ended_of_another_domain(enemy: Enemy, victim: str) -> Message:
-    receipt = a_receipt(an_execution(), enemy.peer, a_job())
-    return Ended(execution=receipt.execution, round=1, receipt=enemy.sign(b"another", receipt))
-
-
-def ended_without_sense(enemy: Enemy, victim: str) -> Message:
-    receipt = codec.replace(a_receipt(an_execution(), enemy.peer, a_job()), exit_code=None)
-    return Ended(execution=receipt.execution, round=1, receipt=enemy.sign(RECEIPT_DOMAIN, receipt))
-
-
-REFUSED: list[tuple[str, Make, str]] = [
-    ("a deputy that is no peer", lambda e, v: a_keep(e.peer, v, deputies=(v, NO_PEER)), "peer id"),
-    ("an owner that is no peer", lambda e, v: Owned(job=a_job(), epoch=2, owner=NO_PEER), "peer id"),
-    ("a requester that is no peer", keep(requester=NO_PEER), "peer id"),
-    ("a former owner that is no peer", keep(past_members=(NO_PEER,)), "peer id"),
-    ("an execution on what is no peer", keep_with(peer=NO_PEER), "peer id"),
-    ("an execution of what is no peer", keep_with(owner=NO_PEER), "peer id"),
-    (
-        "an award with a deputy that is no peer",
-        lambda e, v: an_award(an_ask(a_spec()), a_spec(), deputies=(NO_PEER,)),
-        "peer id",
-    ),
-    (
-        "an adoption with a deputy that is no peer",
-        lambda e, v: Adopt(execution=an_execution(), round=1, job=a_job(), epoch=1, deputies=(NO_PEER,)),
-        "peer id",
-    ),
-    (
-        "an orphan of what is no peer",
-        lambda e, v: Orphan(
-            execution=an_execution(), round=1, job=a_job(), replica=0, owner=NO_PEER, epoch=1
-        ),
-        "peer id",
-    ),
-    ("an execution that was only bid for", keep_with(state=ExecutionState.BID), "owner's affair"),
-    ("an execution that was only asked for", keep_with(state=ExecutionState.ASKED), "owner's affair"),
-    ("an execution of no version", keep_with(version=7), "version 7 of a job that is at 1"),
-    ("a replica beyond all", keep_with(replica=10**9), "replica"),
-    ("the last epoch of 64 bits", keep(epoch=INTEGER_MAX), "epoch"),
-    ("the last epoch", keep(epoch=COUNTER_MAX), "epoch 2147483647 of a job that is at 1 here"),
-    ("an epoch too far", keep(epoch=EPOCH_STEP_MAX + 2), "epoch 1002 of a job that is at 1 here"),
-    (
-        "an owner of the last epoch",
-        lambda e, v: Owned(job=a_job(), epoch=COUNTER_MAX, owner=e.peer),
-        "epoch",
-    ),
-    ("a revision of 64 bits", keep(revision=INTEGER_MAX), "revision"),
-    ("a spec that is no job", keep(spec=a_spec(name=CONTROLS)), "the job is not valid"),
-    ("a receipt with a wrong signature", ended_badly, "not signed by"),
-    ("a receipt that was signed as another thing", ended_of_another_domain, "not signed by"),
-    ("a receipt that contradicts itself", ended_without_sense, "did not exit 0"),
-    ("an unknown field", with_unknown_field, "surprise"),
-    ("a text that is no Unicode", with_a_surrogate, "not a message"),
-    ("what is no CBOR", lambda e, v: b"\xff\xff", "not a message"),
-    ("nothing", lambda e, v: b"", "not a message"),
-    ("a deep nest", lambda e, v: b"\x81" * 1_000 + b"\x00", "not a message"),
-    ("a tag", lambda e, v: b"\xc2\x41\x00", "not a message"),
-]
+# Refused messages
 
 
 async def test_what_is_refused_costs_nobody_anything_and_its_sender_is_told(honest: Network) -> None:
@@ -184,7 +92,7 @@ async def test_what_is_refused_costs_nobody_anything_and_its_sender_is_told(hone
                 await enemy.sent_all(peer)
                 told = enemy.rejections[before:]
                 assert len(told) == 1 and reason in told[0], (what, told)
-                # What was refused holds up nothing behind it.
+                # A refused message holds up nothing behind it.
                 enemy.send(peer, an_ask(a_spec()))
                 assert await heard_of_its_ask(enemy), what
 
@@ -195,7 +103,7 @@ async def heard_of_its_ask(enemy: Enemy) -> bool:
     return True
 
 
-# What is taken in, or ends a stream
+# Messages that are taken in, or end a stream
 
 Misdeed = Callable[[Enemy, str, str], Awaitable[None]]
 
@@ -321,10 +229,10 @@ async def silent_streams_and_log_requests(enemy: Enemy, victim: str, other: str)
 
 
 async def poison_in_a_row(enemy: Enemy, victim: str, other: str) -> None:
-    """It is left alone, and nobody else is."""
+    """The enemy is left alone, and nobody else is."""
     for _ in range(40):
         enemy.send(victim, Owned(job=a_job(), epoch=2, owner=NO_PEER))
-    down = lambda: any(isinstance(one, links.LinkDown) for one in enemy.inner.events)  # noqa: E731
+    down = lambda: any(isinstance(one, LinkDown) for one in enemy.inner.events)  # noqa: E731
     await network_support.until(down, WAIT_S)
     async with open_enemy() as fair:
         fair.inner.known[victim] = enemy.inner.known[victim]
@@ -335,7 +243,7 @@ async def poison_in_a_row(enemy: Enemy, victim: str, other: str) -> None:
 
 
 async def a_refusal_of_all_it_is_sent(enemy: Enemy, victim: str, other: str) -> None:
-    """An honest node asks it, since it offers much, and goes on without it."""
+    """An honest node asks the enemy, which offers much, and goes on without it."""
 
     async def refuse(peer: str, payload: bytes) -> None:
         refused.append(payload)
@@ -371,7 +279,7 @@ async def test_a_misdeed_harms_nobody(honest: Network, misdeed: Misdeed) -> None
 
 
 async def test_a_peer_whose_job_messages_are_all_refused_costs_a_job_nothing(honest: Network) -> None:
-    """It offers more than all others, so it is asked first."""
+    """The peer offers more than all others, so it is asked first."""
     async with open_enemy() as enemy:
         signed = signed_advert(enemy.identity, an_advert(enemy.peer, tuple(enemy.inner.host.addresses())))
         adverts.serve_table(enemy.inner.host, lambda peer: [(signed, 60_000)])

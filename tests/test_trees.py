@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from p2pnode.system import trees
+from p2pnode.system import opening, removal, trees
 
 
 def make_deep(directory: Path, depth: int, name: str = "d") -> None:
@@ -65,7 +65,7 @@ def test_what_a_tree_takes(make, size_bytes, entries, tmp_path: Path) -> None:  
     use = trees.measure([tmp_path], None)
     assert (use.size_bytes, use.entries) == (size_bytes, entries)
     # What pytest itself could not remove.
-    trees.clear_directory(tmp_path)
+    removal.clear_directory(tmp_path)
 
 
 def test_a_look_stops_at_its_limits(tmp_path: Path) -> None:
@@ -83,10 +83,10 @@ def test_a_tree_of_any_depth_is_removed_and_nothing_that_it_links_to(tmp_path: P
     make_deep(gone / "branch", 10)
     (gone / "branch" / "link").symlink_to(kept)
     empty_files(gone / "branch", 20)
-    assert trees.remove_tree(gone) == ""
+    assert removal.remove_tree(gone) == ""
     assert sorted(os.listdir(tmp_path)) == ["kept"]
     assert os.listdir(kept) == ["inside"]
-    assert trees.remove_tree(gone) == ""
+    assert removal.remove_tree(gone) == ""
 
 
 def test_setuid_and_setgid_are_taken_from_files_at_any_depth_and_through_no_link(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_setuid_and_setgid_are_taken_from_files_at_any_depth_and_through_no_link
     assert stat.S_IMODE(outside.stat().st_mode) == 0o4755
     assert trees.strip_privileges(shared, 10) == (0, False)
     assert trees.strip_privileges(outside, 10) == (1, True)
-    trees.clear_directory(shared)
+    removal.clear_directory(shared)
 
 
 @pytest.mark.parametrize("below", ["link", "folder/file", "pipe", "sub/../file", "../secret", "sub"])
@@ -119,15 +119,15 @@ def test_what_is_no_plain_file_of_a_tree_is_not_opened(below: str, tmp_path: Pat
     (tree / "folder").symlink_to(tmp_path)
     os.mkfifo(tree / "pipe")
     with pytest.raises(OSError):
-        trees.open_beneath(tree, PurePath(below))
+        opening.open_beneath(tree, PurePath(below))
 
 
 def test_a_plain_file_of_a_tree_is_opened(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "file").write_bytes(b"x")
-    with trees.open_beneath(tmp_path, PurePath("sub/file")) as file:
+    with opening.open_beneath(tmp_path, PurePath("sub/file")) as file:
         assert file.read() == b"x"
-    with trees.open_beneath(tmp_path / "sub" / "file", PurePath(".")) as file:
+    with opening.open_beneath(tmp_path / "sub" / "file", PurePath(".")) as file:
         assert file.read() == b"x"
 
 

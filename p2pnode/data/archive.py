@@ -17,7 +17,7 @@ import trio
 
 from p2pnode.core.wire.states import Fault
 from p2pnode.core.worker.blame import Left
-from p2pnode.system import trees
+from p2pnode.system import opening, trees
 
 # What lies in a result under each name: a file or directory, or some bytes.
 Tree = Mapping[str, Path | bytes]
@@ -110,7 +110,7 @@ def _add(archive: tarfile.TarFile, path: str, content: Path | bytes, ended_s: in
         entry.type, entry.mode = tarfile.DIRTYPE, _DIRECTORY_MODE
         archive.addfile(entry)
     elif content.is_file():
-        with trees.open_regular(content) as file:
+        with opening.open_regular(content) as file:
             status = os.fstat(file.fileno())
             entry.size, entry.mode = status.st_size, trees.plain_mode(status.st_mode)
             archive.addfile(entry, file)

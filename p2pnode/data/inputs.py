@@ -28,7 +28,8 @@ from p2pnode.ipfs.export import TooLarge
 from p2pnode.ipfs.partial import CannotExport
 from p2pnode.ipfs.reading import NoSuchPath
 from p2pnode.network.streams import NetworkError
-from p2pnode.system.trees import clear_directory, measure
+from p2pnode.system.removal import clear_directory
+from p2pnode.system.trees import measure
 
 from .budget import Budget, on_disk
 from .cache import Cache

@@ -20,7 +20,8 @@ import trio
 
 from p2pnode.core.values.units import about_bytes
 from p2pnode.core.wire.states import Fault
-from p2pnode.system.trees import open_regular, readable
+from p2pnode.system.opening import open_regular
+from p2pnode.system.trees import readable
 
 from .archive import Tree, files_of, write_archive
 from .concurrently import all_of

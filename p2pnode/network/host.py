@@ -2,8 +2,7 @@
 
 A handler that raises, or a peer that sends garbage, ends a stock py-libp2p host. Here
 every inbound stream runs behind one guard, which resets the stream and logs a line. Dials
-go to the addresses that are given, all of them, and not through libp2p's own dialling:
-that waits 250 ms, tries one address, and refuses a peer for 60 s after a failure. Every
+go to the addresses that are given, and not through libp2p's own dialling (`dialling`). Every
 wait has a deadline. There are limits on the inbound streams of a peer, in all and for
 each protocol, and on the time that a handler may take.
 """
@@ -29,7 +28,7 @@ from p2pnode.identity import Identity
 
 from .admission import Admission
 from .dependency_logs import limit_dependency_logs
-from .dial_failures import reason_of_failure
+from .dialling import Dialler, Unreachable
 from .libp2p_host import (
     CannotListen,
     ConnectionNotifee,
@@ -39,9 +38,8 @@ from .libp2p_host import (
     to_process,
 )
 from .libp2p_tasks import guard_tasks
-from .names import NameUnknown, resolve
 from .scopes import shielded, unwrapped
-from .streams import NetworkError, Stream
+from .streams import Stream
 
 __all__ = [
     "CannotListen",
@@ -57,24 +55,12 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 STREAMS_PER_PEER_MAX = 128  # Half of what Yamux allows on a connection; libp2p's own protocols take some.
-STREAMS_PER_PROTOCOL_MAX = 32  # Of one peer at once; a node has no use for more.
+STREAMS_PER_PROTOCOL_MAX = 32  # One peer's at once; a node has no use for more.
 HANDLER_S_MAX = 600.0  # A large file's blocks over a slow line; a stuck handler is gone after that.
-# The next address of a peer is tried after this, while the earlier ones go on (RFC 8305: 250 ms).
-DIAL_STAGGER_S = 0.25
-ADDRESSES_DIALLED_MAX = 8
-DIAL_SHARE = 0.95
 # libp2p takes 0.1 s for each connection that it closes; all at once they take no longer.
 SHUTDOWN_S_MAX = 2.0
 # Connections closed at once where there is no room; whoever sheds looks again.
 SHED_MAX = 16
-
-
-class Unreachable(NetworkError):
-    """No connection to the peer could be made; the message says what was tried, `why` that alone."""
-
-    def __init__(self, message: str, why: str = "") -> None:
-        super().__init__(f"{message}: {why}" if why else message)
-        self.why = why or message
 
 
 class PeerSilent(Unreachable):
@@ -109,7 +95,7 @@ class Host:
     def __init__(self, inner: IHost, peer_id: str, has_room: Callable[[], bool]) -> None:
         self.inner = inner
         self.peer_id = peer_id
-        # Whether the machine can hold more connections.
+        # Tells whether the machine can hold more connections.
         self.has_room = has_room
         self._network = inner.get_network()
         Admission(self._network, has_room)
@@ -117,7 +103,7 @@ class Host:
         self._watchers: list[Watcher] = []
         self._doubles: tuple[DoubleCame, DoubleGone] | None = None
         self._inbound: Counter[tuple[str, str]] = Counter()
-        self._dialling: dict[str, trio.Lock] = {}
+        self._dialler = Dialler(self._network, peer_id)
         self._guard()
         self._network.register_notifee(ConnectionNotifee(self._notify_connected, self._notify_disconnected))
 
@@ -132,7 +118,7 @@ class Host:
         return list(dict.fromkeys(found))
 
     def tellable_addresses(self) -> list[str]:
-        """Those of `addresses` that all peers connected now can use: what may be gossiped."""
+        """The addresses that may be gossiped: those of `addresses` that all peers connected now can use."""
         return addressing.tellable(self.addresses(), [self.remote_host(peer) for peer in self.connected()])
 
     def remote_host(self, peer: str) -> str:
@@ -185,24 +171,7 @@ class Host:
 
         The addresses are tried in their order, each a little after the one before.
         """
-        if peer == self.peer_id:
-            raise Unreachable("that is this node itself")
-        try:
-            ID.from_string(peer)
-        except ValueError as exc:
-            raise Unreachable(f"{peer!r} is not a peer id: {exc}") from exc
-        lock = self._dialling.setdefault(peer, trio.Lock())
-        try:
-            with trio.fail_after(timeout_s):
-                async with lock:
-                    if not self._is_connected(peer):
-                        await self._dial(peer, addresses, timeout_s)
-        except trio.TooSlowError as exc:
-            # Another dial of it was waited for.
-            raise Unreachable(f"no connection to {peer} within {timeout_s:.1f} s") from exc
-        finally:
-            if not lock.statistics().tasks_waiting and not lock.locked():
-                self._dialling.pop(peer, None)
+        await self._dialler.connect(peer, addresses, timeout_s)
 
     async def disconnect(self, peer: str) -> None:
         """Closes the connections with `peer`, if there are any."""
@@ -227,7 +196,7 @@ class Host:
         Where several processes are connected as that peer it goes to the one with the key `process`.
         Raises `Unreachable` if it is not connected, speaks none, or does not answer in time.
         """
-        if not self._is_connected(peer):
+        if not self._dialler.is_connected(peer):
             raise Unreachable(f"{peer} is not connected")
         try:
             with trio.fail_after(timeout_s), to_process(process):
@@ -244,49 +213,6 @@ class Host:
             await stream.reset()
             raise Unreachable(f"{peer} opened no stream", "that process of it does not answer")
         return stream
-
-    def _is_connected(self, peer: str) -> bool:
-        return any(
-            not connection.is_closed for connection in self._network.get_connections(ID.from_string(peer))
-        )
-
-    async def _dial(self, peer: str, addresses: Sequence[str], timeout_s: float) -> None:
-        tried = list(dict.fromkeys(addresses))[:ADDRESSES_DIALLED_MAX]
-        failures: dict[str, str] = {}
-        # A little less than the caller's own limit: whoever asked is told of each address.
-        with trio.move_on_after(timeout_s * DIAL_SHARE):
-            async with trio.open_nursery() as nursery:
-
-                async def attempt(address: str, failed: trio.Event) -> None:
-                    try:
-                        await self._dial_one(peer, address)
-                        nursery.cancel_scope.cancel()
-                    except (BaseLibp2pError, OSError, ValueError) as exc:
-                        failures[address] = reason_of_failure(exc)
-                        failed.set()
-
-                for address in tried:
-                    failed = trio.Event()
-                    nursery.start_soon(attempt, address, failed)
-                    with trio.move_on_after(DIAL_STAGGER_S):
-                        await failed.wait()
-        if not self._is_connected(peer):
-            unanswered = f"no answer within {timeout_s:.0f} s"
-            why = "; ".join(f"{address}: {failures.get(address, unanswered)}" for address in tried)
-            raise Unreachable(f"no connection to {peer}", why or "no address of it is known")
-
-    async def _dial_one(self, peer: str, address: str) -> None:
-        """Raises what libp2p or the resolver does for the last of the addresses behind a name."""
-        resolved = await resolve(addressing.parse(address))
-        for one in resolved:
-            try:
-                await self._network.dial_addr(Multiaddr(one.transport), ID.from_string(peer))
-            except (BaseLibp2pError, OSError):
-                if one == resolved[-1]:
-                    raise
-            else:
-                return
-        raise NameUnknown("the name has no address that can be dialled")
 
     def _guard(self) -> None:
         """Puts all handlers, also libp2p's own, behind one that lets no exception out."""
@@ -335,7 +261,7 @@ class Host:
 
     def _notify_disconnected(self, connection: INetConn) -> None:
         peer = str(connection.muxed_conn.peer_id)
-        if not self._is_connected(peer):
+        if not self._dialler.is_connected(peer):
             self._tell(Disconnected(peer))
         elif self._doubles is not None:
             gone = process_key(connection)

@@ -1,7 +1,8 @@
-"""What the links keep in memory of one peer's end: its machine, streams, rate and failures."""
+"""One peer's end of a link, as it is kept in memory: its machine, streams, rate and failures."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
@@ -14,6 +15,7 @@ from p2pnode.core.values.patience import Patience
 from p2pnode.core.values.rate import TokenBucket
 from p2pnode.core.wire.codec import BadMessage
 
+from .redial import redial_s
 from .streams import Stream
 
 HEADER_SIZE_BYTES = 4
@@ -64,8 +66,14 @@ class LinkEnd:
 
     @property
     def rested_at(self) -> float:
-        """From when on the peer is as any other: before, a new connection must not make it one."""
+        """The time from which the peer is as any other; before, a new connection must not make it one."""
         return max(self.bucket.full_at, self.patience.clear_at)
+
+    def failed(self) -> None:
+        """Put off the next dial, the longer the more often it has failed."""
+        self.failures += 1
+        wait_until = trio.current_time() + redial_s(self.failures, random.random())
+        self.dial_at = max(wait_until, self.patience.alone_until)
 
 
 async def read_frame(stream: Stream, timeout_s: float, heard: Callable[[], None]) -> bytes:

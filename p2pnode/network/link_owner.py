@@ -1,4 +1,4 @@
-"""What the owner of the links gives them (a journal, a handler) and hears from them (events)."""
+"""The owner of the links, as they see it: a journal and a handler, and errors for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class CannotSend(Exception):
 
 
 class LinkJournal(Protocol):
-    """What the links keep on disk. All calls are quick; those in one transaction stand or fall together."""
+    """The links' part of the journal: quick calls; those in one transaction stand or fall together."""
 
     def load_link(self, peer: str) -> tuple[LinkRecord, Sequence[tuple[int, bytes]]]:
         """The peer's record (a new one if there is none) and its outbox in the order of its numbers."""
@@ -27,7 +27,9 @@ class LinkJournal(Protocol):
         """The peers whose outboxes are not empty."""
         ...
 
-    def save_link(self, peer: str, record: LinkRecord) -> None: ...
+    def save_link(self, peer: str, record: LinkRecord) -> None:
+        """Puts the record in the place of the peer's."""
+        ...
 
     def add_message(self, peer: str, sequence: int, payload: bytes) -> None:
         """Adds to the outbox, and saves `sequence` as the record's `sent`."""
@@ -37,9 +39,9 @@ class LinkJournal(Protocol):
         """Removes what is numbered `sequence` or less."""
         ...
 
-    def replace_messages(
-        self, peer: str, record: LinkRecord, outbox: Sequence[tuple[int, bytes]]
-    ) -> None: ...
+    def replace_messages(self, peer: str, record: LinkRecord, outbox: Sequence[tuple[int, bytes]]) -> None:
+        """Puts the record and the outbox in the place of the peer's."""
+        ...
 
 
 # Called as deliver(peer, sequence, payload). It must commit the effects of the payload and `sequence` as the

@@ -1,9 +1,9 @@
 """The links of this node: one kept stream for each peer that it works with.
 
-`core.link.machine` decides; here its streams are opened, read, written and closed. A peer's end
-is wanted while messages wait for it or the owner keeps it (`keep`). A wanted end without
-a stream dials, again and again: fast at first, so that a peer that restarts is found in
-seconds, then rarely.
+`core.link.machine` decides, and `link_actions` performs that; here streams are opened, read,
+written and closed. A peer's end is wanted while messages wait for it or the owner keeps it
+(`keep`). A wanted end without a stream dials, again and again: fast at first, so that a peer
+that restarts is found in seconds, then rarely.
 
 On the wire a frame is its length, 4 bytes big-endian, and that many bytes of CBOR
 (`protocols/link.md`). A peer that sends what it must not loses its link, and nothing else; a
@@ -13,8 +13,6 @@ message that is refused is discarded, and who sends many is left alone for a whi
 from __future__ import annotations
 
 import logging
-import random
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from math import inf
@@ -24,38 +22,17 @@ import trio
 
 from p2pnode.core.link.events import (
     Accepted,
-    Action,
     Deliver,
     Delivered,
     Discarded,
-    Down,
-    Drop,
-    Event,
-    ForgetMessages,
-    Forgot,
     FrameReceived,
     Heard,
     LinkTick,
     Opened,
     Post,
-    PostRejected,
-    Refuse,
-    ReplaceMessages,
-    SaveMessage,
-    SaveRecord,
-    SendFrame,
     StreamEnded,
-    Suspect,
-    Up,
 )
-from p2pnode.core.link.failure_detector import (
-    LinkDown,
-    LinkEvent,
-    LinkSuspect,
-    LinkUp,
-    MessageRejected,
-    PeerForgot,
-)
+from p2pnode.core.link.failure_detector import LinkEvent
 from p2pnode.core.link.frames import SEQUENCE_MAX
 from p2pnode.core.link.machine import Link
 from p2pnode.core.wire import peer_ids, protocols
@@ -65,14 +42,9 @@ from p2pnode.core.wire.reasons import reason_of
 from p2pnode.faults.guards import Guards
 
 from .host import Connected, Disconnected, Host, PeerSilent
+from .link_actions import LinkActions
 from .link_end import FRAME_COST_SIZE_BYTES, HEADER_SIZE_BYTES, LinkEnd, OpenStream, read_frame
-from .link_owner import (
-    CannotSend,
-    DeliverMessage,
-    LinkJournal,
-    OutboxFull,
-)
-from .redial import redial_s
+from .link_owner import CannotSend, DeliverMessage, LinkJournal, OutboxFull
 from .scopes import shielded
 from .strangers import Strangers
 from .streams import NetworkError, Stream, StreamBroken
@@ -102,8 +74,6 @@ FRAMES_WAITING_MAX = 512
 ENDS_REMEMBERED_MAX = 2_000
 # Before a link that this node has failed with is tended again.
 FAILED_WAIT_S = 1.0
-# A link that was up for less than this does not count as a success.
-STEADY_S = 5.0
 
 
 class Links:
@@ -122,16 +92,12 @@ class Links:
         strangers: Strangers,
     ) -> None:
         self._host = host
-        self._store = store
         self._journal = journal
+        self._actions = LinkActions(host.peer_id, store, journal, notify)
         self._deliver = deliver
-        self._notify = notify
         self._addresses_of = addresses_of
         self._guards = guards
         self._strangers = strangers
-        # What is to be told once the actions at hand are performed.
-        self._untold: deque[LinkEvent] = deque()
-        self._telling = False
         self._ends: dict[str, LinkEnd] = {}
         self._numbers = count(1)
         self._nursery: trio.Nursery | None = None
@@ -141,19 +107,19 @@ class Links:
     def send(self, peer: str, payload: bytes) -> None:
         """Puts a message into the peer's outbox on disk, and sends it now or when the peer is there.
 
-        It does not wait, so it may stand in a transaction of the journal: nothing is sent
-        before the caller next awaits. Raises `OutboxFull` and `CannotSend`.
+        Nothing is waited for, and nothing sent before the caller next awaits, so a call may stand in a
+        transaction of the journal. Raises `OutboxFull` and `CannotSend`.
         """
         if not peer_ids.is_peer_id(peer):
             raise CannotSend(f"{peer!r} is no peer id")
         end = self._end(peer)
         try:
-            self._perform(end, end.link.handle(Post(payload), trio.current_time()))
+            self._actions.give(end, Post(payload))
         except (OutboxFull, CannotSend):
             raise
         except Exception:
-            # It is not on disk, so it must not be in memory either.
-            self._reload(end, "the journal failed")
+            # The message is not on disk, so it must not be in memory either.
+            self._actions.reload(end, "the journal failed")
             raise
         end.wake.set()
 
@@ -161,8 +127,8 @@ class Links:
         """Forgets what was put into these outboxes in a transaction that did not come to be."""
         for peer in peers:
             end = self._ends.get(peer)
-            if end is not None and self._journal.load_link(peer)[0].sent != end.link.record.sent:
-                self._reload(end, "this node failed")
+            if end is not None and self._actions.is_behind(end):
+                self._actions.reload(end, "this node failed")
 
     def keep(self, peer: str) -> None:
         """Wants a link with the peer, messages or not: its loss will be noticed."""
@@ -176,6 +142,7 @@ class Links:
             self._ends[peer].kept = False
 
     def is_up(self, peer: str) -> bool:
+        """Whether the peer is there, as far as its beats tell."""
         return peer in self._ends and self._ends[peer].link.is_up
 
     def waiting(self, peer: str) -> int:
@@ -209,15 +176,11 @@ class Links:
 
     def _end(self, peer: str) -> LinkEnd:
         if peer not in self._ends:
-            end = self._ends[peer] = LinkEnd(peer, self._load(peer))
-            # What is posted while the node ends waits on the disk for the next start.
+            end = self._ends[peer] = LinkEnd(peer, self._actions.load(peer))
+            # A message that is posted while the node ends waits on the disk for the next start.
             if self._nursery is not None and not self._ends_now:
                 self._nursery.start_soon(self._tend, end)
         return self._ends[peer]
-
-    def _load(self, peer: str) -> Link:
-        record, outbox = self._journal.load_link(peer)
-        return Link(own=self._host.peer_id, peer=peer, store=self._store, record=record, outbox=outbox)
 
     def _on_connection(self, event: Connected | Disconnected) -> None:
         if isinstance(event, Connected) and event.peer in self._ends:
@@ -230,7 +193,7 @@ class Links:
         """Ticks and dials for one end, whatever becomes of it."""
         while self._ends.get(end.peer) is end:
             if end.failed_here:
-                # What fails at once, and again, must not keep this node busy.
+                # A link that fails at once, and again, must not keep this node busy.
                 await trio.sleep(FAILED_WAIT_S)
                 end.failed_here = False
             with self._guards.guard(Compartment.LINK, end.peer, lambda exc: self._failed_here(end, exc)):
@@ -241,7 +204,7 @@ class Links:
         while True:
             now = trio.current_time()
             if now >= end.link.deadline:
-                self._give(end, LinkTick())
+                self._actions.give(end, LinkTick())
             wake_at = end.link.deadline
             if end.wanted and not end.link.has_stream and not end.dialling:
                 if now >= end.dial_at:
@@ -273,7 +236,7 @@ class Links:
         await self._attend(end, stream, None)
         if end.ups == ups:
             # A peer that lets go of each stream at once must not be dialled without a pause.
-            self._failed(end)
+            end.failed()
 
     async def _opened(self, end: LinkEnd) -> Stream | None:
         try:
@@ -286,20 +249,15 @@ class Links:
             if isinstance(exc, PeerSilent):
                 # The connection is as dead as the peer; the next dial makes a new one.
                 await self._host.disconnect(end.peer)
-            self._failed(end)
+            end.failed()
             return None
 
-    def _failed(self, end: LinkEnd) -> None:
-        end.failures += 1
-        wait_until = trio.current_time() + redial_s(end.failures, random.random())
-        end.dial_at = max(wait_until, end.patience.alone_until)
-
     def _failed_here(self, end: LinkEnd, error: Exception) -> None:
-        """This node failed with the link: it is begun anew from the journal, after a while."""
+        """Begin the link anew from the journal, after a while, since this node failed with it."""
         end.failed_here = True
         with self._guards.guard(Compartment.LINK, end.peer):
-            self._reload(end, f"this node failed: {reason_of(error)}")
-        self._failed(end)
+            self._actions.reload(end, f"this node failed: {reason_of(error)}")
+        end.failed()
 
     async def _serve(self, stream: Stream) -> None:
         data = await read_frame(stream, HELLO_READ_S_MAX, lambda: None)
@@ -319,12 +277,12 @@ class Links:
                 async with trio.open_nursery() as nursery:
                     opened = end.streams[number] = OpenStream(sending, nursery.cancel_scope)
                     nursery.start_soon(self._write_frames, end, number, stream, waiting)
-                    self._give(end, Opened(number) if hello is None else Accepted(number, hello))
+                    self._actions.give(end, Opened(number) if hello is None else Accepted(number, hello))
                     end.wake.set()
                     opened.end(await self._read_frames(end, number, stream))
         finally:
             with self._guards.guard(Compartment.LINK, end.peer):
-                self._give(end, StreamEnded(number, end.streams.pop(number).reason))
+                self._actions.give(end, StreamEnded(number, end.streams.pop(number).reason))
             end.wake.set()
             await stream.reset()
 
@@ -332,7 +290,7 @@ class Links:
         """Gives frame after frame to the machine; returns why the stream ended."""
         try:
             while True:
-                data = await read_frame(stream, READ_S_MAX, lambda: self._give(end, Heard(number)))
+                data = await read_frame(stream, READ_S_MAX, lambda: self._actions.give(end, Heard(number)))
                 # Before decoding: a peer that sends too fast waits, and so does what it sends.
                 cost = 1 + len(data) / FRAME_COST_SIZE_BYTES
                 await trio.sleep(end.bucket.take(cost, trio.current_time()))
@@ -344,15 +302,15 @@ class Links:
     async def _handle_frame(self, end: LinkEnd, number: int, data: bytes) -> None:
         link = end.link
         actions = link.handle(FrameReceived(number, data), trio.current_time())
-        self._perform(end, [one for one in actions if not isinstance(one, Deliver)])
+        self._actions.perform(end, [one for one in actions if not isinstance(one, Deliver)])
         for action in actions:
             if isinstance(action, Deliver) and end.link is link:
                 await self._take_in(end, link, action)
 
     async def _take_in(self, end: LinkEnd, link: Link, message: Deliver) -> None:
-        """Have the owner handle a message; what it cannot handle is discarded."""
+        """Have the owner handle a message, or discard it where the owner cannot; raises `TimeoutError`."""
         failure: list[Exception] = []
-        # Not to be torn: the machine must learn of what was committed.
+        # Shielded, as the machine must learn of what was committed.
         with shielded(DELIVER_S_MAX) as scope:
             with self._guards.guard(Compartment.MESSAGE, end.peer, failure.append):
                 try:
@@ -369,13 +327,13 @@ class Links:
         if failure:
             self._discard(end, message, failure[0])
         else:
-            self._perform(end, link.handle(Delivered(message.sequence), trio.current_time()))
+            self._actions.give(end, Delivered(message.sequence))
 
     def _discard(self, end: LinkEnd, message: Deliver, failure: Exception) -> None:
         reason = reason_of(failure)
         log.info("discarded message %d of %s: %s", message.sequence, end.peer, reason)
         now = trio.current_time()
-        self._perform(end, end.link.handle(Discarded(message.sequence, reason), now))
+        self._actions.give(end, Discarded(message.sequence, reason))
         alone_s = 0.0 if isinstance(failure, Untimely) else end.patience.refuse(now)
         if alone_s:
             log.warning("%s keeps sending what is refused; left alone for %.0f s", end.peer, alone_s)
@@ -391,76 +349,3 @@ class Links:
                 await stream.write(len(data).to_bytes(HEADER_SIZE_BYTES, "big") + data, WRITE_S_MAX)
         except StreamBroken as exc:
             end.streams[number].end(str(exc))
-
-    def _give(self, end: LinkEnd, event: Event) -> None:
-        self._perform(end, end.link.handle(event, trio.current_time()))
-
-    def _perform(self, end: LinkEnd, actions: Sequence[Action]) -> None:
-        """All but `Deliver`, which waits for the owner; to the end, before anybody is told of it."""
-        for action in actions:
-            match action:
-                case SendFrame(number, data):
-                    self._enqueue(end, number, data)
-                case Drop(number, reason):
-                    log.info("dropped a stream of the link with %s: %s", end.peer, reason)
-                    end.streams[number].end(reason)
-                case SaveMessage(sequence, payload):
-                    self._journal.add_message(end.peer, sequence, payload)
-                case ForgetMessages(sequence):
-                    self._journal.forget_messages(end.peer, sequence)
-                case SaveRecord(record):
-                    self._journal.save_link(end.peer, record)
-                case ReplaceMessages(record, outbox):
-                    log.warning("the journal has lost messages to %s; numbers go on anew", end.peer)
-                    self._journal.replace_messages(end.peer, record, outbox)
-                case Refuse(reason, full):
-                    text = f"no message to {end.peer} is taken: {reason}"
-                    raise OutboxFull(text) if full else CannotSend(text)
-                case PostRejected(payload, reason):
-                    log.info("%s has discarded a message: %s", end.peer, reason)
-                    self._untold.append(MessageRejected(end.peer, payload, reason))
-                case Up():
-                    end.ups += 1
-                    end.up_at = trio.current_time()
-                    self._untold.append(LinkUp(end.peer))
-                case Suspect():
-                    self._untold.append(LinkSuspect(end.peer))
-                case Down(reason):
-                    self._went_down(end, reason)
-                case Forgot():
-                    self._untold.append(PeerForgot(end.peer))
-        self._tell()
-
-    def _tell(self) -> None:
-        """Tell what has happened, in its order; the owner may post from within."""
-        if self._telling:
-            return
-        self._telling = True
-        try:
-            while self._untold:
-                self._notify(self._untold.popleft())
-        finally:
-            self._telling = False
-
-    def _enqueue(self, end: LinkEnd, number: int, data: bytes) -> None:
-        try:
-            end.streams[number].frames.send_nowait(data)
-        except trio.WouldBlock:
-            end.streams[number].end("the peer does not read")
-
-    def _went_down(self, end: LinkEnd, reason: str) -> None:
-        if trio.current_time() - end.up_at >= STEADY_S:
-            end.failures = 0
-        self._failed(end)
-        self._untold.append(LinkDown(end.peer, reason))
-        end.wake.set()
-
-    def _reload(self, end: LinkEnd, reason: str) -> None:
-        """Goes back to what the journal holds, as after a crash."""
-        was_up = end.link.is_up
-        for stream in end.streams.values():
-            stream.end(reason)
-        end.link = self._load(end.peer)
-        if was_up:
-            self._went_down(end, reason)
-            self._tell()

@@ -29,7 +29,7 @@ from p2pnode.network.strangers import Strangers
 from p2pnode.network.streams import NetworkError
 from p2pnode.system.host_resources import BUILT_IN_LABELS
 
-from .driver import Clock
+from .clock import Clock
 from .journal import PEERS_REMEMBERED_MAX, Journal
 
 log = logging.getLogger(__name__)

@@ -12,10 +12,8 @@ job or execution that broke on the way is set aside and the event given again.
 from __future__ import annotations
 
 import logging
-import time
 import traceback
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from math import inf
 from typing import Protocol
@@ -32,33 +30,26 @@ from p2pnode.core.records.events import (
     Event,
     Kill,
     Note,
-    PeerLost,
-    Received,
-    Rejected,
-    SaveJob,
-    SaveLines,
-    SaveReservation,
     Send,
     Start,
     Tick,
 )
 from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.records.reservations import Reservation
-from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage, Unreadable
 from p2pnode.core.wire.compartments import Broken, Compartment
-from p2pnode.core.wire.fields import LINE_LENGTH_MAX, LINES_PER_MESSAGE_MAX
-from p2pnode.core.wire.messages import Ask, Ended, Line, Message, Receipt, Replicate
+from p2pnode.core.wire.messages import (
+    Ask,
+)
 from p2pnode.core.wire.reasons import reason_of
 from p2pnode.faults.problems import JournalError
-from p2pnode.network.link_owner import CannotSend, OutboxFull
 
+from .clock import Clock
 from .journal import Journal
+from .step import Effect, SendToPeer, Step
 
 log = logging.getLogger(__name__)
 
-# An event that leads to another (a result of one's own) is handled in the same step; no chain is longer.
-EVENTS_PER_STEP_MAX = 1_000
 # Jobs and executions that one event may find broken; beyond that it is the event that is wrong.
 BROKEN_PER_EVENT_MAX = 100
 # A tick that fails for no one job's sake, or leads to nothing, is not tried again at once.
@@ -69,56 +60,37 @@ class EventRefused(Exception):
     """The event failed, and has changed nothing; the message is a reason for people."""
 
 
-class Clock:
-    """Unix time that never goes back while the process lives, however the machine's clock is set."""
-
-    def __init__(self) -> None:
-        self._offset = time.time() - trio.current_time()
-
-    def now(self) -> float:
-        return trio.current_time() + self._offset
-
-    def set_by_s(self) -> float:
-        """How far the machine's clock has been set since: what other machines go by is `now` and this."""
-        return time.time() - self.now()
-
-    def monotonic(self, at: float) -> float:
-        """The same moment on trio's clock."""
-        return at - self._offset
-
-
 class Effects(Protocol):
-    """What the driver hands on. None of it may block, or raise anything but `JournalError`."""
+    """The rest of the node, as the driver calls it: nothing blocks, or raises but for `JournalError`."""
 
-    def start(self, action: Start) -> None: ...
+    def start(self, action: Start) -> None:
+        """Begin an execution, which reports `Finished` when it ends."""
 
-    def kill(self, action: Kill) -> None: ...
+    def kill(self, action: Kill) -> None:
+        """End an execution that runs here."""
 
-    def advertise(self, action: Advertise) -> None: ...
+    def advertise(self, action: Advertise) -> None:
+        """Gossip what this node now offers."""
 
     def ask_here(self, ask: Ask) -> None:
-        """The node asks itself, for what has to be looked up on its disk."""
+        """Take in the node's ask of itself, for which its disk has to be looked at."""
 
     def job_changed(self, job: str) -> None:
-        """The job's record or history has changed."""
+        """Wake whoever follows the job: its record or history has changed."""
 
     def handled(self) -> None:
-        """The core has handled an event."""
+        """Wake whoever waits for anything: the core has handled an event."""
 
     def tell_set_aside(self, reservation: Reservation, reason: str) -> None:
-        """An execution was set aside: its owner is to hear that it has ended."""
+        """Tell the owner of an execution that was set aside that it has ended."""
 
     def unsend(self, peers: set[str]) -> None:
-        """What was put into these outboxes by a step that failed is not to go out."""
-
-
-_Effect = Start | Kill | Advertise | Send
-
-# Puts a message into the outbox of the link to a peer; the error says that it is full.
-SendToPeer = Callable[[str, Message], None]
+        """Take from these outboxes what a step that failed has put into them."""
 
 
 class Driver:
+    """Gives events to the core one by one, and makes each a step: all of it happens, or nothing."""
+
     def __init__(
         self,
         core: Core,
@@ -154,7 +126,7 @@ class Driver:
                 self.set_aside(exc.compartment, exc.subject, exc.__cause__ or exc)
 
     def apply(self, event: Event, delivered: tuple[str, int] | None = None) -> None:
-        """One step. `delivered` names the link's message that brought the event: peer and number.
+        """Handle an event in one step; `delivered` names the link's message that brought it: peer and number.
 
         Raises `BadMessage` for a message that no honest node sends, `EventRefused` for an event that
         failed, both with nothing changed; and `JournalError` if the journal can't be written: the node
@@ -180,7 +152,7 @@ class Driver:
             except Exception as exc:
                 raise _refused(event, exc) from exc
 
-    # What fails
+    # Failures
 
     def set_aside(self, kind: Compartment, subject: str, error: BaseException) -> None:
         """Let a job or an execution take part in nothing until a person says so."""
@@ -281,50 +253,32 @@ class Driver:
                 except EventRefused as exc:
                     self._journal.problems.add(Compartment.TASK, "tick", str(exc), aside=False)
                 if self.core.deadline <= deadline:
-                    # What the tick has not moved on would keep this node busy for ever.
+                    # A deadline that the tick has not moved on would keep this node busy for ever.
                     await trio.sleep(TICK_RETRY_S)
 
     def _step(self, decide: Callable[[], list[Action]], delivered: tuple[str, int] | None) -> None:
         """Decide, journal and perform; whatever it raises, nothing has changed (see `apply`)."""
-        effects: list[_Effect] = []
-        changed: dict[str, None] = {}
-        sent: set[str] = set()
+        step = Step(self.core, self._journal, self._clock, self._send, self._receipt_cid, self.stored)
         self.core.jobs.touched = set()
         try:
             with self._journal.step():
-                self._decide(decide, effects, changed, sent)
+                step.take(decide)
                 if delivered is not None:
                     self._journal.mark_received(*delivered)
         except JournalError as exc:
             self.fail(exc)
             raise
         except Exception:
-            self._undo(sent)
+            self._undo(step.sent)
             raise
-        for effect in effects:
+        for effect in step.effects:
             self._perform(effect)
-        for job in changed:
+        for job in step.changed:
             self._effects.job_changed(job)
         self._effects.handled()
         self._wake.set()
 
-    def _decide(
-        self,
-        decide: Callable[[], list[Action]],
-        effects: list[_Effect],
-        changed: dict[str, None],
-        sent: set[str],
-    ) -> None:
-        pending: deque[Event] = deque()
-        self._write(decide(), effects, changed, sent, pending)
-        for _ in range(EVENTS_PER_STEP_MAX):
-            if not pending:
-                return
-            more = self.core.handle(pending.popleft(), self._clock.now())
-            self._write(more, effects, changed, sent, pending)
-        raise RuntimeError(f"an event led to more than {EVENTS_PER_STEP_MAX} others")
-
-    def _perform(self, effect: _Effect) -> None:
+    def _perform(self, effect: Effect) -> None:
         try:
             match effect:
                 case Start():
@@ -338,7 +292,7 @@ class Driver:
         except JournalError as exc:
             self.fail(exc)
             raise
-        # What was decided is in the journal; only this one effect of it has failed.
+        # The decision is in the journal; only this one effect of it has failed.
         except Exception as exc:
             log.exception("the effect %s failed", type(effect).__name__)
             if isinstance(effect, Start | Kill):
@@ -349,80 +303,9 @@ class Driver:
                 self._journal.problems.add(Compartment.TASK, name, reason_of(exc), aside=False)
 
     def fail(self, error: Exception) -> None:
-        """The journal could not be written, by whomever: `run` ends the node with that."""
+        """Note that the journal could not be written, by whomever: `run` ends the node with that."""
         self._failure = self._failure or error
         self._failed.set()
-
-    def _write(
-        self,
-        actions: Sequence[Action],
-        effects: list[_Effect],
-        changed: dict[str, None],
-        sent: set[str],
-        pending: deque[Event],
-    ) -> None:
-        for action in actions:
-            match action:
-                case Send(peer, Ended(receipt=signed) as message) if peer == self.core.me:
-                    receipt = codec.decode(signed.body, Receipt)
-                    cid = self._receipt_cid(codec.encode(signed))
-                    record = self.stored(receipt.job)
-                    pending.append(Received(peer, message, receipt, cid, record))
-                case Send(peer, Ask() as message) if peer == self.core.me:
-                    effects.append(action)
-                case Send(peer, message):
-                    if isinstance(message, Replicate) and message.full:
-                        message = self._with_history(message)
-                    sent.add(peer)
-                    try:
-                        self._send(peer, message)
-                    except OutboxFull as exc:
-                        log.warning("%s", exc)
-                        pending.append(PeerLost(peer, str(exc)))
-                    except CannotSend as exc:
-                        log.warning("%s", exc)
-                        pending.append(Rejected(peer, message, reason_of(exc)))
-                case SaveJob(record):
-                    if self._journal.save_job(record):
-                        changed[record.id] = None
-                case DropJob(job):
-                    self._journal.drop_job(job)
-                    changed[job] = None
-                case SaveLines(job, lines, anew):
-                    if anew:
-                        self._journal.replace_history(job, lines)
-                    for line in () if anew else lines:
-                        self._journal.add_line(job, line)
-                    changed[job] = None
-                case SaveReservation(reservation):
-                    self._journal.save_reservation(reservation)
-                case DropReservation(execution):
-                    self._journal.drop_reservation(execution)
-                case Note():
-                    self._note(action)
-                    changed[action.job] = None
-                case Start() | Kill() | Advertise():
-                    effects.append(action)
-
-    def _with_history(self, keep: Replicate) -> Replicate:
-        """Whoever gets the whole of a job gets its history, which the journal alone has."""
-        rows = self._journal.history(keep.job, 0)[-LINES_PER_MESSAGE_MAX:]
-        lines = tuple(
-            Line(
-                at_ms=int(row.at * 1000),
-                topic=row.topic,
-                text=row.text[:LINE_LENGTH_MAX],
-                execution=row.execution,
-                peer=row.peer,
-                state=row.state,
-            )
-            for row in rows
-        )
-        return codec.replace(keep, history=lines)
-
-    def _note(self, note: Note) -> None:
-        row = (note.job, self._clock.now(), note.topic, note.execution, note.peer, note.text, note.state)
-        self._journal.add_history(*row)
 
 
 def _refused(event: Event, error: BaseException) -> EventRefused:

@@ -20,7 +20,7 @@ from p2pnode.engines.docker.engine import DockerEngine
 from p2pnode.engines.docker.gpus import Gpus
 from p2pnode.engines.wasm.engine import WasmEngine
 from p2pnode.engines.workload import Engine
-from p2pnode.system.trees import remove_tree
+from p2pnode.system.removal import remove_tree
 
 log = logging.getLogger(__name__)
 

@@ -12,10 +12,8 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import msgspec
 import trio
 
 from p2pnode.core.records import receipts
@@ -25,13 +23,10 @@ from p2pnode.core.records.events import (
     Progressed,
     Start,
 )
-from p2pnode.core.records.reservations import Reservation
-from p2pnode.core.values import content_paths
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.codec import State, Unreadable
 from p2pnode.core.wire.compartments import Compartment
 from p2pnode.core.wire.log_order import LogOrder
-from p2pnode.core.wire.messages import Award, Receipt, Signed
+from p2pnode.core.wire.messages import Receipt, Signed
 from p2pnode.core.wire.reasons import reason_of
 from p2pnode.core.wire.states import Fault, Stage
 from p2pnode.core.worker import blame
@@ -39,9 +34,13 @@ from p2pnode.data.archive import tree_of
 from p2pnode.data.failures import DataFailed, of_disk
 from p2pnode.data.inputs import Inputs
 from p2pnode.data.publishers import Publishers, Result, needs_publishing
-from p2pnode.engines.workload import KILL_S_MAX, Ended, Engine, Mount, Stopping, Workload, failed
+from p2pnode.engines.workload import Ended, Engine, Mount, Workload, failed
 from p2pnode.faults.caution import Caution
 from p2pnode.faults.guards import Guards
+
+from . import ending
+from .ending import EndedOnDisk
+from .execution import Execution
 
 log = logging.getLogger(__name__)
 
@@ -50,69 +49,9 @@ PROGRESS_INTERVAL_S = 2.0
 _NUMBER = re.compile(r"[\d.]+ ?[kKMGT]?B?%?")
 
 
-@dataclass(slots=True)
-class _Execution:
-    reservation: Reservation
-    award: Award
-    # What it does now, which ends with this.
-    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    stopping: Stopping = field(default_factory=Stopping)
-    order: LogOrder = field(default_factory=LogOrder)
-    kill: Kill | None = None
-    # Its program has ended: now it is stored, and then published.
-    stores: bool = False
-    publishes: bool = False
-    started_at: float | None = None
-    # When progress was last told, on trio's clock.
-    told_at: float = float("-inf")
-    # And what, without its numbers: a download's progress is one text, whatever its figures.
-    told: str = ""
-
-    @property
-    def ran(self) -> bool:
-        """Its program has begun, here and now or before a restart of the node."""
-        return self.started_at is not None or self.reservation.ran
-
-    def end(self, kill: Kill) -> None:
-        """End what it does, so that what its program wrote is kept if that is wanted."""
-        self.kill = self.kill or kill
-        if self.publishes:
-            # What is stored can be read; a job that nobody waits for has no place to fill.
-            if not kill.publish:
-                self.scope.cancel()
-        elif not kill.keep or not (self.ran or self.stores):
-            self.scope.cancel()
-        elif not self.stores:
-            self.stopping.ask(kill.grace_s)
-            self.scope.deadline = trio.current_time() + kill.grace_s + KILL_S_MAX
-
-
-class _EndedOnDisk(State, kw_only=True):
-    """What the engine said, kept until the receipt is in the journal."""
-
-    exit_code: int | None
-    reason: str
-    fault: Fault | None
-    cpu_ms: int
-    memory_bytes: int
-    program: str
-    started_ms: int
-    ended_ms: int
-    # Whether what it wrote is stored, and whether that goes where the job wants it.
-    keep: bool
-    publish: bool
-    # `LogOrder.runs`.
-    output_runs: list[int] = msgspec.field(default_factory=list)
-
-    def unpublished(self, problem: DataFailed, result_cid: str | None) -> None:
-        """A result that is not where it should be is a failure; the program's own comes first."""
-        kept = f"; it can still be fetched as {result_cid}" if result_cid else ""
-        said = f"the result was not published: {problem}{kept}"
-        self.reason = f"{self.reason}; {said}" if self.fault else said
-        self.fault = self.fault or problem.fault
-
-
 class Executor:
+    """Runs the executions that were awarded to this node, and makes and reports their receipts."""
+
     def __init__(
         self,
         directory: Path,
@@ -148,7 +87,7 @@ class Executor:
         self._caution = caution
         self._set_aside = set_aside
         self._remove_directory = remove
-        self._running: dict[str, _Execution] = {}
+        self._running: dict[str, Execution] = {}
         self._nursery: trio.Nursery | None = None
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -158,23 +97,25 @@ class Executor:
             await trio.sleep_forever()
 
     def start(self, action: Start) -> None:
+        """Begin the task of an execution, or go on with one of before a restart."""
         assert self._nursery is not None
         assert action.reservation.execution not in self._running
-        execution = self._running[action.reservation.execution] = _Execution(action.reservation, action.award)
+        execution = self._running[action.reservation.execution] = Execution(action.reservation, action.award)
         self._nursery.start_soon(self._run, execution)
 
     def kill(self, action: Kill) -> None:
+        """End an execution as its owner or this node says; nothing, where it does not run."""
         execution = self._running.get(action.execution)
         if execution is not None:
             execution.end(action)
 
     @property
     def executions(self) -> list[str]:
-        """What runs here now, in any stage."""
+        """The ids of the executions that are here now, in any stage."""
         return list(self._running)
 
     def log_files(self, execution: str) -> tuple[Path, Path, Sequence[int]] | None:
-        """Where an execution writes stdout and stderr, and in which order; None if it is not here."""
+        """The files of an execution's stdout and stderr, and the order of the two; None if it is not here."""
         if execution not in self._running:
             return None
         directory = self._directory / execution
@@ -196,8 +137,8 @@ class Executor:
         if left := await self._remove_directory(directory):
             log.warning("cannot remove all that %s left: %s", directory.name, left)
 
-    async def _run(self, execution: _Execution) -> None:
-        id = execution.reservation.execution
+    async def _run(self, execution: Execution) -> None:
+        id = execution.id
         failures: list[Exception] = []
         worse: list[Exception] = []
         is_told = False
@@ -222,13 +163,13 @@ class Executor:
         with self._guards.guard(Compartment.EXECUTION, id):
             await self._remove_left(self._directory / id)
 
-    async def _run_and_publish(self, execution: _Execution) -> bool:
-        id = execution.reservation.execution
+    async def _run_and_publish(self, execution: Execution) -> bool:
+        id = execution.id
         directory = self._directory / id
         ended = await self._to_the_end(execution, directory)
         with self._caution.trying(Compartment.EXECUTION, id):
             result_cid = await self._publish_result(execution, directory, ended)
-            return self._finish(id, self._receipt(execution, ended, result_cid))
+            return self._finish(id, ended.receipt(execution, self._peer, result_cid))
 
     def _finish(self, id: str, receipt: Receipt) -> bool:
         """Sign, keep and report how it ended; whether the journal has it."""
@@ -238,48 +179,25 @@ class Executor:
         del self._running[id]
         return self._report(Finished(id, signed, receipt, receipt_cid))
 
-    async def _to_the_end(self, execution: _Execution, directory: Path) -> _EndedOnDisk:
+    async def _to_the_end(self, execution: Execution, directory: Path) -> EndedOnDisk:
         """Prepare and run; whatever goes wrong on the way is how it ended."""
-        path = directory / "ended"
-        if path.exists():
-            try:
-                found = codec.decode(path.read_bytes(), _EndedOnDisk)
-                execution.order.runs = found.output_runs
-                return found
-            except Unreadable as exc:
-                log.warning("how %s ended cannot be read, so it runs again: %s", directory.name, exc)
+        if found := ending.read(directory):
+            execution.order.runs = found.output_runs
+            return found
+        ended: Ended | None = None
         with execution.scope:
             ended = await self._prepare_and_run(execution, directory)
-        kill = execution.kill
-        if execution.scope.cancelled_caught:
-            assert kill is not None
-            ended = failed(kill.fault, kill.reason)
-        elif kill is not None:
-            # However it took that, it ended because it was told to.
-            ended = replace(ended, fault=kill.fault, reason=kill.reason)
-        on_disk = _EndedOnDisk(
-            exit_code=ended.exit_code,
-            reason=reason_of(ended.reason),
-            fault=ended.fault,
-            cpu_ms=ended.cpu_ms,
-            memory_bytes=ended.memory_bytes_max,
-            program=ended.program or _program(execution.award),
-            started_ms=int((execution.started_at or 0) * 1000),
-            ended_ms=int(time.time() * 1000),
-            keep=execution.ran and (kill is None or kill.keep),
-            publish=kill is None or kill.publish,
-            output_runs=execution.order.runs,
-        )
-        _note_end(path, on_disk)
+        on_disk = ending.of_execution(execution, ended)
+        ending.write(directory, on_disk)
         return on_disk
 
-    async def _prepare_and_run(self, execution: _Execution, directory: Path) -> Ended:
+    async def _prepare_and_run(self, execution: Execution, directory: Path) -> Ended:
         task = execution.award.spec.task
         try:
             environment = self._inputs.environment(task)
             inputs_directory = directory / "inputs"
             inputs_directory.mkdir(parents=True, exist_ok=True)
-            with self._caution.trying(Compartment.EXECUTION, execution.reservation.execution):
+            with self._caution.trying(Compartment.EXECUTION, execution.id):
                 found = await self._inputs.fetch_all(
                     task,
                     execution.award.replica,
@@ -297,7 +215,7 @@ class Executor:
         except OSError as exc:
             return failed(Fault.PEER, f"cannot prepare the execution's directory: {exc.strerror}")
         workload = Workload(
-            execution_id=execution.reservation.execution,
+            execution_id=execution.id,
             # From here on alone: what this node forwards is in no spec.
             task=codec.replace(task, environment=environment),
             job_id=execution.reservation.job,
@@ -320,25 +238,23 @@ class Executor:
             lambda text: self._tell(execution, Stage.PREPARING, text),
         )
 
-    def _started(self, execution: _Execution) -> None:
+    def _started(self, execution: Execution) -> None:
         execution.started_at = time.time()
-        self._report(Progressed(execution.reservation.execution, Stage.RUNNING, ""))
+        self._report(Progressed(execution.id, Stage.RUNNING, ""))
 
-    def _tell(self, execution: _Execution, stage: Stage, text: str) -> None:
+    def _tell(self, execution: Execution, stage: Stage, text: str) -> None:
         now, kind = trio.current_time(), _NUMBER.sub("", text)
         if kind != execution.told or now - execution.told_at >= PROGRESS_INTERVAL_S:
             execution.told, execution.told_at = kind, now
             shown = blame.without_paths(text, execution.award.spec.task)
-            self._report(Progressed(execution.reservation.execution, stage, reason_of(shown)))
+            self._report(Progressed(execution.id, stage, reason_of(shown)))
 
-    async def _publish_result(
-        self, execution: _Execution, directory: Path, ended: _EndedOnDisk
-    ) -> str | None:
+    async def _publish_result(self, execution: Execution, directory: Path, ended: EndedOnDisk) -> str | None:
         """The CID of the result, or None; what goes wrong is put into `ended`."""
         if not ended.keep:
             return None
         if execution.kill is None:
-            self._report(Progressed(execution.reservation.execution, Stage.PUBLISHING, ""))
+            self._report(Progressed(execution.id, Stage.PUBLISHING, ""))
         result_cid: str | None = None
         execution.stores = True
         # A new scope: a killed program's output is still wanted, and a kill while publishing ends it.
@@ -364,7 +280,7 @@ class Executor:
             ended.fault, ended.reason = execution.kill.fault, execution.kill.reason
         return result_cid
 
-    def _is_published(self, execution: _Execution, ended: _EndedOnDisk) -> bool:
+    def _is_published(self, execution: Execution, ended: EndedOnDisk) -> bool:
         """Not what was cut short by others than the job: a whole result may lie there, or come to."""
         if execution.kill is not None and not execution.kill.publish:
             # Its program had come to its own end when it was told to.
@@ -373,65 +289,14 @@ class Executor:
             return False
         return ended.publish
 
-    def _result(self, execution: _Execution, directory: Path, ended: _EndedOnDisk) -> Result:
+    def _result(self, execution: Execution, directory: Path, ended: EndedOnDisk) -> Result:
         folders = [one.name for one in execution.award.spec.task.results]
         return Result(
             tree=tree_of(directory, ended.exit_code, folders),
             job=execution.reservation.job,
-            execution=execution.reservation.execution,
+            execution=execution.id,
             peer=self._peer,
             ended_ms=ended.ended_ms,
             disk_bytes=execution.award.spec.task.resources.disk_bytes,
             scratch=directory,
         )
-
-    def _receipt(self, execution: _Execution, ended: _EndedOnDisk, result_cid: str | None) -> Receipt:
-        reservation, spec = execution.reservation, execution.award.spec
-        # Their roots: the spec has the paths below them.
-        cids = [
-            content_paths.root_of(str(one.source.params["CID"]))
-            for one in spec.task.inputs
-            if one.source.type == "ipfs"
-        ]
-        return Receipt(
-            job=reservation.job,
-            execution=reservation.execution,
-            round=reservation.round,
-            replica=execution.award.replica,
-            peer=self._peer,
-            requester=reservation.owner,
-            spec_hash=reservation.spec_hash,
-            program=ended.program,
-            inputs=tuple(cids),
-            exit_code=ended.exit_code,
-            fault=ended.fault,
-            # Else the owner would refuse the message.
-            reason=reason_of(blame.without_paths(ended.reason, spec.task)),
-            result_cid=result_cid,
-            started_ms=ended.started_ms,
-            ended_ms=ended.ended_ms,
-            cpu_ms=ended.cpu_ms,
-            memory_bytes=ended.memory_bytes,
-        )
-
-
-def _note_end(path: Path, ended: _EndedOnDisk) -> None:
-    part = path.with_suffix(".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(codec.encode(ended))
-        part.replace(path)
-    except OSError as exc:
-        # After a crash the program would run again; that is all that is lost.
-        log.warning("cannot note the end of %s: %s", path.parent.name, exc.strerror)
-
-
-def _program(award: Award) -> str:
-    """The CID of a WASM job's module, where one input is just that; "" where the engine must know."""
-    engine = award.spec.task.engine
-    entry = getattr(engine, "entry_module", None)
-    for source in award.spec.task.inputs:
-        if source.target == entry and source.source.type == "ipfs":
-            address = str(source.source.params["CID"])
-            return "" if "/" in address else address
-    return ""

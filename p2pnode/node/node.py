@@ -68,7 +68,8 @@ from p2pnode.network.streams import Stream
 
 from .advertiser import Advertiser
 from .changes import Changes
-from .driver import Clock, Driver, EventRefused
+from .clock import Clock
+from .driver import Driver, EventRefused
 from .engines import Engines
 from .executor import Executor
 from .fetching import Fetching

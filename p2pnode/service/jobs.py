@@ -27,7 +27,7 @@ from p2pnode.data.inputs import Inputs
 from p2pnode.network.host import Host
 from p2pnode.network.protocols import jobs as job_lists
 from p2pnode.node.changes import Changes
-from p2pnode.node.driver import Clock
+from p2pnode.node.clock import Clock
 from p2pnode.node.journal import Journal
 
 from .lookup import Lookup

@@ -35,7 +35,7 @@ from p2pnode.network.scopes import unwrapped
 from p2pnode.network.streams import NetworkError
 from p2pnode.node import log_orders
 from p2pnode.node.changes import Changes
-from p2pnode.node.driver import Clock
+from p2pnode.node.clock import Clock
 from p2pnode.node.executor import Executor
 from p2pnode.node.fetching import Fetching
 from p2pnode.node.log_orders import LogOrders

@@ -1,4 +1,4 @@
-"""Trees of files that a stranger's program made: measured, opened, cleaned and removed.
+"""Trees of files that a stranger's program made: walked, measured, made fit for a result.
 
 Whoever made one may still be changing it, and meant it to hurt: millions of entries, any depth,
 holes of terabytes, links, pipes. So no link is followed and no pipe waited for, names are looked up in
@@ -7,17 +7,18 @@ directories that were opened, and a walk ends at its limits. All of it blocks: c
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from io import BufferedReader
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from p2pnode.core.values.units import ENTRY_SIZE_BYTES, about_bytes
 from p2pnode.core.wire.states import Fault
 from p2pnode.core.worker.blame import Left
+
+from .opening import DIRECTORY_FLAGS, FILE_FLAGS
+from .removal import remove_tree
 
 # Looking at 1,000 entries takes some 5 ms; more entries than this is an attack, and hurts a table of inodes.
 ENTRIES_MAX = 200_000
@@ -25,16 +26,12 @@ ENTRIES_MAX = 200_000
 OPEN_DIRECTORIES_MAX = 128
 # A result is no deeper, so that content of ours (`ipfs.unixfs`) can hold it in a folder.
 DEPTH_MAX = 63
-# So that a result can be written out at some place where paths may take 4096 bytes (PATH_MAX).
+# Half of PATH_MAX (4096 bytes), so that a result can be written out below some other place.
 PATH_SIZE_BYTES_MAX = 2048
-# What a file system (ext4) takes for itself, so that a program can fill its limit.
+# The share that a file system (ext4) takes for itself, so that a program can fill its limit.
 _OVERHEAD_BYTES, _OVERHEAD_PERCENT = 4 * 1024**2, 4
-# Directories that are removed in one go through their parent.
-_BATCH = 1_000
 # Enough of a path for a person to find it.
 _PATH_LENGTH_MAX = 200
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _PRIVILEGES = stat.S_ISUID | stat.S_ISGID
 _EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 # The modes that a file has where it comes from somebody else, less what the reader's umask takes.
@@ -49,7 +46,7 @@ class Entry:
     name: str
     status: os.stat_result
     depth: int
-    # Below the tree's root, without the name.
+    # The folders from the tree's root to it, without its name.
     _parents: tuple[str, ...] | list[str]
 
     @property
@@ -65,12 +62,13 @@ class Entry:
 
     @property
     def path_size_bytes(self) -> int:
+        """The size of its path below the root, as the file system has it."""
         return sum(len(os.fsencode(name)) + 1 for name in (*self._parents, self.name)) - 1
 
 
 @dataclass(slots=True)
 class Use:
-    """What trees take, as far as they were looked at."""
+    """The space and entries that trees take, as far as they were looked at."""
 
     size_bytes: int = 0
     entries: int = 0
@@ -78,6 +76,7 @@ class Use:
     _seen: set[tuple[int, int]] = field(default_factory=set)
 
     def add(self, status: os.stat_result) -> None:
+        """Count an entry."""
         self.entries += 1
         if not stat.S_ISDIR(status.st_mode) and status.st_nlink > 1:
             key = (status.st_dev, status.st_ino)
@@ -90,7 +89,7 @@ class Use:
 
 
 def plain_mode(mode: int) -> int:
-    """What of a file's mode goes with its content to others: whether it is a program, as in Git.
+    """The mode that goes with a file's content to others: whether it is a program, as in Git.
 
     Never setuid or setgid, nor who may read or write it: that is the reader's own matter.
     """
@@ -108,7 +107,7 @@ def readable(path: str | bytes) -> str:
 
 
 def measure(directories: Iterable[Path], size_bytes_max: int | None, entries_max: int | None = None) -> Use:
-    """What is below these, looked at until it is over a limit. What has gone or is refused is left out."""
+    """The use of these trees, looked at until it is over a limit, without what has gone or is refused."""
     use = Use()
     entries_max = ENTRIES_MAX if entries_max is None else entries_max
     for directory in directories:
@@ -131,8 +130,8 @@ def fit(name: str, directory: Path, use: Use, size_bytes_max: int, whose: str) -
     """
     left: list[Left] = []
     own = Use()
-    os.close(os.open(directory, _DIRECTORY))
-    # In the same file system, and removed with the execution's directory should this not come to it.
+    os.close(os.open(directory, DIRECTORY_FLAGS))
+    # A folder of the same file system, removed with the execution's should this not come to it.
     aside = directory.with_name(f".left-{os.urandom(8).hex()}")
     trash = None
     try:
@@ -142,7 +141,7 @@ def fit(name: str, directory: Path, use: Use, size_bytes_max: int, whose: str) -
                 left.append(replace(bad, place=place))
                 if trash is None:
                     aside.mkdir(mode=0o700)
-                    trash = os.open(aside, _DIRECTORY)
+                    trash = os.open(aside, DIRECTORY_FLAGS)
                 os.rename(entry.name, str(len(left)), src_dir_fd=entry.directory, dst_dir_fd=trash)
                 continue
             own.add(entry.status)
@@ -170,7 +169,9 @@ def _unfit(entry: Entry) -> Left | None:
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         return Left("", "a pipe, socket or device", loss=False)
     try:
-        os.close(os.open(entry.name, _DIRECTORY if stat.S_ISDIR(mode) else _FILE, dir_fd=entry.directory))
+        os.close(
+            os.open(entry.name, DIRECTORY_FLAGS if stat.S_ISDIR(mode) else FILE_FLAGS, dir_fd=entry.directory)
+        )
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -181,7 +182,7 @@ def _unfit(entry: Entry) -> Left | None:
 def walk(directory: Path, skipped: Callable[[], None] = lambda: None) -> Iterator[Entry]:
     """Everything below a directory, of any depth; `skipped` is called for what could not be looked into."""
     try:
-        levels = [_Level(os.open(directory, _DIRECTORY))]
+        levels = [_Level(os.open(directory, DIRECTORY_FLAGS))]
     except OSError:
         skipped()
         return
@@ -199,7 +200,7 @@ def walk(directory: Path, skipped: Callable[[], None] = lambda: None) -> Iterato
                 continue
             name = level.pending.pop()
             try:
-                opened = os.open(name, _DIRECTORY, dir_fd=level.directory)
+                opened = os.open(name, DIRECTORY_FLAGS, dir_fd=level.directory)
             except OSError:
                 skipped()
                 continue
@@ -218,7 +219,7 @@ class _Level:
     """A directory on the way from a tree's root to where a walk is."""
 
     def __init__(self, directory: int) -> None:
-        # Below 0: not open now.
+        # The descriptor; below 0: not open now.
         self.directory = directory
         status = os.fstat(directory)
         self.key = status.st_dev, status.st_ino
@@ -248,7 +249,7 @@ def _go_up(levels: list[_Level], skipped: Callable[[], None]) -> None:
         above = levels[-1]
         try:
             if level.directory >= 0:
-                opened = os.open("..", _DIRECTORY, dir_fd=level.directory)
+                opened = os.open("..", DIRECTORY_FLAGS, dir_fd=level.directory)
                 status = os.fstat(opened)
                 if (status.st_dev, status.st_ino) == above.key:
                     above.directory = opened
@@ -262,36 +263,6 @@ def _go_up(levels: list[_Level], skipped: Callable[[], None]) -> None:
             skipped()
     if level.directory >= 0:
         os.close(level.directory)
-
-
-def open_regular(path: Path) -> BufferedReader:
-    """A file for reading that is one, and no link to one. Raises `OSError`."""
-    return _regular(os.open(path, _FILE))
-
-
-def open_beneath(root: Path, below: PurePath) -> BufferedReader:
-    """A regular file of a tree, and no link on the way to it from its root. Raises `OSError`."""
-    *folders, name = below.parts or (".",)
-    if not below.parts:
-        return open_regular(root)
-    if ".." in below.parts or below.is_absolute():
-        raise OSError(errno.EINVAL, "not a path below")
-    directory = os.open(root, _DIRECTORY)
-    try:
-        for folder in folders:
-            inner = os.open(folder, _DIRECTORY, dir_fd=directory)
-            os.close(directory)
-            directory = inner
-        return _regular(os.open(name, _FILE, dir_fd=directory))
-    finally:
-        os.close(directory)
-
-
-def _regular(opened: int) -> BufferedReader:
-    if not stat.S_ISREG(os.fstat(opened).st_mode):
-        os.close(opened)
-        raise OSError(errno.EINVAL, "neither a link, a pipe nor a device is read")
-    return os.fdopen(opened, "rb")
 
 
 def strip_privileges(path: Path, entries_max: int) -> tuple[int, bool]:
@@ -320,7 +291,7 @@ def strip_privileges(path: Path, entries_max: int) -> tuple[int, bool]:
 
 
 def _strip(directory: int, name: str) -> bool:
-    opened = os.open(name, _FILE, dir_fd=directory)
+    opened = os.open(name, FILE_FLAGS, dir_fd=directory)
     try:
         mode = os.fstat(opened).st_mode
         if not stat.S_ISREG(mode) or not mode & _PRIVILEGES:
@@ -329,91 +300,3 @@ def _strip(directory: int, name: str) -> bool:
         return True
     finally:
         os.close(opened)
-
-
-def remove_tree(directory: Path) -> str:
-    """Remove a directory and all below it, of any depth; why some of it is left, or ""."""
-    try:
-        clear_directory(directory)
-        os.rmdir(directory)
-    except FileNotFoundError:
-        return ""
-    except OSError as error:
-        return error.strerror or str(error)
-    return ""
-
-
-def make_anew(directory: Path) -> None:
-    """Make a directory empty, or a new one where it is another user's by now. Raises `OSError`."""
-    try:
-        if directory.stat().st_uid == os.geteuid():
-            clear_directory(directory)
-            return
-    except PermissionError:
-        # Something in it is another user's.
-        pass
-    # Who removes the directory above removes this, too.
-    directory.rename(directory.with_name(f".{directory.name}-{os.urandom(4).hex()}"))
-    directory.mkdir()
-
-
-def clear_directory(directory: Path) -> None:
-    """Remove all that is in a directory, following no link. Raises the first `OSError` when the rest is gone.
-
-    Directories are moved up to the top one by one and emptied there, so that depth costs nothing.
-    """
-    top = os.open(directory, _DIRECTORY)
-    prefix, serial = f".removing-{os.urandom(8).hex()}-", 0
-    failed: dict[str, OSError] = {}
-    try:
-        while folders := _unlink_files(top, failed):
-            for name in folders:
-                try:
-                    serial = _empty(top, name, prefix, serial)
-                    os.rmdir(name, dir_fd=top)
-                except OSError as error:
-                    failed[name] = error
-    finally:
-        os.close(top)
-    if failed:
-        raise next(iter(failed.values()))
-
-
-def _unlink_files(top: int, failed: dict[str, OSError]) -> list[str]:
-    """Remove what is no directory; some of the directories, those that failed before left out."""
-    folders: list[str] = []
-    with os.scandir(top) as entries:
-        for entry in entries:
-            if entry.name in failed:
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(entry.name)
-                if len(folders) == _BATCH:
-                    break
-                continue
-            try:
-                os.unlink(entry.name, dir_fd=top)
-            except OSError as error:
-                failed[entry.name] = error
-    return folders
-
-
-def _empty(top: int, name: str, prefix: str, serial: int) -> int:
-    """Remove the files of a directory in `top`, and move its directories up; the next serial number."""
-    opened = os.open(name, _DIRECTORY, dir_fd=top)
-    try:
-        # Again until nothing is found: a directory that changes while it is read may not show all.
-        found = True
-        while found:
-            found = False
-            with os.scandir(opened) as entries:
-                for entry in entries:
-                    found = True
-                    if entry.is_dir(follow_symlinks=False):
-                        os.rename(entry.name, f"{prefix}{serial}", src_dir_fd=opened, dst_dir_fd=top)
-                        serial += 1
-                    else:
-                        os.unlink(entry.name, dir_fd=opened)
-    finally:
-        os.close(opened)
-    return serial

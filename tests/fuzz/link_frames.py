@@ -16,6 +16,7 @@ from typing import Any
 import trio
 import trio.testing
 
+from p2pnode.core.link.failure_detector import LinkEvent, LinkUp
 from p2pnode.core.link.frames import (
     SEQUENCE_MAX,
     Ack,
@@ -30,7 +31,7 @@ from p2pnode.core.wire.compartments import Compartment
 from p2pnode.faults.guards import Guards
 from p2pnode.identity import Identity
 from p2pnode.network.host import Unreachable
-from p2pnode.network.links import LinkEvent, Links, LinkUp
+from p2pnode.network.links import Links
 from p2pnode.network.strangers import Strangers
 from p2pnode.network.streams import Stream
 from tests.network_support import MemoryJournal

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import trio
 
 from p2pnode.core.link import frames
+from p2pnode.core.link.failure_detector import MessageRejected
 from p2pnode.core.link.frames import Data, Frame, Hello
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
@@ -19,7 +20,6 @@ from p2pnode.core.wire.messages import Message, Signed, decode_message_untrusted
 from p2pnode.identity import Identity
 from p2pnode.network import links
 from p2pnode.network.link_end import HEADER_SIZE_BYTES, read_frame
-from p2pnode.network.links import MessageRejected
 from p2pnode.network.streams import Stream
 from tests import network_support
 from tests.network_support import new_identity

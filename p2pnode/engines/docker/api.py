@@ -19,6 +19,8 @@ from urllib.parse import quote, urlsplit
 import httpcore
 import trio
 
+from p2pnode.engines.workload import KILL_S_MAX
+
 from .answers import (
     BadAnswer,
     Container,
@@ -33,13 +35,13 @@ READ_SIZE_BYTES = 65_536
 # An engine that does this host's work under load answers within a few seconds.
 ANSWER_S_MAX = 30.0
 PROBE_S_MAX = 3.0
-# Of the engine's API: Docker 19.03, the first that takes device requests. Podman 3 has it, too.
+# The oldest version of the engine's API: Docker 19.03, which takes device requests. Podman 3 has it, too.
 API_VERSION_MIN = (1, 40)
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 # Where an engine listens whose address names no port.
 TCP_PORT = 2375
-# What a person does about it.
+# Advice to a person, by the errno of a connection that failed.
 _HINTS = {
     errno.ENOENT: " (start it, or name another with --docker-host or DOCKER_HOST)",
     errno.ECONNREFUSED: " (it does not run: start it, or name another with --docker-host or DOCKER_HOST)",
@@ -112,7 +114,7 @@ async def stream(
 
 
 async def ask(socket_path: str, path: str, kind: type[T]) -> T:
-    """What the engine knows of something. Raises `EngineGone`, `EngineRefused`."""
+    """The engine's answer about something. Raises `EngineGone`, `EngineRefused`."""
     try:
         return decode(await order(socket_path, "GET", path), kind)
     except BadAnswer as error:
@@ -140,7 +142,7 @@ async def unavailable(socket_path: str) -> str | None:
 
 
 async def inspect(socket_path: str, container: str, *, size: bool = False) -> Container | None:
-    """What the engine knows of a container; None if there is none. `size` takes it a while."""
+    """The engine's answer about a container; None if there is none. `size` takes it a while."""
     try:
         path = f"/containers/{container}/json{'?size=1' if size else ''}"
         return await ask(socket_path, path, Container)
@@ -174,7 +176,7 @@ async def was_signalled(socket_path: str, container: str, until_s: float) -> boo
 
 
 async def wait(socket_path: str, container: str) -> None:
-    """Until a container is not running."""
+    """Wait until a container is not running."""
     async with stream(socket_path, "POST", f"/containers/{container}/wait") as body:
         data = await body.read_all()
     if not data:
@@ -183,6 +185,15 @@ async def wait(socket_path: str, container: str) -> None:
         decode(data, Waited)
     except BadAnswer as error:
         raise EngineGone(str(error)) from error
+
+
+async def remove_container(socket_path: str, container: str) -> None:
+    """Kill and remove, also when cancelled. If the engine is away, a later start's `reap` does it."""
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + KILL_S_MAX):
+        try:
+            await order(socket_path, "DELETE", f"/containers/{container}?force=1&v=1")
+        except (EngineGone, EngineRefused):
+            return
 
 
 async def output(body: Body) -> AsyncIterator[tuple[int, bytes]]:
@@ -208,7 +219,7 @@ async def output(body: Body) -> AsyncIterator[tuple[int, bytes]]:
 
 
 def _place(socket_path: str, path: str) -> tuple[httpcore.URL, str | None]:
-    """What is asked for, and the unix socket that it is asked for at."""
+    """The URL of a path of the API, and the unix socket that it is asked for at."""
     if not socket_path.startswith("tcp://"):
         return httpcore.URL(scheme="http", host="docker", target=path), socket_path
     parts = urlsplit(socket_path)

@@ -31,17 +31,13 @@ from p2pnode.core.values.images import ImageRule, Say, said_of
 from p2pnode.core.values.internet import AllowedHost
 from p2pnode.core.values.registries import WELL_KNOWN_ONLY, Registries
 from p2pnode.core.wire.fields import REASON_LENGTH_MAX
-from p2pnode.core.wire.spec import DockerTask as DockerTask
-from p2pnode.core.wire.spec import NetworkType
+from p2pnode.core.wire.spec import DockerTask, NetworkType
 from p2pnode.core.wire.states import Fault
 from p2pnode.core.worker import blame
-from p2pnode.engines.http import gate as http_gate
-from p2pnode.engines.http import netns, pause
-from p2pnode.engines.http.policy import Policy
+from p2pnode.engines.http import netns
 from p2pnode.engines.http.upstream import Resolve, resolve
 from p2pnode.engines.workload import (
     DISK_FREE_BYTES_MIN,
-    KILL_S_MAX,
     Ended,
     Workload,
     as_the_program_sees,
@@ -50,12 +46,8 @@ from p2pnode.engines.workload import (
     new_logs,
     not_begun,
 )
-from p2pnode.system.trees import (
-    clear_directory,
-    make_anew,
-    space_bytes,
-    strip_privileges,
-)
+from p2pnode.system.removal import make_anew
+from p2pnode.system.trees import space_bytes, strip_privileges
 
 from . import (
     api,
@@ -72,12 +64,11 @@ from . import (
 from .answers import Container, Listed
 from .api import Body, EngineGone, EngineRefused
 from .gpus import LABEL_EXECUTION, LABEL_GPUS, Gpus
+from .networks import Networks
 from .sdk import ContainerFailed, Sdk
 
 LABEL_NODE = "p2pnode.node"
 LABEL_JOB = "p2pnode.job"
-# In an execution's directory: where its container's sockets come from.
-GATE = "gate"
 # An operator's directory may be large, and a program is to hide nothing in it: some 10 s.
 STRIPPED_ENTRIES_MAX = 2_000_000
 
@@ -116,17 +107,13 @@ class DockerEngine:
         # Why containers cannot run here, as last found; "": they can.
         self.problem = unusable
         self._socket = socket_path
-        self._hosts = tuple(hosts)
         self._rules = tuple(rules)
-        self._networks = frozenset(networks)
         self._allowed = allowed
         self._registries = registries
         self._gpus = gpus or Gpus(socket_path)
         self._resolve = resolve
         self._sdk = Sdk(socket_path)
-        self._fencing = trio.Lock()
-        # Why there is no Network Type Bridge, as last told.
-        self._no_bridge = ""
+        self._networks = Networks(self._sdk, networks, hosts, resolve)
 
     async def available(self) -> str | None:
         """None if the engine answers, else the reason why containers cannot run here."""
@@ -137,25 +124,8 @@ class DockerEngine:
         return problem or None
 
     async def networks(self) -> frozenset[NetworkType]:
-        """Bridge is there as long as its fence is; see `bridge`."""
-        found = {kind for kind in NetworkType if self._allows(kind)}
-        if NetworkType.BRIDGE in found:
-            reason = ""
-            try:
-                await self._bridge()
-            except* (ContainerFailed, bridge.NoFence, OSError) as errors:
-                reason = str(_first(errors))
-                found.remove(NetworkType.BRIDGE)
-            if reason and reason != self._no_bridge:
-                log.warning("network bridge is allowed, but not offered: %s", reason)
-            self._no_bridge = reason
-        return frozenset(found)
-
-    def _allows(self, kind: NetworkType) -> bool:
-        """HTTP needs a program that holds the container's network namespace; see `pause`."""
-        if kind is NetworkType.HTTP:
-            return pause.possible()
-        return kind is NetworkType.NONE or kind in self._networks
+        """The kinds of network that containers can have here now."""
+        return await self._networks.offered()
 
     async def gpus(self) -> tuple[Card, ...]:
         """The GPUs that containers can be given here."""
@@ -180,7 +150,7 @@ class DockerEngine:
         except (EngineGone, EngineRefused) as error:
             return failed(Fault.PEER, str(error))
         try:
-            if not self._allows(workload.task.network.type):
+            if not self._networks.allows(workload.task.network.type):
                 raise ContainerFailed(Fault.PEER, no_network(workload.task.network.type))
             if found and found.state.status != "created":
                 ended = await self._adopt(workload, found, started, progress)
@@ -199,9 +169,8 @@ class DockerEngine:
         except* (EngineGone, EngineRefused, netns.NoSockets, OSError) as errors:
             ended = failed(Fault.PEER, as_the_program_sees(first_line(str(_first(errors))), workload))
         finally:
-            await self._remove(workload.execution_id)
-            if workload.task.network.type is NetworkType.HTTP:
-                await self._remove(_pause_name(workload))
+            await api.remove_container(self._socket, workload.execution_id)
+            await self._networks.remove(workload)
             with trio.CancelScope(shield=True):
                 left = await space.leave(workload)
                 if closed := await self._open_results(workload):
@@ -245,7 +214,7 @@ class DockerEngine:
         for container in found:
             execution = (container.labels or {}).get(LABEL_EXECUTION, "")
             if execution not in keep:
-                await self._remove(container.id)
+                await api.remove_container(self._socket, container.id)
                 writable = [one for one in container.mounts or () if one.type == "bind" and one.rw]
                 await self._sdk.call(_strip_privileges, [Path(one.source) for one in writable])
                 gone.add(execution)
@@ -265,7 +234,7 @@ class DockerEngine:
         if image.read_only_root:
             says |= {Say.READ_ONLY_ROOT}
         progress("creating the container")
-        await self._remove(workload.execution_id)
+        await api.remove_container(self._socket, workload.execution_id)
         await self._sdk.call(_make_ready, workload)
         workload = await self._limited(workload)
         logs = new_logs(workload)
@@ -276,12 +245,12 @@ class DockerEngine:
             bound = mapped if workload.task.network.type is NetworkType.BRIDGE else ()
             async with (
                 self._gpus.held(workload.execution_id, workload.task.resources.gpus) as gpus,
-                self._network(workload) as (network_mode, variables),
+                self._networks.ready(workload, self._labels(workload)) as (network_mode, variables),
             ):
                 for id in gpus.ids:
                     progress(f"its GPU is {id}")
                 variables |= ports.variables(mapped)
-                names = await self._name_servers(workload)
+                names = await self._networks.name_servers(workload)
                 labels = self._labels(workload) | ({LABEL_GPUS: cards.to_text(gpus.ids)} if gpus.ids else {})
                 await self._sdk.create(
                     workload, task, network_mode, labels, variables, bound, names, says, given, gpus
@@ -294,6 +263,7 @@ class DockerEngine:
             follow.close(logs)
 
     def _capabilities(self, workload: Workload, task: DockerTask) -> frozenset[str]:
+        """The Linux capabilities of a program; raises `ContainerFailed` for one that is not allowed here."""
         asked = capabilities.asked_in(task.meta)
         for name in sorted(asked - self._allowed):
             raise ContainerFailed(Fault.PEER, capabilities.not_allowed(name))
@@ -312,12 +282,12 @@ class DockerEngine:
             progress(f"its GPU {id} is missing, or has failed, since this peer's restart")
             log.warning("the GPU %s of %s is missing, or has failed", id, workload.execution_id)
         if workload.task.network.type is NetworkType.BRIDGE:
-            await self._bridge()
+            await self._networks.bridge()
         started()
         workload = await self._sdk.call(space.inside, workload)
         logs = docker_logs.resumed(workload)
         try:
-            async with self._gate(workload, running=found.state.running):
+            async with self._networks.gate(workload, running=found.state.running):
                 async with follow.output_from_the_start(self._sdk, workload) as body:
                     return await follow.to_the_end(
                         self._sdk, workload, found.image, logs, body, unseen=not found.state.running
@@ -326,7 +296,7 @@ class DockerEngine:
             follow.close(logs)
 
     async def _limited(self, workload: Workload) -> Workload:
-        """With result directories that hold no more than the job's disk limit, where that can be done."""
+        """The workload with result directories of the job's disk limit, where such can be made."""
         if not (workload.task.resources.disk_bytes and workload.results and space.possible()):
             return workload
         try:
@@ -336,61 +306,12 @@ class DockerEngine:
             log.warning("no hard disk limit for %s: %s", workload.execution_id, error)
         return await self._sdk.call(space.inside, workload)
 
-    @asynccontextmanager
-    async def _network(self, workload: Workload) -> AsyncIterator[tuple[str, dict[str, str]]]:
-        """The container's network mode and variables, while what they need is running. HTTP: see `netns`."""
-        kind = workload.task.network.type
-        if kind is not NetworkType.HTTP:
-            yield await self._bridge() if kind is NetworkType.BRIDGE else kind.value, {}
-            return
-        name = _pause_name(workload)
-        await self._remove(name)
-        await self._sdk.call(_make_gate, workload)
-        await self._sdk.create_pause(name, self._labels(workload), workload.directory / GATE)
-        await self._sdk.start(name)
-        async with self._gate(workload):
-            yield f"container:{name}", http_gate.environment(pause.PROXY_PORT)
-
-    async def _bridge(self) -> str:
-        """The network of Bridge containers, fenced in. Raises `ContainerFailed`, `NoFence`, OSError."""
-        async with self._fencing:
-            network, interface = await self._sdk.bridge()
-            await bridge.put_up(interface)
-        return network
-
-    async def _name_servers(self, workload: Workload) -> list[str]:
-        """Those of the internet for Bridge, else what the engine finds."""
-        if workload.task.network.type is not NetworkType.BRIDGE:
-            return []
-        return await self._sdk.call(bridge.machines_name_servers)
-
-    @asynccontextmanager
-    async def _gate(self, workload: Workload, *, running: bool = True) -> AsyncIterator[None]:
-        """The ways out of an HTTP-only container, as long as it runs."""
-        if workload.task.network.type is not NetworkType.HTTP or not running:
-            yield
-            return
-        sockets = await netns.sockets_of(workload.directory / GATE)
-        policy = Policy(domains=workload.task.network.domains, hosts=self._hosts)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(http_gate.serve, sockets, policy, self._resolve)
-            yield
-            nursery.cancel_scope.cancel()
-
     def _labels(self, workload: Workload) -> dict[str, str]:
         return {
             LABEL_NODE: self._node_id,
             LABEL_EXECUTION: workload.execution_id,
             LABEL_JOB: workload.job_id,
         }
-
-    async def _remove(self, container: str) -> None:
-        """Kill and remove, also when cancelled. If the engine is away, `reap` does it later."""
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + KILL_S_MAX):
-            try:
-                await api.order(self._socket, "DELETE", f"/containers/{container}?force=1&v=1")
-            except (EngineGone, EngineRefused):
-                return
 
 
 @asynccontextmanager
@@ -407,12 +328,8 @@ async def _attached(socket_path: str, container: str) -> AsyncIterator[Body]:
         yield body
 
 
-def _pause_name(workload: Workload) -> str:
-    return f"{workload.execution_id}-pause"
-
-
 def _make_ready(workload: Workload) -> None:
-    """Empty result directories that any user of an image can write into, but no other of this machine.
+    """Empty the result directories, and open them to any user of an image but no other of this machine.
 
     Blocking.
     """
@@ -420,14 +337,6 @@ def _make_ready(workload: Workload) -> None:
     for mount in workload.results:
         make_anew(mount.host_path)
         mount.host_path.chmod(0o777)
-
-
-def _make_gate(workload: Workload) -> None:
-    """An empty directory in which `pause` listens, whatever user that is there. Blocking."""
-    gate = workload.directory / GATE
-    gate.mkdir(exist_ok=True)
-    clear_directory(gate)
-    gate.chmod(0o777)
 
 
 def _strip_privileges(writable: Sequence[Path]) -> None:

@@ -1,4 +1,4 @@
-"""What containers' users made in this node's directories, where this node is not root itself.
+"""Access to what containers' users made in this node's directories, where this node is not root itself.
 
 A container's root is the machine's (or a sub-user of the node's, with a rootless engine): its folders and
 files need not let this node in. The engine may read and write them, and does so for a container that is
@@ -19,8 +19,7 @@ from pathlib import Path
 
 import trio
 
-from p2pnode.engines.workload import KILL_S_MAX
-from p2pnode.system import trees
+from p2pnode.system import removal, trees
 
 from . import api
 from .api import EngineGone, EngineRefused
@@ -28,7 +27,7 @@ from .sdk import ContainerFailed, Sdk
 
 # Where the helper has the directory.
 PLACE = "/own"
-# Of a path in the helper: the kernel's limit, less the place and a margin.
+# A path in the helper: the kernel's limit, less the place and a margin.
 PATH_SIZE_BYTES_MAX = 4_000
 # Folders that are opened with one archive: half a kilobyte each.
 FOLDERS_AT_ONCE_MAX = 2_000
@@ -41,11 +40,11 @@ _OPEN_MODE = 0o777
 
 @dataclass(slots=True)
 class _Closed:
-    """What this process may not look into or remove (folders), and may not read (files), by their paths."""
+    """The paths that this process may not look into or remove (folders), and may not read (files)."""
 
     folders: dict[str, int] = field(default_factory=dict)
     files: dict[str, int] = field(default_factory=dict)
-    # Of the folders, those that cannot even be listed.
+    # Those of the folders that cannot even be listed.
     unlisted: list[str] = field(default_factory=list)
 
 
@@ -75,7 +74,7 @@ async def open_up(
 
 async def remove(sdk: Sdk, labels: dict[str, str], directory: Path) -> str:
     """Remove an execution's directory, whoever owns what is in it; why some of it is left, or ""."""
-    left = await sdk.call(trees.remove_tree, directory)
+    left = await sdk.call(removal.remove_tree, directory)
     if not left or os.geteuid() == 0:
         return left
     before: list[str] = []
@@ -84,28 +83,19 @@ async def remove(sdk: Sdk, labels: dict[str, str], directory: Path) -> str:
         before = names
         if problem := await open_up(sdk, labels, directory, "", None):
             return problem
-        left = await sdk.call(trees.remove_tree, directory)
+        left = await sdk.call(removal.remove_tree, directory)
     return left
 
 
 @asynccontextmanager
 async def _helper(sdk: Sdk, labels: dict[str, str], directory: Path) -> AsyncIterator[str]:
     name = f"{directory.name}-reach"
-    await _forget(sdk, name)
+    await api.remove_container(sdk.socket_path, name)
     await sdk.create_reach(name, labels, directory, PLACE)
     try:
         yield name
     finally:
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + KILL_S_MAX):
-            await _forget(sdk, name)
-
-
-async def _forget(sdk: Sdk, name: str) -> None:
-    try:
-        await api.order(sdk.socket_path, "DELETE", f"/containers/{name}?force=1&v=1")
-    except (EngineGone, EngineRefused):
-        # There is none, or `reap` removes it later.
-        return
+        await api.remove_container(sdk.socket_path, name)
 
 
 async def _open_folders(sdk: Sdk, container: str, directory: Path, closed: _Closed) -> dict[str, int]:
@@ -133,7 +123,7 @@ def _archive(folders: Iterable[tuple[str, int]]) -> bytes:
 
 
 def _look(directory: Path, starts: Sequence[str]) -> _Closed:
-    """What is closed at and below these paths in `directory`. Blocking."""
+    """Look for all that is closed at and below these paths in `directory`. Blocking."""
     closed, own = _Closed(), os.geteuid()
     for start in starts:
         prefix = f"{start}/" if start else ""
@@ -165,7 +155,7 @@ def _read_files(
     """Put copies of this node's own in the place of files that it may not read. Blocking."""
     folders = {"/".join(path.split("/")[:2]) for path in files}
     if trees.measure([directory / folder for folder in folders], size_bytes_max).size_bytes > size_bytes_max:
-        # It is too large for a result.
+        # The file is too large for a result.
         return
     for folder in sorted(folders):
         parent = folder.rpartition("/")[0]

@@ -22,38 +22,25 @@ import docker.utils
 import trio
 
 from p2pnode.core.values.images import Say
-from p2pnode.core.wire.spec import DockerTask as DockerTask
+from p2pnode.core.wire.spec import DockerTask
 from p2pnode.core.wire.states import Fault
 from p2pnode.core.worker import blame
 from p2pnode.engines.http import pause
 from p2pnode.engines.workload import Workload, environment, first_line
 
-from . import podman, ports
+from . import host_config, podman, ports
 from .gpus import Given
 
 # The engine starts about 7 containers a second on two cores; more at once only makes each later.
 STARTS_AT_ONCE = 3
 THREADS_MAX = 8
 TIMEOUT_S = 60
-# A shell pipeline needs ten; a large Java or Go program some hundred.
-PROCESSES_MAX = 1_024
-# Of one process. The kernel's own hard limit by default: an engine in a container often may not give more.
-OPEN_FILES_MAX = 4_096
-# The engine takes 6 MiB, but runc sets the container up inside the limit: with control groups v2 the kernel
-# now and then kills it below 12 MiB.
-MEMORY_BYTES_MIN = 16 * 1024**2
-# The engine's own lower limit.
-CPU_MILLIS_MIN = 10
-# The engine's own copy of the output, from which a restarted node takes what it missed.
-LOG_RING = {"max-size": "16m", "max-file": "2"}
 # Docker's own, "bridge", lets containers reach each other.
 BRIDGE = "p2pnode-bridge"
 PAUSE_IMAGE = "p2pnode/pause"
-# Of containers that are never started: there is nothing in it.
+# The image of containers that are never started: there is nothing in it.
 REACH_IMAGE = "p2pnode/reach:1"
-# Where programs expect to write, if the rest of their image is read-only; each counts as memory.
-SCRATCH = ("/tmp", "/var/tmp", "/run")
-# Of an engine whose images are in containerd; and of the containerd that the system starts.
+# An engine whose images are in containerd says the first; the others are of the containerd of the system.
 CONTAINERD_STORE = "io.containerd.snapshotter.v1"
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 CONTAINERD_ROOT = "/var/lib/containerd"
@@ -80,14 +67,14 @@ class Sdk:
         self._starts = trio.Semaphore(STARTS_AT_ONCE)
         self._making_bridge = trio.Lock()
         self._client: docker.APIClient | None = None
-        # Of the engine's machine; asked once, as each question takes some 8 ms.
+        # The engine's machine, asked once, as each question takes some 8 ms.
         self._platform = ""
         self._cores = 1
         # Where the engine keeps its own, and where images are unfolded.
         self._root = ""
         self._images_root = ""
         self._is_podman = False
-        # Of one user; None: what the engine says.
+        # A limit of one user's processes; None: the engine's own.
         self._processes_max: int | None = None
 
     async def call(self, function: Callable[..., T], *args: Any, **options: Any) -> T:
@@ -95,7 +82,7 @@ class Sdk:
         return await trio.to_thread.run_sync(partial(function, *args, **options), limiter=self._threads)
 
     async def platform(self) -> str:
-        """What the engine runs, such as linux/amd64."""
+        """The platform that the engine runs, such as linux/amd64."""
         await self._connected()
         return self._platform
 
@@ -139,26 +126,16 @@ class Sdk:
         `given` are the program's Linux capabilities, `gpus` its own cards.
         """
         client = await self._connected()
-        resources = workload.task.resources
-        memory = max(resources.memory_bytes, MEMORY_BYTES_MIN)
-        host_config = client.create_host_config(
-            network_mode=network_mode,
-            dns=list(name_servers) or None,
-            port_bindings={f"{one.port}/tcp": (one.host_address, one.host_port) for one in mappings},
-            mounts=_mounts(workload),
-            mem_limit=memory,
-            # The same number: memory and swap together, that is no swap.
-            memswap_limit=memory,
-            # What lies in /dev/shm counts as memory of the container, whose limit is then the only one.
-            shm_size=memory,
-            nano_cpus=min(max(resources.cpu_millis, CPU_MILLIS_MIN), self._cores * 1000) * 1_000_000,
-            pids_limit=PROCESSES_MAX,
-            ulimits=_ulimits(self._processes_max),
-            log_config=docker.types.LogConfig(type="json-file", config=LOG_RING),
-            # PID 1 ignores signals that it does not handle, its own crash included.
-            init=True,
-            **_fence(says, given, memory),
-            **_cards(gpus),
+        options = host_config.of_execution(
+            workload,
+            network_mode,
+            mappings,
+            name_servers,
+            says,
+            given,
+            gpus,
+            self._cores,
+            self._processes_max,
         )
         try:
             await self.call(
@@ -171,7 +148,7 @@ class Sdk:
                 ports=[(one.port, "tcp") for one in mappings],
                 working_dir=task.working_directory or None,
                 labels=labels,
-                host_config=host_config,
+                host_config=client.create_host_config(**options),
             )
         except docker.errors.APIError as error:
             reason, fault = blame.of_create(error.status_code or 0, self._text(error))
@@ -217,15 +194,15 @@ class Sdk:
                 await self.call(client.inspect_image, image)
             except docker.errors.ImageNotFound:
                 await self._import(pause.image_tar(), image, 'ENTRYPOINT ["/pause"]')
-            host_config = client.create_host_config(
+            own_config = client.create_host_config(
                 network_mode="none",
                 # Names are resolved by the node, and only those of the job's domains.
                 dns=["127.0.0.1"],
                 mounts=[docker.types.Mount(target=pause.DIRECTORY, source=str(gate), type="bind")],
                 read_only=True,
-                mem_limit=MEMORY_BYTES_MIN,
+                mem_limit=host_config.MEMORY_BYTES_MIN,
                 pids_limit=1,
-                ulimits=_ulimits(self._processes_max),
+                ulimits=host_config.ulimits(self._processes_max),
                 cap_drop=["ALL"],
                 # Ports 53, 80 and 443.
                 cap_add=["NET_BIND_SERVICE"],
@@ -233,7 +210,7 @@ class Sdk:
                 log_config=docker.types.LogConfig(type="none"),
             )
             await self.call(
-                client.create_container, image=image, name=name, labels=labels, host_config=host_config
+                client.create_container, image=image, name=name, labels=labels, host_config=own_config
             )
         except docker.errors.APIError as error:
             raise ContainerFailed(
@@ -249,9 +226,9 @@ class Sdk:
             except docker.errors.ImageNotFound:
                 await self._import(_empty_tar(), REACH_IMAGE, 'CMD ["none"]')
             mount = docker.types.Mount(target=place, source=str(directory), type="bind")
-            host_config = client.create_host_config(network_mode="none", mounts=[mount], cap_drop=["ALL"])
+            own_config = client.create_host_config(network_mode="none", mounts=[mount], cap_drop=["ALL"])
             await self.call(
-                client.create_container, image=REACH_IMAGE, name=name, labels=labels, host_config=host_config
+                client.create_container, image=REACH_IMAGE, name=name, labels=labels, host_config=own_config
             )
         except docker.errors.APIError as error:
             raise ContainerFailed(Fault.PEER, f"cannot make a helper: {self._text(error)}") from error
@@ -279,6 +256,7 @@ class Sdk:
             raise ContainerFailed(Fault.PEER, f"cannot read from a helper: {self._text(error)}") from error
 
     async def start(self, container: str) -> None:
+        """Start a container that was created, when it is its turn."""
         client = await self._connected()
         try:
             async with self._starts:
@@ -326,7 +304,7 @@ def images_root(info: dict[str, Any]) -> str:
 
 
 def _auth(login: bool) -> dict[str, str] | None:
-    """What the SDK is given as login: None lets it look for one, an empty one is anonymous."""
+    """The login for the SDK: None lets it look for one, an empty one is anonymous."""
     return None if login else {}
 
 
@@ -338,61 +316,10 @@ def _login_header(client: docker.APIClient, image: str) -> str:
         registry, _ = docker.auth.resolve_repository_name(repository)
         found = docker.auth.get_config_header(client, registry)
     except docker.errors.DockerException as error:
-        # What the error says may name the operator's files and helpers.
+        # The error's text may name the operator's files and helpers.
         reason = f"cannot pull image {image}: this peer's Docker configuration cannot be used"
         raise ContainerFailed(Fault.PEER, reason) from error
     return _NO_LOGIN if found is None else found.decode()
-
-
-def _fence(says: frozenset[Say], given: frozenset[str], memory_bytes: int) -> dict[str, Any]:
-    """What keeps a program from more than it was given, but for what the operator says of its image."""
-    options: dict[str, Any] = {"cap_add": sorted(given)}
-    if Say.CAPABILITIES not in says:
-        options["cap_drop"] = ["ALL"]
-    if Say.NEW_PRIVILEGES not in says:
-        options["security_opt"] = ["no-new-privileges=true"]
-    if Say.READ_ONLY_ROOT in says and Say.WRITABLE_ROOT not in says:
-        scratch = f"rw,exec,nosuid,nodev,mode=1777,size={memory_bytes // 2}"
-        options |= {"read_only": True, "tmpfs": dict.fromkeys(SCRATCH, scratch)}
-    return options
-
-
-def _ulimits(processes_max: int | None) -> list[docker.types.Ulimit]:
-    found = [
-        # A core dump is written by the host's kernel, outside every limit.
-        docker.types.Ulimit(name="core", soft=0, hard=0),
-        docker.types.Ulimit(name="nofile", soft=OPEN_FILES_MAX, hard=OPEN_FILES_MAX),
-    ]
-    if processes_max is not None:
-        found.append(docker.types.Ulimit(name="nproc", soft=processes_max, hard=processes_max))
-    return found
-
-
-def _cards(gpus: Given) -> dict[str, Any]:
-    """The cards that a container gets: never a count, which gives two containers the same."""
-    options: dict[str, Any] = {}
-    if gpus.driver:
-        capabilities = [list(gpus.capabilities)] if gpus.capabilities else []
-        options["device_requests"] = [
-            docker.types.DeviceRequest(
-                driver=gpus.driver, device_ids=list(gpus.device_ids), capabilities=capabilities
-            )
-        ]
-    if gpus.nodes:
-        # Without the right to make others.
-        options["devices"] = [f"{node}:{node}:rw" for node in gpus.nodes]
-        options["group_add"] = list(map(str, gpus.groups))
-    return options
-
-
-def _mounts(workload: Workload) -> list[docker.types.Mount]:
-    """Bind mounts. Not `volumes`: for those the engine makes a missing source, as root."""
-    return [
-        docker.types.Mount(
-            target=mount.target, source=str(mount.host_path), type="bind", read_only=mount.read_only
-        )
-        for mount in (*workload.inputs, *workload.results)
-    ]
 
 
 def _empty_tar() -> bytes:

@@ -20,14 +20,8 @@ import trio
 from p2pnode.core.wire.states import Fault
 from p2pnode.core.worker.blame import Left
 from p2pnode.engines.workload import Mount, Workload, as_the_program_sees
-from p2pnode.system.trees import (
-    UnusableTree,
-    Use,
-    clear_directory,
-    fit,
-    remove_tree,
-    space_bytes,
-)
+from p2pnode.system.removal import clear_directory, remove_tree
+from p2pnode.system.trees import UnusableTree, Use, fit, space_bytes
 
 # In an execution's directory.
 FILE, DIRECTORY = "space.img", "space"

@@ -20,7 +20,8 @@ from p2pnode.core.wire.spec import NetworkType
 from p2pnode.core.wire.spec import WasmTask as WasmTask
 from p2pnode.engines.wasm.worker.output import MARK_SIZE_BYTES
 from p2pnode.engines.workload import Workload, environment, file_size_bytes_max
-from p2pnode.system.trees import clear_directory, open_beneath, open_regular
+from p2pnode.system.opening import open_beneath, open_regular
+from p2pnode.system.removal import clear_directory
 
 from .compiled import Module
 from .worker import WORKER_ID

@@ -1,0 +1,112 @@
+"""Dials of peers at all the addresses that are given, each with a deadline.
+
+libp2p's own dialling waits 250 ms, tries one address, and refuses a peer for 60 s after a failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import trio
+from libp2p.abc import INetworkService
+from libp2p.exceptions import BaseLibp2pError
+from libp2p.peer.id import ID
+from multiaddr import Multiaddr
+
+from p2pnode.core.wire import addresses as addressing
+
+from .dial_failures import reason_of_failure
+from .names import NameUnknown, resolve
+from .streams import NetworkError
+
+# The next address of a peer is tried after this, while the earlier ones go on (RFC 8305: 250 ms).
+DIAL_STAGGER_S = 0.25
+ADDRESSES_DIALLED_MAX = 8
+# The part of a caller's time that the dials get.
+DIAL_SHARE = 0.95
+
+
+class Unreachable(NetworkError):
+    """No connection to the peer could be made; the message says what was tried, `why` that alone."""
+
+    def __init__(self, message: str, why: str = "") -> None:
+        super().__init__(f"{message}: {why}" if why else message)
+        self.why = why or message
+
+
+class Dialler:
+    """Makes the connections of a host to its peers, one at a time for each peer."""
+
+    def __init__(self, network: INetworkService, own: str) -> None:
+        """`own` is the peer id of the host itself, which is not dialled."""
+        self._network = network
+        self._own = own
+        self._dialling: dict[str, trio.Lock] = {}
+
+    def is_connected(self, peer: str) -> bool:
+        """Whether the peer has a connection that is open."""
+        return any(
+            not connection.is_closed for connection in self._network.get_connections(ID.from_string(peer))
+        )
+
+    async def connect(self, peer: str, addresses: Sequence[str], timeout_s: float) -> None:
+        """See to it that there is a connection with `peer`; raises `Unreachable`.
+
+        The addresses are tried in their order, each a little after the one before.
+        """
+        if peer == self._own:
+            raise Unreachable("that is this node itself")
+        try:
+            ID.from_string(peer)
+        except ValueError as exc:
+            raise Unreachable(f"{peer!r} is not a peer id: {exc}") from exc
+        lock = self._dialling.setdefault(peer, trio.Lock())
+        try:
+            with trio.fail_after(timeout_s):
+                async with lock:
+                    if not self.is_connected(peer):
+                        await self._dial(peer, addresses, timeout_s)
+        except trio.TooSlowError as exc:
+            # Another dial of the peer was waited for.
+            raise Unreachable(f"no connection to {peer} within {timeout_s:.1f} s") from exc
+        finally:
+            if not lock.statistics().tasks_waiting and not lock.locked():
+                self._dialling.pop(peer, None)
+
+    async def _dial(self, peer: str, addresses: Sequence[str], timeout_s: float) -> None:
+        tried = list(dict.fromkeys(addresses))[:ADDRESSES_DIALLED_MAX]
+        failures: dict[str, str] = {}
+        # A little less than the caller's own limit: whoever asked is told of each address.
+        with trio.move_on_after(timeout_s * DIAL_SHARE):
+            async with trio.open_nursery() as nursery:
+
+                async def attempt(address: str, failed: trio.Event) -> None:
+                    try:
+                        await self._dial_one(peer, address)
+                        nursery.cancel_scope.cancel()
+                    except (BaseLibp2pError, OSError, ValueError) as exc:
+                        failures[address] = reason_of_failure(exc)
+                        failed.set()
+
+                for address in tried:
+                    failed = trio.Event()
+                    nursery.start_soon(attempt, address, failed)
+                    with trio.move_on_after(DIAL_STAGGER_S):
+                        await failed.wait()
+        if not self.is_connected(peer):
+            unanswered = f"no answer within {timeout_s:.0f} s"
+            why = "; ".join(f"{address}: {failures.get(address, unanswered)}" for address in tried)
+            raise Unreachable(f"no connection to {peer}", why or "no address of it is known")
+
+    async def _dial_one(self, peer: str, address: str) -> None:
+        """Dial what a name stands for; raises what the resolver, or libp2p for the last address, does."""
+        resolved = await resolve(addressing.parse(address))
+        for one in resolved:
+            try:
+                await self._network.dial_addr(Multiaddr(one.transport), ID.from_string(peer))
+            except (BaseLibp2pError, OSError):
+                if one == resolved[-1]:
+                    raise
+            else:
+                return
+        raise NameUnknown("the name has no address that can be dialled")

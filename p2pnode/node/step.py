@@ -1,0 +1,158 @@
+"""One step of the driver: actions written into the journal and the outboxes, effects kept for after that."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from p2pnode.core.node import Core
+from p2pnode.core.records.events import (
+    Action,
+    Advertise,
+    DropJob,
+    DropReservation,
+    Event,
+    Kill,
+    Note,
+    PeerLost,
+    Received,
+    Rejected,
+    SaveJob,
+    SaveLines,
+    SaveReservation,
+    Send,
+    Start,
+)
+from p2pnode.core.records.lifecycle import JobRecord
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.fields import LINE_LENGTH_MAX, LINES_PER_MESSAGE_MAX
+from p2pnode.core.wire.messages import Ask, Ended, Line, Message, Receipt, Replicate
+from p2pnode.core.wire.reasons import reason_of
+from p2pnode.network.link_owner import CannotSend, OutboxFull
+
+from .clock import Clock
+from .journal import Journal
+
+log = logging.getLogger(__name__)
+
+# An event that leads to another (a result of one's own) is handled in the same step; no chain is longer.
+EVENTS_PER_STEP_MAX = 1_000
+
+Effect = Start | Kill | Advertise | Send
+
+# Puts a message into the outbox of the link to a peer; raises `OutboxFull` and `CannotSend`.
+SendToPeer = Callable[[str, Message], None]
+
+
+class Step:
+    """A step in the making, within one transaction of the journal."""
+
+    def __init__(
+        self,
+        core: Core,
+        journal: Journal,
+        clock: Clock,
+        send: SendToPeer,
+        receipt_cid: Callable[[bytes], str],
+        stored: Callable[[str], JobRecord | None],
+    ) -> None:
+        """`receipt_cid` names a receipt; `stored` is `Driver.stored`."""
+        self._core = core
+        self._journal = journal
+        self._clock = clock
+        self._send = send
+        self._receipt_cid = receipt_cid
+        self._stored = stored
+        self._pending: deque[Event] = deque()
+        # To be performed when the step is in the journal.
+        self.effects: list[Effect] = []
+        # The jobs whose record or history has changed, in their order.
+        self.changed: dict[str, None] = {}
+        # The peers with something new in their outboxes.
+        self.sent: set[str] = set()
+
+    def take(self, decide: Callable[[], list[Action]]) -> None:
+        """Write what `decide` returns, and what the events that follow from it lead to.
+
+        Raises what deciding and writing raise, and `RuntimeError` if the events come to no end; the
+        transaction is then to be rolled back.
+        """
+        self._write(decide())
+        for _ in range(EVENTS_PER_STEP_MAX):
+            if not self._pending:
+                return
+            self._write(self._core.handle(self._pending.popleft(), self._clock.now()))
+        raise RuntimeError(f"an event led to more than {EVENTS_PER_STEP_MAX} others")
+
+    def _write(self, actions: Sequence[Action]) -> None:
+        journal = self._journal
+        for action in actions:
+            match action:
+                case Send(peer, message):
+                    self._write_send(action, peer, message)
+                case SaveJob(record):
+                    if journal.save_job(record):
+                        self.changed[record.id] = None
+                case DropJob(job):
+                    journal.drop_job(job)
+                    self.changed[job] = None
+                case SaveLines(job, lines, anew):
+                    if anew:
+                        journal.replace_history(job, lines)
+                    for line in () if anew else lines:
+                        journal.add_line(job, line)
+                    self.changed[job] = None
+                case SaveReservation(reservation):
+                    journal.save_reservation(reservation)
+                case DropReservation(execution):
+                    journal.drop_reservation(execution)
+                case Note():
+                    self._note(action)
+                    self.changed[action.job] = None
+                case Start() | Kill() | Advertise():
+                    self.effects.append(action)
+
+    def _write_send(self, action: Send, peer: str, message: Message) -> None:
+        """Put a message into its peer's outbox; one to this node itself becomes an event or an effect."""
+        match message:
+            case Ended(receipt=signed) if peer == self._core.me:
+                receipt = codec.decode(signed.body, Receipt)
+                cid = self._receipt_cid(codec.encode(signed))
+                record = self._stored(receipt.job)
+                self._pending.append(Received(peer, message, receipt, cid, record))
+                return
+            case Ask() if peer == self._core.me:
+                self.effects.append(action)
+                return
+            case Replicate(full=True):
+                message = self._with_history(message)
+        self.sent.add(peer)
+        try:
+            self._send(peer, message)
+        except OutboxFull as exc:
+            log.warning("%s", exc)
+            self._pending.append(PeerLost(peer, str(exc)))
+        except CannotSend as exc:
+            log.warning("%s", exc)
+            self._pending.append(Rejected(peer, message, reason_of(exc)))
+
+    def _with_history(self, keep: Replicate) -> Replicate:
+        """The message with the job's history, which the journal alone has."""
+        rows = self._journal.history(keep.job, 0)[-LINES_PER_MESSAGE_MAX:]
+        lines = tuple(
+            Line(
+                at_ms=int(row.at * 1000),
+                topic=row.topic,
+                text=row.text[:LINE_LENGTH_MAX],
+                execution=row.execution,
+                peer=row.peer,
+                state=row.state,
+            )
+            for row in rows
+        )
+        return codec.replace(keep, history=lines)
+
+    def _note(self, note: Note) -> None:
+        row = (note.job, self._clock.now(), note.topic, note.execution, note.peer, note.text, note.state)
+        self._journal.add_history(*row)
