@@ -16,7 +16,7 @@ from p2pnode.core.wire.spec import (
     Task,
     WasmTask,
 )
-from p2pnode.engines.workload import Ended, Engine, Mount, Workload
+from p2pnode.engines.workload import Engine, Mount, ProgramEnd, Workload
 
 _numbers = itertools.count(1)
 
@@ -79,7 +79,7 @@ def make_workload(
     )
 
 
-async def run(engine: Engine, workload: Workload, calls: Calls | None = None) -> Ended:
+async def run(engine: Engine, workload: Workload, calls: Calls | None = None) -> ProgramEnd:
     calls = calls or Calls()
     return await engine.run(workload, calls.on_started, calls.progress.append)
 

@@ -11,22 +11,23 @@ import re
 NOT_QUICK = (
     # Engines, nodes and programs, as processes.
     r"test_engine_(bridge|cgroups|docker|http_attacks|http_pause|podman|stop|wasm)",
-    r"test_(binary|devnet|gpus_docker|ipfs_kubo|nodes_|two_versions|data_s3\.py)",
+    r"test_(binary|devnet|gpus_docker|ipfs_kubo|nodes_|two_versions|data_s3\.py|data_publishers)",
     r"test_(cli_terminal|descriptors|layers|version)\.py",
     r"test_cli\.py::test_(a_closed_pipe|completion_prints|ctrl_c_while|help_imports|help_takes|shells_complete)",
     r"test_data_url\.py::test_over_https",
     r"test_docker_host\.py::test_the_real_engine",
     r"test_engine_http_proxy\.py::test_a_tunnel_carries_tls",
     r"test_gpus\.py::test_the_driver_is_a_program",
+    r"test_ipfs_result_store\.py::test_(a_result_gets_to_a_daemon|nothing_is_lost_while)",
     r"test_identity\.py::test_the_module_does_not_import",
     r"test_mutations\.py::test_tests_and_networks",
     r"test_private\.py::test_another_user",
     # Real networks, on this machine's clock.
     r"test_network_(discovery|first_contact|gossip|host|links|strangers)",
     r"test_ipfs_bitswap",
-    # What takes long: bombs, chance in quantity, and all but the first hundred simulated networks.
+    # What takes long: bombs, chance in quantity, and all but the first fifty simulated networks.
     r"test_(cli_get_hostile|fairness|fuzz)\.py",
-    r"test_simulation\.py::test_every_job_ends\w*\[(?!0\]|50\])",
+    r"test_simulation\.py::test_every_job_ends\w*\[(?!0\])",
     r"test_shell_simulation\.py::test_every_job\w*\[(?!0\])",
 )
 STARTS_A_PROCESS = frozenset({"os.fork", "os.forkpty", "os.posix_spawn", "os.system", "subprocess.Popen"})

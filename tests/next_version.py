@@ -19,7 +19,7 @@ _ECHO = '''
 """The engine `echo`."""
 
 from p2pnode.core.wire.messages import Fault
-from p2pnode.engines.workload import Ended
+from p2pnode.engines.workload import ProgramEnd
 
 
 class EchoEngine:
@@ -36,7 +36,7 @@ class EchoEngine:
         said = (workload.task.extensions or {}).get("greeting", b"")
         workload.stdout.write_bytes(workload.task.engine.params["Text"].encode() + b" " + said)
         workload.stderr.write_bytes(b"")
-        return Ended(exit_code=0, reason="", fault=None)
+        return ProgramEnd(exit_code=0, reason="", fault=None)
 '''
 _ECHO_FIELDS = """ECHO = ObjectOf(
     Field("Text", TEXT, required=True, hint="what to say"),

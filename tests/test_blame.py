@@ -16,7 +16,7 @@ from p2pnode.core.wire.spec import (
 from p2pnode.core.wire.states import Fault
 from p2pnode.core.worker.blame import (
     HIDDEN_PATH,
-    Exit,
+    ExitEvidence,
     of_create,
     of_exit,
     of_start,
@@ -63,7 +63,7 @@ EXITS: dict[str, tuple[dict[str, Any], Fault | None, str]] = {
 
 @pytest.mark.parametrize(("known", "fault", "reason"), EXITS.values(), ids=EXITS)
 def test_an_exit(known: dict[str, Any], fault: Fault | None, reason: str) -> None:
-    told, whose = of_exit(Exit(**known))
+    told, whose = of_exit(ExitEvidence(**known))
     assert whose is fault
     assert reason in told
 

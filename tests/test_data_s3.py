@@ -13,7 +13,7 @@ import trio
 from p2pnode.core.values.internet import AllowedHost
 from p2pnode.core.wire.states import Fault
 from p2pnode.data import s3_client, tries
-from p2pnode.data.failures import DataFailed, Lost
+from p2pnode.data.failures import DataFailed, Retryable
 from p2pnode.data.inputs import Access
 from p2pnode.data.s3_client import S3Account
 from p2pnode.data.tries import Tries
@@ -277,7 +277,7 @@ BOMB = '<!DOCTYPE x [<!ENTITY a "1"><!ENTITY b "&a;&a;">]>'
     ],
 )
 def test_xml_of_a_service_that_could_define_entities_is_refused(what: str, answer: bytes) -> None:
-    with pytest.raises(Lost):
+    with pytest.raises(Retryable):
         s3_client._parse_listing_untrusted(answer)
     assert s3_client._parse_error_untrusted(answer) == ("", "")
 

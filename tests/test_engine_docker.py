@@ -22,7 +22,7 @@ from p2pnode.core.wire.spec import (
 )
 from p2pnode.core.wire.states import Fault
 from p2pnode.engines.docker.engine import LABEL_NODE, DockerEngine
-from p2pnode.engines.workload import LOG_SIZE_BYTES_MAX, Ended, Workload
+from p2pnode.engines.workload import LOG_SIZE_BYTES_MAX, ProgramEnd, Workload
 
 from .docker_engine import (
     BATCH_EXAMPLE,
@@ -55,7 +55,7 @@ async def no_container_left(engine: DockerEngine) -> AsyncIterator[None]:
 
 async def run_shell(
     engine: DockerEngine, tmp_path: Path, script: str, resources: Resources | None = None
-) -> tuple[Ended, Workload]:
+) -> tuple[ProgramEnd, Workload]:
     workload = make_workload(tmp_path, shell(script), resources=resources)
     return await run(engine, workload), workload
 
@@ -234,7 +234,7 @@ async def test_a_crash_is_named(engine: DockerEngine, tmp_path: Path) -> None:
 async def test_a_kill_from_outside_is_the_peers_fault(engine: DockerEngine, tmp_path: Path) -> None:
     workload = make_workload(tmp_path, shell("sleep 60"))
     calls = Calls()
-    ends: list[Ended] = []
+    ends: list[ProgramEnd] = []
     async with trio.open_nursery() as nursery:
 
         async def run_it() -> None:

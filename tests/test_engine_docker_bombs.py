@@ -19,7 +19,7 @@ from p2pnode.engines.docker.pull import (
     ENTRIES_FREE_MIN,
     ENTRIES_MAX,
     Disk,
-    Room,
+    PullRoom,
 )
 from p2pnode.engines.docker.sdk import (
     CONTAINERD_SOCKET,
@@ -36,7 +36,7 @@ from .image_bombs import MIB, empty_files, push, small_engine, zeros
 from .test_engine_docker_pull import serving
 
 GIB = 1024**3
-ROOM = Room(DISK_FREE_BYTES_MIN + 10 * GIB, 10_000_000)
+ROOM = PullRoom(DISK_FREE_BYTES_MIN + 10 * GIB, 10_000_000)
 FULL = DISK_FREE_BYTES_MIN - 1
 # Half a GiB and some 40,000 files more than has to stay free.
 DISK_BYTES = DISK_FREE_BYTES_MIN + 700 * MIB
@@ -46,17 +46,22 @@ DISK_BYTES = DISK_FREE_BYTES_MIN + 700 * MIB
     ("declared_bytes", "now", "fault", "why"),
     [
         (MIB, ROOM, None, ""),
-        (GIB, Room(DISK_FREE_BYTES_MIN, 10_000_000), None, ""),
-        (GIB, Room(DISK_FREE_BYTES_MIN, sys.maxsize), None, ""),
+        (GIB, PullRoom(DISK_FREE_BYTES_MIN, 10_000_000), None, ""),
+        (GIB, PullRoom(DISK_FREE_BYTES_MIN, sys.maxsize), None, ""),
         (10 * GIB + 1, ROOM, Fault.PEER, "this peer can spare"),
-        (MIB, Room(FULL, 10_000_000), Fault.JOB, "unfolds to more than 20 times its size"),
-        (3 * GIB, Room(FULL, 10_000_000), Fault.PEER, "unfolds to more than this peer can spare"),
-        (MIB, Room(ROOM.size_bytes, 10_000_000 - ENTRIES_MAX - 1), Fault.JOB, "more than 2,000,000 files"),
-        (MIB, Room(ROOM.size_bytes, 0), Fault.JOB, "files and directories"),
+        (MIB, PullRoom(FULL, 10_000_000), Fault.JOB, "unfolds to more than 20 times its size"),
+        (3 * GIB, PullRoom(FULL, 10_000_000), Fault.PEER, "unfolds to more than this peer can spare"),
+        (
+            MIB,
+            PullRoom(ROOM.size_bytes, 10_000_000 - ENTRIES_MAX - 1),
+            Fault.JOB,
+            "more than 2,000,000 files",
+        ),
+        (MIB, PullRoom(ROOM.size_bytes, 0), Fault.JOB, "files and directories"),
     ],
 )
 async def test_a_pull_goes_on_as_long_as_the_disk_has_room(
-    declared_bytes: int, now: Room, fault: Fault | None, why: str
+    declared_bytes: int, now: PullRoom, fault: Fault | None, why: str
 ) -> None:
     rooms = iter((ROOM, now))
     disk = Disk(Sdk("/nowhere"), "/", lambda _: next(rooms))
@@ -68,8 +73,8 @@ async def test_a_pull_goes_on_as_long_as_the_disk_has_room(
         assert why in problem[1]
 
 
-@pytest.mark.parametrize("free", [Room(FULL, 10_000_000), Room(10 * GIB, ENTRIES_FREE_MIN - 1)])
-async def test_nothing_is_pulled_to_a_full_disk(free: Room) -> None:
+@pytest.mark.parametrize("free", [PullRoom(FULL, 10_000_000), PullRoom(10 * GIB, ENTRIES_FREE_MIN - 1)])
+async def test_nothing_is_pulled_to_a_full_disk(free: PullRoom) -> None:
     with pytest.raises(ContainerFailed, match="no room for another image") as caught:
         await Disk(Sdk("/nowhere"), "/", lambda _: free).begin()
     assert caught.value.fault is Fault.PEER

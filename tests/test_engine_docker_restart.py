@@ -17,7 +17,7 @@ from p2pnode.core.wire.spec import DockerTask
 from p2pnode.core.wire.states import Fault
 from p2pnode.engines.docker.api import unavailable
 from p2pnode.engines.docker.engine import DockerEngine
-from p2pnode.engines.workload import Ended, Workload
+from p2pnode.engines.workload import ProgramEnd, Workload
 
 from .docker_engine import BUSYBOX, cannot_run, require_docker
 from .engine_support import Calls, make_workload, read, run
@@ -50,10 +50,12 @@ async def own_engine(directory: Path, *options: str) -> AsyncIterator[str]:
             await process.wait()
 
 
-async def run_through_a_restart(directory: Path, tmp_path: Path, *options: str) -> tuple[Ended, Workload]:
+async def run_through_a_restart(
+    directory: Path, tmp_path: Path, *options: str
+) -> tuple[ProgramEnd, Workload]:
     workload = make_workload(tmp_path, DockerTask(image=BUSYBOX, parameters=("sh", "-c", SCRIPT)))
     calls = Calls()
-    ends: list[Ended] = []
+    ends: list[ProgramEnd] = []
 
     async def run_it() -> None:
         ends.append(

@@ -17,7 +17,7 @@ from p2pnode.core.wire.spec import DockerTask, Network, NetworkType, Resources
 from p2pnode.core.wire.states import Fault
 from p2pnode.engines.docker import kernel_log, podman
 from p2pnode.engines.docker.engine import DockerEngine
-from p2pnode.engines.workload import Ended
+from p2pnode.engines.workload import ProgramEnd
 
 from .docker_engine import BUSYBOX, cannot_run
 from .engine_support import Calls, make_workload, read, run
@@ -177,7 +177,7 @@ async def test_podman_tells_why_a_program_failed(
 async def test_podman_stops_a_program_by_its_signal(engine: DockerEngine, tmp_path: Path) -> None:
     script = "trap 'echo stopped; exit 3' TERM; echo ready; while true; do sleep 0.1; done"
     workload = make_workload(tmp_path, DockerTask(image=BUSYBOX, parameters=("sh", "-c", script)))
-    calls, ends = Calls(), list[Ended]()
+    calls, ends = Calls(), list[ProgramEnd]()
 
     async def to_the_end() -> None:
         ends.append(await run(engine, workload, calls))

@@ -13,7 +13,7 @@ from p2pnode.core.wire.spec import DockerTask
 from p2pnode.core.wire.spec import WasmTask as WasmTask
 from p2pnode.engines.docker.engine import LABEL_NODE, DockerEngine
 from p2pnode.engines.wasm.engine import WasmEngine
-from p2pnode.engines.workload import Ended, Engine, Workload
+from p2pnode.engines.workload import Engine, ProgramEnd, Workload
 
 from .docker_engine import BUSYBOX, SOCKET, containers, require_docker
 from .engine_support import Calls, make_workload, read, run
@@ -41,9 +41,9 @@ def shell(directory: Path, script: str) -> Workload:
 
 async def run_and_stop(
     engine: Engine, workload: Workload, written: str, grace_s: float
-) -> tuple[Ended, float]:
+) -> tuple[ProgramEnd, float]:
     """Stop the program once that is in its stdout; how it ended, and how long that took."""
-    ended: list[Ended] = []
+    ended: list[ProgramEnd] = []
 
     async def run_it() -> None:
         ended.append(await run(engine, workload, calls))

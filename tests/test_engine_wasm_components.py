@@ -17,7 +17,7 @@ from p2pnode.core.wire.spec import Resources
 from p2pnode.core.wire.spec import WasmTask as WasmTask
 from p2pnode.core.wire.states import Fault
 from p2pnode.engines.wasm.engine import WasmEngine
-from p2pnode.engines.workload import Ended
+from p2pnode.engines.workload import ProgramEnd
 
 from .engine_support import Calls, make_workload, read, run
 from .wasm_support import JOBS
@@ -53,7 +53,7 @@ async def run_component(
     entrypoint: str = "_start",
     imports: dict[str, str] | None = None,
     resources: Resources | None = None,
-) -> Ended:
+) -> ProgramEnd:
     inputs = {}
     for name, content in {"main": text, **(imports or {})}.items():
         inputs[f"/m/{name}.wasm"] = tmp_path / f"{name}.wasm"

@@ -23,7 +23,7 @@ from p2pnode.core.wire.states import Fault
 from p2pnode.engines.wasm import compiled as wasm_compiled
 from p2pnode.engines.wasm import engine as wasm
 from p2pnode.engines.wasm.engine import WasmEngine
-from p2pnode.engines.workload import Ended
+from p2pnode.engines.workload import ProgramEnd
 
 from .engine_support import Calls, id_prefix, make_workload, read, run
 from .wasm_support import EXIT, JOBS, SLEEP, SLEEP_AN_HOUR, SPIN, WRITE, run_wat, templates_of, workers_of
@@ -48,7 +48,7 @@ async def test_cancelling_kills_a_program_that_sleeps_in_a_host_call(
 
 async def test_a_worker_killed_from_outside_is_the_peers_fault(engine: WasmEngine, tmp_path: Path) -> None:
     calls = Calls()
-    ends: list[Ended] = []
+    ends: list[ProgramEnd] = []
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
 
@@ -274,7 +274,9 @@ def module_of(functions: int) -> bytes:
     return bytes(wasmtime.wat2wasm(f'(module {function * functions} (func (export "_start")))'))
 
 
-async def run_module(engine: WasmEngine, tmp_path: Path, content: bytes, calls: Calls | None = None) -> Ended:
+async def run_module(
+    engine: WasmEngine, tmp_path: Path, content: bytes, calls: Calls | None = None
+) -> ProgramEnd:
     module = tmp_path / "module.wasm"
     module.write_bytes(content)
     workload = make_workload(tmp_path, WasmTask(entry_module="/m"), inputs={"/m": module})
@@ -339,7 +341,7 @@ async def test_when_the_template_dies_its_program_fails_and_the_next_one_runs(
     engine: WasmEngine, tmp_path: Path
 ) -> None:
     calls = Calls()
-    ends: list[Ended] = []
+    ends: list[ProgramEnd] = []
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
 

@@ -14,7 +14,7 @@ from p2pnode.core.values import cards
 from p2pnode.core.values.cards import Card, Maker, NoCards
 from p2pnode.engines.docker import gpu_drm, gpu_nvidia, gpus
 from p2pnode.engines.docker.answers import Info
-from p2pnode.engines.docker.gpus import Given, Gpus
+from p2pnode.engines.docker.gpus import GivenCards, Gpus
 
 H100 = "GPU-a6ae1def-0000-4000-8000-000000000001"
 H101 = "GPU-a6ae1def-0000-4000-8000-000000000002"
@@ -289,13 +289,13 @@ CDI_BY_NUMBER = info('{"DiscoveredDevices": [{"Source": "cdi", "ID": "nvidia.com
         pytest.param(
             [A],
             CDI,
-            Given((A.id,), "cdi", (f"nvidia.com/gpu={A.id}",)),
+            GivenCards((A.id,), "cdi", (f"nvidia.com/gpu={A.id}",)),
             id="by CDI's name where the engine has it",
         ),
         pytest.param(
             [A, B],
             RUNTIME,
-            Given(
+            GivenCards(
                 (A.id, B.id),
                 "nvidia",
                 (A.id, B.id),
@@ -307,13 +307,13 @@ CDI_BY_NUMBER = info('{"DiscoveredDevices": [{"Source": "cdi", "ID": "nvidia.com
         pytest.param(
             [],
             RUNTIME,
-            Given(variables={"NVIDIA_VISIBLE_DEVICES": "void"}),
+            GivenCards(variables={"NVIDIA_VISIBLE_DEVICES": "void"}),
             id="no card, whatever an image says",
         ),
-        pytest.param([], NEITHER, Given(), id="nothing for nothing"),
+        pytest.param([], NEITHER, GivenCards(), id="nothing for nothing"),
     ],
 )
-def test_the_engine_is_asked_for_named_cards(chosen: list[Card], engine: Info, expected: Given) -> None:
+def test_the_engine_is_asked_for_named_cards(chosen: list[Card], engine: Info, expected: GivenCards) -> None:
     assert gpus.given(chosen, engine) == expected
 
 

@@ -103,7 +103,7 @@ def test_a_node_survives_encoding_and_damage_is_a_bad_message(
     [
         (b"", "no data"),
         (b"\x0a\x00", "no type"),
-        (b"\x0a\x02\x08\x09", "not a valid Kind"),
+        (b"\x0a\x02\x08\x09", "not a valid NodeKind"),
         (EMPTY_BLOCK * 2, "stands twice"),
         (b"\x1a\x00" + EMPTY_BLOCK, "unknown"),
         (b"\x0a\x05\x08\x01", "past the end"),

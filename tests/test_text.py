@@ -72,9 +72,9 @@ def test_yaml_carries_no_invisible_character_and_means_the_same(text: str) -> No
     written = yamltree.dump({"Name": text, "Labels": {text: "x"}})
     assert visible_lines(written) == written
     tree = yamltree.compose(written.encode())
-    assert isinstance(tree, yamltree.Mapping)
+    assert isinstance(tree, yamltree.MappingNode)
     ((_, name), (_, labels)) = tree.entries
-    assert isinstance(name, yamltree.Scalar) and isinstance(labels, yamltree.Mapping)
+    assert isinstance(name, yamltree.Scalar) and isinstance(labels, yamltree.MappingNode)
     assert (name.text, labels.entries[0][0].text) == (text, text)
 
 

@@ -12,7 +12,7 @@ import wasmtime
 from p2pnode.core.wire.spec import Resources
 from p2pnode.core.wire.spec import WasmTask as WasmTask
 from p2pnode.engines.wasm.engine import WasmEngine
-from p2pnode.engines.workload import Ended, Workload
+from p2pnode.engines.workload import ProgramEnd, Workload
 
 from .engine_support import Calls, make_workload, read, run
 
@@ -44,7 +44,7 @@ async def run_wat(
     resources: Resources | None = None,
     calls: Calls | None = None,
     entrypoint: str = "_start",
-) -> tuple[Ended, str, str]:
+) -> tuple[ProgramEnd, str, str]:
     """Run a `_start` of that body; returns its end, stdout and stderr."""
     workload = wat_workload(
         tmp_path, body, imports=imports, memory=memory, resources=resources, entrypoint=entrypoint

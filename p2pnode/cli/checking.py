@@ -8,7 +8,7 @@ import click
 
 from p2pnode.api.shapes import PlanJson, ReasonJson
 from p2pnode.cli import jobfiles, options
-from p2pnode.cli.options import Given
+from p2pnode.cli.options import GivenFile
 from p2pnode.cli.output import answer, answer_json, fields, short_peer
 from p2pnode.cli.requester import any_node
 from p2pnode.cli.status import Status
@@ -19,7 +19,7 @@ from p2pnode.core.jobfile.schema import schema
 @click.command()
 @options.job_file
 @options.as_json
-def validate(given: Given, as_json: bool) -> int:
+def validate(given: GivenFile, as_json: bool) -> int:
     """Check a job file and send nothing.
 
     SPEC is a job file; without it, or with -, standard input is read. All that is wrong with it
@@ -41,7 +41,7 @@ def validate(given: Given, as_json: bool) -> int:
 @options.job_file
 @options.as_json
 @options.peers
-def plan(given: Given, as_json: bool, peers: tuple[str, ...]) -> int:
+def plan(given: GivenFile, as_json: bool, peers: tuple[str, ...]) -> int:
     """Show who would be asked to run a job, and why not the others.
 
     SPEC is a job file; without it, or with -, standard input is read. It goes by what the node

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from p2pnode.cli.options import Given
+from p2pnode.cli.options import GivenFile
 from p2pnode.cli.output import Styled, say
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.core import jobfile
@@ -33,7 +33,7 @@ class JobFile:
         return self.parsed.spec
 
 
-def read(given: Given) -> JobFile:
+def read(given: GivenFile) -> JobFile:
     """The job file that a command line names.
 
     Raises `JobFileError`, and `CommandError` if it cannot be read.
@@ -55,7 +55,7 @@ def for_a_node(text: bytes, spec: JobSpec) -> bytes:
     return json.dumps(jobfile.render(spec), ensure_ascii=False).encode()
 
 
-def read_valid(given: Given) -> JobFile:
+def read_valid(given: GivenFile) -> JobFile:
     """`read` for a command that goes on with the file: shows its warnings, or ends with its problems."""
     try:
         job = read(given)

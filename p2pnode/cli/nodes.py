@@ -102,7 +102,7 @@ def uncordon() -> int:
     "--timeout",
     "timeout_s",
     metavar="TIME",
-    type=options.Parsed("duration", parse_duration),
+    type=options.ParsedFile("duration", parse_duration),
     default="10m",
     help="What still runs after it is ended: seconds, or such as 5m.",
 )

@@ -17,7 +17,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 job_id = click.argument("job_id", metavar="JOB")
 
 
-class Parsed(click.ParamType[Any]):
+class ParsedFile(click.ParamType[Any]):
     """A value that a function reads, whose `ValueError` says what is wrong with it."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
@@ -35,14 +35,14 @@ peers = click.option(
     "--peer",
     "peers",
     metavar="ADDR",
-    type=Parsed("address", parse_peer),
+    type=ParsedFile("address", parse_peer),
     multiple=True,
     help="A node to connect to first; may be repeated.",
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class GivenFile:
     """A job file as the command line names it."""
 
     path: str
@@ -51,14 +51,14 @@ class Given:
 
 
 def job_file(command: Callable[..., int]) -> Callable[..., int]:
-    """SPEC and the flags of its templates, which the command gets as one `Given` by the name `given`."""
+    """SPEC and the flags of its templates, which the command gets as one `GivenFile` by the name `given`."""
 
     @click.argument("spec", type=click.Path(allow_dash=True), default="-")
     @click.option(
         "-V",
         "--template-vars",
         metavar="NAME=VALUE",
-        type=Parsed("variable", parse_assignment),
+        type=ParsedFile("variable", parse_assignment),
         multiple=True,
         help="A variable of the file's templates; may be repeated, or NAME=VALUE,NAME=VALUE.",
     )
@@ -66,7 +66,7 @@ def job_file(command: Callable[..., int]) -> Callable[..., int]:
         "-E",
         "--template-envs",
         metavar="PATTERN",
-        type=Parsed("pattern", lambda text: select_environment(text, os.environ)),
+        type=ParsedFile("pattern", lambda text: select_environment(text, os.environ)),
         help="Variables from the environment: all whose name matches; * stands for any text, | for or.",
     )
     @click.option("--no-template", is_flag=True, help="The file has no templates; {{ is text.")
@@ -79,7 +79,7 @@ def job_file(command: Callable[..., int]) -> Callable[..., int]:
         **others: Any,
     ) -> int:
         variables = None if no_template else {**(template_envs or {}), **dict(template_vars)}
-        return command(given=Given(spec, variables), **others)
+        return command(given=GivenFile(spec, variables), **others)
 
     return with_job_file
 

@@ -13,7 +13,7 @@ from p2pnode.api.shapes import Change, JobJson, ServiceError
 from p2pnode.cli import differences, jobfiles, options, results
 from p2pnode.cli.get import get_results
 from p2pnode.cli.lines import Lines
-from p2pnode.cli.options import Given, Waiting
+from p2pnode.cli.options import GivenFile, Waiting
 from p2pnode.cli.output import answer, answer_json, clock_ms, say, short_id, state
 from p2pnode.cli.progress import Progress
 from p2pnode.cli.requester import Requester, any_node, own_node
@@ -38,7 +38,7 @@ _STATUS_OF_OUTCOME = {
 @options.job_file
 @options.waiting
 @click.option("--dry-run", is_flag=True, help="Show what would change, and send nothing.")
-def submit(given: Given, waiting: Waiting, dry_run: bool) -> int:
+def submit(given: GivenFile, waiting: Waiting, dry_run: bool) -> int:
     """Submit a job and wait for its results.
 
     SPEC is a job file; without it, or with -, standard input is read. Prints the CID of each

@@ -23,7 +23,7 @@ from p2pnode.core.wire.states import Fault
 from . import tries
 from .budget import Budget, on_disk
 from .cache import Cache, cache_key
-from .failures import DataFailed, Lost, of_disk
+from .failures import DataFailed, Retryable, of_disk
 from .web import Response
 
 # A thread for each chunk of 64 kB would cost more than the writing.
@@ -36,7 +36,7 @@ Ask = Callable[[int, str], AbstractAsyncContextManager[Response]]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Destination:
     """Where an input is written, and what is shared by all that is fetched for it."""
 
     # The input itself, complete when all is fetched.
@@ -48,14 +48,14 @@ class Place:
     progress: Callable[[str], None]
 
 
-class Changed(Lost):
+class Changed(Retryable):
     """What has come so far is of another version."""
 
 
 class Download:
     """A file that is wanted, and what may be spent on it."""
 
-    def __init__(self, name: str, ask: Ask, place: Place, progress: Callable[[str], None]) -> None:
+    def __init__(self, name: str, ask: Ask, place: Destination, progress: Callable[[str], None]) -> None:
         """`name` is the file's among all that are cached, whatever its version."""
         self._name = name
         self._ask = ask
@@ -131,7 +131,7 @@ class Download:
         size_bytes = _size_of(self._part)
         if self._size_bytes not in (-1, size_bytes):
             self._part.unlink(missing_ok=True)
-            raise Lost(f"{size_bytes} bytes came, and {self._size_bytes} were said to come")
+            raise Retryable(f"{size_bytes} bytes came, and {self._size_bytes} were said to come")
         self._count(on_disk(size_bytes))
 
     async def _receive(self, response: Response, have_bytes: int) -> None:
@@ -164,7 +164,7 @@ def check_status(response: Response, said: str = "") -> None:
     """Raises `DataFailed` for an answer that is not what was asked for; `said` is what it says of that."""
     said = said or f"the answer was {response.said}"
     if response.status in (408, 425, 429) or response.status >= 500:
-        raise Lost(said)
+        raise Retryable(said)
     if response.status in (412, 416):
         raise Changed(said)
     if response.status not in (200, 206):

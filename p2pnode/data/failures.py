@@ -13,7 +13,7 @@ class DataFailed(Exception):
         self.fault = fault
 
 
-class Lost(DataFailed):
+class Retryable(DataFailed):
     """The other side was not reached, broke off, or is too busy: worth another try."""
 
     def __init__(self, message: str) -> None:

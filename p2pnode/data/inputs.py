@@ -34,8 +34,8 @@ from p2pnode.system.trees import measure
 from .budget import Budget, on_disk
 from .cache import Cache
 from .concurrently import all_of
-from .download import Place
-from .failures import DataFailed, Lost, of_disk
+from .download import Destination
+from .failures import DataFailed, Retryable, of_disk
 from .inline import write_inline
 from .local import AllowedPath, find_local, look_up
 from .s3 import S3Fetch
@@ -148,7 +148,7 @@ class Inputs:
         """The task's inputs, in their order; raises `DataFailed` for the first that fails."""
         with trio.move_on_after(FETCH_S_MAX):
             return await self._fetch_all(task, replica, replica_count, directory, progress)
-        raise Lost(f"the inputs were not fetched within {FETCH_S_MAX / 3600:.0f} h")
+        raise Retryable(f"the inputs were not fetched within {FETCH_S_MAX / 3600:.0f} h")
 
     async def _fetch_all(
         self, task: Task, replica: int, replica_count: int, directory: Path, progress: Callable[[str], None]
@@ -223,12 +223,12 @@ class _Fetching:
             case "urldownload":
                 _make(path, parts)
                 async with self.limiter:
-                    place = Place(path, parts, self.cache, self.budget, progress)
+                    place = Destination(path, parts, self.cache, self.budget, progress)
                     await fetch_url(self.web, str(params["URL"]), place)
                 await trio.to_thread.run_sync(_remove, parts)
             case "s3":
                 _make(path, parts)
-                place = Place(path, parts, self.cache, self.budget, progress)
+                place = Destination(path, parts, self.cache, self.budget, progress)
                 bucket = Bucket(self.web, self.access.s3, self.access.all_hosts, params)
                 await S3Fetch(bucket, params, place, self.limiter).fetch(self.replica, self.replica_count)
                 await trio.to_thread.run_sync(_remove, parts)

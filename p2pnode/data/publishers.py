@@ -26,7 +26,7 @@ from p2pnode.system.trees import space_bytes
 
 from . import tries
 from .archive import Tree, fit, write_archive
-from .failures import DataFailed, Lost, of_disk
+from .failures import DataFailed, Retryable, of_disk
 from .inputs import DISK_FREE_BYTES_MIN, Access
 from .s3_client import Bucket
 from .s3_publisher import S3Publication
@@ -126,7 +126,7 @@ class Publishers:
                 return await tries.PUBLISH_TRIES(step, progress)
             except OSError as exc:
                 raise of_disk("cannot write the result's archive", exc) from exc
-        raise Lost(f"not published within {PUBLISH_S_MAX / 60:.0f} min")
+        raise Retryable(f"not published within {PUBLISH_S_MAX / 60:.0f} min")
 
     async def _to_s3(self, publisher: Source, result: Result, progress: Callable[[str], None]) -> None:
         async with open_web(self._access.all_hosts) as web:

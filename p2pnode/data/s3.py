@@ -24,7 +24,7 @@ from p2pnode.core.wire.states import Fault
 from . import tries
 from .budget import on_disk
 from .concurrently import all_of
-from .download import Download, Place
+from .download import Destination, Download
 from .failures import DataFailed, of_disk
 from .s3_client import Bucket
 from .s3_selection import S3Object, prefix_of, relative_path, select
@@ -37,7 +37,7 @@ class S3Fetch:
 
     bucket: Bucket
     params: Mapping[str, Any]
-    place: Place
+    place: Destination
     # What all inputs of the execution share.
     limiter: trio.CapacityLimiter
 

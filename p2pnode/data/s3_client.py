@@ -22,7 +22,7 @@ from p2pnode.core.values.internet import AllowedHost, is_allowed
 from p2pnode.core.wire.states import Fault
 
 from .download import check_status
-from .failures import DataFailed, Lost
+from .failures import DataFailed, Retryable
 from .s3_selection import S3Object
 from .s3_signing import EMPTY_SHA256, Credentials, quote_key, sign
 from .web import PORTS, Response, Web, checked_url
@@ -135,7 +135,7 @@ class Bucket:
                 raise DataFailed(Fault.JOB, f"more than {OBJECTS_MAX} objects begin with {prefix!r}")
             if not token:
                 return found
-        raise Lost(f"s3://{self.name}: the list of objects has no end")
+        raise Retryable(f"s3://{self.name}: the list of objects has no end")
 
     @asynccontextmanager
     async def get(
@@ -188,7 +188,7 @@ class Bucket:
             how = "with this node's credentials" if self._credentials else "without credentials"
             raise DataFailed(Fault.PEER, f"{said} (asked {how})")
         if code in ("SlowDown", "RequestTimeout"):
-            raise Lost(said)
+            raise Retryable(said)
         check_status(response, said)
 
     def _url(self, key: str, query: Mapping[str, str]) -> str:
@@ -204,7 +204,7 @@ class Bucket:
 
 
 def _parse_xml_untrusted(data: bytes) -> ElementTree.Element:
-    """A small document in UTF-8; raises `Lost`. A DOCTYPE, which could define entities, is refused.
+    """A small document in UTF-8; raises `Retryable`. A DOCTYPE, which could define entities, is refused.
 
     The parser is to read what is looked through here: it gets text, so that no encoding that is declared
     counts, and no NUL, by which it would take the text for UTF-16 all the same.
@@ -212,12 +212,12 @@ def _parse_xml_untrusted(data: bytes) -> ElementTree.Element:
     try:
         text = data.decode("utf-8-sig")
         if "\0" in text:
-            raise Lost("the service answered with no XML in UTF-8")
+            raise Retryable("the service answered with no XML in UTF-8")
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
-            raise Lost("the service answered with a DOCTYPE")
+            raise Retryable("the service answered with a DOCTYPE")
         root = ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError, RecursionError) as exc:
-        raise Lost(f"the service answered with no XML: {exc}") from exc
+        raise Retryable(f"the service answered with no XML: {exc}") from exc
     for element in root.iter():
         # Services differ in the namespace.
         element.tag = element.tag.rpartition("}")[2]
@@ -225,7 +225,7 @@ def _parse_xml_untrusted(data: bytes) -> ElementTree.Element:
 
 
 def _parse_listing_untrusted(data: bytes) -> tuple[list[S3Object], str]:
-    """A page of a listing, and what to ask the next one with; raises `Lost`."""
+    """A page of a listing, and what to ask the next one with; raises `Retryable`."""
     root = _parse_xml_untrusted(data)
     try:
         objects = [
@@ -233,7 +233,7 @@ def _parse_listing_untrusted(data: bytes) -> tuple[list[S3Object], str]:
             for one in root.findall("Contents")
         ]
     except ValueError as exc:
-        raise Lost(f"the service answered with no listing: {exc}") from exc
+        raise Retryable(f"the service answered with no listing: {exc}") from exc
     more = root.findtext("IsTruncated") == "true"
     return objects, (root.findtext("NextContinuationToken") or "") if more else ""
 
@@ -242,6 +242,6 @@ def _parse_error_untrusted(data: bytes) -> tuple[str, str]:
     """An error's code and message, each "" if there is none."""
     try:
         root = _parse_xml_untrusted(data)
-    except Lost:
+    except Retryable:
         return "", ""
     return (root.findtext("Code") or "")[:100], (root.findtext("Message") or "")[:300]

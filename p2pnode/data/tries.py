@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import trio
 
-from .failures import Lost
+from .failures import Retryable
 
 T = TypeVar("T")
 
@@ -22,19 +22,19 @@ class Tries:
     factor: float
 
     async def __call__(self, step: Callable[[], Awaitable[T]], told: Callable[[str], None]) -> T:
-        """What the step gives; raises `Lost` when all tries are used up. `told` hears of each that fails."""
+        """What the step gives; raises `Retryable` when all tries are used up. `told` hears of failures."""
         wait_s = self.wait_s
         for _ in range(self.count - 1):
             try:
                 return await step()
-            except Lost as exc:
+            except Retryable as exc:
                 told(f"{exc}; trying again in {wait_s:g} s")
             await trio.sleep(wait_s)
             wait_s *= self.factor
         try:
             return await step()
-        except Lost as exc:
-            raise Lost(f"{exc} ({self.count} tries)") from exc
+        except Retryable as exc:
+            raise Retryable(f"{exc} ({self.count} tries)") from exc
 
 
 # For an input: another peer may have a better line.

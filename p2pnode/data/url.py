@@ -14,7 +14,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from p2pnode.core.wire.states import Fault
 
-from .download import Download, Place
+from .download import Destination, Download
 from .failures import DataFailed
 from .web import Response, Web, checked_url
 
@@ -25,7 +25,7 @@ NAME_UNKNOWN = "download"
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 
-async def fetch_url(web: Web, url: str, place: Place) -> None:
+async def fetch_url(web: Web, url: str, place: Destination) -> None:
     """Write the file; raises `DataFailed`."""
     name = _name_in(url)
 

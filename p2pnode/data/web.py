@@ -24,7 +24,7 @@ import trio
 from p2pnode.core.values.internet import AllowedHost, reachable
 from p2pnode.core.wire.states import Fault
 
-from .failures import DataFailed, Lost
+from .failures import DataFailed, Retryable
 
 CONNECT_S_MAX = 15.0
 # Without a byte for this long, the other side is taken for gone.
@@ -52,7 +52,7 @@ class Response:
         self._response = response
 
     async def chunks(self) -> AsyncGenerator[bytes]:
-        """The body's bytes; raises `Lost` where they end too early."""
+        """The body's bytes; raises `Retryable` where they end too early."""
         with _lost("the other side broke off"):
             async for chunk in self._response.aiter_stream():
                 yield chunk
@@ -89,7 +89,7 @@ class Web:
         headers: Mapping[str, str] = MappingProxyType({}),
         body: bytes | AsyncIterator[bytes] | None = None,
     ) -> AsyncIterator[Response]:
-        """One request; raises `DataFailed` for a URL that is not allowed and `Lost` where nobody answers.
+        """One request; raises `DataFailed` for a URL that is not allowed, `Retryable` where nobody answers.
 
         A body that is an iterable needs its Content-Length in `headers`.
         """
@@ -154,7 +154,7 @@ class _Guarded(httpcore.AsyncNetworkBackend):
                 return await self._trio.connect_tcp(address, port, timeout, *args, **options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as exc:
                 last = exc
-        raise Lost(f"{host} cannot be reached at port {port}: {last}")
+        raise Retryable(f"{host} cannot be reached at port {port}: {last}")
 
     async def _addresses(self, host: str, port: int) -> list[str]:
         """The addresses that may be connected to; raises `DataFailed` where there is none."""
@@ -162,7 +162,7 @@ class _Guarded(httpcore.AsyncNetworkBackend):
             with trio.fail_after(CONNECT_S_MAX):
                 found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, trio.TooSlowError) as exc:
-            raise Lost(f"{host} cannot be resolved: {exc or 'no answer in time'}") from exc
+            raise Retryable(f"{host} cannot be resolved: {exc or 'no answer in time'}") from exc
         addresses = [str(one[4][0]) for one in found]
         usable = reachable(addresses, self._allowed_hosts, host, port)
         if not usable:
@@ -176,17 +176,17 @@ class _Guarded(httpcore.AsyncNetworkBackend):
 
 @contextmanager
 def _lost(what: str) -> Iterator[None]:
-    """Turns what a connection raises into `Lost`."""
+    """Turns what a connection raises into `Retryable`."""
     try:
         yield
     except httpcore.TimeoutException as exc:
-        raise Lost(f"{what}: nothing came for {SILENCE_S_MAX:.0f} s") from exc
+        raise Retryable(f"{what}: nothing came for {SILENCE_S_MAX:.0f} s") from exc
     except (httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError) as exc:
         # The libraries wrap what happened in errors without a text, and forget that they do.
         cause: BaseException = exc
         while not str(cause) and (inner := cause.__cause__ or cause.__context__):
             cause = inner
-        raise Lost(f"{what}: {str(cause) or type(cause).__name__}") from exc
+        raise Retryable(f"{what}: {str(cause) or type(cause).__name__}") from exc
 
 
 @cache

@@ -1,7 +1,7 @@
 """What an engine is given, what it gives back, and what both engines do alike.
 
 An engine gets a `Workload` whose inputs are already on disk, calls back while it goes on,
-and returns an `Ended`. It raises nothing for what a job does. Output is appended live to
+and returns an `ProgramEnd`. It raises nothing for what a job does. Output is appended live to
 two files of limited size; disk use is looked at from outside (`disk_problem`, when `Looks` says so),
 because neither engine can set a hard limit on a plain directory.
 """
@@ -92,7 +92,7 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class ProgramEnd:
     """How a program ended. `fault` is None exactly when it ran and exited 0."""
 
     # None: no program came to an end by itself.
@@ -118,7 +118,7 @@ class Engine(Protocol):
 
     async def run(
         self, workload: Workload, started: Callable[[], None], progress: Callable[[str], None]
-    ) -> Ended:
+    ) -> ProgramEnd:
         """Run to the end. `started` is called when the program begins: timeouts count from there.
 
         When `workload.stopping` is asked the program is told to end, killed after its grace, and all
@@ -129,12 +129,12 @@ class Engine(Protocol):
         """
 
 
-def failed(fault: Fault, reason: str) -> Ended:
+def failed(fault: Fault, reason: str) -> ProgramEnd:
     """The end of an execution whose program never ran, or was ended by us."""
-    return Ended(exit_code=None, reason=reason[:REASON_LENGTH_MAX], fault=fault)
+    return ProgramEnd(exit_code=None, reason=reason[:REASON_LENGTH_MAX], fault=fault)
 
 
-def not_begun() -> Ended:
+def not_begun() -> ProgramEnd:
     """The end of an execution that was told to stop before its program could begin, or go on."""
     return failed(Fault.PEER, "it was told to stop before its program began")
 

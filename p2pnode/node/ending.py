@@ -17,9 +17,9 @@ from p2pnode.core.wire.reasons import reason_of
 from p2pnode.core.wire.states import Fault
 from p2pnode.core.worker import blame
 from p2pnode.data.failures import DataFailed
-from p2pnode.engines.workload import Ended, failed
+from p2pnode.engines.workload import ProgramEnd, failed
 
-from .execution import Execution
+from .execution import LocalExecution
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class EndedOnDisk(State, kw_only=True):
         self.reason = f"{self.reason}; {said}" if self.fault else said
         self.fault = self.fault or problem.fault
 
-    def receipt(self, execution: Execution, peer: str, result_cid: str | None) -> Receipt:
+    def receipt(self, execution: LocalExecution, peer: str, result_cid: str | None) -> Receipt:
         """The receipt that `peer` signs for the execution."""
         reservation, spec = execution.reservation, execution.award.spec
         # Their roots: the spec has the paths below them.
@@ -81,7 +81,7 @@ class EndedOnDisk(State, kw_only=True):
         )
 
 
-def of_execution(execution: Execution, ended: Ended | None) -> EndedOnDisk:
+def of_execution(execution: LocalExecution, ended: ProgramEnd | None) -> EndedOnDisk:
     """The end of an execution by what its engine said, None where that was cut short, and by its kill."""
     kill = execution.kill
     if ended is None:

@@ -14,7 +14,7 @@ from p2pnode.engines.workload import KILL_S_MAX, Stopping
 
 
 @dataclass(slots=True)
-class Execution:
+class LocalExecution:
     """The state of one execution in the memory of the executor."""
 
     reservation: Reservation

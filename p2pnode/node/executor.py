@@ -34,13 +34,13 @@ from p2pnode.data.archive import tree_of
 from p2pnode.data.failures import DataFailed, of_disk
 from p2pnode.data.inputs import Inputs
 from p2pnode.data.publishers import Publishers, Result, needs_publishing
-from p2pnode.engines.workload import Ended, Engine, Mount, Workload, failed
+from p2pnode.engines.workload import Engine, Mount, ProgramEnd, Workload, failed
 from p2pnode.faults.caution import Caution
 from p2pnode.faults.guards import Guards
 
 from . import ending
 from .ending import EndedOnDisk
-from .execution import Execution
+from .execution import LocalExecution
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class Executor:
         self._caution = caution
         self._set_aside = set_aside
         self._remove_directory = remove
-        self._running: dict[str, Execution] = {}
+        self._running: dict[str, LocalExecution] = {}
         self._nursery: trio.Nursery | None = None
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -100,7 +100,9 @@ class Executor:
         """Begin the task of an execution, or go on with one of before a restart."""
         assert self._nursery is not None
         assert action.reservation.execution not in self._running
-        execution = self._running[action.reservation.execution] = Execution(action.reservation, action.award)
+        execution = self._running[action.reservation.execution] = LocalExecution(
+            action.reservation, action.award
+        )
         self._nursery.start_soon(self._run, execution)
 
     def kill(self, action: Kill) -> None:
@@ -137,7 +139,7 @@ class Executor:
         if left := await self._remove_directory(directory):
             log.warning("cannot remove all that %s left: %s", directory.name, left)
 
-    async def _run(self, execution: Execution) -> None:
+    async def _run(self, execution: LocalExecution) -> None:
         id = execution.id
         failures: list[Exception] = []
         worse: list[Exception] = []
@@ -163,7 +165,7 @@ class Executor:
         with self._guards.guard(Compartment.EXECUTION, id):
             await self._remove_left(self._directory / id)
 
-    async def _run_and_publish(self, execution: Execution) -> bool:
+    async def _run_and_publish(self, execution: LocalExecution) -> bool:
         id = execution.id
         directory = self._directory / id
         ended = await self._to_the_end(execution, directory)
@@ -179,19 +181,19 @@ class Executor:
         del self._running[id]
         return self._report(Finished(id, signed, receipt, receipt_cid))
 
-    async def _to_the_end(self, execution: Execution, directory: Path) -> EndedOnDisk:
+    async def _to_the_end(self, execution: LocalExecution, directory: Path) -> EndedOnDisk:
         """Prepare and run; whatever goes wrong on the way is how it ended."""
         if found := ending.read(directory):
             execution.order.runs = found.output_runs
             return found
-        ended: Ended | None = None
+        ended: ProgramEnd | None = None
         with execution.scope:
             ended = await self._prepare_and_run(execution, directory)
         on_disk = ending.of_execution(execution, ended)
         ending.write(directory, on_disk)
         return on_disk
 
-    async def _prepare_and_run(self, execution: Execution, directory: Path) -> Ended:
+    async def _prepare_and_run(self, execution: LocalExecution, directory: Path) -> ProgramEnd:
         task = execution.award.spec.task
         try:
             environment = self._inputs.environment(task)
@@ -238,18 +240,20 @@ class Executor:
             lambda text: self._tell(execution, Stage.PREPARING, text),
         )
 
-    def _started(self, execution: Execution) -> None:
+    def _started(self, execution: LocalExecution) -> None:
         execution.started_at = time.time()
         self._report(Progressed(execution.id, Stage.RUNNING, ""))
 
-    def _tell(self, execution: Execution, stage: Stage, text: str) -> None:
+    def _tell(self, execution: LocalExecution, stage: Stage, text: str) -> None:
         now, kind = trio.current_time(), _NUMBER.sub("", text)
         if kind != execution.told or now - execution.told_at >= PROGRESS_INTERVAL_S:
             execution.told, execution.told_at = kind, now
             shown = blame.without_paths(text, execution.award.spec.task)
             self._report(Progressed(execution.id, stage, reason_of(shown)))
 
-    async def _publish_result(self, execution: Execution, directory: Path, ended: EndedOnDisk) -> str | None:
+    async def _publish_result(
+        self, execution: LocalExecution, directory: Path, ended: EndedOnDisk
+    ) -> str | None:
         """The CID of the result, or None; what goes wrong is put into `ended`."""
         if not ended.keep:
             return None
@@ -280,7 +284,7 @@ class Executor:
             ended.fault, ended.reason = execution.kill.fault, execution.kill.reason
         return result_cid
 
-    def _is_published(self, execution: Execution, ended: EndedOnDisk) -> bool:
+    def _is_published(self, execution: LocalExecution, ended: EndedOnDisk) -> bool:
         """Not what was cut short by others than the job: a whole result may lie there, or come to."""
         if execution.kill is not None and not execution.kill.publish:
             # Its program had come to its own end when it was told to.
@@ -289,7 +293,7 @@ class Executor:
             return False
         return ended.publish
 
-    def _result(self, execution: Execution, directory: Path, ended: EndedOnDisk) -> Result:
+    def _result(self, execution: LocalExecution, directory: Path, ended: EndedOnDisk) -> Result:
         folders = [one.name for one in execution.award.spec.task.results]
         return Result(
             tree=tree_of(directory, ended.exit_code, folders),

@@ -39,7 +39,7 @@ FILE_MODE, PROGRAM_MODE = 0o644, 0o755
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TreeEntry:
     """One thing in a tree, as it was just now; `directory` is open until the next one is asked for."""
 
     directory: int
@@ -157,7 +157,7 @@ def fit(name: str, directory: Path, use: Use, size_bytes_max: int, whose: str) -
     return left
 
 
-def _unfit(entry: Entry) -> Left | None:
+def _unfit(entry: TreeEntry) -> Left | None:
     """Why an entry cannot be in a result."""
     if entry.depth > DEPTH_MAX:
         return Left("", f"more than {DEPTH_MAX} directories deep")
@@ -179,7 +179,7 @@ def _unfit(entry: Entry) -> Left | None:
     return None
 
 
-def walk(directory: Path, skipped: Callable[[], None] = lambda: None) -> Iterator[Entry]:
+def walk(directory: Path, skipped: Callable[[], None] = lambda: None) -> Iterator[TreeEntry]:
     """Everything below a directory, of any depth; `skipped` is called for what could not be looked into."""
     try:
         levels = [_Level(os.open(directory, DIRECTORY_FLAGS))]
@@ -227,7 +227,7 @@ class _Level:
         self.pending: list[str] = []
 
 
-def _entries(level: _Level, parents: list[str], skipped: Callable[[], None]) -> Iterator[Entry]:
+def _entries(level: _Level, parents: list[str], skipped: Callable[[], None]) -> Iterator[TreeEntry]:
     try:
         with os.scandir(level.directory) as entries:
             for entry in entries:
@@ -237,7 +237,7 @@ def _entries(level: _Level, parents: list[str], skipped: Callable[[], None]) -> 
                     continue
                 if stat.S_ISDIR(status.st_mode):
                     level.pending.append(entry.name)
-                yield Entry(level.directory, entry.name, status, len(parents) + 1, parents)
+                yield TreeEntry(level.directory, entry.name, status, len(parents) + 1, parents)
     except OSError:
         skipped()
 

@@ -36,7 +36,7 @@ from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Capacity
 from p2pnode.core.wire.spec import JobSpec, NetworkType
 from p2pnode.core.wire.states import Fault
-from p2pnode.engines.workload import Ended, Workload, failed, not_begun
+from p2pnode.engines.workload import ProgramEnd, Workload, failed, not_begun
 from p2pnode.identity import Identity
 from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable
 from p2pnode.network.protocols.adverts import serve_table
@@ -104,7 +104,7 @@ class _Programs:
 
     async def run(
         self, workload: Workload, started: Callable[[], None], progress: Callable[[str], None]
-    ) -> Ended:
+    ) -> ProgramEnd:
         rng, sim = self._random, self._sim
         await trio.sleep(rng.uniform(0, 1))
         if workload.stopping.asked.is_set():
@@ -121,13 +121,15 @@ class _Programs:
             await workload.stopping.asked.wait()
             with trio.move_on_after(workload.stopping.grace_s):
                 await trio.sleep(took_s)
-                return Ended(exit_code=ends, reason="" if ends == 0 else "was stopped", fault=_fault(ends))
+                return ProgramEnd(
+                    exit_code=ends, reason="" if ends == 0 else "was stopped", fault=_fault(ends)
+                )
             return failed(Fault.JOB, "was killed")
         if chance < 0.3:
-            return Ended(exit_code=3, reason="exit status 3", fault=Fault.JOB)
+            return ProgramEnd(exit_code=3, reason="exit status 3", fault=Fault.JOB)
         if chance < 1:
             return failed(Fault.PEER, "the engine failed")
-        return Ended(exit_code=0, reason="", fault=None)
+        return ProgramEnd(exit_code=0, reason="", fault=None)
 
 
 def _fault(exit_code: int | None) -> Fault | None:

@@ -18,7 +18,7 @@ from .converters import absolute_path
 from .kinds import SOME_TEXT, TEXT, Field, ListOf, ObjectOf, TextMap, Value, shown
 from .problems import Path, Report
 from .sources import PATH, SOURCE, Typed, Variant
-from .yamltree import Mapping, Node, Scalar, Sequence
+from .yamltree import MappingNode, Node, Scalar, Sequence
 
 # Dots and dashes are no POSIX names, but containers are given such variables.
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,254}")
@@ -205,7 +205,7 @@ class ModuleField:
 
     def read(self, node: Node, path: Path, report: Report) -> Any:
         """The path as text, or an `InputSource`; None if it is neither."""
-        if type(node) is Mapping:
+        if type(node) is MappingNode:
             found = self.input.read(node, path, report)
             message = "a source here is an old form; make it one of InputSources and name its Target"
             report.warning(path, message, node)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping as AbstractMapping
 
-from .yamltree import Mapping, Node, Scalar
+from .yamltree import MappingNode, Node, Scalar
 
 # Fields that the network gives to a job: a job that was described has them.
 OF_THE_NETWORK = ("ID", "State", "Version", "Revision", "CreateTime", "ModifyTime")
@@ -23,10 +23,10 @@ def unwrapped(root: Node) -> Node:
     """The job in `{"Job": ...}` and in what `job describe --json` prints, or the node itself."""
     for key in ("job", "spec"):
         inner = _entries(root).get(key)
-        if type(inner) is Mapping and _is_job(inner) and not _is_job(root):
+        if type(inner) is MappingNode and _is_job(inner) and not _is_job(root):
             known = {name.lower() for name in OF_THE_NETWORK}
             kept = [one for one in inner.entries if one[0].text.lower() not in known]
-            return Mapping(inner.line, inner.column, kept)
+            return MappingNode(inner.line, inner.column, kept)
     return root
 
 
@@ -34,9 +34,9 @@ def other_form(root: Node) -> tuple[Scalar, str] | None:
     """The key that shows that a file is of another form, and what to say; None for one of this form."""
     found = _entries(root)
     inner = found.get("job")
-    if type(inner) is Mapping and not _is_job(root):
+    if type(inner) is MappingNode and not _is_job(root):
         return other_form(inner)
-    if "tasks" in found or type(root) is not Mapping:
+    if "tasks" in found or type(root) is not MappingNode:
         return None
     keys = {key.text.lower(): key for key, _ in root.entries}
     if "kind" in keys and "apiversion" in keys:
@@ -52,4 +52,4 @@ def _is_job(node: Node) -> bool:
 
 
 def _entries(node: Node) -> AbstractMapping[str, Node]:
-    return {key.text.lower(): value for key, value in node.entries} if type(node) is Mapping else {}
+    return {key.text.lower(): value for key, value in node.entries} if type(node) is MappingNode else {}

@@ -95,7 +95,7 @@ class TextMap:
     key_pattern: str = ""
 
     def read(self, node: Node, path: Path, report: Report) -> dict[str, str] | None:
-        if type(node) is not yamltree.Mapping:
+        if type(node) is not yamltree.MappingNode:
             report.error(path, f"expected a map of names to texts, found {shown(node)}", node)
             return None
         found: dict[str, str] = {}
@@ -184,7 +184,7 @@ class ObjectOf:
         self._refused = {name.lower(): why for name, why in refused.items()}
 
     def read(self, node: Node, path: Path, report: Report) -> Any:
-        if type(node) is not yamltree.Mapping:
+        if type(node) is not yamltree.MappingNode:
             report.error(path, f"expected a map of {self._names()}; found {shown(node)}", node)
             return None
         values: dict[str, Any] = {}
@@ -260,7 +260,7 @@ def when(
 
 def shown(node: Node) -> str:
     """What a message says that it found."""
-    if isinstance(node, yamltree.Mapping):
+    if isinstance(node, yamltree.MappingNode):
         return "a map"
     if isinstance(node, yamltree.Sequence):
         return "a list"

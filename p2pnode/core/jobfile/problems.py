@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from .yamltree import Mapping, Node, Sequence
+from .yamltree import MappingNode, Node, Sequence
 
 # A person mends a few at a time; a hostile file must not fill the terminal.
 PROBLEMS_MAX = 100
@@ -107,7 +107,7 @@ def path_text(path: Path) -> str:
 def _nearest(node: Node, path: Path) -> Node:
     """The node that a path leads to, or the last one on the way that the file has."""
     for step in path:
-        if isinstance(node, Mapping) and isinstance(step, str):
+        if isinstance(node, MappingNode) and isinstance(step, str):
             found = [value for key, value in node.entries if key.text.lower() == step.lower()]
         elif isinstance(node, Sequence) and isinstance(step, int):
             found = node.items[step : step + 1]

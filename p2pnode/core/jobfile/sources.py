@@ -76,7 +76,7 @@ class Typed:
             return None
         if variant.deprecated:
             report.warning((*path, "Type"), variant.deprecated)
-        none = yamltree.Mapping(node.line, node.column)
+        none = yamltree.MappingNode(node.line, node.column)
         params = variant.params.read(head.get("Params", none), (*path, "Params"), report)
         return (variant.name, params) if variant.name and params is not None else None
 

@@ -67,14 +67,14 @@ class Sequence:
 
 
 @dataclass(slots=True)
-class Mapping:
+class MappingNode:
     line: int
     column: int
     # In the order of the text; a key may occur twice, which is for the reader to refuse.
     entries: list[tuple[Scalar, Node]] = field(default_factory=list)
 
 
-Node = Scalar | Sequence | Mapping
+Node = Scalar | Sequence | MappingNode
 
 
 def compose(text: str | bytes, *, literal_braces: bool = False) -> Node:
@@ -133,7 +133,7 @@ def dump(value: Any) -> str:
 def from_plain(value: Any) -> Node:
     """Dicts, lists and scalars as a tree, as if a file held them, all at line 1."""
     if isinstance(value, AbstractMapping):
-        return Mapping(
+        return MappingNode(
             1, 1, [(Scalar(str(key), 1, 1, True), from_plain(item)) for key, item in value.items()]
         )
     if isinstance(value, list | tuple):
@@ -191,7 +191,7 @@ class _Composer:
     def __init__(self, parser: yaml.CBaseLoader, literal_braces: bool) -> None:
         self._parser = parser
         self._literal_braces = literal_braces
-        self._open: list[Sequence | Mapping] = []
+        self._open: list[Sequence | MappingNode] = []
         # Beside each open mapping: the key that waits for its value.
         self._keys: list[Scalar | None] = []
         self._root: Node | None = None
@@ -207,7 +207,7 @@ class _Composer:
                 self._keys.pop()
                 continue
             elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
-                self._begin(event, Mapping if kind is yaml.MappingStartEvent else Sequence)
+                self._begin(event, MappingNode if kind is yaml.MappingStartEvent else Sequence)
             elif kind is yaml.AliasEvent:
                 raise _bad(event, f"alias *{event.anchor[:40]} is not allowed; write the value out")
             elif kind is yaml.DocumentStartEvent and self._root is not None:
@@ -232,10 +232,10 @@ class _Composer:
             raise _bad(event, "{{ in text without quotes")
         return Scalar(event.value, mark.line + 1, mark.column + 1, quoted)
 
-    def _begin(self, event: Any, kind: type[Mapping] | type[Sequence]) -> None:
+    def _begin(self, event: Any, kind: type[MappingNode] | type[Sequence]) -> None:
         _refuse_properties(event)
         if self._open and self._awaits_key():
-            braces = "; a template has no blanks between its braces: {{.name}}" if kind is Mapping else ""
+            braces = "; a template has no blanks between its braces: {{.name}}" if kind is MappingNode else ""
             raise _bad(event, f"a key must be text, found a list or a map{braces}")
         node = kind(event.start_mark.line + 1, event.start_mark.column + 1)
         self._put(node)
@@ -245,7 +245,7 @@ class _Composer:
             raise _bad(event, f"nested more than {DEPTH_MAX} deep")
 
     def _awaits_key(self) -> bool:
-        return type(self._open[-1]) is Mapping and self._keys[-1] is None
+        return type(self._open[-1]) is MappingNode and self._keys[-1] is None
 
     def _put(self, node: Node) -> None:
         if not self._open:
@@ -254,7 +254,7 @@ class _Composer:
         parent = self._open[-1]
         if type(parent) is Sequence:
             parent.items.append(node)
-        elif type(parent) is Mapping:
+        elif type(parent) is MappingNode:
             key = self._keys[-1]
             if key is None and type(node) is Scalar:
                 self._keys[-1] = node

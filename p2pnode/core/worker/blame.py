@@ -29,7 +29,7 @@ HIDDEN_PATH = "(a path of the peer)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exit:
+class ExitEvidence:
     """The evidence of a program's end that this node did not cause."""
 
     code: int
@@ -42,7 +42,7 @@ class Exit:
     memory_bytes: int = 0
 
 
-def of_exit(exit: Exit) -> tuple[str, Fault | None]:
+def of_exit(exit: ExitEvidence) -> tuple[str, Fault | None]:
     """The reason and the fault; no fault is success."""
     if exit.code == 0:
         return "exited", None

@@ -15,7 +15,7 @@ Pid = Annotated[int, Meta(ge=0, le=2**31)]
 Size = Annotated[int, Meta(ge=0)]
 
 
-class State(Struct, rename="pascal"):
+class StateAnswer(Struct, rename="pascal"):
     status: str
     running: bool
     pid: Pid
@@ -41,7 +41,7 @@ class GraphDriver(Struct, rename="pascal"):
 class Container(Struct, rename="pascal"):
     id: str
     image: str
-    state: State
+    state: StateAnswer
     config: Config
     mounts: list[Mounted] | None = None
     graph_driver: GraphDriver | None = None
@@ -67,7 +67,7 @@ class Listed(Struct, rename="pascal"):
     mounts: list[Mounted] | None = None
 
 
-class Image(Struct, rename="pascal"):
+class ImageAnswer(Struct, rename="pascal"):
     id: str
     os: str
     architecture: str
@@ -117,7 +117,7 @@ class Waited(Struct, rename="pascal"):
     status_code: int
 
 
-class Refusal(Struct):
+class RefusalAnswer(Struct):
     message: str
 
 

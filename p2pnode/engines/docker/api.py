@@ -24,7 +24,7 @@ from p2pnode.engines.workload import KILL_S_MAX
 from .answers import (
     BadAnswer,
     Container,
-    Refusal,
+    RefusalAnswer,
     Waited,
     decode,
 )
@@ -257,6 +257,6 @@ def _too_old(version: str, socket_path: str) -> str | None:
 
 def _message(body: bytes) -> str:
     try:
-        return decode(body, Refusal).message
+        return decode(body, RefusalAnswer).message
     except BadAnswer:
         return body.decode(errors="replace").strip()

@@ -38,7 +38,7 @@ from p2pnode.engines.http import netns
 from p2pnode.engines.http.upstream import Resolve, resolve
 from p2pnode.engines.workload import (
     DISK_FREE_BYTES_MIN,
-    Ended,
+    ProgramEnd,
     Workload,
     as_the_program_sees,
     failed,
@@ -140,9 +140,9 @@ class DockerEngine:
 
     async def run(
         self, workload: Workload, started: Callable[[], None], progress: Callable[[str], None]
-    ) -> Ended:
+    ) -> ProgramEnd:
         """Run a container to its end, or go on with the one that is there; see `workload.Engine`."""
-        ended: Ended
+        ended: ProgramEnd
         try:
             found = await api.inspect(self._socket, workload.execution_id)
             if found and found.labels.get(LABEL_NODE) != self._node_id:
@@ -223,7 +223,7 @@ class DockerEngine:
 
     async def _run(
         self, workload: Workload, started: Callable[[], None], progress: Callable[[str], None]
-    ) -> Ended:
+    ) -> ProgramEnd:
         """Start a new container and follow it to its end."""
         task = workload.task.engine
         if not isinstance(task, DockerTask):
@@ -276,7 +276,7 @@ class DockerEngine:
         found: Container,
         started: Callable[[], None],
         progress: Callable[[str], None],
-    ) -> Ended:
+    ) -> ProgramEnd:
         """Go on with a container that an earlier run of the node has started."""
         for id in await self._gpus.missing(cards.from_text(found.labels.get(LABEL_GPUS, ""))):
             progress(f"its GPU {id} is missing, or has failed, since this peer's restart")

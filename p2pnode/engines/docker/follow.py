@@ -25,9 +25,9 @@ from p2pnode.engines.workload import (
     ENTRIES_MAX,
     KILL_S_MAX,
     WATCH_INTERVAL_S,
-    Ended,
     LogFile,
     Looks,
+    ProgramEnd,
     Workload,
     disk_problem,
     failed,
@@ -54,7 +54,7 @@ class _Run:
     """What is known of one container while it runs."""
 
     # Why we killed it, if we did.
-    verdict: Ended | None = None
+    verdict: ProgramEnd | None = None
     looks: Looks = field(default_factory=Looks)
     cpu_ms: int = 0
     memory_bytes_max: int = 0
@@ -75,7 +75,7 @@ async def to_the_end(
     body: api.Body,
     *,
     unseen: bool = False,
-) -> Ended:
+) -> ProgramEnd:
     """Follow a running container, through restarts of the engine, and say how it ended.
 
     `unseen`: it may have ended while this node was away.
@@ -137,7 +137,7 @@ async def _engine_back(sdk: Sdk) -> None:
     raise ContainerFailed(Fault.PEER, reason)
 
 
-async def _ended(sdk: Sdk, workload: Workload, image: str, logs: Sequence[LogFile], run: _Run) -> Ended:
+async def _ended(sdk: Sdk, workload: Workload, image: str, logs: Sequence[LogFile], run: _Run) -> ProgramEnd:
     found = await api.inspect(sdk.socket_path, workload.execution_id)
     if run.verdict:
         return run.verdict
@@ -158,7 +158,7 @@ async def _ended(sdk: Sdk, workload: Workload, image: str, logs: Sequence[LogFil
     stderr_tail = _tail(workload.stderr)
     code = podman.exit_code(code, stderr_tail)
     reason, fault = blame.of_exit(
-        blame.Exit(
+        blame.ExitEvidence(
             code=code,
             out_of_memory=out_of_memory,
             signalled=signalled,
@@ -166,7 +166,7 @@ async def _ended(sdk: Sdk, workload: Workload, image: str, logs: Sequence[LogFil
             memory_bytes=workload.task.resources.memory_bytes,
         )
     )
-    return Ended(
+    return ProgramEnd(
         exit_code=code,
         reason=blame.hint(reason, fault, stderr_tail),
         fault=fault,

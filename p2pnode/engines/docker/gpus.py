@@ -56,7 +56,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class GivenCards:
     """What the engine is asked for, so that a container has just these cards."""
 
     ids: tuple[str, ...] = ()
@@ -118,7 +118,7 @@ class Gpus:
         return cards.usable(passed_on)
 
     @asynccontextmanager
-    async def held(self, execution: str, count: int) -> AsyncIterator[Given]:
+    async def held(self, execution: str, count: int) -> AsyncIterator[GivenCards]:
         """So many cards for an execution, its own until the end. Raises `cards.NoCards`, `EngineGone`."""
         try:
             async with self._choosing:
@@ -191,21 +191,21 @@ def can_pass_on(card: Card, info: Info) -> bool:
     return card.maker is not Maker.NVIDIA or _by_cdi(card, info) or _by_runtime(info)
 
 
-def given(chosen: Sequence[Card], info: Info | None) -> Given:
+def given(chosen: Sequence[Card], info: Info | None) -> GivenCards:
     """How the engine is asked for these cards; for none, how a container is kept from having any."""
     ids = tuple(card.id for card in chosen)
     has_runtime = info is not None and _by_runtime(info)
     # An image, or a job, that names `all` would have them by itself.
     variables = {_VISIBLE: "void"} if has_runtime else {}
     if not chosen:
-        return Given(variables=variables)
+        return GivenCards(variables=variables)
     if chosen[0].maker is not Maker.NVIDIA:
         nodes = tuple(sorted({node for card in chosen for node in card.nodes}))
-        return Given(ids, nodes=nodes, groups=_groups(nodes), variables=variables)
+        return GivenCards(ids, nodes=nodes, groups=_groups(nodes), variables=variables)
     if info is not None and all(_by_cdi(card, info) for card in chosen):
         names = tuple(f"{CDI_KIND}={id}" for id in ids)
-        return Given(ids, "cdi", names, variables=variables)
-    return Given(ids, "nvidia", ids, ("gpu",), variables={_VISIBLE: ",".join(ids)})
+        return GivenCards(ids, "cdi", names, variables=variables)
+    return GivenCards(ids, "nvidia", ids, ("gpu",), variables={_VISIBLE: ",".join(ids)})
 
 
 def _by_cdi(card: Card, info: Info) -> bool:

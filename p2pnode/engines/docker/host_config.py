@@ -11,7 +11,7 @@ from p2pnode.core.values.images import Say
 from p2pnode.engines.workload import Workload
 
 from . import ports
-from .gpus import Given
+from .gpus import GivenCards
 
 # A shell pipeline needs ten; a large Java or Go program some hundred.
 PROCESSES_MAX = 1_024
@@ -31,11 +31,11 @@ SCRATCH = ("/tmp", "/var/tmp", "/run")
 def of_execution(
     workload: Workload,
     network_mode: str,
-    mappings: Sequence[ports.Mapping],
+    mappings: Sequence[ports.PortMapping],
     name_servers: Sequence[str],
     says: frozenset[Say],
     given: frozenset[str],
-    gpus: Given,
+    gpus: GivenCards,
     cores: int,
     processes_max: int | None,
 ) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def ulimits(processes_max: int | None) -> list[docker.types.Ulimit]:
     return found
 
 
-def _cards(gpus: Given) -> dict[str, Any]:
+def _cards(gpus: GivenCards) -> dict[str, Any]:
     """The cards that a container gets: never a count, which gives two containers the same."""
     options: dict[str, Any] = {}
     if gpus.driver:

@@ -107,10 +107,10 @@ def pull_fault(reason: str) -> Fault:
     return Fault.JOB if any(sign in text for sign in NO_SUCH_IMAGE_ERRORS) else Fault.NETWORK
 
 
-async def _inspect(socket_path: str, image: str) -> answers.Image | None:
+async def _inspect(socket_path: str, image: str) -> answers.ImageAnswer | None:
     try:
         path = f"/images/{quote(image, safe='/:@')}/json"
-        return await api.ask(socket_path, path, answers.Image)
+        return await api.ask(socket_path, path, answers.ImageAnswer)
     except EngineRefused as error:
         if error.status == 404:
             return None

@@ -29,7 +29,7 @@ class NoPort(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Mapping:
+class PortMapping:
     """`host_address:host_port` on the peer leads to `port` inside."""
 
     name: str
@@ -41,7 +41,7 @@ class Mapping:
         return f"port {self.name}: {self.host_address}:{self.host_port}"
 
 
-def allocate(network: Network) -> tuple[Mapping, ...]:
+def allocate(network: Network) -> tuple[PortMapping, ...]:
     """A port of this machine for each that the job names; raises `NoPort`.
 
     Nothing holds it: another program may be quicker, and then the container does not start.
@@ -49,7 +49,7 @@ def allocate(network: Network) -> tuple[Mapping, ...]:
     return tuple(_mapping(one, network.type) for one in network.ports)
 
 
-def variables(mappings: Sequence[Mapping]) -> dict[str, str]:
+def variables(mappings: Sequence[PortMapping]) -> dict[str, str]:
     """What the program's environment says of them."""
     found = {}
     for one in mappings:
@@ -59,7 +59,7 @@ def variables(mappings: Sequence[Mapping]) -> dict[str, str]:
     return found
 
 
-def _mapping(port: Port, type: NetworkType) -> Mapping:
+def _mapping(port: Port, type: NetworkType) -> PortMapping:
     address = port.host_network or EVERY_ADDRESS
     if port.static is not None:
         if not _is_free(address, port.static):
@@ -73,7 +73,7 @@ def _mapping(port: Port, type: NetworkType) -> Mapping:
         except StopIteration:
             raise NoPort(f"port {port.name}: none of {TRIES_MAX} ports tried is free on this peer") from None
     inside = port.target if type is NetworkType.BRIDGE and port.target is not None else number
-    return Mapping(port.name, address, number, inside)
+    return PortMapping(port.name, address, number, inside)
 
 
 def _is_free(address: str, number: int) -> bool:

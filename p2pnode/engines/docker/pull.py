@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class PullRoom:
     """What is free on the engine's disk."""
 
     size_bytes: int
@@ -49,13 +49,13 @@ class Room:
 
 
 # What is free where a directory is; raises OSError. Blocking.
-Measure = Callable[[str], Room]
+Measure = Callable[[str], PullRoom]
 
 
-def room(directory: str) -> Room:
+def room(directory: str) -> PullRoom:
     found = os.statvfs(directory)
     # Some file systems make inodes as they need them, and count none.
-    return Room(found.f_bavail * found.f_frsize, found.f_favail if found.f_files else sys.maxsize)
+    return PullRoom(found.f_bavail * found.f_frsize, found.f_favail if found.f_files else sys.maxsize)
 
 
 async def pull(
@@ -139,7 +139,7 @@ class Disk:
         self._sdk = sdk
         self._directory = directory
         self._measure = measure
-        self._before: Room | None = None
+        self._before: PullRoom | None = None
 
     async def begin(self) -> None:
         """Raises `ContainerFailed` where there is no room for any image."""
@@ -171,7 +171,7 @@ class Disk:
             )
         return Fault.PEER, f"unfolds to more than this peer can spare ({spare_bytes} bytes)"
 
-    async def _room(self) -> Room | None:
+    async def _room(self) -> PullRoom | None:
         """None where the engine's disk is another machine's."""
         try:
             return await self._sdk.call(self._measure, self._directory)
@@ -180,7 +180,7 @@ class Disk:
             return None
 
 
-def _is_short(free: Room) -> bool:
+def _is_short(free: PullRoom) -> bool:
     return free.size_bytes < DISK_FREE_BYTES_MIN or free.entries < ENTRIES_FREE_MIN
 
 

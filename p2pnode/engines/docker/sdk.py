@@ -29,7 +29,7 @@ from p2pnode.engines.http import pause
 from p2pnode.engines.workload import Workload, environment, first_line
 
 from . import host_config, podman, ports
-from .gpus import Given
+from .gpus import GivenCards
 
 # The engine starts about 7 containers a second on two cores; more at once only makes each later.
 STARTS_AT_ONCE = 3
@@ -114,11 +114,11 @@ class Sdk:
         network_mode: str,
         labels: dict[str, str],
         variables: dict[str, str],
-        mappings: Sequence[ports.Mapping],
+        mappings: Sequence[ports.PortMapping],
         name_servers: Sequence[str],
         says: frozenset[Say],
         given: frozenset[str],
-        gpus: Given,
+        gpus: GivenCards,
     ) -> None:
         """Create, not start, the execution's container.
 

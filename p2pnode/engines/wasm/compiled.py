@@ -23,9 +23,9 @@ import trio
 
 from p2pnode.core.wire.states import Fault
 from p2pnode.engines.wasm.worker.output import STDERR, Pieces
-from p2pnode.engines.workload import Ended, LogFile, failed
+from p2pnode.engines.workload import LogFile, ProgramEnd, failed
 
-from .processes import Event, Template, Worker
+from .processes import Event, Template, WorkerProcess
 
 # A 99 MB module (Python with numpy) compiles in 56 s on two slow cores.
 COMPILE_S_MAX = 180.0
@@ -55,7 +55,7 @@ class Module:
 class CompileFailed(Exception):
     """With the end of the execution that wanted the module."""
 
-    def __init__(self, ended: Ended) -> None:
+    def __init__(self, ended: ProgramEnd) -> None:
         super().__init__(ended.reason)
         self.ended = ended
 
@@ -159,7 +159,7 @@ class CompiledModules:
             entry.unlink(missing_ok=True)
 
 
-def _died(worker: Worker, name: str) -> Ended:
+def _died(worker: WorkerProcess, name: str) -> ProgramEnd:
     status = worker.exit.status if worker.exit else 0
     if status == -signal.SIGABRT:
         limit = COMPILE_MEMORY_BYTES_MAX
@@ -171,7 +171,7 @@ def _died(worker: Worker, name: str) -> Ended:
     return failed(Fault.PEER, f"the process that compiled {name} {how_it_died(worker)}; see stderr")
 
 
-def how_it_died(worker: Worker) -> str:
+def how_it_died(worker: WorkerProcess) -> str:
     """What to say of a worker that ended without telling its end."""
     if worker.exit is None:
         return "was lost with the process that starts workers"

@@ -24,9 +24,9 @@ from p2pnode.core.wire.spec import NetworkType
 from p2pnode.core.wire.states import Fault
 from p2pnode.engines.workload import (
     WATCH_INTERVAL_S,
-    Ended,
     LogFile,
     Looks,
+    ProgramEnd,
     Workload,
     disk_problem,
     failed,
@@ -41,7 +41,7 @@ from .compiled import (
     copy_program_output,
     how_it_died,
 )
-from .processes import Event, Template, Worker
+from .processes import Event, Template, WorkerProcess
 from .request import Prepared, UnsuitableProgram, prepare
 from .share import (
     CORE_MILLIS,
@@ -63,7 +63,7 @@ class _Run:
 
     started: bool = False
     # Why we killed it, if we did.
-    verdict: Ended | None = None
+    verdict: ProgramEnd | None = None
     # The last event that it told: how the program ended, or why it did not begin.
     last: Event | None = None
 
@@ -104,7 +104,7 @@ class WasmEngine:
 
     async def run(
         self, workload: Workload, started: Callable[[], None], progress: Callable[[str], None]
-    ) -> Ended:
+    ) -> ProgramEnd:
         """Run from the start; see `workload.Engine`. There are no signals: told to stop, it is killed."""
         if workload.stopping.asked.is_set():
             # What an earlier run wrote stays as it is.
@@ -135,7 +135,7 @@ class WasmEngine:
         logs: tuple[LogFile, LogFile],
         started: Callable[[], None],
         progress: Callable[[str], None],
-    ) -> Ended:
+    ) -> ProgramEnd:
         for _ in range(2):
             request = prepared.fields | {
                 "module": str(await self._compiled.get(prepared.module, logs[1], progress)),
@@ -161,7 +161,7 @@ class WasmEngine:
 
 async def _run(
     workload: Workload,
-    worker: Worker,
+    worker: WorkerProcess,
     request: dict[str, Any],
     run: _Run,
     logs: tuple[LogFile, LogFile],
@@ -188,12 +188,12 @@ async def _run(
         nursery.cancel_scope.cancel()
 
 
-async def _stop(workload: Workload, worker: Worker) -> None:
+async def _stop(workload: Workload, worker: WorkerProcess) -> None:
     await workload.stopping.asked.wait()
     await worker.kill()
 
 
-async def _watch(workload: Workload, worker: Worker, run: _Run) -> None:
+async def _watch(workload: Workload, worker: WorkerProcess, run: _Run) -> None:
     """Kill the worker when it has written too much in all, or does not come to its program."""
     setup_deadline = trio.current_time() + SETUP_S_MAX
     directories = (workload.directory / "tmp", *(mount.host_path for mount in workload.results))
@@ -217,14 +217,14 @@ async def _watch(workload: Workload, worker: Worker, run: _Run) -> None:
     await worker.kill()
 
 
-def _is_killed(worker: Worker) -> bool:
+def _is_killed(worker: WorkerProcess) -> bool:
     return worker.exit is None or worker.exit.status == -signal.SIGKILL
 
 
-def _stopped(worker: Worker) -> Ended:
+def _stopped(worker: WorkerProcess) -> ProgramEnd:
     """The end of a program that was told to stop: why, whoever told it says."""
     exit = worker.exit
-    return Ended(
+    return ProgramEnd(
         exit_code=None,
         reason="it was told to stop",
         fault=Fault.PEER,
@@ -233,7 +233,7 @@ def _stopped(worker: Worker) -> Ended:
     )
 
 
-def _ended(run: _Run, worker: Worker) -> Ended:
+def _ended(run: _Run, worker: WorkerProcess) -> ProgramEnd:
     event, exit = run.last, worker.exit
     if event and event.event == "refused":
         return failed(Fault.JOB, event.reason)
@@ -246,7 +246,7 @@ def _ended(run: _Run, worker: Worker) -> Ended:
         return failed(
             Fault.PEER, f"the WASM worker {how_it_died(worker)} before its program ended; see stderr"
         )
-    return Ended(
+    return ProgramEnd(
         exit_code=event.exit_code,
         reason=event.reason,
         fault=None if event.exit_code == 0 else Fault.JOB,

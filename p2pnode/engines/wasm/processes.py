@@ -58,7 +58,7 @@ class ProcessExit:
 
 
 @dataclass(slots=True)
-class Worker:
+class WorkerProcess:
     """A worker that waits for its request, or runs."""
 
     pid: int
@@ -123,7 +123,7 @@ class Template:
         self._starting = trio.Lock()
 
     @asynccontextmanager
-    async def worker(self) -> AsyncIterator[Worker]:
+    async def worker(self) -> AsyncIterator[WorkerProcess]:
         """A new worker, killed and gone when the block is left. Raises OSError if there can be none."""
         worker = await self._fork()
         try:
@@ -155,7 +155,7 @@ class Template:
                 await self._process.wait()
             self._process = None
 
-    async def _fork(self) -> Worker:
+    async def _fork(self) -> WorkerProcess:
         for _ in range(2):
             async with self._starting:
                 control = self._control or await self._start()
@@ -188,7 +188,7 @@ class Template:
         self._control = trio.socket.from_stdlib_socket(ours)
         return self._control
 
-    async def _fork_by(self, control: trio.socket.SocketType) -> Worker | None:
+    async def _fork_by(self, control: trio.socket.SocketType) -> WorkerProcess | None:
         """A new worker, or None if this template is dead. Raises OSError if it cannot fork."""
         pipes = [os.pipe() for _ in range(4)]
         (request_read, request), (stdout, stdout_write), (stderr, stderr_write), (report, report_write) = (
@@ -212,7 +212,7 @@ class Template:
             event = event_untrusted(data)
             if event is None or event.pid is None:
                 raise OSError(f"no new process for a WASM worker: {event.reason if event else 'no answer'}")
-            worker = Worker(event.pid, streams[1], streams[2], streams[0], streams[3], self)
+            worker = WorkerProcess(event.pid, streams[1], streams[2], streams[0], streams[3], self)
         except trio.TooSlowError:
             raise OSError(f"no WASM worker could be started within {FORK_S_MAX:g} s") from None
         finally:

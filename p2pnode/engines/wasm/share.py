@@ -16,7 +16,7 @@ from pathlib import Path
 
 import trio
 
-from .processes import Worker
+from .processes import WorkerProcess
 
 CORE_MILLIS = 1_000
 PERIOD_US = 100_000
@@ -70,7 +70,7 @@ def remove_left_over_groups() -> None:
                 group.rmdir()
 
 
-async def pace(worker: Worker, cpu_millis: int) -> None:
+async def pace(worker: WorkerProcess, cpu_millis: int) -> None:
     """Stop and continue a worker so that it uses no more than its share. Runs until cancelled."""
     slice_s = SLICE_S
     while True:
