@@ -93,5 +93,5 @@ async def test_a_task_that_fails_is_begun_again_later_each_time(
         raise OSError(24, "Too many open files")
 
     with trio.move_on_after(20):
-        await heard.guards.keep_running("keeper", fails)
+        await heard.guards.keep_running("block store", fails)
     assert [round(at - begun[0]) for at in begun] == [0, 1, 3, 7, 15]

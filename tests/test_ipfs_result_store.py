@@ -28,8 +28,8 @@ HOUR_S = 3600
 
 def test_a_result_is_kept_for_its_time_and_a_receipt_for_longer(tmp_path: Path) -> None:
     blocks = BlockStore(tmp_path / "blocks")
-    keeper = ResultStore(blocks, tmp_path / "kubo", 24 * HOUR_S, None)
-    result, receipt = keeper.add_result(RESULT), keeper.add_receipt(b"signed")
+    results = ResultStore(blocks, tmp_path / "kubo", 24 * HOUR_S, None)
+    result, receipt = results.add_result(RESULT), results.add_receipt(b"signed")
     left_s = {pin.what: pin.until_s - time.time() for pin in blocks.pins.all()}
     assert 23 * HOUR_S < left_s["result"] < 25 * HOUR_S < left_s["receipt"]
     blocks.keep_within(0, time.time() + 23 * HOUR_S)
@@ -44,12 +44,12 @@ def test_the_default_quota_is_a_share_of_the_disk(tmp_path: Path) -> None:
 
 async def test_the_keeper_collects_near_the_quota(tmp_path: Path) -> None:
     blocks = BlockStore(tmp_path / "blocks", quota_bytes=1_000_000)
-    keeper = ResultStore(blocks, tmp_path / "kubo", HOUR_S, None)
-    pinned = keeper.add_result({"stdout": b"x"})
+    results = ResultStore(blocks, tmp_path / "kubo", HOUR_S, None)
+    pinned = results.add_result({"stdout": b"x"})
     for number in range(10):
         blocks.put(bytes([number]) * 95_000)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(keeper.run)
+        nursery.start_soon(results.run)
         with trio.fail_after(10):
             while blocks.size_bytes > 800_000:  # noqa: ASYNC110
                 await trio.sleep(0.02)
@@ -88,10 +88,10 @@ def test_a_daemon_that_is_away_is_named_in_the_reason(tmp_path: Path) -> None:
 async def test_a_result_gets_to_a_daemon_and_comes_back_from_it(tmp_path: Path) -> None:
     with running_daemon(tmp_path) as api:
         blocks = BlockStore(tmp_path / "blocks")
-        keeper = ResultStore(blocks, tmp_path / "kubo", HOUR_S, KuboDaemon(api))
+        results = ResultStore(blocks, tmp_path / "kubo", HOUR_S, KuboDaemon(api))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(keeper.run)
-            root = await trio.to_thread.run_sync(keeper.add_result, RESULT)
+            nursery.start_soon(results.run)
+            root = await trio.to_thread.run_sync(results.add_result, RESULT)
             await delivered(tmp_path / "kubo")
             nursery.cancel_scope.cancel()
         other = BlockStore(tmp_path / "other")

@@ -1,6 +1,6 @@
 """One node, put together from its parts: what the core decides is carried out here.
 
-    adverts, messages --> Driver (core + journal) --> links, gossip, runner
+    adverts, messages --> Driver (core + journal) --> links, gossip, executor
     API --> services ----------^
 
 Everything here is wiring; `serving` opens the parts and ends them. Decisions are in `core`; no
@@ -123,29 +123,9 @@ class Node:
         self.publishers = Publishers(self.results.add_result, access, config.data_dir / "published")
         self.caution = Caution(journal.problems, ended_well=journal.ended_well)
         self.guards = Guards(self.note_problem, lambda error: self.driver.fail(error))
-        core = Core(
-            me.peer_id,
-            _why_not_spec,
-            config.preempt,
-            declines=lambda spec: self.inputs.lacks_variables(spec.task),
-        )
-        core.worker.stop_grace_s_max = config.max_stop_grace
+        core = self._make_core()
         self.log_orders = LogOrders(config.data_dir / "log-orders", blocks.pins.__contains__)
-        self.executor = Executor(
-            config.data_dir / "executions",
-            me.peer_id,
-            self.engines.by_name,
-            self.inputs,
-            self.publishers,
-            lambda body: me.sign(identity.RECEIPT_DOMAIN, body),
-            self._keep_receipt,
-            self.log_orders.add,
-            self.tell,
-            self.guards,
-            self.caution,
-            lambda execution, error: self.driver.set_aside(Compartment.EXECUTION, execution, error),
-            self.engines.remove,
-        )
+        self.executor = self._make_executor()
         self.strangers = Strangers()
         self.strangers.know(addressing.by_peer(config.peers))
         self.driver = Driver(
@@ -156,34 +136,67 @@ class Node:
             self._send,
             lambda data: cids.make(data, "dag-cbor"),
         )
-        self.adverts = Advertiser(
-            config.name,
-            me,
-            host,
-            journal,
-            self.clock,
-            core.table,
-            self.tell,
-            self.guards,
-            nursery,
-            self.strangers,
-        )
+        self.adverts = self._make_advertiser(core)
         self.peer_watch = PeerWatch(core, self.changes, self.tell)
         self.intake = Intake(
             self.driver, journal, self.inputs, self.caution, self._keep_receipt, self.strangers
         )
-        self.links = Links(
-            host,
-            journal.journal_id,
-            journal,
+        self.links = self._make_links()
+        # It ends once nothing runs here any more.
+        self.leaves = False
+
+    def _make_core(self) -> Core:
+        core = Core(
+            self.me.peer_id,
+            _why_not_spec,
+            self.config.preempt,
+            declines=lambda spec: self.inputs.lacks_variables(spec.task),
+        )
+        core.worker.stop_grace_s_max = self.config.max_stop_grace
+        return core
+
+    def _make_executor(self) -> Executor:
+        return Executor(
+            self.config.data_dir / "executions",
+            self.me.peer_id,
+            self.engines.by_name,
+            self.inputs,
+            self.publishers,
+            lambda body: self.me.sign(identity.RECEIPT_DOMAIN, body),
+            self._keep_receipt,
+            self.log_orders.add,
+            self.tell,
+            self.guards,
+            self.caution,
+            lambda execution, error: self.driver.set_aside(Compartment.EXECUTION, execution, error),
+            self.engines.remove,
+        )
+
+    def _make_advertiser(self, core: Core) -> Advertiser:
+        return Advertiser(
+            self.config.name,
+            self.me,
+            self.host,
+            self.journal,
+            self.clock,
+            core.table,
+            self.tell,
+            self.guards,
+            self.nursery,
+            self.strangers,
+        )
+
+    def _make_links(self) -> Links:
+        return Links(
+            self.host,
+            self.journal.journal_id,
+            self.journal,
             deliver=self.intake.deliver,
             notify=self.peer_watch.on_link,
             addresses_of=self.adverts.addresses_of,
             guards=self.guards,
             strangers=self.strangers,
         )
-        # It ends once nothing runs here any more.
-        self.leaves = False
 
     # Events
 

@@ -1,7 +1,7 @@
-"""What data a job uses and a peer has already, as marks: numbers short enough for an advert.
+"""What data a job uses and a peer has already, as cache keys: numbers short enough for an advert.
 
-A mark is the first 48 bits of the SHA-256 of a kind and a name, so that a peer tells some dozens
-of images and inputs in a few hundred bytes. Two things with one mark cost a choice that is not
+A cache key is the first 48 bits of the SHA-256 of a kind and a name, so that a peer tells some
+dozens of images and inputs in a few hundred bytes. Two things with one key cost a choice that is not
 the best, and nothing else.
 """
 
@@ -22,24 +22,24 @@ KEPT_SOURCES = frozenset({"ipfs", "s3", "urldownload"})
 
 
 def cache_keys_of(task: Task) -> tuple[int, ...]:
-    """The marks of a task's image and of its inputs, each once, sorted."""
+    """The cache keys of a task's image and of its inputs, each once, sorted."""
     image = [image_cache_key(task.engine.image)] if isinstance(task.engine, DockerTask) else []
     inputs = [source_cache_key(one.source) for one in task.inputs if one.source.type in KEPT_SOURCES]
     return tuple(sorted({*image, *inputs}))
 
 
 def image_cache_key(image: str) -> int:
-    """The mark of a container image, however its name is written."""
+    """The cache key of a container image, however its name is written."""
     return _cache_key("image", normal(image).encode())
 
 
 def cid_cache_key(cid: str) -> int:
-    """The mark of content by its CID, as the job file writes it."""
+    """The cache key of content by its CID, as the job file writes it."""
     return _cache_key("ipfs", cid.encode())
 
 
 def source_cache_key(source: Source) -> int:
-    """The mark of an input source: of its CID, or else of its type and parameters."""
+    """The cache key of an input source: of its CID, or else of its type and parameters."""
     if source.type == "ipfs":
         # Who has all below the root has this, too.
         return cid_cache_key(content_paths.root_of(str(source.params["CID"])))
@@ -47,7 +47,7 @@ def source_cache_key(source: Source) -> int:
 
 
 def advertised(*kinds: Iterable[int]) -> tuple[int, ...]:
-    """As many marks as an advert takes, of each kind as many as of the others; sorted.
+    """As many cache keys as an advert takes, of each kind as many as of the others; sorted.
 
     Of each kind the first are told, so the likeliest to be asked for should be first.
     """

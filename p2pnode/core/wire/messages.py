@@ -67,7 +67,7 @@ class Capacity(Record, frozen=True):
     free: Resources
     price_micros: Natural = 0
     scheduling: Scheduling = Scheduling.SCHEDULABLE
-    # Marks of what it need not fetch (`core.placement.locality`).
+    # Cache keys of what it need not fetch (`core.placement.locality`).
     cached: Annotated[tuple[CacheKey, ...], Meta(max_length=CACHE_KEYS_MAX)] = ()
 
 
@@ -105,7 +105,7 @@ class Requirements(Record, frozen=True):
     network: NetworkType = NetworkType.NONE
     publisher: Name = ""
     sources: Names = ()
-    # Marks of the image and the inputs: who has them already is preferred.
+    # Cache keys of the image and the inputs: who has them already is preferred.
     cache_keys: Annotated[tuple[CacheKey, ...], Meta(max_length=MEMBERS_MAX + 1)] = ()
     directories: Annotated[tuple[Directory, ...], Meta(max_length=MEMBERS_MAX)] = ()
     # What of the spec's extensions its peer has to understand.

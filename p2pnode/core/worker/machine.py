@@ -204,7 +204,7 @@ class Worker:
         """Go on with what was awarded."""
         if reservation.state is ReservationState.ENDING:
             return [Start(reservation, award), *self._end(reservation, now)]
-        # It begins again at its start: the runner and the engine know how far it came.
+        # It begins again at its start: the executor and the engine know how far it came.
         reservation.state, reservation.deadline = ReservationState.PREPARING, now + PREPARE_TIMEOUT_S
         return [
             *self._report(reservation, Stage.PREPARING, "Its node was restarted"),
