@@ -23,7 +23,7 @@ from p2pnode.core.wire import peer_ids
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.messages import Signed
 
-# What a signature of a receipt is over begins with this (protocols), so that it can be of nothing else.
+# The bytes that a receipt's signature is over begin with this (protocols), so that it can be of nothing else.
 RECEIPT_DOMAIN = b"p2pnode/receipt/1\0"
 KEY_FILE_NAME = "identity.key"
 # Field 1 (type) = 1 (Ed25519), then field 2 (data) with its length: 64 bytes private, 32 public.

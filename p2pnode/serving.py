@@ -89,7 +89,7 @@ class _End:
     """Whether and how this node is told to end."""
 
     told: trio.Event = field(default_factory=trio.Event)
-    # What runs here goes on without the node.
+    # Programs that run here go on without the node.
     alone: bool = False
 
 
@@ -157,7 +157,7 @@ def make_private(data_dir: Path) -> None:
             )
         if stat.S_IMODE(status.st_mode) != 0o700:
             directory.chmod(0o700)
-    # It may name buckets and peers. The other files are made for their owner alone.
+    # The settings may name buckets and peers. The other files are made for their owner alone.
     settings = data_dir / CONFIG_FILE
     if settings.is_file() and not settings.is_symlink() and settings.stat().st_uid == os.geteuid():
         settings.chmod(0o600)

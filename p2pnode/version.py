@@ -1,4 +1,4 @@
-"""What this program is: its version, the commit it was built of, and the protocols that it speaks."""
+"""This program's identity: its version, the commit it was built of, and the protocols that it speaks."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 # Commands and pages of one user; each costs a descriptor and some 40 KiB.
 CONNECTIONS_MAX = 128
-# Of these are let in even where descriptors are tight: the owner wants to know why.
+# This many are let in even where descriptors are tight: the owner wants to know why.
 CONNECTIONS_RESERVED = 8
 # From the first byte, and from the last answer, to a whole head; a client on this machine takes none.
 HEAD_TIMEOUT_S = 5.0

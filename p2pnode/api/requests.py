@@ -1,4 +1,4 @@
-"""What a request must be before any route sees it: for this node, of its owner, and in plain text."""
+"""Checks of a request before any route sees it: it is for this node, of its owner, and in plain text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .shapes import Code, ServiceError
 ALIVE_PATH = "/api/v1/alive"
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 _LOCAL_HOST = re.compile(rf"({'|'.join(map(re.escape, LOCAL_NAMES))})(:[0-9]{{1,5}})?", re.IGNORECASE)
-# Of ASCII and Latin-1; tab and line breaks are white space, which loses its form where it means nothing.
+# Controls of ASCII and Latin-1; tab and line breaks are white space, which loses form where it means nothing.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 

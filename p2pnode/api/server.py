@@ -54,7 +54,7 @@ async def open_api(
     Raises `OSError` where the port is taken or the directory cannot be written.
     """
     config = hypercorn.config.Config()
-    # It would end a long answer whose client has nothing more to say; `Connections` has the deadlines.
+    # A limit would end a long answer whose client has nothing more to say; `Connections` has the deadlines.
     config.read_timeout = None
     # Its own handler would write to the terminal; what matters is logged by the app's guard.
     config.errorlog = logging.getLogger("p2pnode.api.http")

@@ -1,4 +1,4 @@
-"""What the API needs of a node, by subject; `service` implements it, and in tests a fake does.
+"""The API's needs of a node, by subject; `service` implements them, and in tests a fake does.
 
 Each method may raise `ServiceError`. What gives a generator is an `async def` with `yield`: the API closes it
 when the client goes away.
@@ -37,7 +37,7 @@ class JobService(Protocol):
         """All jobs, newest first."""
 
     async def network_jobs(self) -> NetworkJobsJson:
-        """What all known nodes own, this one included."""
+        """Return the jobs that all known nodes own, this one included."""
 
     def job_named(self, namespace: str, name: str) -> JobJson | None:
         """The newest job of this name."""
@@ -52,11 +52,11 @@ class JobService(Protocol):
         """The history after number `since`; with `follow` it goes on until the job has ended."""
 
     async def plan(self, spec: JobSpec) -> PlanJson:
-        """Whom the job would ask, and why not the others; nothing is asked or run."""
+        """Return the peers that the job would ask, and why not the others; nothing is asked or run."""
 
 
 class CommandService(Protocol):
-    """What users want of jobs."""
+    """The commands that users give for jobs."""
 
     async def submit(self, spec: JobSpec, new: bool) -> SubmittedJson:
         """Accept a job, in the journal before this returns.
@@ -78,7 +78,7 @@ class LogService(Protocol):
     def logs(
         self, job_id: str, execution: str | None, stream: str, follow: bool
     ) -> AsyncGenerator[LogChunk, None]:
-        """What executions wrote; `stream` is "stdout", "stderr" or "both"; a prefix names an execution."""
+        """Yield executions' output; `stream` is "stdout", "stderr" or "both"; a prefix names an execution."""
 
 
 class NodeService(Protocol):
@@ -133,7 +133,7 @@ class ContentService(Protocol):
         """
 
     def pins(self) -> list[PinJson]:
-        """What is kept here, by CID."""
+        """Return the content that is kept here, by CID."""
 
     async def pin(self, cid: str, peers_hint: list[str]) -> None:
         """Fetch the tree below a CID where it is not here, and keep it until `unpin`."""
@@ -143,10 +143,10 @@ class ContentService(Protocol):
 
 
 class ProblemService(Protocol):
-    """What has failed on this node."""
+    """The failures of this node, for people to look at and settle."""
 
     def problems(self) -> list[ProblemJson]:
-        """What has failed, the newest first."""
+        """Return the failures, the newest first."""
 
     async def retry_problem(self, number: int) -> None:
         """Go on with what was set aside; CONFLICT, with the reason, if it fails again."""

@@ -18,7 +18,7 @@ NODE_FILE = "node.json"
 TOKEN_LENGTH_MIN, TOKEN_LENGTH_MAX = 16, 512
 # Streams of events carry a comment this often; a client takes three missing ones for a dead node.
 KEEP_ALIVE_INTERVAL_S = 10.0
-# What a call other than a transfer may take.
+# The longest that a call other than a transfer may take.
 CALL_TIMEOUT_S = 60.0
 CAR_MEDIA_TYPE = "application/vnd.ipld.car"
 
@@ -31,7 +31,7 @@ def token_of(text: str) -> str | None:
 
 
 class Code(enum.StrEnum):
-    """What went wrong, for programs; the client and the CLI's exit status go by it."""
+    """The kind of an error, for programs; the client and the CLI's exit status go by it."""
 
     BAD_REQUEST = "bad-request"
     BAD_JOB = "bad-job"
@@ -76,7 +76,7 @@ class ExecutionJson(TypedDict):
     # The version of the job's file, and the run of the job, that it is for.
     version: int
     run: int
-    # It is of this run, and runs what the newest version says.
+    # The execution is of this run, and runs what the newest version says.
     current: bool
 
 
@@ -115,14 +115,14 @@ class JobJson(TypedDict):
     # The peers that hold a copy of it, and how often its owner has changed, from 1.
     deputies: list[str]
     epoch: int
-    # It was begun so many times.
+    # The number of times that the job was begun.
     run: int
     # The first thing that went wrong in this run; "" for nothing.
     first_failure: str
 
 
 class Change(enum.StrEnum):
-    """What submitting a file has led to."""
+    """The effect of submitting a file."""
 
     NEW = "new"
     UPDATED = "updated"
@@ -136,7 +136,7 @@ class SubmittedJson(TypedDict):
 
 
 class SchedulingJson(TypedDict):
-    """What a node takes on ("all", "nothing", "draining"), and how many executions hold its resources."""
+    """A node's "scheduling" ("all", "nothing", "draining"), and how many executions hold its resources."""
 
     scheduling: str
     held: int
@@ -236,7 +236,7 @@ class ReasonJson(TypedDict):
 
 
 class PlanJson(TypedDict):
-    """What would happen to a job if it were submitted now, from what this node knows."""
+    """The fate of a job if it were submitted now, from what this node knows."""
 
     # How many executions it would begin with.
     needed: int
@@ -301,7 +301,7 @@ class ProblemJson(TypedDict):
     reason: str
     # Where in the program, for those who mend it.
     detail: str
-    # It takes part in nothing until it is tried again or dropped by hand.
+    # The subject takes part in nothing until it is tried again or dropped by hand.
     aside: bool
     count: int
     first_at: float

@@ -159,7 +159,7 @@ def _ended_unless_kept(directory: Path) -> Iterator[list[Path]]:
 
 
 def _wait_until_ready(nodes: list[DevnetNode]) -> None:
-    """Until every node answers and the first one knows them all."""
+    """Wait until every node answers and the first one knows them all."""
     deadline = time.monotonic() + READY_TIMEOUT_S
     with Progress() as progress:
         while time.monotonic() < deadline:

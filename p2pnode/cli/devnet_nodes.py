@@ -35,7 +35,7 @@ class DevnetNode:
 
     @property
     def api(self) -> Mapping[str, Any] | None:
-        """What the node wrote of itself when it was ready."""
+        """The facts that the node wrote of itself when it was ready; None while it is not running."""
         written = running_node(self.data_dir)
         return written if written and written["pid"] == self.process.pid and self.process.alive else None
 

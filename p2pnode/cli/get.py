@@ -43,7 +43,7 @@ LACKING_TOLD_MAX = 3
 
 
 def writing(command: Callable[..., int]) -> Callable[..., int]:
-    """What a command that fetches may write: the flags --car, --max-size, --max-files, --yes."""
+    """Add the flags of a command that fetches: --car, --max-size, --max-files, --yes."""
 
     @click.option(
         "--car", metavar="FILE", type=click.Path(path_type=Path), help="Write the blocks to one CAR file."

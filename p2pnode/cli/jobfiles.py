@@ -22,7 +22,7 @@ from p2pnode.core.wire.spec import JobSpec
 class JobFile:
     """A job file that is valid."""
 
-    # What its problems call it.
+    # The name that its problems give it.
     name: str
     # As a node takes it: without templates.
     text: bytes

@@ -26,7 +26,7 @@ class Lines:
         return lines
 
     def rest(self) -> Iterator[tuple[Key, bytes]]:
-        """What no line break has ended."""
+        """Yield the text that no line break has ended."""
         for key, begun in self._begun.items():
             if begun:
                 yield key, begun

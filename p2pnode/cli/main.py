@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-# What click looks for when a shell asks it to complete a line; the line's words come with it.
+# Click looks for this when a shell asks it to complete a line; the line's words come with it.
 COMPLETE_VARIABLE = "_P2PNODE_COMPLETE"
 HELP_FILE = os.path.join(os.path.dirname(__file__), "help.txt")
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _no_text(arguments: Sequence[str]) -> str | None:
-    """What is wrong where a word or a setting is not in the encoding of this terminal.
+    """Return the fault where a word or a setting is not in the encoding of this terminal.
 
     Python keeps such bytes as lone surrogates, which fail wherever they are written or sent.
     """

@@ -125,7 +125,7 @@ def drain(timeout_s: int, wait: bool, stay: bool) -> int:
         try:
             found = client.scheduling()
         except NodeUnreachable:
-            # It has left.
+            # The node has left.
             return Status.OK
         if found["scheduling"] != Scheduling.DRAINING:
             raise CommandError(Status.FAILED, "the node is no longer draining: someone else has changed that")

@@ -156,7 +156,7 @@ def draw_again(lines: Sequence[str], before: int) -> None:
 
 
 class ProgramOutput:
-    """What a job's program wrote to one of its streams, in pieces that end anywhere.
+    """The output of a job's program on one of its streams, in pieces that end anywhere.
 
     A terminal is shown it visibly, line breaks and tabs as they are; a file or pipe, or who asked for
     `raw`, gets the bytes.

@@ -24,7 +24,7 @@ def make_directory(path: Path) -> None:
 
 
 def check_directory(path: Path) -> None:
-    """What is at a path, if anything, is a directory that only this user writes to.
+    """Check that a path, if anything is there, is a directory that only this user writes to.
 
     Raises `CommandError`.
     """

@@ -28,7 +28,7 @@ class ProcessName:
 
     def signal(self, number: signal.Signals) -> None:
         if self.alive:
-            # It may end between the question and the signal.
+            # The process may end between the question and the signal.
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 

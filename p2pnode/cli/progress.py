@@ -1,4 +1,4 @@
-"""What happens while a command waits, on stderr: one live line on a terminal, plain lines elsewhere."""
+"""Progress of a command that waits, on stderr: one live line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def _verified(client: Client, job: JobJson, execution: ExecutionJson, cid: str) 
     return {
         "cid": cid,
         "receipt": codec.plain(receipt),
-        # What was signed: these bytes after the domain, by the key that the peer's id holds.
+        # The signature is over these bytes after the domain, by the key that the peer's id holds.
         "domain": identity.RECEIPT_DOMAIN.hex(),
         "body": signed.body.hex(),
         "signature": signed.signature.hex(),

@@ -139,7 +139,7 @@ def _is_already(wanted: str, destination: Path) -> bool:
     if destination.is_dir() and not any(destination.iterdir()):
         return False
     try:
-        # What is another user's may be changed after it was verified.
+        # Another user's content may be changed after it was verified.
         own = destination.lstat().st_uid == os.geteuid()
         return own and unixfs.add_path(destination, cid.make) == cid.canonical(wanted)
     except (OSError, unixfs.CannotAdd):
@@ -148,7 +148,7 @@ def _is_already(wanted: str, destination: Path) -> bool:
 
 @contextmanager
 def failing(path: Path) -> Iterator[None]:
-    """What goes wrong while `path` is written, as what a command says."""
+    """Turn an error while `path` is written into a `CommandError`."""
     try:
         yield
     except TooLarge as error:

@@ -22,7 +22,7 @@ from p2pnode.ipfs import cid
 
 # Where the program finds its own module; a file of that name does not hide anything.
 MODULE_TARGET = "/wasm/entry.wasm"
-# What follows the program is its own, also where it looks like a flag of ours.
+# Words after the program are its own, also where they look like a flag of ours.
 _PROGRAM_LAST = {"allow_interspersed_args": False}
 
 _OPTIONS = (

@@ -12,7 +12,7 @@ class Status(enum.IntEnum):
     PROGRAM = 4
     FAILED = 5
     UNREACHABLE = 6
-    # What a shell gives a process that SIGINT, or SIGPIPE, has ended.
+    # A shell gives these to a process that SIGINT, or SIGPIPE, has ended.
     INTERRUPTED = 130
     PIPE_CLOSED = 141
 

@@ -24,7 +24,7 @@ from p2pnode.core.records.lifecycle import LONG_RUNNING
 from p2pnode.core.wire.spec import JobType
 from p2pnode.core.wire.states import ExecutionState, Outcome
 
-# What a program wrote last may still be on its way when its job ends.
+# A program's last output may still be on its way when its job ends.
 LAST_LOGS_TIMEOUT_S = 10.0
 _BEFORE_RUNNING = (ExecutionState.AWARDED, ExecutionState.PREPARING)
 _STATUS_OF_OUTCOME = {

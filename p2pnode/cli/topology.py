@@ -1,4 +1,4 @@
-"""What a devnet consists of: its nodes' settings, from a file or by default, and their directories.
+"""A devnet's parts: its nodes' settings, from a file or by default, and their directories.
 
 A topology is TOML: a `[[node]]` for each node with settings of `config.toml`, such as
 
@@ -53,7 +53,7 @@ def lay_out(directory: Path, nodes: Sequence[Mapping[str, Any]]) -> list[Path]:
     data_dirs = []
     for settings, port in zip(nodes, ports, strict=True):
         data_dir = directory / settings["name"]
-        # What only the engine may remove of an earlier node's executions, the new node has it remove.
+        # Files of an earlier node's executions that only the engine may remove, the new node has it remove.
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         address = f"/ip4/127.0.0.1/tcp/{port}"
         peers = [first_address] if first_address else []

@@ -20,7 +20,7 @@ HARMLESS_SIZE_BYTES = 256_000_000
 # Takes some seconds to make, and a tree of sources has fewer.
 UNASKED_ENTRIES_MAX = 100_000
 HARMLESS_ENTRIES = 10_000
-# What a directory's block takes for an entry with a name of a few letters.
+# The bytes that a directory's block takes for an entry with a name of a few letters.
 LINK_SIZE_BYTES = 45
 
 

@@ -23,7 +23,7 @@ LABELS_MAX = 32
 LABEL_LENGTH_MAX = 256
 # Below this one input of a usual size does not fit.
 STORE_QUOTA_BYTES_MIN = 1_000_000_000
-# Those that lead past the node's own gate; a program has none of them unless the operator says so.
+# These lead past the node's own gate; a program has none of them unless the operator says so.
 LENDABLE_NETWORKS = (NetworkType.BRIDGE, NetworkType.HOST)
 
 T = TypeVar("T")
@@ -33,13 +33,13 @@ T = TypeVar("T")
 class SettingKind:
     """How the values of a setting are written, and read."""
 
-    # What the value of a flag is called in the help; "": the flag has none.
+    # The name of a flag's value in the help; "": the flag has none.
     metavar: str
-    # What an error says.
+    # The form that an error says was expected.
     expected: str
     # Gives the value of text or TOML, or raises ValueError, whose words are shown only if it is a BadAddress.
     read: Callable[[object], object]
-    # Of a list: the entries in an environment variable's text.
+    # Gives the entries of a list in an environment variable's text.
     split: Callable[[str], list[str]] | None = None
 
 

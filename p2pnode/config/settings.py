@@ -17,7 +17,7 @@ from p2pnode.config.kinds import SettingKind
 from p2pnode.core.records.ending import STOP_GRACE_S_MAX
 from p2pnode.core.wire.spec import NetworkType
 
-# What is ready on a Friday is still there for the next week's end.
+# A result that is ready on a Friday is still there for the next week's end.
 RESULT_RETENTION_H = 7 * 24
 
 
@@ -34,7 +34,7 @@ class Setting:
 
     @property
     def says(self) -> bool:
-        """What a flag without a value sets."""
+        """The value that a flag without a value sets."""
         return not self.flag.startswith("--no-")
 
 

@@ -19,7 +19,7 @@ from p2pnode.core.wire.states import Fault
 from p2pnode.core.worker.blame import Left
 from p2pnode.system import opening, trees
 
-# What lies in a result under each name: a file or directory, or some bytes.
+# A result's content under each name: a file or directory, or some bytes.
 Tree = Mapping[str, Path | bytes]
 
 # Results are mostly text or compressed already: 6 takes twice the time for some percent.
@@ -38,7 +38,7 @@ def tree_of(directory: Path, exit_code: int | None, folders: Iterable[str]) -> T
 
 
 def fit(tree: Tree, size_bytes_max: int, whose: str) -> tuple[Tree, list[Left]]:
-    """What of a result can be kept, and what of it cannot; that is removed. Blocking.
+    """Return the part of a result that can be kept, and what cannot; that is removed. Blocking.
 
     `whose` says whose limit of size it is. One folder that is too much does not take the others with it.
     """

@@ -1,4 +1,4 @@
-"""What one execution's inputs may take on disk, shared by all that are fetched at once."""
+"""The disk that one execution's inputs may take, shared by all that are fetched at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .failures import DataFailed
 
 
 def on_disk(size_bytes: int) -> int:
-    """What a file of so many bytes takes: a job of many tiny ones must not fill the disk with them."""
+    """Return the bytes a file takes on disk: a job of many tiny ones must not fill the disk with them."""
     return max(size_bytes, ENTRY_SIZE_BYTES)
 
 

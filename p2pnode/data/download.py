@@ -41,7 +41,7 @@ class Destination:
 
     # The input itself, complete when all is fetched.
     directory: Path
-    # What has come of each file, until it is whole.
+    # The bytes that have come of each file, until it is whole.
     parts: Path
     cache: Cache
     budget: Budget
@@ -49,7 +49,7 @@ class Destination:
 
 
 class Changed(Retryable):
-    """What has come so far is of another version."""
+    """The bytes that have come so far are of another version."""
 
 
 class Download:
@@ -61,7 +61,7 @@ class Download:
         self._ask = ask
         self._place = place
         self._progress = progress
-        # What of the budget is this file's.
+        # The bytes of the budget that are this file's.
         self._taken_bytes = 0
         # The version that is being fetched, "" where nothing names it, and its bytes, -1 for unknown.
         self._etag = ""
@@ -96,7 +96,7 @@ class Download:
                 self._begin(response, discard=bool(have_bytes))
                 if await self._take_cached(destination):
                     return True
-                # Of before a restart of the node: this answer begins at 0, and the next one where that ended.
+                # A part from before a restart: this answer begins at 0, and the next one where that ended.
                 have_bytes = _size_of(self._part)
             if goes_on or not have_bytes:
                 await self._receive(response, have_bytes)
@@ -172,7 +172,7 @@ def check_status(response: Response, said: str = "") -> None:
 
 
 def _strong_etag(response: Response) -> str:
-    """What names this version byte for byte (RFC 9110 section 8.8.3), or ""."""
+    """Return the tag that names this version byte for byte (RFC 9110 section 8.8.3), or ""."""
     etag = response.headers.get("etag", "")
     return etag if etag.startswith('"') and len(etag) <= ETAG_LENGTH_MAX else ""
 

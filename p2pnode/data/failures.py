@@ -1,4 +1,4 @@
-"""What goes wrong with a job's data, and whose fault it is."""
+"""Failures of a job's data, and whose fault each is."""
 
 from __future__ import annotations
 

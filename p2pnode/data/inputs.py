@@ -74,7 +74,7 @@ class Ipfs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """What the operator lets jobs reach."""
+    """The paths, hosts and variables that the operator lets jobs reach."""
 
     paths: tuple[AllowedPath, ...] = ()
     # Though their addresses are not public.
@@ -253,7 +253,7 @@ class _Fetching:
 
 
 def _placed(source: InputSource, path: Path) -> Input:
-    """What was fetched, where the program sees it: of a single file itself: no folder hides others."""
+    """Return an input where the program sees it; a single file goes by itself, so no folder hides others."""
     if not targets.is_single(source.source):
         return Input(path, source.target)
     (file,) = path.iterdir()
@@ -274,7 +274,7 @@ def _as_module(task: Task, source: InputSource, one: Input) -> Input:
     """A module's own file where a job names the Target of a one-file directory as the module."""
     engine = task.engine
     if isinstance(engine, WasmTask) and source.target in (engine.entry_module, *engine.import_modules):
-        # Of a directory its only file; a single file has its own name in `target`, which nobody asked for.
+        # A directory gives its only file; a single file has its own name in `target`, which nobody asked for.
         if targets.is_single(source.source):
             return replace(one, target=source.target)
         files = list(islice(one.path.iterdir(), 2)) if one.path.is_dir() else []
@@ -310,7 +310,7 @@ def _remove(path: Path) -> None:
 
 
 def _size_of(path: Path) -> int:
-    """What it takes, but for the directory of the input itself, as what fetches inputs counts it."""
+    """Return the bytes that an input takes, but for its own directory, as what fetches inputs counts them."""
     if not path.is_dir():
         return on_disk(path.lstat().st_size)
     return measure([path], None, INPUT_ENTRIES_MAX).size_bytes

@@ -18,14 +18,14 @@ from .failures import DataFailed
 
 @dataclass(frozen=True, slots=True)
 class AllowedPath:
-    """What is at or below it may be given to jobs."""
+    """A path that may be given to jobs, with all that is below it."""
 
     path: Path
     writable: bool = False
 
     @classmethod
     def parse(cls, text: str) -> AllowedPath:
-        """Of `/data`, `/data:ro` or `/data:rw`; raises `ValueError`."""
+        """Read `/data`, `/data:ro` or `/data:rw`; raises `ValueError`."""
         path, colon, mode = text.rpartition(":")
         if not colon or mode not in ("ro", "rw"):
             path, mode = text, "ro"
@@ -52,7 +52,7 @@ def look_up(source_path: str, read_write: bool, made: bool, allowed: tuple[Allow
     except RuntimeError as exc:
         raise DataFailed(Fault.PEER, f"{source_path} is a link that leads to itself") from exc
     granting = [one for one in allowed if path.is_relative_to(one.path.resolve())]
-    # What another peer may allow and have: only that it has an allow-list at all is in its advert.
+    # Another peer may allow and have it: only that it has an allow-list at all is in its advert.
     if not granting:
         raise DataFailed(Fault.PEER, f"{source_path} is not among the paths that this node allows")
     if read_write and not any(one.writable for one in granting):

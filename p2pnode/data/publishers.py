@@ -42,7 +42,7 @@ LOCAL_SUFFIX = ".tar.gz"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What an execution left, and what names it."""
+    """The files that an execution left, and what names them."""
 
     tree: Tree
     job: str

@@ -38,7 +38,7 @@ class S3Fetch:
     bucket: Bucket
     params: Mapping[str, Any]
     place: Destination
-    # What all inputs of the execution share.
+    # Shared by all inputs of the execution.
     limiter: trio.CapacityLimiter
 
     async def fetch(self, replica: int, replica_count: int) -> None:

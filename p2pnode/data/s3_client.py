@@ -1,4 +1,4 @@
-"""What this node does with S3 services: list, get and put, over `data.web`.
+"""This node's client for S3 services: list, get and put, over `data.web`.
 
 An own client, because the usual ones connect by themselves: the service's host is named by the
 job, and may only be connected to after its address was checked. Whose the requests are is the
@@ -30,12 +30,12 @@ from .web import PORTS, Response, Web, checked_url
 REGION_DEFAULT = "us-east-1"
 # All of them are files of one execution.
 OBJECTS_MAX = 10_000
-# They come by the thousand, if the service is not hostile.
+# Objects come by the thousand, if the service is not hostile.
 PAGES_MAX = 100
 # One PUT takes no more ("Amazon S3 multipart upload limits").
 PUT_SIZE_BYTES_MAX = 5 * 1024**3
 ANY_BUCKET = "*"
-# They become part of a host's name. "Bucket naming rules", and the older ones of other services.
+# Buckets become part of a host's name. "Bucket naming rules", and the older ones of other services.
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 _HOST_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
@@ -51,7 +51,7 @@ _NOT_OF_THE_JOB = (
 
 @dataclass(frozen=True, slots=True)
 class S3Account:
-    """What this node knows of S3."""
+    """This node's own access to S3."""
 
     credentials: Credentials | None = None
     # For these buckets, or all (`ANY_BUCKET`), the credentials are used.
@@ -89,7 +89,7 @@ class S3Account:
     def credentials_for(
         self, bucket: str, endpoint: str, allowed_hosts: Iterable[AllowedHost]
     ) -> Credentials | None:
-        """What requests are signed with, or None. A host that only the job names learns nothing of them."""
+        """Return what signs requests, or None. A host that only the job names learns nothing of them."""
         parts = urlsplit(endpoint)
         port = parts.port or PORTS.get(parts.scheme, 0)
         known = (

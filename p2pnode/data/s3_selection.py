@@ -58,7 +58,7 @@ def prefix_of(key: str) -> str:
 def select(
     objects: Iterable[S3Object], params: Mapping[str, Any], replica: int, replica_count: int
 ) -> list[S3Object]:
-    """Those that pass the Filter and are in this replica's part; raises `DataFailed`."""
+    """Return the objects that pass the Filter and are in this replica's part; raises `DataFailed`."""
     prefix = prefix_of(params.get("Key", ""))
     found = [one for one in objects if not one.key.endswith("/")]
     if text := params.get("Filter"):
@@ -81,7 +81,7 @@ def relative_path(key: str, prefix: str) -> str:
 
 
 def _decides(partition: Mapping[str, Any], prefix: str) -> Callable[[str], str | None] | None:
-    """What of a key decides its replica; None where each replica gets all."""
+    """Return a function from a key to what decides its replica; None where each replica gets all."""
 
     def rest(key: str) -> str:
         return key.removeprefix(prefix).removeprefix("/")

@@ -24,7 +24,7 @@ _PATH_SAFE = "/"
 class Credentials:
     access_key: str
     secret_key: str = field(repr=False)
-    # Of temporary ones.
+    # Temporary credentials have one.
     token: str = field(default="", repr=False)
 
 

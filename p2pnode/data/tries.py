@@ -22,7 +22,7 @@ class Tries:
     factor: float
 
     async def __call__(self, step: Callable[[], Awaitable[T]], told: Callable[[str], None]) -> T:
-        """What the step gives; raises `Retryable` when all tries are used up. `told` hears of failures."""
+        """Return what the step gives; raises `Retryable` when all tries fail. `told` hears of failures."""
         wait_s = self.wait_s
         for _ in range(self.count - 1):
             try:

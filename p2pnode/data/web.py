@@ -31,7 +31,7 @@ CONNECT_S_MAX = 15.0
 SILENCE_S_MAX = 30.0
 # Kept ones spare a handshake for each of many small objects.
 CONNECTIONS_MAX = 8
-# What of a body is read that is not data: an error's text, a list of 1,000 objects (some 600 kB).
+# The most that is read of a body that is not data: an error's text, a list of 1,000 objects (some 600 kB).
 TEXT_SIZE_BYTES_MAX = 4 * 1024**2
 PORTS = {"http": 80, "https": 443}
 _TIMEOUTS = {

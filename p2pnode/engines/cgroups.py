@@ -1,4 +1,4 @@
-"""What a running container has used, read from the kernel's accounting (control groups, v1 and v2).
+"""A running container's use, read from the kernel's accounting (control groups, v1 and v2).
 
 The engine's own statistics take a second per question. The files vanish with the container,
 so whoever wants the total looks now and then.

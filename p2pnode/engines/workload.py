@@ -1,4 +1,4 @@
-"""What an engine is given, what it gives back, and what both engines do alike.
+"""An engine's input and output, and what both engines do alike.
 
 An engine gets a `Workload` whose inputs are already on disk, calls back while it goes on,
 and returns an `ProgramEnd`. It raises nothing for what a job does. Output is appended live to
@@ -29,13 +29,13 @@ from p2pnode.core.wire.spec import (
 from p2pnode.core.wire.states import Fault
 from p2pnode.system import trees
 
-# What one stream of one execution may keep. A result is fetched whole; more than this is data, not a log.
+# The most that one stream of one execution may keep. A result is fetched whole; more is data, not a log.
 LOG_SIZE_BYTES_MAX = 16 * 1024 * 1024
-# What one program may have in all: in its results, its own layer, its image's volumes.
+# The most that one program may have in all: in its results, its own layer, its image's volumes.
 ENTRIES_MAX = trees.ENTRIES_MAX
 # A job that set no disk limit may fill the disk down to this, so that the node can still store results.
 DISK_FREE_BYTES_MIN = 1024**3
-# Who has written less than this is not why the disk is full.
+# A program that has written less than this is not why the disk is full.
 DISK_BLAMED_BYTES_MIN = 64 * 1024 * 1024
 # How often disk and memory are looked at: a fast disk writes half a GB in this time, less than is kept free.
 WATCH_INTERVAL_S = 0.25
@@ -67,7 +67,7 @@ class Stopping:
 
     @property
     def grace_s(self) -> float:
-        """What is left of it."""
+        """The seconds of the grace period that are left."""
         return max(self._kill_at - trio.current_time(), 0.0)
 
 
@@ -86,7 +86,7 @@ class Workload:
     results: tuple[Mount, ...] = ()
     stdout: Path
     stderr: Path
-    # Of what is in these two.
+    # The order of what is in these two.
     order: LogOrder = field(default_factory=LogOrder)
     stopping: Stopping = field(default_factory=Stopping)
 
@@ -101,7 +101,7 @@ class ProgramEnd:
     fault: Fault | None
     cpu_ms: int = 0
     memory_bytes_max: int = 0
-    # What really ran, where the engine knows it better than the job: the id of the Docker image.
+    # The program that really ran, where the engine knows it better than the job: the id of the Docker image.
     program: str = ""
 
 
@@ -221,7 +221,7 @@ class Looks:
         return trio.current_time() >= self._next_s
 
     async def take(self, look: Callable[[], Awaitable[str]]) -> str:
-        """What the look found."""
+        """Return what the look found, and time it for the pause until the next."""
         began_s = trio.current_time()
         try:
             return await look()

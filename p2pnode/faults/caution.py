@@ -18,7 +18,7 @@ from .problems import Problems
 
 log = logging.getLogger(__name__)
 
-# What ends a node by its mere being there does so soon after the start.
+# A thing that ends a node by its mere being there does so soon after the start.
 CAREFUL_S = 60.0
 
 

@@ -41,7 +41,7 @@ class Guards:
     def guard(
         self, kind: Compartment, subject: str, failed: Callable[[Exception], None] = lambda error: None
     ) -> Iterator[None]:
-        """What is raised in the block ends there, but for cancellation; `failed` is told of it."""
+        """Stop every error raised in the block, but for cancellation, and tell `failed` of it."""
         try:
             yield
         # The one blind except of the shell.
@@ -64,7 +64,7 @@ class Guards:
             log.warning("%s %s failed: %s", kind, subject, reason_of(error))
             self._end_node(error)
             return
-        # What the machine lacks is no fault of the program, and its place in it tells nothing.
+        # A lack of the machine is no fault of the program, and its place in it tells nothing.
         trace = None if isinstance(error, OSError) else error
         log.error("%s %s failed: %s", kind, subject, reason_of(error), exc_info=trace)
         self._note(kind, subject, error)

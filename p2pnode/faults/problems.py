@@ -1,4 +1,4 @@
-"""What has failed on this node and was set aside or refused, as the journal keeps it and people see it.
+"""Problems: what failed on this node and was set aside or refused, as the journal keeps it and people see it.
 
 A problem is named by its compartment and subject: what fails again is the same problem, counted. What
 was set aside stays so over restarts, until a person has it tried again or drops it.
@@ -18,7 +18,7 @@ from p2pnode.core.wire.compartments import Compartment
 PROBLEMS_MAX = 1_000
 # A traceback's end, which says where.
 DETAIL_LENGTH_MAX = 8_000
-# Of a message that failed, so that it can be tried again; a larger one is not kept.
+# A message that failed is kept up to this size, so that it can be tried again.
 PAYLOAD_SIZE_BYTES_MAX = 64 * 1024
 
 
@@ -35,7 +35,7 @@ class Problem:
     count: int
     first_at: float
     last_at: float
-    # Of a message: what its peer sent.
+    # The bytes that a peer sent, where a message failed.
     payload: bytes | None
 
 
@@ -107,7 +107,7 @@ CREATE TABLE IF NOT EXISTS tried (compartment TEXT NOT NULL, subject TEXT NOT NU
         rows = self._db.execute("SELECT subject FROM problems WHERE compartment=? AND aside", (compartment,))
         return frozenset(subject for (subject,) in rows)
 
-    # What is being tried: left over by a crash, it names what may have been its cause.
+    # Things being tried are noted: left over by a crash, a note names what may have been its cause.
 
     def trying(self, compartment: Compartment, subject: str) -> None:
         with self._transaction():
@@ -118,7 +118,7 @@ CREATE TABLE IF NOT EXISTS tried (compartment TEXT NOT NULL, subject TEXT NOT NU
             self._db.execute("DELETE FROM tried WHERE compartment=? AND subject=?", (compartment, subject))
 
     def take_tried(self) -> list[tuple[Compartment, str]]:
-        """What was being tried when the node ended; nothing is any more."""
+        """Return what was being tried when the node ended, and forget it."""
         rows = self._db.execute("SELECT compartment, subject FROM tried").fetchall()
         with self._transaction():
             self._db.execute("DELETE FROM tried")

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 K = TypeVar("K")
 V = TypeVar("V")
 
-# Of blocks in one message, which is well below what other implementations accept.
+# The bytes of blocks in one message, which is well below what other implementations accept.
 BATCH_SIZE_BYTES = 500_000
 # A block this small is sent at once to who asks whether we have it (Kubo: WantHaveReplaceSize).
 SMALL_BLOCK_SIZE_BYTES = 1024
@@ -57,7 +57,7 @@ SEND_IDLE_S = 30.0
 
 @dataclass(slots=True)
 class _Peer:
-    """What is to be sent to a peer, and what it wants that is not here."""
+    """The messages due to a peer, and its wants that are not here."""
 
     peer: str
     wants: dict[bytes, Want] = field(default_factory=dict)
@@ -180,7 +180,7 @@ class Bitswap:
                     return
         except NetworkError as exc:
             log.info("bitswap: nothing can be sent to %s: %s", peer.peer, exc)
-            # It asks again when it is back; a fetch does so too.
+            # The peer asks again when it is back; a fetch does so too.
             for queue in (peer.wants, peer.presences, peer.blocks):
                 queue.clear()
             for fetch in self._fetches:

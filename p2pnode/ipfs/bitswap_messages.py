@@ -14,9 +14,9 @@ from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs import protobuf
 from p2pnode.ipfs.protobuf import bytes_field, bytes_untrusted, number_untrusted, varint_field
 
-# What Kubo and Helia accept.
+# Kubo and Helia accept this.
 MESSAGE_SIZE_BYTES_MAX = 4 * 1024 * 1024
-# What Kubo looks at (MaxQueuedWantlistEntriesPerPeer); those beyond are dropped, and asked for again.
+# Kubo looks at this many (MaxQueuedWantlistEntriesPerPeer); those beyond are dropped, and asked for again.
 WANTS_PER_MESSAGE_MAX = 1024
 # A list of many tiny entries costs a hundred times its bytes in memory.
 ENTRIES_PER_MESSAGE_MAX = 16 * WANTS_PER_MESSAGE_MAX

@@ -84,14 +84,14 @@ class BlockStore:
         """
         self._blocks = directory / "blocks"
         self._writing = directory / "tmp"
-        # What a crash left half written.
+        # A crash may have left something half written there.
         shutil.rmtree(self._writing, ignore_errors=True)
         for folder in (self._blocks, self._writing):
             folder.mkdir(parents=True, exist_ok=True)
         self.pins = Pins(directory / "pins", self._writing)
         self.quota_bytes = quota_bytes
         self._serial = itertools.count()
-        # Of the sizes, the notes of what is in use, and removals.
+        # Guards the sizes, the notes of what is in use, and removals.
         self._lock = threading.Lock()
         self._uses = Uses(self._lock)
         self._collecting = threading.Lock()

@@ -53,7 +53,7 @@ def chunks_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def header(roots: Sequence[str]) -> bytes:
-    """What a stream of these graphs begins with, at most 23."""
+    """Return the header of a stream of these graphs, at most 23."""
     assert 1 <= len(roots) <= ROOTS_MAX
     addresses = [b"\0" + bytes(cids.parse(root)) for root in roots]
     tagged = b"".join(_CID_TAG + bytes((len(address),)) + address for address in addresses)

@@ -16,7 +16,7 @@ from p2pnode.core.wire.codec import BadMessage
 from p2pnode.ipfs import cid, protobuf
 from p2pnode.ipfs.protobuf import bytes_field, bytes_untrusted, number_untrusted, varint_field
 
-# What bitswap carries in one block (https://specs.ipfs.tech/bitswap-protocol/#block-sizes), so that
+# Bitswap carries this in one block (https://specs.ipfs.tech/bitswap-protocol/#block-sizes), so that
 # every peer can pass it on. It also bounds the links of a node, as each takes at least 36 bytes.
 BLOCK_SIZE_BYTES_MAX = 2 * 1024 * 1024
 # UnixFS's mode: the twelve bits of POSIX.
@@ -39,7 +39,7 @@ class DagLink:
     cid: str
     # Bytes that are not UTF-8 are kept as surrogates, as the file system's names are.
     name: str
-    # Of the whole graph below the link, blocks included ("Tsize"); a claim of whoever made the node.
+    # The size of the graph below the link, blocks included ("Tsize"); a claim of whoever made the node.
     size_bytes: int
 
 

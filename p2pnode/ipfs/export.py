@@ -27,7 +27,7 @@ from p2pnode.system.trees import plain_mode
 # The longest name that common file systems take, and the longest path that Linux takes as a link.
 NAME_SIZE_BYTES_MAX = 255
 LINK_SIZE_BYTES_MAX = 4096
-# Of files, folders and links: a full table of inodes hurts like a full disk.
+# Counts files, folders and links: a full table of inodes hurts like a full disk.
 ENTRIES_MAX = 1_000_000
 # A repeated chunk costs its sender nothing and us its size each time; callers know better limits.
 EXPORT_SIZE_BYTES_MAX = 1 << 40
@@ -38,7 +38,7 @@ class TooLarge(CannotExport):
 
 
 class ExportRoom:
-    """What may be written to disk: counted while it is, and refused beyond the limits."""
+    """The bytes and entries that may be written to disk: counted as they are, and refused beyond limits."""
 
     def __init__(self, size_bytes_max: int = EXPORT_SIZE_BYTES_MAX, entries_max: int = ENTRIES_MAX) -> None:
         self.size_bytes_max = size_bytes_max
@@ -126,7 +126,7 @@ class _Export:
 
     def _write_file(self, cid: str, node: DagNode, folder: int, name: str) -> None:
         new = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        # Who may read and write it, the umask says.
+        # The umask says who may read and write it.
         with open(os.open(name, new, plain_mode(node.mode) | 0o666, dir_fd=folder), "wb") as file:
             # Counted with the entry.
             free_bytes = ENTRY_SIZE_BYTES

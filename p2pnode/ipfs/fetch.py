@@ -50,10 +50,10 @@ Links: TypeAlias = Sequence[str] | BadMessage
 
 
 class Reach(enum.Enum):
-    """What of the graph below a root is fetched."""
+    """The part of the graph below a root that is fetched."""
 
     ALL = enum.auto()
-    # Of a directory only its own blocks, not its entries.
+    # A directory's own blocks only, not its entries.
     LISTING = enum.auto()
     # The root's own block alone.
     BLOCK = enum.auto()
@@ -64,10 +64,10 @@ class _Needed:
     """A block that has not come yet."""
 
     cid: cids.Cid
-    # Who is to send it now.
+    # The peer that is to send it now.
     peer: str | None = None
     refused: set[str] = field(default_factory=set)
-    # Those that were silent; they are asked again after all others.
+    # Peers that were silent; they are asked again after all others.
     silent: set[str] = field(default_factory=set)
 
 
@@ -83,7 +83,7 @@ class _Source:
     useless_bytes: int = 0
     # Why it is asked no more.
     gone: str = ""
-    # What went wrong with it last, for the error message.
+    # The last thing that went wrong with it, for the error message.
     trouble: str = ""
 
 
@@ -218,7 +218,7 @@ class Fetch:
         self._changed.set()
 
     async def _wait(self) -> None:
-        """Until something comes, or a deadline passes."""
+        """Wait until something comes, or a deadline passes."""
         now = trio.current_time()
         deadlines = [self._progress_at + FETCH_STALL_TIMEOUT_S]
         for source in self._sources.values():
@@ -279,7 +279,7 @@ class Fetch:
         while self._unasked:
             multihash = self._unasked.popleft()
             needed = self._needed.get(multihash)
-            # It came from a peer that had been given up, or was put back twice.
+            # The block came from a peer that had been given up, or was put back twice.
             if needed is None or needed.peer is not None:
                 continue
             left = [s for s in self._sources.values() if not s.gone and s.peer not in needed.refused]
@@ -325,7 +325,7 @@ class Fetch:
             self._unasked.append(multihash)
 
     def _why(self, needed: _Needed) -> str:
-        """What each peer did about a block, for a person."""
+        """Say what each peer did about a block, for a person."""
         if not self._sources:
             return "no peer that may have it is known"
         peers_by_reason: dict[str, list[str]] = {}

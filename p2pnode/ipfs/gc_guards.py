@@ -1,4 +1,4 @@
-"""What is being added, fetched or read now, and so must not be collected as garbage.
+"""Guards for the blocks being added, fetched or read now, which must not be collected as garbage.
 
 An operation keeps two things: the graph below its root, if it has one, and each block that
 was stored or found while it went on, whoever did so. The second is why an add is safe before

@@ -88,7 +88,7 @@ class KuboDaemon:
         from ipfshttpclient import exceptions
 
         with warnings.catch_warnings():
-            # Of urllib3, about an argument that ipfshttpclient passes.
+            # From urllib3, about an argument that ipfshttpclient passes.
             warnings.simplefilter("ignore", FutureWarning)
             # Not `connect`, which refuses every daemon of today by its version.
             client = ipfshttpclient.Client(

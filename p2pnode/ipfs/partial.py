@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 _SUFFIX = ".partial"
-# Of the eight characters that tempfile makes up.
+# The eight characters that tempfile makes up.
 _MADE_UP = "[a-z0-9_]{8}"
 # With what is added to it, it is to be no longer than a name may be, whatever its characters.
 _NAME_LENGTH_MAX = 50

@@ -31,7 +31,7 @@ SHARD_LEVELS_MAX = 22
 BLOCKS_READ_MAX = 4_000_000
 # As in Kubo: more places than this would let one node of a few bytes stand for any number.
 FANOUT_MAX = 1024
-# Of what is there instead of an entry that is missing: enough to see a slip, and still one line.
+# Names there instead of an entry that is missing: enough to see a slip, and still one line.
 NAMES_TOLD_MAX = 10
 NAME_SHOWN_LENGTH_MAX = 60
 

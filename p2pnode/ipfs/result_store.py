@@ -1,4 +1,4 @@
-"""What this node keeps and for how long: results, receipts, its quota, and what a Kubo daemon is to have.
+"""This node's store, and how long it keeps: results, receipts, its quota, and what a Kubo daemon is to have.
 
 A result is pinned here for a time and, where a Kubo daemon is configured, is to be pinned
 there as well. What the daemon has not got yet stands in a directory, one file a root:
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 # The default: inputs and results of others can be fetched again, images and running programs
 # need the rest of the disk.
 QUOTA_DISK_PERCENT = 20
-# What the node's journal, logs and results need to end well, whatever the quota says.
+# The node's journal, logs and results need this to end well, whatever the quota says.
 DISK_FREE_BYTES_MIN = 2 * 1024**3
 # Some 500 bytes each; whoever argues later about what was run needs it more than its result.
 RECEIPT_RETENTION_S = 365 * 24 * 3600
@@ -97,7 +97,7 @@ class ResultStore:
         return cid
 
     def newest_roots(self, count: int) -> list[str]:
-        """Of so many roots that were pinned last those that are no receipts; the newest first. Blocking."""
+        """Return those of the last `count` pinned roots that are no receipts, the newest first. Blocking."""
         return [root for root in self._blocks.pins.newest(count) if cids.parse(root).codec != "dag-cbor"]
 
     async def fetch_from_kubo(self, cid: str, progress: Callable[[int], None], size_bytes_max: int) -> None:

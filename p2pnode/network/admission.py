@@ -1,4 +1,4 @@
-"""Who is let in: connections from outside until they have shown that a peer is behind them.
+"""Admission of connections from outside, until they have shown that a peer is behind them.
 
 libp2p takes every connection, waits 10 s for its handshake, and counts each that ever was until the node
 ends: a silent stranger holds all places of a node, and after as many visits nobody gets in any more.

@@ -1,4 +1,4 @@
-"""What the libraries log, kept from the user unless asked for.
+"""The libraries' logs, kept from the user unless asked for.
 
 libp2p logs warnings with no handler, which Python then prints to stderr; it also logs
 to the root logger, both of its own modules' names and by `logging.debug`, which sets up

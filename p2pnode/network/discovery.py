@@ -1,4 +1,4 @@
-"""Whom this node is connected with: joining the network, and coming back to it.
+"""This node's connections with others: joining the network, and coming back to it.
 
 Known peers come from the user (`--peer`), from the LAN (mDNS), and from the owner's
 memory: peers of earlier runs, and adverts. The given ones and those lost a short while
@@ -38,7 +38,7 @@ LOST_S = 60.0
 FOUND_MAX = 256  # A LAN has no more nodes than that, but a liar might say so.
 # A given peer that is started at the same time as this node is there by then.
 STARTING_S = 1.0
-# Of one peer in a row: what answers at its address may be another each time.
+# The most that is told of one peer in a row: what answers at its address may be another each time.
 REASONS_TOLD_MAX = 8
 _OWN_ID = "that is this node's own id; a copy of a data directory needs an identity of its own"
 # When nothing happens, what is known may have grown all the same.

@@ -47,7 +47,7 @@ PUBLISH_S_MAX = 5.0
 # A message costs 5 to 10 ms: from one neighbour at most half a core, after a burst of a late joiner's.
 FORWARDED_RATE_PER_S = 50.0
 FORWARDED_BURST = 500.0
-# What they sent is remembered over their connections: ids cost a stranger nothing, so of so many.
+# Neighbours are remembered over their connections, so many of them: ids cost a stranger nothing.
 NEIGHBOURS_REMEMBERED_MAX = 1_000
 
 # Called as heard(data, forwarder): whether the message is worth passing on. It must be quick. It raises
@@ -87,7 +87,7 @@ async def open_gossip(host: Host, heard: Heard) -> AsyncIterator[Gossip]:
         degree_high=DEGREE_HIGH,
         heartbeat_interval=HEARTBEAT_S,
         adaptive_gossip_enabled=False,
-        # It counts a neighbour's forwarding of others' messages, and our own publishing.
+        # The protection counts a neighbour's forwarding of others' messages, and our own publishing.
         spam_protection_enabled=False,
     )
     pubsub = _SafePubsub(host.inner, router, strict_signing=True)
@@ -177,7 +177,7 @@ class _SafePubsub(Pubsub):  # type: ignore[misc]  # libp2p is not followed by my
             log.info("dropped a gossiped message from %s: %r", msg_forwarder, exc)
 
     def refused(self, forwarder: ID) -> None:
-        """It has sent what no honest neighbour forwards."""
+        """Count against `forwarder` that it has sent what no honest neighbour forwards."""
         alone_s = self._patience[forwarder].refuse(trio.current_time())
         if alone_s:
             log.warning("%s keeps gossiping what is refused; not heard for %.0f s", forwarder, alone_s)

@@ -28,7 +28,7 @@ SERVICE = "_p2p-p2pnode._udp.local."
 ADDRESS_SIZE_BYTES_MAX = 240
 ADDRESSES_MAX = 8
 LOOKUP_MS = 3_000
-# It says goodbye to the LAN, which may take a second.
+# Closing says goodbye to the LAN, which may take a second.
 CLOSE_S_MAX = 3.0
 
 # Called as found(peer, addresses), in trio's thread.

@@ -12,7 +12,7 @@ from p2pnode.core.wire.addresses import Address
 RESOLVE_S_MAX = 4.0
 # Threads that a resolver which does not answer may hold: adverts of strangers may have names, too.
 RESOLVING_MAX = 16
-# Of one name; a list of more would be dialled for ever.
+# The most of one name; a list of more would be dialled for ever.
 RESOLVED_MAX = 4
 _FAMILIES = {"dns": socket.AF_UNSPEC, "dns4": socket.AF_INET, "dns6": socket.AF_INET6}
 _limiter = trio.lowlevel.RunVar[trio.CapacityLimiter]("p2pnode names")

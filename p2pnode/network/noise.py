@@ -26,7 +26,7 @@ from p2pnode.core.values.rate import TokenBucket
 from .dial_failures import WrongPeer
 from .scopes import shielded
 
-# What is written at once is a Yamux frame, 64 KiB at most: a peer that cannot take that in this time
+# One write is a Yamux frame, 64 KiB at most: a peer that cannot take that in this time
 # is of no use.
 MESSAGE_WRITE_S_MAX = 5.0
 # A peer connects once; one on a bad line, or whose operator tries its settings, some times more.

@@ -15,7 +15,7 @@ import trio
 
 from p2pnode.core.values.rate import TokenBucket
 
-# What a turn takes is a third of what it costs: the reply, the disk and the connection come to it. So a
+# A turn takes a third of what it costs: the reply, the disk and the connection come to it. So a
 # third of a core goes to strangers at most, and whom this node works with hardly notices.
 SHARE = 0.1
 # A requester's first jobs, or a joiner's whole table.
@@ -24,9 +24,9 @@ BURST_S = 1.0
 TURN_S_MAX = 0.25
 # One whose work is over may come with more; it is no stranger meanwhile.
 KNOWN_FOR_S = 600.0
-# Of peers that are no strangers, or owe answers; those not seen for longest are strangers again first.
+# Peers that are no strangers, or owe answers; those not seen for longest are strangers again first.
 KNOWN_MAX = 10_000
-# Of one peer: a peer that was asked for much has that many at once on their way.
+# Answers from one peer: a peer that was asked for much has that many at once on their way.
 ANSWERS_MAX = 256
 
 

@@ -19,7 +19,7 @@ from .scopes import shielded
 
 # One Yamux frame; to ask for more brings no more at once.
 READ_SIZE_BYTES = 64 * 1024
-# What to tell a peer that a stream is over may take. Longer means that the connection is dead.
+# Telling a peer that a stream is over may take this long. Longer means that the connection is dead.
 FAREWELL_S_MAX = 2.0
 
 _BROKEN = (BaseLibp2pError, OSError, trio.BrokenResourceError, trio.ClosedResourceError)

@@ -16,7 +16,7 @@ from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID, Yamux, YamuxStream
 
 log = logging.getLogger(__name__)
 
-# Of one connection: twice the windows (256 KiB) of all streams that a peer may have for one protocol.
+# One connection has twice the windows (256 KiB) of all streams that a peer may have for one protocol.
 UNREAD_SIZE_BYTES_MAX = 16 * 2**20
 
 

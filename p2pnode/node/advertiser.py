@@ -84,7 +84,7 @@ class Advertiser:
         self._numbers = OwnNumbers(before=int(journal.meta("advert_number") or -1))
         self._doubles = Doubles()
         self._parting: set[str] = set()
-        # Those whose greeting waits.
+        # Peers whose greeting waits.
         self._greeting: set[str] = set()
         # Set once the gossip is open; adverts of before reach neighbours by their pull.
         self.gossip: Gossip | None = None
@@ -284,7 +284,7 @@ class Advertiser:
     # Where peers are
 
     def peers_to_join(self) -> Mapping[str, Sequence[str]]:
-        """Who is known by advert, and from earlier."""
+        """Return the peers known by advert, and from earlier, with their addresses."""
         adverts = {peer: known.advert.addresses for peer, known in self._table.known.items()}
         return {**self._remembered, **adverts}
 

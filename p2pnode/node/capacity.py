@@ -1,4 +1,4 @@
-"""What this node can give to jobs and what data it has already, looked up now and then for its adverts."""
+"""This node's capacity for jobs and the data that it has, looked up now and then for its adverts."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Docker:
 
 
 class Engines:
-    """What runs programs here; nothing on a node that computes for nobody."""
+    """The engines that run programs here; none on a node that computes for nobody."""
 
     def __init__(self, docker: Docker | None, by_name: Mapping[str, Engine]) -> None:
         """`by_name` has the Docker engine, too."""

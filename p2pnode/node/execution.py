@@ -47,7 +47,7 @@ class LocalExecution:
         """End what it does, so that what its program wrote is kept if that is wanted."""
         self.kill = self.kill or kill
         if self.publishes:
-            # What is stored can be read; a job that nobody waits for has no place to fill.
+            # Stored content can be read; a job that nobody waits for has no place to fill.
             if not kill.publish:
                 self.scope.cancel()
         elif not kill.keep or not (self.ran or self.stores):

@@ -103,11 +103,11 @@ class Intake:
         vetting.vet_receipt(receipt)
         signed = codec.encode(ended.receipt)
         job = self._driver.core.jobs.of_execution(ended.execution)
-        # What was cancelled as its job ended is told afterwards.
+        # An execution that was cancelled as its job ended is told of afterwards.
         stored = None if job else self._driver.stored(receipt.job)
         record = job.record if job else stored
         one = record.executions.get(ended.execution) if record else None
-        # Of whom it was given to, and once: nobody may fill the store with receipts.
+        # Kept only from the peer that had the execution, and once: nobody may fill the store with receipts.
         if one is not None and one.peer == peer and (one.state in LIVE or one.awaits_receipt):
             self._keep_receipt(signed)
             self._strangers.know([peer])

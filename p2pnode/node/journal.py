@@ -87,7 +87,7 @@ class Journal:
             self._db.execute("PRAGMA synchronous=NORMAL")
             self.problems = Problems(self._db, self.transaction)
             self._make()
-            # Until `close`: what is found of this at the next start has not ended in good order.
+            # Stays so until `close`: a journal found like this at the next start has not ended in good order.
             self.ended_well = self.meta("ended_well") != "no"
             self.set_meta("ended_well", "no")
         except JournalError:
@@ -166,7 +166,7 @@ class Journal:
 
     @property
     def journal_id(self) -> str:
-        """What tells this journal from another of the same node: peers' numbering goes by it."""
+        """The id that tells this journal from another of the same node: peers' numbering goes by it."""
         value = self.meta("store")
         assert value is not None
         return value
@@ -233,7 +233,7 @@ class Journal:
         return _decoded(rows, JobRecord, _log_unreadable)
 
     def jobs_of(self, owner: str, limit: int) -> list[JobRecord]:
-        """Those of the newest jobs that `owner` looks after, the newest first."""
+        """Return those of the newest jobs that `owner` looks after, the newest first."""
         return [record for record in self.jobs(limit) if record.owner == owner]
 
     def live_jobs(self, unreadable: ToldUnreadable) -> list[JobRecord]:

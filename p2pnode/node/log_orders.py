@@ -96,7 +96,7 @@ class LogOrders:
 
 
 async def ask(host: Host, peer: str, result: str) -> Sequence[int]:
-    """What a peer says of the order of a result's output; raises `NetworkError` and `BadMessage`."""
+    """Ask a peer for the order of a result's output; raises `NetworkError` and `BadMessage`."""
     async with await host.open_stream(peer, [PROTOCOL], TIMEOUT_S) as stream:
         await write_frame(stream, LogOrderRequest(result=result), TIMEOUT_S)
         answer = await read_frame_untrusted(stream, LogOrderAnswer, FRAME_SIZE_BYTES_MAX, TIMEOUT_S)

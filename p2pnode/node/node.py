@@ -142,7 +142,7 @@ class Node:
             self.driver, journal, self.inputs, self.caution, self._keep_receipt, self.strangers
         )
         self.links = self._make_links()
-        # It ends once nothing runs here any more.
+        # The node ends once nothing runs here any more.
         self.leaves = False
 
     def _make_core(self) -> Core:
@@ -275,7 +275,7 @@ class Node:
             for reservation in self.journal.reservations(lambda name, error: None)
             if reservation.award is not None
         }
-        # What is set aside may be had tried again.
+        # An execution that is set aside may be had tried again.
         reservations |= self.journal.problems.aside(Compartment.EXECUTION)
         await self.engines.reap(reservations)
         await self.executor.clear(reservations)
@@ -285,7 +285,7 @@ class Node:
             drained_at = self.journal.meta("drained_at")
             self.tell(SchedulingChanged(scheduling, float(drained_at) if drained_at else None))
 
-    # What the parts ask of each other
+    # Questions between the parts
 
     def _addresses_of(self, peer: str) -> Sequence[str]:
         return self.adverts.addresses_of(peer)
@@ -329,7 +329,7 @@ class Node:
             task_status.started()
 
     async def until_empty(self) -> None:
-        """Until this node is told to leave and nothing runs here any more."""
+        """Wait until this node is told to leave and nothing runs here any more."""
         while not self.leaves or self.driver.core.worker.held:
             await self.changes.any().wait()
 
@@ -349,7 +349,7 @@ class Node:
         await self.send_what_waits()
 
     async def send_what_waits(self) -> None:
-        """Until what is to be said to the others is on its way, for some time at most."""
+        """Wait until what is to be said to the others is on its way, for some time at most."""
         with trio.move_on_after(SHUTDOWN_TIMEOUT_S):
             while self._has_to_say():  # noqa: ASYNC110
                 await trio.sleep(SHUTDOWN_LOOK_S)
@@ -360,7 +360,7 @@ class Node:
 
 
 def _access(config: NodeConfig) -> Access:
-    """What jobs may reach of this node's surroundings."""
+    """Return the surroundings of this node that jobs may reach."""
     return Access(
         paths=tuple(map(AllowedPath.parse, config.allow_paths)),
         hosts=tuple(map(AllowedHost.parse, config.allow_hosts)),

@@ -23,7 +23,7 @@ from .changes import Changes
 
 log = logging.getLogger(__name__)
 
-# Whom the core is concerned with takes a look at all jobs: after many events at once, one look.
+# Taking stock of whom the core is concerned with goes through all jobs: after many events at once, one look.
 LOOK_GAP_S = 0.2
 
 

@@ -16,7 +16,7 @@ from .problems import FaultReports
 
 
 def services_of(node: Node, discovery: Discovery) -> Services:
-    """What the API of this node is answered with."""
+    """Return the services that the API of this node is answered with."""
     core = node.driver.core
     lookup = Lookup(node.journal, core.table, core.me, node.config.name)
     sources = Sources(

@@ -1,4 +1,4 @@
-"""What users want of jobs: submit, change, rerun, stop.
+"""Commands of users for jobs: submit, change, rerun, stop.
 
 A command for a job of another owner is passed on by the core. Here it is waited for until this node's copy of
 the job shows that it was carried out.
@@ -82,7 +82,7 @@ class Commands:
         return {"id": id, "version": 1, "change": Change.NEW}
 
     async def _copied(self, job_id: str) -> None:
-        """Until some deputy has the job too, so that it outlives this node's disk; or for a while."""
+        """Wait, but not for ever, until some deputy has the job too, so that it outlives this node's disk."""
         with trio.move_on_after(COPY_TIMEOUT_S):
             job = self._driver.core.jobs.get(job_id)
             while job is not None and job.record.deputies:

@@ -33,7 +33,7 @@ from p2pnode.node.journal import Journal
 from .lookup import Lookup
 
 JOBS_LISTED_MAX = 1_000
-# Of a history, what one of its followers holds while it sends them.
+# The rows of a history that one of its followers holds while it sends them.
 HISTORY_ROWS_AT_ONCE = 64
 
 

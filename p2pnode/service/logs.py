@@ -179,7 +179,7 @@ class _JobLogs:
     async def _kept(
         self, result: str, peer: str, offsets: dict[str, int]
     ) -> AsyncGenerator[tuple[str, bytes], None]:
-        """What a result holds of the streams, from the offsets on."""
+        """Yield what a result holds of the streams, from the offsets on."""
         try:
             await self._sources.fetching.fetch(result, [peer])
             runs = await self._order(result, peer) if len(self._names) == 2 else ()

@@ -11,7 +11,7 @@ from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.node.journal import Journal
 
 CANDIDATES_SHOWN_MAX = 5
-# Of a name in a message: a line of a terminal, about.
+# The most shown of a name in a message: a line of a terminal, about.
 SHOWN_LENGTH_MAX = 80
 
 # A word of its own: within an address (s3://bucket/12D3Koo.../x) it is a part of what works.

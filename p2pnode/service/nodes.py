@@ -62,7 +62,7 @@ class Nodes:
         found: list[NodeJson] = []
         for peer, known in self._core.table.known.items():
             advert = known.advert
-            # Of itself a node knows better than what it has last told.
+            # A node knows better of itself than what it has last told.
             own = self._core.worker.available if peer == me else None
             capacity = own or advert.capacity
             found.append(

@@ -1,4 +1,4 @@
-"""What people do about what has failed on this node: look at it, have it tried again, drop it."""
+"""Commands of people on what has failed on this node: look at it, have it tried again, drop it."""
 
 from __future__ import annotations
 

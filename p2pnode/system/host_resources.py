@@ -1,4 +1,4 @@
-"""What this machine can give to jobs: processors, memory, disk, and the labels that every node has.
+"""This machine's capacity for jobs: processors, memory, disk, and the labels that every node has.
 
 Jobs written for Bacalhau select nodes by its label names, of which there are an old and a
 new set; both are published.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from p2pnode.core.wire.spec import Resources
 
-# What the system and this node itself need of the machine's memory, in hundredths.
+# In hundredths; the system and this node itself need the rest of the machine's memory.
 MEMORY_LENT_PERCENT = 80
 DISK_LENT_PERCENT = 80
 # Below this much free disk no job is taken: results, images and the journal need room to end
@@ -30,7 +30,7 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def usable(directory: Path, reserved_disk_bytes: int) -> Resources | None:
-    """What jobs may get in all; None while the disk below `directory` is nearly full.
+    """Return the resources for jobs in all; None while the disk below `directory` is nearly full.
 
     `reserved_disk_bytes` is what is reserved already: part of it may be used, and is counted back.
     """

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ctypes
 import gc
 
-# Of glibc's malloc.h.
+# From glibc's malloc.h.
 _M_ARENA_MAX = -8
 _M_MMAP_THRESHOLD = -3
-# What peers send comes in pieces of up to this size: each larger one is a mapping of its own, gone with it.
+# Peers' data comes in pieces of up to this size: each larger one is a mapping of its own, gone with it.
 MAPPED_SIZE_BYTES_MIN = 64 * 1024
 # Threads wait for disks here; more arenas make them no faster.
 ARENAS_MAX = 2

@@ -1,4 +1,4 @@
-"""What is read of the Docker engine's answers, checked: an engine is another program, and may be any version.
+"""The Docker engine's answers, checked: an engine is another program, and may be any version.
 
 Only the fields that are used, each of its type; the engine's words are valid text and no longer than that.
 """

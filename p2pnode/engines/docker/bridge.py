@@ -68,7 +68,7 @@ def stands(listing: str, chains: Mapping[str, tuple[str, ...]], interface: str) 
 
 
 def script(listing: str, chains: Mapping[str, tuple[str, ...]], interface: str) -> str:
-    """What `iptables-restore --noflush` is given to make them stand, in one step."""
+    """Return the input for `iptables-restore --noflush` that makes the chains stand, in one step."""
     lines = ["*mangle"]
     # Naming a chain makes it, or empties it.
     lines += [f":{chain} - [0:0]" for chain in chains]

@@ -51,7 +51,7 @@ OUT_OF_MEMORY_NEWS_S = 1.0
 
 @dataclass(slots=True)
 class _Run:
-    """What is known of one container while it runs."""
+    """The facts known of one container while it runs."""
 
     # Why we killed it, if we did.
     verdict: ProgramEnd | None = None
@@ -119,11 +119,11 @@ async def _stop(sdk: Sdk, workload: Workload) -> None:
     grace_s = math.ceil(workload.stopping.grace_s)
     path = f"/containers/{workload.execution_id}/stop?t={grace_s}"
     try:
-        # It answers when the container has ended.
+        # The engine answers when the container has ended.
         async with api.stream(sdk.socket_path, "POST", path, answer_s_max=grace_s + KILL_S_MAX) as answer:
             await answer.read_all()
     except EngineRefused:
-        # It ended meanwhile.
+        # The container ended meanwhile.
         return
 
 
@@ -194,7 +194,7 @@ async def _watch(sdk: Sdk, workload: Workload, run: _Run) -> None:
                 await api.order(sdk.socket_path, "POST", f"/containers/{name}/kill")
                 return
     except EngineRefused:
-        # It ended meanwhile.
+        # The container ended meanwhile.
         return
 
 
@@ -209,7 +209,7 @@ class _Places:
 
 def _places(workload: Workload, found: Container) -> _Places:
     """Blocking. The engine's directories are root's, and its storage need not be overlay."""
-    # Those that the image declares. What it has there is copied, and counts.
+    # The image declares these volumes. What it has there is copied, and counts.
     volumes = [Path(mount.source) for mount in found.mounts or () if mount.type == "volume"]
     layer = [Path(found.upper_directory)] if found.upper_directory else []
     seen = [path for path in (*layer, *volumes) if os.access(path, os.R_OK | os.X_OK)]

@@ -28,7 +28,7 @@ _FORMAT = ("--format=csv,noheader,nounits",)
 _LISTED = re.compile(r"GPU \d+: .*\(UUID: (GPU-\S+)\)")
 _INSTANCE = re.compile(r"\s+MIG (\S+)\s+Device\s+\d+: \(UUID: (MIG-\S+)\)")
 _INSTANCE_GB = re.compile(r"\d+g\.(\d{1,6})gb")
-# What a driver without a number for a card's memory says: it has the machine's.
+# A driver without a number for a card's memory says one of these: it has the machine's.
 _SHARED_MEMORY = ("[N/A]", "[Not Supported]")
 
 
@@ -46,7 +46,7 @@ def look() -> tuple[list[Card], list[str]]:
 
 
 def parse(table: str, listed: str = "") -> tuple[list[Card], list[str]]:
-    """Of the driver's table, a card a line, and of its list of instances, where there are some."""
+    """Read cards and problems from the driver's table, a card a line, and its list of instances, if any."""
     instances = _instances(listed)
     found: list[Card] = []
     problems = []
@@ -79,7 +79,7 @@ def parse(table: str, listed: str = "") -> tuple[list[Card], list[str]]:
 
 
 def _instances(listed: str) -> dict[str, list[tuple[str, str]]]:
-    """Of each card the (profile, UUID) of its instances."""
+    """Return the (profile, UUID) of each card's instances."""
     found: dict[str, list[tuple[str, str]]] = {}
     card = ""
     for line in listed[:TABLE_LENGTH_MAX].splitlines():
@@ -102,7 +102,7 @@ def _instance(card: Card, profile: str, id: str) -> Card:
 
 
 def _ask(*arguments: str) -> tuple[str, str]:
-    """What the driver answers, and what it complains of. With one card lost it may tell of the others."""
+    """Return the driver's answer, and its complaint. With one card lost it may tell of the others."""
     command: Sequence[str] = (_PROGRAM, *arguments)
     try:
         done = subprocess.run(

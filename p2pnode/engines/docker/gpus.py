@@ -36,20 +36,20 @@ LABEL_EXECUTION = "p2pnode.execution"
 LOOK_INTERVAL_S = 600.0
 # Before cards are chosen: one that has failed since is not to be among them.
 LOOK_TO_CHOOSE_S = 10.0
-# Of what the engine says of itself, for jobs without GPUs: it takes 10 to 30 ms to say it.
+# The engine's word of itself may be this old for jobs without GPUs: it takes 10 to 30 ms to say it.
 INFO_AGE_S_MAX = 60.0
-# Of a file with the names of 256 cards.
+# A file with the names of 256 cards has less.
 FILE_SIZE_BYTES_MAX = 64 * 1024
-# What the engine itself looks for before it offers the driver "nvidia" for device requests.
+# The engine itself looks for this before it offers the driver "nvidia" for device requests.
 HOOK = "nvidia-container-runtime-hook"
 CDI_KIND = "nvidia.com/gpu"
 _NOT_PASSED_ON = (
     "NVIDIA GPUs are here that no job gets, as the engine cannot pass on one by its UUID: have it use CDI"
     " (Docker 28.2 or later; nvidia-ctk cdi generate --device-name-strategy=uuid), or NVIDIA's runtime"
 )
-# Of containers: these have no program any more.
+# Containers in these states have no program any more.
 _OVER = ("exited", "dead", "removing")
-# What NVIDIA's runtime goes by where it is the engine's default, whatever was asked of the engine.
+# NVIDIA's runtime goes by this where it is the engine's default, whatever was asked of the engine.
 _VISIBLE = "NVIDIA_VISIBLE_DEVICES"
 
 log = logging.getLogger(__name__)
@@ -57,10 +57,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class GivenCards:
-    """What the engine is asked for, so that a container has just these cards."""
+    """The request to the engine that gives a container just these cards."""
 
     ids: tuple[str, ...] = ()
-    # Of the one device request; "": none.
+    # The one device request has these; "": there is none.
     driver: str = ""
     device_ids: tuple[str, ...] = ()
     capabilities: tuple[str, ...] = ()
@@ -78,7 +78,7 @@ def look() -> tuple[list[Card], list[str]]:
 
 
 class Gpus:
-    """What is known of the cards, looked up now and then, and what is held of them."""
+    """The cards that are known, looked up now and then, and those that are held."""
 
     def __init__(
         self,
@@ -91,14 +91,14 @@ class Gpus:
         self._look = look
         self._remembered = remembered
         self._found: list[Card] = []
-        # Of the cards of the last look, also one before a restart, the models.
+        # The models of the cards of the last look, also one before a restart.
         self._models: dict[str, str] | None = None
         self._looked_at = float("-inf")
         self._told: set[str] = set()
         self._info_known: Info | None = None
         self._info_at = float("-inf")
         self._choosing = trio.Lock()
-        # Those of executions whose containers need not be there yet.
+        # Cards of executions whose containers need not be there yet.
         self._chosen: dict[str, tuple[str, ...]] = {}
 
     async def usable(self, look_interval_s: float = LOOK_INTERVAL_S) -> tuple[Card, ...]:
@@ -221,7 +221,7 @@ def _by_runtime(info: Info) -> bool:
 
 
 def _groups(nodes: Sequence[str]) -> tuple[int, ...]:
-    """Whose members may open the nodes: an image's user is not root, and its root has no capabilities."""
+    """Return the groups that may open the nodes: an image's user is not root; its root lacks capabilities."""
     found = set()
     for node in nodes:
         try:

@@ -24,7 +24,7 @@ from . import answers, api, pull
 from .api import EngineRefused
 from .sdk import ContainerFailed, Sdk
 
-# What an image says of itself: it writes to its scratch directories only.
+# An image with this label says that it writes to its scratch directories only.
 READ_ONLY_LABEL = "p2pnode.read-only-root"
 # This peer has no login there; another may have one.
 NO_LOGIN_ERRORS = ("no basic auth credentials", "unauthorized", "incorrect username or password")

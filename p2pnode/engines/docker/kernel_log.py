@@ -1,4 +1,4 @@
-"""What the kernel says of its own killing: which control group's limit of memory was it.
+"""The kernel's word of its own killing: which control group's limit of memory was it.
 
 An engine may not tell: Podman 4.3 leaves that note where nobody looks for it, and the group's own counters
 go with the container. The log stays. It is open to root, and to others where the system says so.
@@ -40,7 +40,7 @@ def _records(log: int) -> Iterator[bytes]:
         try:
             record = os.read(log, RECORD_SIZE_BYTES_MAX)
         except BrokenPipeError:
-            # It was overwritten before it was read; the next one is read then.
+            # The record was overwritten before it was read; the next one is read then.
             continue
         except OSError:
             # Also BlockingIOError: this was all.

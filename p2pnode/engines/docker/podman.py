@@ -1,4 +1,4 @@
-"""What is otherwise with Podman, which speaks Docker's API, and names its Buildah in `/info`."""
+"""The ways in which Podman differs, which speaks Docker's API, and names its Buildah in `/info`."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def allocate(network: Network) -> tuple[PortMapping, ...]:
 
 
 def variables(mappings: Sequence[PortMapping]) -> dict[str, str]:
-    """What the program's environment says of them."""
+    """Return the environment variables that tell the program its ports."""
     found = {}
     for one in mappings:
         for prefix in ("P2PNODE", "BACALHAU"):

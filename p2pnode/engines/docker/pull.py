@@ -28,7 +28,7 @@ from .sdk import ContainerFailed, Sdk
 PULL_S_MAX = 30 * 60.0
 # An event is some 200 bytes, one with a registry's error a few thousand.
 EVENT_SIZE_BYTES_MAX = 65_536
-# What ext4 has for DISK_FREE_BYTES_MIN, at its usual one for 16 KiB.
+# As many as ext4 has for DISK_FREE_BYTES_MIN, at its usual one for 16 KiB.
 ENTRIES_FREE_MIN = 65_536
 # The largest images that people make hold some 500,000 files and directories.
 ENTRIES_MAX = 2_000_000
@@ -42,13 +42,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PullRoom:
-    """What is free on the engine's disk."""
+    """The room that is free on the engine's disk."""
 
     size_bytes: int
     entries: int
 
 
-# What is free where a directory is; raises OSError. Blocking.
+# Gives the room that is free where a directory is; raises OSError. Blocking.
 Measure = Callable[[str], PullRoom]
 
 
@@ -77,7 +77,7 @@ async def pull(
     if limit.cancelled_caught:
         raise ContainerFailed(Fault.NETWORK, f"image {image} was not pulled within {PULL_S_MAX:g} s")
     if NO_SPACE in pulling.reason:
-        # It was quicker than our looks.
+        # The pull was quicker than our looks.
         raise ContainerFailed(Fault.PEER, f"image {image} unfolds to more than this peer has room for")
     problem = pulling.problem
     if not pulling.reason and not problem:
@@ -95,7 +95,7 @@ class _Pulling:
 
     image: str
     progress: Callable[[str], None]
-    # Of each layer that comes: what is here, and its whole size, as it is sent.
+    # Each layer that comes: what is here, and its whole size, as it is sent.
     layers: dict[str, tuple[int, int]] = field(default_factory=dict)
     shown: int = -1
     # The engine's error.
@@ -148,7 +148,7 @@ class Disk:
             raise ContainerFailed(Fault.PEER, "this peer's disk has no room for another image")
 
     async def problem(self, declared_bytes: int) -> tuple[Fault, str] | None:
-        """Whose fault it is that the pull cannot go on, and why; None if it can."""
+        """Return whose fault it is that the pull cannot go on, and why; None if it can."""
         before, now = self._before, await self._room()
         if before is None or now is None:
             return None
@@ -196,7 +196,7 @@ async def _watch(disk: Disk, pulling: _Pulling, pull: trio.CancelScope) -> None:
 
 
 async def _events(body: Body) -> AsyncIterator[PullEvent]:
-    """What the engine tells, each a line; raises `EngineGone`."""
+    """Yield the engine's events, each a line; raises `EngineGone`."""
     pending = b""
     while data := await body.read_some():
         *lines, pending = (pending + data).split(b"\n")

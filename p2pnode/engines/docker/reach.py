@@ -44,7 +44,7 @@ class _Closed:
 
     folders: dict[str, int] = field(default_factory=dict)
     files: dict[str, int] = field(default_factory=dict)
-    # Those of the folders that cannot even be listed.
+    # The folders that cannot even be listed.
     unlisted: list[str] = field(default_factory=list)
 
 

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 def environment(proxy_port: int) -> dict[str, str]:
-    """What makes programs use the proxy. Some read the lower-case names, some the others."""
+    """Return variables that make programs use the proxy. Some read the lower-case names, some the others."""
     url = f"http://127.0.0.1:{proxy_port}"
     names = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
     return {**dict.fromkeys(names, url), "no_proxy": "", "NO_PROXY": ""}

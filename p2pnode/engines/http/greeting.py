@@ -19,7 +19,7 @@ class Greeting:
         self._size = 0
         self._incoming = ssl.MemoryBIO()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        # What the two sides can do together is the other server's affair: old clients are read, too.
+        # The other server decides what the two sides can do together: old clients are read, too.
         context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
         context.set_ciphers("ALL:@SECLEVEL=0")
         context.sni_callback = self._note

@@ -1,4 +1,4 @@
-"""What a container with Network Type HTTP may reach: decisions only, no input or output.
+"""Decisions on what a container with Network Type HTTP may reach: no input or output.
 
 A name must be among the job's domains, and what it resolves to must be a public address, or a
 name of the job's own would be a way into the operator's network. In a tunnel the name in the

@@ -172,7 +172,7 @@ def _died(worker: WorkerProcess, name: str) -> ProgramEnd:
 
 
 def how_it_died(worker: WorkerProcess) -> str:
-    """What to say of a worker that ended without telling its end."""
+    """Say how a worker ended that did not tell its end."""
     if worker.exit is None:
         return "was lost with the process that starts workers"
     if worker.exit.status >= 0:

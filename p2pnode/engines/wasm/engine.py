@@ -59,7 +59,7 @@ SETUP_S_MAX = 60.0
 
 @dataclass(slots=True)
 class _Run:
-    """What is known of one worker while it runs."""
+    """The facts known of one worker while it runs."""
 
     started: bool = False
     # Why we killed it, if we did.
@@ -107,7 +107,7 @@ class WasmEngine:
     ) -> ProgramEnd:
         """Run from the start; see `workload.Engine`. There are no signals: told to stop, it is killed."""
         if workload.stopping.asked.is_set():
-            # What an earlier run wrote stays as it is.
+            # The output of an earlier run stays as it is.
             return not_begun()
         try:
             prepared = await trio.to_thread.run_sync(partial(prepare, workload))

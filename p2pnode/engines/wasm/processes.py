@@ -36,7 +36,7 @@ ENVIRONMENT = ("PATH", "HOME", "LANG", "PYTHONPATH", "LD_LIBRARY_PATH")
 
 
 class Event(msgspec.Struct, frozen=True):
-    """What a worker or the template says; a field that is not said has its default."""
+    """An event that a worker or the template tells; a field that is not said has its default."""
 
     event: Literal["forked", "failed", "started", "ended", "compiled", "refused", "stale", "exited"]
     pid: Annotated[int, Meta(gt=1, lt=2**31)] | None = None

@@ -1,4 +1,4 @@
-"""What a WASM worker is asked to run: modules, directories, limits, from a workload.
+"""A WASM worker's request: modules, directories, limits, from a workload.
 
 The worker opens what it is told to open; everything that comes from the job (targets, paths
 inside inputs) is resolved and checked here.
@@ -28,7 +28,7 @@ from .worker import WORKER_ID
 
 # A wasm32 memory cannot be larger.
 MEMORY_BYTES_MAX = 4 * 1024**3
-# What the worker may take beside the program's memory: interpreter, runtime, tables. Measured: 60 MB.
+# The worker may take this beside the program's memory: interpreter, runtime, tables. Measured: 60 MB.
 WORKER_MEMORY_BYTES_MAX = 256 * 1024**2
 # The runtime has as many threads as the machine has processors, each with a stack of 2 MiB.
 THREAD_MEMORY_BYTES_MAX = 4 * 1024**2

@@ -37,7 +37,7 @@ PEERS_AT_ONCE_MAX = 32
 
 
 def line_of(record: JobRecord) -> JobLine:
-    """What is told of a job."""
+    """Return the facts that are told of a job."""
     spec = record.spec
     return JobLine(
         id=record.id,
@@ -71,7 +71,7 @@ def serve_jobs(host: Host, jobs: Callable[[], Iterable[JobRecord]]) -> None:
 
 
 async def ask_all(host: Host, peers: Mapping[str, Sequence[str]]) -> dict[str, list[JobLine] | None]:
-    """What each peer says of its jobs, by peer; None for one that has not answered in time.
+    """Return what each peer says of its jobs, by peer; None for one that has not answered in time.
 
     `peers` are the peers' addresses.
     """

@@ -1,4 +1,4 @@
-"""What an execution writes, read live from the peer that runs it (`protocols/logs.md`).
+"""An execution's output, read live from the peer that runs it (`protocols/logs.md`).
 
 The requester opens a stream and sends one request; the peer sends pieces and closes the stream when the
 program has ended. Whole and for good the output is in the result; this is for those who watch.
@@ -45,7 +45,7 @@ Files = tuple[Path, Path, Sequence[int]]
 async def tail(
     files: Callable[[], Files | None], stdout_offset: int, stderr_offset: int, follow: bool
 ) -> AsyncGenerator[tuple[Name, bytes], None]:
-    """What is in an execution's two files from the offsets on, and with `follow` what comes to be there.
+    """Yield what is in an execution's two files from the offsets on, and with `follow` what is added.
 
     `files` gives None once it is not here any more. In the order that it was written in, as far as that is
     known; else stdout, then stderr. An empty piece comes now and then from a silent program.
@@ -79,7 +79,7 @@ async def tail(
 
 def _next_piece(opened: Mapping[int, BinaryIO], reading: LogReading) -> tuple[Name, bytes] | None:
     told = reading.next()
-    # What it does not tell of is read, too.
+    # Bytes that the order does not tell of are read, too.
     wanted = [*([told] if told else []), *((one, LOGS_PIECE_SIZE_BYTES_MAX) for one in (STDOUT, STDERR))]
     for number, length in wanted:
         if number in opened and (data := opened[number].read(min(length, LOGS_PIECE_SIZE_BYTES_MAX))):

@@ -36,7 +36,7 @@ NICENESS = 10
 def main() -> NoReturn:
     control = socket.socket(fileno=int(sys.argv[1]))
     os.nice(NICENESS)
-    # What is loaded now is never garbage: collecting it would only unshare the workers' memory.
+    # Objects loaded by now are never garbage: collecting them would only unshare the workers' memory.
     gc.freeze()
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_read, False)
@@ -75,7 +75,7 @@ def _obey(control: socket.socket, reports: dict[int, int]) -> bool:
         for descriptor in (request, stdout, stderr):
             os.close(descriptor)
     elif int(words[0]) in reports:
-        # It is not reaped, so the number is still its own.
+        # The process is not reaped, so the number is still its own.
         os.kill(int(words[0]), int(words[1]))
     return True
 

@@ -95,7 +95,7 @@ def exit_reason(code: int) -> str:
 
 
 def failure(error: wasmtime.WasmtimeError | wasmtime.Trap) -> str:
-    """What to say of a program that did not come to its end: a trap, or a host function that failed."""
+    """Say why a program did not come to its end: a trap, or a host function that failed."""
     text = cause(error.message if isinstance(error, wasmtime.Trap) else error)
     if isinstance(error, wasmtime.Trap):
         code = error.trap_code

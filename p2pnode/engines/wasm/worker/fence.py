@@ -1,4 +1,4 @@
-"""What a worker gives up before anything of the module runs, so that a hole in the runtime leads nowhere.
+"""A worker's giving up of rights before the module runs, so that a hole in the runtime leads nowhere.
 
 Limits (`limit`), then rights (`confine`): Landlock leaves it the directories of the program,
 a seccomp filter takes sockets, other programs, processes and the kernel's rarer doors, and as
@@ -60,7 +60,7 @@ _MACHINES = {
 # Classic BPF: load a word, compare, test bits, return.
 _LOAD, _EQUAL, _ATLEAST, _BITS, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
-# What programs that use select() can have; the runtime itself needs some ten.
+# Programs that use select() can have this many; the runtime itself needs some ten.
 _OPEN_FILES_MAX = 1_024
 # x86_64 answers to the numbers of its 32-bit relative from here on.
 _X32_FIRST = 0x40000000

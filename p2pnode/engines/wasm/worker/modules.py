@@ -130,7 +130,7 @@ def memory_note(used: int, allowed: int) -> str:
 
 
 def link_reason(text: str, memory_bytes: int) -> str:
-    """What to say of a module or component that could not be linked, from wasmtime's reason."""
+    """Say why a module or component could not be linked, from wasmtime's reason."""
     if "exceeds memory limits" in text:
         return f"the module needs more memory than the job's limit of {memory_bytes} bytes: {text}"
     if "unknown import" in text:

@@ -22,7 +22,7 @@ _LENGTH = struct.Struct(">I")
 
 
 def to_pipe(descriptor: int, mark: bytes) -> Callable[[bytes], None]:
-    """What writes to stderr; it raises `OSError` when nobody reads any more."""
+    """Return a function that writes to stderr; it raises `OSError` when nobody reads any more."""
 
     def write(data: bytes) -> None:
         rest = memoryview(mark + _LENGTH.pack(len(data)) + data)
@@ -42,7 +42,7 @@ class Pieces:
         self._left = 0
 
     def take_untrusted(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """What there is of each piece; what follows each other in one stream comes as one."""
+        """Yield the bytes there are of each piece; those that follow each other in one stream come as one."""
         pieces: list[tuple[int, list[bytes]]] = []
         for stream, piece in self._pieces(self._pending + data):
             if pieces and pieces[-1][0] == stream:
@@ -53,7 +53,7 @@ class Pieces:
             yield stream, b"".join(parts)
 
     def rest(self) -> bytes:
-        """What is left at the end, where it was the beginning of a mark: it belongs to stdout."""
+        """Return the bytes left at the end, where they began a mark: they belong to stdout."""
         return self._pending if len(self._pending) < len(self._mark) else b""
 
     def _pieces(self, data: bytes) -> Iterator[tuple[int, bytes]]:
