@@ -90,7 +90,7 @@ class Handovers:
         return self._jobs.give(job, event, now)
 
     def say_who_owns(self, record: JobRecord, peer: str, epoch: int, now: float) -> list[Action]:
-        """Who has missed something gets the whole; a stranger hears that it has to keep nothing."""
+        """Tell `peer` who owns the job: all of it if it missed something, a header if it is a stranger."""
         if record.owner != self._me:
             return [Send(peer, self._replication.answer(record))]
         if peer not in deputies.recipients(record):

@@ -263,7 +263,7 @@ class Core:
             case Ask() | Award() | Release() | Cancel() | Adopt():
                 return self.worker.handle(event, now)
             case Ended():
-                # What was cancelled as its job ended is told when that is in the journal only.
+                # A job that ended is only in the journal when executions cancelled with it tell their end.
                 job = self.jobs.of_execution(message.execution) or self._handovers.job_of(id, event.record)
                 return self.jobs.give(job, event, now) if job else []
             case Bid() | Refusal() | Update():
@@ -294,7 +294,7 @@ class Core:
                 vetting.vet_epoch(epoch, self.worker.reservations[execution].epoch)
         if isinstance(message, Replicate | Command) and message.spec is not None:
             spec = message.spec
-            # What its task has to say is for the peers that run it.
+            # The extensions of its task are for the peers that run it.
             wrong = extensions.not_understood(extensions.musts(spec), "the job") or self.check_spec(spec)
             if wrong is not None:
                 raise BadMessage(wrong)

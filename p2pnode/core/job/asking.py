@@ -1,4 +1,4 @@
-"""Whom a job asks for bids, and for how long it waits when there is nobody to ask.
+"""Asking peers for bids: the choice of peers, and the wait when there is none.
 
 Peers with room are asked first. Where they are too few, peers without room are asked, too:
 the ask waits there, and is bid for in the moment that there is room. A peer that refused is
@@ -51,9 +51,9 @@ ENOUGH_WAIT_S = 0.25
 DISCOVERY_GRACE_S = 3.0
 # For a batch or ops job that sets no QueueTimeout and only lacks room.
 QUEUE_TIMEOUT_S = 10 * 60.0
-# Of one round, where there are fewer peers than replicas: each bid holds resources until it is released.
+# Asks of a peer in one round, where peers are fewer than replicas: a bid holds resources until released.
 ASKS_PER_PEER_MAX = 16
-# Of one round of a job that runs everywhere: each is a message and a record.
+# Asks in one round of a job that runs everywhere: each is a message and a record.
 ASKS_EVERYWHERE_MAX = 500
 # A silent peer's advert may stay the same for as long as it lives: after a while it is asked again.
 REFUSAL_HOLDS_S = 60.0
@@ -187,7 +187,7 @@ class Asking:
             return inf
         served = record.spec.type is JobType.SERVICE
         if served and record.now_of(*(set(ExecutionState) - OPEN)):
-            # It has run: what is missing now is waited for as long as it takes.
+            # A service that has run waits for what is missing as long as it takes.
             return inf
         queue_s = record.spec.task.timeouts.queue_s
         if queue_s is not None:

@@ -28,7 +28,7 @@ DEPUTIES_MAX = 4
 
 
 def recipients(record: JobRecord) -> list[str]:
-    """Who is told how the job stands: its deputies, and the peer whose user submitted it."""
+    """The peers that are told how the job stands: its deputies, and the one whose user submitted it."""
     return [peer for peer in dict.fromkeys((*record.deputies, record.requester)) if peer != record.owner]
 
 
@@ -73,7 +73,7 @@ def name_deputies(
     record.past_members = tuple(dict.fromkeys((*removed, *record.past_members)))[:PEERS_NAMED_MAX]
     for peer in removed:
         record.synced.pop(peer, None)
-        # It learns, some day, that its copy is wanted no more.
+        # The peer learns, some day, that its copy is wanted no more.
         transitions.actions.append(Send(peer, header(record, now)))
     for one in record.of(*LIVE):
         transitions.adopt(one)

@@ -1,4 +1,4 @@
-"""What a job should have, against what there is: where something is missing, and what is too much.
+"""The difference between what a job should have and what there is: what is missing, and what is too much.
 
     batch    Count replicas, each completed once
     ops      one execution on each peer that matched when the job began, each ended once
@@ -68,7 +68,7 @@ def missing_placements(record: JobRecord, known: Table) -> list[MissingPlacement
 
 
 def surplus(record: JobRecord, known: Table) -> list[tuple[Execution, str]]:
-    """What runs and should not, and why."""
+    """The executions that run and should not, each with the reason."""
     found: list[tuple[Execution, str]] = []
     seen: set[tuple[int | None, bool]] = set()
     for one in record.of(*LIVE):
@@ -140,7 +140,7 @@ def _misplaced(record: JobRecord, known: Table) -> list[tuple[Execution, str]]:
     behind: list[Execution] = []
     live = record.now_of(*LIVE)
     for one in live:
-        # Of a peer that is only silent nothing is known: its loss is told by other means.
+        # Nothing is known of a peer that is only silent: its loss is told by other means.
         advert = known[one.peer].advert if one.peer in known else None
         reason = infeasible_peer_reason(need, advert) if advert else None
         if reason is not None:

@@ -37,7 +37,7 @@ def wind_up(transitions: JobTransitions, failed: list[Execution], now: float) ->
     transitions.cancel_all(record.of(*OPEN), "the job has failed", now)
     if record.of(*LIVE):
         return
-    # That a peer was lost along the way explains nothing, unless that is all there is.
+    # The loss of a peer along the way explains nothing, unless that is all there is.
     first = next((one for one in failed if one.state is ExecutionState.FAILED), failed[0])
     outcome = Outcome.PROGRAM if first.program_failed else Outcome.EXECUTION
     times = f"replica {first.replica} failed {len(failed)} times; the first: "

@@ -59,7 +59,7 @@ def raise_epoch(transitions: JobTransitions, peer: str, epoch: int, now: float) 
 
 
 def merge(transitions: JobTransitions, peer: str, message: Replicate, now: float) -> None:
-    """What a former owner knows of this job: its results count, and it is told how things are."""
+    """Take in what a former owner knows of this job: count its results, and have it told how things are."""
     record = transitions.record
     before = len(record.of(*ENDED))
     for stray in sync.merge(record, message, now):
@@ -96,7 +96,7 @@ def yield_to(transitions: JobTransitions, owner: str, epoch: int, now: float) ->
         Send(owner, message) for message in sync.replicates(record, transitions.lines, None, now)
     ]
     transitions.lines = []
-    # It may be none that they would obey; so it is said by whom they do.
+    # The peers that run something may not obey the new owner: they hear of it from the one that they obey.
     told = Owned(job=record.id, epoch=epoch, owner=owner)
     transitions.actions += [Send(peer, told) for peer in {one.peer: 0 for one in record.of(*LIVE)}]
     record.past_members = tuple(dict.fromkeys((record.owner, *record.past_members)))[:PEERS_NAMED_MAX]

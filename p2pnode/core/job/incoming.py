@@ -1,4 +1,4 @@
-"""What peers say of a job's executions, taken into the job's record: the owner's side.
+"""Messages of peers about a job's executions, taken into the job's record: the owner's side.
 
 A message counts only if it is of the peer that the execution was given to. An answer to what is
 over gets a release or a cancel, since whoever gave it may hold resources, or still run it.
@@ -41,10 +41,10 @@ def _of_peer(transitions: JobTransitions, id: str, peer: str) -> Execution | Non
 
 
 def bid(transitions: JobTransitions, peer: str, bid: Bid, now: float) -> None:
-    """It would run the execution, and holds resources for it."""
+    """Take a peer's bid, which holds resources there, or release it if its ask is over."""
     execution = _of_peer(transitions, bid.execution, peer)
     if execution is None or execution.state not in (*OPEN, *LIVE):
-        # It answers an ask that is over; until it hears so, it holds resources.
+        # The peer answers an ask that is over; until it hears so, it holds resources.
         transitions.actions.append(Send(peer, Release(execution=bid.execution, round=bid.round)))
     elif execution.state in (ExecutionState.ASKED, ExecutionState.QUEUED):
         execution.move(ExecutionState.BID, now)
@@ -53,7 +53,7 @@ def bid(transitions: JobTransitions, peer: str, bid: Bid, now: float) -> None:
 
 
 def refused(transitions: JobTransitions, peer: str, refusal: Refusal, now: float) -> None:
-    """It does not take the execution, does not have it any more, or lets the ask wait."""
+    """Take a refusal: the ask waits at the peer, or the execution ends."""
     execution = _of_peer(transitions, refusal.execution, peer)
     if execution is None:
         return
@@ -106,7 +106,7 @@ def updated(transitions: JobTransitions, peer: str, update: Update, now: float) 
     if execution is None:
         return
     if execution.state is ExecutionState.CANCELLED:
-        # It does not know yet; a cancel may have been lost with a disk.
+        # The peer does not know yet; a cancel may have been lost with a disk.
         transitions.send_cancel(peer, execution.id, execution.round, execution.reason)
     if execution.state not in LIVE or update.sequence <= execution.sequence:
         return
@@ -116,7 +116,7 @@ def updated(transitions: JobTransitions, peer: str, update: Update, now: float) 
     state = _STAGES[update.stage]
     if state in lifecycle.EXECUTION_MOVES[execution.state]:
         execution.move(state, now)
-        # It tells what people wait for, so it should not be lost with its owner.
+        # The start is what people wait for, so it should not be lost with its owner.
         runs = state is ExecutionState.RUNNING
         transitions.note("Execution", update.detail or state.value, now, execution, urgent=runs)
     elif update.detail:
@@ -167,7 +167,7 @@ def _still_counts(transitions: JobTransitions, execution: Execution, receipt: Re
     record = transitions.record
     if execution.state is ExecutionState.CANCELLED or record.ended or execution.run != record.run:
         return False
-    # It was told to end, or failed without a word of its program: what counts is that it was lost.
+    # The loss counts if the program was told to end, or failed without a word of its own.
     told = receipt.exit_code is None or receipt.fault is Fault.CANCELLED
     return not (told or record.spec.type in LONG_RUNNING or _is_completed(transitions, execution))
 

@@ -135,7 +135,7 @@ class Job:
             case Received(peer, Orphan(execution=id, round=round)):
                 incoming.claimed(self._steps, peer, id, round)
             case Tick() if self.deadline <= now:
-                # Of one that has ended, its deputies may have to hear.
+                # The deputies of a job that has ended may have to hear.
                 pass
             case _ if self.record.ended and not self._is_late_end(event):
                 return []
@@ -180,7 +180,7 @@ class Job:
             case Owned() as owned if peer in self.record.deputies:
                 self._hold_until = 0.0
                 if (owned.epoch, owned.owner) < self.record.ballot:
-                    # It has missed something, or lost its disk: it gets the whole anew.
+                    # The deputy has missed something, or lost its disk: it gets the whole anew.
                     self.record.synced.pop(peer, None)
                     self._steps.tell_by = now
             case Command(action="stop", reason=reason):
@@ -215,7 +215,7 @@ class Job:
         record.move(JobState.PENDING, now)
         self._steps.note("Submission", text, now, urgent=True)
 
-    # What to do about it
+    # The steps that the record calls for
 
     def _settle(self, now: float) -> list[Action]:
         record, transitions = self.record, self._steps

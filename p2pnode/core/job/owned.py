@@ -26,7 +26,7 @@ class OwnedJobs(dict[str, Job]):
         self._lost = lost
         # The jobs that were worked on since whoever gives the events last emptied it: see `core.recovery`.
         self.touched: set[str] = set()
-        # Those that have ended and wait for nothing: the journal has them.
+        # The jobs that have ended and wait for nothing: the journal has them.
         self._over: dict[str, None] = {}
         self._job_of_execution: dict[str, str] = {}
         self._executions: dict[str, set[str]] = {}
@@ -85,7 +85,7 @@ class OwnedJobs(dict[str, Job]):
         return self._queue[0][0] if self._queue else inf
 
     def due(self, now: float) -> list[Job]:
-        """Those whose deadline has come, in the order in which they were taken."""
+        """The jobs whose deadline has come, in the order in which they were taken."""
         if self.deadline > now:
             return []
         return [job for id, job in self.items() if self._deadlines[id] <= now]

@@ -1,4 +1,4 @@
-"""What would happen to a job if it were submitted now, from what is known here; nothing is asked or run."""
+"""The plan of a job as if it were submitted now, from what is known here; nothing is asked or run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .asking import Asking
 
 
 class Plan(Record, frozen=True):
-    """Whom a job would ask, and why not the others."""
+    """The peers that a job would ask, and why not the others."""
 
     # How many executions it would begin with.
     needed: int

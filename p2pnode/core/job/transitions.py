@@ -33,7 +33,7 @@ from .retries import back_off_s, is_last
 
 # The peer journals the award and answers at once; a loaded two-core machine takes tenths of a second.
 AWARD_CONFIRM_S = 5.0
-# What is not urgent is told to deputies together, so often.
+# News that is not urgent goes to deputies together, so often.
 TELL_DEPUTIES_S = 1.0
 
 
@@ -115,7 +115,7 @@ class JobTransitions:
             self.cancel(execution, reason, now)
 
     def give_up(self, execution: Execution, reason: str, now: float) -> None:
-        """It may be dead or only out of reach: should it come back, it is to end."""
+        """Count an execution as lost, and cancel it in case its peer is only out of reach."""
         self.send_cancel(execution.peer, execution.id, execution.round, reason)
         execution.move(ExecutionState.LOST, now, reason)
         execution.fault = Fault.PEER

@@ -47,7 +47,7 @@ _NETWORK_NAMES = {
 @dataclass(frozen=True, slots=True)
 class ParsedJob:
     spec: JobSpec
-    # What the author should know though the file is accepted.
+    # The things that the author should know though the file is accepted.
     warnings: tuple[FileProblem, ...]
 
 

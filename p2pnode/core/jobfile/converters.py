@@ -1,4 +1,4 @@
-"""What a scalar's text means: converters that give a value, or raise `ValueError` saying what is allowed."""
+"""Converters of a scalar's text: each gives a value, or raises `ValueError` saying what is allowed."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Value:
     """A scalar. `convert` makes a value of its text, or raises `ValueError` saying what is allowed."""
 
     convert: Callable[[str], Any]
-    # What people call such a value, for "expected text": text, a number of seconds.
+    # The name of such a value, for "expected text": text, a number of seconds.
     expected: str
     # For the schema: a regular expression, as JavaScript knows them, that all such texts match.
     pattern: str = ""
@@ -52,7 +52,7 @@ class ListOf:
     item: Kind
     # No two members may have the same here, other than nothing: field of the file, attribute of the member.
     unique: Mapping[str, str] = field(default_factory=dict)
-    # What a null member stands for: an empty text where templates leave nothing, else an error.
+    # The value of a null member: an empty text where templates leave nothing; None where it is an error.
     null: str | None = None
 
     def read(self, node: Node, path: Path, report: Report) -> tuple[Any, ...] | None:
@@ -259,7 +259,7 @@ def when(
 
 
 def shown(node: Node) -> str:
-    """What a message says that it found."""
+    """The words in a message for what was found."""
     if isinstance(node, yamltree.MappingNode):
         return "a map"
     if isinstance(node, yamltree.Sequence):

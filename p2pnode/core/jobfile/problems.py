@@ -1,4 +1,4 @@
-"""What is wrong with a job file: problems with a place, a field and a remedy, all of them at once."""
+"""Problems of a job file, each with a place, a field and a remedy, all of them at once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class FileProblem:
     # Tasks[0].Resources.CPU; "" for the file as a whole.
     path: str
     severity: Severity
-    # What was found and what is allowed.
+    # The text says what was found and what is allowed.
     message: str
 
     def __str__(self) -> str:

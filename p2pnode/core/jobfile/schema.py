@@ -116,7 +116,7 @@ def _value(kind: Value) -> Schema:
 
 
 def _takes(kind: Value, text: str) -> bool:
-    """What a field's own converter says of an amount or a word; YAML numbers reach it as text, too."""
+    """Whether a field's own converter takes an amount or a word; YAML numbers reach it as text, too."""
     try:
         kind.convert(text)
     except ValueError:

@@ -211,7 +211,7 @@ PUBLISHERS: Mapping[str, Variant] = MappingProxyType(
         "s3managed": Variant(
             "", _NOTHING, refused="s3managed needs an orchestrator, and this network has none; use s3 or ipfs"
         ),
-        # What the reference writes for a task without publisher.
+        # The reference writes this for a task without publisher.
         "": Variant("", _NOTHING),
     }
 )

@@ -1,4 +1,4 @@
-"""What a task asks of the peer that runs it: resources, time, a network, result folders.
+"""Fields in which a task asks things of its peer: resources, time, a network, result folders.
 
 A job without Network, or with Type Default, has no network, unlike in the system whose
 job files we read: a peer runs the jobs of strangers, so a network is given only to those
@@ -31,7 +31,7 @@ from .sources import PATH
 
 # Names of folders in a result; UnixFS and every file system hold 255 bytes.
 _FILE_NAME_SIZE_BYTES_MAX = 255
-# What a result has beside the folders of the job.
+# The files of a result, beside the folders of the job.
 _RESULT_FILES = ("stdout", "stderr", "exitcode")
 _COMMA = re.compile(r"\s*\d+,\d+")
 _PORT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")

@@ -28,7 +28,7 @@ DEPTH_MAX = 24
 # Keeps the worst text of 256 KiB well under a second; the job-type page's example has 100.
 NODES_MAX = 20_000
 
-# What YAML 1.1 allows in a stream, less the byte order mark in the middle of it.
+# The characters that YAML 1.1 forbids in a stream, and the byte order mark in the middle of it.
 _UNPRINTABLE = re.compile(
     "[^\\t\\n\\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )

@@ -14,7 +14,7 @@ SUSPECT_AFTER_S = 4.0
 # Four beats missed: a stopped process or a pulled cable. A process that dies closes its connection,
 # which is noticed at once.
 DOWN_AFTER_S = 6.0
-# Of silence: when dialling it anew has failed, too.
+# A peer is lost after such a silence: dialling it anew has failed, too.
 LOST_AFTER_SILENCE_S = 8.0
 # A connection that was closed may be opened anew by a node that is restarted, which takes 5 s; one that is
 # not has died.

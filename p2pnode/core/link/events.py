@@ -1,4 +1,4 @@
-"""What happens to a link (`Event`) and what its machine wants done (`Action`); see link.py."""
+"""Events of a link (`Event`), and what its machine wants done (`Action`); see link.py."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class LinkRecord:
-    """What a link must find again after a restart, besides its outbox."""
+    """The state that a link must find again after a restart, besides its outbox."""
 
     peer_store: str = ""
     received: int = 0  # The last message of `peer_store` that is on this disk.

@@ -13,7 +13,7 @@ VERSION = 3
 FRAME_SIZE_BYTES_MAX = codec.MESSAGE_SIZE_BYTES_MAX
 # A data frame's other fields take 36 bytes at most.
 PAYLOAD_SIZE_BYTES_MAX = FRAME_SIZE_BYTES_MAX - 64
-# What JSON readers of other languages hold exactly; no link ever gets there.
+# JSON readers of other languages hold no more exactly; no link ever gets there.
 SEQUENCE_MAX = 2**53 - 1
 # A line for a person.
 REJECT_REASON_LENGTH_MAX = 500

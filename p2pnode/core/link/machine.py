@@ -78,11 +78,11 @@ from .frames import (
     decode_hello_untrusted,
 )
 
-# What waits for one peer. A job's messages to a peer are some ten: room for a hundred jobs of a peer
+# The outbox for one peer. A job's messages to a peer are some ten: room for a hundred jobs of a peer
 # that is away, and for the largest specs.
 OUTBOX_MESSAGES_MAX = 1_024
 OUTBOX_SIZE_BYTES_MAX = 16 * 1024 * 1024
-# What is under way without an acknowledgement. It keeps a fast line busy and the peer's memory small.
+# Messages under way without an acknowledgement: they keep a fast line busy and the peer's memory small.
 WINDOW_MESSAGES_MAX = 64
 WINDOW_SIZE_BYTES_MAX = 2 * 1024 * 1024
 # Round trips of the slowest lines take a second, and a busy peer another.
@@ -125,7 +125,7 @@ class Link:
         self.is_up = False
         self._suspected = False
         self._delivering = False
-        # Of the messages in the outbox, those up to here are under way on the present stream.
+        # Messages in the outbox up to this one are under way on the present stream.
         self._under_way = 0
         self._heard_at = self._said_at = -inf
 
@@ -151,7 +151,7 @@ class Link:
         return min(answered, silence, self._said_at + BEAT_AFTER_S)
 
     def handle(self, event: Event, now: float) -> list[Action]:
-        """What to do about the event, in this order."""
+        """Take in the event, and return what to do about it, in this order."""
         match event:
             case Opened(stream):
                 return self._open(stream, now)

@@ -22,7 +22,7 @@ from p2pnode.core.wire.messages import Advert, Capacity, Signed
 
 # 10,000 peers are a few times what one topic can carry (DESIGN: links).
 PEERS_MAX = 10_000
-# That one neighbour may bring of peers never heard themselves: a joiner hears the rest from its others.
+# Peers never heard themselves that one neighbour may bring: a joiner hears the rest from its others.
 UNMET_PER_FORWARDER_MAX = 1_000
 # An answer to an ask takes longer only over a line that is no use for the job either (asking.BID_WINDOW_S).
 ANSWER_S_MAX = 3.0
@@ -33,7 +33,7 @@ SILENT_PER_FORWARDER_MAX = 2
 # A missed advert or two must not make a peer vanish.
 ADVERT_TTL_INTERVALS = 3
 ADVERT_INTERVAL_S_MIN = 30.0
-# What a topic carries at most, over the whole network: each costs every node 5 to 10 ms.
+# The most that a topic carries, over the whole network: each costs every node 5 to 10 ms.
 ADVERTS_PER_S_MAX = 20.0
 # Between two adverts of one peer, however much changes.
 ADVERT_GAP_S = 2.0
@@ -65,7 +65,7 @@ class Known:
 
 @dataclass(slots=True)
 class AdvertTable:
-    """What this node knows of the peers that it could ask, itself among them."""
+    """The peers that this node could ask, itself among them, and what it knows of them."""
 
     known: dict[str, Known] = field(default_factory=dict)
     # Highest number seen of peers that are not in `known` any more.

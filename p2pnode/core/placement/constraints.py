@@ -65,7 +65,7 @@ def describe(constraint: Constraint) -> str:
 
 
 def problem(constraint: Constraint) -> str | None:
-    """What is wrong with the constraint itself; None if it can be evaluated."""
+    """The fault of the constraint itself; None if it can be evaluated."""
     operator, count = constraint.operator, len(constraint.values)
     if not constraint.key.removeprefix(PREFERENCE_PREFIX).strip():
         return "the Key is blank; it must name a label"

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from p2pnode.core.wire.spec import Task
 
 PREFIX = "env:"
-# What adverts and asks say among the types of inputs: variables are forwarded at all.
+# Adverts and asks name this among the types of inputs: variables are forwarded at all.
 SOURCE = "env"
 NO_SOURCE = (
     "forwards no variables of its environment (its operator can allow them with serve --allow-env NAME)"

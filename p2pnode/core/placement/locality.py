@@ -1,4 +1,4 @@
-"""What data a job uses and a peer has already, as cache keys: numbers short enough for an advert.
+"""Data that a job uses and a peer has already, as cache keys: numbers short enough for an advert.
 
 A cache key is the first 48 bits of the SHA-256 of a kind and a name, so that a peer tells some
 dozens of images and inputs in a few hundred bytes. Two things with one key cost a choice that is not
@@ -41,7 +41,7 @@ def cid_cache_key(cid: str) -> int:
 def source_cache_key(source: Source) -> int:
     """The cache key of an input source: of its CID, or else of its type and parameters."""
     if source.type == "ipfs":
-        # Who has all below the root has this, too.
+        # A peer that has all below the root has this, too.
         return cid_cache_key(content_paths.root_of(str(source.params["CID"])))
     return _cache_key(source.type, codec.encode(source.params))
 

@@ -51,12 +51,12 @@ class Infeasible:
 
     refusal_kind: RefusalKind
     reason: str
-    # It may be asked all the same: the ask waits there.
+    # Whether the peer may be asked all the same: the ask waits there.
     askable: bool = False
 
 
 def requirements_of(spec: JobSpec) -> Requirements:
-    """What an ask says of a job: all that decides, and nothing that is private to it."""
+    """The part of a job that an ask tells: all that decides, and nothing that is private to it."""
     task = spec.task
     return Requirements(
         engine=engine_name(task.engine),
@@ -88,7 +88,7 @@ def _of_environment(task: Task) -> set[str]:
 
 
 def _capabilities(engine: SomeEngine) -> list[Constraint]:
-    """What a peer must allow, as constraints on its labels."""
+    """The capabilities that a peer must allow, as constraints on its labels."""
     asked = capabilities.asked_in(engine.meta) if isinstance(engine, DockerTask) else frozenset[str]()
     names = sorted(asked - capabilities.DEFAULT)
     return [Constraint(key=capabilities.label_of(name), operator=Operator.EXISTS) for name in names]
@@ -131,7 +131,7 @@ def fits(need: Resources, room: Resources) -> bool:
 
 
 def minus(room: Resources, used: Iterable[Resources]) -> Resources:
-    """What is left of `room`; a reservation that outgrew it (the machine shrank) leaves 0, not less."""
+    """The rest of `room`; a reservation that outgrew it (the machine shrank) leaves 0, not less."""
     left = {name: getattr(room, name) for name in RESOURCE_NAMES}
     for resources in used:
         for name in RESOURCE_NAMES:

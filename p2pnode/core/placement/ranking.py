@@ -1,4 +1,4 @@
-"""Whom to ask, and whose bid is best: pure functions with a total order, so every run agrees.
+"""The peers to ask, and the best bid: pure functions with a total order, so every run agrees.
 
 Equal choices are told apart by a hash of job and peer: two requesters that look at the
 same table then prefer different peers, and a thousand jobs spread by themselves.
@@ -14,7 +14,7 @@ from p2pnode.core.wire.messages import Advert, Capacity, Requirements
 
 from .matching import RESOURCE_NAMES, cached_count, favours
 
-# What a label is called that names a failure domain, over which replicas are spread.
+# The label that names a failure domain, over which replicas are spread.
 ZONE_LABEL = "zone"
 
 

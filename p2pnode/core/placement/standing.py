@@ -44,14 +44,14 @@ class Standing:
         _renew(self._proven, peer, None)
 
     def served(self, share: str, now: float) -> None:
-        """It has got a bid."""
+        """Note that a bid was made to `share`."""
         _renew(self._served, share, now)
 
     def served_at(self, share: str) -> float:
         return self._served.get(share, 0.0)
 
     def missed(self, peer: str, now: float) -> None:
-        """It held a bid to no use."""
+        """Count a bid that `peer` held to no use."""
         misses = min(MISSES_MAX, self._level(peer, now) + 1)
         _renew(self._missed, peer, (misses, now))
         if misses > MISSES_MAX - 1:
@@ -66,7 +66,7 @@ class Standing:
 
     @property
     def proven(self) -> Collection[str]:
-        """Whose programs have run here, doubted of late or not."""
+        """The peers whose programs have run here, doubted of late or not."""
         return self._proven.keys()
 
     def is_proven(self, peer: str, now: float) -> bool:

@@ -1,4 +1,4 @@
-"""What an input becomes at its Target: a file or a folder.
+"""The form of an input at its Target: a file or a folder.
 
 Data has its own kind where it is addressed as a whole (ipfs, local, inline, and S3 with many keys). A single
 file from a URL or an S3 key lies in the folder Target under its own name, as in Bacalhau, unless
@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from p2pnode.core.wire.spec import InputSource, Source
 
-# What looks like the suffix of a file: book.txt and data.csv.gz, not v1.0 and conf.d.
+# The suffix of a file, by its looks: book.txt and data.csv.gz, not v1.0 and conf.d.
 _SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,7}$")
 
 

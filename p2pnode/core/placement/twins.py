@@ -24,12 +24,12 @@ NUMBERS_REMEMBERED = 2_000
 ANSWER_GAP_S = 10.0
 # Heard again after so long it is told again.
 TELL_GAP_S = 10 * 60.0
-# Of one peer: each ending costs it what runs over its connections.
+# The gap between two partings of one peer: each costs it what runs over its connections.
 PART_GAP_S = 60.0
 # Where one of them did not answer, as one that has just started may not, they are asked so often in a row.
 ASKED_MAX = 3
-# What both said, since each asks when it has connected anew, mostly at once; later it may be of one that
-# ended long ago.
+# The words of both are told for so long: each asks when it has connected anew, mostly at once; later they
+# may be of one that ended long ago.
 SAID_KEPT_S = 5 * 60.0
 # Processes that are asked, and peers that are remembered.
 PROCESSES_MAX = 4
@@ -77,7 +77,7 @@ class _Sighting:
     parted: float
     asked: int = 1
     told: float = -inf
-    # What each process has said of itself, by its key.
+    # The word of each process about itself, by its key.
     said: dict[bytes, Signed] = field(default_factory=dict)
     # The newest that was heard of either, maybe a farewell.
     newest: Signed | None = None

@@ -22,7 +22,7 @@ STOP_GRACE_S_MAX = 60
 LEAVING_GRACE_S_MAX = 60
 # Hashing and storing some 100 GB.
 PUBLISH_TIMEOUT_S = 10 * 60.0
-# Of a program that was ended: killing it takes an engine 20 s at most, and some 10 GB are stored in the rest.
+# A program that was ended: killing it takes an engine 20 s at most, and some 10 GB are stored in the rest.
 # Nobody waits for that result as for a whole one, but others wait for the room.
 KEEP_TIMEOUT_S = 90.0
 

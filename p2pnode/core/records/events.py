@@ -1,4 +1,4 @@
-"""What the core is told, and what it asks the shell to do.
+"""Events that the core is told, and actions that it asks the shell to do.
 
 The shell performs actions in order, and commits those that name the journal (`Save...`,
 `Drop...`, `Send`, `Note`) in one transaction with the receipt of the message that caused them:

@@ -42,12 +42,12 @@ JOB_MOVES: dict[JobState, frozenset[JobState]] = {
 LIVE = frozenset({_E.AWARDED, _E.PREPARING, _E.RUNNING, _E.PUBLISHING})
 OPEN = frozenset({_E.ASKED, _E.QUEUED, _E.BID})
 BROKEN = frozenset({_E.FAILED, _E.LOST})
-# What people ask the reason of.
+# The states that people ask the reason of.
 UNDONE = BROKEN | {_J.FAILED, _J.STOPPED}
 NO_REASON = "no reason was given"
-# Those that ended by their peer's word, with a receipt.
+# Executions that ended by their peer's word, with a receipt.
 ENDED = frozenset({_E.COMPLETED, _E.FAILED})
-# Those that ended by their owner's word: a receipt, and what was left, may come later.
+# Executions that ended by their owner's word: a receipt, and what was left, may come later.
 GIVEN_UP = frozenset({_E.CANCELLED, _E.LOST})
 # Failures that are the job's own: no other peer would do better.
 OWN_FAULTS = (Fault.JOB, Fault.TIMEOUT)
@@ -94,7 +94,7 @@ class Execution(State, kw_only=True):
     state: ExecutionState = ExecutionState.ASKED
     # Set by the award; with a job that runs everywhere, by the ask.
     replica: int | None = None
-    # Who awarded it.
+    # The peer that awarded it.
     owner: str = ""
     reason: str = ""
     bid: Bid | None = None
@@ -119,7 +119,7 @@ class Execution(State, kw_only=True):
 
     @property
     def awaits_receipt(self) -> bool:
-        """It was given up, and what its peer says of its end, and has left of it, may still come."""
+        """Whether it was given up, and its peer's word of its end, and what it left, may still come."""
         return self.state in GIVEN_UP and self.receipt_cid is None
 
     def move(self, state: ExecutionState, now: float, reason: str = "") -> None:
@@ -151,7 +151,7 @@ class JobVersion(Record, frozen=True):
 
     spec: JobSpec | None
     spec_hash: str
-    # What an execution depends on: another task or other constraints need another execution.
+    # The digest of all that an execution depends on: another task or constraints need another execution.
     work: str
     submitted: float
 
@@ -165,7 +165,7 @@ class JobRecord(State, kw_only=True):
     spec_hash: str
     created: float
     modified: float
-    # Who looks after it now; `epoch` grows with each take-over, and of two owners the higher is the owner.
+    # The peer that looks after it; `epoch` grows with each take-over, and of two owners the higher is it.
     owner: str
     epoch: int = 1
     # The peers that hold a copy of this record; the first of them that lives takes over.
@@ -176,7 +176,7 @@ class JobRecord(State, kw_only=True):
     declined: tuple[str, ...] = ()
     # The number of the newest message to, or from, a deputy.
     revision: int = 0
-    # What deputies were sent last, by the time of sending.
+    # The deputies that were sent something, and when last.
     synced: dict[str, float] = {}
     # Executions that peers said to run for an owner that is silent; a deputy settles them if it takes over.
     claims: dict[str, Claim] = {}
@@ -220,12 +220,12 @@ class JobRecord(State, kw_only=True):
 
     @property
     def ballot(self) -> tuple[int, str]:
-        """Of two that hold themselves for the owner, the one with the higher authority is."""
+        """The authority of the owner: of two that hold themselves for it, the one with the higher is."""
         return self.epoch, self.owner
 
     @property
     def members(self) -> frozenset[str]:
-        """Who may speak of who owns the job."""
+        """The peers that may speak of who owns the job."""
         return frozenset({self.owner, self.requester, *self.deputies, *self.past_members})
 
     def of(self, *states: ExecutionState) -> list[Execution]:
@@ -233,7 +233,7 @@ class JobRecord(State, kw_only=True):
         return [one for one in self.executions.values() if one.state in states]
 
     def now_of(self, *states: ExecutionState) -> list[Execution]:
-        """Those of them that are of this run."""
+        """The executions of this run in these states, in the order of asking."""
         return [one for one in self.of(*states) if one.run == self.run]
 
     def is_current(self, execution: Execution) -> bool:

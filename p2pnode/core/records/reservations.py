@@ -1,4 +1,4 @@
-"""What a compute peer keeps of each thing that it has promised or runs for others.
+"""The record that a compute peer keeps of each thing that it has promised or runs for others.
 
     (nothing) --ask--> Offered --award--> Preparing --> Running --> Publishing --finished--> Ended
                |          |                                 (killed: Ending) ----^             |
@@ -24,7 +24,7 @@ class ReservationState(enum.StrEnum):
     PREPARING = "Preparing"
     RUNNING = "Running"
     PUBLISHING = "Publishing"
-    # It was told to end; its end, and what it leaves, are awaited.
+    # The execution was told to end; its end, and what it leaves, are awaited.
     ENDING = "Ending"
     # Its end was sent to its owner; it holds nothing.
     ENDED = "Ended"
@@ -34,7 +34,7 @@ class Reservation(State, kw_only=True):
     execution: str
     # The requester that asked, and to which everything about it goes.
     owner: str
-    # Who else may come to look after it, by the owner's word; of two owners the higher epoch is obeyed.
+    # Peers that may come to look after it, by the owner's word; of two owners the higher epoch is obeyed.
     epoch: int = 0
     deputies: tuple[str, ...] = ()
     job: str

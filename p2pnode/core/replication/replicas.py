@@ -31,13 +31,13 @@ from p2pnode.core.wire.messages import Command, CommandAction, Orphan, Owned, Re
 
 from .sync import applied, replicates
 
-# Of a job of which nothing was heard for so long it is asked who owns it: a backstop for what crossed on
+# A job of which nothing was heard for so long has its owner asked for: a backstop for what crossed on
 # the way while owners changed.
 ASK_OWNER_S = 60.0
 # A copy is some kilobytes, and a job has two: as many as this node might own itself.
 COPIES_MAX = 10_000
 COPIES_PER_PEER_MAX = 2_000
-# What users want of a job whose owner is silent; it is done by whoever takes over.
+# Commands of users that wait for a job whose owner is silent; whoever takes over does them.
 COMMANDS_WAITING_MAX = 16
 
 
@@ -92,7 +92,7 @@ class Replication:
         if record is not None and not message.full:
             goes_on = (message.epoch, peer) == record.ballot and record.revision > 0
             if not goes_on:
-                # What it adds to was not taken here: that is asked for, whatever the sender believes.
+                # The message adds to what was not taken: that is asked for, whatever the sender believes.
                 record.epoch, record.owner, record.revision = message.epoch, peer, 0
                 if not record.ended:
                     self.hold(record, now)
@@ -139,7 +139,7 @@ class Replication:
         if record.ended and owned.owner == self.me:
             if (owned.epoch, owned.owner) <= record.ballot:
                 return []
-            # It was handed over when another had brought it to its end: the other is to hear of that.
+            # The job was handed over when another had brought it to its end: the other is to hear of that.
             record.past_members = tuple(dict.fromkeys((record.owner, *record.past_members)))[:PEERS_NAMED_MAX]
             record.epoch, record.owner, record.revision = owned.epoch, owned.owner, 0
             return [*(Send(peer, message) for message in replicates(record, (), None, now)), SaveJob(record)]
@@ -150,10 +150,10 @@ class Replication:
         record.past_members = tuple(dict.fromkeys((record.owner, *record.past_members)))[:PEERS_NAMED_MAX]
         record.epoch, record.owner, record.revision = owned.epoch, owned.owner, 0
         if owned.owner == self.me:
-            # It was handed over: nothing is to be waited for.
+            # The job was handed over: nothing is to be waited for.
             self.due[record.id] = -inf
             return [SaveJob(record)]
-        # It may not know of this copy: it says whether that is wanted.
+        # The owner may not know of this copy: it says whether that is wanted.
         return [SaveJob(record), Send(owned.owner, WhoOwns(job=record.id, epoch=0))]
 
     def answer(self, record: JobRecord) -> Owned:
@@ -170,7 +170,7 @@ class Replication:
         return actions
 
     def command_owner(self, event: JobCommand) -> list[Action]:
-        """What a user wants of a job of another: its owner is told, or who takes over does it."""
+        """Tell the owner of a job what a user wants of it, or keep that for who takes over."""
         record = self.copies[event.job]
         if record.owner in self.lost or record.id in self.due:
             waiting = self.commands.setdefault(record.id, [])
@@ -188,7 +188,7 @@ class Replication:
             self.forgetful.add(peer)
 
     def peer_back(self, peer: str) -> list[Action]:
-        """It was only away: what it owns remains its own, and it hears what users wanted meanwhile."""
+        """Cancel take-overs from `peer`, unless it forgot its jobs, and send it the commands that waited."""
         if peer in self.forgetful:
             self.forgetful.discard(peer)
             return []
@@ -234,7 +234,7 @@ class Replication:
 
 
 def command(event: JobCommand) -> Command:
-    """What a user wants of a job, as its owner is told."""
+    """The message that tells an owner what a user wants of its job."""
     match event:
         case JobStopped(job, reason):
             return Command(job=job, action=CommandAction.STOP, reason=reason, spec=None)

@@ -1,4 +1,4 @@
-"""What an owner tells the deputies of a job, and how they and later owners take it in.
+"""Messages in which an owner tells deputies of a job, and how they and later owners take them in.
 
 A deputy gets the whole record once (`full`), and then what has changed: links keep the order
 and lose nothing, so the two never differ by more than what is on its way. Asks and bids are
@@ -77,7 +77,7 @@ def replicates(record: JobRecord, lines: Sequence[Line], since: float | None, no
 
 
 def header(record: JobRecord, now: float) -> Replicate:
-    """Who owns the job and who its deputies are, and nothing of what happened: for anyone who asks."""
+    """The message that says who owns the job and who its deputies are, and nothing of what happened."""
     whole = replicates(record, (), now, now)[0]
     return codec.replace(whole, reason="", first_failure="", spec=None, versions=(), executions=())
 
@@ -98,7 +98,7 @@ def applied(record: JobRecord | None, message: Replicate, owner: str, now: float
             begun=0,
         )
     if message.version not in record.versions and message.spec is None:
-        # What it goes on from was missed.
+        # The version that the message goes on from was missed.
         return None
     record.owner, record.epoch, record.revision = owner, message.epoch, message.revision
     record.deputies, record.past_members = message.deputies, message.past_members

@@ -49,12 +49,12 @@ def allowed_by(words: Iterable[str]) -> frozenset[str]:
 
 
 def asked_in(meta: Mapping[str, str]) -> frozenset[str]:
-    """What a job asks for besides the usual; a name that is none is one that nobody allows."""
+    """The capabilities that a job asks for besides the usual; nobody allows a name that is none."""
     return frozenset(name for name in meta.get(META_KEY, "").split(",") if name)
 
 
 def given(asked: frozenset[str], allowed: frozenset[str], *, host_network: bool) -> frozenset[str]:
-    """What a container gets of a peer that allows what is asked."""
+    """The capabilities that a container gets of a peer that allows what is asked."""
     usual = DEFAULT - NOT_IN_HOST_NETWORK if host_network else DEFAULT
     return usual & allowed | asked
 

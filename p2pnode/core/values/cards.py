@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-# Of all cards of a machine; no known machine has as many, and a driver may say anything.
+# All cards of a machine; no known machine has as many, and a driver may say anything.
 CARDS_MAX = 256
 # Beyond these an advert has no room for labels.
 LABELLED_MAX = 8
@@ -22,7 +22,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9:._/-]{3,95}")
 
 
 class Maker(enum.StrEnum):
-    """Whose card it is. What a job can do with a card depends on it, so one maker is given out."""
+    """The maker of a card. What a job can do with a card depends on it, so one maker is given out."""
 
     NVIDIA = "nvidia"
     AMD = "amd"
@@ -45,7 +45,7 @@ class Card:
 
 
 class NoCards(Exception):
-    """There are not as many free cards as an execution was promised; the message says why."""
+    """Fewer cards are free than an execution was promised; the message says why."""
 
 
 def is_id(text: str) -> bool:
@@ -53,7 +53,7 @@ def is_id(text: str) -> bool:
 
 
 def usable(cards: Iterable[Card]) -> tuple[Card, ...]:
-    """Those of the maker that has most; each once. Of as many, the maker that comes first."""
+    """The cards of the maker that has most; each once. Of as many, the maker that comes first."""
     unique = list({card.id: card for card in cards}.values())[:CARDS_MAX]
     by_maker = [tuple(card for card in unique if card.maker is maker) for maker in Maker]
     return max(by_maker, key=len)
@@ -84,7 +84,7 @@ def from_text(text: str) -> tuple[str, ...]:
 
 
 def labels(cards: Sequence[Card]) -> dict[str, str]:
-    """What constraints select by: `GPU-0`, `GPU-0-Memory` and so on, as Bacalhau has them; `GPU-Driver`."""
+    """The labels of the cards: `GPU-0`, `GPU-0-Memory` and so on, as Bacalhau has them; `GPU-Driver`."""
     found = {}
     for number, card in enumerate(cards[:LABELLED_MAX]):
         found[f"GPU-{number}"] = _label(card.model)

@@ -10,11 +10,11 @@ import unicodedata
 
 # No tree of content is deeper (`ipfs.unixfs.DEPTH_MAX`).
 NAMES_MAX = 64
-# What common file systems take as a name.
+# The longest name that common file systems take.
 NAME_SIZE_BYTES_MAX = 255
 # A path of Linux (PATH_MAX); a job's spec has room for a few of them.
 PATH_SIZE_BYTES_MAX = 4096
-# Of a wrong path, in a message.
+# The length of a wrong path in a message.
 _SHOWN_LENGTH_MAX = 80
 
 
@@ -54,7 +54,7 @@ def names(path: str) -> tuple[str, ...]:
 
 
 def root_of(address: str) -> str:
-    """What an address begins with, whatever follows."""
+    """The beginning of an address, up to its first slash."""
     return address.partition("/")[0]
 
 

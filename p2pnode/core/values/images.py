@@ -15,13 +15,13 @@ DEFAULT_REGISTRY, DEFAULT_TAG = "docker.io", "latest"
 
 
 class Say(enum.StrEnum):
-    """What an operator may say of an image, besides what holds for all."""
+    """The words that an operator may say of an image, besides what holds for all."""
 
-    # It keeps the capabilities that Docker gives by default; else it has fewer (`core.values.capabilities`).
+    # The image keeps Docker's default capabilities; else it has fewer (`core.values.capabilities`).
     CAPABILITIES = "capabilities"
     # Its programs may gain privileges by setuid bits and file capabilities.
     NEW_PRIVILEGES = "new-privileges"
-    # It does not write outside of its scratch directories, so the rest need not be writable ...
+    # The image does not write outside of its scratch directories, so the rest need not be writable ...
     READ_ONLY_ROOT = "read-only-root"
     # ... or it does, whatever its own label says.
     WRITABLE_ROOT = "writable-root"
@@ -32,14 +32,14 @@ RULE_FORM = f"IMAGE=WORD+WORD..., IMAGE with * for any text, WORD one of {', '.j
 
 @dataclass(frozen=True, slots=True)
 class ImageRule:
-    """What an operator says of all images whose name has this form; without a tag, of all tags."""
+    """An operator's rule for all images whose name has this form; without a tag, of all tags."""
 
     pattern: str
     says: frozenset[Say]
 
     @classmethod
     def parse(cls, text: str) -> ImageRule:
-        """Of `IMAGE=WORD+WORD`; raises `ValueError`."""
+        """Parse `IMAGE=WORD+WORD`; raises `ValueError`."""
         pattern, _, words = text.strip().rpartition("=")
         if not pattern:
             raise ValueError(f'"{text[:80]}" is no rule; expected {RULE_FORM}')
@@ -51,7 +51,7 @@ class ImageRule:
 
 
 def said_of(rules: Iterable[ImageRule], image: str) -> frozenset[Say]:
-    """What all the rules together say of an image."""
+    """The words that all the rules together say of an image."""
     return frozenset[Say]().union(*(rule.says for rule in rules if rule.holds_for(image)))
 
 

@@ -12,7 +12,7 @@ from .domains import allows, parse_domain
 PORT_MAX = 65_535
 # Addresses that carry an IPv4 address inside, which a gateway on the way would reach instead.
 _EMBEDDING = tuple(map(IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16", "::/96")))
-# Of IPv4, by https://www.iana.org/assignments/iana-ipv4-special-registry; versions of Python differ here.
+# See https://www.iana.org/assignments/iana-ipv4-special-registry; versions of Python differ here.
 NOT_PUBLIC_IPV4 = (
     "0.0.0.0/8",
     "10.0.0.0/8",
@@ -41,7 +41,7 @@ class AllowedHost:
 
     @classmethod
     def parse(cls, text: str) -> AllowedHost:
-        """Of a host or `host:port`; raises `ValueError`."""
+        """Parse a host or `host:port`; raises `ValueError`."""
         try:
             return cls(parse_domain(text), None)
         except ValueError:

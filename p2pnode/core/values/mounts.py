@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-# What a container has in /dev; other names there are free.
+# The names that a container has in /dev; others there are free.
 _DEVICES = frozenset(
     {"console", "core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random"}
     | {"stderr", "stdin", "stdout", "tty", "urandom", "zero"}

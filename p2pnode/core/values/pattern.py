@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import re2
 
-# Of what a compiled pattern and its matching may take; x{1000} takes some 100 kB.
+# The memory of a compiled pattern and its matching; x{1000} takes some 100 kB.
 MEMORY_BYTES_MAX = 1024**2
 
 # The match's own text first, then its groups (None for one that took no part); None for no match.

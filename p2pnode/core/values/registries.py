@@ -23,7 +23,7 @@ from .internet import (
 
 # Where a registry is if its name has no port.
 REGISTRY_PORT = 443
-# Who runs these is known, and sends no engine into a stranger's network, whoever's images they hold: what
+# Their operators are known, and send no engine into a stranger's network, whoever's images they hold: what
 # their users may set is an image, not a realm or a redirect. `*` is one label, which only they give out.
 WELL_KNOWN = (
     "docker.io",
@@ -80,7 +80,7 @@ class Registry:
 
 @dataclass(frozen=True, slots=True)
 class Registries:
-    """What an operator says of registries: by default the well-known ones are asked, as anybody may."""
+    """The registries that an operator allows: by default the well-known ones are asked, as anybody may."""
 
     allowed: tuple[AllowedHost, ...] = ()
     # As `parse_login` gives them.
@@ -116,7 +116,7 @@ class Registries:
         return any(name.startswith(f"{one}/") or name == one for one in self.logins)
 
 
-# What holds without a word of the operator.
+# The default, without a word of the operator.
 WELL_KNOWN_ONLY = Registries()
 
 

@@ -39,7 +39,7 @@ def ljust(text: str, columns: int) -> str:
 
 
 def cut(text: str, columns: int) -> str:
-    """What of visible text fits into so many columns."""
+    """The beginning of visible text that fits into so many columns."""
     if text.isascii():
         return text[:columns]
     taken = 0

@@ -19,7 +19,7 @@ AMOUNT_MAX = 2**53 - 1
 DURATION_S_MAX = 10 * 365 * 86_400
 # No machine has more; a larger number is a mistyped one.
 GPUS_MAX = 1024
-# What a file system takes for a file or directory, however little is in it: mostly one block.
+# A file system takes so much for a file or directory, however little is in it: mostly one block.
 ENTRY_SIZE_BYTES = 4096
 # A number with more digits says nothing, and long digits are slow to convert.
 _TEXT_CHARS_MAX = 40
@@ -33,7 +33,7 @@ _CPU = re.compile(rf"(?:(?P<millis>[0-9]+)m|(?P<cores>{_NUMBER}))")
 _BYTES = re.compile(rf"(?P<number>{_NUMBER})(?P<unit>[{_POWERS}]i?)?b?")
 _DURATION = re.compile(r"(?:(?P<h>[0-9]+)h)?(?:(?P<m>[0-9]+)m)?(?:(?P<s>[0-9]+)s?)?")
 
-# What the readers take, for the schema of job files: regular expressions as JavaScript knows them.
+# The texts that readers take, for the schema of job files: regular expressions as JavaScript knows them.
 CPU_PATTERN = rf"^\s*([0-9]+[mM]|{_NUMBER})\s*$"
 BYTES_PATTERN = rf"^\s*({_NUMBER})\s*([{_POWERS}{_POWERS.upper()}][iI]?)?[bB]?\s*$"
 GPU_PATTERN = r"^\s*[0-9]{1,4}\s*$"

@@ -101,7 +101,7 @@ def scope_of(host: str) -> Scope:
 
 
 def tellable(addresses: Iterable[str], remote_hosts: Sequence[str]) -> list[str]:
-    """Those of our addresses that mean something to each of the peers at `remote_hosts`.
+    """The addresses of ours that mean something to each of the peers at `remote_hosts`.
 
     A peer that we reach at a public address is told public addresses only; one on our
     own network private ones too; one on this machine all. So nodes that all live on one

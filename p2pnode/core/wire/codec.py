@@ -23,7 +23,7 @@ MESSAGE_SIZE_BYTES_MAX = 1024 * 1024
 # A job file nests 8 deep; free-form parameters may add to that.
 NESTING_DEPTH_MAX = 24
 
-# What decoders raise for bytes that are not what was expected.
+# Decoders raise these for bytes that are not what was expected.
 _NO_RECORD = (cbor2.CBORError, ValueError, TypeError, KeyError, RecursionError, OverflowError)
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class Untimely(BadMessage):
 
 
 class Unreadable(Exception):
-    """What this node wrote itself cannot be read: by another version, or by a disk that forgets."""
+    """This node cannot read what it wrote: another version did, or its disk forgets."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,4 +1,4 @@
-"""What fails alone: an exception in the core is told of the one job or execution in which it was raised.
+"""Failures kept apart: an exception in the core is told of the one job or execution that raised it.
 
 `compartment` marks the work for one of them. Whoever gave the core the event undoes what it did and
 decides what is to blame (`core.recovery`): the event, which is then refused, or what was being

@@ -1,4 +1,4 @@
-"""What later versions say in records of today's: each by a name, as bytes that need not be understood.
+"""Extensions of today's records by later versions: a name each, and bytes that need not be understood.
 
 Whoever does not know a name skips it, and passes it on: it is part of the record, and so of its hash and
 signature. One whose name begins with `must-` is to be understood or refused (protocols/versions.md).
@@ -23,7 +23,7 @@ UNDERSTOOD: frozenset[str] = frozenset()
 ExtensionName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._/-]{0,63}\Z")]
 ExtensionBytes = Annotated[bytes, Meta(max_length=EXTENSION_SIZE_BYTES_MAX)]
 Extensions = Annotated[dict[ExtensionName, ExtensionBytes], Meta(min_length=1, max_length=EXTENSIONS_MAX)]
-# Of a spec and its task.
+# The names that must be understood of a spec and its task.
 Musts = Annotated[tuple[ExtensionName, ...], Meta(min_length=1, max_length=2 * EXTENSIONS_MAX)]
 
 

@@ -1,4 +1,4 @@
-"""What fields of messages may hold: their limits, and types that keep to them."""
+"""The limits of fields of messages, and types that keep to them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ PEER_ID_LENGTH_MAX = 64
 REASON_LENGTH_MAX = 2_000  # The tail of an engine's error, and no more.
 ADVERT_SIZE_BYTES_MAX = 2_048  # Gossip costs every node 5 to 10 ms a message (DESIGN: links).
 NAMES_MAX = 64
-# Of images and inputs, 7 bytes each: a sixth of an advert.
+# Images and inputs, 7 bytes each: a sixth of an advert.
 CACHE_KEYS_MAX = 48
 # Deputies and former owners of a job: two are chosen, and each take-over may add one.
 PEERS_NAMED_MAX = 16
-# Of one message: with the longest reasons, some 600 KiB.
+# Copies in one message: with the longest reasons, some 600 KiB.
 COPIES_PER_MESSAGE_MAX = 250
 LINES_PER_MESSAGE_MAX = 100
 LINE_LENGTH_MAX = 2_500
@@ -30,9 +30,9 @@ JOB_NAME_LENGTH_MAX = 128
 JOB_REASON_LENGTH_MAX = 200
 # A bid that outlives this would hold resources for a requester that has long forgotten it.
 BID_VALID_MS_MAX = 60 * 60 * 1000
-# What fits a signed 64-bit integer, as other languages have it.
+# The largest signed 64-bit integer, as other languages have it.
 INTEGER_MAX = 2**63 - 1
-# Of rounds, epochs, versions, runs and the like: one each second for 68 years.
+# Rounds, epochs, versions, runs and the like: one each second for 68 years.
 COUNTER_MAX = 2**31 - 1
 # Unix time in the year 9892: the last that calendars of most languages can show in any time zone.
 MOMENT_MS_MAX = 250_000_000_000_000

@@ -1,4 +1,4 @@
-"""What a node asks another on a stream of its own, answered at once: output, its order, lists of jobs."""
+"""Questions of a node on a stream of their own, answered at once: output, its order, lists of jobs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class LogOrderAnswer(Record, frozen=True):
 
 
 class JobLine(Open, frozen=True):
-    """What anybody may hear of a job from its owner."""
+    """A job as its owner tells it to anybody."""
 
     id: JobId
     name: Annotated[str, Meta(max_length=JOB_NAME_LENGTH_MAX)]

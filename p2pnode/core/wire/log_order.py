@@ -34,7 +34,7 @@ class LogOrder:
             self._full = True
 
     def clear(self) -> None:
-        """What was written is told again from its beginning."""
+        """Forget the order: what was written is told again from its beginning."""
         self.runs.clear()
         self._full = False
 
@@ -62,7 +62,7 @@ class LogReading:
             if end > self._at[stream]:
                 return stream, end - self._at[stream]
             if self._run == len(self._runs) - 1:
-                # It may still grow.
+                # The last run may still grow.
                 return None
             self._passed[stream] = end
             self._run += 1

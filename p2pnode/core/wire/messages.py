@@ -55,7 +55,7 @@ from .states import ExecutionState, Fault, JobState, Outcome, RefusalKind, Sched
 
 
 class Capacity(Record, frozen=True):
-    """What a peer could give to one job, were it idle, and what of it is free now."""
+    """The most that a peer could give to one job, were it idle, and what of it is free now."""
 
     engines: Names
     publishers: Names
@@ -72,7 +72,7 @@ class Capacity(Record, frozen=True):
 
 
 class Advert(Open, frozen=True):
-    """What a peer offers in general; gossiped. `number` only ever grows, over restarts too."""
+    """The offer of a peer in general; gossiped. `number` only ever grows, over restarts too."""
 
     peer: PeerId
     number: Natural
@@ -82,7 +82,7 @@ class Advert(Open, frozen=True):
     version: Name
     capacity: Capacity
     addresses: Names
-    # What its peer speaks, as `link/3`, order without meaning: who shares no link with it asks nothing of it.
+    # The peer's protocols, as `link/3`, order without meaning: who shares no link with it asks nothing of it.
     protocols: Names = protocols.SPOKEN
     leaving: bool = False
 
@@ -92,7 +92,7 @@ class Directory(Record, frozen=True):
 
     path: Annotated[str, Meta(min_length=1, max_length=PATH_LENGTH_MAX)]
     writable: bool
-    # It may be made where it is not there.
+    # Whether the path may be made where it is missing.
     made: bool
 
 
@@ -108,7 +108,7 @@ class Requirements(Record, frozen=True):
     # Cache keys of the image and the inputs: who has them already is preferred.
     cache_keys: Annotated[tuple[CacheKey, ...], Meta(max_length=MEMBERS_MAX + 1)] = ()
     directories: Annotated[tuple[Directory, ...], Meta(max_length=MEMBERS_MAX)] = ()
-    # What of the spec's extensions its peer has to understand.
+    # The spec's extensions that its peer has to understand.
     must: Musts | UnsetType = UNSET
 
 
@@ -148,7 +148,7 @@ class Award(Open, frozen=True, tag_field="kind", tag="award"):
     execution: ExecutionId
     round: Counter
     replica: Replica
-    # Who else may come to look after the execution, and how often that has changed.
+    # How often the owner has changed, and the peers that may come to look after the execution.
     epoch: Counter
     deputies: Peers
     spec: JobSpec
@@ -242,7 +242,7 @@ class Orphan(Open, frozen=True, tag_field="kind", tag="orphan"):
 
 
 class WhoOwns(Open, frozen=True, tag_field="kind", tag="who-owns"):
-    """Who looks after this job? From an owner that was away, or from who has not heard of it for long."""
+    """Asks who looks after a job: from an owner that was away, or from who has not heard of it for long."""
 
     job: JobId
     # As its sender knows.
@@ -250,7 +250,7 @@ class WhoOwns(Open, frozen=True, tag_field="kind", tag="who-owns"):
 
 
 class Owned(Open, frozen=True, tag_field="kind", tag="owned"):
-    """Who looks after a job, as its sender knows. From the owner, and naming the receiver: take over."""
+    """Says who looks after a job, as its sender knows. From the owner, and naming the receiver: take over."""
 
     job: JobId
     epoch: Counter

@@ -1,4 +1,4 @@
-"""What a job is, after its file was read: plain records, whole units, defaults filled in.
+"""A job after its file was read: plain records, whole units, defaults filled in.
 
 `core.jobfile` makes a `JobSpec` of a job file; `JobSpec`'s canonical bytes (`wire.encode`)
 are what an award carries and what a job's id is derived from. Names follow the job

@@ -41,7 +41,7 @@ class Outcome(enum.StrEnum):
 
 
 class Fault(enum.StrEnum):
-    """Whose fault a failure is: it decides whether another peer may do better."""
+    """The party at fault for a failure: it decides whether another peer may do better."""
 
     JOB = "job"
     PEER = "peer"
@@ -73,7 +73,7 @@ class Stage(enum.StrEnum):
 
 
 class Scheduling(enum.StrEnum):
-    """What a peer takes on, as its operator says."""
+    """The work that a peer takes on, as its operator says."""
 
     SCHEDULABLE = "schedulable"
     # Nothing new; what runs goes on.

@@ -1,4 +1,4 @@
-"""Whose fault it is that a container failed, by evidence: the job's, the peer's or the network's.
+"""The fault for a failed container, by evidence: the job's, the peer's or the network's.
 
 The job's own faults would come again anywhere, so they are told once; a peer's are tried elsewhere. What an
 engine says is read here and nowhere else, and what the job's owner is told names no path of this machine.
@@ -22,7 +22,7 @@ from p2pnode.core.wire.states import Fault
 EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND = 126, 127
 # By SIGKILL or SIGTERM, which an engine that shuts down sends.
 EXIT_KILLED = (137, 143)
-# What engines say of a program that ended while they were away, as by a loss of power.
+# Engines say this of a program that ended while they were away, as by a loss of power.
 EXIT_UNKNOWN = 255
 # In the place of a path of the peer's machine.
 HIDDEN_PATH = "(a path of the peer)"
@@ -68,7 +68,7 @@ def of_exit(exit: ExitEvidence) -> tuple[str, Fault | None]:
     return f"the program exited with {exit.code} ({name})", Fault.JOB
 
 
-# What the C library says of a system call that root may not make for want of a capability.
+# The C library says this of a system call that root may not make for want of a capability.
 _NOT_PERMITTED = b"Operation not permitted"
 STDERR_TAIL_SIZE_BYTES = 4_096
 
@@ -136,7 +136,7 @@ def of_create(status: int, text: str) -> tuple[str, Fault]:
     return f"cannot create the container: {text}", Fault.PEER if ours else Fault.JOB
 
 
-# Of what could not be kept of a result, so many places are named.
+# So many places are named of what could not be kept of a result.
 LEFT_SHOWN_MAX = 5
 
 
@@ -193,7 +193,7 @@ def _names(text: str, path: str) -> bool:
 
 
 def _texts(task: Task) -> Iterator[str]:
-    """What the job's author wrote that may be a path or have one in it."""
+    """The texts by the job's author that may be a path or have one in it."""
     engine = task.engine
     yield from task.environment.values()
     for source in task.inputs:

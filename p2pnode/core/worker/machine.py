@@ -1,4 +1,4 @@
-"""What this node runs for others: the worker's side, without I/O.
+"""Executions that this node runs for others: the worker's side, without I/O.
 
 `handle` an event, do the actions, come back with `Tick` at `deadline`. A bid holds the
 resources that it offers until it is awarded, released or expired, so an award is never
@@ -128,7 +128,7 @@ class Worker:
 
     @property
     def cache_keys_used(self) -> list[int]:
-        """Of the images and inputs of what runs here or has ended of late, the newest first."""
+        """The cache keys of images and inputs of what runs here or has ended of late, the newest first."""
         ran = sorted((one for one in self.reservations.values() if one.ran), key=lambda one: -one.created)
         return list(dict.fromkeys(cache_key for one in ran for cache_key in one.requirements.cache_keys))
 
@@ -204,7 +204,7 @@ class Worker:
         """Go on with what was awarded."""
         if reservation.state is ReservationState.ENDING:
             return [Start(reservation, award), *self._end(reservation, now)]
-        # It begins again at its start: the executor and the engine know how far it came.
+        # The reservation begins again at its start: the executor and the engine know how far it came.
         reservation.state, reservation.deadline = ReservationState.PREPARING, now + PREPARE_TIMEOUT_S
         return [
             *self._report(reservation, Stage.PREPARING, "Its node was restarted"),
@@ -351,7 +351,7 @@ class Worker:
         ]
 
     def _less_grace(self, spec: JobSpec) -> str:
-        """What its owner is told if a program does not get the time to end that it asks for; else ""."""
+        """The word to the owner of a program that gets less time to end than it asks for; else ""."""
         if stop_grace_s(spec) <= self.stop_grace_s_max:
             return ""
         return f"its StopGracePeriod is cut to {self.stop_grace_s_max} s, the most that this peer gives"
@@ -430,7 +430,7 @@ class Worker:
         return actions
 
     def _owner_lost(self, peer: str, now: float) -> list[Action]:
-        """What it was only asked about is dropped; what it awarded goes on, and waits for another owner."""
+        """Drop what `peer` only asked about; let what it awarded go on, and wait for another owner."""
         actions: list[Action] = []
         for reservation in [one for one in self.reservations.values() if one.owner == peer]:
             with compartment(Compartment.EXECUTION, reservation.execution):
@@ -518,7 +518,7 @@ class Worker:
         return [action for one in live for action in self._kill(one, reason, Fault.MOVED, now)]
 
     def _unused(self, reservation: Reservation, now: float) -> list[Action]:
-        """What was never awarded is over; a bid that was held for long is held against its requester."""
+        """Drop a reservation never awarded; a bid that was held for long is held against its requester."""
         if reservation.state is ReservationState.OFFERED:
             assert reservation.deadline is not None
             held_s = now - (reservation.deadline - BID_VALID_S)

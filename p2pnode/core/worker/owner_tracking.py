@@ -1,4 +1,4 @@
-"""Whom a compute peer obeys while owners die and come back: rules about a reservation and who looks after it.
+"""The owner that a compute peer obeys while owners die and come back: rules about a reservation.
 
 An award names the owner's deputies and its epoch. A deputy that takes over adopts the
 execution with a higher epoch; of two that claim it, the higher epoch is obeyed, and of equal
@@ -52,7 +52,7 @@ def adopted(reservation: Reservation | None, peer: str, adopt: Adopt) -> list[Ac
     if not _trusts(reservation, peer) or (adopt.epoch, peer) < (reservation.epoch, reservation.owner):
         return [Send(peer, Owned(job=reservation.job, epoch=reservation.epoch, owner=reservation.owner))]
     reservation.owner, reservation.epoch, reservation.deputies = peer, adopt.epoch, adopt.deputies
-    # Whom it was told of before may not be among the new deputies, and has to be told of anew.
+    # The owner that was announced may not be among the new deputies, and has to be announced anew.
     reservation.announced_to = (0, "")
     if forsaken_at(reservation) is not None:
         reservation.deadline = None

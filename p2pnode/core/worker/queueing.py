@@ -1,4 +1,4 @@
-"""Who gets the room of a compute peer: rules about the reservations that hold some and those that wait.
+"""Turns for the room of a compute peer: rules about the reservations that hold some and those that wait.
 
 What waits is served in turns: the requester that holds least here comes first, and all strangers
 together count as one requester (`core.placement.standing`). Priority is the asker's own claim, so it
@@ -47,7 +47,7 @@ def waiting(reservations: Collection[Reservation], standing: Standing, now: floa
     misses = {peer: standing.misses(peer, now) for peer in owners}
     asks.sort(key=lambda one: (misses[one.owner], own[one.execution], one.created, one.execution))
     turns = _turns(asks, held_by_share, lambda one: shares[one.owner])
-    # Of equals, who has waited longest since its last turn: room for one is no requester's for ever.
+    # The longest wait since its last turn decides among equals: room for one is no requester's for ever.
     served = {share: standing.served_at(share) for share in shares.values()}
     return sorted(
         asks,
@@ -62,12 +62,12 @@ def waiting(reservations: Collection[Reservation], standing: Standing, now: floa
 
 
 def share_of(owner: str, standing: Standing, now: float) -> str:
-    """Whom a requester takes turns as."""
+    """The name in which a requester takes turns: its own, or that of all strangers."""
     return owner if standing.is_proven(owner, now) else _STRANGERS
 
 
 class Room:
-    """What is free, and how much of it open bids to whom may hold; as of now, and of these reservations."""
+    """The free room, and how much of it open bids to whom may hold; as of now, and of these reservations."""
 
     def __init__(
         self, capacity: Capacity, reservations: Collection[Reservation], standing: Standing, now: float
@@ -105,11 +105,11 @@ class Room:
         left, unused = self._shares[misses]
         if fits(reservation.requirements.resources, left):
             return True
-        # What is larger than the share has to be placed some day.
+        # An ask larger than the share has to be placed some day.
         return not misses and unused and not self._proven_wait
 
     def _share(self, misses: int) -> tuple[Resources, bool]:
-        """Of strangers with so many misses or more."""
+        """The room left to strangers with so many misses or more, and whether they hold none."""
         percent = STRANGERS_PERCENT >> misses
         whole = Resources(**{name: getattr(self._total, name) * percent // 100 for name in RESOURCE_NAMES})
         used = [resources for theirs, resources in self._strangers if theirs >= misses]

@@ -45,7 +45,7 @@ class Expanded:
         return self._lines[min(line, len(self._lines)) - 1] + column - 1
 
     def written(self) -> Iterator[tuple[Piece, int]]:
-        """What each action wrote, and where that begins in the text."""
+        """The pieces that actions wrote, and where each begins in the text."""
         for piece, start in zip(self._pieces, self._starts, strict=False):
             if not piece.copied:
                 yield piece, start

@@ -1,4 +1,4 @@
-"""What the functions of templates do: comparison, length, index, and printf with its verbs.
+"""The functions of templates: comparison, length, index, and printf with its verbs.
 
 They do as Go's text/template and fmt do, but what Go writes into the text as a remark,
 `%!d(string=x)`, or what cannot be said of text, is an error here. `and` and `or` are not
@@ -27,7 +27,7 @@ _BASES = {"d": "d", "v": "d", "b": "b", "o": "o", "x": "x", "X": "X"}
 
 
 def text_of(value: Value) -> str:
-    """What an action writes for a value."""
+    """The text that an action writes for a value."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping):
@@ -36,7 +36,7 @@ def text_of(value: Value) -> str:
 
 
 def kind_of(value: Value) -> str:
-    """What messages call such a value."""
+    """The words in a message for such a value."""
     if isinstance(value, bool):
         return "true or false"
     if isinstance(value, Mapping):
@@ -89,7 +89,7 @@ def _not(*arguments: Value) -> Value:
 
 
 def _length(*arguments: Value) -> Value:
-    """Of text, in bytes."""
+    """The length of text in bytes, or the number of variables; raises `ValueError` for others."""
     _exactly(1, arguments)
     value = arguments[0]
     if isinstance(value, int):

@@ -36,7 +36,7 @@ from .tokens import BadTemplate, Text
 
 # A thousand loops of a hundred actions; keeps the worst template well under a second.
 STEPS_MAX = 100_000
-# What handling a text costs: so many characters are as one step.
+# Handling a text of so many characters costs one step.
 _CHARACTERS_A_STEP = 32
 # And looking through so many variables.
 _VARIABLES_A_STEP = 8
@@ -57,7 +57,7 @@ def expand(text: str, variables: Mapping[str, str], name: str) -> Expanded:
         try:
             walk.run(syntax.parse(text))
         except BadTemplate:
-            # It may come from a variable that is missing.
+            # The error may come from a variable that is missing.
             if not walk.missing:
                 raise
     except BadTemplate as exc:
@@ -101,7 +101,7 @@ class _Walk:
     missing: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # Of two with one name the later counts; a block's are dropped at its end.
+        # The later of two with one name counts; a block's are dropped at its end.
         self._set: list[tuple[str, Value]] = [("$", self.variables)]
         self.pieces: list[Piece] = []
         self._written_chars = 0
@@ -168,7 +168,7 @@ class _Walk:
             self._all(block.otherwise, dot)
 
     def _value(self, pipeline: syntax.Pipeline, dot: Value) -> Value:
-        """What a pipeline gives, which its variable then holds."""
+        """Evaluate a pipeline, assign the result to its variables, and return it."""
         value: Value | None = None
         for command in pipeline.commands:
             value = self._command(command, value, dot)

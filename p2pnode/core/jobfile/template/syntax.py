@@ -20,7 +20,7 @@ from .tokens import (
     unquoted,
 )
 
-# Of blocks and parentheses together; the tree is walked recursively.
+# The depth of blocks and parentheses together; the tree is walked recursively.
 DEPTH_MAX = 50
 _BLOCKS = ("if", "with", "range")
 _ELSEWHERE = ("define", "template", "block")

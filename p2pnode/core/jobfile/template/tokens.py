@@ -31,7 +31,7 @@ _TOKEN = re.compile(
     | (?P<sign>:=|[=|,()])""",
     re.VERBOSE,
 )
-# What must follow a name, so that .start-time is no subtraction.
+# A name has to be followed by one of these, so that .start-time is no subtraction.
 _NAME_ENDS = re.compile(r"[ \t\r\n.,|:()]|\}\}|\Z")
 _BLANKS = " \t\r\n"
 _NUMBER = re.compile(
@@ -53,7 +53,7 @@ class BadTemplate(Exception):
 
 
 class Text(NamedTuple):
-    """What stands between actions, trimmed as they say."""
+    """The text between actions, trimmed as they say."""
 
     at: int
     text: str
