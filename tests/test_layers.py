@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,3 +65,18 @@ def test_no_class_name_is_defined_twice_for_different_things() -> None:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 found.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
     assert {name: paths for name, paths in found.items() if len(paths) > 1} == {}
+
+
+# "What runs and should not" tells of the world; a docstring tells what the thing is, or does to what.
+_NO_SUBJECT = re.compile(r"(It|That|Who|Whom|Whose|Of|What|Until|They|Those|There)\b")
+
+
+def test_a_docstring_begins_with_its_subject_or_its_verb() -> None:
+    found = []
+    for path in sorted((ROOT / "p2pnode").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module):
+                text = ast.get_docstring(node) or ""
+                if _NO_SUBJECT.match(text):
+                    found.append(f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)} {text[:60]}")
+    assert found == []
