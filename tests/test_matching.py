@@ -98,12 +98,14 @@ def test_a_docker_job_needs_its_network() -> None:
     assert why_not(wanted, capacity(engines=("docker",), networks=(NetworkType.BRIDGE,))) is None
 
 
-@pytest.mark.parametrize("kind", [NetworkType.HOST, NetworkType.BRIDGE])
-def test_a_network_that_is_not_offered_names_the_operators_flag(kind: NetworkType) -> None:
+@pytest.mark.parametrize(
+    ("kind", "where"), [(NetworkType.HOST, ""), (NetworkType.BRIDGE, ", with Docker as its engine")]
+)
+def test_a_network_that_is_not_offered_names_the_operators_flag(kind: NetworkType, where: str) -> None:
     infeasible = why_not(need(engine="docker", network=kind), capacity(engines=("docker",)))
     assert infeasible is not None and infeasible.refusal_kind is RefusalKind.UNSUITABLE
     assert infeasible.reason == (
-        f"network {kind} is not offered (its operator can allow it with serve --allow-network {kind})"
+        f"network {kind} is not offered (its operator can allow it with serve --allow-network {kind}{where})"
     )
 
 

@@ -186,7 +186,9 @@ def no_network(kind: NetworkType) -> str:
     """Why a peer's containers do not get a network of this type, and who can change it."""
     if kind is NetworkType.HTTP:
         return f"no network of type {kind}"
-    return f"network {kind} is not offered (its operator can allow it with serve --allow-network {kind})"
+    # Podman has no bridge that a node can fence in.
+    where = ", with Docker as its engine" * (kind is NetworkType.BRIDGE)
+    return f"network {kind} is not offered (its operator can allow it with serve --allow-network {kind}{where})"
 
 
 def _lack(need: Resources, room: Resources, which: str) -> str:
