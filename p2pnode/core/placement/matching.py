@@ -188,7 +188,8 @@ def no_network(kind: NetworkType) -> str:
         return f"no network of type {kind}"
     # Podman has no bridge that a node can fence in.
     where = ", with Docker as its engine" * (kind is NetworkType.BRIDGE)
-    return f"network {kind} is not offered (its operator can allow it with serve --allow-network {kind}{where})"
+    remedy = f"its operator can allow it with serve --allow-network {kind}{where}"
+    return f"network {kind} is not offered ({remedy})"
 
 
 def _lack(need: Resources, room: Resources, which: str) -> str:
