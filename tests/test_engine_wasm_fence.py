@@ -68,7 +68,7 @@ async def test_no_worker_outlives_a_node_that_is_killed(tmp_path: Path) -> None:
     node = f"""
 import trio
 from pathlib import Path
-from p2pnode.core.wire.spec import WasmEngine as Task
+from p2pnode.core.wire.spec import WasmTask as Task
 from p2pnode.engines.wasm.engine import WasmEngine
 from tests.engine_support import make_workload
 path = Path({str(tmp_path)!r})
