@@ -179,7 +179,7 @@ async def slow(sim: ShellSimulation, node: ShellNode, rng: random.Random) -> Non
     sim.note(f"{node.peer} is slow")
     sim.wires.slow[node.peer] = rng.uniform(0.5, 5)
     await trio.sleep(rng.uniform(5, 30))
-    del sim.wires.slow[node.peer]
+    sim.wires.slow.pop(node.peer, None)
     sim.troubled_at = sim.now
 
 
