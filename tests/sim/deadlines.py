@@ -89,6 +89,8 @@ class Deadlines:
                 if node.alive and missing.peer in (None, node.peer)
                 # Strangers' bids share half of a peer, so only an idle one is sure to have room.
                 if not node.core.worker.held
+                # Nor while bids that were of no use, as over slow lines, are held against the owner.
+                if node.core.worker.standing.better_at(record.owner, sim.now) is None
                 if (capacity := node.core.worker.available) and why_not(need, capacity) is None
             ]
             if room and not waits:
