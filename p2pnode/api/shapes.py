@@ -136,7 +136,7 @@ class SubmittedJson(TypedDict):
 
 
 class SchedulingJson(TypedDict):
-    """A node's "scheduling" ("all", "nothing", "draining"), and how many executions hold its resources."""
+    """Whether a node is schedulable, cordoned or draining, and how many executions hold its resources."""
 
     scheduling: str
     held: int

@@ -54,7 +54,7 @@ def rerun(job_id: str, reason: str, wait: bool, as_json: bool) -> int:
     "--timeout",
     "timeout_s",
     metavar="TIME",
-    type=options.ParsedFile("duration", parse_duration),
+    type=options.ParsedValue("duration", parse_duration),
     help="Give up after it: seconds, or such as 5m.",
 )
 def wait(job_id: str, state: str, timeout_s: int | None) -> int:

@@ -51,7 +51,7 @@ def writing(command: Callable[..., int]) -> Callable[..., int]:
     @click.option(
         "--max-size",
         metavar="SIZE",
-        type=options.ParsedFile("size", parse_bytes),
+        type=options.ParsedValue("size", parse_bytes),
         help="Write no more than this.  [default: asks beyond"
         f" {format_bytes(UNASKED_SIZE_BYTES_MAX)}, or ten times what came]",
     )

@@ -74,7 +74,7 @@ def list_nodes(as_json: bool) -> int:
         ]
         for one in nodes
     ]
-    headings = ["NAME", "PEER", "CONNECTED", "ENGINES", "CPU FREE", "MEMORY FREE", "DISK FREE", "TAKES"]
+    headings = ["NAME", "PEER", "CONNECTED", "ENGINES", "CPU FREE", "MEMORY FREE", "DISK FREE", "SCHEDULING"]
     for line in table([*headings, "LABELS"], rows):
         answer(line)
     for given in unreached:
@@ -102,7 +102,7 @@ def uncordon() -> int:
     "--timeout",
     "timeout_s",
     metavar="TIME",
-    type=options.ParsedFile("duration", parse_duration),
+    type=options.ParsedValue("duration", parse_duration),
     default="10m",
     help="What still runs after it is ended: seconds, or such as 5m.",
 )

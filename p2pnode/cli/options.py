@@ -17,7 +17,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 job_id = click.argument("job_id", metavar="JOB")
 
 
-class ParsedFile(click.ParamType[Any]):
+class ParsedValue(click.ParamType[Any]):
     """A value that a function reads, whose `ValueError` says what is wrong with it."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
@@ -35,7 +35,7 @@ peers = click.option(
     "--peer",
     "peers",
     metavar="ADDR",
-    type=ParsedFile("address", parse_peer),
+    type=ParsedValue("address", parse_peer),
     multiple=True,
     help="A node to connect to first; may be repeated.",
 )
@@ -58,7 +58,7 @@ def job_file(command: Callable[..., int]) -> Callable[..., int]:
         "-V",
         "--template-vars",
         metavar="NAME=VALUE",
-        type=ParsedFile("variable", parse_assignment),
+        type=ParsedValue("variable", parse_assignment),
         multiple=True,
         help="A variable of the file's templates; may be repeated, or NAME=VALUE,NAME=VALUE.",
     )
@@ -66,7 +66,7 @@ def job_file(command: Callable[..., int]) -> Callable[..., int]:
         "-E",
         "--template-envs",
         metavar="PATTERN",
-        type=ParsedFile("pattern", lambda text: select_environment(text, os.environ)),
+        type=ParsedValue("pattern", lambda text: select_environment(text, os.environ)),
         help="Variables from the environment: all whose name matches; * stands for any text, | for or.",
     )
     @click.option("--no-template", is_flag=True, help="The file has no templates; {{ is text.")

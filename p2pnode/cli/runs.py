@@ -10,7 +10,7 @@ import click
 
 from p2pnode.cli import jobfiles, options, results, runflags, submit
 from p2pnode.cli.groups import Group
-from p2pnode.cli.options import ParsedFile, Waiting
+from p2pnode.cli.options import ParsedValue, Waiting
 from p2pnode.cli.output import Styled, answer_job_file, say
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.core import jobfile
@@ -40,7 +40,7 @@ _OPTIONS = (
         "--constraint",
         "constraints",
         metavar="EXPR",
-        type=ParsedFile("constraint", runflags.constraint),
+        type=ParsedValue("constraint", runflags.constraint),
         multiple=True,
         help="What labels a peer must have, such as zone=north or 'zone in (a, b)'; may be repeated.",
     ),
@@ -48,7 +48,7 @@ _OPTIONS = (
         "--label",
         "labels",
         metavar="K=V",
-        type=ParsedFile("label", runflags.pair),
+        type=ParsedValue("label", runflags.pair),
         multiple=True,
         help="A label of the job; may be repeated.",
     ),
@@ -56,7 +56,7 @@ _OPTIONS = (
         "-e",
         "--env",
         metavar="NAME=VALUE",
-        type=ParsedFile("variable", runflags.pair),
+        type=ParsedValue("variable", runflags.pair),
         multiple=True,
         help="A variable of the program's environment; may be repeated.",
     ),
@@ -65,7 +65,7 @@ _OPTIONS = (
         "--input",
         "inputs",
         metavar="URI[:TARGET]",
-        type=ParsedFile("input", runflags.input_source),
+        type=ParsedValue("input", runflags.input_source),
         multiple=True,
         help="Data for the program: ipfs://CID[/PATH], s3://BUCKET/KEY, http(s)://..., file:///PATH (of the "
         f"peer), or src=URI,dst=TARGET; may be repeated.  [default target: {runflags.INPUT_TARGET}]",
@@ -75,7 +75,7 @@ _OPTIONS = (
         "--output",
         "outputs",
         metavar="NAME:PATH",
-        type=ParsedFile("output", runflags.result_path),
+        type=ParsedValue("output", runflags.result_path),
         multiple=True,
         help="A directory of the program that is kept in its result; may be repeated.",
     ),
@@ -83,7 +83,7 @@ _OPTIONS = (
         "-p",
         "--publisher",
         metavar="TYPE|URI",
-        type=ParsedFile("publisher", runflags.publisher),
+        type=ParsedValue("publisher", runflags.publisher),
         help="Where results go: ipfs, local, none or s3://BUCKET/KEY.  [default: ipfs]",
     ),
     click.option("--cpu", metavar="CPU", help="Cores, such as 0.5 or 250m.  [default: 500m]"),

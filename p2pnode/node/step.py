@@ -137,9 +137,9 @@ class Step:
             log.warning("%s", exc)
             self._pending.append(Rejected(peer, message, reason_of(exc)))
 
-    def _with_history(self, keep: Replicate) -> Replicate:
+    def _with_history(self, message: Replicate) -> Replicate:
         """The message with the job's history, which the journal alone has."""
-        rows = self._journal.history(keep.job, 0)[-LINES_PER_MESSAGE_MAX:]
+        rows = self._journal.history(message.job, 0)[-LINES_PER_MESSAGE_MAX:]
         lines = tuple(
             Line(
                 at_ms=int(row.at * 1000),
@@ -151,7 +151,7 @@ class Step:
             )
             for row in rows
         )
-        return codec.replace(keep, history=lines)
+        return codec.replace(message, history=lines)
 
     def _note(self, note: Note) -> None:
         row = (note.job, self._clock.now(), note.topic, note.execution, note.peer, note.text, note.state)

@@ -93,7 +93,7 @@ def tell_deputies(transitions: JobTransitions, lost: Collection[str], now: float
             continue
         since = record.synced.get(peer)
         transitions.actions += [
-            Send(peer, keep) for keep in replicates(record, transitions.lines, since, now)
+            Send(peer, message) for message in replicates(record, transitions.lines, since, now)
         ]
         record.synced[peer] = now
     transitions.lines, transitions.tell_by = [], inf

@@ -118,8 +118,8 @@ class Job:
         handover.raise_epoch(self._steps, peer, epoch, now)
         return self._settle(now)
 
-    def merge(self, peer: str, keep: Replicate, now: float) -> list[Action]:
-        handover.merge(self._steps, peer, keep, now)
+    def merge(self, peer: str, message: Replicate, now: float) -> list[Action]:
+        handover.merge(self._steps, peer, message, now)
         return self._settle(now)
 
     def yield_to(self, owner: str, epoch: int, now: float) -> list[Action]:

@@ -14,6 +14,9 @@ from p2pnode.core.wire.compartments import Compartment, compartment
 
 from .machine import Job
 
+# Deadlines of before that wait in the queue for their time, to each job: the queue is made anew beyond that.
+STALE_PER_JOB_MAX = 16
+
 
 class OwnedJobs(dict[str, Job]):
     """Jobs by id. What works on one does so within `worked_on`, which keeps the indexes true."""
@@ -112,3 +115,6 @@ class OwnedJobs(dict[str, Job]):
             self._deadlines[id] = job.deadline
             if job.deadline < inf:
                 heapq.heappush(self._queue, (job.deadline, id))
+            if len(self._queue) > STALE_PER_JOB_MAX * (len(self) + 1):
+                self._queue = [(at, one) for one, at in self._deadlines.items() if at < inf]
+                heapq.heapify(self._queue)

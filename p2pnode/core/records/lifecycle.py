@@ -220,7 +220,7 @@ class JobRecord(State, kw_only=True):
 
     @property
     def ballot(self) -> tuple[int, str]:
-        """The authority of the owner: of two that hold themselves for it, the one with the higher is."""
+        """Epoch and owner: of two that hold themselves for the owner, the one with the higher ballot is."""
         return self.epoch, self.owner
 
     @property
