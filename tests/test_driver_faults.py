@@ -30,7 +30,8 @@ from p2pnode.core.wire.codec import BadMessage, Unreadable
 from p2pnode.core.wire.compartments import Compartment
 from p2pnode.core.wire.messages import Cancel, Message
 from p2pnode.core.wire.states import Stage
-from p2pnode.core.worker.machine import Worker
+from p2pnode.core.worker import executions
+from p2pnode.core.worker.state import WorkerState
 from p2pnode.node.driver import Driver, EventRefused
 from p2pnode.node.journal import Journal
 
@@ -267,14 +268,14 @@ def test_an_execution_whose_news_fail_is_set_aside_and_its_owner_is_told(
     shell.driver.apply(Received("owner", award(asked)))
     assert shell.started == [asked.execution]
 
-    whole = Worker._progressed
+    whole = executions.progressed
 
-    def fails(self: Worker, execution: str, *rest: Any) -> Any:
-        if execution in self.reservations:
+    def fails(worker: WorkerState, execution: str, *rest: Any) -> Any:
+        if execution in worker.reservations:
             raise ZeroDivisionError
-        return whole(self, execution, *rest)
+        return whole(worker, execution, *rest)
 
-    monkeypatch.setattr(Worker, "_progressed", fails)
+    monkeypatch.setattr(executions, "progressed", fails)
     shell.driver.apply(Progressed(asked.execution, Stage.RUNNING, ""))
     assert shell.problems() == [("execution", asked.execution, True)]
     assert shell.killed == [asked.execution]

@@ -20,7 +20,7 @@ from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Advert, Ask, Signed
 from p2pnode.core.wire.spec import JobSpec, Resources
 from p2pnode.core.wire.states import Stage
-from p2pnode.core.worker.machine import BID_VALID_S
+from p2pnode.core.worker.state import BID_VALID_S
 
 from .sim.network import EPOCH, Node, Simulation, Weather
 from .sim.specs import sim_spec

@@ -6,8 +6,9 @@ from math import inf
 
 import pytest
 
-from p2pnode.core.job.owned import STALE_PER_JOB_MAX, OwnedJobs
+from p2pnode.core.job.owned import OwnedJobs
 from p2pnode.core.records.lifecycle import JobState, new_record
+from p2pnode.core.values.deadlines import STALE_PER_NAME_MAX
 from p2pnode.core.wire.compartments import Broken
 from p2pnode.core.wire.states import Outcome
 
@@ -45,7 +46,7 @@ def test_deadlines_of_before_are_not_kept_without_end() -> None:
     jobs = owned(JOB)
     for at in range(10_000, 20_000):
         set_deadline(jobs, JOB, at)
-    assert len(jobs._queue) <= STALE_PER_JOB_MAX * 2 + 1
+    assert len(jobs._deadlines) <= STALE_PER_NAME_MAX * 2 + 1
     assert jobs.deadline == 19_999
 
 

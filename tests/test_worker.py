@@ -47,15 +47,11 @@ from p2pnode.core.wire.spec import (
     Timeouts,
 )
 from p2pnode.core.wire.states import Fault, RefusalKind, Scheduling, Stage
-from p2pnode.core.worker.machine import (
-    BID_VALID_S,
-    ENDED_KEPT_MAX,
-    PREPARE_TIMEOUT_S,
-    WAITING_OF_STRANGERS_MAX,
-    WAITING_PER_PEER_MAX,
-    Worker,
-)
+from p2pnode.core.worker.bidding import WAITING_OF_STRANGERS_MAX, WAITING_PER_PEER_MAX
+from p2pnode.core.worker.executions import ENDED_KEPT_MAX, PREPARE_TIMEOUT_S
+from p2pnode.core.worker.machine import Worker
 from p2pnode.core.worker.queueing import LOANS_MAX
+from p2pnode.core.worker.state import BID_VALID_S
 
 from .core_support import ROOM, ask, award, capacity, receipt, sent, signed, spec
 
@@ -623,8 +619,8 @@ def test_so_many_ended_executions_are_remembered_and_the_oldest_are_forgotten_fi
     worker = running()
     one = worker.reservations[ID]
     for number in range(ENDED_KEPT_MAX):
-        old = codec.replace(one, execution=f"e-old-{number}", state=ReservationState.ENDED)
-        worker.reservations = {old.execution: old, **worker.reservations}
+        ended = {"state": ReservationState.ENDED, "deadline": 3000.0 - number}
+        worker.reservations.save(codec.replace(one, execution=f"e-old-{number}", **ended))
     actions = worker.handle(finished(), 20)
     oldest = f"e-old-{ENDED_KEPT_MAX - 1}"
     assert [one.execution for one in actions if isinstance(one, DropReservation)] == [oldest]

@@ -67,6 +67,7 @@ from p2pnode.core.wire.messages import (
 )
 from p2pnode.core.wire.spec import JobSpec
 from p2pnode.core.worker.machine import Worker
+from p2pnode.core.worker.reservations import Reservations
 
 from .records import vetting
 from .wire import extensions
@@ -122,7 +123,7 @@ class Core:
                 self.jobs.take(record)
             else:
                 self.replication.hold(record, now)
-        self.worker.reservations = {reservation.execution: reservation for reservation in reservations}
+        self.worker.reservations = Reservations(reservations)
         actions = self.worker.resume(now)
         for job in list(self.jobs.values()):
             with self.jobs.worked_on(job):

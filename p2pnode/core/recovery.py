@@ -26,6 +26,8 @@ from p2pnode.core.wire.states import Fault
 
 from .node import Core
 from .records import ending
+from .worker import executions
+from .worker.reservations import Reservations
 
 # Reads a job of the journal; None: there is none, or it is set aside.
 ReadJob = Callable[[str], JobRecord | None]
@@ -44,7 +46,7 @@ def restore(core: Core, read_job: ReadJob, reservations: Iterable[Reservation], 
             core.replication.hold(record, now)
             if record.owner in core.lost:
                 core.replication.peer_lost(record.owner, now, forgot=False)
-    core.worker.reservations = {reservation.execution: reservation for reservation in reservations}
+    core.worker.reservations = Reservations(reservations)
     core.jobs.touched = set()
 
 
@@ -71,7 +73,8 @@ def set_aside(core: Core, kind: Compartment, subject: str, record: JobRecord | N
         _forget(core, subject)
         core.aside[subject] = frozenset(record.executions) if record else frozenset()
         return []
-    reservation = core.worker.reservations.pop(subject, None)
+    reservation = core.worker.reservations.get(subject)
+    core.worker.reservations.drop(subject)
     if reservation is None or reservation.award is None or reservation.state is ReservationState.ENDING:
         return []
     ending.begin(reservation, "set aside on its node", Fault.PEER, keep=False, publish=False)
@@ -89,8 +92,8 @@ def take_back_execution(core: Core, reservation: Reservation, now: float) -> lis
     """Go on with an execution that was set aside, as after a restart."""
     if reservation.award is None:
         return []
-    core.worker.reservations[reservation.execution] = reservation
-    return core.worker.resume_reservation(reservation, reservation.award, now)
+    core.worker.reservations.save(reservation)
+    return executions.resume(core.worker, reservation, reservation.award, now)
 
 
 def _forget(core: Core, id: str) -> None:

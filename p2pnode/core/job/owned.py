@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from math import inf
@@ -10,12 +9,10 @@ from math import inf
 from p2pnode.core.placement.adverts import Known
 from p2pnode.core.records.events import Action, Event
 from p2pnode.core.records.lifecycle import JobRecord
+from p2pnode.core.values.deadlines import Deadlines
 from p2pnode.core.wire.compartments import Compartment, compartment
 
 from .machine import Job
-
-# Deadlines of before that wait in the queue for their time, to each job: the queue is made anew beyond that.
-STALE_PER_JOB_MAX = 16
 
 
 class OwnedJobs(dict[str, Job]):
@@ -33,9 +30,7 @@ class OwnedJobs(dict[str, Job]):
         self._over: dict[str, None] = {}
         self._job_of_execution: dict[str, str] = {}
         self._executions: dict[str, set[str]] = {}
-        self._deadlines: dict[str, float] = {}
-        # Deadlines with their jobs, the earliest first; those that `_deadlines` does not have are of before.
-        self._queue: list[tuple[float, str]] = []
+        self._deadlines = Deadlines()
 
     def take(self, record: JobRecord) -> Job:
         """Look after a job from now on."""
@@ -52,7 +47,7 @@ class OwnedJobs(dict[str, Job]):
     def __delitem__(self, id: str) -> None:
         super().__delitem__(id)
         self._over.pop(id, None)
-        self._deadlines.pop(id, None)
+        self._deadlines.put(id, inf)
         for execution in self._executions.pop(id, ()):
             self._job_of_execution.pop(execution, None)
 
@@ -83,15 +78,12 @@ class OwnedJobs(dict[str, Job]):
     @property
     def deadline(self) -> float:
         """When the first of them wants to be woken."""
-        while self._queue and self._deadlines.get(self._queue[0][1]) != self._queue[0][0]:
-            heapq.heappop(self._queue)
-        return self._queue[0][0] if self._queue else inf
+        return self._deadlines.first
 
     def due(self, now: float) -> list[Job]:
         """The jobs whose deadline has come, in the order in which they were taken."""
-        if self.deadline > now:
-            return []
-        return [job for id, job in self.items() if self._deadlines[id] <= now]
+        due = self._deadlines.due(now)
+        return [job for id, job in self.items() if id in due] if due else []
 
     def forget_ended(self) -> None:
         """Look no more after those that have ended and wait for nothing."""
@@ -111,10 +103,4 @@ class OwnedJobs(dict[str, Job]):
             self._over[id] = None
         else:
             self._over.pop(id, None)
-        if self._deadlines.get(id) != job.deadline:
-            self._deadlines[id] = job.deadline
-            if job.deadline < inf:
-                heapq.heappush(self._queue, (job.deadline, id))
-            if len(self._queue) > STALE_PER_JOB_MAX * (len(self) + 1):
-                self._queue = [(at, one) for one, at in self._deadlines.items() if at < inf]
-                heapq.heapify(self._queue)
+        self._deadlines.put(id, job.deadline)

@@ -8,14 +8,14 @@ work to its end, since its result is wanted; what would run for ever, for a time
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from p2pnode.core.records.events import Action, SaveReservation, Send
+from p2pnode.core.records.events import Action, Send
 from p2pnode.core.records.lifecycle import LONG_RUNNING
 from p2pnode.core.records.reservations import Reservation, ReservationState
 from p2pnode.core.wire.fields import PEERS_NAMED_MAX
 from p2pnode.core.wire.messages import Adopt, Orphan, Owned, Refusal, Update
 from p2pnode.core.wire.states import RefusalKind, Stage
+
+from .reservations import Reservations
 
 # An owner whose laptop sleeps and whose deputies are gone comes back within this time, or not at all.
 ORPHAN_TIMEOUT_S = 60 * 60.0
@@ -37,8 +37,9 @@ def update(reservation: Reservation, stage: Stage, detail: str) -> Update:
     )
 
 
-def adopted(reservation: Reservation | None, peer: str, adopt: Adopt) -> list[Action]:
+def adopted(reservations: Reservations, peer: str, adopt: Adopt) -> list[Action]:
     """A peer says that it looks after an execution: answer how far that is, or who it obeys instead."""
+    reservation = reservations.get(adopt.execution)
     if (
         reservation is None
         or reservation.job != adopt.job
@@ -58,17 +59,17 @@ def adopted(reservation: Reservation | None, peer: str, adopt: Adopt) -> list[Ac
         reservation.deadline = None
     reservation.orphaned = None
     if reservation.ended is not None:
-        return [SaveReservation(reservation), Send(peer, reservation.ended)]
+        return [reservations.save(reservation), Send(peer, reservation.ended)]
     if reservation.state is ReservationState.ENDING:
-        return [SaveReservation(reservation)]
+        return [reservations.save(reservation)]
     reservation.sequence += 1
-    return [SaveReservation(reservation), Send(peer, update(reservation, _STAGES[reservation.state], ""))]
+    return [reservations.save(reservation), Send(peer, update(reservation, _STAGES[reservation.state], ""))]
 
 
-def on_owned(reservations: Iterable[Reservation], peer: str, owned: Owned) -> list[Action]:
+def on_owned(reservations: Reservations, peer: str, owned: Owned) -> list[Action]:
     """A peer that may know says who owns a job: let that one know of what runs here for it."""
     actions: list[Action] = []
-    for reservation in reservations:
+    for reservation in reservations.values():
         higher = (owned.epoch, owned.owner) > max(
             (reservation.epoch, reservation.owner), reservation.announced_to
         )
@@ -82,18 +83,18 @@ def on_owned(reservations: Iterable[Reservation], peer: str, owned: Owned) -> li
         reservation.announced_to = owned.epoch, owned.owner
         if owned.owner not in reservation.deputies:
             reservation.deputies = (owned.owner, *reservation.deputies)[:PEERS_NAMED_MAX]
-        actions += [SaveReservation(reservation), Send(owned.owner, _orphan(reservation))]
+        actions += [reservations.save(reservation), Send(owned.owner, _orphan(reservation))]
     return actions
 
 
-def orphaned(reservation: Reservation, now: float) -> list[Action]:
+def orphaned(reservations: Reservations, reservation: Reservation, now: float) -> list[Action]:
     """Its owner is silent: tell all who may take over, and the owner itself should it come back."""
     if reservation.state not in _STAGES:
         return []
     reservation.orphaned = now
     reservation.deadline = forsaken_at(reservation) or reservation.deadline
     tell = dict.fromkeys((reservation.owner, *reservation.deputies))
-    return [SaveReservation(reservation), *(Send(peer, _orphan(reservation)) for peer in tell)]
+    return [reservations.save(reservation), *(Send(peer, _orphan(reservation)) for peer in tell)]
 
 
 def forsaken_at(reservation: Reservation) -> float | None:

@@ -2,7 +2,7 @@
 
 What waits is served in turns: the requester that holds least here comes first, and all strangers
 together count as one requester (`core.placement.standing`). Priority is the asker's own claim, so it
-orders only the asks of one requester. Pure functions; `core.worker.machine` acts on what they say.
+orders only the asks of one requester. Pure functions; `bidding` acts on what they say.
 """
 
 from __future__ import annotations
@@ -16,27 +16,23 @@ from p2pnode.core.records.reservations import Reservation, ReservationState
 from p2pnode.core.wire.messages import Capacity
 from p2pnode.core.wire.spec import JobType, Resources
 
+from .reservations import Reservations
+
 # Programs at once on one node: each is a process or a container with pipes and a directory.
 LOANS_MAX = 256
 # Strangers' open bids hold at most a half of each resource, so that the other half stays for who awards.
 STRANGERS_PERCENT = 50
 
-_HOLDING_NOTHING = (ReservationState.WAITING, ReservationState.ENDED)
 # The one party that all strangers make up.
 _STRANGERS = "strangers"
 
 
-def holding(reservations: Iterable[Reservation]) -> list[Reservation]:
-    """The reservations that hold resources."""
-    return [one for one in reservations if one.state not in _HOLDING_NOTHING]
-
-
-def waiting(reservations: Collection[Reservation], standing: Standing, now: float) -> list[Reservation]:
+def waiting(reservations: Reservations, standing: Standing, now: float) -> list[Reservation]:
     """The asks that wait for room, in the order in which they get some."""
-    asks = [one for one in reservations if one.state is ReservationState.WAITING]
+    asks = reservations.of(ReservationState.WAITING)
     if not asks:
         return []
-    held = Counter(one.owner for one in holding(reservations))
+    held = Counter(one.owner for one in reservations.holding)
     owners = {one.owner for one in asks}
     proven = {peer: standing.is_proven(peer, now) for peer in owners | set(held)}
     shares = {peer: peer if proven[peer] else _STRANGERS for peer in proven}
@@ -70,11 +66,11 @@ class Room:
     """The free room, and how much of it open bids to whom may hold; as of now, and of these reservations."""
 
     def __init__(
-        self, capacity: Capacity, reservations: Collection[Reservation], standing: Standing, now: float
+        self, capacity: Capacity, reservations: Reservations, standing: Standing, now: float
     ) -> None:
         self._standing, self._now = standing, now
-        held = holding(reservations)
-        bids = [one for one in held if one.state is ReservationState.OFFERED]
+        held = reservations.holding
+        bids = reservations.of(ReservationState.OFFERED)
         self._count = len(held)
         self._total = capacity.total
         self._free = minus(capacity.total, (one.requirements.resources for one in held))
@@ -85,7 +81,7 @@ class Room:
             if not standing.is_proven(one.owner, now)
         ]
 
-        asking = {one.owner for one in reservations if one.state is ReservationState.WAITING}
+        asking = {one.owner for one in reservations.of(ReservationState.WAITING)}
         self._proven_wait = any(standing.is_proven(owner, now) for owner in asking)
         # By misses: what is left of the share, and whether nobody has any of it.
         self._shares: dict[int, tuple[Resources, bool]] = {}
