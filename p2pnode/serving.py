@@ -207,7 +207,7 @@ async def _work(node: Node, end: _End) -> None:
             async with trio.open_nursery() as waiting:
 
                 async def end_when_empty() -> None:
-                    await node.until_empty()
+                    await node.scheduling.until_empty()
                     end.told.set()
 
                 waiting.start_soon(end_when_empty)

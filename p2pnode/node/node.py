@@ -33,7 +33,6 @@ from p2pnode.core.records.events import (
     Kill,
     Leaving,
     Received,
-    SchedulingChanged,
     Start,
 )
 from p2pnode.core.records.lifecycle import JobRecord
@@ -46,7 +45,6 @@ from p2pnode.core.wire.compartments import Compartment
 from p2pnode.core.wire.messages import Ask, Award, Ended, Message, Release, Replicate, Signed
 from p2pnode.core.wire.reasons import reason_of
 from p2pnode.core.wire.spec import JobSpec
-from p2pnode.core.wire.states import Scheduling
 from p2pnode.data.inputs import Access, Inputs, Ipfs
 from p2pnode.data.local import AllowedPath
 from p2pnode.data.publishers import Publishers
@@ -77,6 +75,7 @@ from .intake import Intake
 from .journal import Journal
 from .log_orders import LogOrders
 from .peer_watch import PeerWatch
+from .scheduling import OperatorScheduling
 
 log = logging.getLogger(__name__)
 
@@ -142,8 +141,7 @@ class Node:
             self.driver, journal, self.inputs, self.caution, self._keep_receipt, self.strangers
         )
         self.links = self._make_links()
-        # The node ends once nothing runs here any more.
-        self.leaves = False
+        self.scheduling = OperatorScheduling(self.driver, journal, self.clock, self.changes)
 
     def _make_core(self) -> Core:
         core = Core(
@@ -280,10 +278,9 @@ class Node:
         await self.engines.reap(reservations)
         await self.executor.clear(reservations)
         self.driver.resume()
-        scheduling = Scheduling(self.journal.meta("scheduling") or Scheduling.SCHEDULABLE)
-        if scheduling is not Scheduling.SCHEDULABLE:
-            drained_at = self.journal.meta("drained_at")
-            self.tell(SchedulingChanged(scheduling, float(drained_at) if drained_at else None))
+        scheduling = self.scheduling.before_restart()
+        if scheduling is not None:
+            self.tell(scheduling)
 
     # Questions between the parts
 
@@ -327,11 +324,6 @@ class Node:
             watch_peers = partial(self.peer_watch.run, self.links, self.strangers)
             nursery.start_soon(keep_running, "failure detector", watch_peers)
             task_status.started()
-
-    async def until_empty(self) -> None:
-        """Wait until this node is told to leave and nothing runs here any more."""
-        while not self.leaves or self.driver.core.worker.held:
-            await self.changes.any().wait()
 
     def own_jobs(self) -> list[JobRecord]:
         """The jobs that this node owns, the newest first."""

@@ -31,7 +31,16 @@ def services_of(node: Node, discovery: Discovery) -> Services:
         jobs=Jobs(lookup, node.journal, core, node.clock, node.changes, node.inputs, node.host),
         commands=Commands(lookup, node.journal, node.driver, node.changes, node.links),
         logs=Logs(lookup, sources),
-        nodes=Nodes(node, discovery),
+        nodes=Nodes(
+            node.config,
+            core,
+            node.host,
+            discovery,
+            node.engines,
+            node.executor,
+            node.blocks,
+            node.scheduling,
+        ),
         content=Content(node.blocks, node.bitswap, node.fetching, node.nursery),
         problems=FaultReports(node.journal, node.driver, node.intake, node.executor),
     )

@@ -14,16 +14,21 @@ from p2pnode.api.shapes import (
     ServiceError,
     UnreachedJson,
 )
-from p2pnode.core.records.events import SchedulingChanged
+from p2pnode.config import NodeConfig
+from p2pnode.core.node import Core
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire import protocols
 from p2pnode.core.wire.spec import Resources
 from p2pnode.core.wire.states import Scheduling
 from p2pnode.faults.problems import JournalError
+from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.network.discovery import Discovery
-from p2pnode.network.host import Unreachable
+from p2pnode.network.host import Host, Unreachable
 from p2pnode.network.streams import NetworkError
-from p2pnode.node.node import Node
+from p2pnode.node.driver import EventRefused
+from p2pnode.node.engines import Engines
+from p2pnode.node.executor import Executor
+from p2pnode.node.scheduling import OperatorScheduling
 
 CONNECT_TIMEOUT_S = 10.0
 
@@ -31,34 +36,49 @@ CONNECT_TIMEOUT_S = 10.0
 class Nodes:
     """Implements `api.services.NodeService`."""
 
-    def __init__(self, node: Node, discovery: Discovery) -> None:
-        self._node = node
-        self._core = node.driver.core
+    def __init__(
+        self,
+        config: NodeConfig,
+        core: Core,
+        host: Host,
+        discovery: Discovery,
+        engines: Engines,
+        executor: Executor,
+        blocks: BlockStore,
+        scheduling: OperatorScheduling,
+    ) -> None:
+        self._config = config
+        self._core = core
+        self._host = host
         self._discovery = discovery
+        self._engines = engines
+        self._executor = executor
+        self._blocks = blocks
+        self._scheduling = scheduling
 
     def identity(self) -> IdentityJson:
-        node, capacity = self._node, self._core.worker.capacity
+        capacity = self._core.worker.capacity
         return {
-            "peer": node.me.peer_id,
-            "name": node.config.name,
+            "peer": self._core.me,
+            "name": self._config.name,
             "version": __version__,
-            "addresses": node.host.addresses(),
-            "data_dir": str(node.config.data_dir),
+            "addresses": self._host.addresses(),
+            "data_dir": str(self._config.data_dir),
             "engines": list(capacity.engines) if capacity else [],
             "labels": dict(capacity.labels) if capacity else {},
             "docker": self._docker(),
         }
 
     def _docker(self) -> DockerJson | None:
-        docker = self._node.engines.docker
+        docker = self._engines.docker
         if docker is None:
             return None
         host = docker.host
         return {"address": host.address, "chosen_by": host.why, "problem": docker.engine.problem}
 
     def nodes(self) -> list[NodeJson]:
-        connected = set(self._node.host.connected())
-        me = self._node.me.peer_id
+        connected = set(self._host.connected())
+        me = self._core.me
         found: list[NodeJson] = []
         for peer, known in self._core.table.known.items():
             advert = known.advert
@@ -89,8 +109,8 @@ class Nodes:
         except addressing.BadAddress as exc:
             raise ServiceError(Code.BAD_REQUEST, str(exc)) from exc
         try:
-            if peer != self._node.me.peer_id:
-                await self._node.host.connect(peer, [address], CONNECT_TIMEOUT_S)
+            if peer != self._core.me:
+                await self._host.connect(peer, [address], CONNECT_TIMEOUT_S)
         except NetworkError as exc:
             why = exc.why if isinstance(exc, Unreachable) else str(exc)
             raise ServiceError(
@@ -109,26 +129,20 @@ class Nodes:
         return {"scheduling": worker.scheduling.value, "held": len(worker.held)}
 
     def schedule(self, scheduling: str, timeout_s: float | None, leave: bool) -> None:
-        node = self._node
-        node.leaves = leave and scheduling == Scheduling.DRAINING
-        deadline = None if timeout_s is None else node.clock.now() + timeout_s
         try:
-            with node.journal.transaction():
-                node.journal.set_meta("scheduling", scheduling)
-                node.journal.set_meta("drained_at", "" if deadline is None else str(deadline))
-                node.driver.apply(SchedulingChanged(Scheduling(scheduling), deadline))
-        except JournalError as exc:
+            self._scheduling.set(Scheduling(scheduling), timeout_s, leave=leave)
+        except (JournalError, EventRefused) as exc:
             raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
 
     def metrics(self) -> Json:
         core = self._core
         return {
             "peers_known": len(core.table.known),
-            "peers_connected": len(self._node.host.connected()),
+            "peers_connected": len(self._host.connected()),
             "jobs_live": len(core.jobs),
             "reservations": len(core.worker.held),
-            "executions_running": len(self._node.executor.executions),
-            "blocks_size_bytes": self._node.blocks.size_bytes,
+            "executions_running": len(self._executor.executions),
+            "blocks_size_bytes": self._blocks.size_bytes,
         }
 
 

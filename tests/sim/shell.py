@@ -44,9 +44,9 @@ from p2pnode.network.streams import NetworkError
 from p2pnode.node.engines import Engines
 from p2pnode.node.journal import FILE_NAME, Journal
 from p2pnode.node.node import Node
+from p2pnode.node.scheduling import OperatorScheduling
 from p2pnode.service.commands import Commands
 from p2pnode.service.lookup import Lookup
-from p2pnode.service.nodes import Nodes
 
 from .deadlines import Deadlines
 from .invariants import check_node
@@ -148,7 +148,7 @@ class ShellNode:
     host: SimHost | None = None
     scope: trio.CancelScope | None = None
     commands: Commands | None = None
-    operator: Nodes | None = None
+    operator: OperatorScheduling | None = None
     preempts: bool = False
     # As the simulation of cores alone has it: how often its disk was lost.
     store: int = 0
@@ -247,7 +247,7 @@ class ShellSimulation:
                 lookup = Lookup(journal, shell.driver.core.table, node.peer, config.name)
                 node.commands = Commands(lookup, journal, shell.driver, shell.changes, shell.links)
                 # Of its services, those that do not ask discovery.
-                node.operator = Nodes(shell, None)  # type: ignore[arg-type]
+                node.operator = shell.scheduling
                 await nursery.start(shell.run)
                 shell.tell(CapacityChanged(node.capacity))
                 nursery.start_soon(self._join, host)

@@ -11,6 +11,7 @@ import trio
 
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.spec import InputSource, JobSpec, JobType, Source
+from p2pnode.core.wire.states import Scheduling
 
 from .invariants import check_end, check_steady
 from .network import Weather
@@ -166,11 +167,11 @@ async def _schedule(
     if node.operator is None:
         return
     sim.note(f"{node.peer} is {what}")
-    node.operator.schedule(what, timeout_s, False)
+    node.operator.set(Scheduling(what), timeout_s, leave=False)
     await trio.sleep(for_s)
     while node.operator is None:  # noqa: ASYNC110 - its start is no event of this
         await trio.sleep(1)
-    node.operator.schedule("schedulable", None, False)
+    node.operator.set(Scheduling.SCHEDULABLE, None, leave=False)
     sim.troubled_at = sim.now
 
 
