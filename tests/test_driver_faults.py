@@ -34,6 +34,7 @@ from p2pnode.core.worker import executions
 from p2pnode.core.worker.state import WorkerState
 from p2pnode.node.driver import Driver, EventRefused
 from p2pnode.node.journal import Journal
+from p2pnode.node.message_needs import MessageNeeds
 
 from .core_support import advert, ask, award, bid, capacity, receipt, signed, spec
 
@@ -57,7 +58,8 @@ class Shell:
     def open(self) -> None:
         self.journal = Journal(self.directory)
         self.core = Core(ME, lambda spec: None)
-        self.driver = Driver(self.core, self.journal, self, self, self._send, lambda data: "cid")  # type: ignore[arg-type]
+        needs = MessageNeeds(self.core, self.journal, None, lambda peer, signed: None)  # type: ignore[arg-type]
+        self.driver = Driver(self.core, self.journal, self, self, self._send, needs.of_own_end)  # type: ignore[arg-type]
 
     def crash(self) -> None:
         self.journal.close()

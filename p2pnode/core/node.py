@@ -45,6 +45,7 @@ from p2pnode.core.records.events import (
     Tick,
 )
 from p2pnode.core.records.lifecycle import LIVE, JobRecord, new_record
+from p2pnode.core.records.needs import Need, need_of
 from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.replication.replicas import Replication
 from p2pnode.core.wire.codec import BadMessage
@@ -74,6 +75,8 @@ from .wire import extensions
 
 # Each look of a job that waits goes through all peers: a flood of adverts must not bring one look for each.
 NEWS_GAP_S = 0.25
+# A node's message to itself goes through the shell if it needs these; a record that matters is here.
+_OF_SHELL = (Need.RECEIPT, Need.INPUTS)
 # Jobs that a node looks after at once; beyond it, submissions are refused.
 JOBS_LIVE_MAX = 10_000
 
@@ -174,7 +177,11 @@ class Core:
         while True:
             while pending:
                 action = pending.popleft()
-                if isinstance(action, Send) and action.peer == self.me and not _needs_shell(action.message):
+                if (
+                    isinstance(action, Send)
+                    and action.peer == self.me
+                    and need_of(action.message) not in _OF_SHELL
+                ):
                     pending.extend(
                         self._message(self.me, action.message, Received(self.me, action.message), now)
                     )
@@ -192,6 +199,9 @@ class Core:
         self.jobs.forget_ended()
         done += self._advertise(now)
         return done
+
+    def _is_for_itself(self, action: Send) -> bool:
+        return action.peer == self.me and need_of(action.message) not in _OF_SHELL
 
     def _tell_waiting(self, now: float) -> list[Action]:
         """The most urgent job looks first, and takes the room."""
@@ -348,8 +358,3 @@ class Core:
         self.advertising.take(capacity, peers, rendezvous_hash(self.me, int(now * 1000), "") / 2**64, now)
         ttl_ms = int(advert_interval_s(peers) * ADVERT_TTL_INTERVALS * 1000)
         return [Advertise(capacity, ttl_ms)]
-
-
-def _needs_shell(message: Message) -> bool:
-    """Does the shell have to look at something before this node may take in its own message?"""
-    return isinstance(message, Ended) or (isinstance(message, Ask) and bool(message.requirements.directories))

@@ -34,7 +34,6 @@ from p2pnode.core.records.events import (
     Start,
     Tick,
 )
-from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.wire.codec import BadMessage, Unreadable
 from p2pnode.core.wire.compartments import Broken, Compartment
@@ -46,7 +45,7 @@ from p2pnode.faults.problems import JournalError
 
 from .clock import Clock
 from .journal import Journal
-from .step import Effect, SendToPeer, Step
+from .step import Effect, OwnEnd, SendToPeer, Step
 
 log = logging.getLogger(__name__)
 
@@ -98,15 +97,15 @@ class Driver:
         clock: Clock,
         effects: Effects,
         send: SendToPeer,
-        receipt_cid: Callable[[bytes], str],
+        own_end: OwnEnd,
     ) -> None:
-        """`send` raises `OutboxFull` and `CannotSend`; `receipt_cid` names a receipt."""
+        """`send` raises `OutboxFull` and `CannotSend`."""
         self.core = core
         self._journal = journal
         self._clock = clock
         self._effects = effects
         self._send = send
-        self._receipt_cid = receipt_cid
+        self._own_end = own_end
         self._wake = trio.Event()
         self._failure: Exception | None = None
         self._failed = trio.Event()
@@ -165,7 +164,7 @@ class Driver:
 
     def _aside(self, kind: Compartment, subject: str, reason: str, detail: str) -> list[Action]:
         self._journal.problems.add(kind, subject, reason, detail, aside=True)
-        record = self._job(subject) if kind is Compartment.JOB else None
+        record = self._journal.readable_job(subject) if kind is Compartment.JOB else None
         actions = recovery.set_aside(self.core, kind, subject, record)
         if record is not None:
             text = f"Set aside on this node, since it failed: {reason} (p2pnode node problems)"
@@ -201,20 +200,8 @@ class Driver:
         self._journal.problems.add(kind, name, reason_of(error), aside=True)
 
     def _executions(self, job: str) -> frozenset[str]:
-        record = self._job(job)
+        record = self._journal.readable_job(job)
         return frozenset(record.executions) if record else frozenset()
-
-    def stored(self, id: str) -> JobRecord | None:
-        """The journal's record of a job that the core does not hold, as it has ended."""
-        held = id in self.core.jobs or id in self.core.replication.copies
-        return None if held or id in self.core.aside else self._job(id)
-
-    def _job(self, id: str) -> JobRecord | None:
-        """The journal's record; None also for one that is set aside or cannot be read."""
-        try:
-            return self._journal.job(id)
-        except Unreadable:
-            return None
 
     def _reservations(self) -> list[Reservation]:
         aside = self._journal.problems.aside(Compartment.EXECUTION)
@@ -227,7 +214,7 @@ class Driver:
         aside = self.core.aside
         recovery.restore(
             self.core,
-            lambda id: None if id in aside else self._job(id),
+            lambda id: None if id in aside else self._journal.readable_job(id),
             self._reservations(),
             self._clock.now(),
         )
@@ -258,7 +245,7 @@ class Driver:
 
     def _step(self, decide: Callable[[], list[Action]], delivered: tuple[str, int] | None) -> None:
         """Decide, journal and perform; whatever it raises, nothing has changed (see `apply`)."""
-        step = Step(self.core, self._journal, self._clock, self._send, self._receipt_cid, self.stored)
+        step = Step(self.core, self._journal, self._clock, self._send, self._own_end)
         self.core.jobs.touched = set()
         try:
             with self._journal.step():

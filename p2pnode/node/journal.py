@@ -221,6 +221,13 @@ class Journal:
         row = self._db.execute("SELECT record FROM jobs WHERE id=?", (id,)).fetchone()
         return codec.decode(row[0], JobRecord) if row else None
 
+    def readable_job(self, id: str) -> JobRecord | None:
+        """Return the record; None also for one that cannot be read."""
+        try:
+            return self.job(id)
+        except codec.Unreadable:
+            return None
+
     def job_ids(self, prefix: str, limit: int) -> list[str]:
         """The ids that begin with `prefix`, at most `limit` of them."""
         end = prefix[:-1] + chr(ord(prefix[-1]) + 1) if prefix else "\U0010ffff"

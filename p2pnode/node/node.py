@@ -32,7 +32,6 @@ from p2pnode.core.records.events import (
     Event,
     Kill,
     Leaving,
-    Received,
     Start,
 )
 from p2pnode.core.records.lifecycle import JobRecord
@@ -74,6 +73,7 @@ from .fetching import Fetching
 from .intake import Intake
 from .journal import Journal
 from .log_orders import LogOrders
+from .message_needs import MessageNeeds
 from .peer_watch import PeerWatch
 from .scheduling import OperatorScheduling
 
@@ -127,19 +127,18 @@ class Node:
         self.executor = self._make_executor()
         self.strangers = Strangers()
         self.strangers.know(addressing.by_peer(config.peers))
+        self.needs = MessageNeeds(core, journal, self.inputs, self._keep_receipt_of)
         self.driver = Driver(
             core,
             journal,
             self.clock,
             self,
             self._send,
-            lambda data: cids.make(data, "dag-cbor"),
+            self.needs.of_own_end,
         )
         self.adverts = self._make_advertiser(core)
         self.peer_watch = PeerWatch(core, self.changes, self.tell)
-        self.intake = Intake(
-            self.driver, journal, self.inputs, self.caution, self._keep_receipt, self.strangers
-        )
+        self.intake = Intake(self.driver, journal, self.needs, self.caution)
         self.links = self._make_links()
         self.scheduling = OperatorScheduling(self.driver, journal, self.clock, self.changes)
 
@@ -235,8 +234,7 @@ class Node:
         self.guards.start_soon(self.nursery, Compartment.EXECUTION, ask.execution, ask_here)
 
     async def _ask_here(self, ask: Ask) -> None:
-        lacks = await self.inputs.lacks(ask.requirements.directories, ask.requirements.engine)
-        self.tell(Received(self.me.peer_id, ask, lacks=lacks))
+        self.tell(await self.needs.of_ask(self.me.peer_id, ask))
 
     def job_changed(self, job: str) -> None:
         self.changes.note(job)
@@ -260,8 +258,7 @@ class Node:
         signed = Signed(body=body, signature=self.me.sign(identity.RECEIPT_DOMAIN, body))
         ended = Ended(execution=reservation.execution, round=reservation.round, receipt=signed)
         if reservation.owner == self.me.peer_id:
-            cid = cids.make(codec.encode(signed), "dag-cbor")
-            self.tell(Received(self.me.peer_id, ended, receipt, cid))
+            self.tell(self.needs.of_own_end(ended))
             return
         with suppress(OutboxFull, CannotSend):
             self.links.send(reservation.owner, codec.encode(ended))
@@ -300,6 +297,11 @@ class Node:
             return cids.make(signed, "dag-cbor")
         self.bitswap.blocks_added()
         return cid
+
+    def _keep_receipt_of(self, peer: str, signed: bytes) -> None:
+        """Store the receipt of a peer, which has done a work and is no stranger."""
+        self._keep_receipt(signed)
+        self.strangers.know([peer])
 
     def log_files_for(self, peer: str, execution: str) -> tuple[Path, Path, Sequence[int]] | None:
         reservation = self.driver.core.worker.reservations.get(execution)

@@ -24,10 +24,9 @@ from p2pnode.core.records.events import (
     Send,
     Start,
 )
-from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.fields import LINE_LENGTH_MAX, LINES_PER_MESSAGE_MAX
-from p2pnode.core.wire.messages import Ask, Ended, Line, Message, Receipt, Replicate
+from p2pnode.core.wire.messages import Ask, Ended, Line, Message, Replicate
 from p2pnode.core.wire.reasons import reason_of
 from p2pnode.network.link_owner import CannotSend, OutboxFull
 
@@ -43,6 +42,8 @@ Effect = Start | Kill | Advertise | Send
 
 # Puts a message into the outbox of the link to a peer; raises `OutboxFull` and `CannotSend`.
 SendToPeer = Callable[[str, Message], None]
+# Makes the event of the end of an execution of this node's own job on itself.
+OwnEnd = Callable[[Ended], Received]
 
 
 class Step:
@@ -54,16 +55,13 @@ class Step:
         journal: Journal,
         clock: Clock,
         send: SendToPeer,
-        receipt_cid: Callable[[bytes], str],
-        stored: Callable[[str], JobRecord | None],
+        own_end: OwnEnd,
     ) -> None:
-        """`receipt_cid` names a receipt; `stored` is `Driver.stored`."""
         self._core = core
         self._journal = journal
         self._clock = clock
         self._send = send
-        self._receipt_cid = receipt_cid
-        self._stored = stored
+        self._own_end = own_end
         self._pending: deque[Event] = deque()
         # To be performed when the step is in the journal.
         self.effects: list[Effect] = []
@@ -116,11 +114,8 @@ class Step:
     def _write_send(self, action: Send, peer: str, message: Message) -> None:
         """Put a message into its peer's outbox; one to this node itself becomes an event or an effect."""
         match message:
-            case Ended(receipt=signed) if peer == self._core.me:
-                receipt = codec.decode(signed.body, Receipt)
-                cid = self._receipt_cid(codec.encode(signed))
-                record = self._stored(receipt.job)
-                self._pending.append(Received(peer, message, receipt, cid, record))
+            case Ended() if peer == self._core.me:
+                self._pending.append(self._own_end(message))
                 return
             case Ask() if peer == self._core.me:
                 self.effects.append(action)
