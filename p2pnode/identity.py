@@ -23,8 +23,6 @@ from p2pnode.core.wire import peer_ids
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.messages import Signed
 
-# The bytes that a receipt's signature is over begin with this (protocols), so that it can be of nothing else.
-RECEIPT_DOMAIN = b"p2pnode/receipt/1\0"
 KEY_FILE_NAME = "identity.key"
 # Field 1 (type) = 1 (Ed25519), then field 2 (data) with its length: 64 bytes private, 32 public.
 _PRIVATE_KEY_PREFIX = bytes.fromhex("08011240")
@@ -51,6 +49,10 @@ class Identity:
         a signature of one kind cannot be shown as one of another.
         """
         return SigningKey(self.seed).sign(domain + body).signature
+
+    def verify_untrusted(self, peer_id: str, domain: bytes, signed: Signed) -> bytes:
+        """Return the body of `signed`, which `peer_id` did sign for `domain`; raises `BadMessage`."""
+        return verify_untrusted(peer_id, domain, signed)
 
 
 def load_or_create(directory: Path) -> Identity:

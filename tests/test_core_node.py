@@ -20,12 +20,13 @@ from p2pnode.core.wire.messages import Adopt, Ask, Cancel, Command, CommandActio
 from p2pnode.core.wire.spec import JobSpec, JobType, Timeouts
 
 from .core_support import JOB, advert, bid, sent, signed, spec
+from .fake_keys import FakeKeys
 
 EXECUTION = "e-" + "0" * 32
 
 
 def core(me: str = "me", peers: str = "") -> Core:
-    node = Core(me, lambda spec: None)
+    node = Core(me, lambda spec: None, FakeKeys(me))
     for peer in peers:
         hear(node, peer)
     return node

@@ -37,6 +37,7 @@ from p2pnode.node.journal import Journal
 from p2pnode.node.message_needs import MessageNeeds
 
 from .core_support import advert, ask, award, bid, capacity, receipt, signed, spec
+from .fake_keys import FakeKeys
 
 ME = "me"
 BAD, GOOD = "j-" + "b" * 32, "j-" + "a" * 32
@@ -57,7 +58,7 @@ class Shell:
 
     def open(self) -> None:
         self.journal = Journal(self.directory)
-        self.core = Core(ME, lambda spec: None)
+        self.core = Core(ME, lambda spec: None, FakeKeys(ME))
         needs = MessageNeeds(self.core, self.journal, None, lambda peer, signed: None)  # type: ignore[arg-type]
         self.driver = Driver(self.core, self.journal, self, self, self._send, needs.of_own_end)  # type: ignore[arg-type]
 

@@ -28,6 +28,7 @@ from p2pnode.core.wire.states import RefusalKind
 from p2pnode.core.worker.machine import Worker
 
 from .core_support import ask, capacity
+from .fake_keys import FakeKeys
 from .test_protocols import good
 
 HINT = {"example.org/mood": b"\xf5"}
@@ -70,7 +71,7 @@ def test_a_deputys_copy_of_a_later_versions_job_is_passed_on_whole() -> None:
     )
     assert isinstance(keep.spec, JobSpec)
     deputy = keep.deputies[0]
-    core = Core(deputy, lambda spec: None)
+    core = Core(deputy, lambda spec: None, FakeKeys(deputy))
     core.handle(Received(keep.requester, keep), 0.0)
     copy = core.replication.copies[keep.job]
     assert codec.encode(copy.spec) == codec.encode(keep.spec)
@@ -81,7 +82,7 @@ def test_a_deputy_declines_a_job_that_needs_what_it_does_not_know() -> None:
     keep = next(one for one in good("ownership", "message") if isinstance(one, Replicate) and one.full)
     assert keep.spec is not None
     needs = codec.replace(keep, spec=codec.replace(keep.spec, extensions={"must-gang": b"\xf5"}))
-    core = Core(keep.deputies[0], lambda spec: None)
+    core = Core(keep.deputies[0], lambda spec: None, FakeKeys(keep.deputies[0]))
     with pytest.raises(BadMessage, match="the job needs must-gang, which this version does not know"):
         core.handle(Received(keep.requester, needs), 0.0)
     assert not core.replication.copies

@@ -10,8 +10,8 @@ import pytest
 
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Ask, Award, Bid, Cancel, Ended, Message, Refusal, Update
+from p2pnode.core.wire.signing import RECEIPT_DOMAIN
 from p2pnode.core.wire.states import Fault, RefusalKind, Stage
-from p2pnode.identity import RECEIPT_DOMAIN
 from p2pnode.network.protocols import adverts, logs
 from p2pnode.network.streams import NetworkError
 

@@ -16,7 +16,7 @@ import wasmtime
 from p2pnode import identity
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Receipt, Signed
-from p2pnode.identity import RECEIPT_DOMAIN
+from p2pnode.core.wire.signing import RECEIPT_DOMAIN
 
 from .nodes import Node, children, running_nodes, until
 from .programs import EXIT_OF_FAIL, JOBS, alternating_module, text_of, waiting_module, wasm_job

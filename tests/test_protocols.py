@@ -40,6 +40,7 @@ from p2pnode.core.wire import (
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.inquiries import JobsPage, LogOrderAnswer, LogOrderRequest, LogsPiece, LogsRequest
 from p2pnode.core.wire.messages import Advert, Capacity, Message, Receipt, Signed
+from p2pnode.core.wire.signing import RECEIPT_DOMAIN
 from p2pnode.core.wire.spec import JobSpec, NetworkType, Resources
 from p2pnode.core.wire.states import ExecutionState, JobState, Outcome
 from p2pnode.core.worker import machine as worker
@@ -196,7 +197,7 @@ def test_signatures_in_the_vectors_hold_for_their_own_domain_only() -> None:
         body = identity.verify_untrusted(me.peer_id, advertiser.DOMAIN, signed)
         assert codec.decode_untrusted(body, Advert) in good("advert", "advert")
     for signed in ended:
-        body = identity.verify_untrusted(me.peer_id, identity.RECEIPT_DOMAIN, signed)
+        body = identity.verify_untrusted(me.peer_id, RECEIPT_DOMAIN, signed)
         assert codec.decode_untrusted(body, Receipt) in good("execution", "receipt")
         with pytest.raises(BadMessage):
             identity.verify_untrusted(me.peer_id, advertiser.DOMAIN, signed)

@@ -15,6 +15,7 @@ from p2pnode.cli.status import CommandError, Status
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.messages import Receipt, Signed
+from p2pnode.core.wire.signing import RECEIPT_DOMAIN
 from p2pnode.ipfs import car
 
 
@@ -38,7 +39,7 @@ def _verified(client: Client, job: JobJson, execution: ExecutionJson, cid: str) 
         block = car.blocks_in_order(client.export_car(cid, [execution["peer"]]))(cid)
         assert block is not None
         signed = codec.decode_untrusted(block, Signed)
-        body = identity.verify_untrusted(execution["peer"], identity.RECEIPT_DOMAIN, signed)
+        body = identity.verify_untrusted(execution["peer"], RECEIPT_DOMAIN, signed)
         receipt = codec.decode_untrusted(body, Receipt)
     except BadMessage as error:
         raise CommandError(Status.FAILED, f"{name} is not valid: {error}") from error
@@ -49,7 +50,7 @@ def _verified(client: Client, job: JobJson, execution: ExecutionJson, cid: str) 
         "cid": cid,
         "receipt": codec.plain(receipt),
         # The signature is over these bytes after the domain, by the key that the peer's id holds.
-        "domain": identity.RECEIPT_DOMAIN.hex(),
+        "domain": RECEIPT_DOMAIN.hex(),
         "body": signed.body.hex(),
         "signature": signed.signature.hex(),
         "verified": True,

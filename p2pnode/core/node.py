@@ -66,6 +66,7 @@ from p2pnode.core.wire.messages import (
     Update,
     WhoOwns,
 )
+from p2pnode.core.wire.signing import Keys
 from p2pnode.core.wire.spec import JobSpec
 from p2pnode.core.worker.machine import Worker
 from p2pnode.core.worker.reservations import Reservations
@@ -85,6 +86,7 @@ JOBS_LIVE_MAX = 10_000
 class Core:
     me: str
     check_spec: Callable[[JobSpec], str | None]
+    keys: Keys
     preempts: bool = False
     # Why this node does not run a valid job, or None: what only it can look up, at an award.
     declines: Callable[[JobSpec], str | None] = lambda spec: None

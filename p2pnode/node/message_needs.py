@@ -12,6 +12,7 @@ from p2pnode.core.records.lifecycle import LIVE, JobRecord
 from p2pnode.core.records.needs import Need, need_of
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Ask, Ended, Message, Receipt
+from p2pnode.core.wire.signing import RECEIPT_DOMAIN
 from p2pnode.data.inputs import Inputs
 from p2pnode.ipfs import cid as cids
 
@@ -57,7 +58,7 @@ class MessageNeeds:
         return Received(self._core.me, ended, receipt, cid, self._stored(receipt.job))
 
     def _ended_untrusted(self, peer: str, ended: Ended) -> Received:
-        body = identity.verify_untrusted(peer, identity.RECEIPT_DOMAIN, ended.receipt)
+        body = identity.verify_untrusted(peer, RECEIPT_DOMAIN, ended.receipt)
         receipt = codec.decode_untrusted(body, Receipt)
         vetting.vet_receipt(receipt)
         signed = codec.encode(ended.receipt)

@@ -43,6 +43,7 @@ from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.compartments import Compartment
 from p2pnode.core.wire.messages import Ask, Award, Ended, Message, Release, Replicate, Signed
 from p2pnode.core.wire.reasons import reason_of
+from p2pnode.core.wire.signing import RECEIPT_DOMAIN
 from p2pnode.core.wire.spec import JobSpec
 from p2pnode.data.inputs import Access, Inputs, Ipfs
 from p2pnode.data.local import AllowedPath
@@ -146,6 +147,7 @@ class Node:
         core = Core(
             self.me.peer_id,
             _why_not_spec,
+            self.me,
             self.config.preempt,
             declines=lambda spec: self.inputs.lacks_variables(spec.task),
         )
@@ -159,7 +161,7 @@ class Node:
             self.engines.by_name,
             self.inputs,
             self.publishers,
-            lambda body: self.me.sign(identity.RECEIPT_DOMAIN, body),
+            lambda body: self.me.sign(RECEIPT_DOMAIN, body),
             self._keep_receipt,
             self.log_orders.add,
             self.tell,
@@ -255,7 +257,7 @@ class Node:
         now_ms = int(time.time() * 1000)
         receipt = receipts.given_up(reservation, reservation.award, self.me.peer_id, reason, now_ms)
         body = codec.encode(receipt)
-        signed = Signed(body=body, signature=self.me.sign(identity.RECEIPT_DOMAIN, body))
+        signed = Signed(body=body, signature=self.me.sign(RECEIPT_DOMAIN, body))
         ended = Ended(execution=reservation.execution, round=reservation.round, receipt=signed)
         if reservation.owner == self.me.peer_id:
             self.tell(self.needs.of_own_end(ended))

@@ -10,7 +10,7 @@ from p2pnode.core.records.vetting import EPOCH_STEP_MAX
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.fields import COUNTER_MAX, INTEGER_MAX
 from p2pnode.core.wire.messages import Adopt, Cancel, Ended, Message, Orphan, Owned
-from p2pnode.identity import RECEIPT_DOMAIN
+from p2pnode.core.wire.signing import RECEIPT_DOMAIN
 
 from .enemy import Enemy
 from .records import (

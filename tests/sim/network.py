@@ -48,6 +48,7 @@ from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Advert, Award, Capacity, Ended, Receipt, Signed, job_id
 from p2pnode.core.wire.spec import JobSpec, NetworkType, Resources
 from p2pnode.core.wire.states import Fault, Stage
+from tests.fake_keys import FakeKeys
 
 from .invariants import check_node
 from .specs import changed
@@ -134,7 +135,7 @@ class Simulation:
         self.nodes: dict[str, Node] = {}
         for index in range(nodes):
             peer = f"peer{index:02}"
-            node = Node(peer, sim_offer(self.random), Core(peer, lambda spec: None))
+            node = Node(peer, sim_offer(self.random), Core(peer, lambda spec: None, FakeKeys(peer)))
             self.nodes[peer] = node
             node.stores = {f"peer{other:02}": 0 for other in range(nodes)}
             self.at(self.random.uniform(0, 1), self.give, node, 0, CapacityChanged(node.capacity))
@@ -271,7 +272,7 @@ class Simulation:
 
     def restart(self, node: Node) -> None:
         node.alive = True
-        node.core = Core(node.peer, lambda spec: None)
+        node.core = Core(node.peer, lambda spec: None, FakeKeys(node.peer))
         jobs = [codec.decode(data, JobRecord) for data in node.jobs.values()]
         reservations = [codec.decode(data, Reservation) for data in node.reservations.values()]
         live = [job for job in jobs if not job.ended]

@@ -1,0 +1,21 @@
+"""Signatures under records: what each is over, and what the core needs of whoever makes and checks them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from .messages import Signed
+
+# The bytes that a signature is over begin with the kind of the record (protocols/README.md), so that a
+# signature of one kind cannot be shown as one of another.
+RECEIPT_DOMAIN = b"p2pnode/receipt/1\0"
+
+
+class Keys(Protocol):
+    """This node's key, and the public keys in peer ids."""
+
+    def sign(self, domain: bytes, body: bytes) -> bytes:
+        """Return the signature of 64 bytes over `domain + body`."""
+
+    def verify_untrusted(self, peer_id: str, domain: bytes, signed: Signed) -> bytes:
+        """Return the body of `signed`, which `peer_id` did sign for `domain`; raises `BadMessage`."""
