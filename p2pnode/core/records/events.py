@@ -126,8 +126,6 @@ class Finished:
 
     execution: str
     signed: Signed
-    receipt: Receipt
-    receipt_cid: str
 
 
 @dataclass(frozen=True, slots=True)
