@@ -47,7 +47,14 @@ class MessageRejected:
     reason: str
 
 
-LinkEvent = LinkUp | LinkSuspect | LinkDown | PeerForgot | MessageRejected
+@dataclass(frozen=True, slots=True)
+class OutboxEmptied:
+    """The peer has all that was sent to it."""
+
+    peer: str
+
+
+LinkEvent = LinkUp | LinkSuspect | LinkDown | PeerForgot | MessageRejected | OutboxEmptied
 
 
 @dataclass(frozen=True, slots=True)
