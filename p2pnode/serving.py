@@ -171,6 +171,7 @@ async def _work(node: Node, end: _End) -> None:
         known=node.adverts.peers_to_join,
         reached=node.adverts.remember,
         mdns=config.mdns,
+        grown=node.changes.peers,
     )
     serve_table(host, node.adverts.table_for)
     serve_jobs(host, node.own_jobs)
@@ -186,6 +187,7 @@ async def _work(node: Node, end: _End) -> None:
         node.inputs,
         node.publishers,
         node.results,
+        node.changes,
         node.tell,
     )
 

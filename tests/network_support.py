@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import trio
 
 from p2pnode.core.link.events import LinkRecord
-from p2pnode.core.link.failure_detector import LinkEvent
+from p2pnode.core.link.failure_detector import LinkEvent, OutboxEmptied
 from p2pnode.core.wire.compartments import Compartment
 from p2pnode.faults.guards import Guards
 from p2pnode.identity import Identity
@@ -96,6 +96,11 @@ class Node:
     @property
     def id(self) -> str:
         return self.host.peer_id
+
+    @property
+    def comings(self) -> list[LinkEvent]:
+        """The events but those of outboxes, of which there is one for every few messages."""
+        return [event for event in self.events if not isinstance(event, OutboxEmptied)]
 
     def meet(self, other: Node) -> None:
         self.known[other.id] = other.host.addresses()

@@ -286,7 +286,7 @@ def test_an_execution_whose_news_fail_is_set_aside_and_its_owner_is_told(
     assert shell.core.worker.held == []
     # What comes of it later concerns nobody any more.
     found = receipt(asked.execution)
-    shell.driver.apply(Finished(asked.execution, signed(found), found, "cid"))
+    shell.driver.apply(Finished(asked.execution, signed(found)))
     shell.crash()
     assert shell.core.worker.reservations == {}
     assert shell.started == [asked.execution]

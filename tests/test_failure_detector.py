@@ -16,14 +16,14 @@ from p2pnode.core.link.detection_times import (
     SUSPECT_AFTER_S,
 )
 from p2pnode.core.link.failure_detector import (
-    Back,
     FailureDetector,
     LinkDown,
     LinkEvent,
     LinkSuspect,
     LinkUp,
-    Lost,
+    PeerBack,
     PeerForgot,
+    PeerLost,
 )
 from p2pnode.network.links import CONNECT_S_MAX
 from p2pnode.network.redial import SOON_S_MAX
@@ -88,13 +88,13 @@ def test_a_peer_that_is_watched_while_its_link_is_up_is_not_lost() -> None:
 def test_a_lost_peer_is_back_when_its_link_is_up() -> None:
     lost = {"a"}
     detector = watching(lost)
-    assert detector.handle(UP, 9) == [Back("a")]
+    assert detector.handle(UP, 9) == [PeerBack("a")]
     lost.clear()
     assert detector.handle(UP, 10) == []
 
 
 def test_a_peer_without_its_journal_is_lost_though_it_is_heard() -> None:
-    assert watching().handle(PeerForgot("a"), 5) == [Lost("a", "it has lost its journal", forgot=True)]
+    assert watching().handle(PeerForgot("a"), 5) == [PeerLost("a", "it has lost its journal", forgot=True)]
 
 
 def test_the_chain_of_times_fits_together() -> None:

@@ -12,6 +12,7 @@ from p2pnode.core.link.failure_detector import (
     LinkDown,
     LinkUp,
     MessageRejected,
+    OutboxEmptied,
     PeerForgot,
 )
 from p2pnode.core.link.frames import (
@@ -49,7 +50,8 @@ async def test_messages_arrive_in_order_both_ways_and_are_forgotten() -> None:
         assert [payload for _, payload in a.got] == [payload for _, payload in b.got] == numbers(200)
         await until(lambda: not (a.links.waiting(b.id) or b.links.waiting(a.id)))
         assert a.journal.outboxes[b.id] == {}
-        assert a.events == [LinkUp(b.id)]
+        assert a.events[-1] == OutboxEmptied(b.id)
+        assert a.comings == [LinkUp(b.id)]
 
 
 async def test_both_sides_may_begin_at_once() -> None:
@@ -232,7 +234,7 @@ async def test_who_posts_when_a_link_comes_up_posts_behind_what_waits() -> None:
             a.meet(b)
             await until(lambda: len(b.got) == 2)
             assert [payload for _, payload in b.got] == numbers(2)
-            assert a.events == [LinkUp(b.id)]
+            assert a.comings == [LinkUp(b.id)]
 
 
 async def test_a_message_for_what_is_no_peer_id_is_not_taken() -> None:

@@ -75,8 +75,8 @@ async def test_a_stopped_peer_is_suspected_then_lost_and_found_again() -> None:
             await linked(a, process)
             a.events.clear()
             process.signal(signal.SIGSTOP)
-            took_s = await until(lambda: len(a.events) > 1)
-            assert [type(event) for event in a.events[:2]] == [LinkSuspect, LinkDown]
+            took_s = await until(lambda: len(a.comings) > 1)
+            assert [type(event) for event in a.comings[:2]] == [LinkSuspect, LinkDown]
             assert 5 < took_s < 9
             process.signal(signal.SIGCONT)
             await until(lambda: a.links.is_up(process.peer))
@@ -92,4 +92,4 @@ async def test_a_pause_of_three_seconds_is_no_loss() -> None:
             process.signal(signal.SIGCONT)
             a.links.send(process.peer, b"hello")
             await until(lambda: not a.links.waiting(process.peer))
-            assert a.events == []
+            assert a.comings == []

@@ -85,7 +85,7 @@ def running(**changes: object) -> Worker:
 
 def finished() -> Finished:
     found = receipt(ID)
-    return Finished(ID, signed(found), found, "bafyreceipt")
+    return Finished(ID, signed(found))
 
 
 def held(worker: Worker) -> int:
@@ -207,7 +207,7 @@ def end(worker: Worker, slot: int, now: float) -> list[str]:
     id = ask(slot=slot).execution
     worker.handle(Progressed(id, Stage.RUNNING, ""), now)
     found = receipt(id)
-    actions = worker.handle(Finished(id, signed(found), found, "bafyreceipt"), now)
+    actions = worker.handle(Finished(id, signed(found)), now)
     return [f"{peer} {slots[one.execution]}" for peer, one in sent(actions, Bid)]
 
 

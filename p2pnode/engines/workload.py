@@ -1,7 +1,7 @@
 """An engine's input and output, and what both engines do alike.
 
 An engine gets a `Workload` whose inputs are already on disk, calls back while it goes on,
-and returns an `ProgramEnd`. It raises nothing for what a job does. Output is appended live to
+and returns a `ProgramEnd`. It raises nothing for what a job does. Output is appended live to
 two files of limited size; disk use is looked at from outside (`disk_problem`, when `Looks` says so),
 because neither engine can set a hard limit on a plain directory.
 """
@@ -18,6 +18,9 @@ from typing import Protocol
 
 import trio
 
+from p2pnode.core.records.program_end import ProgramEnd as ProgramEnd
+from p2pnode.core.records.program_end import failed as failed
+from p2pnode.core.records.program_end import not_begun as not_begun
 from p2pnode.core.wire.fields import REASON_LENGTH_MAX
 from p2pnode.core.wire.log_order import STDERR, STDOUT, LogOrder
 from p2pnode.core.wire.spec import (
@@ -26,7 +29,6 @@ from p2pnode.core.wire.spec import (
     SomeEngine,
     Task,
 )
-from p2pnode.core.wire.states import Fault
 from p2pnode.system import trees
 
 # The most that one stream of one execution may keep. A result is fetched whole; more is data, not a log.
@@ -91,20 +93,6 @@ class Workload:
     stopping: Stopping = field(default_factory=Stopping)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProgramEnd:
-    """How a program ended. `fault` is None exactly when it ran and exited 0."""
-
-    # None: no program came to an end by itself.
-    exit_code: int | None
-    reason: str
-    fault: Fault | None
-    cpu_ms: int = 0
-    memory_bytes_max: int = 0
-    # The program that really ran, where the engine knows it better than the job: the id of the Docker image.
-    program: str = ""
-
-
 class Engine(Protocol):
     """Runs programs of one kind. One `run` per execution; any number at once."""
 
@@ -127,16 +115,6 @@ class Engine(Protocol):
         is called again with the same execution: Docker goes on with the container that is still
         there, WASM starts over.
         """
-
-
-def failed(fault: Fault, reason: str) -> ProgramEnd:
-    """The end of an execution whose program never ran, or was ended by us."""
-    return ProgramEnd(exit_code=None, reason=reason[:REASON_LENGTH_MAX], fault=fault)
-
-
-def not_begun() -> ProgramEnd:
-    """The end of an execution that was told to stop before its program could begin, or go on."""
-    return failed(Fault.PEER, "it was told to stop before its program began")
 
 
 def first_line(text: str) -> str:

@@ -41,8 +41,8 @@ STARTING_S = 1.0
 # The most that is told of one peer in a row: what answers at its address may be another each time.
 REASONS_TOLD_MAX = 8
 _OWN_ID = "that is this node's own id; a copy of a data directory needs an identity of its own"
-# When nothing happens, what is known may have grown all the same.
-LOOK_S = 5.0
+# Near the limit of file descriptors nobody says when there is room again.
+NO_ROOM_LOOK_S = 5.0
 
 
 @dataclass(slots=True)
@@ -70,6 +70,7 @@ class Discovery:
     `given` are multiaddrs with `/p2p/ID`; raises `BadAddress` for others. `known` gives
     the owner's peers with their addresses, best first. `reached` is told each peer that
     was dialled, with the addresses that were tried: worth remembering for the next start.
+    `grown` gives the event that is set once `known` gives more than now; without, it never does.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Discovery:
         known: Callable[[], Mapping[str, Sequence[str]]] = dict,
         reached: Callable[[str, Sequence[str]], None] = lambda peer, addresses: None,
         mdns: bool = True,
+        grown: Callable[[], trio.Event] = trio.Event,
     ) -> None:
         self._host = host
         self._given = addressing.by_peer(given)
@@ -88,6 +90,7 @@ class Discovery:
         self._known = known
         self._reached = reached
         self._mdns = mdns
+        self._grown = grown
         self._found: dict[str, list[str]] = {}
         self._last: dict[str, Sequence[str]] = {}
         self._attempts: dict[str, _Attempts] = {}
@@ -114,11 +117,17 @@ class Discovery:
             if self._mdns:
                 own = self._host.addresses()
                 nursery.start_soon(announce_and_find, self._host.peer_id, own, self._on_found)
+            nursery.start_soon(self._wake_when_grown)
             while True:
                 wake_at = self._dial_those_due(nursery)
                 with trio.move_on_at(wake_at):
                     await self._wake.wait()
                 self._wake = trio.Event()
+
+    async def _wake_when_grown(self) -> None:
+        while True:
+            await self._grown().wait()
+            self._wake.set()
 
     def _on_connection(self, event: Connected | Disconnected) -> None:
         given = self._watched.get(event.peer)
@@ -149,8 +158,8 @@ class Discovery:
         known = {**self._last, **self._known(), **self._found, **self._given}
         known.pop(self._host.peer_id, None)
         missing = PEERS_WANTED - len(connected) - len(self._dialling)
-        again_at = now + LOOK_S
         has_room = self._host.has_room()
+        again_at = inf if has_room else now + NO_ROOM_LOOK_S
         for peer in sorted(known, key=lambda peer: not self._is_needed(peer, now)):
             attempts = self._attempts.get(peer, _Attempts())
             needed = self._is_needed(peer, now)

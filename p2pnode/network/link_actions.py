@@ -30,6 +30,7 @@ from p2pnode.core.link.failure_detector import (
     LinkSuspect,
     LinkUp,
     MessageRejected,
+    OutboxEmptied,
     PeerForgot,
 )
 from p2pnode.core.link.machine import Link
@@ -83,6 +84,8 @@ class LinkActions:
                     self._journal.add_message(end.peer, sequence, payload)
                 case ForgetMessages(sequence):
                     self._journal.forget_messages(end.peer, sequence)
+                    if not end.link.waiting:
+                        self._untold.append(OutboxEmptied(end.peer))
                 case SaveRecord(record):
                     self._journal.save_link(end.peer, record)
                 case ReplaceMessages(record, outbox):

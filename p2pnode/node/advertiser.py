@@ -29,6 +29,7 @@ from p2pnode.network.strangers import Strangers
 from p2pnode.network.streams import NetworkError
 from p2pnode.system.host_resources import BUILT_IN_LABELS
 
+from .changes import Changes
 from .clock import Clock
 from .journal import PEERS_REMEMBERED_MAX, Journal
 
@@ -66,6 +67,7 @@ class Advertiser:
         guards: Guards,
         nursery: trio.Nursery,
         strangers: Strangers,
+        changes: Changes,
     ) -> None:
         self._name = name
         self._me = me
@@ -77,6 +79,7 @@ class Advertiser:
         self._guards = guards
         self._nursery = nursery
         self._strangers = strangers
+        self._changes = changes
         # How often each peer may be asked for its table.
         self._pulls: dict[str, TokenBucket] = {}
         self._remembered = journal.remembered_peers()
@@ -134,6 +137,7 @@ class Advertiser:
             log.info("an advert was not published: %s", exc)
         finally:
             self.on_their_way -= 1
+            self._changes.note_any()
 
     # Others'
 
@@ -192,7 +196,7 @@ class Advertiser:
         if not self._table.is_news(advert, forwarder):
             return False
         identity.verify_untrusted(advert.peer, DOMAIN, signed)
-        before = self._newest(advert.peer)
+        before, addresses_before = self._newest(advert.peer), self.addresses_of(advert.peer)
         remaining_ms = advert.ttl_ms if remaining_ms is None else remaining_ms
         clock_set_s = self._clock.set_by_s()
         self._tell(AdvertHeard(signed, advert, remaining_ms, forwarder, clock_set_s))
@@ -200,6 +204,8 @@ class Advertiser:
         if news:
             self._doubles.heard(advert.peer, None, signed)
         known = self._table.known.get(advert.peer)
+        if known is not None and known.advert.addresses != tuple(addresses_before):
+            self._changes.note_peers()
         # Peers that only others tell of may be invented; those that were reached are remembered anyway.
         if news and known is not None and known.brought_by is None:
             self.remember(advert.peer, advert.addresses)

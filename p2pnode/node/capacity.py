@@ -22,12 +22,15 @@ from p2pnode.engines.workload import Engine
 from p2pnode.ipfs.result_store import ResultStore
 from p2pnode.system import host_resources
 
+from .changes import Changes
 from .engines import Engines
 
 log = logging.getLogger(__name__)
 
-# Engines come and go rarely; Docker answers this question in 2 ms.
+# Engines, GPUs and the disk change outside of this node, rarely; Docker answers this question in 2 ms.
 LOOK_INTERVAL_S = 5.0
+# When many executions end at once, one look.
+LOOK_GAP_S = 0.5
 
 
 class CapacityWatch:
@@ -41,27 +44,44 @@ class CapacityWatch:
         inputs: Inputs,
         publishers: Publishers,
         results: ResultStore,
+        changes: Changes,
         tell: Callable[[CapacityChanged], object],
     ) -> None:
-        """`worker` is the core's, read only here; `tell` gives the core events."""
+        """`worker` is the core's, read only here; `changes` says when it may have changed.
+
+        `tell` gives the core events.
+        """
         self._config = config
         self._worker = worker
         self._engines = engines
         self._inputs = inputs
         self._publishers = publishers
         self._results = results
+        self._changes = changes
         self._tell = tell
         self._told: Capacity | None = None
 
     async def run(self) -> None:
         """Tell the core the capacity, whenever that changes; until cancelled."""
         while True:
-            await trio.sleep(LOOK_INTERVAL_S)
+            await self._until_due()
             try:
                 await self.look()
             except OSError as exc:
                 # A full disk, or no descriptor left: what was told before stands until it can be looked at.
                 log.warning("cannot look at the capacity: %s", exc)
+
+    async def _until_due(self) -> None:
+        """Wait, not for ever, until an execution has ended here: it leaves an image, inputs and a result."""
+        before, now = frozenset[str](), self._awarded()
+        with trio.move_on_after(LOOK_INTERVAL_S):
+            while before <= now:
+                await self._changes.any().wait()
+                before, now = now, self._awarded()
+            await trio.sleep(LOOK_GAP_S)
+
+    def _awarded(self) -> frozenset[str]:
+        return frozenset(one.execution for one in self._worker.held if one.award is not None)
 
     async def look(self) -> None:
         """Tell the core the capacity, if that has changed; raises `OSError`."""

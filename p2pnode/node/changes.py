@@ -1,4 +1,4 @@
-"""Wakes whoever waits for a job's record or history to change, or for anything to happen."""
+"""Wakes whoever waits for a job to change, for peers to dial, or for anything to happen."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ class Changes:
     def __init__(self) -> None:
         self._events: dict[str, trio.Event] = {}
         self._any = trio.Event()
+        self._peers = trio.Event()
 
     def of(self, job: str) -> trio.Event:
         """The event that is set at the job's next change; take it before looking at the job."""
@@ -21,10 +22,22 @@ class Changes:
         self._events.pop(job, trio.Event()).set()
 
     def any(self) -> trio.Event:
-        """The event that is set once the core has handled an event, or a link has changed."""
+        """The event that is set once the core has handled an event, or a link or a connection has changed.
+
+        A link changes also by its outbox getting empty, a connection by an advert having gone out.
+        """
         return self._any
 
     def note_any(self) -> None:
         """Wake all that wait for anything."""
         self._any.set()
         self._any = trio.Event()
+
+    def peers(self) -> trio.Event:
+        """The event that is set once a peer, or an address of one, is heard of that was not known."""
+        return self._peers
+
+    def note_peers(self) -> None:
+        """Wake all that wait for peers to dial."""
+        self._peers.set()
+        self._peers = trio.Event()

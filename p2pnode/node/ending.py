@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
-from p2pnode.core.values import content_paths
+from p2pnode.core.records import receipts
+from p2pnode.core.records.program_end import ProgramEnd, failed
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import State, Unreadable
 from p2pnode.core.wire.messages import Award, Receipt
@@ -17,7 +17,6 @@ from p2pnode.core.wire.reasons import reason_of
 from p2pnode.core.wire.states import Fault
 from p2pnode.core.worker import blame
 from p2pnode.data.failures import DataFailed
-from p2pnode.engines.workload import ProgramEnd, failed
 
 from .execution import LocalExecution
 
@@ -27,14 +26,9 @@ _FILE_NAME = "ended"
 
 
 class EndedOnDisk(State, kw_only=True):
-    """The end of a program in the engine's words, and what becomes of its output."""
+    """The end of a program, and what becomes of its output."""
 
-    exit_code: int | None
-    reason: str
-    fault: Fault | None
-    cpu_ms: int
-    memory_bytes: int
-    program: str
+    end: ProgramEnd
     started_ms: int
     ended_ms: int
     # Whether what it wrote is stored, and whether that goes where the job wants it.
@@ -47,37 +41,19 @@ class EndedOnDisk(State, kw_only=True):
         """Note that the result is not where it should be: a failure, though the program's own comes first."""
         kept = f"; it can still be fetched as {result_cid}" if result_cid else ""
         said = f"the result was not published: {problem}{kept}"
-        self.reason = f"{self.reason}; {said}" if self.fault else said
-        self.fault = self.fault or problem.fault
+        before = self.end
+        self.judge(f"{before.reason}; {said}" if before.fault else said, before.fault or problem.fault)
+
+    def judge(self, reason: str, fault: Fault | None) -> None:
+        """Note why it really ended, and whose fault that is."""
+        self.end = codec.replace(self.end, reason=reason, fault=fault)
 
     def receipt(self, execution: LocalExecution, peer: str, result_cid: str | None) -> Receipt:
         """The receipt that `peer` signs for the execution."""
-        reservation, spec = execution.reservation, execution.award.spec
-        # Their roots: the spec has the paths below them.
-        cids = [
-            content_paths.root_of(str(one.source.params["CID"]))
-            for one in spec.task.inputs
-            if one.source.type == "ipfs"
-        ]
-        return Receipt(
-            job=reservation.job,
-            execution=reservation.execution,
-            round=reservation.round,
-            replica=execution.award.replica,
-            peer=peer,
-            requester=reservation.owner,
-            spec_hash=reservation.spec_hash,
-            program=self.program,
-            inputs=tuple(cids),
-            exit_code=self.exit_code,
-            fault=self.fault,
-            # Else the owner would refuse the message.
-            reason=reason_of(blame.without_paths(self.reason, spec.task)),
-            result_cid=result_cid,
-            started_ms=self.started_ms,
-            ended_ms=self.ended_ms,
-            cpu_ms=self.cpu_ms,
-            memory_bytes=self.memory_bytes,
+        award = execution.award
+        end = codec.replace(self.end, reason=reason_of(blame.without_paths(self.end.reason, award.spec.task)))
+        return receipts.receipt(
+            execution.reservation, award, peer, end, result_cid, self.started_ms, self.ended_ms
         )
 
 
@@ -89,14 +65,10 @@ def of_execution(execution: LocalExecution, ended: ProgramEnd | None) -> EndedOn
         ended = failed(kill.fault, kill.reason)
     elif kill is not None:
         # However it took that, it ended because it was told to.
-        ended = replace(ended, fault=kill.fault, reason=kill.reason)
+        ended = codec.replace(ended, fault=kill.fault, reason=kill.reason)
+    program = ended.program or _program(execution.award)
     return EndedOnDisk(
-        exit_code=ended.exit_code,
-        reason=reason_of(ended.reason),
-        fault=ended.fault,
-        cpu_ms=ended.cpu_ms,
-        memory_bytes=ended.memory_bytes_max,
-        program=ended.program or _program(execution.award),
+        end=codec.replace(ended, reason=reason_of(ended.reason), program=program),
         started_ms=int((execution.started_at or 0) * 1000),
         ended_ms=int(time.time() * 1000),
         keep=execution.ran and (kill is None or kill.keep),

@@ -60,7 +60,7 @@ class Executor:
         inputs: Inputs,
         publishers: Publishers,
         sign: Callable[[bytes], bytes],
-        keep_receipt: Callable[[bytes], str],
+        keep_receipt: Callable[[bytes], object],
         keep_order: Callable[[str, LogOrder], None],
         report: Callable[[Progressed | Finished], bool],
         guards: Guards,
@@ -68,7 +68,7 @@ class Executor:
         set_aside: Callable[[str, Exception], None],
         remove: Callable[[Path], Awaitable[str]],
     ) -> None:
-        """`sign` signs a receipt's body; `keep_receipt` stores a signed receipt and gives its CID;
+        """`sign` signs a receipt's body; `keep_receipt` stores a signed receipt;
         `keep_order` keeps the order of a result's output, blocking; `report` says whether the journal has it.
 
         `set_aside` is told of an execution that this node cannot even bring to an end. `remove` removes an
@@ -177,9 +177,9 @@ class Executor:
         """Sign, keep and report how it ended; whether the journal has it."""
         body = codec.encode(receipt)
         signed = Signed(body=body, signature=self._sign(body))
-        receipt_cid = self._keep_receipt(codec.encode(signed))
+        self._keep_receipt(codec.encode(signed))
         del self._running[id]
-        return self._report(Finished(id, signed, receipt, receipt_cid))
+        return self._report(Finished(id, signed))
 
     async def _to_the_end(self, execution: LocalExecution, directory: Path) -> EndedOnDisk:
         """Prepare and run; whatever goes wrong on the way is how it ended."""
@@ -266,7 +266,7 @@ class Executor:
             try:
                 result = self._result(execution, directory, ended)
                 result_cid, result, left = await self._publishers.store(result)
-                ended.reason, ended.fault = blame.with_left(ended.reason, ended.fault, left)
+                ended.judge(*blame.with_left(ended.end.reason, ended.end.fault, left))
                 await trio.to_thread.run_sync(self._keep_order, result_cid, execution.order)
                 execution.publishes = True
                 if self._is_published(execution, ended):
@@ -281,7 +281,7 @@ class Executor:
                 ended.unpublished(of_disk("cannot collect the result", exc), result_cid)
         if execution.scope.cancelled_caught:
             assert execution.kill is not None
-            ended.fault, ended.reason = execution.kill.fault, execution.kill.reason
+            ended.judge(execution.kill.reason, execution.kill.fault)
         return result_cid
 
     def _is_published(self, execution: LocalExecution, ended: EndedOnDisk) -> bool:
@@ -289,14 +289,14 @@ class Executor:
         if execution.kill is not None and not execution.kill.publish:
             # Its program had come to its own end when it was told to.
             if ended.publish and needs_publishing(execution.award.spec.task.publisher):
-                ended.fault, ended.reason = execution.kill.fault, execution.kill.reason
+                ended.judge(execution.kill.reason, execution.kill.fault)
             return False
         return ended.publish
 
     def _result(self, execution: LocalExecution, directory: Path, ended: EndedOnDisk) -> Result:
         folders = [one.name for one in execution.award.spec.task.results]
         return Result(
-            tree=tree_of(directory, ended.exit_code, folders),
+            tree=tree_of(directory, ended.end.exit_code, folders),
             job=execution.reservation.job,
             execution=execution.id,
             peer=self._peer,

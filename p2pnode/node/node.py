@@ -84,7 +84,6 @@ log = logging.getLogger(__name__)
 PROGRAMS_END_S_MAX = LEAVING_GRACE_S_MAX + 15.0
 # Then: to have its receipts sent and goodbye said.
 SHUTDOWN_TIMEOUT_S = 3.0
-SHUTDOWN_LOOK_S = 0.02
 # How many frames a peer has to send because it was sent such a message: an acknowledgement, and its answers.
 ANSWERS = {Ask: 3, Award: 10, Release: 1, Replicate: 2}
 
@@ -183,6 +182,7 @@ class Node:
             self.guards,
             self.nursery,
             self.strangers,
+            self.changes,
         )
 
     def _make_links(self) -> Links:
@@ -318,6 +318,8 @@ class Node:
 
         Raises `JournalError` when the journal cannot be written any more.
         """
+        # A peer that is gone is told nothing any more.
+        self.host.watch(lambda event: self.changes.note_any())
         async with trio.open_nursery() as nursery:
             await nursery.start(self.executor.run)
             await nursery.start(self.links.run)
@@ -347,8 +349,8 @@ class Node:
     async def send_what_waits(self) -> None:
         """Wait until what is to be said to the others is on its way, for some time at most."""
         with trio.move_on_after(SHUTDOWN_TIMEOUT_S):
-            while self._has_to_say():  # noqa: ASYNC110
-                await trio.sleep(SHUTDOWN_LOOK_S)
+            while self._has_to_say():
+                await self.changes.any().wait()
 
     def _has_to_say(self) -> bool:
         told = not any(map(self.links.waiting, self.host.connected()))

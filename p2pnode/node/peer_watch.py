@@ -10,9 +10,15 @@ from collections.abc import Callable
 
 import trio
 
-from p2pnode.core.link.failure_detector import Back, FailureDetector, LinkEvent, Lost, MessageRejected
+from p2pnode.core.link.failure_detector import (
+    FailureDetector,
+    LinkEvent,
+    MessageRejected,
+    PeerBack,
+    PeerLost,
+)
 from p2pnode.core.node import Core
-from p2pnode.core.records.events import PeerBack, PeerLost, Rejected
+from p2pnode.core.records.events import Rejected
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Message
 from p2pnode.core.wire.reasons import one_line
@@ -44,16 +50,9 @@ class PeerWatch:
         if isinstance(event, MessageRejected):
             self._rejected(event.peer, event.payload, one_line(event.reason))
             return
-        self._report(self._detector.handle(event, trio.current_time()))
+        for found in self._detector.handle(event, trio.current_time()):
+            self._tell(found)
         self._changes.note_any()
-
-    def _report(self, found: list[Lost | Back] | list[Lost]) -> None:
-        for one in found:
-            match one:
-                case Lost(peer, reason, forgot):
-                    self._tell(PeerLost(peer, reason, forgot))
-                case Back(peer):
-                    self._tell(PeerBack(peer))
 
     def _rejected(self, peer: str, payload: bytes, reason: str) -> None:
         try:
@@ -74,7 +73,8 @@ class PeerWatch:
                 links.keep(peer)
             for peer in over:
                 links.release(peer)
-            self._report(self._detector.due(trio.current_time()))
+            for found in self._detector.due(trio.current_time()):
+                self._tell(found)
             with trio.move_on_at(self._detector.deadline):
                 await changed.wait()
                 await trio.sleep(LOOK_GAP_S)

@@ -41,7 +41,6 @@ NONCE_SIZE_BYTES = 16
 COMMAND_TIMEOUT_S = 15.0
 # A deputy acknowledges in milliseconds; one that does not is no reason to keep its user waiting.
 COPY_TIMEOUT_S = 1.0
-COPY_LOOK_S = 0.005
 
 
 class Commands:
@@ -84,11 +83,10 @@ class Commands:
     async def _copied(self, job_id: str) -> None:
         """Wait, but not for ever, until some deputy has the job too, so that it outlives this node's disk."""
         with trio.move_on_after(COPY_TIMEOUT_S):
-            job = self._driver.core.jobs.get(job_id)
-            while job is not None and job.record.deputies:
+            while (job := self._driver.core.jobs.get(job_id)) is not None and job.record.deputies:
                 if any(self._links.waiting(peer) == 0 for peer in job.record.deputies):
                     return
-                await trio.sleep(COPY_LOOK_S)
+                await self._changes.any().wait()
 
     async def rerun(self, job_id: str, reason: str) -> None:
         before = self._lookup.record(job_id)

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 OPEN_FILES_MAX = 16_384
 # The rest is for the journal, blocks, engines and the jobs' own files.
 TIGHT_PERCENT = 80
+# Anything in this process takes descriptors, libraries too, and nothing tells; a look is one of a directory.
 LOOK_INTERVAL_S = 1.0
 # On Linux and macOS.
 _DIRECTORY = "/dev/fd"

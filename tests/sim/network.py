@@ -481,7 +481,7 @@ class Simulation:
             memory_bytes=0,
         )
         signed = Signed(body=codec.encode(receipt), signature=bytes(64))
-        self.give(node, life, Finished(id, signed, receipt, "receipt-cid"))
+        self.give(node, life, Finished(id, signed))
 
     def records(self) -> list[JobRecord]:
         """Each job as its owner has it, if that one lives."""

@@ -19,7 +19,7 @@ from p2pnode.core.records.lifecycle import (
 )
 from p2pnode.core.wire.fields import PEERS_NAMED_MAX
 from p2pnode.core.wire.messages import Ask, Award, Bid, Message, Receipt, Refusal, Release, Replicate, Update
-from p2pnode.core.wire.states import Fault, RefusalKind, Stage
+from p2pnode.core.wire.states import Fault, RefusalKind
 
 from .transitions import JobTransitions
 
@@ -27,12 +27,6 @@ from .transitions import JobTransitions
 BID_MARGIN_S = 1.0
 # The peer itself ends what runs too long; this covers publishing and a slow link before we do it for it.
 OVERDUE_GRACE_S = 60.0
-
-_STAGES = {
-    Stage.PREPARING: ExecutionState.PREPARING,
-    Stage.RUNNING: ExecutionState.RUNNING,
-    Stage.PUBLISHING: ExecutionState.PUBLISHING,
-}
 
 
 def _of_peer(transitions: JobTransitions, id: str, peer: str) -> Execution | None:
@@ -113,7 +107,7 @@ def updated(transitions: JobTransitions, peer: str, update: Update, now: float) 
     execution.sequence = update.sequence
     if execution.unconfirmed:
         execution.unconfirmed, execution.deadline = False, None
-    state = _STAGES[update.stage]
+    state = update.stage.state
     if state in lifecycle.EXECUTION_MOVES[execution.state]:
         execution.move(state, now)
         # The start is what people wait for, so it should not be lost with its owner.

@@ -47,12 +47,22 @@ class MessageRejected:
     reason: str
 
 
-LinkEvent = LinkUp | LinkSuspect | LinkDown | PeerForgot | MessageRejected
+@dataclass(frozen=True, slots=True)
+class OutboxEmptied:
+    """The peer has all that was sent to it."""
+
+    peer: str
+
+
+LinkEvent = LinkUp | LinkSuspect | LinkDown | PeerForgot | MessageRejected | OutboxEmptied
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
-    """A watched peer counts as lost. Told once; until its link is up again it stays so."""
+class PeerLost:
+    """A peer has been silent for too long; until its link is up again it stays lost.
+
+    `forgot`: it is there, but has lost its journal.
+    """
 
     peer: str
     reason: str
@@ -60,14 +70,14 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
-class Back:
+class PeerBack:
     """A peer that was lost is heard again."""
 
     peer: str
 
 
 class FailureDetector:
-    """`lost` are the peers that count as lost, kept by whoever is told of `Lost` and `Back`."""
+    """`lost` are the peers that count as lost, kept by whoever is told of `PeerLost` and `PeerBack`."""
 
     def __init__(self, lost: Collection[str]) -> None:
         self._lost = lost
@@ -92,16 +102,16 @@ class FailureDetector:
                 self._lost_at.setdefault(peer, now + LOST_AFTER_CLOSE_S)
         return begun, over
 
-    def handle(self, event: LinkEvent, now: float) -> list[Lost | Back]:
+    def handle(self, event: LinkEvent, now: float) -> list[PeerLost | PeerBack]:
         """Take in what has happened to a link."""
         match event:
             case PeerForgot(peer):
-                return [Lost(peer, "it has lost its journal", forgot=True)]
+                return [PeerLost(peer, "it has lost its journal", forgot=True)]
             case LinkUp(peer):
                 self._up.add(peer)
                 self._lost_at.pop(peer, None)
                 self._suspected_at.pop(peer, None)
-                return [Back(peer)] if peer in self._lost else []
+                return [PeerBack(peer)] if peer in self._lost else []
             case LinkSuspect(peer):
                 self._suspected_at[peer] = now
             case LinkDown(peer):
@@ -113,9 +123,9 @@ class FailureDetector:
                     self._lost_at[peer] = now + wait_s
         return []
 
-    def due(self, now: float) -> list[Lost]:
+    def due(self, now: float) -> list[PeerLost]:
         """The watched peers that have stayed away for too long."""
         found = sorted(peer for peer, at in self._lost_at.items() if at <= now)
         for peer in found:
             self._lost_at[peer] = inf
-        return [Lost(peer, f"no sign of it for {LOST_AFTER_CLOSE_S:.0f} s") for peer in found]
+        return [PeerLost(peer, f"no sign of it for {LOST_AFTER_CLOSE_S:.0f} s") for peer in found]

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from p2pnode.core.link.failure_detector import PeerBack as PeerBack
+from p2pnode.core.link.failure_detector import PeerLost as PeerLost
 from p2pnode.core.wire.messages import Advert, Award, Capacity, Line, Message, Receipt, Signed
 from p2pnode.core.wire.spec import JobSpec
 from p2pnode.core.wire.states import Fault, Scheduling, Stage
@@ -124,24 +126,6 @@ class Finished:
 
     execution: str
     signed: Signed
-    receipt: Receipt
-    receipt_cid: str
-
-
-@dataclass(frozen=True, slots=True)
-class PeerLost:
-    """A peer has been silent for too long. `forgot`: it is there, but has lost its journal."""
-
-    peer: str
-    reason: str
-    forgot: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PeerBack:
-    """A peer that was lost is heard again."""
-
-    peer: str
 
 
 @dataclass(frozen=True, slots=True)

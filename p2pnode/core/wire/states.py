@@ -71,6 +71,11 @@ class Stage(enum.StrEnum):
     RUNNING = "running"
     PUBLISHING = "publishing"
 
+    @property
+    def state(self) -> ExecutionState:
+        """The execution's state in this stage, which has the same name."""
+        return ExecutionState[self.name]
+
 
 class Scheduling(enum.StrEnum):
     """The work that a peer takes on, as its operator says."""

@@ -17,7 +17,6 @@ import logging
 import shutil
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -30,6 +29,7 @@ from p2pnode.core.values.cards import Card, NoCards
 from p2pnode.core.values.images import ImageRule, Say, said_of
 from p2pnode.core.values.internet import AllowedHost
 from p2pnode.core.values.registries import WELL_KNOWN_ONLY, Registries
+from p2pnode.core.wire import codec
 from p2pnode.core.wire.fields import REASON_LENGTH_MAX
 from p2pnode.core.wire.spec import DockerTask, NetworkType
 from p2pnode.core.wire.states import Fault
@@ -178,7 +178,7 @@ class DockerEngine:
                 writable = [mount.host_path for mount in workload.inputs if not mount.read_only]
                 await self._sdk.call(_strip_privileges, writable)
         reason, fault = blame.with_left(ended.reason, ended.fault, left)
-        return replace(ended, reason=reason[:REASON_LENGTH_MAX], fault=fault)
+        return codec.replace(ended, reason=reason[:REASON_LENGTH_MAX], fault=fault)
 
     async def remove(self, directory: Path) -> str:
         """Remove the directory of an execution that does not run; why some of it is left, or ""."""

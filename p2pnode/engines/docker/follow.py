@@ -171,7 +171,7 @@ async def _ended(sdk: Sdk, workload: Workload, image: str, logs: Sequence[LogFil
         reason=blame.hint(reason, fault, stderr_tail),
         fault=fault,
         cpu_ms=run.cpu_ms,
-        memory_bytes_max=run.memory_bytes_max,
+        memory_bytes=run.memory_bytes_max,
         program=image,
     )
 

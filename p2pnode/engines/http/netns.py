@@ -15,6 +15,7 @@ from . import pause
 
 # The program is ready a few milliseconds after its container has been started.
 READY_S_MAX = 10.0
+# Its socket lies in the engine's file system, which an inotify does not always reach.
 LOOK_INTERVAL_S = 0.002
 
 

@@ -229,7 +229,7 @@ def _stopped(worker: WorkerProcess) -> ProgramEnd:
         reason="it was told to stop",
         fault=Fault.PEER,
         cpu_ms=exit.cpu_ms if exit else 0,
-        memory_bytes_max=exit.memory_bytes_max if exit else 0,
+        memory_bytes=exit.memory_bytes_max if exit else 0,
     )
 
 
@@ -251,5 +251,5 @@ def _ended(run: _Run, worker: WorkerProcess) -> ProgramEnd:
         reason=event.reason,
         fault=None if event.exit_code == 0 else Fault.JOB,
         cpu_ms=exit.cpu_ms,
-        memory_bytes_max=exit.memory_bytes_max,
+        memory_bytes=exit.memory_bytes_max,
     )
