@@ -186,7 +186,7 @@ def test_a_job_that_fails_by_itself_is_set_aside_and_all_others_go_on(
     jobs.driver.apply(event)
     assert jobs.problems() == [("job", BAD, True)]
     assert set(jobs.core.jobs) == {GOOD}
-    assert any(row.topic == "Problem" for row in jobs.journal.history(BAD, 0))
+    assert any(line.topic == "Problem" for _, line in jobs.journal.history(BAD, 0))
     assert jobs.journal.job(BAD).round < 1_000
     assert jobs.core.deadline > jobs.time
     jobs.crash()

@@ -30,7 +30,6 @@ from p2pnode.core.records.events import (
     JobUpdated,
     Kill,
     Leaving,
-    Note,
     PeerBack,
     PeerLost,
     Progressed,
@@ -127,7 +126,6 @@ class Simulation:
         # Of each link, when its newest message arrives: a link keeps the order.
         self.outboxes: dict[tuple[str, str], list[tuple[int, int, bytes]]] = {}
         self.arrivals: dict[tuple[str, str], float] = {}
-        self.notes: dict[str, list[tuple[float, str]]] = {}
         self.submitted: dict[str, Node] = {}
         # From then on programs run until they are told to end.
         self.quiet_from = EPOCH + 150.0
@@ -341,8 +339,6 @@ class Simulation:
                     self.end(node, action, execution, reason, fault)
                 case Advertise() as advertise:
                     self.advertise(node, advertise)
-                case Note(job, _, text):
-                    self.notes.setdefault(job, []).append((self.now, text))
 
     def transmit(self, sender: Node, from_store: int, to: Node, to_store: int, data: bytes) -> None:
         delay = self.random.uniform(*self.weather.delay_s)

@@ -1,7 +1,7 @@
 """Events that the core is told, and actions that it asks the shell to do.
 
 The shell performs actions in order, and commits those that name the journal (`Save...`,
-`Drop...`, `Send`, `Note`) in one transaction with the receipt of the message that caused them:
+`Drop...`, `Send`) in one transaction with the receipt of the message that caused them:
 after a crash, a message was handled with all its effects or not at all.
 """
 
@@ -225,11 +225,11 @@ class DropJob:
 
 @dataclass(frozen=True, slots=True)
 class SaveLines:
-    """Lines of the history of another's job, from its owner; `anew`: in place of those that are here."""
+    """Lines of a job's history, for people; `anew`: in place of those that are here."""
 
     job: str
     lines: tuple[Line, ...]
-    anew: bool
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,18 +242,4 @@ class DropReservation:
     execution: str
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """A line of a job's history, for people. `state` is that of the execution, or of the job, then."""
-
-    job: str
-    topic: str
-    text: str
-    state: str
-    execution: str = ""
-    peer: str = ""
-
-
-Action = (
-    Send | Advertise | Start | Kill | SaveJob | DropJob | SaveLines | SaveReservation | DropReservation | Note
-)
+Action = Send | Advertise | Start | Kill | SaveJob | DropJob | SaveLines | SaveReservation | DropReservation
