@@ -303,7 +303,7 @@ def test_what_a_failed_step_has_put_into_outboxes_is_taken_back(
     assert shell.core.worker.reservations == {}
     monkeypatch.undo()
     shell.driver.apply(Received("owner", first))
-    assert [reservation.state for reservation in shell.core.worker.held] == [ReservationState.OFFERED]
+    assert [reservation.state for reservation in shell.core.worker.held] == [ReservationState.BID]
 
 
 def test_a_tick_that_fails_for_no_jobs_sake_is_refused(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

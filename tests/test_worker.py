@@ -136,7 +136,7 @@ def test_only_who_asked_decides_over_a_bid(message: Release | Cancel | Award) ->
     worker = offered()
     actions = worker.handle(Received("stranger", message), 1)
     assert not any(isinstance(action, Start) for action in actions)
-    assert worker.reservations[ID].state is ReservationState.OFFERED
+    assert worker.reservations[ID].state is ReservationState.BID
 
 
 def test_an_award_without_an_open_bid_is_refused_as_expired() -> None:
