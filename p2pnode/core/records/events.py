@@ -13,10 +13,10 @@ from p2pnode.core.link.failure_detector import PeerBack as PeerBack
 from p2pnode.core.link.failure_detector import PeerLost as PeerLost
 from p2pnode.core.wire.messages import Advert, Award, Capacity, Line, Message, Receipt, Signed
 from p2pnode.core.wire.spec import JobSpec
-from p2pnode.core.wire.states import Fault, Scheduling, Stage
+from p2pnode.core.wire.states import Scheduling, Stage
 
 from .lifecycle import JobRecord
-from .reservations import Reservation
+from .reservations import Ending, Reservation
 
 # Events
 
@@ -199,15 +199,11 @@ class Start:
 class Kill:
     """End an execution here: its program is told to stop, and killed after `grace_s`.
 
-    `keep`: what it has written goes into this node's store; without, it is over at once. `publish`: that
-    also goes where the job wants its results. A second one without `keep` ends a first that takes too long.
+    A second one that keeps nothing ends a first that takes too long.
     """
 
     execution: str
-    reason: str
-    fault: Fault
-    publish: bool
-    keep: bool
+    ending: Ending
     grace_s: float
 
 

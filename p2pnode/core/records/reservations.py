@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import enum
 
-from p2pnode.core.wire.codec import State
+from p2pnode.core.wire.codec import Record, State
 from p2pnode.core.wire.messages import Award, Ended, Requirements
 from p2pnode.core.wire.states import Fault, Stage
 
@@ -33,6 +33,17 @@ class ReservationState(enum.StrEnum):
 
 # In these an execution is under way, and `Stage(state)` is what its owner is told.
 STAGES = frozenset(map(ReservationState, Stage))
+
+
+class Ending(Record, frozen=True):
+    """Why an execution is being ended, and what becomes of its output so far."""
+
+    reason: str
+    fault: Fault
+    # It goes into this node's store; without, all is over at once.
+    keep: bool
+    # It also goes where the job wants its results.
+    publish: bool
 
 
 class Reservation(State, kw_only=True):
@@ -56,11 +67,8 @@ class Reservation(State, kw_only=True):
     announced_to: tuple[int, str] = (0, "")
     # Since when its owner has been silent; None: it is not.
     orphaned: float | None = None
-    # Why it is being ended, whose fault that is, whether its output so far is kept, and also published.
-    end_reason: str = ""
-    end_fault: Fault | None = None
-    end_keep: bool = False
-    end_publish: bool = False
+    # None: nobody has told it to end.
+    ending: Ending | None = None
     ended: Ended | None = None
     # Its program has begun, so its image and inputs were here.
     ran: bool = False

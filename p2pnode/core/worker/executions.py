@@ -106,7 +106,7 @@ def cancelled(worker: WorkerState, peer: str, execution: str, reason: str, now: 
 def overdue(worker: WorkerState, reservation: Reservation, award: Award, now: float) -> list[Action]:
     """End an execution whose stage has taken longer than its limit."""
     if reservation.state is ReservationState.ENDING:
-        reservation.end_keep = False
+        ending.keep_nothing(reservation)
         return _end(worker, reservation, now)
     if reservation.deadline == owner_tracking.forsaken_at(reservation):
         reason = "nobody has looked after it since its owner fell silent"
