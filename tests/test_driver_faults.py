@@ -189,7 +189,7 @@ def test_a_job_that_fails_by_itself_is_set_aside_and_all_others_go_on(
     jobs.driver.apply(event)
     assert jobs.problems() == [("job", BAD, True)]
     assert set(jobs.core.jobs) == {GOOD}
-    assert any(row.topic == "Problem" for row in jobs.journal.history(BAD, 0))
+    assert any(line.topic == "Problem" for _, line in jobs.journal.history(BAD, 0))
     assert jobs.journal.job(BAD).round < 1_000
     assert jobs.core.deadline > jobs.time
     jobs.crash()
@@ -306,7 +306,7 @@ def test_what_a_failed_step_has_put_into_outboxes_is_taken_back(
     assert shell.core.worker.reservations == {}
     monkeypatch.undo()
     shell.driver.apply(Received("owner", first))
-    assert [reservation.state for reservation in shell.core.worker.held] == [ReservationState.OFFERED]
+    assert [reservation.state for reservation in shell.core.worker.held] == [ReservationState.BID]
 
 
 def test_a_tick_that_fails_for_no_jobs_sake_is_refused(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

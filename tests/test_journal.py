@@ -8,6 +8,7 @@ from contextlib import closing
 import pytest
 
 from p2pnode.core.link.events import LinkRecord
+from p2pnode.core.records import history
 from p2pnode.core.records.lifecycle import new_record
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.spec import (
@@ -49,12 +50,12 @@ def test_what_has_not_changed_is_not_saved(journal):
 
 def test_a_job_and_its_history_are_there_after_a_restart(tmp_path, journal):
     journal.save_job(record("j-1"))
-    journal.add_history("j-1", 1.0, "Submission", "", "", "Job submitted", "Pending")
+    journal.add_line("j-1", history.line("Submission", "Job submitted", "Pending", 1.0))
     id = journal.journal_id
     journal.close()
     again = Journal(tmp_path)
     assert again.job("j-1") == record("j-1")
-    assert [row.text for row in again.history("j-1", 0)] == ["Job submitted"]
+    assert again.history("j-1", 0) == [(1, history.line("Submission", "Job submitted", "Pending", 1.0))]
     assert again.history("j-1", 1) == []
     assert again.journal_id == id
     again.close()
@@ -144,8 +145,8 @@ def test_a_journal_of_another_version_is_refused_and_left_as_it_is(tmp_path, ver
 
 def test_endless_history_is_cut_but_tells_the_end(journal):
     for number in range(HISTORY_ROWS_MAX + 5):
-        journal.add_history("j", 1.0, "Asking", "", "", str(number), "Queued")
-    journal.add_history("j", 1.0, "End", "", "", "over", "Failed")
+        journal.add_line("j", history.line("Asking", str(number), "Queued", 1.0))
+    journal.add_line("j", history.line("End", "over", "Failed", 1.0))
     rows = journal.history("j", 0)
     assert len(rows) == HISTORY_ROWS_MAX + 1
-    assert rows[-1].text == "over"
+    assert rows[-1][1].text == "over"

@@ -40,7 +40,7 @@ def test_what_nobody_looks_after_runs_to_its_end_unless_that_would_be_never(kind
     worker.handle(PeerLost("owner", "is silent"), 10)
     before = worker.handle(Tick(), 10 + ORPHAN_TIMEOUT_S - 1)
     actions = worker.handle(Tick(), 10 + ORPHAN_TIMEOUT_S)
-    kills = [one.fault for one in [*before, *actions] if isinstance(one, Kill)]
+    kills = [one.ending.fault for one in [*before, *actions] if isinstance(one, Kill)]
     assert kills == [Fault.NETWORK] * (kind in (JobType.SERVICE, JobType.DAEMON))
 
 

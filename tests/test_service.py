@@ -11,8 +11,10 @@ import pytest
 
 from p2pnode.api.shapes import Code, ServiceError
 from p2pnode.core.placement.adverts import AdvertTable
+from p2pnode.core.records import history
 from p2pnode.core.records.lifecycle import new_record
 from p2pnode.core.wire import codec
+from p2pnode.core.wire.messages import Line
 from p2pnode.core.wire.spec import (
     JobSpec,
     JobType,
@@ -20,7 +22,7 @@ from p2pnode.core.wire.spec import (
     WasmTask,
 )
 from p2pnode.node.changes import Changes
-from p2pnode.node.journal import HistoryRow, Journal
+from p2pnode.node.journal import Journal
 from p2pnode.service.jobs import HISTORY_ROWS_AT_ONCE, Jobs
 from p2pnode.service.lookup import Lookup
 
@@ -29,16 +31,14 @@ class Histories:
     """Of the store what a follower asks for; notes how much it is given at once."""
 
     def __init__(self, lines: int) -> None:
-        self.rows = [
-            HistoryRow(number, 0.0, "Job", "", "", "said", "Running") for number in range(1, lines + 1)
-        ]
+        self.rows = [(number, history.line("Job", "said", "Running", 0.0)) for number in range(1, lines + 1)]
         self.given: list[int] = []
 
     def job(self, id: str) -> None:
         return None
 
-    def history(self, job: str, since: int, rows_max: int) -> Sequence[HistoryRow]:
-        found = [row for row in self.rows if row.number > since][:rows_max]
+    def history(self, job: str, since: int, rows_max: int) -> Sequence[tuple[int, Line]]:
+        found = [row for row in self.rows if row[0] > since][:rows_max]
         self.given.append(len(found))
         return found
 

@@ -82,7 +82,7 @@ def test_losing_bids_are_released_long_before_they_expire():
     held = [
         reservation for node in sim.nodes.values() for reservation in node.core.worker.reservations.values()
     ]
-    assert not [reservation for reservation in held if reservation.state is ReservationState.OFFERED]
+    assert not [reservation for reservation in held if reservation.state is ReservationState.BID]
 
 
 def test_stopping_a_job_frees_its_peers_at_once():

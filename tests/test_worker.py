@@ -136,7 +136,7 @@ def test_only_who_asked_decides_over_a_bid(message: Release | Cancel | Award) ->
     worker = offered()
     actions = worker.handle(Received("stranger", message), 1)
     assert not any(isinstance(action, Start) for action in actions)
-    assert worker.reservations[ID].state is ReservationState.OFFERED
+    assert worker.reservations[ID].state is ReservationState.BID
 
 
 def test_an_award_without_an_open_bid_is_refused_as_expired() -> None:
@@ -346,7 +346,7 @@ def test_a_node_that_may_ends_less_urgent_batch_work_of_the_asker_or_for_its_own
     urgent = ask(spec(cpu_millis=3000, priority=5), 9)
     actions = worker.handle(Received(asker, urgent), 11)
     ends &= preempts
-    assert [action.fault for action in actions if isinstance(action, Kill)] == [Fault.MOVED] * ends
+    assert [action.ending.fault for action in actions if isinstance(action, Kill)] == [Fault.MOVED] * ends
     if ends:
         bids = sent(worker.handle(finished(), 12), Bid)
         assert [(peer, one.execution) for peer, one in bids] == [(asker, urgent.execution)]
@@ -382,7 +382,7 @@ def test_draining_ends_at_its_deadline_what_still_runs() -> None:
     worker = running()
     worker.handle(SchedulingChanged(Scheduling.DRAINING, 60), 11)
     assert worker.deadline == 60
-    assert kill(worker.handle(Tick(), 60)).fault is Fault.MOVED
+    assert kill(worker.handle(Tick(), 60)).ending.fault is Fault.MOVED
 
 
 def test_a_deputy_is_obeyed_with_a_higher_epoch_only_and_a_stranger_infeasible_reason() -> None:
@@ -458,8 +458,8 @@ def test_a_program_past_its_timeout_is_killed_and_what_it_wrote_is_kept() -> Non
     worker = running(timeouts=Timeouts(execution_s=5))
     assert worker.deadline == 15
     found = kill(worker.handle(Tick(), 15))
-    assert (found.fault, found.keep, found.publish) == (Fault.TIMEOUT, True, True)
-    assert "5 s" in found.reason
+    assert (found.ending.fault, found.ending.keep, found.ending.publish) == (Fault.TIMEOUT, True, True)
+    assert "5 s" in found.ending.reason
 
 
 def test_a_program_without_a_timeout_may_run_for_ever() -> None:
@@ -473,14 +473,14 @@ def test_preparing_or_publishing_for_too_long_is_the_peers_fault(stage: Stage) -
     limit_s = PREPARE_TIMEOUT_S if stage is Stage.PREPARING else PUBLISH_TIMEOUT_S
     assert worker.deadline == 20 + limit_s
     found = kill(worker.handle(Tick(), worker.deadline))
-    assert (found.fault, found.keep) == (Fault.PEER, False)
+    assert (found.ending.fault, found.ending.keep) == (Fault.PEER, False)
 
 
 def test_a_cancel_kills_once_and_holds_the_resources_until_the_program_is_dead() -> None:
     worker = running()
     found = kill(worker.handle(Received("me", CANCEL), 11))
-    assert (found.fault, found.keep, found.publish) == (Fault.CANCELLED, True, False)
-    assert found.reason == "cancelled: enough"
+    assert (found.ending.fault, found.ending.keep, found.ending.publish) == (Fault.CANCELLED, True, False)
+    assert found.ending.reason == "cancelled: enough"
     assert worker.handle(Received("me", CANCEL), 12) == []
     assert held(worker) == 1000
     actions = worker.handle(finished(), 13)
@@ -503,7 +503,7 @@ def test_however_a_program_is_ended_it_has_its_grace_and_what_it_wrote_is_kept(w
     event, fault = ENDS[way]
     actions = worker.handle(event, 11) if event else []
     found = kill(actions or worker.handle(Tick(), 12))
-    assert (found.fault, found.keep) == (fault, True)
+    assert (found.ending.fault, found.ending.keep) == (fault, True)
     assert found.grace_s == {None: STOP_GRACE_S, 300: STOP_GRACE_S_MAX}.get(asked, asked)
     assert held(worker) == 1000, "its room is held meanwhile"
 
@@ -513,7 +513,7 @@ def test_what_takes_too_long_to_end_is_ended_at_once_and_its_output_is_given_up(
     worker.handle(Received("me", CANCEL), 11)
     assert worker.deadline == 11 + STOP_GRACE_S + KEEP_TIMEOUT_S
     found = kill(worker.handle(Tick(), worker.deadline))
-    assert (found.fault, found.keep, found.grace_s) == (Fault.CANCELLED, False, 0)
+    assert (found.ending.fault, found.ending.keep, found.grace_s) == (Fault.CANCELLED, False, 0)
     assert worker.deadline == inf and held(worker) == 1000
 
 
@@ -524,7 +524,7 @@ def test_an_end_goes_on_after_a_restart() -> None:
     again.reservations = worker.reservations
     start, found = (one for one in again.resume(20) if isinstance(one, Start | Kill))
     assert isinstance(start, Start) and isinstance(found, Kill)
-    assert (found.keep, found.grace_s, again.deadline) == (True, 30, 20 + 30 + KEEP_TIMEOUT_S)
+    assert (found.ending.keep, found.grace_s, again.deadline) == (True, 30, 20 + 30 + KEEP_TIMEOUT_S)
 
 
 def test_an_owner_hears_that_its_grace_period_is_cut() -> None:
@@ -554,7 +554,7 @@ def test_a_leaving_node_refuses_its_bids_kills_what_it_runs_and_takes_no_more() 
     worker.handle(Received("me", other), 11)
     actions = worker.handle(Leaving(), 12)
     assert [message.execution for _, message in sent(actions, Refusal)] == [other.execution]
-    assert kill(actions).fault is Fault.MOVED
+    assert kill(actions).ending.fault is Fault.MOVED
     assert refusal_of(worker, ask(slot=2)).reason == "is shutting down"
 
 

@@ -32,7 +32,7 @@ def test_a_reservation_is_found_by_the_state_that_it_was_saved_in_last() -> None
     found = Reservations([first, second])
     assert (found.of(ReservationState.WAITING), found.holding) == ([second], [first])
     first.state = ReservationState.ENDED
-    second.state = ReservationState.OFFERED
+    second.state = ReservationState.BID
     found.save(first)
     found.save(second)
     assert (found.of(ReservationState.ENDED), found.holding) == ([first], [second])

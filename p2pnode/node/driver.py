@@ -22,6 +22,7 @@ import trio
 
 from p2pnode.core import recovery
 from p2pnode.core.node import Core
+from p2pnode.core.records import history
 from p2pnode.core.records.events import (
     Action,
     Advertise,
@@ -29,7 +30,7 @@ from p2pnode.core.records.events import (
     DropReservation,
     Event,
     Kill,
-    Note,
+    SaveLines,
     Send,
     Start,
     Tick,
@@ -168,7 +169,8 @@ class Driver:
         actions = recovery.set_aside(self.core, kind, subject, record)
         if record is not None:
             text = f"Set aside on this node, since it failed: {reason} (p2pnode node problems)"
-            actions.append(Note(subject, "Problem", text, record.state))
+            line = history.line("Problem", text, record.state, self._clock.now())
+            actions.append(SaveLines(subject, (line,)))
         return actions
 
     def take_back(self, kind: Compartment, subject: str) -> None:

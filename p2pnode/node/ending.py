@@ -62,17 +62,17 @@ def of_execution(execution: LocalExecution, ended: ProgramEnd | None) -> EndedOn
     kill = execution.kill
     if ended is None:
         assert kill is not None
-        ended = failed(kill.fault, kill.reason)
+        ended = failed(kill.ending.fault, kill.ending.reason)
     elif kill is not None:
         # However it took that, it ended because it was told to.
-        ended = codec.replace(ended, fault=kill.fault, reason=kill.reason)
+        ended = codec.replace(ended, fault=kill.ending.fault, reason=kill.ending.reason)
     program = ended.program or _program(execution.award)
     return EndedOnDisk(
         end=codec.replace(ended, reason=reason_of(ended.reason), program=program),
         started_ms=int((execution.started_at or 0) * 1000),
         ended_ms=int(time.time() * 1000),
-        keep=execution.ran and (kill is None or kill.keep),
-        publish=kill is None or kill.publish,
+        keep=execution.ran and (kill is None or kill.ending.keep),
+        publish=kill is None or kill.ending.publish,
         output_runs=execution.order.runs,
     )
 

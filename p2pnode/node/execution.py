@@ -48,9 +48,9 @@ class LocalExecution:
         self.kill = self.kill or kill
         if self.publishes:
             # Stored content can be read; a job that nobody waits for has no place to fill.
-            if not kill.publish:
+            if not kill.ending.publish:
                 self.scope.cancel()
-        elif not kill.keep or not (self.ran or self.stores):
+        elif not kill.ending.keep or not (self.ran or self.stores):
             self.scope.cancel()
         elif not self.stores:
             self.stopping.ask(kill.grace_s)

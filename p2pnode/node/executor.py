@@ -281,15 +281,15 @@ class Executor:
                 ended.unpublished(of_disk("cannot collect the result", exc), result_cid)
         if execution.scope.cancelled_caught:
             assert execution.kill is not None
-            ended.judge(execution.kill.reason, execution.kill.fault)
+            ended.judge(execution.kill.ending.reason, execution.kill.ending.fault)
         return result_cid
 
     def _is_published(self, execution: LocalExecution, ended: EndedOnDisk) -> bool:
         """Not what was cut short by others than the job: a whole result may lie there, or come to."""
-        if execution.kill is not None and not execution.kill.publish:
+        if execution.kill is not None and not execution.kill.ending.publish:
             # Its program had come to its own end when it was told to.
             if ended.publish and needs_publishing(execution.award.spec.task.publisher):
-                ended.judge(execution.kill.reason, execution.kill.fault)
+                ended.judge(execution.kill.ending.reason, execution.kill.ending.fault)
             return False
         return ended.publish
 

@@ -16,7 +16,6 @@ import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,7 +30,7 @@ from p2pnode.faults.problems import JournalError, Problems
 log = logging.getLogger(__name__)
 
 FILE_NAME = "journal.sqlite"
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 # Another process of the same data directory would be a mistake; a backup tool reads for moments.
 BUSY_TIMEOUT_S = 1.0
 # Peers remembered for the next start: to join again, a few that are alive suffice.
@@ -43,7 +42,7 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE jobs (id TEXT PRIMARY KEY, created REAL NOT NULL, ended INTEGER NOT NULL,
   namespace TEXT NOT NULL, name TEXT NOT NULL, record BLOB NOT NULL) WITHOUT ROWID;
 CREATE INDEX jobs_by_name ON jobs (namespace, name, created);
-CREATE TABLE history (job TEXT NOT NULL, number INTEGER NOT NULL, at REAL NOT NULL, topic TEXT NOT NULL,
+CREATE TABLE history (job TEXT NOT NULL, number INTEGER NOT NULL, at_ms INTEGER NOT NULL, topic TEXT NOT NULL,
   execution TEXT NOT NULL, peer TEXT NOT NULL, text TEXT NOT NULL, state TEXT NOT NULL,
   PRIMARY KEY (job, number)) WITHOUT ROWID;
 CREATE TABLE reservations (execution TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
@@ -58,19 +57,6 @@ CREATE TABLE peers (peer TEXT PRIMARY KEY, addresses TEXT NOT NULL, seen REAL NO
 # Told of a record that cannot be read: its name, and why.
 ToldUnreadable = Callable[[str, Unreadable], None]
 R = TypeVar("R", bound=State)
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryRow:
-    """A line of a job's history; `number` grows by one from 1."""
-
-    number: int
-    at: float
-    topic: str
-    execution: str
-    peer: str
-    text: str
-    state: str
 
 
 class Journal:
@@ -247,16 +233,23 @@ class Journal:
         rows = self._db.execute("SELECT id, record FROM jobs WHERE NOT ended ORDER BY created")
         return _decoded(rows, JobRecord, unreadable)
 
-    def add_history(
-        self, job: str, at: float, topic: str, execution: str, peer: str, text: str, state: str
-    ) -> None:
-        """Adds a line; beyond `HISTORY_ROWS_MAX` lines of one job only its end is still told."""
+    def add_line(self, job: str, line: Line) -> None:
+        """Add a line of history; beyond `HISTORY_ROWS_MAX` lines of one job only its end is still told."""
         with self.transaction():
             (last,) = self._db.execute(
                 "SELECT coalesce(max(number),0) FROM history WHERE job=?", (job,)
             ).fetchone()
-            if last < HISTORY_ROWS_MAX or topic == "End":
-                row = (job, last + 1, at, topic, execution, peer, text, state)
+            if last < HISTORY_ROWS_MAX or line.topic == "End":
+                row = (
+                    job,
+                    last + 1,
+                    line.at_ms,
+                    line.topic,
+                    line.execution,
+                    line.peer,
+                    line.text,
+                    line.state,
+                )
                 self._db.execute("INSERT INTO history VALUES (?,?,?,?,?,?,?,?)", row)
 
     def replace_history(self, job: str, lines: Sequence[Line]) -> None:
@@ -266,24 +259,22 @@ class Journal:
             for line in lines:
                 self.add_line(job, line)
 
-    def add_line(self, job: str, line: Line) -> None:
-        """A line of history as another node has it."""
-        at = line.at_ms / 1000
-        self.add_history(job, at, line.topic, line.execution, line.peer, line.text, line.state)
-
     def drop_job(self, job: str) -> None:
         with self.transaction():
             self._db.execute("DELETE FROM jobs WHERE id=?", (job,))
             self._db.execute("DELETE FROM history WHERE job=?", (job,))
 
-    def history(self, job: str, since: int, rows_max: int = -1) -> list[HistoryRow]:
-        """The first lines after number `since`; all of them by default."""
+    def history(self, job: str, since: int, rows_max: int = -1) -> list[tuple[int, Line]]:
+        """The first lines after number `since`, each with its number, from 1; all of them by default."""
         rows = self._db.execute(
-            "SELECT number,at,topic,execution,peer,text,state FROM history WHERE job=? AND number>?"
+            "SELECT number,at_ms,topic,execution,peer,text,state FROM history WHERE job=? AND number>?"
             " ORDER BY number LIMIT ?",
             (job, since, rows_max),
         )
-        return [HistoryRow(*row) for row in rows]
+        return [
+            (number, Line(at_ms=at_ms, topic=topic, execution=execution, peer=peer, text=text, state=state))
+            for number, at_ms, topic, execution, peer, text, state in rows
+        ]
 
     # Reservations
 

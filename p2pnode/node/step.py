@@ -14,7 +14,6 @@ from p2pnode.core.records.events import (
     DropReservation,
     Event,
     Kill,
-    Note,
     PeerLost,
     Received,
     Rejected,
@@ -25,8 +24,8 @@ from p2pnode.core.records.events import (
     Start,
 )
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.fields import LINE_LENGTH_MAX, LINES_PER_MESSAGE_MAX
-from p2pnode.core.wire.messages import Ask, Ended, Line, Message, Replicate
+from p2pnode.core.wire.fields import LINES_PER_MESSAGE_MAX
+from p2pnode.core.wire.messages import Ask, Ended, Message, Replicate
 from p2pnode.core.wire.reasons import reason_of
 from p2pnode.network.link_owner import CannotSend, OutboxFull
 
@@ -105,9 +104,6 @@ class Step:
                     journal.save_reservation(reservation)
                 case DropReservation(execution):
                     journal.drop_reservation(execution)
-                case Note():
-                    self._note(action)
-                    self.changed[action.job] = None
                 case Start() | Kill() | Advertise():
                     self.effects.append(action)
 
@@ -135,19 +131,5 @@ class Step:
     def _with_history(self, message: Replicate) -> Replicate:
         """The message with the job's history, which the journal alone has."""
         rows = self._journal.history(message.job, 0)[-LINES_PER_MESSAGE_MAX:]
-        lines = tuple(
-            Line(
-                at_ms=int(row.at * 1000),
-                topic=row.topic,
-                text=row.text[:LINE_LENGTH_MAX],
-                execution=row.execution,
-                peer=row.peer,
-                state=row.state,
-            )
-            for row in rows
-        )
+        lines = tuple(line for _, line in rows)
         return codec.replace(message, history=lines)
-
-    def _note(self, note: Note) -> None:
-        row = (note.job, self._clock.now(), note.topic, note.execution, note.peer, note.text, note.state)
-        self._journal.add_history(*row)

@@ -22,6 +22,7 @@ from p2pnode.core.node import Core
 from p2pnode.core.placement.matching import requirements_of
 from p2pnode.core.records.lifecycle import OPEN, Execution, JobRecord
 from p2pnode.core.wire.inquiries import JobLine
+from p2pnode.core.wire.messages import Line
 from p2pnode.core.wire.spec import JobSpec
 from p2pnode.data.inputs import Inputs
 from p2pnode.network.host import Host
@@ -131,17 +132,8 @@ class Jobs:
             changed = self._changes.of(job_id)
             over = self._is_over(job_id)
             rows = self._journal.history(job_id, since, HISTORY_ROWS_AT_ONCE)
-            for row in rows:
-                since = row.number
-                yield {
-                    "number": row.number,
-                    "at": row.at,
-                    "topic": row.topic,
-                    "execution": row.execution,
-                    "message": self._lookup.for_people(row.text)
-                    + (f" ({self._lookup.name_of(row.peer)})" * bool(row.peer)),
-                    "state": row.state,
-                }
+            for since, line in rows:
+                yield self._event_json(since, line)
             if len(rows) == HISTORY_ROWS_AT_ONCE:
                 continue
             if over or not follow:
@@ -149,6 +141,17 @@ class Jobs:
             # A follower holds nothing while it waits.
             del rows
             await changed.wait()
+
+    def _event_json(self, number: int, line: Line) -> EventJson:
+        by = f" ({self._lookup.name_of(line.peer)})" if line.peer else ""
+        return {
+            "number": number,
+            "at": line.at_ms / 1000,
+            "topic": line.topic,
+            "execution": line.execution,
+            "message": self._lookup.for_people(line.text) + by,
+            "state": line.state,
+        }
 
     def _is_over(self, job_id: str) -> bool:
         record = self._journal.job(job_id)

@@ -30,7 +30,6 @@ from p2pnode.core.records.events import (
     JobUpdated,
     Kill,
     Leaving,
-    Note,
     PeerBack,
     PeerLost,
     Progressed,
@@ -128,7 +127,6 @@ class Simulation:
         # Of each link, when its newest message arrives: a link keeps the order.
         self.outboxes: dict[tuple[str, str], list[tuple[int, int, bytes]]] = {}
         self.arrivals: dict[tuple[str, str], float] = {}
-        self.notes: dict[str, list[tuple[float, str]]] = {}
         self.submitted: dict[str, Node] = {}
         # From then on programs run until they are told to end.
         self.quiet_from = EPOCH + 150.0
@@ -338,12 +336,10 @@ class Simulation:
                     assert reservation.execution not in node.running, "a program is started once"
                     node.running[reservation.execution] = (reservation, award)
                     self.execute(node, reservation, award)
-                case Kill(execution=execution, reason=reason, fault=fault):
-                    self.end(node, action, execution, reason, fault)
+                case Kill(execution, ending):
+                    self.end(node, action, execution, ending.reason, ending.fault)
                 case Advertise() as advertise:
                     self.advertise(node, advertise)
-                case Note(job, _, text):
-                    self.notes.setdefault(job, []).append((self.now, text))
 
     def transmit(self, sender: Node, from_store: int, to: Node, to_store: int, data: bytes) -> None:
         delay = self.random.uniform(*self.weather.delay_s)
@@ -449,10 +445,10 @@ class Simulation:
     def end(self, node: Node, kill: Kill, id: str, reason: str, fault: Fault) -> None:
         """A program ends as it likes within its grace, and what it left is stored, or that takes too long."""
         rng = self.random
-        exit_code = rng.choice([None, 0, 143]) if kill.keep else None
-        if kill.keep and rng.random() < 0.05:
+        exit_code = rng.choice([None, 0, 143]) if kill.ending.keep else None
+        if kill.ending.keep and rng.random() < 0.05:
             return
-        took = rng.uniform(0, rng.choice([0.3, kill.grace_s])) if kill.keep else rng.uniform(0, 0.3)
+        took = rng.uniform(0, rng.choice([0.3, kill.grace_s])) if kill.ending.keep else rng.uniform(0, 0.3)
         self.at(took, self.finish, node, node.incarnation, id, exit_code, fault, reason)
 
     def finish(

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from p2pnode.core.records import history
 from p2pnode.core.records.events import (
     Action,
-    Note,
     SaveJob,
+    SaveLines,
     Send,
 )
 from p2pnode.core.records.lifecycle import (
@@ -101,6 +102,7 @@ def yield_to(transitions: JobTransitions, owner: str, epoch: int, now: float) ->
     transitions.actions += [Send(peer, told) for peer in {one.peer: 0 for one in record.of(*LIVE)}]
     record.past_members = tuple(dict.fromkeys((record.owner, *record.past_members)))[:PEERS_NAMED_MAX]
     record.owner, record.epoch, record.revision, record.synced = owner, epoch, 0, {}
-    transitions.actions.append(Note(record.id, "Ownership", f"{owner} looks after the job now", record.state))
+    line = history.line("Ownership", f"{owner} looks after the job now", record.state, now)
+    transitions.actions.append(SaveLines(record.id, (line,)))
     actions, transitions.actions = transitions.actions, []
     return [SaveJob(record), *actions]

@@ -12,7 +12,8 @@ from math import inf
 
 from p2pnode.core.placement.adverts import Known
 from p2pnode.core.placement.ranking import best_bid
-from p2pnode.core.records.events import Action, Note, Send
+from p2pnode.core.records import history
+from p2pnode.core.records.events import Action, SaveLines, Send
 from p2pnode.core.records.lifecycle import (
     LIVE,
     OPEN,
@@ -23,7 +24,7 @@ from p2pnode.core.records.lifecycle import (
     Outcome,
     PastRefusal,
 )
-from p2pnode.core.wire.fields import LINE_LENGTH_MAX, LINES_PER_MESSAGE_MAX, REASON_LENGTH_MAX
+from p2pnode.core.wire.fields import LINES_PER_MESSAGE_MAX, REASON_LENGTH_MAX
 from p2pnode.core.wire.messages import Adopt, Award, Cancel, Line, Release
 from p2pnode.core.wire.states import Fault, RefusalKind
 
@@ -54,13 +55,10 @@ class JobTransitions:
         """A line of history. `urgent`: the deputies are told of what has happened at once."""
         id, peer = (execution.id, execution.peer) if execution else ("", "")
         state = execution.state if execution else self.record.state
-        self.actions.append(Note(self.record.id, topic, text, state, id, peer))
+        line = history.line(topic, text, state, now, id, peer)
+        self.actions.append(SaveLines(self.record.id, (line,)))
         self.tell_by = min(self.tell_by, now if urgent else now + TELL_DEPUTIES_S)
         if len(self.lines) < LINES_PER_MESSAGE_MAX:
-            at_ms = max(0, int(now * 1000))
-            line = Line(
-                at_ms=at_ms, topic=topic, text=text[:LINE_LENGTH_MAX], execution=id, peer=peer, state=state
-            )
             self.lines.append(line)
 
     def award(self, missing: MissingPlacement, bids: list[Execution], now: float) -> None:

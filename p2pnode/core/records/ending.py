@@ -6,13 +6,14 @@ result, for which there is a time, too. The reservation holds its room until all
 
 from __future__ import annotations
 
+from p2pnode.core.wire import codec
 from p2pnode.core.wire.fields import REASON_LENGTH_MAX
 from p2pnode.core.wire.spec import JobSpec
 from p2pnode.core.wire.states import Fault
 
 from .events import Kill
 from .lifecycle import LONG_RUNNING
-from .reservations import Reservation, ReservationState
+from .reservations import Ending, Reservation, ReservationState
 
 # As Docker's own: servers finish their requests and write their state down in it.
 STOP_GRACE_S = 10
@@ -30,24 +31,23 @@ KEEP_TIMEOUT_S = 90.0
 def begin(reservation: Reservation, reason: str, fault: Fault, *, keep: bool, publish: bool) -> None:
     """From now on it is being ended. `publish`: what is kept goes where the job wants its results."""
     reservation.state = ReservationState.ENDING
-    reservation.end_reason, reservation.end_fault = reason[:REASON_LENGTH_MAX], fault
-    reservation.end_keep, reservation.end_publish = keep, publish
+    reservation.ending = Ending(reason=reason[:REASON_LENGTH_MAX], fault=fault, keep=keep, publish=publish)
+
+
+def keep_nothing(reservation: Reservation) -> None:
+    """Note that keeping its output has taken too long."""
+    assert reservation.ending is not None
+    reservation.ending = codec.replace(reservation.ending, keep=False)
 
 
 def kill(reservation: Reservation, grace_s_max: float, now: float) -> Kill:
     """Ends it as was said when that began, and sets by when it has to be over, else nothing is kept."""
-    assert reservation.award is not None and reservation.end_fault is not None
-    grace_s = min(stop_grace_s(reservation.award.spec), grace_s_max) if reservation.end_keep else 0.0
-    keep_s = PUBLISH_TIMEOUT_S if reservation.end_publish else KEEP_TIMEOUT_S
-    reservation.deadline = now + grace_s + keep_s if reservation.end_keep else None
-    return Kill(
-        execution=reservation.execution,
-        reason=reservation.end_reason,
-        fault=reservation.end_fault,
-        publish=reservation.end_publish,
-        keep=reservation.end_keep,
-        grace_s=grace_s,
-    )
+    ending = reservation.ending
+    assert reservation.award is not None and ending is not None
+    grace_s = min(stop_grace_s(reservation.award.spec), grace_s_max) if ending.keep else 0.0
+    keep_s = PUBLISH_TIMEOUT_S if ending.publish else KEEP_TIMEOUT_S
+    reservation.deadline = now + grace_s + keep_s if ending.keep else None
+    return Kill(reservation.execution, ending, grace_s)
 
 
 def stop_grace_s(spec: JobSpec) -> int:

@@ -1,7 +1,7 @@
 """Events that the core is told, and actions that it asks the shell to do.
 
 The shell performs actions in order, and commits those that name the journal (`Save...`,
-`Drop...`, `Send`, `Note`) in one transaction with the receipt of the message that caused them:
+`Drop...`, `Send`) in one transaction with the receipt of the message that caused them:
 after a crash, a message was handled with all its effects or not at all.
 """
 
@@ -13,10 +13,10 @@ from p2pnode.core.link.failure_detector import PeerBack as PeerBack
 from p2pnode.core.link.failure_detector import PeerLost as PeerLost
 from p2pnode.core.wire.messages import Advert, Award, Capacity, Line, Message, Receipt, Signed
 from p2pnode.core.wire.spec import JobSpec
-from p2pnode.core.wire.states import Fault, Scheduling, Stage
+from p2pnode.core.wire.states import Scheduling, Stage
 
 from .lifecycle import JobRecord
-from .reservations import Reservation
+from .reservations import Ending, Reservation
 
 # Events
 
@@ -199,15 +199,11 @@ class Start:
 class Kill:
     """End an execution here: its program is told to stop, and killed after `grace_s`.
 
-    `keep`: what it has written goes into this node's store; without, it is over at once. `publish`: that
-    also goes where the job wants its results. A second one without `keep` ends a first that takes too long.
+    A second one that keeps nothing ends a first that takes too long.
     """
 
     execution: str
-    reason: str
-    fault: Fault
-    publish: bool
-    keep: bool
+    ending: Ending
     grace_s: float
 
 
@@ -225,11 +221,11 @@ class DropJob:
 
 @dataclass(frozen=True, slots=True)
 class SaveLines:
-    """Lines of the history of another's job, from its owner; `anew`: in place of those that are here."""
+    """Lines of a job's history, for people; `anew`: in place of those that are here."""
 
     job: str
     lines: tuple[Line, ...]
-    anew: bool
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,18 +238,4 @@ class DropReservation:
     execution: str
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """A line of a job's history, for people. `state` is that of the execution, or of the job, then."""
-
-    job: str
-    topic: str
-    text: str
-    state: str
-    execution: str = ""
-    peer: str = ""
-
-
-Action = (
-    Send | Advertise | Start | Kill | SaveJob | DropJob | SaveLines | SaveReservation | DropReservation | Note
-)
+Action = Send | Advertise | Start | Kill | SaveJob | DropJob | SaveLines | SaveReservation | DropReservation

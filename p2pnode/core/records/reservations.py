@@ -1,9 +1,9 @@
 """The record that a compute peer keeps of each thing that it has promised or runs for others.
 
-    (nothing) --ask--> Offered --award--> Preparing --> Running --> Publishing --finished--> Ended
-               |          |                                 (killed: Ending) ----^             |
-               |          +-- expired, released --> (nothing)                 after a while --> (nothing)
-               +-- no room --> Waiting --room--> Offered
+    (nothing) --ask--> bid --award--> preparing --> running --> publishing --finished--> ended
+               |        |                             (killed: ending) ----^             |
+               |        +-- expired, released --> (nothing)             after a while --> (nothing)
+               +-- no room --> waiting --room--> bid
 
 A reservation holds its resources from the bid until its program is dead and its receipt sent. What
 has ended is remembered for a while: its owner may have died before it told anybody.
@@ -13,21 +13,37 @@ from __future__ import annotations
 
 import enum
 
-from p2pnode.core.wire.codec import State
+from p2pnode.core.wire.codec import Record, State
 from p2pnode.core.wire.messages import Award, Ended, Requirements
-from p2pnode.core.wire.states import Fault
+from p2pnode.core.wire.states import Fault, Stage
 
 
 class ReservationState(enum.StrEnum):
-    WAITING = "Waiting"
-    OFFERED = "Offered"
-    PREPARING = "Preparing"
-    RUNNING = "Running"
-    PUBLISHING = "Publishing"
+    WAITING = "waiting"
+    BID = "bid"
+    # The stages, as its owner is told of them.
+    PREPARING = Stage.PREPARING.value
+    RUNNING = Stage.RUNNING.value
+    PUBLISHING = Stage.PUBLISHING.value
     # The execution was told to end; its end, and what it leaves, are awaited.
-    ENDING = "Ending"
+    ENDING = "ending"
     # Its end was sent to its owner; it holds nothing.
-    ENDED = "Ended"
+    ENDED = "ended"
+
+
+# In these an execution is under way, and `Stage(state)` is what its owner is told.
+STAGES = frozenset(map(ReservationState, Stage))
+
+
+class Ending(Record, frozen=True):
+    """Why an execution is being ended, and what becomes of its output so far."""
+
+    reason: str
+    fault: Fault
+    # It goes into this node's store; without, all is over at once.
+    keep: bool
+    # It also goes where the job wants its results.
+    publish: bool
 
 
 class Reservation(State, kw_only=True):
@@ -42,7 +58,7 @@ class Reservation(State, kw_only=True):
     spec_hash: str
     priority: int
     requirements: Requirements
-    state: ReservationState = ReservationState.OFFERED
+    state: ReservationState = ReservationState.BID
     award: Award | None = None
     # When the bid expires, or the present stage has taken too long; None: it may take any time.
     deadline: float | None = None
@@ -51,11 +67,8 @@ class Reservation(State, kw_only=True):
     announced_to: tuple[int, str] = (0, "")
     # Since when its owner has been silent; None: it is not.
     orphaned: float | None = None
-    # Why it is being ended, whose fault that is, whether its output so far is kept, and also published.
-    end_reason: str = ""
-    end_fault: Fault | None = None
-    end_keep: bool = False
-    end_publish: bool = False
+    # None: nobody has told it to end.
+    ending: Ending | None = None
     ended: Ended | None = None
     # Its program has begun, so its image and inputs were here.
     ran: bool = False

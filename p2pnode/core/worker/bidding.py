@@ -36,7 +36,7 @@ def asked(worker: WorkerState, peer: str, ask: Ask, lacks: str, now: float) -> l
     """
     reservation = worker.reservations.get(ask.execution)
     if reservation is not None:
-        repeat = reservation.owner == peer and reservation.state is ReservationState.OFFERED
+        repeat = reservation.owner == peer and reservation.state is ReservationState.BID
         return [_bid(worker, reservation, now)] if repeat else []
     refused = _why_not(worker, peer, ask, lacks, now)
     if refused is not None:
@@ -122,7 +122,7 @@ def _room(worker: WorkerState, now: float) -> queueing.Room:
 
 
 def _make_bid(worker: WorkerState, reservation: Reservation, now: float) -> list[Action]:
-    reservation.state, reservation.deadline = ReservationState.OFFERED, now + BID_VALID_S
+    reservation.state, reservation.deadline = ReservationState.BID, now + BID_VALID_S
     worker.standing.served(queueing.share_of(reservation.owner, worker.standing, now), now)
     return [worker.reservations.save(reservation), _bid(worker, reservation, now)]
 

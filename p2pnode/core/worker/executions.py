@@ -28,12 +28,6 @@ PREPARE_TIMEOUT_S = 30 * 60.0
 ENDED_KEPT_S = 60 * 60.0
 ENDED_KEPT_MAX = 1_000
 
-_STAGES = {
-    Stage.PREPARING: ReservationState.PREPARING,
-    Stage.RUNNING: ReservationState.RUNNING,
-    Stage.PUBLISHING: ReservationState.PUBLISHING,
-}
-
 
 def awarded(worker: WorkerState, peer: str, award: Award, now: float) -> list[Action]:
     """Start what was bid for; an award that comes twice starts one program."""
@@ -41,7 +35,7 @@ def awarded(worker: WorkerState, peer: str, award: Award, now: float) -> list[Ac
     if reservation is None or reservation.state is ReservationState.WAITING:
         reason = "no such bid is open: it expired, was released or was used"
         return [refuse(peer, award, RefusalKind.EXPIRED, reason)]
-    if reservation.state is not ReservationState.OFFERED:
+    if reservation.state is not ReservationState.BID:
         return []
     wrong = _why_not_the_same(reservation, award) or worker.check_spec(award.spec)
     if wrong is not None:
@@ -73,7 +67,7 @@ def progressed(worker: WorkerState, execution: str, stage: Stage, detail: str, n
     reservation = worker.reservations.get(execution)
     if reservation is None or reservation.award is None or reservation.state is ReservationState.ENDING:
         return []
-    state = _STAGES[stage]
+    state = ReservationState(stage)
     if state is not reservation.state:
         reservation.state, reservation.deadline = state, _limit(reservation, stage, now)
         reservation.ran |= state is ReservationState.RUNNING
@@ -112,7 +106,7 @@ def cancelled(worker: WorkerState, peer: str, execution: str, reason: str, now: 
 def overdue(worker: WorkerState, reservation: Reservation, award: Award, now: float) -> list[Action]:
     """End an execution whose stage has taken longer than its limit."""
     if reservation.state is ReservationState.ENDING:
-        reservation.end_keep = False
+        ending.keep_nothing(reservation)
         return _end(worker, reservation, now)
     if reservation.deadline == owner_tracking.forsaken_at(reservation):
         reason = "nobody has looked after it since its owner fell silent"
@@ -121,7 +115,7 @@ def overdue(worker: WorkerState, reservation: Reservation, award: Award, now: fl
         reason = f"ran longer than its limit of {run_limit_s(award.spec)} s"
         return kill(worker, reservation, reason, Fault.TIMEOUT, now, publish=True)
     limit_s = PREPARE_TIMEOUT_S if reservation.state is ReservationState.PREPARING else PUBLISH_TIMEOUT_S
-    reason = f"{reservation.state.lower()} took longer than {limit_s:.0f} s"
+    reason = f"{reservation.state} took longer than {limit_s:.0f} s"
     return kill(worker, reservation, reason, Fault.PEER, now, keep=False)
 
 

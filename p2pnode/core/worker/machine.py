@@ -30,7 +30,7 @@ from . import bidding, executions, owner_tracking
 from .state import WorkerState, refuse
 
 # Nothing was awarded yet.
-_OPEN = (ReservationState.OFFERED, ReservationState.WAITING)
+_OPEN = (ReservationState.BID, ReservationState.WAITING)
 
 
 @dataclass(slots=True)

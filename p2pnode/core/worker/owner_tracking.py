@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from p2pnode.core.records.events import Action, Send
 from p2pnode.core.records.lifecycle import LONG_RUNNING
-from p2pnode.core.records.reservations import Reservation, ReservationState
+from p2pnode.core.records.reservations import STAGES, Reservation, ReservationState
 from p2pnode.core.wire.fields import PEERS_NAMED_MAX
 from p2pnode.core.wire.messages import Adopt, Orphan, Owned, Refusal, Update
 from p2pnode.core.wire.states import RefusalKind, Stage
@@ -19,12 +19,6 @@ from .reservations import Reservations
 
 # An owner whose laptop sleeps and whose deputies are gone comes back within this time, or not at all.
 ORPHAN_TIMEOUT_S = 60 * 60.0
-
-_STAGES = {
-    ReservationState.PREPARING: Stage.PREPARING,
-    ReservationState.RUNNING: Stage.RUNNING,
-    ReservationState.PUBLISHING: Stage.PUBLISHING,
-}
 
 
 def update(reservation: Reservation, stage: Stage, detail: str) -> Update:
@@ -43,7 +37,7 @@ def adopted(reservations: Reservations, peer: str, adopt: Adopt) -> list[Action]
     if (
         reservation is None
         or reservation.job != adopt.job
-        or reservation.state in (ReservationState.OFFERED, ReservationState.WAITING)
+        or reservation.state in (ReservationState.BID, ReservationState.WAITING)
     ):
         reason = "knows nothing of this execution any more"
         refusal = Refusal(
@@ -63,7 +57,7 @@ def adopted(reservations: Reservations, peer: str, adopt: Adopt) -> list[Action]
     if reservation.state is ReservationState.ENDING:
         return [reservations.save(reservation)]
     reservation.sequence += 1
-    return [reservations.save(reservation), Send(peer, update(reservation, _STAGES[reservation.state], ""))]
+    return [reservations.save(reservation), Send(peer, update(reservation, Stage(reservation.state), ""))]
 
 
 def on_owned(reservations: Reservations, peer: str, owned: Owned) -> list[Action]:
@@ -77,7 +71,7 @@ def on_owned(reservations: Reservations, peer: str, owned: Owned) -> list[Action
             reservation.job != owned.job
             or not higher
             or not _trusts(reservation, peer)
-            or reservation.state not in _STAGES
+            or reservation.state not in STAGES
         ):
             continue
         reservation.announced_to = owned.epoch, owned.owner
@@ -89,7 +83,7 @@ def on_owned(reservations: Reservations, peer: str, owned: Owned) -> list[Action
 
 def orphaned(reservations: Reservations, reservation: Reservation, now: float) -> list[Action]:
     """Its owner is silent: tell all who may take over, and the owner itself should it come back."""
-    if reservation.state not in _STAGES:
+    if reservation.state not in STAGES:
         return []
     reservation.orphaned = now
     reservation.deadline = forsaken_at(reservation) or reservation.deadline

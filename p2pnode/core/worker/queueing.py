@@ -70,7 +70,7 @@ class Room:
     ) -> None:
         self._standing, self._now = standing, now
         held = reservations.holding
-        bids = reservations.of(ReservationState.OFFERED)
+        bids = reservations.of(ReservationState.BID)
         self._count = len(held)
         self._total = capacity.total
         self._free = minus(capacity.total, (one.requirements.resources for one in held))

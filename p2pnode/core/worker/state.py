@@ -78,7 +78,7 @@ class WorkerState:
 
     def drop_unused(self, reservation: Reservation, now: float) -> Action:
         """Forget a reservation never awarded; a bid that was held for long counts against its requester."""
-        if reservation.state is ReservationState.OFFERED:
+        if reservation.state is ReservationState.BID:
             assert reservation.deadline is not None
             held_s = now - (reservation.deadline - BID_VALID_S)
             if held_s >= BID_MISSED_S:
