@@ -25,9 +25,12 @@ CORE = ROOT / "p2pnode" / "core"
 # Tests that import nothing of the program but its core: all of each room's rules, the quickest first.
 UNIT_TESTS = (
     "job",
+    "job_placement",
     "handover",
     "owner_tracking",
     "worker",
+    "worker_bids",
+    "worker_turns",
     "replication",
     "matching",
     "adverts",
@@ -48,7 +51,7 @@ UNIT_TESTS = (
 # What finds a room's faults soonest.
 FIRST_TESTS = {
     "node.py": ("core_node",),
-    "worker": ("worker",),
+    "worker": ("worker", "worker_bids", "worker_turns"),
     "replication": ("replication",),
     "placement": ("matching", "adverts", "constraints"),
     "records": ("lifecycle", "core_boundary", "core_hostile"),

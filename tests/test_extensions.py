@@ -28,7 +28,7 @@ from p2pnode.core.wire.states import RefusalKind
 from p2pnode.core.worker.machine import Worker
 
 from .core_support import ask, capacity
-from .test_protocols import good
+from .protocol_support import good
 
 HINT = {"example.org/mood": b"\xf5"}
 MUST = {"must-sandbox": b"\xf5"}

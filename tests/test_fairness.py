@@ -22,8 +22,9 @@ from p2pnode.core.wire.spec import JobSpec, Resources
 from p2pnode.core.wire.states import Stage
 from p2pnode.core.worker.machine import BID_VALID_S
 
-from .sim.network import EPOCH, Node, Simulation, Weather
+from .sim.network import Node, Simulation
 from .sim.specs import sim_spec
+from .sim.weather import EPOCH, Weather
 
 HOSTILE = 3
 TOP = 2**53 - 1

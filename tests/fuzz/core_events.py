@@ -30,8 +30,9 @@ from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.wire import codec, messages
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.messages import Advert, Ended, ExecutionCopy, Message, Receipt, Replicate, Signed
-from tests.sim.network import Node, Simulation, Weather, sim_offer
-from tests.sim.specs import KINDS, sim_spec
+from tests.sim.network import Node, Simulation
+from tests.sim.specs import KINDS, sim_offer, sim_spec
+from tests.sim.weather import Weather
 
 STRANGERS = ("stranger0", "stranger1", "stranger2")
 RUN_S = 60.0

@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING
 from p2pnode.core.job.deputies import recipients
 from p2pnode.core.job.desired import missing_placements
 from p2pnode.core.placement.matching import RESOURCE_NAMES, requirements_of, why_not
-from p2pnode.core.records.lifecycle import (
-    LIVE,
-    LONG_RUNNING,
-    OPEN,
-    ExecutionState,
-    JobRecord,
-    JobState,
-)
+from p2pnode.core.records.lifecycle import LIVE, LONG_RUNNING, OPEN, ExecutionState, JobRecord, JobState
 from p2pnode.core.records.reservations import ReservationState
 from p2pnode.core.wire.spec import JobType
 

@@ -10,19 +10,13 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import secrets
 import shutil
 import sqlite3
 import tempfile
-import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import trio
 import trio.testing
@@ -31,14 +25,12 @@ from p2pnode.api.shapes import ServiceError
 from p2pnode.config import NodeConfig
 from p2pnode.core.node import Core
 from p2pnode.core.records.events import CapacityChanged
-from p2pnode.core.records.lifecycle import LONG_RUNNING, JobRecord
+from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Capacity
-from p2pnode.core.wire.spec import JobSpec, NetworkType
-from p2pnode.core.wire.states import Fault
-from p2pnode.engines.workload import ProgramEnd, Workload, failed, not_begun
+from p2pnode.core.wire.spec import JobSpec
 from p2pnode.identity import Identity
-from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable
+from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.network.protocols.adverts import serve_table
 from p2pnode.network.streams import NetworkError
 from p2pnode.node.engines import Engines
@@ -49,91 +41,15 @@ from p2pnode.service.lookup import Lookup
 from p2pnode.service.nodes import Nodes
 
 from .deadlines import Deadlines
+from .determined import determined
 from .invariants import check_node
-from .network import EPOCH, Weather, sim_offer
-from .specs import changed
+from .specs import changed, sim_offer
+from .surroundings import SimBitswap, SimGossip, SimPrograms
+from .weather import EPOCH, Weather
 from .wires import SimHost, Wires
 
 # A node's own connections: those that discovery would have made by then.
 JOIN_INTERVAL_S = 1.0
-
-
-class _Gossip:
-    """Brings an advert to every node that the publisher can reach."""
-
-    def __init__(self, sim: ShellSimulation, peer: str) -> None:
-        self._sim = sim
-        self._peer = peer
-
-    async def publish(self, data: bytes) -> None:
-        await trio.lowlevel.checkpoint()
-        for other in self._sim.wires.hosts:
-            if other != self._peer:
-                self._sim.wires.carry(self._peer, other, partial(self._arrive, other, data))
-
-    def _arrive(self, other: str, data: bytes) -> None:
-        node = self._sim.nodes[other]
-        if node.alive and node.shell is not None:
-            node.shell.adverts.heard(data, self._peer)
-
-
-class _Bitswap:
-    """No other node has any content: results are not fetched here."""
-
-    def blocks_added(self) -> None: ...
-
-    async def fetch_dag(self, cid: str, peers: Sequence[str], **limits: Any) -> None:
-        raise BlockUnavailable(cid, "nobody has it")
-
-
-class _Programs:
-    """An engine whose programs take the time and come to the ends that the seed says."""
-
-    name = "wasm"
-
-    def __init__(self, sim: ShellSimulation) -> None:
-        self._sim = sim
-        # Programs that this machine ran to their end: a restarted node runs those of before again.
-        self._random = random.Random(sim.random.random())
-
-    async def available(self) -> str | None:
-        return None
-
-    async def networks(self) -> frozenset[NetworkType]:
-        return frozenset({NetworkType.NONE})
-
-    async def run(
-        self, workload: Workload, started: Callable[[], None], progress: Callable[[str], None]
-    ) -> ProgramEnd:
-        rng, sim = self._random, self._sim
-        await trio.sleep(rng.uniform(0, 1))
-        if workload.stopping.asked.is_set():
-            return not_begun()
-        started()
-        long = sim.types.get(workload.job_id) in LONG_RUNNING
-        runs_s = rng.expovariate(1 / 60) if long else rng.expovariate(1 / 5)
-        if long and sim.now + runs_s > sim.quiet_from:
-            runs_s = float("inf")
-        chance = rng.random() / max(sim.weather.failures, 1e-9)
-        ends = rng.choice([None, 0, 143])
-        took_s = rng.uniform(0, rng.choice([0.3, 30.0]))
-        with trio.move_on_after(runs_s):
-            await workload.stopping.asked.wait()
-            with trio.move_on_after(workload.stopping.grace_s):
-                await trio.sleep(took_s)
-                return ProgramEnd(
-                    exit_code=ends, reason="" if ends == 0 else "was stopped", fault=_fault(ends)
-                )
-            return failed(Fault.JOB, "was killed")
-        if chance < 0.3:
-            return ProgramEnd(exit_code=3, reason="exit status 3", fault=Fault.JOB)
-        if chance < 1:
-            return failed(Fault.PEER, "the engine failed")
-        return ProgramEnd(exit_code=0, reason="", fault=None)
-
-
-def _fault(exit_code: int | None) -> Fault | None:
-    return None if exit_code == 0 else Fault.JOB
 
 
 @dataclass
@@ -232,13 +148,13 @@ class ShellSimulation:
                     journal,
                     host,  # type: ignore[arg-type]
                     blocks,
-                    _Bitswap(),  # type: ignore[arg-type]
-                    Engines(None, {"wasm": _Programs(self)}),  # type: ignore[dict-item]
+                    SimBitswap(),  # type: ignore[arg-type]
+                    Engines(None, {"wasm": SimPrograms(self)}),  # type: ignore[dict-item]
                     nursery,
                 )
                 # What turns take is measured on the processor's clock, which no seed knows.
                 shell.strangers._clock = lambda: 0.0
-                shell.adverts.gossip = _Gossip(self, node.peer)  # type: ignore[assignment]
+                shell.adverts.gossip = SimGossip(self, node.peer)  # type: ignore[assignment]
                 serve_table(host, shell.adverts.table_for)  # type: ignore[arg-type]
                 host.watch(shell.adverts.on_connection)
                 self._listen(node, shell)
@@ -349,46 +265,6 @@ class ShellSimulation:
                     await node.commands.submit(changed(spec), new=False)
         except ServiceError as exc:
             self.note(f"{id} {what}: {exc}")
-
-
-@contextmanager
-def determined(seed: int, found: list[ShellSimulation]) -> Iterator[None]:
-    """Has chance, the wall clock, threads and trio's order of tasks go by the seed.
-
-    `found` holds the simulation once there is one.
-    """
-    rng = random.Random(seed)
-
-    async def inline(fn: Callable[..., Any], *args: Any, **ignored: Any) -> Any:
-        await trio.lowlevel.checkpoint()
-        return fn(*args)
-
-    def urandom(size: int) -> bytes:
-        return rng.randbytes(size)
-
-    run = trio._core._run
-    with ExitStack() as stack:
-        for target, name, value in (
-            (time, "time", lambda: EPOCH + _trio_time() + (found[0].clock_offset_s if found else 0.0)),
-            (trio.to_thread, "run_sync", inline),
-            (os, "urandom", urandom),
-            (random, "_urandom", urandom),
-            (secrets, "token_bytes", lambda size=32: rng.randbytes(size)),
-            (uuid, "uuid4", lambda: uuid.UUID(int=rng.getrandbits(128), version=4)),
-            (random, "random", rng.random),
-            (random, "uniform", rng.uniform),
-            (run, "_r", random.Random(seed)),
-            (run, "_ALLOW_DETERMINISTIC_SCHEDULING", True),
-        ):
-            stack.enter_context(patch.object(target, name, value))
-        yield
-
-
-def _trio_time() -> float:
-    try:
-        return trio.current_time()
-    except RuntimeError:
-        return 0.0
 
 
 def run_shell(

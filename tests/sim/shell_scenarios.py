@@ -13,10 +13,10 @@ from p2pnode.core.wire import codec
 from p2pnode.core.wire.spec import InputSource, JobSpec, JobType, Source
 
 from .invariants import check_end, check_steady
-from .network import Weather
 from .scenarios import HORIZON_S, STEADY_S, weather_of
 from .shell import ShellNode, ShellSimulation, run_shell
 from .specs import KINDS, sim_spec
+from .weather import Weather
 
 NODES = (3, 3, 4, 5)
 # A module of WebAssembly without anything in it.
