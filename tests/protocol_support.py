@@ -17,7 +17,7 @@ from p2pnode.core.wire.messages import Advert, Message, Receipt, Signed
 from .cddl_support import PROTOCOLS, definitions
 
 PAGES = ("advert", "placement", "execution", "ownership", "logs", "jobs")
-# What a vector's "kind" names: the type in the code, and the rule of the schema.
+# Names in a vector's "kind": the type in the code, and the rule of the schema.
 KINDS: dict[str, tuple[Any, str]] = {
     "message": (Message, "placement-message / execution-message / ownership-message"),
     "advert": (Advert, "advert"),
@@ -51,7 +51,7 @@ def vectors(which: str) -> list[Any]:
 
 
 def plain(value: Any) -> Any:
-    """What the vectors write as {"bytes": hex} is bytes."""
+    """Have bytes where the vectors write {"bytes": hex}."""
     if isinstance(value, dict):
         if value.keys() == {"bytes"}:
             return bytes.fromhex(value["bytes"])

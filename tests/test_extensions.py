@@ -1,4 +1,4 @@
-"""What later versions say in today's records (protocols/versions.md): skipped, kept, or refused by name."""
+"""Words of later versions in today's records (protocols/versions.md): skipped, kept, or refused by name."""
 
 from __future__ import annotations
 

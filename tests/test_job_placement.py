@@ -1,4 +1,4 @@
-"""Whom a job asks, whose bid it awards and how long it waits, event by event, as its owner sees it."""
+"""Placement of a job: whom it asks, whose bid it awards, how long it waits, as its owner sees it."""
 
 from __future__ import annotations
 

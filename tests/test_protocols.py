@@ -26,7 +26,7 @@ from . import vectors as made_vectors
 from .protocol_support import KINDS, good, plain, read_untrusted, schema, vectors
 from .wire_records import RECORDS
 
-# What pycddl overlooks though the schema says it.
+# Faults that pycddl overlooks though the schema says them.
 _OVERLOOKED = {
     "array",
     "nested too deep",

@@ -1,4 +1,4 @@
-"""What a peer runs for others, event by event: from the award to its end, and who may decide over it."""
+"""Executions that a peer runs for others, from the award to the end, and who may decide over them."""
 
 from __future__ import annotations
 

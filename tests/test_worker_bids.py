@@ -1,4 +1,4 @@
-"""What a peer promises to others, event by event: bids, refusals and what frees them."""
+"""Bids and refusals of a peer, event by event, and what frees the bids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose asks a peer bids for where room is short: turns, strangers' share, priority."""
+"""Turns of those who ask a peer where room is short: strangers' share, priority."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .worker_support import finished, full_lending, held, new, refusal_of, runni
 
 
 def end(worker: Worker, slot: int, now: float) -> list[str]:
-    """Whose asks are bid for when one that was awarded ends."""
+    """End one that was awarded; returns whose asks are bid for then."""
     id = ask(slot=slot).execution
     worker.handle(Progressed(id, Stage.RUNNING, ""), now)
     found = receipt(id)
@@ -59,7 +59,7 @@ def test_strangers_bids_hold_half_of_the_room_however_many_they_are() -> None:
         worker.handle(Received(f"stranger{slot}", ask(slot=slot)), slot / 10)
     assert held(worker) == 2000
     assert sent(worker.handle(Received("me", ask(slot=20)), 1), Bid)
-    # Who awards holds no bid any more: there is room for another stranger's.
+    # An awarded bid is open no more: there is room for another stranger's.
     first = ask(slot=0)
     bids = sent(worker.handle(Received("stranger0", award(first)), 2), Bid)
     assert [slots[one.execution] for _, one in bids] == [2]

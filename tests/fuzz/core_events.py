@@ -37,7 +37,7 @@ from tests.sim.weather import Weather
 STRANGERS = ("stranger0", "stranger1", "stranger2")
 RUN_S = 60.0
 EVENTS_PER_CASE = 150
-# Of honest messages, from which hostile ones are made.
+# Honest messages that are kept, as hostile ones are made from them.
 CAPTURED_MAX = 400
 UNDONE_SHARE = 0.05
 

@@ -1,4 +1,4 @@
-"""What must hold in every simulated network: after each step, when the trouble is over, and at the end."""
+"""Invariants of every simulated network: after each step, when the trouble is over, and at the end."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def check_end(sim: Simulation) -> None:
             if record.state is JobState.COMPLETED and record.spec.type is JobType.BATCH:
                 done = {one.replica for one in record.now_of(ExecutionState.COMPLETED)}
                 assert done == set(range(record.spec.count)), (id, done)
-        # Who holds a copy by the word of an owner that was replaced need not be known to the present one.
+        # A holder of a copy by the word of an owner that was replaced need not be known to the present one.
         newest = max(records, key=lambda one: one.ballot, default=None)
         concerned = {newest.owner, *recipients(newest)} if newest else set()
         views = {_view(one) for node, one in zip(holders, records, strict=False) if node.peer in concerned}

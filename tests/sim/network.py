@@ -65,7 +65,7 @@ class Node:
     incarnation: int = 0
     # Changes when the disk is lost, as a link's store id does.
     store: int = 0
-    # Of other nodes' disks, as their links say.
+    # Stores of other nodes, as their links say.
     stores: dict[str, int] = field(default_factory=dict)
     number: int = 0
     due: float = float("inf")
@@ -88,7 +88,7 @@ class Simulation:
         self.messages = 0
         self.awards: set[str] = set()
         self.blocked: set[frozenset[str]] = set()
-        # Of each link, when its newest message arrives: a link keeps the order.
+        # Arrivals of each link's newest message: a link keeps the order.
         self.outboxes: dict[tuple[str, str], list[tuple[int, int, bytes]]] = {}
         self.arrivals: dict[tuple[str, str], float] = {}
         self.notes: dict[str, list[tuple[float, str]]] = {}
@@ -247,7 +247,7 @@ class Simulation:
                     advert = codec.decode(signed.body, Advert)
                     node.core.table.learn(signed, advert, remaining_ms, self.now)
                 self.at(0.01, self.heard_again, node, other)
-        # Whom it misses it gives up in its own time: it was down when the others did.
+        # The node gives up whom it misses in its own time: it was down when the others did.
         for other in self.nodes.values():
             if not other.alive:
                 self.at(LOST_AFTER_S, self.notice, node, other, other.down_since)

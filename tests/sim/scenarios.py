@@ -39,7 +39,7 @@ def weather_of(seed: int, rng: random.Random) -> Weather:
 
 @dataclass(frozen=True)
 class Scenario:
-    """What happens in a network, but for what the weather draws."""
+    """Jobs and wishes of a network, and its weather, which draws the troubles."""
 
     nodes: int
     weather: Weather

@@ -111,7 +111,7 @@ class ShellSimulation:
             data = directory / f"{index}-0"
             capacity = codec.replace(sim_offer(self.random), sources=("inline", "ipfs"))
             if self.random.random() < 0.1:
-                # It submits, and runs nothing for others.
+                # A node that submits, and runs nothing for others.
                 capacity = codec.replace(capacity, engines=())
             self.nodes[me.peer_id] = ShellNode(
                 me.peer_id, me, capacity, data, preempts=self.random.random() < 0.3
@@ -152,7 +152,7 @@ class ShellSimulation:
                     Engines(None, {"wasm": SimPrograms(self)}),  # type: ignore[dict-item]
                     nursery,
                 )
-                # What turns take is measured on the processor's clock, which no seed knows.
+                # Turns are measured on the processor's clock, which no seed knows.
                 shell.strangers._clock = lambda: 0.0
                 shell.adverts.gossip = SimGossip(self, node.peer)  # type: ignore[assignment]
                 serve_table(host, shell.adverts.table_for)  # type: ignore[arg-type]
@@ -162,7 +162,7 @@ class ShellSimulation:
                 node.shell, node.host, node.scope = shell, host, scope
                 lookup = Lookup(journal, shell.driver.core.table, node.peer, config.name)
                 node.commands = Commands(lookup, journal, shell.driver, shell.changes, shell.links)
-                # Of its services, those that do not ask discovery.
+                # Services that do not ask discovery.
                 node.operator = Nodes(shell, None)  # type: ignore[arg-type]
                 await nursery.start(shell.run)
                 shell.tell(CapacityChanged(node.capacity))
@@ -221,7 +221,7 @@ class ShellSimulation:
         self.troubled_at = self.now
         scope.cancel()
 
-    # What the invariants ask
+    # Questions of the invariants
 
     def holders(self, id: str) -> list[ShellNode]:
         """The living nodes that have a copy of a job, and may speak of it."""

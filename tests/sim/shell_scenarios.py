@@ -25,7 +25,7 @@ MODULE = "data:;base64,AGFzbQEAAAA="
 
 @dataclass(frozen=True)
 class ShellScenario:
-    """What happens in a network of whole nodes."""
+    """Troubles, jobs and wishes of a network of whole nodes."""
 
     nodes: int
     weather: Weather

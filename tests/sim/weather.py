@@ -1,4 +1,4 @@
-"""What goes wrong in a simulated network, and how often; and when its clock starts."""
+"""Weather of a simulated network, and the time at which its clock starts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ EPOCH = 1_700_000_000.0
 
 @dataclass(frozen=True)
 class Weather:
-    """What goes wrong, and how often."""
+    """Kinds of trouble, and how often each comes."""
 
     loss: float = 0.0
     replay: float = 0.0
@@ -17,7 +17,7 @@ class Weather:
     # Lost messages are really lost; otherwise the link sends them again.
     lossy: bool = False
     crashes: int = 0
-    # Of the crashes, how many lose the disk, or never come back.
+    # Shares of the crashes that lose the disk, or never come back.
     disk_loss: float = 0.0
     final: float = 0.0
     partitions: int = 0
