@@ -58,12 +58,12 @@ class Deadlines:
 
     def _missing(self, record: JobRecord) -> list[tuple[str, float]]:
         sim = self._sim
-        owner = sim.nodes[record.owner]
-        if not owner.alive or record.id not in owner.core.jobs:
-            return [(f"no living owner, {owner.peer[-6:]} was", OWNED_WITHIN_S)]
+        owner = sim.nodes.get(record.owner)
+        if owner is None or not owner.alive or record.id not in owner.core.jobs:
+            return [(f"no living owner, {record.owner[-6:]} was", OWNED_WITHIN_S)]
         found = []
         own = owner.core.jobs[record.id].record
-        alive = [peer for peer in own.deputies if sim.nodes[peer].alive]
+        alive = [peer for peer in own.deputies if peer in sim.nodes and sim.nodes[peer].alive]
         candidates = [
             node
             for node in sim.nodes.values()

@@ -93,6 +93,8 @@ class Simulation:
         self.arrivals: dict[tuple[str, str], float] = {}
         self.notes: dict[str, list[tuple[float, str]]] = {}
         self.submitted: dict[str, Node] = {}
+        # Peers that lie are in simulations of whole nodes only.
+        self.liars: dict[str, object] = {}
         # From then on programs run until they are told to end.
         self.quiet_from = EPOCH + 150.0
         self.engines = SimEngines(self)

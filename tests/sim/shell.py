@@ -13,6 +13,7 @@ import random
 import shutil
 import sqlite3
 import tempfile
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +25,11 @@ import trio.testing
 from p2pnode.api.shapes import ServiceError
 from p2pnode.config import NodeConfig
 from p2pnode.core.node import Core
-from p2pnode.core.records.events import CapacityChanged
+from p2pnode.core.records.events import CapacityChanged, Received
 from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import Capacity
+from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.messages import Capacity, Message
 from p2pnode.core.wire.spec import JobSpec
 from p2pnode.identity import Identity
 from p2pnode.ipfs.blocks import BlockStore
@@ -43,6 +45,7 @@ from p2pnode.service.nodes import Nodes
 from .deadlines import Deadlines
 from .determined import determined
 from .invariants import check_node
+from .liars import Liar, out_of_reach
 from .specs import changed, sim_offer
 from .surroundings import SimBitswap, SimGossip, SimPrograms
 from .weather import EPOCH, Weather
@@ -50,6 +53,8 @@ from .wires import SimHost, Wires
 
 # A node's own connections: those that discovery would have made by then.
 JOIN_INTERVAL_S = 1.0
+# Honest messages that are remembered for liars.
+SAID_MAX = 200
 
 
 @dataclass
@@ -88,7 +93,7 @@ class ShellSimulation:
     """The shells of some nodes; `scenario` drives it (see `run_shell`)."""
 
     def __init__(
-        self, seed: int, nodes: int, weather: Weather, directory: Path, nursery: trio.Nursery
+        self, seed: int, nodes: int, weather: Weather, directory: Path, nursery: trio.Nursery, liars: int
     ) -> None:
         self.random = random.Random(seed)
         self.weather = weather
@@ -101,6 +106,8 @@ class ShellSimulation:
         self.wires = Wires(random.Random(self.random.random()), weather.delay_s, nursery)
         self.nodes: dict[str, ShellNode] = {}
         self.problems: list[str] = []
+        # Honest messages, from which liars make theirs.
+        self.said: deque[Message] = deque(maxlen=SAID_MAX)
         # When something went wrong, or was mended, last.
         self.troubled_at = EPOCH
         self.lines: list[str] | None = None
@@ -116,6 +123,8 @@ class ShellSimulation:
             self.nodes[me.peer_id] = ShellNode(
                 me.peer_id, me, capacity, data, preempts=self.random.random() < 0.3
             )
+        made = (Liar(self, random.Random(f"{seed} {one}"), directory / f"liar{one}") for one in range(liars))
+        self.liars = {liar.peer: liar for liar in made}
 
     @property
     def now(self) -> float:
@@ -178,6 +187,10 @@ class ShellSimulation:
 
         def listened(event: Any, delivered: tuple[str, int] | None = None) -> None:
             self.note(f"{node.peer} {event}")
+            if isinstance(event, Received) and event.peer in self.nodes:
+                self.said.append(event.message)
+            if out_of_reach(node, event, self):
+                raise BadMessage("left out of the simulation")
             apply(event, delivered)
             if node.shell is shell:
                 check_node(node)  # type: ignore[arg-type]
@@ -268,7 +281,7 @@ class ShellSimulation:
 
 
 def run_shell(
-    seed: int, nodes: int, weather: Weather, scenario: Callable[[ShellSimulation], Any]
+    seed: int, nodes: int, weather: Weather, scenario: Callable[[ShellSimulation], Any], liars: int = 0
 ) -> ShellSimulation:
     """Run a scenario to its end; raises AssertionError where an invariant breaks."""
     found: list[ShellSimulation] = []
@@ -277,7 +290,7 @@ def run_shell(
 
         async def main() -> None:
             async with trio.open_nursery() as nursery:
-                sim = ShellSimulation(seed, nodes, weather, Path(directory), nursery)
+                sim = ShellSimulation(seed, nodes, weather, Path(directory), nursery, liars)
                 found.append(sim)
                 for node in sim.nodes.values():
                     await sim.start(node)

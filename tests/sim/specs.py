@@ -8,16 +8,20 @@ from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Capacity
 from p2pnode.core.wire.spec import (
     Constraint,
+    InputSource,
     JobSpec,
     JobType,
     NetworkType,
     Operator,
     Resources,
+    Source,
     Task,
     Timeouts,
     WasmTask,
 )
 
+# A module of WebAssembly without anything in it.
+MODULE = "data:;base64,AGFzbQEAAAA="
 KINDS = [JobType.BATCH] * 5 + [JobType.OPS, JobType.SERVICE, JobType.SERVICE, JobType.DAEMON]
 
 
@@ -37,6 +41,14 @@ def sim_spec(rng: random.Random, total_s: int | None = None, kind: JobType | Non
             timeouts=Timeouts(execution_s=rng.choice([4, 30]), total_s=total_s, queue_s=rng.choice([5, 60])),
         ),
     )
+
+
+def valid(spec: JobSpec, rng: random.Random) -> JobSpec:
+    """The job with a module to run: whole nodes check what they are asked to run."""
+    module = InputSource(target="/m", source=Source(type="inline", params={"URL": MODULE}))
+    name = f"job-{rng.getrandbits(32)}"
+    count = 1 if spec.type in (JobType.OPS, JobType.DAEMON) else spec.count
+    return codec.replace(spec, task=codec.replace(spec.task, inputs=(module,)), count=count, name=name)
 
 
 def changed(spec: JobSpec) -> JobSpec:

@@ -30,7 +30,7 @@ class SimGossip:
     async def publish(self, data: bytes) -> None:
         await trio.lowlevel.checkpoint()
         for other in self._sim.wires.hosts:
-            if other != self._peer:
+            if other != self._peer and other not in self._sim.liars:
                 self._sim.wires.carry(self._peer, other, partial(self._arrive, other, data))
 
     def _arrive(self, other: str, data: bytes) -> None:
