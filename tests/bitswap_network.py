@@ -14,7 +14,7 @@ from p2pnode.network.streams import NetworkError
 
 
 class Broken(NetworkError):
-    """What the network in memory raises."""
+    """An error of the network in memory."""
 
 
 class Stream:

@@ -158,7 +158,7 @@ def end(job: Job, execution: str, exit_code: int | None = 0, fault: Fault | None
 
 
 def sent(actions: list[Action], kind: type[Message] | None = None) -> list[tuple[str, Any]]:
-    """Whom the actions send messages of this kind."""
+    """The receivers and messages of this kind among the actions."""
     sends = [(one.peer, one.message) for one in actions if isinstance(one, Send)]
     return [(peer, message) for peer, message in sends if kind is None or isinstance(message, kind)]
 

@@ -1,4 +1,4 @@
-"""What the tests of inputs and publishers share: a node's surroundings without a node."""
+"""Surroundings of a node without the node, for the tests of inputs and publishers."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def task_of(*sources: tuple[str, dict[str, Any]], disk_bytes: int = 0, module: s
 
 
 def files_in(directory: Path) -> dict[str, bytes]:
-    """What a path holds; of a single file that by its name."""
+    """The content of a path; of a single file by its name."""
     if directory.is_file():
         return {directory.name: directory.read_bytes()}
     return {

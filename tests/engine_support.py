@@ -23,7 +23,7 @@ _numbers = itertools.count(1)
 
 @dataclass
 class Calls:
-    """What an engine called back while it ran."""
+    """The calls that an engine made while it ran."""
 
     started: int = 0
     started_event: trio.Event = field(default_factory=trio.Event)

@@ -79,7 +79,7 @@ class FakeNode:
         self.resolved: list[tuple[str, list[str]]] = []
         self.pinned: list[str] = []
         self.troubles: list[ProblemJson] = []
-        # What an execution's result is, by its replica, where it is not `result`; and its receipt.
+        # Results of executions by replica, where they are not `result`; and their receipts.
         self.results: dict[int, str] = {}
         self.peer = PEER
         self.takes = "schedulable"

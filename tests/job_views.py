@@ -1,4 +1,4 @@
-"""What several nodes say of one job, and a program for it, for the tests with real nodes."""
+"""Views that several nodes have of one job, and a program for it, for the tests with real nodes."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ NOT_QUICK = (
     # Real networks, on this machine's clock.
     r"test_network_(discovery|first_contact|gossip|host|links|strangers)",
     r"test_ipfs_bitswap",
-    # What takes long: bombs, chance in quantity, and all but the first fifty simulated networks.
+    # Long tests: bombs, chance in quantity, and all but the first fifty simulated networks.
     r"test_(cli_get_hostile|fairness|fuzz)\.py",
     r"test_simulation\.py::test_every_job_ends\w*\[(?!0\])",
     r"test_shell_simulation\.py::test_every_job\w*\[(?!0\])",
@@ -34,5 +34,5 @@ STARTS_A_PROCESS = frozenset({"os.fork", "os.forkpty", "os.posix_spawn", "os.sys
 
 
 def is_quick(node_id: str) -> bool:
-    """Of a test by its id, or of a part of one."""
+    """Tell of a test by its id, or by a part of one."""
     return not any(re.match(pattern, node_id.removeprefix("tests/")) for pattern in NOT_QUICK)

@@ -21,10 +21,10 @@ import trio
 
 from .docker_engine import cannot_run
 
-# Of the addresses for tests of networks (RFC 2544), which nobody routes.
+# Addresses for tests of networks (RFC 2544), which nobody routes.
 HOST, ALLOWED, EVIL = "198.18.77.1", "198.18.77.2", "198.18.77.3"
 METADATA = "169.254.169.254"
-# Of the internet's own, but of those that RFC 7526 has taken out of use.
+# An address of the internet's own, but of those that RFC 7526 has taken out of use.
 PUBLIC = "192.88.99.2"
 NAMES = {
     "allowed.example": ALLOWED,
@@ -49,7 +49,7 @@ class Internet:
         self._name = name
 
     def get(self, port: int) -> str:
-        """What a web server at a port of this machine says to somebody from there."""
+        """The answer of a web server at a port of this machine to somebody from there."""
         command = ["ip", "netns", "exec", self._name, sys.executable, "-c", GET, f"http://{HOST}:{port}/"]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 

@@ -25,9 +25,12 @@ CORE = ROOT / "p2pnode" / "core"
 # Tests that import nothing of the program but its core: all of each room's rules, the quickest first.
 UNIT_TESTS = (
     "job",
+    "job_placement",
     "handover",
     "owner_tracking",
     "worker",
+    "worker_bids",
+    "worker_turns",
     "replication",
     "matching",
     "adverts",
@@ -45,10 +48,10 @@ UNIT_TESTS = (
     "simulation",
     "fairness",
 )
-# What finds a room's faults soonest.
+# Tests that find a room's faults soonest.
 FIRST_TESTS = {
     "node.py": ("core_node",),
-    "worker": ("worker",),
+    "worker": ("worker", "worker_bids", "worker_turns"),
     "replication": ("replication",),
     "placement": ("matching", "adverts", "constraints"),
     "records": ("lifecycle", "core_boundary", "core_hostile"),
@@ -57,7 +60,7 @@ FIRST_TESTS = {
 # A thousand seeds, which are the simulation's part here.
 SLOW_TESTS = "not in_any_of_fifty_networks"
 FOUND_PERCENT_MIN = 90
-# Of the two cores that a small machine has.
+# One for each of the two cores that a small machine has.
 PROCESSES = 2
 # A quiet machine needs 80 s; a fault that makes a test run for ever is found, too.
 UNIT_TESTS_S_MAX = 600
@@ -74,7 +77,7 @@ class Mutation:
     file: str
     old: str
     new: str
-    # What goes wrong in the world.
+    # The harm in the world.
     breaks: str
     # Why nothing can find it.
     explained: str = ""
@@ -91,7 +94,7 @@ class Mutation:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What found a fault; "": nothing did."""
+    """The finder of a fault; "": nothing found it."""
 
     by: str
     detail: str = ""

@@ -116,7 +116,7 @@ def raw_socket(family: int, protocol: int) -> str:
     return "reached: a raw socket"
 
 
-# What the job's domains allow: allowed.example, .wild.example, inside.example and the address itself.
+# Ways that the job's domains allow: allowed.example, .wild.example, inside.example and the address itself.
 ALLOWED_WAYS: dict[str, Callable[[], str]] = {
     "http by the proxy variables": lambda: fetch("http://allowed.example/", proxy=True),
     "https by the proxy variables": lambda: fetch("https://allowed.example/", proxy=True),
@@ -188,7 +188,7 @@ ATTACKS: dict[str, Callable[[], str]] = {
     "IPv6 loopback": lambda: raw("::1", int(given["host_port"])),
 }
 
-# Those that succeed where nothing keeps them from it: with Network Type Host.
+# Ways that succeed where nothing keeps them from it: with Network Type Host.
 DIRECT = (
     "TCP to an address",
     "TCP to another port",

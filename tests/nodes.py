@@ -32,7 +32,7 @@ WAIT_S = 30.0
 LOOK_INTERVAL_S = 0.02
 LOOPBACK = "/ip4/127.0.0.1/tcp/"
 EXIT_TIMEOUT_S = 10.0
-# What a user must never see: a traceback, what an interpreter says at its end, what a dependency logs.
+# Text that a user must never see: a traceback, what an interpreter says at its end, what a dependency logs.
 _NOISE = re.compile(
     r"Traceback|Exception ignored|Task .* exception|RuntimeWarning|ResourceWarning|DeprecationWarning"
     r"|never awaited|libp2p|hypercorn|zeroconf|ExceptionGroup|the link with .* failed",
@@ -40,7 +40,7 @@ _NOISE = re.compile(
 
 
 def until(what: str, look: Callable[[], T], timeout_s: float = WAIT_S) -> T:
-    """What `look` gives as soon as that is true."""
+    """Return what `look` gives as soon as that is true."""
     deadline = time.monotonic() + timeout_s
     while True:
         if found := look():
@@ -188,7 +188,7 @@ class Node:
             cwd=self.data_dir.parent,
         )
 
-    # What it runs for others
+    # Work for others
 
     def finish(self, execution: str, how: str = "end") -> None:
         """Let the waiting program of an execution here end: well ("end"), or not ("fail")."""

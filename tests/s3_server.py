@@ -38,7 +38,7 @@ class S3Server:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a node that may use it finds in its environment."""
+        """The environment of a node that may use the server."""
         return {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
 
     @property

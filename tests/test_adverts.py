@@ -209,7 +209,7 @@ def test_an_advert_outlives_a_missed_one() -> None:
 
 
 def test_an_advert_that_would_change_nothing_is_known_before_its_signature_is_checked() -> None:
-    """Of random ones: what the table takes is news to it before, and what is old or too many is none."""
+    """Random adverts: what the table takes is news to it before, and what is old or too many is none."""
     rng, table, now = Random(1), AdvertTable(), NOW
     taken = refused = 0
     for step in range(3_000):

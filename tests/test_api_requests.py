@@ -1,4 +1,4 @@
-"""What the API refuses before any route sees it, and how many it serves at once."""
+"""Requests that the API refuses before any route sees them, and how many it serves at once."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def test_a_new_connection_takes_the_place_of_the_oldest_idle_one(
         assert client.identity()["peer"] == PEER
         assert to_end(crowded[0]) == b""
         assert time.monotonic() - started < connections.HEAD_TIMEOUT_S / 2
-    # It was not idle.
+    # The follower was not idle.
     assert next(follower)["number"] == 2
     follower.close()
 

@@ -139,7 +139,7 @@ def test_the_unit_is_valid_and_gives_flags_that_there_are(tmp_path: Path) -> Non
     program = tmp_path / "usr/bin/p2pnode"
     program.parent.mkdir(parents=True)
     program.touch(mode=0o755)
-    # Of the units that ours names, those of systemd itself.
+    # Units of systemd itself, which ours names.
     shutil.copytree("/usr/lib/systemd/system", tmp_path / "usr/lib/systemd/system", symlinks=True)
     verify = ["systemd-analyze", "verify", "--man=no", f"--root={tmp_path}", "p2pnode.service"]
     done = subprocess.run(verify, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Whose fault a failure is, and that no path of a peer's machine is told: tables."""
+"""Blame for a failure, and that no path of a peer's machine is told: tables."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def test_a_path_of_a_job_or_cid_fetches_what_it_names_alone(
         assert main(["get", f"{what}/{path}", *options]) == 0
         assert Path(place).read_bytes() == content
         assert capfd.readouterr().out.strip() in (place, str(Path(place).parent))
-        # What is there already is left; nothing else was fetched, and nothing else written.
+        # The file that is there already is left; nothing else was fetched, and nothing else written.
         assert served.node.result not in served.node.fetched
         written = [one for one in Path().rglob("*") if one.is_file() and "data" not in one.parts]
         assert sorted(map(str, written)) == sorted([place, "works.yaml"])

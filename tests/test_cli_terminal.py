@@ -148,7 +148,7 @@ def test_columns_are_aligned_by_what_is_seen(evil: str, served: Served, capfd: O
 
 
 def on_a_terminal(*arguments: str, typed: str = "") -> str:
-    """What a terminal gets of a command, with what is typed there."""
+    """The output of a command at a terminal, with what is typed there."""
     ours, its = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "p2pnode", *arguments], stdin=its, stdout=its, stderr=its, close_fds=True

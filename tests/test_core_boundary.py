@@ -1,4 +1,4 @@
-"""What of another node's words is taken in: a table of what is refused, and why."""
+"""Words of another node at the boundary of the core: a table of what is refused, and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What hostile peers said that once led a core to something that it must never do."""
+"""Words of hostile peers that once led a core to something that it must never do."""
 
 from __future__ import annotations
 

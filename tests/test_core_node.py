@@ -1,4 +1,4 @@
-"""What one node's core decides as a whole: its jobs in turn, its copies, whom it obeys, and how it leaves."""
+"""Decisions of one node's core as a whole: its jobs in turn, its copies, whom it obeys, and how it leaves."""
 
 from __future__ import annotations
 

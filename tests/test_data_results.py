@@ -1,4 +1,4 @@
-"""What is left out of a result before any of it is read, and that the rest of it is kept."""
+"""Files that are left out of a result before any is read, and that the rest is kept."""
 
 from __future__ import annotations
 

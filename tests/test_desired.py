@@ -1,4 +1,4 @@
-"""What each type of job should have: where something is missing, and what is too much."""
+"""Executions that each type of job should have: where something is missing, and what is too much."""
 
 from __future__ import annotations
 

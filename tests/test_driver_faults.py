@@ -1,4 +1,4 @@
-"""What fails in the core, over the real journal: what it costs, and what a restart finds."""
+"""Failures of the core over the real journal: what they cost, and what a restart finds."""
 
 from __future__ import annotations
 
@@ -284,7 +284,7 @@ def test_an_execution_whose_news_fail_is_set_aside_and_its_owner_is_told(
     assert shell.killed == [asked.execution]
     assert shell.told == [("owner", "its node set it aside: ZeroDivisionError")]
     assert shell.core.worker.held == []
-    # What comes of it later concerns nobody any more.
+    # Later news of the execution concern nobody any more.
     found = receipt(asked.execution)
     shell.driver.apply(Finished(asked.execution, signed(found)))
     shell.crash()

@@ -1,4 +1,4 @@
-"""What a container has used, by the files of either version of control groups."""
+"""Usage of a container, by the files of either version of control groups."""
 
 from __future__ import annotations
 

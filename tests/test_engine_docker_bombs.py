@@ -1,4 +1,4 @@
-"""What an image that fills the engine's disk does: nothing that lasts."""
+"""Images that fill the engine's disk do nothing that lasts."""
 
 from __future__ import annotations
 

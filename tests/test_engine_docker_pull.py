@@ -40,7 +40,7 @@ MANIFESTS = (
     "application/vnd.oci.image.manifest.v1+json",
 )
 AUTH = "auth: {{htpasswd: {{realm: test, path: {path}}}}}"
-# Of the user "somebody"; docker-registry knows bcrypt only.
+# The password of the user "somebody"; docker-registry knows bcrypt only.
 PASSWORD, HASH = "opensesame", "$2b$04$Nf3d15XFQlyXS7j3kBnnRecUILljG4pZmPfR.OsktP87SKW3ECa0m"
 
 
@@ -321,7 +321,7 @@ async def load_for(architecture: str, image: str, directory: Path) -> None:
         json.dumps({**json.loads(configuration.read_text()), "architecture": architecture})
     )
     (before / "manifest.json").write_text(json.dumps([{**manifest, "RepoTags": [image]}]))
-    # What older and newer engines have beside the manifest, and which would still tell of the other image.
+    # Files of older and newer engines beside the manifest, which would still tell of the other image.
     for name in ("repositories", "index.json", "oci-layout"):
         (before / name).unlink(missing_ok=True)
     with tarfile.open(after, "w") as tar:

@@ -1,4 +1,4 @@
-"""What becomes of a container when the Docker engine itself is restarted; with an engine of our own."""
+"""Containers while the Docker engine itself is restarted; with an engine of our own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a container can reach, with a real engine and a made-up internet in a namespace of its own."""
+"""The reach of a container, with a real engine and a made-up internet in a namespace of its own."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def resolve(host: str, port: int) -> list[str]:
 
 @dataclass
 class Probed:
-    """What a program saw of each way out, and what arrived at the internet meanwhile."""
+    """The program's view of each way out, and what arrived at the internet meanwhile."""
 
     saw: dict[str, str]
     arrived: set[str]
@@ -60,7 +60,7 @@ class Probed:
 class World:
     internet: Internet
     directory: Path
-    # What the program is told of this machine.
+    # Facts of this machine that the program is told.
     told: tuple[str, ...]
 
     def probed(self, network: Network) -> Probed:

@@ -1,4 +1,4 @@
-"""What other processes say, and what lies in inputs: an engine believes none of it."""
+"""Words of other processes, and what lies in inputs: an engine believes none of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What both engines share: environment, log files, the watch on disk."""
+"""Parts that both engines share: environment, log files, the watch on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What later versions say in today's records (protocols/versions.md): skipped, kept, or refused by name."""
+"""Words of later versions in today's records (protocols/versions.md): skipped, kept, or refused by name."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from p2pnode.core.worker.machine import Worker
 
 from .core_support import ask, capacity
 from .fake_keys import FakeKeys
-from .test_protocols import good
+from .protocol_support import good
 
 HINT = {"example.org/mood": b"\xf5"}
 MUST = {"must-sandbox": b"\xf5"}

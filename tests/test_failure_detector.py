@@ -63,7 +63,7 @@ def test_a_watched_peer_is_lost_when(events: list[tuple[float, LinkEvent]], lost
     if lost_at < inf:
         assert detector.due(lost_at - 0.01) == []
         assert [one.peer for one in detector.due(lost_at)] == ["a"]
-        # It is told once.
+        # A loss is told once.
         assert detector.due(lost_at + 100) == []
         assert detector.deadline == inf
 
@@ -108,7 +108,7 @@ def test_the_chain_of_times_fits_together() -> None:
     assert LOST_AFTER_CLOSE_S > CONNECT_S_MAX
     # The owner's silence is seen by both deputies in about the same moment: the second hears of a take-over.
     assert STAGGER_S > 2 * BEAT_AFTER_S - 0.001
-    # Who hears nobody waits until the others, if they live, have taken over.
+    # A node that hears nobody waits until the others, if they live, have taken over.
     assert CUT_OFF_WAIT_S > LOST_AFTER_SILENCE_S + 2 * STAGGER_S
     # A job whose owner died is taken over within 15 s by the second deputy, too.
     assert LOST_AFTER_SILENCE_S + 2 * STAGGER_S <= 15

@@ -1,4 +1,4 @@
-"""What hostile requesters and neighbours can take from others, in seeded networks."""
+"""Hostile requesters and neighbours take little from others, in seeded networks."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from p2pnode.core.wire.spec import JobSpec, Resources
 from p2pnode.core.wire.states import Stage
 from p2pnode.core.worker.state import BID_VALID_S
 
-from .sim.network import EPOCH, Node, Simulation, Weather
+from .sim.network import Node, Simulation
 from .sim.specs import sim_spec
+from .sim.weather import EPOCH, Weather
 
 HOSTILE = 3
 TOP = 2**53 - 1
@@ -161,7 +162,7 @@ def test_three_thousand_invented_peers_cost_a_job_one_round_at_most(met_before: 
     if met_before:
         sim.at(3, sim.submit_small, node)
     else:
-        # It knows the real ones by another neighbour's word only.
+        # The requester knows the real ones by another neighbour's word only.
         sim.run(10)
         table = node.core.table
         table._met.clear()

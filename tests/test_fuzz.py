@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import random
+from typing import get_args
+
 import pytest
 
+from p2pnode.core.wire.messages import Message
+
 from .fuzz import core_events, decoders, link_frames
+from .fuzz.made_up_messages import MessageMaker
 
 # Cases that have found something.
 FOUND = (22280, 40852, 50091)
@@ -20,6 +26,14 @@ def test_no_word_of_a_hostile_peer_breaks_an_invariant_of_a_node(first: int) -> 
     for seed in range(first, first + 10):
         if core_events.fails(seed, None) is not None:
             raise AssertionError(core_events.explained(seed))
+
+
+@pytest.mark.parametrize("kind", get_args(Message))
+def test_messages_of_every_kind_are_made_up_that_a_frame_could_bring(kind: type) -> None:
+    maker = MessageMaker(lambda: [], lambda: ["stranger"])
+    rng = random.Random(1)
+    made = [maker.message(rng, None) for _ in range(2_000)]
+    assert sum(isinstance(one, kind) for one in made) >= 5
 
 
 def test_decoders_raise_what_they_declare_and_nothing_else() -> None:

@@ -25,7 +25,7 @@ def nvidia(id: str, model: str = "NVIDIA H100", memory_mib: int = 81559) -> Card
     return Card(id=id, maker=Maker.NVIDIA, model=model, memory_mib=memory_mib, driver="580.1")
 
 
-# What NVIDIA's driver says.
+# Answers of NVIDIA's driver.
 
 LISTED = f"""GPU 0: NVIDIA H100 (UUID: {H100})
   MIG 1g.10gb     Device  0: (UUID: {MIG})
@@ -139,7 +139,7 @@ def test_without_a_driver_there_is_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     assert gpu_nvidia.look() == ([], [])
 
 
-# What the kernel says of AMD's and Intel's.
+# Words of the kernel on AMD's and Intel's.
 
 
 def add_render(root: Path, number: int, place: str, *, nodes: bool = True, **files: str) -> None:
@@ -328,7 +328,7 @@ def test_a_card_counts_only_where_the_engine_can_pass_on_just_that(
     assert gpus.can_pass_on(A, engine) is can
 
 
-# What is told of them.
+# Answers to users on cards.
 
 
 async def test_cards_that_come_and_go_are_told_once(caplog: pytest.LogCaptureFixture) -> None:

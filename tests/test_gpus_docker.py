@@ -67,7 +67,7 @@ def wants(script: str) -> DockerTask:
 
 
 RESOURCES = Resources(memory_bytes=64_000_000, gpus=1)
-# What of the cards is there, and that it can be opened.
+# Shows which of the cards' devices are there, and that they can be opened.
 SHOW = "for one in {directory}/renderD*; do basename $one; echo x > $one && echo opened; done; id -G"
 
 

@@ -81,7 +81,7 @@ def test_an_owner_whose_deputies_do_not_answer_goes_on_after_a_moment() -> None:
 
 
 def former_owners_word(job: Job, state: ExecutionState | None = None, **changes: object) -> Replicate:
-    """What a former owner tells of the job, for whom its executions are in this state."""
+    """A former owner's copy of the job, in which the executions are in this state."""
     theirs = copy.deepcopy(job.record)
     theirs.owner, theirs.epoch = "former", 0
     for one in theirs.of(*LIVE) if state else ():

@@ -117,7 +117,7 @@ def test_a_car_stream_survives_any_cut_and_no_damage(seed: int, size_bytes: int)
     source = random.Random(seed)
     damaged[source.randrange(len(stream))] ^= source.randrange(1, 256)
     try:
-        # What still is read must be right; a flipped bit may turn one codec into another.
+        # Blocks that are still read must be right; a flipped bit may turn one codec into another.
         for address, data in car.read_car_untrusted([bytes(damaged)]):
             assert cid.parse(address).matches(data)
     except BadMessage:
@@ -177,7 +177,7 @@ def test_a_program_is_a_program_again_after_it_was_added_and_exported(
         (0o6644, 0o644),
         (0o1000, 0o644),
         (0o000, 0o644),
-        # Of more than the twelve bits; of the widest number; negative, as a 64-bit varint.
+        # Modes of more than the twelve bits; of the widest number; negative, as a 64-bit varint.
         (0o100755, 0o755),
         (0xFFFFF000, 0o644),
         (2**64 - 1, 0o755),
@@ -387,5 +387,5 @@ def test_many_tiny_entries_count_as_what_they_take_on_disk(memory: Memory, tmp_p
         export(root, memory.get, tmp_path / "out", room=ExportRoom(5_000_000))
     assert tree(tmp_path) == {}
     export(root, memory.get, tmp_path / "out", room=ExportRoom(1301 * 4096))
-    # Of a larger file it is the bytes that count.
+    # Bytes are what counts of a larger file.
     export(memory.put(bytes(5000)), memory.get, tmp_path / "file", room=ExportRoom(5000))

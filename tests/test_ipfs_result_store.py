@@ -1,4 +1,4 @@
-"""What a node keeps and for how long, and what a Kubo daemon gets, also one that is away for a while."""
+"""Results that a node keeps, for how long, and what a Kubo daemon gets, also one that is away for a while."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def test_a_tree_that_is_too_deep_is_refused_with_its_path(tmp_path: Path) -> Non
         unixfs.add_path(tmp_path, cid.make)
 
 
-# Of `ipfs add --cid-version=1 --mode=0755` (Kubo 0.41): one block, none, and two.
+# Addresses by `ipfs add --cid-version=1 --mode=0755` (Kubo 0.41): one block, none, and two.
 GOLDEN_PROGRAMS = {
     b"#!/bin/sh\necho hi\n": "bafybeibajst4ikvlyuvcfrxslesetgs7bwgeczolbcvpgjxy75fsxrj62m",
     b"": "bafybeihotrbjn3vr2qdxsrxwb352tadnvc4kyxsl2ahvli3uhapwrmmzda",

@@ -1,4 +1,4 @@
-"""A job, event by event, as its owner sees it; the simulation covers what is between them."""
+"""A job's executions and their ends, event by event, as its owner sees them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,11 @@ from typing import Any
 
 import pytest
 
-from p2pnode.core.job.asking import BID_WINDOW_S, ENOUGH_WAIT_S, REFUSAL_HOLDS_S
-from p2pnode.core.job.incoming import BID_MARGIN_S, OVERDUE_GRACE_S
+from p2pnode.core.job.incoming import OVERDUE_GRACE_S
 from p2pnode.core.job.machine import EXECUTIONS_ENDED_KEPT_MAX, Job
 from p2pnode.core.job.retries import ATTEMPTS_MAX
-from p2pnode.core.job.transitions import AWARD_CONFIRM_S
 from p2pnode.core.records.ending import STOP_GRACE_S
-from p2pnode.core.records.events import (
-    JobRerun,
-    JobStopped,
-    JobUpdated,
-    PeerBack,
-    PeerLost,
-    Received,
-    Tick,
-)
+from p2pnode.core.records.events import JobRerun, JobStopped, JobUpdated, PeerLost, Received, Tick
 from p2pnode.core.records.lifecycle import (
     LIVE,
     NO_REASON,
@@ -35,25 +25,11 @@ from p2pnode.core.records.lifecycle import (
 )
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.fields import REASON_LENGTH_MAX
-from p2pnode.core.wire.messages import Ask, Award, Cancel, Command, CommandAction, Release, Replicate
+from p2pnode.core.wire.messages import Ask, Cancel, Command, CommandAction, Release, Replicate
 from p2pnode.core.wire.spec import JobType, Timeouts
-from p2pnode.core.wire.states import Fault, RefusalKind, Stage
+from p2pnode.core.wire.states import Fault, Stage
 
-from .core_support import (
-    JOB,
-    advert,
-    asked,
-    awarded,
-    bid,
-    end,
-    known,
-    new_job,
-    refusal,
-    running,
-    sent,
-    spec,
-    update,
-)
+from .core_support import JOB, asked, bid, end, new_job, running, sent, spec, update
 
 
 @pytest.mark.parametrize("peer", ["me", "deputy"])
@@ -74,73 +50,11 @@ def test_what_is_noted_of_a_job_that_has_ended_is_told_and_over(peer: str) -> No
     assert job.deadline == inf
 
 
-def test_a_job_asks_two_peers_for_each_replica_and_three_more() -> None:
-    job = new_job("abcdefghij")
-    assert len(sent(job.begin(0), Ask)) == 5
-
-
-def test_the_cheapest_bid_is_awarded_as_soon_as_all_have_answered() -> None:
-    job = new_job("ab")
-    job.begin(0)
-    ids = asked(job)
-    assert not sent(job.handle(Received("a", bid(ids["a"], 9)), 0), Award)
-    assert [peer for peer, _ in sent(job.handle(Received("b", bid(ids["b"], 2)), 0.1), Award)] == ["b"]
-
-
-def test_with_bids_enough_the_others_get_a_moment_and_are_then_released() -> None:
-    job = new_job("ab")
-    job.begin(0)
-    ids = asked(job)
-    job.handle(Received("a", bid(ids["a"])), 1)
-    assert job.deadline == 1 + ENOUGH_WAIT_S
-    actions = job.handle(Tick(), job.deadline)
-    assert [peer for peer, _ in sent(actions, Award)] == ["a"]
-    assert [peer for peer, _ in sent(actions, Release)] == ["b"]
-
-
-def test_losing_bids_are_kept_until_the_award_is_confirmed_and_released_at_once_then() -> None:
-    job, execution, actions = awarded("ab")
-    assert not sent(actions, Release)
-    actions = job.handle(Received("a", update(execution, 1)), 0.2)
-    assert [peer for peer, _ in sent(actions)] == ["b"]
-    assert sent(actions, Release)
-
-
-def test_a_refused_award_goes_to_the_next_bid() -> None:
-    job, execution, _ = awarded("ab")
-    actions = job.handle(Received("a", refusal(execution, RefusalKind.EXPIRED)), 1)
-    assert [peer for peer, _ in sent(actions, Award)] == ["b"]
-
-
-def test_an_award_that_is_not_confirmed_is_cancelled_and_goes_to_the_next_bid() -> None:
-    job, _, _ = awarded("ab")
-    assert job.deadline == AWARD_CONFIRM_S
-    actions = job.handle(Tick(), AWARD_CONFIRM_S)
-    assert [peer for peer, _ in sent(actions, Cancel)] == ["a"]
-    assert [peer for peer, _ in sent(actions, Award)] == ["b"]
-
-
 @pytest.mark.parametrize("sequence", [0, 1, 2])
 def test_a_late_or_repeated_update_changes_nothing(sequence: int) -> None:
     job, execution = running()
     job.handle(Received("a", update(execution, sequence)), 1)
     assert job.record.executions[execution].state is ExecutionState.RUNNING
-
-
-def test_a_replayed_bid_or_refusal_does_not_end_what_runs() -> None:
-    job, execution = running()
-    for message in (bid(execution), refusal(execution, RefusalKind.EXPIRED)):
-        actions = job.handle(Received("a", message), 1)
-        assert not sent(actions, Cancel) and not sent(actions, Release)
-    assert job.record.executions[execution].state is ExecutionState.RUNNING
-
-
-@pytest.mark.parametrize("execution", ["e-" + "f" * 32, "of another peer"])
-def test_a_bid_for_what_was_never_asked_of_that_peer_is_released(execution: str) -> None:
-    job, own = running()
-    message = bid(own if execution == "of another peer" else execution)
-    actions = job.handle(Received("stranger", message), 1)
-    assert [peer for peer, _ in sent(actions, Release)] == ["stranger"]
 
 
 def test_a_receipt_of_success_completes_the_job() -> None:
@@ -260,21 +174,6 @@ def test_news_of_a_cancelled_execution_is_answered_with_cancel_again() -> None:
     assert ("a", "not needed") in [(peer, message.reason) for peer, message in sent(actions, Cancel)]
 
 
-def test_replicas_are_spread_over_peers() -> None:
-    job = new_job("abc", spec(count=2))
-    job.begin(0)
-    for peer, execution in asked(job).items():
-        job.handle(Received(peer, bid(execution)), 0)
-    live = job.record.of(*LIVE)
-    assert len({one.peer for one in live}) == 2
-    assert sorted(one.replica or 0 for one in live) == [0, 1]
-
-
-def test_too_few_peers_are_asked_for_several_replicas_each() -> None:
-    job = new_job("a", spec(count=3))
-    assert len({message.execution for _, message in sent(job.begin(0), Ask)}) == 3
-
-
 def test_stopping_cancels_what_runs_and_releases_what_was_asked() -> None:
     job, _ = running()
     actions = job.handle(JobStopped(JOB, "enough"), 1)
@@ -295,58 +194,6 @@ def test_a_reason_that_is_too_long_for_the_wire_is_cut() -> None:
     job, _ = running()
     ((_, message),) = sent(job.handle(JobStopped(JOB, "r" * 5000), 1), Cancel)
     assert len(message.reason) == REASON_LENGTH_MAX
-
-
-def test_a_job_that_no_peer_can_run_fails_with_the_reasons_grouped() -> None:
-    job = new_job("ab", spec(cpu_millis=64_000))
-    assert not sent(job.begin(0), Ask)
-    job.handle(Tick(), job.deadline)
-    assert job.record.outcome is Outcome.NO_PEER
-    assert "2 of 2: too small" in job.record.reason
-
-
-def test_a_job_that_only_lacks_room_waits_and_asks_when_there_is_some() -> None:
-    busy = known(advert("a", free=spec(10).task.resources))
-    job = new_job(wanted=spec(timeouts=Timeouts(queue_s=60)), table=busy)
-    # A peer without room is asked, too: the ask waits there.
-    assert [peer for peer, _ in sent(job.begin(0), Ask)] == ["a"]
-    job.handle(Received("a", refusal(asked(job)["a"], RefusalKind.QUEUED, "busy: waits there")), 1)
-    assert job.record.state is JobState.QUEUED and job.waits
-    assert "busy: waits there" in job.record.reason
-    busy.update(known(advert("b")))
-    assert [peer for peer, _ in sent(job.handle(Tick(), 30), Ask)] == ["b"]
-    actions = job.handle(Received("a", bid(asked(job)["a"])), 31)
-    assert not sent(actions, Award)
-    actions = job.handle(Tick(), 31 + ENOUGH_WAIT_S)
-    assert [peer for peer, _ in sent(actions, Award)] == ["a"]
-
-
-def test_a_job_without_room_fails_when_its_queue_timeout_has_passed() -> None:
-    busy = known(advert("a", free=spec(10).task.resources))
-    job = new_job(wanted=spec(timeouts=Timeouts(queue_s=60)), table=busy)
-    job.begin(0)
-    job.handle(Received("a", refusal(asked(job)["a"], RefusalKind.QUEUED, "busy: waits there")), 1)
-    job.handle(Tick(), 60.9)
-    assert not job.record.ended
-    job.handle(Tick(), 61)
-    assert (job.record.state, job.record.outcome) == (JobState.FAILED, Outcome.NO_PEER)
-
-
-def test_a_peer_that_refused_is_asked_again_only_when_it_has_advertised_anew() -> None:
-    table = known(advert("a"))
-    job = new_job(wanted=spec(timeouts=Timeouts(queue_s=500)), table=table)
-    job.begin(0)
-    assert not sent(job.handle(Received("a", refusal(asked(job)["a"])), 1), Ask)
-    assert not sent(job.handle(Tick(), 2), Ask)
-    table.update(known(advert("a", number=2)))
-    assert sent(job.handle(Tick(), 3), Ask)
-
-
-def test_peers_that_do_not_answer_are_released_when_the_window_ends() -> None:
-    job = new_job("ab")
-    job.begin(0)
-    assert job.deadline == BID_WINDOW_S
-    assert len(sent(job.handle(Tick(), BID_WINDOW_S), Release)) == 2
 
 
 def test_what_runs_long_past_its_timeout_is_given_up() -> None:
@@ -436,26 +283,6 @@ def test_an_ended_job_does_nothing_any_more() -> None:
     assert job.deadline == float("inf")
 
 
-def test_with_bids_enough_nobody_waits_for_a_peer_that_was_never_heard_itself() -> None:
-    table = known(*map(advert, "ab"))
-    table["b"] = dataclasses.replace(table["b"], brought_by="neighbour")
-    job = new_job(table=table)
-    job.begin(0)
-    asks = asked(job)
-    assert set(asks) == {"a", "b"}
-    actions = job.handle(Received("a", bid(asks["a"])), 0.01)
-    assert [peer for peer, _ in sent(actions, Award)] == ["a"]
-
-
-def test_peers_that_were_heard_themselves_are_deputies_before_those_that_a_neighbour_has_brought() -> None:
-    table = known(*map(advert, "abcd"))
-    for peer in "ab":
-        table[peer] = dataclasses.replace(table[peer], brought_by="neighbour")
-    job = new_job(table=table)
-    job.begin(0)
-    assert set(job.record.deputies) == {"c", "d"}
-
-
 def test_a_record_keeps_the_newest_versions_of_its_file_up_to_a_number() -> None:
     job = new_job("a", spec(type=JobType.SERVICE))
     job.begin(0)
@@ -475,23 +302,6 @@ def test_a_service_that_ends_again_and_again_keeps_the_newest_of_its_ended_execu
     kept = [one.id for one in job.record.of(ExecutionState.COMPLETED)]
     assert kept == [f"e-old-{number}" for number in range(9, EXECUTIONS_ENDED_KEPT_MAX + 9)]
     assert execution in job.record.executions
-
-
-def test_a_peer_whose_advert_stays_the_same_is_asked_again_after_a_while() -> None:
-    job = new_job("a", spec(timeouts=Timeouts(queue_s=500)))
-    job.begin(0)
-    job.handle(Received("a", refusal(asked(job)["a"])), 1)
-    job.handle(Tick(), 2)
-    assert job.deadline == 1 + REFUSAL_HOLDS_S
-    assert [peer for peer, _ in sent(job.handle(Tick(), 1 + REFUSAL_HOLDS_S), Ask)] == ["a"]
-
-
-def test_a_bid_is_let_go_before_its_peer_gives_the_room_away() -> None:
-    job, execution, _ = awarded("ab")
-    other = next(one for one in job.record.of(ExecutionState.BID) if one.id != execution)
-    assert other.bid is not None
-    valid_s = other.bid.valid_ms / 1000
-    assert other.deadline == valid_s - BID_MARGIN_S
 
 
 def test_a_failed_replica_waits_before_it_is_tried_again() -> None:
@@ -530,19 +340,3 @@ def test_a_receipt_counts_for_the_execution_that_it_is_about(changes: dict[str, 
     job.handle(dataclasses.replace(event, receipt=codec.replace(event.receipt, **changes)), 1)
     state = job.record.executions[execution].state
     assert state is (ExecutionState.COMPLETED if counts else ExecutionState.LOST)
-
-
-def test_what_a_lost_peer_ran_is_placed_on_another() -> None:
-    job, execution = running("ab")
-    asked_now = sent(job.handle(PeerLost("a", "is silent"), 1), Ask)
-    assert [peer for peer, _ in asked_now] == ["b"]
-    one = job.record.executions[execution]
-    assert (one.state, one.fault) == (ExecutionState.LOST, Fault.PEER)
-
-
-def test_a_peer_that_is_back_is_asked_again_at_once() -> None:
-    job = new_job("a")
-    job.begin(0)
-    job.handle(PeerLost("a", "is silent"), 1)
-    assert not job.record.of(*OPEN)
-    assert [peer for peer, _ in sent(job.handle(PeerBack("a"), 1.5), Ask)] == ["a"]

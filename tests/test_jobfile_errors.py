@@ -29,7 +29,7 @@ def lines(text: str | bytes) -> list[str]:
     return [str(problem).removeprefix("f:") for problem in problems(text)]
 
 
-# What follows HEAD, and the place and message expected; line 1 of the text is line 4 of the file.
+# Text that follows HEAD, and the place and message expected; line 1 of the text is line 4 of the file.
 IN_A_TASK = {
     "Resources: {CPU: 1.5m}": '4:20: error: Tasks[0].Resources.CPU: "1.5m" is not an amount of CPU; allowed: cores',
     "Resources: {Memory: lots}": '4:23: error: Tasks[0].Resources.Memory: "lots" is not a size; allowed: a number',

@@ -41,7 +41,7 @@ def vectors(kind: str) -> list[Any]:
 
 
 def plain(value: Any) -> Any:
-    """What the vectors write as {"bytes": hex} is bytes."""
+    """Have bytes where the vectors write {"bytes": hex}."""
     if isinstance(value, dict):
         if value.keys() == {"bytes"}:
             return bytes.fromhex(value["bytes"])
@@ -57,7 +57,7 @@ def test_good_vectors_are_read_and_written_as_they_are(name: str, vector: dict[s
     assert codec.encode(record) == codec.encode(plain(vector["value"])) == data
 
 
-# What pycddl overlooks though the schema says it.
+# Faults that pycddl overlooks though the schema says them.
 _OVERLOOKED = {"a bignum", "store with a line feed"}
 
 

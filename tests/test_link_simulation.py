@@ -48,7 +48,7 @@ POISON_EVERY = 7
 
 @dataclass
 class Disk:
-    """What a crash leaves. `log` is what the messages did: (sender's store, number of the post)."""
+    """The remains of a crash. `log` is what the messages did: (sender's store, number of the post)."""
 
     store: str
     record: LinkRecord = field(default_factory=LinkRecord)
@@ -163,7 +163,7 @@ class Network:
         self.give(name, Opened(number))
 
     def step(self) -> None:
-        """What is due happens: frames arrive, ends are noticed, ticks come."""
+        """Make happen what is due: frames arrive, ends are noticed, ticks come."""
         self.now += STEP_S
         for name in "ab":
             if self.delivering[name] is not None and self.random.random() < 0.5:
@@ -214,7 +214,7 @@ class Network:
             self._forge(self.random.choice(living))
 
     def _forge(self, number: int) -> None:
-        """What a faulty peer may send: noise, nothing, a hello where none is due."""
+        """Frames that a faulty peer may send: noise, nothing, a hello where none is due."""
         stream, name = self.streams[number], self.random.choice("ab")
         forged = self.random.choice([self.random.randbytes(20), b"", self.random.choice(self.hellos)])
         if self.machines[name].is_up and stream.open_at.get(name) and self.delivering[name] is None:
@@ -241,7 +241,7 @@ def run(seed: int) -> Network:
 
 
 def check_order(network: Network) -> None:
-    """What one disk got of another's messages is a run without a gap, a repetition or a step back."""
+    """Messages that one disk got from another are a run without a gap, a repetition or a step back."""
     for name in "ab":
         for disk in [*network.old_disks[name], network.disks[name]]:
             last: dict[str, int] = {}

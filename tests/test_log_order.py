@@ -47,7 +47,7 @@ def chunks(data: bytes) -> Iterator[bytes]:
 def read(
     out: bytes, err: bytes, runs: Sequence[int], offsets: tuple[int, int] = (0, 0)
 ) -> list[tuple[str, bytes]]:
-    """What `job logs` shows of a result whose files come in chunks of three bytes."""
+    """The output of `job logs` for a result whose files come in chunks of three bytes."""
     streams: dict[logs.Name, _Stream] = {
         "stdout": _Stream(chunks(out), offsets[0]),
         "stderr": _Stream(chunks(err), offsets[1]),

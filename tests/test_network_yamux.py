@@ -1,4 +1,4 @@
-"""What a peer sends and nobody reads takes so much memory and no more."""
+"""Data that a peer sends and nobody reads takes so much memory and no more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a real node answers to words of a user that mean nothing."""
+"""Answers of a real node to words of a user that mean nothing."""
 
 from __future__ import annotations
 

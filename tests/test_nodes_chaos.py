@@ -1,4 +1,4 @@
-"""What becomes of jobs when machines die, pause, or run out of disk, with real nodes.
+"""Jobs while machines die, pause, or run out of disk, with real nodes.
 
 Each figure that a test holds a node to is measured from the outside, at the node that looks after the job.
 """
@@ -117,7 +117,7 @@ def test_a_compute_peer_that_comes_back_from_a_long_pause_ends_what_has_moved(ne
     # Nobody else was taken for dead by the one that was away.
     ids = [one["id"] for one in network.owner.job(job)["executions"]]
     assert ids == [execution, second["id"]], network.owner.history(job)
-    # That it ended what it was told to end is no failure of the job.
+    # An end that the peer was told to make is no failure of the job.
     until("it says so", lambda: any("has ended it" in line for line in network.owner.history(job)))
     assert states(network.owner, job) == ["Lost", "Running"]
     network.by_peer[second["peer"]].finish(second["id"])

@@ -1,4 +1,4 @@
-"""What people do with jobs, from any node that has them: wait, look, rerun, change, stop, follow."""
+"""Orders of people to jobs, from any node that has them: wait, look, rerun, change, stop, follow."""
 
 from __future__ import annotations
 
@@ -258,7 +258,7 @@ def test_output_is_followed_on_a_deputy_from_preparing_to_the_end(network: Netwo
             assert later.communicate(timeout=30) == (b"", b"begun\n")
         assert early.communicate(timeout=30) == (b"", b"begun\n")
     assert network.a.ended(id)["state"] == "Failed"
-    # Of the failed run, and from any node that has the job.
+    # Logs of the failed run, and from any node that has the job.
     holders = [node for node in network.nodes.all if copy_of(node, id)]
     assert len(holders) == 3
     for node in holders:
@@ -266,7 +266,7 @@ def test_output_is_followed_on_a_deputy_from_preparing_to_the_end(network: Netwo
         assert (kept.returncode, kept.stdout, kept.stderr) == (0, "begun\n", "begun\n")
 
 
-# What a node takes on
+# Work that a node takes on
 
 
 def test_a_cordoned_node_takes_nothing_new_until_it_is_uncordoned(network: Network) -> None:

@@ -1,4 +1,4 @@
-"""What becomes of jobs when real nodes are killed, and come back, or do not."""
+"""Jobs while real nodes are killed, and come back, or do not."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_job_of_a_peer_that_stays_dead_completes_elsewhere(network: Network) -
     assert other is not peer
     other.finish(second["id"])
     assert network.a.ended(job)["state"] == "Completed"
-    # It comes back, and hears that its own is not wanted any more.
+    # The peer comes back, and hears that its own is not wanted any more.
     peer.start()
     until("what is not wanted is ended", lambda: not (peer.data_dir / "executions" / execution).exists())
     states = {one["id"]: one["state"] for one in network.a.job(job)["executions"]}

@@ -206,7 +206,7 @@ def test_a_job_goes_where_its_input_is(network: Network) -> None:
     words = network.rare / "words"
     words.write_bytes(b"here there here\n")
     data = source("/data", "ipfs", CID=network.b.add(words))
-    # What it has pinned is in a node's first advert.
+    # Pinned content is in a node's first advert.
     network.b.end()
     network.b.start()
     know_each_other(network.a, network.b, network.c)
@@ -337,7 +337,7 @@ def test_what_a_job_may_not_have_ends_it_with_the_reason(
         key: value.format(**known) if isinstance(value, str) else value for key, value in params.items()
     }
     done = network.submit(tmp_path, wordcount(source("/data", kind, **filled), publisher={"Type": "none"}))
-    # What is not on any disk is known before a bid; what others say is known when it is fetched.
+    # A lack on each disk is known before a bid; the word of others is known when it is fetched.
     assert done.returncode == (3 if kind == "localDirectory" else 5), done.stderr
     assert said in done.stderr
 

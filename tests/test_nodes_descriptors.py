@@ -19,7 +19,7 @@ from .programs import wasm_job
 
 OPEN_FILES = 256
 CONNECTIONS = 400
-# What the node's owner waits at most for an answer while it is being flooded.
+# The most that a node's owner waits for an answer while it is being flooded.
 ANSWER_S = 5.0
 QUICK = '(module (memory (export "memory") 1) (func (export "_start")))'
 

@@ -230,7 +230,7 @@ def test_a_restart_with_live_restore_moves_nothing_and_an_interrupt_ends_what_ru
 
 
 def test_a_node_notices_when_docker_comes_and_goes(nodes: Nodes, tmp_path: Path) -> None:
-    """It runs with a /run of its own, in which the engine's socket is there or not as the test wants."""
+    """A node with a /run of its own, in which the engine's socket is there or not as the test wants."""
     if os.geteuid() or not shutil.which("unshare"):
         pytest.skip("a node is given a /run of its own by root only")
     (tmp_path / "run").mkdir()

@@ -75,7 +75,7 @@ async def test_garbage_on_a_stream_costs_the_stream_only(network: Network, proto
                     await stream.close_write()
                     await stream.reset()
                 except NetworkError:
-                    # It is refused by now, which is its right.
+                    # The stranger is refused by now, which is the node's right.
                     continue
         for node in (network.a, network.b):
             assert await in_thread(answers, node)

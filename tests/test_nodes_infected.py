@@ -102,7 +102,7 @@ def test_a_record_that_cannot_be_read_is_set_aside_until_a_person_drops_it(
     assert tried.returncode != 0 and "Traceback" not in tried.stderr, tried
     (problem,) = problems(network.b)
     assert (problem["subject"], problem["aside"]) == (row[0], True)
-    # It stays aside over another crash, and is not tried.
+    # The subject stays aside over another crash, and is not tried.
     network.b.kill()
     network.b.start()
     assert [one["subject"] for one in problems(network.b)] == [row[0]]

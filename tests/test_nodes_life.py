@@ -157,7 +157,7 @@ def test_a_job_goes_on_after_the_disk_of_its_peer_was_full(nodes: Nodes, disk_th
     assert last.startswith("p2pnode: cannot write the journal") and "full" in last
 
     ballast.unlink()
-    # There was no room to note that the program had ended, so it runs again.
+    # The end of the program could not be noted for want of room, so it runs again.
     b.begins_again(execution["id"])
     b.start().begun(execution["id"])
     b.finish(execution["id"])

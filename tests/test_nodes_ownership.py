@@ -1,4 +1,4 @@
-"""What becomes of jobs when the node that looks after them dies for good, with real nodes."""
+"""Jobs after the node that looks after them has died for good, with real nodes."""
 
 from __future__ import annotations
 

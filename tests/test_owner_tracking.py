@@ -1,4 +1,4 @@
-"""Whom a compute peer tells of what it runs while owners die and come back, and for how long it goes on."""
+"""A compute peer's news of what it runs while owners die and come back, and for how long it goes on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXECUTION = ask().execution
 
 
 def running(kind: JobType = JobType.BATCH) -> Worker:
-    """It runs one execution for `owner`, whose deputy is `deputy`."""
+    """A worker with one execution for `owner`, whose deputy is `deputy`."""
     worker, wanted = Worker(lambda spec: None, capacity(), standing=Standing("node")), spec(type=kind)
     worker.handle(Received("owner", ask(wanted)), 0)
     worker.handle(Received("owner", award(ask(wanted), wanted)), 0)

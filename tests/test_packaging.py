@@ -1,4 +1,4 @@
-"""What is said of p2pnode's dependencies in several places agrees: each way of installing it works."""
+"""The dependencies of p2pnode, named in several places, agree: each way of installing it works."""
 
 from __future__ import annotations
 

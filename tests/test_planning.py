@@ -1,4 +1,4 @@
-"""What `plan` says, on a small table of peers."""
+"""The answer of `plan`, on a small table of peers."""
 
 from __future__ import annotations
 

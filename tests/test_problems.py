@@ -1,4 +1,4 @@
-"""What failed, in the journal; and the care of a start that follows a crash."""
+"""Problems in the journal, and the care of a start that follows a crash."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ async def test_what_was_tried_when_a_careful_start_ended_is_not_tried_a_third_ti
     assert caution.is_suspect(EXECUTION, "e-1") and caution.is_suspect(MESSAGE, "7 of peer")
     assert not caution.is_suspect(EXECUTION, "e-2")
     assert store.problems.aside(EXECUTION) == {"e-1"}
-    # What it was is forgotten once it has been told.
+    # A suspect is forgotten once it has been told.
     store = again(store, tmp_path, well=False)
     assert not Caution(store.problems, ended_well=store.ended_well).is_suspect(MESSAGE, "7 of peer")
     store.close()

@@ -171,7 +171,7 @@ def test_a_copy_that_has_ended_hears_of_a_later_owner_too() -> None:
     actions = replication.owned("second", Owned(job=JOB, epoch=3, owner="third"), record, 5)
     assert [(peer, message.epoch) for peer, message in sent(actions, WhoOwns)] == [("third", 0)]
     assert (record.owner, record.epoch) == ("third", 3)
-    # What has ended goes on nowhere: who hands it over hears how it ended.
+    # A job that has ended goes on nowhere: who hands it over hears how it ended.
     told = sent(replication.owned("third", Owned(job=JOB, epoch=9, owner="first"), record, 6), Replicate)
     assert [(peer, keep.state, keep.epoch) for peer, keep in told] == [("third", JobState.STOPPED, 9)]
     assert not replication.due and not replication.copies

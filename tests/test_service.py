@@ -1,4 +1,4 @@
-"""What a node tells its API of a job's history."""
+"""The history of a job, as a node tells it to its API."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from p2pnode.service.lookup import Lookup
 
 
 class Histories:
-    """Of the store what a follower asks for; notes how much it is given at once."""
+    """Reads of the store what a follower asks for; notes how much it is given at once."""
 
     def __init__(self, lines: int) -> None:
         self.rows = [(number, history.line("Job", "said", "Running", 0.0)) for number in range(1, lines + 1)]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import get_args
 
 import pytest
+
+from p2pnode.core.wire.messages import Message
 
 from .sim.shell_scenarios import run_shell_scenario, shell_scenario_of
 from .sim.shrinking import failure_of, shrunk
@@ -27,15 +31,24 @@ def test_every_job_is_owned_placed_and_ended_in_time_in_any_of_four_networks(fir
     ],
 )
 def test_a_seed_that_once_broke_an_invariant_holds(seed: int) -> None:
-    run_shell_scenario(seed)
+    run_shell_scenario(seed, replace(shell_scenario_of(seed), liars=0))
 
 
 def test_the_same_seed_gives_the_same_history() -> None:
     one, other = [], []
-    run_shell_scenario(7, lines=one)
-    run_shell_scenario(7, lines=other)
+    scenario = replace(shell_scenario_of(7), liars=2)
+    run_shell_scenario(7, scenario, one)
+    run_shell_scenario(7, scenario, other)
     assert one == other
     assert len(one) > 100
+
+
+def test_liars_say_things_of_every_kind_and_take_awards() -> None:
+    lines: list[str] = []
+    sim = run_shell_scenario(8, replace(shell_scenario_of(8), liars=2), lines)
+    said = {found[1] for line in lines if (found := re.search(r" lies to \S+: (\w+)\(", line))}
+    assert said == {kind.__name__ for kind in get_args(Message)}
+    assert any(liar.awards for liar in sim.liars.values())
 
 
 def test_every_kind_of_trouble_comes_up() -> None:

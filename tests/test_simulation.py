@@ -10,9 +10,10 @@ from p2pnode.core.records.lifecycle import JobState
 from p2pnode.core.records.reservations import ReservationState
 
 from .sim.invariants import check_end
-from .sim.network import EPOCH, Simulation, Weather
+from .sim.network import Simulation
 from .sim.scenarios import run_scenario
 from .sim.specs import sim_spec
+from .sim.weather import EPOCH, Weather
 
 GOOD_WEATHER = Weather(failures=0.0, delay_s=(0.001, 0.05))
 

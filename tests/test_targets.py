@@ -1,4 +1,4 @@
-"""What an input becomes at its Target, for every kind of source."""
+"""Inputs at their Target, for every kind of source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What others wrote, made visible: each character that fools a reader is spelt out, others stay."""
+"""Text of others, made visible: each character that fools a reader is spelt out, others stay."""
 
 from __future__ import annotations
 

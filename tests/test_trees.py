@@ -64,7 +64,7 @@ def test_what_a_tree_takes(make, size_bytes, entries, tmp_path: Path) -> None:  
     make(tmp_path)
     use = trees.measure([tmp_path], None)
     assert (use.size_bytes, use.entries) == (size_bytes, entries)
-    # What pytest itself could not remove.
+    # Removes what pytest itself could not.
     removal.clear_directory(tmp_path)
 
 

@@ -134,7 +134,7 @@ def test_what_two_nodes_said_is_kept_over_their_coming_back_and_for_a_while_only
     doubles.connected("p", {A, B}, 1.0)
     assert doubles.said("p", SAID_KEPT_S - 1) == [signed(7), signed(8)]
     assert doubles.said("p", SAID_KEPT_S) == []
-    # It was restarted: what a process of before said is not told to this one.
+    # The node was restarted: what a process of before said is not told to this one.
     doubles.connected("p", {B, b"c"}, 2.0)
     assert doubles.said("p", 3.0) == []
 

@@ -103,7 +103,7 @@ class World:
             self.pull(twin)
 
     def pull(self, twin: Twin) -> None:
-        """It reads the neighbour's table."""
+        """Read the neighbour's table."""
         entries = [Said.of(one) for one in self.doubles.said(PEER, self.now)]
         for one in (*entries, *([self.newest] if self.newest else [])):
             if not twin.own.is_foreign(one.number):

@@ -20,7 +20,7 @@ class Network(SimpleNamespace):
     a: Node
     b: Node
     later: Node
-    # Of a version that speaks another link; not started.
+    # A node of a version that speaks another link; not started.
     strange: Node
     noop: str
 

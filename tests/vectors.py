@@ -39,7 +39,7 @@ def written(value: Any) -> Any:
 
 
 def ids() -> list[dict[str, Any]]:
-    """What is derived of what, by the rules of protocols/README.md, advert.md and execution.md."""
+    """Derivations of ids, by the rules of protocols/README.md, advert.md and execution.md."""
     execution = json.loads((PROTOCOLS / "vectors" / "execution.json").read_text())
     ended = next(one["value"] for one in execution["good"] if one["value"].get("kind") == "ended")
     requester, peer = (

@@ -1,4 +1,4 @@
-"""What the tests of the WASM engine share: an engine, modules made of text, the workers that run."""
+"""Parts that the tests of the WASM engine share: an engine, modules made of text, the workers that run."""
 
 from __future__ import annotations
 

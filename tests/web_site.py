@@ -26,7 +26,7 @@ class Page:
 class Site:
     port: int
     pages: dict[str, Page] = field(default_factory=dict)
-    # What was asked for: path, and the Range.
+    # The requests: path, and the Range.
     asked: list[tuple[str, str]] = field(default_factory=list)
 
     def url(self, path: str, host: str = "127.0.0.1") -> str:

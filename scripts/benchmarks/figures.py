@@ -1,4 +1,4 @@
-"""What the benchmarks share: percentiles, a table of ratios, a devnet of their own, what a process costs."""
+"""Parts that the benchmarks share: percentiles, a table of ratios, their own devnet, a process's cost."""
 
 from __future__ import annotations
 
@@ -52,5 +52,5 @@ def cpu_s(pid: int) -> float:
 
 
 def memory_bytes(pid: int) -> int:
-    """What the process has resident, pages shared with others included."""
+    """The resident memory of the process, pages shared with others included."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

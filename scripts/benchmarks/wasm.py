@@ -1,4 +1,4 @@
-"""What a WASM job costs beyond its bare module, and what a hundred at once cost a node.
+"""The cost of a WASM job beyond its bare module, and what a hundred at once cost a node.
 
 The bare module is run in this process, by the same wasmtime with the same settings, from code
 compiled before: its yardstick is instantiating and calling it, nothing else.

@@ -14,8 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from msgspec import inspect as types
-
 from p2pnode.core import recovery
 from p2pnode.core.records import vetting
 from p2pnode.core.records.events import (
@@ -25,18 +23,21 @@ from p2pnode.core.records.events import (
     Received,
     Rejected,
 )
-from p2pnode.core.records.lifecycle import ExecutionState, JobRecord
+from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.wire import codec, messages
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.core.wire.messages import Advert, Ended, ExecutionCopy, Message, Receipt, Replicate, Signed
-from tests.sim.network import Node, Simulation, Weather, sim_offer
-from tests.sim.specs import KINDS, sim_spec
+from p2pnode.core.wire.messages import Advert, Ended, Message, Receipt, Signed
+from tests.sim.network import Node, Simulation
+from tests.sim.specs import KINDS, sim_offer, sim_spec
+from tests.sim.weather import Weather
+
+from .made_up_messages import MessageMaker
 
 STRANGERS = ("stranger0", "stranger1", "stranger2")
 RUN_S = 60.0
 EVENTS_PER_CASE = 150
-# Of honest messages, from which hostile ones are made.
+# Honest messages that are kept, as hostile ones are made from them.
 CAPTURED_MAX = 400
 UNDONE_SHARE = 0.05
 
@@ -64,6 +65,10 @@ class HostileNetwork(Simulation):
         self.counts = Counts()
         self.captured: list[tuple[str, str, Message]] = []
         self.told: list[str] = []
+        self.maker = MessageMaker(
+            lambda: [record for node in self.nodes.values() for record in self.live(node)],
+            lambda: [*STRANGERS, *self.nodes, *self.nodes],
+        )
         for node in self.nodes.values():
             node.core.preempts = node.core.worker.preempts = rng.random() < 0.5
         for _ in range(rng.randint(2, 5)):
@@ -135,7 +140,7 @@ class HostileNetwork(Simulation):
                 return None
             _, to, message = rng.choice(sent)
             return Rejected(to, message, "refused")
-        message = self.message(rng, pattern)
+        message = self.maker.message(rng, pattern)
         return self.received(peer, node, message) if message is not None else None
 
     def advert(self, rng: random.Random, peer: str) -> AdvertHeard:
@@ -169,130 +174,8 @@ class HostileNetwork(Simulation):
         record = None if held or job not in node.jobs else self.record(node, job)
         return Received(peer, message, receipt, "bafycid" if receipt else None, record)
 
-    # Messages
-
-    def message(self, rng: random.Random, pattern: Message | None) -> Message | None:
-        """A message that a frame could bring, or None where the draw is one that is refused at once."""
-        if pattern is not None:
-            value = self.mutated(rng, pattern)
-        else:
-            value = self.drawn(rng, types.type_info(rng.choice(get_args(Message))), "")
-        try:
-            return vetting.message_untrusted(codec.encode(value), lambda peer: None)
-        except BadMessage:
-            return None
-
-    def mutated(self, rng: random.Random, record: Any) -> Any:
-        info = types.type_info(type(record))
-        assert isinstance(info, types.StructType)
-        changes = {}
-        for one in rng.sample(info.fields, min(len(info.fields), rng.choice([0, 1, 1, 2, 3]))):
-            value = getattr(record, one.name)
-            if (
-                isinstance(value, tuple)
-                and value
-                and isinstance(value[0], codec.Record)
-                and rng.random() < 0.8
-            ):
-                # One of several, and in it only some of its fields.
-                at = rng.randrange(len(value))
-                changes[one.name] = (*value[:at], self.mutated(rng, value[at]), *value[at + 1 :])
-            else:
-                changes[one.name] = self.drawn(rng, one.type, one.name)
-        if isinstance(record, ExecutionCopy) and rng.random() < 0.5:
-            changes["state"] = rng.choice(list(ExecutionState))
-        if isinstance(record, Replicate) and rng.random() < 0.7:
-            # Newer than what is known, or it would not be looked at.
-            if record.executions and "executions" not in changes:
-                at = rng.randrange(len(record.executions))
-                copies = record.executions
-                changes["executions"] = (*copies[:at], self.mutated(rng, copies[at]), *copies[at + 1 :])
-            changes["revision"] = record.revision + rng.choice([1, 5])
-            changes["epoch"] = record.epoch + rng.choice([0, 0, 1])
-        if isinstance(record, Ended) and rng.random() < 0.5:
-            receipt = self.drawn(rng, types.type_info(Receipt), "")
-            receipt = codec.replace(receipt, execution=record.execution)
-            changes["receipt"] = Signed(body=codec.encode(receipt), signature=bytes(64))
-        return codec.replace(record, **changes)
-
-    def names(self, rng: random.Random, name: str) -> Any:
-        """A value that means something here, for a field of that name."""
-        records = [record for node in self.nodes.values() for record in self.live(node)]
-        executions = [one for record in records for one in record.executions.values()]
-        record = rng.choice(records) if records else None
-        one = rng.choice(executions) if executions else None
-        fresh = f"{rng.getrandbits(128):032x}"
-        match name:
-            case "execution" | "id":
-                return one.id if one and rng.random() < 0.9 else f"e-{fresh}"
-            case "job":
-                return record.id if record and rng.random() < 0.9 else f"j-{fresh}"
-            case "peer" | "owner" | "requester" | "deputies" | "former":
-                return rng.choice([*STRANGERS, *self.nodes, *self.nodes])
-            case "epoch":
-                return (record.epoch if record else 1) + rng.choice([-1, 0, 0, 1, 1, 2, 5, 999, 2000])
-            case "revision":
-                return (record.revision if record else 0) + rng.choice([-1, 0, 1, 1, 2, 50])
-            case "round":
-                return one.round if one else 1
-            case "version" | "run":
-                return (getattr(record, name) if record else 1) + rng.choice([-1, 0, 0, 0, 1])
-            case "replica":
-                return rng.choice([0, 0, 1, 2, 9])
-            case "spec":
-                return (
-                    record.spec if record and rng.random() < 0.7 else sim_spec(rng, None, rng.choice(KINDS))
-                )
-            case "spec_hash":
-                return codec.digest(record.spec) if record else "0" * 64
-            case "result_cid" | "receipt_cid":
-                return rng.choice([None, "bafy", "bafyother"])
-            case _:
-                return None
-
     def live(self, node: Node) -> list[JobRecord]:
         return [*(job.record for job in node.core.jobs.values()), *node.core.replication.copies.values()]
-
-    def drawn(self, rng: random.Random, info: Any, name: str) -> Any:
-        """A value of the type, with what is known here where the field's name says what it is."""
-        if isinstance(info, types.UnionType):
-            return self.drawn(rng, rng.choice(info.types), name)
-        if isinstance(info, types.NoneType):
-            return None
-        if isinstance(info, types.VarTupleType | types.ListType):
-            count = min(rng.choice([0, 0, 1, 1, 2, 3]), info.max_length if info.max_length is not None else 3)
-            found = tuple(
-                self.drawn(rng, info.item_type, name) for _ in range(max(count, info.min_length or 0))
-            )
-            return tuple(dict.fromkeys(found)) if name in ("deputies", "former") else found
-        named = self.names(rng, name)
-        if named is not None:
-            return named
-        return self.plain(rng, info)
-
-    def plain(self, rng: random.Random, info: Any) -> Any:
-        match info:
-            case types.StructType():
-                return info.cls(**{one.name: self.drawn(rng, one.type, one.name) for one in info.fields})
-            case types.EnumType():
-                return rng.choice(list(info.cls))
-            case types.IntType():
-                least, most = info.ge if info.ge is not None else 0, info.le if info.le is not None else 2**53
-                return min(max(rng.choice([least, most, 0, 1, 2, 100, 10_000]), least), most)
-            case types.StrType():
-                return rng.choice(["", "a", "linux", "text"])[: info.max_length].ljust(
-                    info.min_length or 0, "x"
-                )
-            case types.BytesType():
-                return bytes(info.min_length or rng.choice([0, 3]))
-            case types.BoolType():
-                return rng.random() < 0.5
-            case types.DictType():
-                return {}
-            case types.LiteralType():
-                return rng.choice(info.values)
-            case _:
-                raise NotImplementedError(info)
 
     # Undoing
 

@@ -72,7 +72,7 @@ class _Inner:
 
 @dataclass
 class Net:
-    """Who can be reached, and the tasks that serve them."""
+    """The peers that can be reached, and the tasks that serve them."""
 
     nursery: trio.Nursery
     rng: random.Random
@@ -85,7 +85,7 @@ class Net:
 
 
 class FakeHost:
-    """What links need of a host."""
+    """The part of a host that links need."""
 
     def __init__(self, net: Net, peer: str) -> None:
         self.peer_id = peer
@@ -148,7 +148,7 @@ def honest(net: Net, peer: str, rng: random.Random) -> Honest:
     def notify(event: LinkEvent) -> None:
         node.events.append(event)
         if isinstance(event, LinkUp) and event.peer == ENEMY:
-            # Who posts from within: to the enemy, and to the friend.
+            # Posts from within, to the enemy and to the friend.
             node.links.send(ENEMY, b"from within")
 
     links = Links(

@@ -42,7 +42,7 @@ PROTOCOLS = (
     *bitswap.PROTOCOLS,
 )
 INVENTED_ADVERTS = 3_000
-# Of messages that a peer has not taken yet: beyond it, waiting costs the attacked node nothing.
+# Messages that a peer has not taken yet: beyond it, waiting costs the attacked node nothing.
 WAITING_MAX = 128
 # An enemy that finds a door shut tries again; it does not spend its own processor on it.
 SHUT_S = 0.05
@@ -52,7 +52,7 @@ SILENT_STREAMS = 40
 
 
 def garbage(random: Random) -> tuple[bytes, ...]:
-    """What a stream is sent at once: nothing, noise, lengths that lie, and frames that are cut off."""
+    """Sent on a stream at once: nothing, noise, lengths that lie, and frames that are cut off."""
     return (
         b"",
         random.randbytes(100_000),

@@ -23,7 +23,7 @@ from .acts import ACTS, Act, Attack
 from .enemy import open_enemy
 
 ENEMIES = 3
-# What is measured is what the attacked nodes do, not who wins the processors of this machine.
+# The measure is what the attacked nodes do, not who wins the processors of this machine.
 NICENESS = 19
 RETRY_S = 0.2
 

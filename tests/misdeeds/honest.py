@@ -111,6 +111,6 @@ def unharmed(network: Network) -> Iterator[None]:
     assert all(map(alive, network.all))
     told = [problems(node) for node in network.all]
     assert told == [[], [], []], told
-    # What a second SIGKILL interrupts so soon would be suspected of it.
+    # Work that a second SIGKILL interrupts so soon would be suspected of it.
     network.b.end()
     network.b.start()

@@ -144,7 +144,7 @@ def a_receipt(execution: str, peer: str, job: str) -> Receipt:
 
 
 def an_advert(peer: str, addresses: tuple[str, ...] = (), name: str = "liar", **changes: Any) -> Advert:
-    """It offers a lot, under the label `liar`."""
+    """An advert that offers a lot, under the label `liar`."""
     resources = specs.Resources(cpu_millis=64_000, memory_bytes=10**12, disk_bytes=10**12)
     now_ms = int(time.time() * 1000)
     plain = Advert(

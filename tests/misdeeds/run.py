@@ -35,14 +35,14 @@ END_S_MAX = 15.0
 
 @dataclass
 class Outcome:
-    """What was measured; times in seconds, memory of each node in bytes at start, middle and end."""
+    """Measured values; times in seconds, memory of each node in bytes at start, middle and end."""
 
     usual: list[float] = field(default_factory=list)
     attacked: list[float] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     dead: list[str] = field(default_factory=list)
     memory: list[list[int]] = field(default_factory=list)
-    # Of each node under attack, in processors.
+    # Load of each node under attack, in processors.
     load: list[float] = field(default_factory=list)
     done: dict[str, int] = field(default_factory=dict)
 
@@ -55,7 +55,7 @@ class Outcome:
         return max(end / start for start, *_, end in zip(*self.memory, strict=True))
 
     def wrong(self) -> list[str]:
-        """What must not be so."""
+        """Sentences on what must not be so."""
         found = [f"node {name} is dead" for name in self.dead] + self.failed
         if not self.attacked or not self.usual:
             return [*found, "no job was measured"]

@@ -1,4 +1,4 @@
-"""What has to be so within a time once nothing goes wrong any more; looked at each second of a simulation."""
+"""Deadlines for a simulation in which nothing goes wrong any more, looked at each second."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Deadlines:
             records = [(sim.record(node, id), node) for node in sim.holders(id)]
             live = [(record, node) for record, node in records if not record.ended]
             if not live or len(live) < len(records):
-                # It has ended, as one of them knows; the others hear of it by `check_end`.
+                # The job has ended, as one of them knows; the others hear of it by `check_end`.
                 continue
             newest = max((record for record, _ in live), key=lambda one: one.ballot)
             for what, limit_s in self._missing(newest):
@@ -58,12 +58,12 @@ class Deadlines:
 
     def _missing(self, record: JobRecord) -> list[tuple[str, float]]:
         sim = self._sim
-        owner = sim.nodes[record.owner]
-        if not owner.alive or record.id not in owner.core.jobs:
-            return [(f"no living owner, {owner.peer[-6:]} was", OWNED_WITHIN_S)]
+        owner = sim.nodes.get(record.owner)
+        if owner is None or not owner.alive or record.id not in owner.core.jobs:
+            return [(f"no living owner, {record.owner[-6:]} was", OWNED_WITHIN_S)]
         found = []
         own = owner.core.jobs[record.id].record
-        alive = [peer for peer in own.deputies if sim.nodes[peer].alive]
+        alive = [peer for peer in own.deputies if peer in sim.nodes and sim.nodes[peer].alive]
         candidates = [
             node
             for node in sim.nodes.values()

@@ -1,4 +1,4 @@
-"""What must hold in every simulated network: after each step, when the trouble is over, and at the end."""
+"""Invariants of every simulated network: after each step, when the trouble is over, and at the end."""
 
 from __future__ import annotations
 
@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING
 from p2pnode.core.job.deputies import recipients
 from p2pnode.core.job.desired import missing_placements
 from p2pnode.core.placement.matching import RESOURCE_NAMES, requirements_of, why_not
-from p2pnode.core.records.lifecycle import (
-    LIVE,
-    LONG_RUNNING,
-    OPEN,
-    ExecutionState,
-    JobRecord,
-    JobState,
-)
+from p2pnode.core.records.lifecycle import LIVE, LONG_RUNNING, OPEN, ExecutionState, JobRecord, JobState
 from p2pnode.core.records.reservations import ReservationState
 from p2pnode.core.wire.spec import JobType
 
@@ -65,7 +58,9 @@ def check_steady(sim: Simulation) -> None:
             owner = sim.nodes[record.owner]
             assert owner.alive, f"{id}: its owner {owner.peer} is dead"
             for one in record.of(*LIVE):
-                assert one.id in sim.nodes[one.peer].running, f"{id}: {one.id} does not run on {one.peer}"
+                assert one.peer in sim.liars or one.id in sim.nodes[one.peer].running, (
+                    f"{id}: {one.id} does not run on {one.peer}"
+                )
             need = requirements_of(record.spec)
             for missing in missing_placements(record, owner.core.table.known):
                 room = [
@@ -82,18 +77,7 @@ def check_end(sim: Simulation) -> None:
     """Every job has ended for a stated reason, all agree on it, and nobody holds or runs anything."""
     for node in sim.nodes.values():
         if node.alive:
-            held = [
-                one
-                for one in node.core.worker.reservations.values()
-                if one.state is not ReservationState.ENDED
-            ]
-            assert not node.running, (node.peer, node.running)
-            assert not held, (node.peer, held)
-            assert not node.core.jobs, (node.peer, list(node.core.jobs))
-            assert sim.weather.lossy or not node.core.replication.copies, (
-                node.peer,
-                list(node.core.replication.copies),
-            )
+            _check_idle(sim, node)
     for id, submitter in sim.submitted.items():
         holders = sim.holders(id)
         if submitter.alive and not submitter.store:
@@ -108,11 +92,30 @@ def check_end(sim: Simulation) -> None:
             if record.state is JobState.COMPLETED and record.spec.type is JobType.BATCH:
                 done = {one.replica for one in record.now_of(ExecutionState.COMPLETED)}
                 assert done == set(range(record.spec.count)), (id, done)
-        # Who holds a copy by the word of an owner that was replaced need not be known to the present one.
+        # A holder of a copy by the word of an owner that was replaced need not be known to the present one.
         newest = max(records, key=lambda one: one.ballot, default=None)
         concerned = {newest.owner, *recipients(newest)} if newest else set()
         views = {_view(one) for node, one in zip(holders, records, strict=False) if node.peer in concerned}
         assert sim.weather.lossy or len(views) <= 1, f"{id}: {len(views)} views of how it ended: {views}"
+
+
+def _check_idle(sim: Simulation, node: Node) -> None:
+    core = node.core
+    # A liar's jobs may go on: nodes keep a stranger's copies, and take over from one that vanishes.
+    jobs, copies = (
+        [id for id in ids if not sim.liars or id in sim.submitted]
+        for ids in (core.jobs, core.replication.copies)
+    )
+    held = [
+        one
+        for one in core.worker.reservations.values()
+        if one.state is not ReservationState.ENDED
+        if not sim.liars or (one.job in sim.submitted and one.owner not in sim.liars)
+    ]
+    assert sim.liars or not node.running, (node.peer, node.running)
+    assert not held, (node.peer, held)
+    assert not jobs, (node.peer, jobs)
+    assert sim.weather.lossy or not copies, (node.peer, copies)
 
 
 def _view(record: JobRecord) -> tuple[object, ...]:

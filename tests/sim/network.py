@@ -23,7 +23,6 @@ from p2pnode.core.records.events import (
     CapacityChanged,
     DropJob,
     DropReservation,
-    Finished,
     JobRerun,
     JobStopped,
     JobSubmitted,
@@ -32,7 +31,6 @@ from p2pnode.core.records.events import (
     Leaving,
     PeerBack,
     PeerLost,
-    Progressed,
     Received,
     SaveJob,
     SaveLines,
@@ -41,40 +39,21 @@ from p2pnode.core.records.events import (
     Start,
     Tick,
 )
-from p2pnode.core.records.lifecycle import LONG_RUNNING, JobRecord
+from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Advert, Award, Capacity, Ended, Receipt, Signed, job_id
-from p2pnode.core.wire.spec import JobSpec, NetworkType, Resources
-from p2pnode.core.wire.states import Fault, Stage
+from p2pnode.core.wire.spec import JobSpec
 from tests.fake_keys import FakeKeys
 
+from .engines import SimEngines
 from .invariants import check_node
-from .specs import changed
+from .specs import changed, sim_offer
+from .weather import EPOCH, Weather
 
-EPOCH = 1_700_000_000.0
 # After this long without a sign a peer is given up, as core.link.machine does.
 LOST_AFTER_S = 6.0
 RETRANSMIT_S = 1.0
-
-
-@dataclass(frozen=True)
-class Weather:
-    """What goes wrong, and how often."""
-
-    loss: float = 0.0
-    replay: float = 0.0
-    delay_s: tuple[float, float] = (0.001, 0.2)
-    # Lost messages are really lost; otherwise the link sends them again.
-    lossy: bool = False
-    crashes: int = 0
-    # Of the crashes, how many lose the disk, or never come back.
-    disk_loss: float = 0.0
-    final: float = 0.0
-    partitions: int = 0
-    failures: float = 0.1
-    # Nodes that are shut down in good order, and come back.
-    leaves: int = 0
 
 
 @dataclass
@@ -86,7 +65,7 @@ class Node:
     incarnation: int = 0
     # Changes when the disk is lost, as a link's store id does.
     store: int = 0
-    # Of other nodes' disks, as their links say.
+    # Stores of other nodes, as their links say.
     stores: dict[str, int] = field(default_factory=dict)
     number: int = 0
     due: float = float("inf")
@@ -94,21 +73,6 @@ class Node:
     jobs: dict[str, bytes] = field(default_factory=dict)
     reservations: dict[str, bytes] = field(default_factory=dict)
     running: dict[str, tuple[Reservation, Award]] = field(default_factory=dict)
-
-
-def sim_offer(rng: random.Random) -> Capacity:
-    total = Resources(
-        cpu_millis=rng.choice([1000, 2000, 4000]), memory_bytes=2_000_000_000, disk_bytes=10_000_000_000
-    )
-    return Capacity(
-        engines=("wasm",) if rng.random() < 0.9 else ("docker",),
-        publishers=("ipfs",),
-        sources=("ipfs",),
-        networks=(NetworkType.NONE,),
-        labels={"os": "linux", "zone": rng.choice("abc")},
-        total=total,
-        free=total,
-    )
 
 
 class Simulation:
@@ -124,12 +88,15 @@ class Simulation:
         self.messages = 0
         self.awards: set[str] = set()
         self.blocked: set[frozenset[str]] = set()
-        # Of each link, when its newest message arrives: a link keeps the order.
+        # Arrivals of each link's newest message: a link keeps the order.
         self.outboxes: dict[tuple[str, str], list[tuple[int, int, bytes]]] = {}
         self.arrivals: dict[tuple[str, str], float] = {}
         self.submitted: dict[str, Node] = {}
+        # Peers that lie are in simulations of whole nodes only.
+        self.liars: dict[str, object] = {}
         # From then on programs run until they are told to end.
         self.quiet_from = EPOCH + 150.0
+        self.engines = SimEngines(self)
         self.nodes: dict[str, Node] = {}
         for index in range(nodes):
             peer = f"peer{index:02}"
@@ -281,7 +248,7 @@ class Simulation:
                     advert = codec.decode(signed.body, Advert)
                     node.core.table.learn(signed, advert, remaining_ms, self.now)
                 self.at(0.01, self.heard_again, node, other)
-        # Whom it misses it gives up in its own time: it was down when the others did.
+        # The node gives up whom it misses in its own time: it was down when the others did.
         for other in self.nodes.values():
             if not other.alive:
                 self.at(LOST_AFTER_S, self.notice, node, other, other.down_since)
@@ -335,9 +302,9 @@ class Simulation:
                 case Start(reservation, award):
                     assert reservation.execution not in node.running, "a program is started once"
                     node.running[reservation.execution] = (reservation, award)
-                    self.execute(node, reservation, award)
+                    self.engines.execute(node, reservation, award)
                 case Kill(execution, ending):
-                    self.end(node, action, execution, ending.reason, ending.fault)
+                    self.engines.end(node, action, execution, ending.reason, ending.fault)
                 case Advertise() as advertise:
                     self.advertise(node, advertise)
 
@@ -416,68 +383,6 @@ class Simulation:
     def hear(self, node: Node, other: Node, heard: AdvertHeard) -> None:
         if frozenset((node.peer, other.peer)) not in self.blocked:
             self.give(other, other.incarnation, heard)
-
-    # Engines
-
-    def execute(self, node: Node, reservation: Reservation, award: Award) -> None:
-        rng, id, life = self.random, reservation.execution, node.incarnation
-        prepared = rng.uniform(0, 1)
-        ran = prepared + rng.expovariate(1 / 5)
-        published = ran + rng.uniform(0, 0.5)
-        self.at(prepared, self.progress, node, life, id, Stage.RUNNING)
-        chance = rng.random() / max(self.weather.failures, 1e-9)
-        if award.spec.type in LONG_RUNNING:
-            ran = published = prepared + rng.expovariate(1 / 60)
-            if self.now + ran > self.quiet_from:
-                return
-        if chance < 0.3:
-            self.at(ran, self.finish, node, life, id, 3, Fault.JOB, "exit status 3")
-        elif chance < 1:
-            self.at(ran, self.finish, node, life, id, None, Fault.PEER, "the engine failed")
-        else:
-            self.at(ran, self.progress, node, life, id, Stage.PUBLISHING)
-            self.at(published, self.finish, node, life, id, 0, None, "")
-
-    def progress(self, node: Node, life: int, id: str, stage: Stage) -> None:
-        if node.incarnation == life and id in node.running:
-            self.give(node, life, Progressed(id, stage, ""))
-
-    def end(self, node: Node, kill: Kill, id: str, reason: str, fault: Fault) -> None:
-        """A program ends as it likes within its grace, and what it left is stored, or that takes too long."""
-        rng = self.random
-        exit_code = rng.choice([None, 0, 143]) if kill.ending.keep else None
-        if kill.ending.keep and rng.random() < 0.05:
-            return
-        took = rng.uniform(0, rng.choice([0.3, kill.grace_s])) if kill.ending.keep else rng.uniform(0, 0.3)
-        self.at(took, self.finish, node, node.incarnation, id, exit_code, fault, reason)
-
-    def finish(
-        self, node: Node, life: int, id: str, exit_code: int | None, fault: Fault | None, reason: str
-    ) -> None:
-        if node.incarnation != life or id not in node.running:
-            return
-        reservation, award = node.running.pop(id)
-        receipt = Receipt(
-            job=reservation.job,
-            execution=id,
-            round=reservation.round,
-            replica=award.replica,
-            peer=node.peer,
-            requester=reservation.owner,
-            spec_hash=reservation.spec_hash,
-            program="",
-            inputs=(),
-            exit_code=exit_code,
-            fault=fault,
-            reason=reason,
-            result_cid=None if exit_code is None else "bafy",
-            started_ms=0,
-            ended_ms=0,
-            cpu_ms=0,
-            memory_bytes=0,
-        )
-        signed = Signed(body=codec.encode(receipt), signature=bytes(64))
-        self.give(node, life, Finished(id, signed))
 
     def records(self) -> list[JobRecord]:
         """Each job as its owner has it, if that one lives."""

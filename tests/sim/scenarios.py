@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from p2pnode.core.wire.spec import JobSpec
 
 from .invariants import check_end, check_steady
-from .network import EPOCH, Simulation, Weather
+from .network import Simulation
 from .specs import KINDS, sim_spec
+from .weather import EPOCH, Weather
 
 # All trouble is over long before; back-offs of a minute and waits for a lost peer are, too.
 STEADY_S = 300.0
@@ -38,7 +39,7 @@ def weather_of(seed: int, rng: random.Random) -> Weather:
 
 @dataclass(frozen=True)
 class Scenario:
-    """What happens in a network, but for what the weather draws."""
+    """Jobs and wishes of a network, and its weather, which draws the troubles."""
 
     nodes: int
     weather: Weather

@@ -10,19 +10,14 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import secrets
 import shutil
 import sqlite3
 import tempfile
-import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import trio
 import trio.testing
@@ -30,15 +25,14 @@ import trio.testing
 from p2pnode.api.shapes import ServiceError
 from p2pnode.config import NodeConfig
 from p2pnode.core.node import Core
-from p2pnode.core.records.events import CapacityChanged
-from p2pnode.core.records.lifecycle import LONG_RUNNING, JobRecord
+from p2pnode.core.records.events import CapacityChanged, Received
+from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import Capacity
-from p2pnode.core.wire.spec import JobSpec, NetworkType
-from p2pnode.core.wire.states import Fault
-from p2pnode.engines.workload import ProgramEnd, Workload, failed, not_begun
+from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.messages import Capacity, Message
+from p2pnode.core.wire.spec import JobSpec
 from p2pnode.identity import Identity
-from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable
+from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.network.protocols.adverts import serve_table
 from p2pnode.network.streams import NetworkError
 from p2pnode.node.engines import Engines
@@ -49,91 +43,18 @@ from p2pnode.service.commands import Commands
 from p2pnode.service.lookup import Lookup
 
 from .deadlines import Deadlines
+from .determined import determined
 from .invariants import check_node
-from .network import EPOCH, Weather, sim_offer
-from .specs import changed
+from .liars import Liar, out_of_reach
+from .specs import changed, sim_offer
+from .surroundings import SimBitswap, SimGossip, SimPrograms
+from .weather import EPOCH, Weather
 from .wires import SimHost, Wires
 
 # A node's own connections: those that discovery would have made by then.
 JOIN_INTERVAL_S = 1.0
-
-
-class _Gossip:
-    """Brings an advert to every node that the publisher can reach."""
-
-    def __init__(self, sim: ShellSimulation, peer: str) -> None:
-        self._sim = sim
-        self._peer = peer
-
-    async def publish(self, data: bytes) -> None:
-        await trio.lowlevel.checkpoint()
-        for other in self._sim.wires.hosts:
-            if other != self._peer:
-                self._sim.wires.carry(self._peer, other, partial(self._arrive, other, data))
-
-    def _arrive(self, other: str, data: bytes) -> None:
-        node = self._sim.nodes[other]
-        if node.alive and node.shell is not None:
-            node.shell.adverts.heard(data, self._peer)
-
-
-class _Bitswap:
-    """No other node has any content: results are not fetched here."""
-
-    def blocks_added(self) -> None: ...
-
-    async def fetch_dag(self, cid: str, peers: Sequence[str], **limits: Any) -> None:
-        raise BlockUnavailable(cid, "nobody has it")
-
-
-class _Programs:
-    """An engine whose programs take the time and come to the ends that the seed says."""
-
-    name = "wasm"
-
-    def __init__(self, sim: ShellSimulation) -> None:
-        self._sim = sim
-        # Programs that this machine ran to their end: a restarted node runs those of before again.
-        self._random = random.Random(sim.random.random())
-
-    async def available(self) -> str | None:
-        return None
-
-    async def networks(self) -> frozenset[NetworkType]:
-        return frozenset({NetworkType.NONE})
-
-    async def run(
-        self, workload: Workload, started: Callable[[], None], progress: Callable[[str], None]
-    ) -> ProgramEnd:
-        rng, sim = self._random, self._sim
-        await trio.sleep(rng.uniform(0, 1))
-        if workload.stopping.asked.is_set():
-            return not_begun()
-        started()
-        long = sim.types.get(workload.job_id) in LONG_RUNNING
-        runs_s = rng.expovariate(1 / 60) if long else rng.expovariate(1 / 5)
-        if long and sim.now + runs_s > sim.quiet_from:
-            runs_s = float("inf")
-        chance = rng.random() / max(sim.weather.failures, 1e-9)
-        ends = rng.choice([None, 0, 143])
-        took_s = rng.uniform(0, rng.choice([0.3, 30.0]))
-        with trio.move_on_after(runs_s):
-            await workload.stopping.asked.wait()
-            with trio.move_on_after(workload.stopping.grace_s):
-                await trio.sleep(took_s)
-                return ProgramEnd(
-                    exit_code=ends, reason="" if ends == 0 else "was stopped", fault=_fault(ends)
-                )
-            return failed(Fault.JOB, "was killed")
-        if chance < 0.3:
-            return ProgramEnd(exit_code=3, reason="exit status 3", fault=Fault.JOB)
-        if chance < 1:
-            return failed(Fault.PEER, "the engine failed")
-        return ProgramEnd(exit_code=0, reason="", fault=None)
-
-
-def _fault(exit_code: int | None) -> Fault | None:
-    return None if exit_code == 0 else Fault.JOB
+# Honest messages that are remembered for liars.
+SAID_MAX = 200
 
 
 @dataclass
@@ -172,7 +93,7 @@ class ShellSimulation:
     """The shells of some nodes; `scenario` drives it (see `run_shell`)."""
 
     def __init__(
-        self, seed: int, nodes: int, weather: Weather, directory: Path, nursery: trio.Nursery
+        self, seed: int, nodes: int, weather: Weather, directory: Path, nursery: trio.Nursery, liars: int
     ) -> None:
         self.random = random.Random(seed)
         self.weather = weather
@@ -185,6 +106,8 @@ class ShellSimulation:
         self.wires = Wires(random.Random(self.random.random()), weather.delay_s, nursery)
         self.nodes: dict[str, ShellNode] = {}
         self.problems: list[str] = []
+        # Honest messages, from which liars make theirs.
+        self.said: deque[Message] = deque(maxlen=SAID_MAX)
         # When something went wrong, or was mended, last.
         self.troubled_at = EPOCH
         self.lines: list[str] | None = None
@@ -195,11 +118,13 @@ class ShellSimulation:
             data = directory / f"{index}-0"
             capacity = codec.replace(sim_offer(self.random), sources=("inline", "ipfs"))
             if self.random.random() < 0.1:
-                # It submits, and runs nothing for others.
+                # A node that submits, and runs nothing for others.
                 capacity = codec.replace(capacity, engines=())
             self.nodes[me.peer_id] = ShellNode(
                 me.peer_id, me, capacity, data, preempts=self.random.random() < 0.3
             )
+        made = (Liar(self, random.Random(f"{seed} {one}"), directory / f"liar{one}") for one in range(liars))
+        self.liars = {liar.peer: liar for liar in made}
 
     @property
     def now(self) -> float:
@@ -232,13 +157,13 @@ class ShellSimulation:
                     journal,
                     host,  # type: ignore[arg-type]
                     blocks,
-                    _Bitswap(),  # type: ignore[arg-type]
-                    Engines(None, {"wasm": _Programs(self)}),  # type: ignore[dict-item]
+                    SimBitswap(),  # type: ignore[arg-type]
+                    Engines(None, {"wasm": SimPrograms(self)}),  # type: ignore[dict-item]
                     nursery,
                 )
-                # What turns take is measured on the processor's clock, which no seed knows.
+                # Turns are measured on the processor's clock, which no seed knows.
                 shell.strangers._clock = lambda: 0.0
-                shell.adverts.gossip = _Gossip(self, node.peer)  # type: ignore[assignment]
+                shell.adverts.gossip = SimGossip(self, node.peer)  # type: ignore[assignment]
                 serve_table(host, shell.adverts.table_for)  # type: ignore[arg-type]
                 host.watch(shell.adverts.on_connection)
                 self._listen(node, shell)
@@ -246,7 +171,6 @@ class ShellSimulation:
                 node.shell, node.host, node.scope = shell, host, scope
                 lookup = Lookup(journal, shell.driver.core.table, node.peer, config.name)
                 node.commands = Commands(lookup, journal, shell.driver, shell.changes, shell.links)
-                # Of its services, those that do not ask discovery.
                 node.operator = shell.scheduling
                 await nursery.start(shell.run)
                 shell.tell(CapacityChanged(node.capacity))
@@ -262,6 +186,10 @@ class ShellSimulation:
 
         def listened(event: Any, delivered: tuple[str, int] | None = None) -> None:
             self.note(f"{node.peer} {event}")
+            if isinstance(event, Received) and event.peer in self.nodes:
+                self.said.append(event.message)
+            if out_of_reach(node, event, self):
+                raise BadMessage("left out of the simulation")
             apply(event, delivered)
             if node.shell is shell:
                 check_node(node)  # type: ignore[arg-type]
@@ -305,7 +233,7 @@ class ShellSimulation:
         self.troubled_at = self.now
         scope.cancel()
 
-    # What the invariants ask
+    # Questions of the invariants
 
     def holders(self, id: str) -> list[ShellNode]:
         """The living nodes that have a copy of a job, and may speak of it."""
@@ -351,48 +279,8 @@ class ShellSimulation:
             self.note(f"{id} {what}: {exc}")
 
 
-@contextmanager
-def determined(seed: int, found: list[ShellSimulation]) -> Iterator[None]:
-    """Has chance, the wall clock, threads and trio's order of tasks go by the seed.
-
-    `found` holds the simulation once there is one.
-    """
-    rng = random.Random(seed)
-
-    async def inline(fn: Callable[..., Any], *args: Any, **ignored: Any) -> Any:
-        await trio.lowlevel.checkpoint()
-        return fn(*args)
-
-    def urandom(size: int) -> bytes:
-        return rng.randbytes(size)
-
-    run = trio._core._run
-    with ExitStack() as stack:
-        for target, name, value in (
-            (time, "time", lambda: EPOCH + _trio_time() + (found[0].clock_offset_s if found else 0.0)),
-            (trio.to_thread, "run_sync", inline),
-            (os, "urandom", urandom),
-            (random, "_urandom", urandom),
-            (secrets, "token_bytes", lambda size=32: rng.randbytes(size)),
-            (uuid, "uuid4", lambda: uuid.UUID(int=rng.getrandbits(128), version=4)),
-            (random, "random", rng.random),
-            (random, "uniform", rng.uniform),
-            (run, "_r", random.Random(seed)),
-            (run, "_ALLOW_DETERMINISTIC_SCHEDULING", True),
-        ):
-            stack.enter_context(patch.object(target, name, value))
-        yield
-
-
-def _trio_time() -> float:
-    try:
-        return trio.current_time()
-    except RuntimeError:
-        return 0.0
-
-
 def run_shell(
-    seed: int, nodes: int, weather: Weather, scenario: Callable[[ShellSimulation], Any]
+    seed: int, nodes: int, weather: Weather, scenario: Callable[[ShellSimulation], Any], liars: int = 0
 ) -> ShellSimulation:
     """Run a scenario to its end; raises AssertionError where an invariant breaks."""
     found: list[ShellSimulation] = []
@@ -401,7 +289,7 @@ def run_shell(
 
         async def main() -> None:
             async with trio.open_nursery() as nursery:
-                sim = ShellSimulation(seed, nodes, weather, Path(directory), nursery)
+                sim = ShellSimulation(seed, nodes, weather, Path(directory), nursery, liars)
                 found.append(sim)
                 for node in sim.nodes.values():
                     await sim.start(node)

@@ -9,24 +9,22 @@ from typing import Any
 
 import trio
 
-from p2pnode.core.wire import codec
-from p2pnode.core.wire.spec import InputSource, JobSpec, JobType, Source
+from p2pnode.core.wire.spec import JobSpec
 from p2pnode.core.wire.states import Scheduling
 
 from .invariants import check_end, check_steady
-from .network import Weather
 from .scenarios import HORIZON_S, STEADY_S, weather_of
 from .shell import ShellNode, ShellSimulation, run_shell
-from .specs import KINDS, sim_spec
+from .specs import KINDS, sim_spec, valid
+from .weather import Weather
 
 NODES = (3, 3, 4, 5)
-# A module of WebAssembly without anything in it.
-MODULE = "data:;base64,AGFzbQEAAAA="
+LIARS = (0, 0, 1, 2)
 
 
 @dataclass(frozen=True)
 class ShellScenario:
-    """What happens in a network of whole nodes."""
+    """Troubles, jobs and wishes of a network of whole nodes."""
 
     nodes: int
     weather: Weather
@@ -34,6 +32,8 @@ class ShellScenario:
     troubles: tuple[tuple[float, str, int, float], ...]
     jobs: tuple[tuple[float, int, JobSpec], ...]
     wishes: tuple[tuple[float, str], ...]
+    # Peers besides that lie.
+    liars: int = 0
 
     def smaller(self) -> Iterator[ShellScenario]:
         """Scenarios with one thing less each."""
@@ -45,10 +45,12 @@ class ShellScenario:
             yield replace(self, weather=replace(self.weather, failures=0.0))
         if self.nodes > 3:
             yield replace(self, nodes=self.nodes - 1)
+        if self.liars:
+            yield replace(self, liars=self.liars - 1)
 
 
 def shell_scenario_of(seed: int) -> ShellScenario:
-    """A network of 3 to 5 whole nodes with some jobs."""
+    """A network of 3 to 5 whole nodes with some jobs, and perhaps with liars."""
     rng = random.Random(-seed - 1)
     weather = weather_of(seed, rng)
     nodes = rng.choice(NODES)
@@ -62,7 +64,8 @@ def shell_scenario_of(seed: int) -> ShellScenario:
     wishes = []
     for _ in range(rng.choice([0, 0, 1, 3])):
         wishes.append((rng.uniform(16, 60), rng.choice(["stop", "update", "rerun"])))
-    return ShellScenario(nodes, weather, tuple(troubles), tuple(jobs), tuple(wishes))
+    liars = random.Random(f"liars {seed}").choice(LIARS)
+    return ShellScenario(nodes, weather, tuple(troubles), tuple(jobs), tuple(wishes), liars)
 
 
 def run_shell_scenario(
@@ -76,6 +79,8 @@ def run_shell_scenario(
 
     async def happen(sim: ShellSimulation) -> None:
         sim.lines = lines
+        for liar in sim.liars.values():
+            sim.nursery.start_soon(liar.run)
         peers = list(sim.nodes.values())
         for at_s, name, index, how in plan.troubles:
             node = peers[index % len(peers)]
@@ -93,20 +98,12 @@ def run_shell_scenario(
         check_end(sim)  # type: ignore[arg-type]
         assert not sim.problems, sim.problems
 
-    return run_shell(seed, plan.nodes, plan.weather, happen)
+    return run_shell(seed, plan.nodes, plan.weather, happen, plan.liars)
 
 
 async def at(delay_s: float, fn: Callable[..., Awaitable[None]], *args: Any) -> None:
     await trio.sleep(delay_s)
     await fn(*args)
-
-
-def valid(spec: JobSpec, rng: random.Random) -> JobSpec:
-    """The job with a module to run: whole nodes check what they are asked to run."""
-    module = InputSource(target="/m", source=Source(type="inline", params={"URL": MODULE}))
-    name = f"job-{rng.getrandbits(32)}"
-    count = 1 if spec.type in (JobType.OPS, JobType.DAEMON) else spec.count
-    return codec.replace(spec, task=codec.replace(spec.task, inputs=(module,)), count=count, name=name)
 
 
 async def crash(sim: ShellSimulation, node: ShellNode, rng: random.Random) -> None:

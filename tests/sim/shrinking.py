@@ -14,7 +14,7 @@ S = TypeVar("S", bound=Shrinkable)
 
 
 def failure_of(run: Callable[[], object]) -> str | None:
-    """What is broken, or None."""
+    """The broken invariant, or None."""
     try:
         run()
     except AssertionError as exc:

@@ -1,21 +1,27 @@
-"""The jobs of the simulation, drawn from a seed, and how a user changes one."""
+"""The jobs and the peers' offers of the simulation, drawn from a seed, and how a user changes a job."""
 
 from __future__ import annotations
 
 import random
 
 from p2pnode.core.wire import codec
+from p2pnode.core.wire.messages import Capacity
 from p2pnode.core.wire.spec import (
     Constraint,
+    InputSource,
     JobSpec,
     JobType,
+    NetworkType,
     Operator,
     Resources,
+    Source,
     Task,
     Timeouts,
     WasmTask,
 )
 
+# A module of WebAssembly without anything in it.
+MODULE = "data:;base64,AGFzbQEAAAA="
 KINDS = [JobType.BATCH] * 5 + [JobType.OPS, JobType.SERVICE, JobType.SERVICE, JobType.DAEMON]
 
 
@@ -37,7 +43,30 @@ def sim_spec(rng: random.Random, total_s: int | None = None, kind: JobType | Non
     )
 
 
+def valid(spec: JobSpec, rng: random.Random) -> JobSpec:
+    """The job with a module to run: whole nodes check what they are asked to run."""
+    module = InputSource(target="/m", source=Source(type="inline", params={"URL": MODULE}))
+    name = f"job-{rng.getrandbits(32)}"
+    count = 1 if spec.type in (JobType.OPS, JobType.DAEMON) else spec.count
+    return codec.replace(spec, task=codec.replace(spec.task, inputs=(module,)), count=count, name=name)
+
+
 def changed(spec: JobSpec) -> JobSpec:
     """Another version of the job: with one more environment variable."""
     environment = {**spec.task.environment, f"V{len(spec.task.environment)}": "1"}
     return codec.replace(spec, task=codec.replace(spec.task, environment=environment))
+
+
+def sim_offer(rng: random.Random) -> Capacity:
+    total = Resources(
+        cpu_millis=rng.choice([1000, 2000, 4000]), memory_bytes=2_000_000_000, disk_bytes=10_000_000_000
+    )
+    return Capacity(
+        engines=("wasm",) if rng.random() < 0.9 else ("docker",),
+        publishers=("ipfs",),
+        sources=("ipfs",),
+        networks=(NetworkType.NONE,),
+        labels={"os": "linux", "zone": rng.choice("abc")},
+        total=total,
+        free=total,
+    )

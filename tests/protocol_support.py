@@ -1,0 +1,65 @@
+"""The golden vectors and schemas of adverts, placement, execution, ownership, logs and jobs."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+import pycddl
+import pytest
+
+from p2pnode.core.records import vetting
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.inquiries import JobsPage, LogOrderAnswer, LogOrderRequest, LogsPiece, LogsRequest
+from p2pnode.core.wire.messages import Advert, Message, Receipt, Signed
+
+from .cddl_support import PROTOCOLS, definitions
+
+PAGES = ("advert", "placement", "execution", "ownership", "logs", "jobs")
+# Names in a vector's "kind": the type in the code, and the rule of the schema.
+KINDS: dict[str, tuple[Any, str]] = {
+    "message": (Message, "placement-message / execution-message / ownership-message"),
+    "advert": (Advert, "advert"),
+    "signed": (Signed, "signed"),
+    "receipt": (Receipt, "receipt"),
+    "logs-request": (LogsRequest, "logs-request"),
+    "logs-piece": (LogsPiece, "logs-piece"),
+    "log-order-request": (LogOrderRequest, "log-order-request"),
+    "log-order-answer": (LogOrderAnswer, "log-order-answer"),
+    "jobs-page": (JobsPage, "jobs-page"),
+}
+DEFINITIONS = definitions("types", "spec", *PAGES)
+
+
+@cache
+def schema(rule: str) -> pycddl.Schema:
+    # pycddl validates against a file's first rule.
+    return pycddl.Schema(f"start = {rule}\n{DEFINITIONS}")
+
+
+def read_untrusted(data: bytes, kind: Any) -> Any:
+    return vetting.message_untrusted(data) if kind is Message else codec.decode_untrusted(data, kind)
+
+
+def vectors(which: str) -> list[Any]:
+    return [
+        pytest.param(vector, id=f"{page}: {vector['name']}")
+        for page in PAGES
+        for vector in json.loads((PROTOCOLS / "vectors" / f"{page}.json").read_text())[which]
+    ]
+
+
+def plain(value: Any) -> Any:
+    """Have bytes where the vectors write {"bytes": hex}."""
+    if isinstance(value, dict):
+        if value.keys() == {"bytes"}:
+            return bytes.fromhex(value["bytes"])
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list) else value
+
+
+def good(page: str, kind: str) -> list[Any]:
+    found = json.loads((PROTOCOLS / "vectors" / f"{page}.json").read_text())["good"]
+    data = [bytes.fromhex(one["hex"]) for one in found if one["kind"] == kind]
+    return [codec.decode_untrusted(one, KINDS[kind][0]) for one in data]
