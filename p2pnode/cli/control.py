@@ -23,6 +23,7 @@ from p2pnode.cli.status import CommandError, Status
 from p2pnode.core.jobfile import yamltree
 from p2pnode.core.values.units import parse_duration
 
+# The stream of a job's history cannot be left at a timeout; a look is one small request.
 POLL_INTERVAL_S = 0.2
 
 

@@ -27,7 +27,9 @@ from p2pnode.cli.progress import Progress
 from p2pnode.cli.status import CommandError, Status
 
 READY_TIMEOUT_S = 60.0
+# Nodes are processes of their own, which may end without a word.
 POLL_INTERVAL_S = 0.05
+# People read it; each look asks every node.
 TABLE_INTERVAL_S = 1.0
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -17,6 +17,7 @@ from p2pnode.cli.status import CommandError, Status
 from p2pnode.core.values.units import about_bytes, parse_duration
 from p2pnode.core.wire.states import Scheduling
 
+# The API answers how many executions are left, and tells of no change; a look is one small request.
 POLL_INTERVAL_S = 0.2
 # When its time is over, what runs is ended; publishing what it left takes a while.
 DRAIN_GRACE_S = 60.0

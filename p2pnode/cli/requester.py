@@ -37,6 +37,7 @@ REMEMBERED_JOIN_TIMEOUT_S = 2.0
 # One peer is there: what becomes of the other dials is waited for no longer than this.
 UNDECIDED_S = 1.0
 END_TIMEOUT_S = 10.0
+# A node that starts can be asked nothing yet: its file, or its end, is looked for.
 POLL_INTERVAL_S = 0.05
 ERROR_SIZE_BYTES_MAX = 2_000
 # In the data directory: a node of `--here` is on the disk, and where Docker may mount from.

@@ -42,6 +42,7 @@ PULL_AGAIN_S = 30.0
 PULLS_BURST = 6.0
 # Each of two nodes with one identity is asked for its own advert for so long, again after each pause.
 LEARN_S_MAX = 5.0
+# The other process may be starting, and says nothing until it is asked.
 LEARN_AGAIN_S = 0.5
 # Where an advert is too large, this many addresses stay: one of a LAN and one beyond it.
 ADDRESSES_KEPT = 2

@@ -43,7 +43,8 @@ from p2pnode.node.log_orders import LogOrders
 from .lookup import Lookup
 
 CONNECT_TIMEOUT_S = 10.0
-# Between two looks at an execution that is being prepared, published, or out of reach for a moment.
+# Between two looks at an execution that is being prepared, published, or out of reach for a moment: its peer
+# tells the job's owner of that, who need not be this node.
 RETRY_S = 0.3
 # Chunks of 64 KiB that wait for a slow reader; a full channel holds back the peers.
 CHUNKS_WAITING_MAX = 2
