@@ -13,7 +13,7 @@ from pathlib import Path
 
 # A node stops its programs, each in its grace, and says goodbye within this; then it is killed.
 END_TIMEOUT_S = 90.0
-# They are no children of this process, so their end is not told.
+# The nodes are no children of this process, so their end is not told.
 POLL_INTERVAL_S = 0.02
 
 

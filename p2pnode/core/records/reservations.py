@@ -40,9 +40,9 @@ class Ending(Record, frozen=True):
 
     reason: str
     fault: Fault
-    # It goes into this node's store; without, all is over at once.
+    # Kept, the output goes into this node's store; without, all is over at once.
     keep: bool
-    # It also goes where the job wants its results.
+    # Published, it also goes where the job wants its results.
     publish: bool
 
 
