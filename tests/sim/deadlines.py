@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2pnode.core.job.desired import missing_placements
+from p2pnode.core.job.retries import is_last
 from p2pnode.core.placement.matching import requirements_of, why_not
 from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.wire.spec import JobType
@@ -93,6 +94,7 @@ class Deadlines:
                 if node.core.worker.standing.better_at(record.owner, sim.now) is None
                 if (capacity := node.core.worker.available) and why_not(need, capacity) is None
             ]
-            if room and not waits:
+            # A replica that is tried no more ends its job when the others have ended, also those on liars.
+            if room and not waits and not is_last(record, missing.replica):
                 return [(f"replica {missing.replica} is missing, room on {room[0][-6:]}", PLACED_WITHIN_S)]
         return []
