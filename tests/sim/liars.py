@@ -39,10 +39,11 @@ from p2pnode.core.wire.messages import (
     Update,
     decode_message_untrusted,
 )
+from p2pnode.core.wire.signing import RECEIPT_DOMAIN
 from p2pnode.core.wire.spec import JobSpec, Resources
 from p2pnode.core.wire.states import Fault, Stage
 from p2pnode.faults.guards import Guards
-from p2pnode.identity import RECEIPT_DOMAIN, Identity
+from p2pnode.identity import Identity
 from p2pnode.network.link_owner import CannotSend, OutboxFull
 from p2pnode.network.links import Links
 from p2pnode.network.protocols.adverts import serve_table
