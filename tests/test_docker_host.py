@@ -209,7 +209,7 @@ async def test_an_engine_of_another_kind_or_time_is_told(head: str, problem: str
     address = f"tcp://127.0.0.1:{listener.socket.getsockname()[1]}"
     async with trio.open_nursery() as nursery:
         nursery.start_soon(engine_saying, f"HTTP/1.0 {head}\r\n\r\nOK".encode(), listener)
-        found = await DockerEngine(NODE, address).available()
+        found = await api.unavailable(address)
         nursery.cancel_scope.cancel()
     assert found is None if problem is None else problem in (found or "")
 

@@ -68,6 +68,9 @@ def test_the_exit_code_is_that_of_dockers_init(code: int, stderr: bytes, told: i
         pytest.param(
             {"BuildahVersion": "1.28.2", "SecurityOptions": ["name=rootless"]}, False, id="rootless"
         ),
+        pytest.param(
+            {"BuildahVersion": "1.28.2", "Rootless": True}, False, id="rootless, as Podman 4.3 says it"
+        ),
         pytest.param({"ServerVersion": "20.10.24"}, False, id="Docker"),
     ],
 )

@@ -97,6 +97,20 @@ class Info(Struct, rename="pascal"):
     discovered_devices: list[Discovered] | None = None
     # Podman alone says it.
     buildah_version: str = ""
+    # Whether it can give these limits.
+    memory_limit: bool = True
+    cpu_cfs_quota: bool = True
+    pids_limit: bool = True
+
+
+class PodmanHost(Struct, rename="camel"):
+    cgroup_controllers: list[str] | None = None
+
+
+class PodmanInfo(Struct):
+    """Podman's word of itself in its own API, of which Docker's has only a part."""
+
+    host: PodmanHost
 
 
 class PullDetail(Struct):

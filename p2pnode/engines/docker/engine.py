@@ -54,6 +54,7 @@ from . import (
     bridge,
     follow,
     images,
+    limits,
     ports,
     reach,
     space,
@@ -106,6 +107,7 @@ class DockerEngine:
         self._unusable = unusable
         # Why containers cannot run here, as last found; "": they can.
         self.problem = unusable
+        self._has_limits = False
         self._socket = socket_path
         self._rules = tuple(rules)
         self._allowed = allowed
@@ -116,12 +118,23 @@ class DockerEngine:
         self._networks = Networks(self._sdk, networks, hosts, resolve)
 
     async def available(self) -> str | None:
-        """None if the engine answers, else the reason why containers cannot run here."""
-        problem = self._unusable or await api.unavailable(self._socket) or ""
+        """None if the engine answers and holds containers to their limits, else why none can run here."""
+        problem = self._unusable or await api.unavailable(self._socket) or await self._without_limits()
         if problem != self.problem:
             log.info("%s", problem or f"the Docker engine at {self._socket} answers")
         self.problem = problem
         return problem or None
+
+    async def _without_limits(self) -> str:
+        """Why containers would have no limits; asked anew after a problem: it may be another engine."""
+        if self._has_limits and not self.problem:
+            return ""
+        try:
+            found = await limits.missing(self._socket)
+        except (EngineGone, EngineRefused) as error:
+            found = str(error)
+        self._has_limits = not found
+        return found
 
     async def networks(self) -> frozenset[NetworkType]:
         """The kinds of network that containers can have here now."""

@@ -32,7 +32,10 @@ def processes_max(info: Mapping[str, Any]) -> int | None:
     lacks CAP_SYS_RESOURCE, as in a container. What it has itself is the kernel's count of numbers: none that
     is felt. `PROCESSES_MAX` is what holds. Rootless, it looks at its own limit. Blocking, for a small file.
     """
-    rootless = any("rootless" in str(one) for one in info.get("SecurityOptions") or ())
+    # Podman 4.3 says it by a field of its own, others as Docker does.
+    rootless = info.get("Rootless") or any(
+        "rootless" in str(one) for one in info.get("SecurityOptions") or ()
+    )
     if not is_podman(info) or rootless:
         return None
     _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
