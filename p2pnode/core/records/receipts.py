@@ -20,7 +20,7 @@ def receipt(
     started_ms: int,
     ended_ms: int,
 ) -> Receipt:
-    """What `peer` signs of an execution; the times are its own clock's."""
+    """The receipt that `peer` signs of an execution; the times are its own clock's."""
     # Their roots: the spec has the paths below them.
     inputs = tuple(
         content_paths.root_of(str(one.source.params["CID"]))

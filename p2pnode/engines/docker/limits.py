@@ -20,7 +20,7 @@ async def missing(socket_path: str) -> str:
 
 
 def told(info: Info, podman: PodmanInfo | None = None) -> str:
-    """What the engine's own words come to; what it does not speak of it has."""
+    """Why containers would go without limits by the engine's words; what it does not speak of it has."""
     says = dict(zip(NEEDED, (info.cpu_cfs_quota, info.memory_limit, info.pids_limit), strict=True))
     controllers = podman.host.cgroup_controllers if podman else None
     lacking = [one for one in NEEDED if not says[one] or (controllers is not None and one not in controllers)]
