@@ -21,7 +21,7 @@ from nacl.signing import SigningKey, VerifyKey
 
 from p2pnode.core.wire import peer_ids
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.core.wire.messages import Signed
+from p2pnode.core.wire.signing import Signed
 
 KEY_FILE_NAME = "identity.key"
 # Field 1 (type) = 1 (Ed25519), then field 2 (data) with its length: 64 bytes private, 32 public.

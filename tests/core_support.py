@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from p2pnode.core.job.machine import Job
 from p2pnode.core.placement.adverts import Known
 from p2pnode.core.placement.matching import requirements_of
+from p2pnode.core.records import lifecycle, mandate
 from p2pnode.core.records.events import Action, Received, Send
-from p2pnode.core.records.lifecycle import OPEN, JobState, new_record
+from p2pnode.core.records.lifecycle import OPEN, JobRecord, JobState
 from p2pnode.core.wire import codec
+from p2pnode.core.wire.mandates import Mandate, job_id
 from p2pnode.core.wire.messages import (
     Advert,
     Ask,
@@ -20,10 +23,10 @@ from p2pnode.core.wire.messages import (
     Message,
     Receipt,
     Refusal,
-    Signed,
     Update,
     execution_id,
 )
+from p2pnode.core.wire.signing import Signed
 from p2pnode.core.wire.spec import (
     JobSpec,
     JobType,
@@ -35,7 +38,10 @@ from p2pnode.core.wire.spec import (
 )
 from p2pnode.core.wire.states import Fault, RefusalKind, Stage
 
-JOB = "j-" + "0" * 32
+from .fake_keys import FakeKeys
+
+NONCE = bytes(16)
+JOB = job_id("me", NONCE)
 ROOM = Resources(cpu_millis=4000, memory_bytes=8_000_000_000, disk_bytes=10**11)
 
 
@@ -84,15 +90,30 @@ def known(*adverts: Advert) -> dict[str, Known]:
     return {one.peer: Known(one, signed(one), float("inf")) for one in adverts}
 
 
+def a_mandate(*members: str, job: str = JOB, wanted: JobSpec | None = None, **changes: Any) -> Mandate:
+    """A charter of the first member, with the others as its deputies."""
+    requester = members[0]
+    charter = mandate.first_charter(job, NONCE, requester, wanted or spec(), ())
+    return mandate.chartered(FakeKeys(requester), codec.replace(charter, members=members, **changes))
+
+
+def new_record(
+    job: str, requester: str, wanted: JobSpec, now: float, deputies: Sequence[str] = ()
+) -> JobRecord:
+    """A job as its requester has submitted it."""
+    return lifecycle.new_record(a_mandate(requester, *deputies, job=job, wanted=wanted), wanted, now)
+
+
 def new_job(peers: str = "abc", wanted: JobSpec | None = None, table: dict[str, Known] | None = None) -> Job:
     wanted = wanted or spec()
-    return Job(new_record(JOB, "me", wanted, 0), "me", known(*map(advert, peers)) if table is None else table)
+    peers_known = known(*map(advert, peers)) if table is None else table
+    return Job(new_record(JOB, "me", wanted, 0), "me", FakeKeys("me"), peers_known)
 
 
 def ask(wanted: JobSpec | None = None, slot: int = 0, **changes: Any) -> Ask:
     wanted = wanted or spec()
     plain = Ask(
-        execution=execution_id(JOB, 1, "me", 1, "lender", slot),
+        execution=execution_id(JOB, "", "me", 1, "lender", slot),
         job=JOB,
         round=1,
         spec_hash=codec.digest(wanted),
@@ -107,9 +128,9 @@ def award(asked: Ask, wanted: JobSpec | None = None) -> Award:
         execution=asked.execution,
         round=asked.round,
         replica=0,
-        epoch=1,
-        deputies=("deputy",),
+        mandate=a_mandate("me", "deputy", "other", wanted=wanted),
         spec=wanted or spec(),
+        changed_by=None,
     )
 
 

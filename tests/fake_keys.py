@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.core.wire.messages import Signed
+from p2pnode.core.wire.signing import Signed
 
 
 class FakeKeys:

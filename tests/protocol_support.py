@@ -12,7 +12,8 @@ import pytest
 from p2pnode.core.records import vetting
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.inquiries import JobsPage, LogOrderAnswer, LogOrderRequest, LogsPiece, LogsRequest
-from p2pnode.core.wire.messages import Advert, Message, Receipt, Signed
+from p2pnode.core.wire.messages import Advert, Message, Receipt
+from p2pnode.core.wire.signing import Signed
 
 from .cddl_support import PROTOCOLS, definitions
 

@@ -10,8 +10,8 @@ import pytest
 
 from p2pnode.cli.main import main
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import Receipt, Signed
-from p2pnode.core.wire.signing import RECEIPT_DOMAIN
+from p2pnode.core.wire.messages import Receipt
+from p2pnode.core.wire.signing import RECEIPT_DOMAIN, Signed
 from p2pnode.identity import Identity
 from p2pnode.ipfs import car, cid, unixfs
 from p2pnode.ipfs.partial import partial_folder

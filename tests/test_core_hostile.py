@@ -10,7 +10,6 @@ from p2pnode.core.records.lifecycle import (
     ExecutionState,
     JobState,
     Outcome,
-    new_record,
 )
 from p2pnode.core.replication import sync
 from p2pnode.core.wire import codec, messages
@@ -19,7 +18,7 @@ from p2pnode.core.wire.fields import COUNTER_MAX, MOMENT_MS_MAX
 from p2pnode.core.wire.messages import Replicate
 from p2pnode.core.wire.states import Fault
 
-from .core_support import JOB, spec
+from .core_support import JOB, new_record, spec
 from .test_core_boundary import OTHER, a_copy, a_keep
 
 

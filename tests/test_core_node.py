@@ -39,7 +39,7 @@ def hear(node: Core, peer: str, now: float = 0) -> list:
 
 def with_job(peers: str = "abcd", wanted: JobSpec | None = None) -> Core:
     node = core(peers=peers)
-    node.handle(JobSubmitted(JOB, wanted or spec()), 0)
+    node.handle(JobSubmitted(JOB, wanted or spec(), NONCE), 0)
     return node
 
 
@@ -57,7 +57,7 @@ def test_of_jobs_that_wait_the_most_urgent_asks_first_and_of_equals_the_oldest()
     node, waits = core(), Timeouts(queue_s=60)
     jobs = {f"j-{number:032x}": priority for number, priority in enumerate((0, 5, 9, 5))}
     for number, (job, priority) in enumerate(jobs.items()):
-        node.handle(JobSubmitted(job, spec(timeouts=waits, priority=priority)), number / 100)
+        node.handle(JobSubmitted(job, spec(timeouts=waits, priority=priority), NONCE), number / 100)
     actions = hear(node, "a", 1)
     asked = [message.job for _, message in sent([*actions, *node.handle(Tick(), 2)], Ask)]
     assert asked == sorted(jobs, key=lambda job: -jobs[job])

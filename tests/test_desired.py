@@ -18,7 +18,6 @@ from p2pnode.core.records.lifecycle import (
     ExecutionState,
     JobRecord,
     job_version,
-    new_record,
 )
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.spec import (
@@ -29,7 +28,7 @@ from p2pnode.core.wire.spec import (
 )
 from p2pnode.core.wire.states import Fault, Scheduling
 
-from .core_support import JOB, advert, known, spec
+from .core_support import JOB, advert, known, new_record, spec
 
 RUNNING, COMPLETED = ExecutionState.RUNNING, ExecutionState.COMPLETED
 FAILED, LOST = ExecutionState.FAILED, ExecutionState.LOST

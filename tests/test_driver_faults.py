@@ -115,7 +115,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 @pytest.fixture
 def jobs(shell: Shell) -> Shell:
     for id in (BAD, GOOD):
-        shell.driver.apply(JobSubmitted(id, spec()))
+        shell.driver.apply(JobSubmitted(id, spec(), NONCE))
     return shell
 
 
@@ -175,7 +175,7 @@ def test_a_job_that_fails_as_it_is_submitted_is_not_there(
 ) -> None:
     breaks(monkeypatch, BAD)
     with pytest.raises(EventRefused), shell.journal.transaction():
-        shell.driver.apply(JobSubmitted(BAD, spec()))
+        shell.driver.apply(JobSubmitted(BAD, spec(), NONCE))
     assert shell.journal.job(BAD) is None
     assert shell.core.jobs == {}
 

@@ -17,7 +17,8 @@ from p2pnode.core.records.events import (
     Send,
 )
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import Advert, Ask, Signed
+from p2pnode.core.wire.messages import Advert, Ask
+from p2pnode.core.wire.signing import Signed
 from p2pnode.core.wire.spec import JobSpec, Resources
 from p2pnode.core.wire.states import Stage
 from p2pnode.core.worker.state import BID_VALID_S

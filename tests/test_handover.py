@@ -10,18 +10,18 @@ import pytest
 from p2pnode.core.job.handover import ADOPT_CONFIRM_S
 from p2pnode.core.job.machine import HOLD_S, Job
 from p2pnode.core.records.events import Action, JobUpdated, PeerBack, PeerLost, Received, Rejected, Tick
-from p2pnode.core.records.lifecycle import LIVE, ExecutionState, JobState, Outcome, new_record
+from p2pnode.core.records.lifecycle import LIVE, ExecutionState, JobState, Outcome
 from p2pnode.core.replication import sync
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Adopt, Ask, Cancel, Orphan, Owned, Replicate, WhoOwns
 from p2pnode.core.wire.states import Scheduling, Stage
 
-from .core_support import JOB, advert, end, known, new_job, running, sent, spec, update
+from .core_support import JOB, advert, end, known, new_job, new_record, running, sent, spec, update
 
 
 def test_a_lost_deputy_is_replaced_and_is_told_when_it_may_hear_of_it() -> None:
     lost: set[str] = set()
-    job = Job(new_record(JOB, "me", spec(), 0), "me", known(*map(advert, "abcd")), lost)
+    job = Job(new_record(JOB, "me", spec(), 0), "me", FakeKeys("me"), known(*map(advert, "abcd")), lost)
     job.begin(0)
     stays, goes = job.record.deputies
     lost.add(goes)
@@ -36,7 +36,7 @@ def test_a_lost_deputy_is_replaced_and_is_told_when_it_may_hear_of_it() -> None:
 
 def test_a_deputy_is_lost_and_stays_one_where_nobody_can_replace_it() -> None:
     lost: set[str] = set()
-    job = Job(new_record(JOB, "me", spec(), 0), "me", known(*map(advert, "ab")), lost)
+    job = Job(new_record(JOB, "me", spec(), 0), "me", FakeKeys("me"), known(*map(advert, "ab")), lost)
     job.begin(0)
     before = job.record.deputies
     lost.add(before[0])
@@ -46,7 +46,7 @@ def test_a_deputy_is_lost_and_stays_one_where_nobody_can_replace_it() -> None:
 
 def test_a_silent_deputy_is_written_to_when_it_is_back_and_then_gets_the_whole() -> None:
     lost: set[str] = set()
-    job = Job(new_record(JOB, "me", spec(), 0), "me", known(*map(advert, "ab")), lost)
+    job = Job(new_record(JOB, "me", spec(), 0), "me", FakeKeys("me"), known(*map(advert, "ab")), lost)
     job.begin(0)
     silent = job.record.deputies[0]
     lost.add(silent)
@@ -62,7 +62,7 @@ def restarted() -> tuple[Job, list[Action]]:
     """A job of a node that comes back at 100, with the deputies x and y."""
     record = new_record(JOB, "me", spec(), 0)
     record.deputies = ("x", "y")
-    job = Job(record, "me", known(*map(advert, "abxy")))
+    job = Job(record, "me", FakeKeys("me"), known(*map(advert, "abxy")))
     return job, job.resume(100)
 
 
@@ -143,7 +143,7 @@ def test_a_deputy_is_rather_one_of_two_others_than_a_peer_that(first: str, chang
     if first != "runs it":
         record.executions.clear()
     record.deputies = ()
-    Job(record, "me", table).handle(Tick(), 1)
+    Job(record, "me", FakeKeys("me"), table).handle(Tick(), 1)
     assert set(record.deputies) == {"b", "c"}
 
 
@@ -167,7 +167,7 @@ def adopted(lost: set[str]) -> tuple[Job, str, list[Action]]:
     before, execution = running("a")
     record = before.record
     record.owner, record.past_members, record.epoch = "me", ("former",), 2
-    job = Job(record, "me", known(*map(advert, "abc")), lost)
+    job = Job(record, "me", FakeKeys("me"), known(*map(advert, "abc")), lost)
     return job, execution, job.take_over("former", 10)
 
 
@@ -213,7 +213,7 @@ def test_two_results_that_come_before_a_deputy_has_answered_count_once() -> None
     second.id, second.peer = "e-" + "9" * 32, "b"
     record.executions[second.id] = second
     record.deputies = ("x", "y")
-    job = Job(record, "me", known(*map(advert, "abxy")))
+    job = Job(record, "me", FakeKeys("me"), known(*map(advert, "abxy")))
     job.resume(100)
     for id in (execution, second.id):
         job.handle(end(job, id), 101)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.core.wire.messages import Signed
 from p2pnode.core.wire.peer_ids import of_public_key, public_key_untrusted
+from p2pnode.core.wire.signing import Signed
 from p2pnode.identity import (
     KEY_FILE_NAME,
     Identity,

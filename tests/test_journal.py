@@ -9,7 +9,6 @@ import pytest
 
 from p2pnode.core.link.events import LinkRecord
 from p2pnode.core.records import history
-from p2pnode.core.records.lifecycle import new_record
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.spec import (
     JobSpec,
@@ -26,6 +25,8 @@ from p2pnode.node.journal import (
 )
 
 SPEC = JobSpec(type=JobType.BATCH, task=Task(engine=WasmTask(entry_module="/m")))
+
+from .core_support import new_record
 
 
 def record(id, created=1.0):

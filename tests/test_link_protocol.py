@@ -17,7 +17,7 @@ from p2pnode.core.link import machine
 from p2pnode.core.link.frames import decode_frame_untrusted
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.core.wire.messages import Signed
+from p2pnode.core.wire.signing import Signed
 from p2pnode.network.protocols import adverts
 from p2pnode.network.protocols.adverts import PAGE_SIZE_BYTES_MAX, Page, TableEntry
 

@@ -19,7 +19,7 @@ from libp2p.utils.varint import encode_varint_prefixed
 
 from p2pnode.core.values.patience import REFUSALS_MAX
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.core.wire.messages import Signed
+from p2pnode.core.wire.signing import Signed
 from p2pnode.identity import Identity
 from p2pnode.network.gossip import GOSSIP_SIZE_BYTES_MAX, HEARTBEAT_S, TOPIC, Gossip, open_gossip
 from p2pnode.network.host import Host, open_host

@@ -15,8 +15,8 @@ import wasmtime
 
 from p2pnode import identity
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import Receipt, Signed
-from p2pnode.core.wire.signing import RECEIPT_DOMAIN
+from p2pnode.core.wire.messages import Receipt
+from p2pnode.core.wire.signing import RECEIPT_DOMAIN, Signed
 
 from .nodes import Node, children, running_nodes, until
 from .programs import EXIT_OF_FAIL, JOBS, alternating_module, text_of, waiting_module, wasm_job

@@ -7,12 +7,12 @@ from math import inf
 import pytest
 
 from p2pnode.core.job.owned import OwnedJobs
-from p2pnode.core.records.lifecycle import JobState, new_record
+from p2pnode.core.records.lifecycle import JobState
 from p2pnode.core.values.deadlines import STALE_PER_NAME_MAX
 from p2pnode.core.wire.compartments import Broken
 from p2pnode.core.wire.states import Outcome
 
-from .core_support import spec
+from .core_support import new_record, spec
 
 JOB, OTHER = "j-" + "1" * 32, "j-" + "2" * 32
 

@@ -10,9 +10,9 @@ from p2pnode.core.job.deputies import name_deputies
 from p2pnode.core.job.plan import plan
 from p2pnode.core.job.transitions import JobTransitions
 from p2pnode.core.placement.adverts import Known
-from p2pnode.core.records.lifecycle import new_record
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import Advert, Capacity, Signed
+from p2pnode.core.wire.messages import Advert, Capacity
+from p2pnode.core.wire.signing import Signed
 from p2pnode.core.wire.spec import (
     InputSource,
     JobSpec,
@@ -27,6 +27,8 @@ from p2pnode.core.wire.spec import (
 
 BIG = Resources(cpu_millis=4000, memory_bytes=8_000_000_000, disk_bytes=10_000_000_000)
 NONE_FREE = Resources(cpu_millis=0, memory_bytes=0)
+
+from .core_support import new_record
 
 
 def known(peer, engines=("wasm",), free=BIG, sources=("ipfs",)):

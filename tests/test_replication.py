@@ -11,7 +11,6 @@ from p2pnode.core.records.lifecycle import (
     JobRecord,
     JobState,
     Outcome,
-    new_record,
 )
 from p2pnode.core.replication import sync
 from p2pnode.core.replication.replicas import (
@@ -25,7 +24,7 @@ from p2pnode.core.replication.replicas import (
 from p2pnode.core.wire.codec import replace
 from p2pnode.core.wire.messages import Command, CommandAction, Owned, Replicate, WhoOwns
 
-from .core_support import JOB, sent, spec
+from .core_support import JOB, new_record, sent, spec
 
 DEPUTIES = ("first", "second")
 

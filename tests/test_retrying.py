@@ -15,12 +15,11 @@ from p2pnode.core.records.lifecycle import (
     Execution,
     ExecutionState,
     JobRecord,
-    new_record,
 )
 from p2pnode.core.wire.spec import RETRIES_MAX, RETRIES_META_KEY, JobType
 from p2pnode.core.wire.states import Fault
 
-from .core_support import JOB, spec
+from .core_support import JOB, new_record, spec
 
 FAILED, LOST = ExecutionState.FAILED, ExecutionState.LOST
 

@@ -12,7 +12,6 @@ import pytest
 from p2pnode.api.shapes import Code, ServiceError
 from p2pnode.core.placement.adverts import AdvertTable
 from p2pnode.core.records import history
-from p2pnode.core.records.lifecycle import new_record
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Line
 from p2pnode.core.wire.spec import (
@@ -25,6 +24,8 @@ from p2pnode.node.changes import Changes
 from p2pnode.node.journal import Journal
 from p2pnode.service.jobs import HISTORY_ROWS_AT_ONCE, Jobs
 from p2pnode.service.lookup import Lookup
+
+from .core_support import new_record
 
 
 class Histories:

@@ -14,7 +14,7 @@ from p2pnode.core.placement.twins import (
     Doubles,
     OwnNumbers,
 )
-from p2pnode.core.wire.messages import Signed
+from p2pnode.core.wire.signing import Signed
 
 A, B = b"a", b"b"
 

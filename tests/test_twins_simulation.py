@@ -13,7 +13,7 @@ import pytest
 
 from p2pnode.core.placement.twins import Doubles, OwnNumbers
 from p2pnode.core.values.rate import TokenBucket
-from p2pnode.core.wire.messages import Signed
+from p2pnode.core.wire.signing import Signed
 
 PEER = "twin"
 STEP_S = 0.25

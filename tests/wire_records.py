@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from p2pnode.core.wire import fields, messages, spec, states
 from p2pnode.core.wire.inquiries import LogsPiece, LogsRequest
-from p2pnode.core.wire.messages import Advert, Capacity, Receipt, Signed
+from p2pnode.core.wire.messages import Advert, Capacity, Receipt
+from p2pnode.core.wire.signing import Signed
 from p2pnode.core.wire.spec import JobSpec, NetworkType, Resources
 from p2pnode.core.wire.states import ExecutionState, JobState, Outcome
 

@@ -40,6 +40,7 @@ _STATUS = {
     Code.NO_SUCH_PATH: 404,
     Code.AMBIGUOUS: 409,
     Code.CONFLICT: 409,
+    Code.FORBIDDEN: 403,
     Code.TOO_LARGE: 413,
     Code.TIMEOUT: 504,
     Code.UNAVAILABLE: 503,

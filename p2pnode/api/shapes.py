@@ -40,6 +40,7 @@ class Code(enum.StrEnum):
     NO_SUCH_PATH = "no-such-path"
     AMBIGUOUS = "ambiguous"
     CONFLICT = "conflict"
+    FORBIDDEN = "forbidden"
     TOO_LARGE = "too-large"
     TIMEOUT = "timeout"
     UNAVAILABLE = "unavailable"
@@ -111,10 +112,11 @@ class JobJson(TypedDict):
     versions: list[VersionJson]
     # "" where a name is not known.
     owner_name: str
-    deputy_names: list[str]
-    # The peers that hold a copy of it, and how often its owner has changed, from 1.
-    deputies: list[str]
-    epoch: int
+    # Those that may look after it, by rank: the requester, then its deputies. The owner is the one that does.
+    members: list[MemberJson]
+    # The requester's charters so far, and the nodes whose users may command the job beside its own.
+    serial: int
+    controllers: list[str]
     # The number of times that the job was begun.
     run: int
     # The first thing that went wrong in this run; "" for nothing.
@@ -127,6 +129,13 @@ class Change(enum.StrEnum):
     NEW = "new"
     UPDATED = "updated"
     UNCHANGED = "unchanged"
+
+
+class MemberJson(TypedDict):
+    peer: str
+    # "" where its name is not known.
+    name: str
+    rank: int
 
 
 class SubmittedJson(TypedDict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from p2pnode.api.shapes import ExecutionJson, JobJson
+from p2pnode.api.shapes import ExecutionJson, JobJson, MemberJson
 from p2pnode.cli import control, options
 from p2pnode.cli.groups import Group
 from p2pnode.cli.output import (
@@ -184,8 +184,15 @@ def _header(job: JobJson) -> list[tuple[str, str]]:
         ("Version", str(job["version"])),
         ("Run", str(job["run"])),
         ("Owner", _named(job["owner_name"], job["owner"])),
-        *(("Deputy", _named(*one)) for one in zip(job["deputy_names"], job["deputies"], strict=True)),
+        ("Charter", f"number {job['serial']} of its requester"),
+        *(("Member", _member(one, job["owner"])) for one in job["members"]),
+        *(("Controller", peer) for peer in job["controllers"]),
     ]
+
+
+def _member(one: MemberJson, owner: str) -> str:
+    role = "requester" if one["rank"] == 0 else f"deputy {one['rank']}"
+    return f"{_named(one['name'], one['peer'])}, {role}{', acts now' * (one['peer'] == owner)}"
 
 
 def _named(name: str, peer: str) -> str:

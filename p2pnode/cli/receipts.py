@@ -14,8 +14,8 @@ from p2pnode.cli.ownfiles import write_file
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.core.wire.messages import Receipt, Signed
-from p2pnode.core.wire.signing import RECEIPT_DOMAIN
+from p2pnode.core.wire.messages import Receipt
+from p2pnode.core.wire.signing import RECEIPT_DOMAIN, Signed
 from p2pnode.ipfs import car
 
 

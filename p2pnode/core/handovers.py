@@ -7,19 +7,43 @@ from collections.abc import Collection
 from p2pnode.core.job import deputies
 from p2pnode.core.job.machine import Job
 from p2pnode.core.job.owned import OwnedJobs
-from p2pnode.core.records.events import Action, JobStopped, Received, SaveJob, Send
+from p2pnode.core.records import mandate
+from p2pnode.core.records.events import (
+    Action,
+    DropJob,
+    JobRerun,
+    JobStopped,
+    JobUpdated,
+    Received,
+    SaveJob,
+    Send,
+)
 from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.replication import sync
-from p2pnode.core.replication.replicas import JobCommand, Replication, command
-from p2pnode.core.wire.messages import Owned, Replicate
+from p2pnode.core.replication.replicas import Replication
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.fields import REASON_LENGTH_MAX
+from p2pnode.core.wire.mandates import CommandAction, CommandBody
+from p2pnode.core.wire.messages import Command, Owned, Replicate, WhoOwns
+from p2pnode.core.wire.signing import Keys
+
+JobCommand = JobStopped | JobUpdated | JobRerun
+_ACTIONS = {
+    JobStopped: CommandAction.STOP,
+    JobRerun: CommandAction.RERUN,
+    JobUpdated: CommandAction.UPDATE,
+}
 
 
 class Handovers:
     """Decides between the jobs that this node owns and the copies that it holds."""
 
-    def __init__(self, me: str, jobs: OwnedJobs, replication: Replication, lost: Collection[str]) -> None:
+    def __init__(
+        self, me: str, keys: Keys, jobs: OwnedJobs, replication: Replication, lost: Collection[str]
+    ) -> None:
         """`lost` are the peers that are silent; it is read only."""
         self._me = me
+        self._keys = keys
         self._jobs = jobs
         self._replication = replication
         self._lost = lost
@@ -37,43 +61,65 @@ class Handovers:
         return self._jobs.take(stored)
 
     def command(self, event: JobCommand, now: float) -> list[Action]:
-        """A user of this node wants something of a job: it is done here, or told to the job's owner."""
+        """A user of this node wants something of a job: signed, and done here or told to the job's owner.
+
+        Nothing happens if this node is no controller of the job: whoever gives the event asks before.
+        """
         stored = None if isinstance(event, JobStopped) else event.record
         self._jobs.touched.add(event.job)
+        record = self.record(event.job, stored)
+        if record is None or not record.authority.may_command(self._me):
+            return []
+        command = self._signed(event, record, now)
         job = self.job_of(event.job, stored)
         if job is not None:
-            return self._jobs.give(job, event, now)
+            with self._jobs.worked_on(job):
+                return job.command(command, now)
         if event.job in self._replication.copies:
-            return self._replication.command_owner(event)
-        return [Send(stored.owner, command(event))] if stored is not None else []
+            return self._replication.command_owner(command)
+        return [Send(record.owner, command)]
 
-    def commanded(self, peer: str, id: str, event: Received, now: float) -> list[Action]:
-        """A node passes on what its user wants of a job: done here for a member, else told who owns it."""
-        job = self.job_of(id, event.record)
+    def _signed(self, event: JobCommand, record: JobRecord, now: float) -> Command:
+        mine = [one for one in map(mandate.read_command, record.commands) if one.controller == self._me]
+        body = CommandBody(
+            job=event.job,
+            controller=self._me,
+            number=max(int(now * 1000), *(one.number + 1 for one in mine), 0),
+            action=_ACTIONS[type(event)],
+            reason="" if isinstance(event, JobUpdated) else event.reason[:REASON_LENGTH_MAX],
+            spec_hash=codec.digest(event.spec) if isinstance(event, JobUpdated) else None,
+        )
+        spec = event.spec if isinstance(event, JobUpdated) else None
+        return Command(job=event.job, signed=mandate.commanded(self._keys, body), spec=spec)
+
+    def commanded(self, command: Command, event: Received, now: float) -> list[Action]:
+        """A controller's command, whoever brings it: carried out here, or passed on to the owner."""
+        job = self.job_of(command.job, event.record)
         if job is not None:
-            return self._jobs.give(job, event, now) if peer in job.record.members else []
-        copy = self._replication.copies.get(id)
-        if copy is None or peer not in copy.members or copy.owner == peer:
+            with self._jobs.worked_on(job):
+                return job.command(command, now)
+        copy = self._replication.copies.get(command.job)
+        if copy is None or copy.owner == event.peer:
             return []
-        return [Send(peer, self._replication.answer(copy)), Send(copy.owner, event.message)]
+        return self._replication.command_owner(command)
 
     def replicate(self, peer: str, message: Replicate, event: Received, now: float) -> list[Action]:
-        """A node says how a job stands that it owns: merged, yielded to, or taken in as a copy."""
+        """A node says how a job stands that it looks after: merged, yielded to, or taken in as a copy."""
         job = self.job_of(message.job, event.record)
         if job is None:
             return self._replication.replicate(peer, message, event.record, now)
         record = job.record
-        if peer not in record.members:
-            higher = (message.epoch, peer) > record.ballot
-            return self._replication.ask_members(record, peer) if higher else []
-        if (message.epoch, peer) < record.ballot:
+        authority = mandate.read(mandate.newest(record.mandate, message.mandate))
+        if authority.rank(peer) < authority.rank(self._me):
+            actions = self._yield(job, peer, now)
+            return actions + self._replication.replicate(peer, message, record, now)
+        if peer in authority.members or peer in record.past_members:
             with self._jobs.worked_on(job):
                 return job.merge(peer, message, now)
-        actions = self._yield(job, peer, message.epoch, now)
-        return actions + self._replication.replicate(peer, message, record, now)
+        return [SaveJob(record), Send(peer, sync.header(record, now))]
 
     def owned(self, peer: str, owned: Owned, event: Received, now: float) -> list[Action]:
-        """A node says who owns a job: yield to a higher owner, or take over what was handed to this node."""
+        """A node says who owns a job: ask a lower member that acts, or take over what was handed here."""
         copy = self._replication.copies.get(owned.job)
         if copy is None and event.record is not None and event.record.owner != self._me:
             copy = event.record
@@ -82,55 +128,62 @@ class Handovers:
         job = self.job_of(owned.job, event.record)
         if job is None:
             return []
-        if (owned.epoch, owned.owner) > job.record.ballot and peer in job.record.members:
-            if owned.owner == self._me:
-                with self._jobs.worked_on(job):
-                    return job.raise_epoch(peer, owned.epoch, now)
-            return self._yield(job, owned.owner, owned.epoch, now)
-        return self._jobs.give(job, event, now)
+        record = job.record
+        newest = mandate.newest(record.mandate, owned.mandate)
+        authority = mandate.read(newest)
+        if self._me not in authority.members:
+            # Others look after the job by a charter that this node had missed.
+            lowest = next((one for one in authority.members if one not in self._lost), authority.requester)
+            actions = self._yield(job, lowest, now)
+            record.mandate = newest
+            self._replication.forget(record.id)
+            return [*actions, DropJob(record.id)]
+        if peer not in authority.members:
+            return []
+        record.mandate = newest
+        actions = self._jobs.give(job, event, now)
+        if authority.rank(owned.owner) < authority.rank(self._me) and owned.owner not in self._lost:
+            actions.append(Send(owned.owner, WhoOwns(job=record.id, owner=self._me, whole=True)))
+        return actions
 
-    def say_who_owns(self, record: JobRecord, peer: str, epoch: int, now: float) -> list[Action]:
+    def say_who_owns(self, record: JobRecord, peer: str, ask: WhoOwns, now: float) -> list[Action]:
         """Tell `peer` who owns the job: all of it if it missed something, a header if it is a stranger."""
         if record.owner != self._me:
             return [Send(peer, self._replication.answer(record))]
-        if peer not in deputies.recipients(record):
+        if peer not in record.authority.members:
             return [SaveJob(record), Send(peer, sync.header(record, now))]
-        if epoch == record.epoch and not record.ended:
+        if ask.owner == self._me and not ask.whole and not record.ended:
             return [Send(peer, self._replication.answer(record))]
         return [SaveJob(record), *(Send(peer, message) for message in sync.replicates(record, (), None, now))]
 
-    def _yield(self, job: Job, owner: str, epoch: int, now: float) -> list[Action]:
+    def _yield(self, job: Job, owner: str, now: float) -> list[Action]:
         record = job.record
         with self._jobs.worked_on(job):
-            actions = job.yield_to(owner, epoch, now)
+            actions = job.yield_to(owner, now)
         del self._jobs[record.id]
         if not record.ended:
             self._replication.hold(record, now)
         return actions
 
     def take_over(self, now: float) -> list[Action]:
-        """Take over what is due, and tell all members of the new owner."""
+        """Take over what is due, and carry out what controllers wanted meanwhile."""
         actions: list[Action] = []
         for record, before, commands in self._replication.take_over(now):
             job = self._jobs.take(record)
             with self._jobs.worked_on(job):
                 actions += job.take_over(before, now)
-            # Whoever holds another copy has to hear of it, or two would own the job for good.
-            others = sorted(record.members - {self._me, *deputies.recipients(record)})
-            header = sync.header(record, now)
-            actions += [Send(peer, header) for peer in others]
-            for event in commands:
-                actions += self._jobs.give(job, event, now)
+                for command in commands:
+                    actions += job.command(command, now)
         return actions
 
     def hand_over(self, now: float) -> list[Action]:
-        """This node leaves: each job goes to a deputy that is there."""
+        """This node leaves: each job goes to the lowest other member that is there."""
+        self._replication.leaving = True
         actions: list[Action] = []
         for job in list(self._jobs.values()):
-            heir = next((peer for peer in job.record.deputies if peer not in self._lost), None)
+            heir = next((peer for peer in deputies.recipients(job.record) if peer not in self._lost), None)
             if heir is not None and not job.record.ended:
-                # Beyond what any deputy gives itself that takes over at the same time.
-                epoch = job.record.epoch + 1 + deputies.DEPUTIES_MAX
-                actions += self._yield(job, heir, epoch, now)
-                actions.append(Send(heir, Owned(job=job.record.id, epoch=epoch, owner=heir)))
+                told = Owned(job=job.record.id, owner=heir, mandate=job.record.mandate)
+                actions += self._yield(job, heir, now)
+                actions.append(Send(heir, told))
         return actions

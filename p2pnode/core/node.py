@@ -49,6 +49,7 @@ from p2pnode.core.records.needs import Need, need_of
 from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.replication.replicas import Replication
 from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.mandates import Mandate
 from p2pnode.core.wire.messages import (
     Adopt,
     Ask,
@@ -71,7 +72,8 @@ from p2pnode.core.wire.spec import JobSpec
 from p2pnode.core.worker.machine import Worker
 from p2pnode.core.worker.reservations import Reservations
 
-from .records import vetting
+from .records import mandate, vetting
+from .records.mandate import Authority
 from .wire import extensions
 
 # Each look of a job that waits goes through all peers: a flood of adverts must not bring one look for each.
@@ -90,6 +92,8 @@ class Core:
     preempts: bool = False
     # Why this node does not run a valid job, or None: what only it can look up, at an award.
     declines: Callable[[JobSpec], str | None] = lambda spec: None
+    # The peers whose users may command the jobs that are submitted here, beside this node's own.
+    operators: tuple[str, ...] = ()
     table: AdvertTable = field(default_factory=AdvertTable)
     advertising: Advertising = field(default_factory=Advertising)
     # Peers that are silent, as far as that was looked at.
@@ -114,9 +118,9 @@ class Core:
 
     def _begin(self) -> None:
         """Own nothing and hold no copy."""
-        self.jobs = OwnedJobs(self.me, self.table.known, self.lost)
+        self.jobs = OwnedJobs(self.me, self.keys, self.table.known, self.lost)
         self.replication = Replication(self.me, self.lost)
-        self._handovers = Handovers(self.me, self.jobs, self.replication, self.lost)
+        self._handovers = Handovers(self.me, self.keys, self.jobs, self.replication, self.lost)
 
     def resume(
         self, jobs: Iterable[JobRecord], reservations: Iterable[Reservation], now: float
@@ -238,9 +242,9 @@ class Core:
             case CapacityChanged(capacity):
                 self.worker.capacity = capacity
                 return self.worker.handle(event, now)
-            case JobSubmitted(id, spec):
+            case JobSubmitted(id, spec, nonce):
                 assert id not in self.jobs, id
-                job = self.jobs.take(new_record(id, self.me, spec, now))
+                job = self.jobs.take(new_record(self._charter(id, spec, nonce), spec, now))
                 with self.jobs.worked_on(job):
                     return job.begin(now)
             case JobStopped() | JobUpdated() | JobRerun():
@@ -286,34 +290,51 @@ class Core:
                 return self.worker.handle(event, now) + self._handovers.owned(peer, message, event, now)
             case Replicate():
                 return self._handovers.replicate(peer, message, event, now)
-            case WhoOwns(job=id, epoch=epoch):
+            case WhoOwns(job=id):
                 record = self._handovers.record(id, event.record)
-                return self._handovers.say_who_owns(record, peer, epoch, now) if record else []
+                return self._handovers.say_who_owns(record, peer, message, now) if record else []
             case Orphan(job=id):
                 if id in self.replication.copies:
                     return self.replication.claimed(peer, message)
                 job = self._handovers.job_of(id, event.record)
                 return self.jobs.give(job, event, now) if job else []
-            case Command(job=id):
-                return self._handovers.commanded(peer, id, event, now)
+            case Command():
+                return self._handovers.commanded(message, event, now)
 
     def _vet(self, message: Message, stored: JobRecord | None) -> None:
         """Refuse what no honest node says, by what is known here; raises `BadMessage`."""
+        known = self._handovers.record(getattr(message, "job", ""), stored)
         match message:
-            case Replicate(job=id, epoch=epoch) | Owned(job=id, epoch=epoch):
-                record = self._handovers.record(id, stored)
-                vetting.vet_epoch(epoch, record.epoch if record else 1)
-            case Adopt(execution=execution, epoch=epoch) if execution in self.worker.reservations:
-                vetting.vet_epoch(epoch, self.worker.reservations[execution].epoch)
+            case Award(execution=execution, mandate=given):
+                reservation = self.worker.reservations.get(execution)
+                if reservation is not None:
+                    authority = mandate.vet(given, reservation.job, self.keys)
+                    if message.changed_by is not None:
+                        mandate.vet_command(message.changed_by, authority, self.keys)
+            case Adopt(job=job, mandate=given) | Owned(job=job, mandate=given):
+                mandate.vet(given, job, self.keys)
+            case Replicate(job=job, mandate=given):
+                self._vet_replicate(message, mandate.vet(given, job, self.keys))
+            case Command() if known is not None:
+                mandate.vet_command(message.signed, known.authority, self.keys)
         if isinstance(message, Replicate | Command) and message.spec is not None:
             spec = message.spec
             # The extensions of its task are for the peers that run it.
             wrong = extensions.not_understood(extensions.musts(spec), "the job") or self.check_spec(spec)
             if wrong is not None:
                 raise BadMessage(wrong)
-            known = self._handovers.record(message.job, stored)
             if known is not None:
-                vetting.vet_type(message.spec, known.spec)
+                vetting.vet_type(spec, known.spec)
+
+    def _vet_replicate(self, message: Replicate, authority: Authority) -> None:
+        for one in message.commands:
+            mandate.vet_command(one, authority, self.keys)
+        if message.spec is not None:
+            mandate.vet_spec(message.spec, authority, message.commands)
+
+    def _charter(self, id: str, spec: JobSpec, nonce: bytes) -> Mandate:
+        charter = mandate.first_charter(id, nonce, self.me, spec, self.operators)
+        return mandate.chartered(self.keys, charter)
 
     # Jobs of this node
 

@@ -20,7 +20,8 @@ from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.compartments import Compartment
 from p2pnode.core.wire.fields import ADVERT_SIZE_BYTES_MAX
-from p2pnode.core.wire.messages import Advert, Signed
+from p2pnode.core.wire.messages import Advert
+from p2pnode.core.wire.signing import Signed
 from p2pnode.faults.guards import Guards
 from p2pnode.network.gossip import Gossip
 from p2pnode.network.host import Connected, Disconnected, Host

@@ -26,8 +26,9 @@ from p2pnode.core.records.events import (
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.compartments import Compartment
 from p2pnode.core.wire.log_order import LogOrder
-from p2pnode.core.wire.messages import Receipt, Signed
+from p2pnode.core.wire.messages import Receipt
 from p2pnode.core.wire.reasons import reason_of
+from p2pnode.core.wire.signing import Signed
 from p2pnode.core.wire.states import Fault, Stage
 from p2pnode.core.worker import blame
 from p2pnode.data.archive import tree_of

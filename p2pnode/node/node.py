@@ -41,10 +41,11 @@ from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.compartments import Compartment
-from p2pnode.core.wire.messages import Ask, Award, Ended, Message, Release, Replicate, Signed
+from p2pnode.core.wire.messages import Ask, Award, Ended, Message, Release, Replicate
 from p2pnode.core.wire.reasons import reason_of
-from p2pnode.core.wire.signing import RECEIPT_DOMAIN
+from p2pnode.core.wire.signing import RECEIPT_DOMAIN, Signed
 from p2pnode.core.wire.spec import JobSpec
+from p2pnode.core.worker import owner_tracking
 from p2pnode.data.inputs import Access, Inputs, Ipfs
 from p2pnode.data.local import AllowedPath
 from p2pnode.data.publishers import Publishers
@@ -307,7 +308,7 @@ class Node:
 
     def log_files_for(self, peer: str, execution: str) -> tuple[Path, Path, Sequence[int]] | None:
         reservation = self.driver.core.worker.reservations.get(execution)
-        if reservation is None or peer not in (reservation.owner, *reservation.deputies):
+        if reservation is None or not owner_tracking.may_read(reservation, peer):
             return None
         return self.executor.log_files(execution)
 

@@ -26,7 +26,7 @@ from p2pnode.core.records.events import (
 )
 from p2pnode.core.records.lifecycle import LONG_RUNNING, JobRecord
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import job_id
+from p2pnode.core.wire.mandates import NONCE_SIZE_BYTES, job_id
 from p2pnode.core.wire.spec import JobSpec
 from p2pnode.faults.problems import JournalError
 from p2pnode.network.links import Links
@@ -36,7 +36,6 @@ from p2pnode.node.journal import Journal
 
 from .lookup import Lookup
 
-NONCE_SIZE_BYTES = 16
 # A deputy that has to take a job over first needs up to 10 s for that.
 COMMAND_TIMEOUT_S = 15.0
 # A deputy acknowledges in milliseconds; one that does not is no reason to keep its user waiting.
@@ -70,9 +69,10 @@ class Commands:
     async def _submit_new(self, spec: JobSpec) -> SubmittedJson:
         if len(self._driver.core.jobs) >= JOBS_LIVE_MAX:
             raise ServiceError(Code.UNAVAILABLE, f"this node looks after {JOBS_LIVE_MAX} jobs, its limit")
-        id = job_id(codec.digest(spec), self._driver.core.me, os.urandom(NONCE_SIZE_BYTES))
+        nonce = os.urandom(NONCE_SIZE_BYTES)
+        id = job_id(self._driver.core.me, nonce)
         try:
-            self._driver.apply(JobSubmitted(id, spec))
+            self._driver.apply(JobSubmitted(id, spec, nonce))
         except JournalError as exc:
             raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
         except EventRefused as exc:
@@ -102,6 +102,7 @@ class Commands:
     async def _command(
         self, action: JobUpdated | JobRerun | JobStopped, is_done: Callable[[JobRecord], bool]
     ) -> JobRecord:
+        self._check_may_command(action.job)
         if action.job in self._driver.core.aside:
             reason = "the job is set aside on this node, since it failed: see p2pnode node problems"
             raise ServiceError(Code.CONFLICT, reason)
@@ -127,6 +128,18 @@ class Commands:
             Code.TIMEOUT,
             f"the job's owner {owner} was told, and has not answered within {COMMAND_TIMEOUT_S:.0f} s; it may"
             " still do it: look at the job before asking again",
+        )
+
+    def _check_may_command(self, job: str) -> None:
+        """Raises `ServiceError` where the job's charter gives users of this node no say."""
+        record = self._journal.job(job)
+        if record is None or record.authority.may_command(self._driver.core.me):
+            return
+        requester = self._lookup.name_of(record.requester)
+        raise ServiceError(
+            Code.FORBIDDEN,
+            f"the job is {requester}'s: this node keeps a copy to look after it, but its users may not stop,"
+            f" change or rerun it (p2pnode serve --operator on {requester} would let them)",
         )
 
     def _journalled(self, job: str) -> JobRecord | None:

@@ -174,7 +174,6 @@ class Jobs:
             "modified": _moment(record.modified),
             "owner": record.owner,
             "owner_name": self._lookup.known_name(record.owner),
-            "deputy_names": [self._lookup.known_name(peer) for peer in record.deputies],
             "spec": jobfile.render(spec),
             "executions": [self._execution_json(one, record) for one in awarded],
             "version": record.version,
@@ -182,8 +181,12 @@ class Jobs:
                 {"version": number, "submitted": _moment(one.submitted), "spec_hash": one.spec_hash}
                 for number, one in sorted(record.versions.items())
             ],
-            "deputies": list(record.deputies),
-            "epoch": record.epoch,
+            "members": [
+                {"peer": peer, "name": self._lookup.known_name(peer), "rank": rank}
+                for rank, peer in enumerate(record.authority.members)
+            ],
+            "serial": record.authority.charter.serial,
+            "controllers": list(record.authority.charter.controllers),
             "run": record.run,
             "first_failure": self._lookup.for_people(record.first_failure),
         }

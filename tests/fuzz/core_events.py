@@ -27,7 +27,8 @@ from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.wire import codec, messages
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.core.wire.messages import Advert, Ended, Message, Receipt, Signed
+from p2pnode.core.wire.messages import Advert, Ended, Message, Receipt
+from p2pnode.core.wire.signing import Signed
 from tests.sim.network import Node, Simulation
 from tests.sim.specs import KINDS, sim_offer, sim_spec
 from tests.sim.weather import Weather

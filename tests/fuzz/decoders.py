@@ -15,7 +15,8 @@ from p2pnode.core.records import vetting
 from p2pnode.core.wire import addresses, codec, peer_ids
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.inquiries import JobsPage, LogsPiece, LogsRequest
-from p2pnode.core.wire.messages import Advert, Receipt, Signed
+from p2pnode.core.wire.messages import Advert, Receipt
+from p2pnode.core.wire.signing import Signed
 from p2pnode.engines.http import names, policy
 from p2pnode.engines.http.greeting import Greeting
 from p2pnode.ipfs import bitswap_messages, car, cid, dagpb

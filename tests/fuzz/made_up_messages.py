@@ -13,7 +13,8 @@ from p2pnode.core.records import vetting
 from p2pnode.core.records.lifecycle import ExecutionState, JobRecord
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.core.wire.messages import Ended, ExecutionCopy, Message, Receipt, Replicate, Signed
+from p2pnode.core.wire.messages import Ended, ExecutionCopy, Message, Receipt, Replicate
+from p2pnode.core.wire.signing import Signed
 from tests.sim.specs import KINDS, sim_spec
 
 

@@ -16,7 +16,8 @@ from p2pnode.core.link.failure_detector import MessageRejected
 from p2pnode.core.link.frames import Data, Frame, Hello
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.core.wire.messages import Message, Signed, decode_message_untrusted
+from p2pnode.core.wire.messages import Message, decode_message_untrusted
+from p2pnode.core.wire.signing import Signed
 from p2pnode.identity import Identity
 from p2pnode.network import links
 from p2pnode.network.link_end import HEADER_SIZE_BYTES, read_frame

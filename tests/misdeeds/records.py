@@ -19,9 +19,9 @@ from p2pnode.core.wire.messages import (
     Line,
     Receipt,
     Replicate,
-    Signed,
     VersionCopy,
 )
+from p2pnode.core.wire.signing import Signed
 from p2pnode.identity import Identity
 from p2pnode.node.advertiser import DOMAIN as ADVERT_DOMAIN
 

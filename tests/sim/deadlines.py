@@ -13,6 +13,8 @@ from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.wire.spec import JobType
 from p2pnode.core.wire.states import Scheduling
 
+from .invariants import standing
+
 if TYPE_CHECKING:
     from .shell import ShellNode, ShellSimulation
 
@@ -49,7 +51,7 @@ class Deadlines:
             if not live or len(live) < len(records):
                 # The job has ended, as one of them knows; the others hear of it by `check_end`.
                 continue
-            newest = max((record for record, _ in live), key=lambda one: one.ballot)
+            newest = min((record for record, _ in live), key=standing)
             for what, limit_s in self._missing(newest):
                 key = id, what
                 late.add(key)

@@ -8,7 +8,8 @@ from p2pnode.core.records.events import Finished, Kill, Progressed
 from p2pnode.core.records.lifecycle import LONG_RUNNING
 from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import Award, Receipt, Signed
+from p2pnode.core.wire.messages import Award, Receipt
+from p2pnode.core.wire.signing import Signed
 from p2pnode.core.wire.states import Fault, Stage
 
 if TYPE_CHECKING:

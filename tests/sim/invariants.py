@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from .network import Node, Simulation
 
 
+def standing(record: JobRecord) -> tuple[int, int]:
+    """The order of records of one job: the newest charter first, then the lowest rank of the owner."""
+    authority = record.authority
+    return -authority.charter.serial, authority.rank(record.owner)
+
+
 def check_node(node: Node) -> None:
     """After each step of a node."""
     held = node.core.worker.held
@@ -47,10 +53,8 @@ def check_job(record: JobRecord) -> None:
 def check_steady(sim: Simulation) -> None:
     """When all is quiet, what must always run does run, where there is room for it."""
     for id in sim.submitted:
-        records = sorted(
-            (sim.record(node, id) for node in sim.holders(id)), key=lambda one: one.ballot, reverse=True
-        )
-        owners = {record.ballot for record in records if not record.ended}
+        records = sorted((sim.record(node, id) for node in sim.holders(id)), key=standing)
+        owners = {record.owner for record in records if not record.ended}
         assert len(owners) <= 1, f"{id}: owners {owners}"
         for record in records[:1]:
             if record.ended or record.spec.type not in LONG_RUNNING:
@@ -93,7 +97,7 @@ def check_end(sim: Simulation) -> None:
                 done = {one.replica for one in record.now_of(ExecutionState.COMPLETED)}
                 assert done == set(range(record.spec.count)), (id, done)
         # A holder of a copy by the word of an owner that was replaced need not be known to the present one.
-        newest = max(records, key=lambda one: one.ballot, default=None)
+        newest = min(records, key=standing, default=None)
         concerned = {newest.owner, *recipients(newest)} if newest else set()
         views = {_view(one) for node, one in zip(holders, records, strict=False) if node.peer in concerned}
         assert sim.weather.lossy or len(views) <= 1, f"{id}: {len(views)} views of how it ended: {views}"
@@ -120,4 +124,4 @@ def _check_idle(sim: Simulation, node: Node) -> None:
 
 def _view(record: JobRecord) -> tuple[object, ...]:
     done = sorted((one.replica or 0, one.id) for one in record.now_of(ExecutionState.COMPLETED))
-    return record.state, record.owner, record.epoch, record.version, tuple(done)
+    return record.state, record.owner, record.version, tuple(done)

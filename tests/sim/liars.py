@@ -35,11 +35,10 @@ from p2pnode.core.wire.messages import (
     Owned,
     Receipt,
     Replicate,
-    Signed,
     Update,
     decode_message_untrusted,
 )
-from p2pnode.core.wire.signing import RECEIPT_DOMAIN
+from p2pnode.core.wire.signing import RECEIPT_DOMAIN, Signed
 from p2pnode.core.wire.spec import JobSpec, Resources
 from p2pnode.core.wire.states import Fault, Stage
 from p2pnode.faults.guards import Guards

@@ -42,7 +42,10 @@ from p2pnode.core.records.events import (
 from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import Advert, Award, Capacity, Ended, Receipt, Signed, job_id
+from p2pnode.core.wire.fields import CONTROLLERS_MAX
+from p2pnode.core.wire.mandates import NONCE_SIZE_BYTES, job_id
+from p2pnode.core.wire.messages import Advert, Award, Capacity, Ended, Receipt
+from p2pnode.core.wire.signing import Signed
 from p2pnode.core.wire.spec import JobSpec
 from tests.fake_keys import FakeKeys
 
@@ -98,9 +101,9 @@ class Simulation:
         self.quiet_from = EPOCH + 150.0
         self.engines = SimEngines(self)
         self.nodes: dict[str, Node] = {}
-        for index in range(nodes):
-            peer = f"peer{index:02}"
-            node = Node(peer, sim_offer(self.random), Core(peer, lambda spec: None, FakeKeys(peer)))
+        self.peers = tuple(f"peer{index:02}" for index in range(nodes))
+        for peer in self.peers:
+            node = Node(peer, sim_offer(self.random), self._core(peer))
             self.nodes[peer] = node
             node.stores = {f"peer{other:02}": 0 for other in range(nodes)}
             self.at(self.random.uniform(0, 1), self.give, node, 0, CapacityChanged(node.capacity))
@@ -138,13 +141,19 @@ class Simulation:
 
     # Nodes
 
+    def _core(self, peer: str) -> Core:
+        core = Core(peer, lambda spec: None, FakeKeys(peer))
+        # Users at any node stop and change the jobs.
+        core.operators = self.peers[:CONTROLLERS_MAX]
+        return core
+
     def submit(self, node: Node, spec: JobSpec) -> None:
         if not node.alive:
             return
-        nonce = next(self.count).to_bytes(8, "big")
-        id = job_id(codec.digest(spec), node.peer, nonce)
+        nonce = next(self.count).to_bytes(NONCE_SIZE_BYTES, "big")
+        id = job_id(node.peer, nonce)
         self.submitted[id] = node
-        self.give(node, node.incarnation, JobSubmitted(id, spec))
+        self.give(node, node.incarnation, JobSubmitted(id, spec, nonce))
 
     def holders(self, id: str) -> list[Node]:
         """The living nodes that have a copy of a job, and may speak of it."""
@@ -159,7 +168,10 @@ class Simulation:
         holders = self.holders(id)
         if not holders:
             return
-        node = self.random.choice(holders)
+        users = [one for one in holders if self.record(one, id).authority.may_command(one.peer)]
+        if not users:
+            return
+        node = self.random.choice(users)
         stored = self.record(node, id)
         held = id in node.core.jobs or id in node.core.replication.copies
         record = None if held else stored
@@ -237,7 +249,7 @@ class Simulation:
 
     def restart(self, node: Node) -> None:
         node.alive = True
-        node.core = Core(node.peer, lambda spec: None, FakeKeys(node.peer))
+        node.core = self._core(node.peer)
         jobs = [codec.decode(data, JobRecord) for data in node.jobs.values()]
         reservations = [codec.decode(data, Reservation) for data in node.reservations.values()]
         live = [job for job in jobs if not job.ended]

@@ -1,8 +1,8 @@
-"""Which peers are a job's deputies, and when they are told what has changed: the owner's side.
+"""The deputies of a job: which peers are named, and when they are told. The acting owner's side.
 
-Two peers are named, those that run nothing of the job before others. One that falls silent is
-replaced; it may still hold its copy and take over some day, so it is remembered as a former
-party whose word counts.
+The requester names them in its charter, and replaces one that falls silent by another charter; the
+former one may still hold its copy, so it is remembered as a past member, which is told. Any other
+owner can only name more, behind the present members.
 """
 
 from __future__ import annotations
@@ -12,28 +12,29 @@ from math import inf
 
 from p2pnode.core.placement.adverts import Known, out_of_reach
 from p2pnode.core.placement.ranking import rendezvous_hash
+from p2pnode.core.records import mandate
 from p2pnode.core.records.events import Send
 from p2pnode.core.records.lifecycle import LIVE, JobRecord
 from p2pnode.core.replication.sync import header, replicates
 from p2pnode.core.wire import protocols
-from p2pnode.core.wire.fields import PEERS_NAMED_MAX
+from p2pnode.core.wire.fields import MEMBERS_NAMED_MAX, PEERS_NAMED_MAX
 from p2pnode.core.wire.states import Scheduling
 
 from .transitions import JobTransitions
 
 # One may die while the other takes over.
 DEPUTIES = 2
-# With owners that came back.
-DEPUTIES_MAX = 4
 
 
 def recipients(record: JobRecord) -> list[str]:
-    """The peers that are told how the job stands: its deputies, and the one whose user submitted it."""
-    return [peer for peer in dict.fromkeys((*record.deputies, record.requester)) if peer != record.owner]
+    """The peers that are told how the job stands: its members that take copies."""
+    return [peer for peer in record.deputies if peer not in record.declined]
 
 
 def lacks_deputies(record: JobRecord, lost: Collection[str]) -> bool:
-    return sum(peer not in lost for peer in record.deputies) < DEPUTIES
+    """Whether fewer members than there should be would take over now."""
+    full = record.owner != record.requester and len(record.authority.members) >= MEMBERS_NAMED_MAX
+    return not full and sum(peer not in lost for peer in recipients(record)) < DEPUTIES
 
 
 def name_deputies(
@@ -43,7 +44,7 @@ def name_deputies(
     record = transitions.record
     if record.ended or not lacks_deputies(record, lost):
         return
-    live = [peer for peer in record.deputies if peer not in lost]
+    live = [peer for peer in recipients(record) if peer not in lost]
     runs = {one.peer for one in record.of(*LIVE)}
     candidates = [
         peer
@@ -63,22 +64,38 @@ def name_deputies(
             rendezvous_hash(record.id, 0, peer),
         )
     )
-    chosen = (*live, *candidates[: DEPUTIES - len(live)])
-    silent = [peer for peer in record.deputies if peer in lost]
-    kept = (*chosen, *silent[: max(0, DEPUTIES - len(chosen))])
-    if kept == record.deputies:
+    more = candidates[: DEPUTIES - len(live)]
+    removed: list[str] = []
+    if record.owner == record.requester:
+        silent = [peer for peer in recipients(record) if peer in lost]
+        kept = (*live, *more, *silent[: max(0, DEPUTIES - len(live) - len(more))])
+        if set(kept) == set(record.deputies):
+            return
+        removed = [peer for peer in record.deputies if peer not in kept]
+        recharter(transitions, (record.owner, *kept))
+    elif more:
+        record.mandate = mandate.extended(transitions.keys, record.mandate, transitions.me, more)
+    else:
         return
-    removed = [peer for peer in record.deputies if peer not in kept]
-    record.deputies = kept
-    record.past_members = tuple(dict.fromkeys((*removed, *record.past_members)))[:PEERS_NAMED_MAX]
     for peer in removed:
         record.synced.pop(peer, None)
         # The peer learns, some day, that its copy is wanted no more.
         transitions.actions.append(Send(peer, header(record, now)))
     for one in record.of(*LIVE):
         transitions.adopt(one)
-    if chosen:
-        transitions.note("Ownership", f"Deputies, who would take over: {', '.join(chosen)}", now, urgent=True)
+    if live or more:
+        names = ", ".join((*live, *more))
+        transitions.note("Ownership", f"Deputies, who would take over: {names}", now, urgent=True)
+
+
+def recharter(transitions: JobTransitions, members: tuple[str, ...]) -> None:
+    """Sign the requester's next charter; who is no member any more is a past one."""
+    record = transitions.record
+    removed = [peer for peer in record.authority.members if peer not in members]
+    record.mandate = mandate.recharter(
+        transitions.keys, record.mandate, members, record.version, record.spec_hash
+    )
+    record.past_members = tuple(dict.fromkeys((*removed, *record.past_members)))[:PEERS_NAMED_MAX]
 
 
 def tell_deputies(transitions: JobTransitions, lost: Collection[str], now: float) -> None:

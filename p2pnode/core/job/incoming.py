@@ -73,9 +73,7 @@ def rejected(transitions: JobTransitions, peer: str, message: Message, reason: s
     transitions.note("Problem", f"{peer} did not take the {kind}: {reason}", now)
     if isinstance(message, Replicate) and peer in record.deputies:
         # The next one would be thrown away as well.
-        record.deputies = tuple(one for one in record.deputies if one != peer)
-        record.declined = (peer, *record.declined)[:PEERS_NAMED_MAX]
-        record.past_members = tuple(dict.fromkeys((peer, *record.past_members)))[:PEERS_NAMED_MAX]
+        record.declined = tuple(dict.fromkeys((peer, *record.declined)))[:PEERS_NAMED_MAX]
         record.synced.pop(peer, None)
     if isinstance(message, Ask | Award):
         refusal = Refusal(

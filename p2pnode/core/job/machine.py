@@ -20,12 +20,10 @@ from collections.abc import Collection, Mapping
 from math import inf
 
 from p2pnode.core.placement.adverts import Known
+from p2pnode.core.records import mandate
 from p2pnode.core.records.events import (
     Action,
     Event,
-    JobRerun,
-    JobStopped,
-    JobUpdated,
     PeerBack,
     PeerLost,
     ReceiptRefused,
@@ -49,7 +47,10 @@ from p2pnode.core.records.lifecycle import (
     Outcome,
     job_version,
 )
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.mandates import CommandAction, CommandBody
 from p2pnode.core.wire.messages import Bid, Command, Ended, Orphan, Owned, Refusal, Replicate, Update, WhoOwns
+from p2pnode.core.wire.signing import Keys, Signed
 from p2pnode.core.wire.spec import JobSpec, JobType
 
 from . import deputies, endings, handover, incoming
@@ -71,7 +72,12 @@ EXECUTIONS_ENDED_KEPT_MAX = 100
 
 class Job:
     def __init__(
-        self, record: JobRecord, me: str, known: Mapping[str, Known], lost: Collection[str] = ()
+        self,
+        record: JobRecord,
+        me: str,
+        keys: Keys,
+        known: Mapping[str, Known],
+        lost: Collection[str] = (),
     ) -> None:
         """`known` and `lost` are the owner's live table of peers, and those that are silent."""
         self.record = record
@@ -80,7 +86,7 @@ class Job:
         self.waits = False
         self._known = known
         self._lost = lost
-        self._steps = JobTransitions(record, me, known)
+        self._steps = JobTransitions(record, me, known, keys)
         self._hold_until = 0.0
 
     def look_at(self, now: float) -> None:
@@ -99,10 +105,8 @@ class Job:
         self._steps.tell_by = now
         if record.deputies:
             self._hold_until = now + HOLD_S
-            asks: list[Action] = [
-                Send(peer, WhoOwns(job=record.id, epoch=record.epoch)) for peer in record.deputies
-            ]
-            self._steps.actions += asks
+            ask = WhoOwns(job=record.id, owner=record.owner, whole=False)
+            self._steps.actions += [Send(peer, ask) for peer in record.deputies]
         return self._settle(now)
 
     @property
@@ -114,24 +118,41 @@ class Job:
         handover.take_over(self._steps, before, self._lost, now)
         return self._settle(now)
 
-    def raise_epoch(self, peer: str, epoch: int, now: float) -> list[Action]:
-        handover.raise_epoch(self._steps, peer, epoch, now)
-        return self._settle(now)
-
     def merge(self, peer: str, message: Replicate, now: float) -> list[Action]:
-        handover.merge(self._steps, peer, message, now)
+        """Take in what `peer` did for the job: commands of controllers first, then results."""
+        done = sorted(message.commands, key=lambda one: mandate.read_command(one).number)
+        for signed in done:
+            body = mandate.read_command(signed)
+            spec = message.spec if body.spec_hash == codec.digest(message.spec) else None
+            self._carry_out(signed, body, spec, now)
+        self._hold_until = 0.0
+        handover.merge(self._steps, peer, message, self._lost, now)
         return self._settle(now)
 
-    def yield_to(self, owner: str, epoch: int, now: float) -> list[Action]:
-        return handover.yield_to(self._steps, owner, epoch, now)
+    def yield_to(self, owner: str, now: float) -> list[Action]:
+        return handover.yield_to(self._steps, owner, now)
+
+    def command(self, command: Command, now: float) -> list[Action]:
+        """Carry out what a controller has signed, once."""
+        self._carry_out(command.signed, mandate.read_command(command.signed), command.spec, now)
+        return self._settle(now)
+
+    def _carry_out(self, signed: Signed, body: CommandBody, spec: JobSpec | None, now: float) -> None:
+        record = self.record
+        if record.is_done(body) or not record.authority.may_command(body.controller):
+            return
+        record.note_done(signed)
+        match body.action:
+            case CommandAction.STOP if not record.ended:
+                self._steps.end(JobState.STOPPED, Outcome.STOPPED, body.reason, now)
+            case CommandAction.RERUN:
+                self._rerun(body.reason, now)
+            case CommandAction.UPDATE if spec is not None:
+                self._update(spec, now)
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take in an event that concerns this job, or a `Tick`, or news of peers."""
         match event:
-            case JobUpdated(_, spec) | Received(_, Command(action="update", spec=JobSpec() as spec)):
-                self._update(spec, now)
-            case JobRerun(_, reason) | Received(_, Command(action="rerun", reason=reason)):
-                self._begin_anew(f"Job begun anew{': ' * bool(reason)}{reason}", now)
             case Received(peer, Orphan(execution=id, round=round)):
                 incoming.claimed(self._steps, peer, id, round)
             case Tick() if self.deadline <= now:
@@ -154,8 +175,6 @@ class Job:
                 self.record.refusals.pop(peer, None)
                 if peer in deputies.recipients(self.record):
                     self._steps.tell_by = now
-            case JobStopped(_, reason):
-                self._steps.end(JobState.STOPPED, Outcome.STOPPED, reason, now)
             case _:
                 pass
         return self._settle(now)
@@ -179,12 +198,10 @@ class Job:
                 incoming.updated(self._steps, peer, update, now)
             case Owned() as owned if peer in self.record.deputies:
                 self._hold_until = 0.0
-                if (owned.epoch, owned.owner) < self.record.ballot:
+                if owned.owner != self.record.owner:
                     # The deputy has missed something, or lost its disk: it gets the whole anew.
                     self.record.synced.pop(peer, None)
                     self._steps.tell_by = now
-            case Command(action="stop", reason=reason):
-                self._steps.end(JobState.STOPPED, Outcome.STOPPED, reason, now)
 
     def _update(self, spec: JobSpec, now: float) -> None:
         record = self.record
@@ -200,10 +217,20 @@ class Job:
         self._steps.cancel_all(record.of(*OPEN), "the job was changed", now)
         if record.ended or spec.type not in LONG_RUNNING:
             self._begin_anew(f"Job changed to version {record.version}", now)
+            self._charter()
             return
         record.refusals, record.retry_at, record.waiting_since = {}, {}, None
         record.modified = now
         self._steps.note("Submission", f"Job changed to version {record.version}", now, urgent=True)
+        self._charter()
+
+    def _charter(self) -> None:
+        """Have the requester's charter name the newest version of the file."""
+        if self._steps.me == self.record.requester:
+            deputies.recharter(self._steps, self.record.authority.members)
+
+    def _rerun(self, reason: str, now: float) -> None:
+        self._begin_anew(f"Job begun anew{': ' * bool(reason)}{reason}", now)
 
     def _begin_anew(self, text: str, now: float) -> None:
         record = self.record

@@ -11,6 +11,7 @@ from p2pnode.core.records.events import Action, Event
 from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.values.deadlines import Deadlines
 from p2pnode.core.wire.compartments import Compartment, compartment
+from p2pnode.core.wire.signing import Keys
 
 from .machine import Job
 
@@ -18,10 +19,11 @@ from .machine import Job
 class OwnedJobs(dict[str, Job]):
     """Jobs by id. What works on one does so within `worked_on`, which keeps the indexes true."""
 
-    def __init__(self, me: str, known: Mapping[str, Known], lost: Collection[str]) -> None:
+    def __init__(self, me: str, keys: Keys, known: Mapping[str, Known], lost: Collection[str]) -> None:
         """`known` is the table of adverts, `lost` the peers that are silent; both are read only."""
         super().__init__()
         self._me = me
+        self._keys = keys
         self._known = known
         self._lost = lost
         # The jobs that were worked on since whoever gives the events last emptied it: see `core.recovery`.
@@ -34,7 +36,7 @@ class OwnedJobs(dict[str, Job]):
 
     def take(self, record: JobRecord) -> Job:
         """Look after a job from now on."""
-        job = self[record.id] = Job(record, self._me, self._known, self._lost)
+        job = self[record.id] = Job(record, self._me, self._keys, self._known, self._lost)
         self._index(job)
         return job
 

@@ -8,9 +8,13 @@ from collections.abc import Mapping
 from p2pnode.core.placement import forwarding
 from p2pnode.core.placement.adverts import Known
 from p2pnode.core.placement.matching import Infeasible, why_not_peer
+from p2pnode.core.records import mandate
 from p2pnode.core.records.lifecycle import EVERYWHERE, new_record
+from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import Record
+from p2pnode.core.wire.mandates import NONCE_SIZE_BYTES, Mandate
 from p2pnode.core.wire.messages import Advert, Requirements
+from p2pnode.core.wire.signing import Signed
 from p2pnode.core.wire.spec import JobSpec
 from p2pnode.core.wire.states import RefusalKind
 
@@ -40,7 +44,9 @@ def plan(spec: JobSpec, me: str, known: Mapping[str, Known], now: float, lacks: 
     `lacks` is why `me` itself does not have what peers look up when they are asked; "" if it has.
     """
     table = {peer: one for peer, one in known.items() if not (lacks and peer == me)}
-    asking = Asking(new_record("", me, spec, now), table, now)
+    charter = mandate.first_charter("", bytes(NONCE_SIZE_BYTES), me, spec, ())
+    unsigned = Mandate(charter=Signed(body=codec.encode(charter), signature=bytes(64)))
+    asking = Asking(new_record(unsigned, spec, now), table, now)
     found = [why_not_peer(asking.need, one.advert) for one in table.values()]
     if len(table) < len(known):
         infeasible = why_not_peer(asking.need, known[me].advert)

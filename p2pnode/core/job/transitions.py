@@ -26,6 +26,7 @@ from p2pnode.core.records.lifecycle import (
 )
 from p2pnode.core.wire.fields import LINES_PER_MESSAGE_MAX, REASON_LENGTH_MAX
 from p2pnode.core.wire.messages import Adopt, Award, Cancel, Line, Release
+from p2pnode.core.wire.signing import Keys
 from p2pnode.core.wire.states import Fault, RefusalKind
 
 from .asking import REFUSAL_HOLDS_S, Asking
@@ -44,6 +45,7 @@ class JobTransitions:
     # The owner's own peer id, and its live table of peers (read only here).
     me: str
     known: Mapping[str, Known]
+    keys: Keys
     actions: list[Action] = field(default_factory=list)
     # Lines of history that the deputies were not told yet, and by when they are to be told.
     lines: list[Line] = field(default_factory=list)
@@ -72,9 +74,9 @@ class JobTransitions:
             execution=best.id,
             round=best.round,
             replica=missing.replica,
-            epoch=record.epoch,
-            deputies=record.deputies,
+            mandate=record.mandate,
             spec=record.spec,
+            changed_by=record.changed_by,
         )
         self.actions.append(Send(best.peer, award))
         tries = sum(
@@ -89,9 +91,7 @@ class JobTransitions:
 
     def send_adopt(self, peer: str, execution: str, round: int) -> None:
         record = self.record
-        adopt = Adopt(
-            execution=execution, round=round, job=record.id, epoch=record.epoch, deputies=record.deputies
-        )
+        adopt = Adopt(execution=execution, round=round, job=record.id, mandate=record.mandate)
         self.actions.append(Send(peer, adopt))
 
     def cancel(self, execution: Execution, reason: str, now: float) -> None:

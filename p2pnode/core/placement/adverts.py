@@ -18,7 +18,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 
-from p2pnode.core.wire.messages import Advert, Capacity, Signed
+from p2pnode.core.wire.messages import Advert, Capacity
+from p2pnode.core.wire.signing import Signed
 
 # 10,000 peers are a few times what one topic can carry (DESIGN: links).
 PEERS_MAX = 10_000

@@ -16,7 +16,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from math import inf
 
-from p2pnode.core.wire.messages import Signed
+from p2pnode.core.wire.signing import Signed
 
 # As many as may still be on their way: an advert counts for an hour at most, and goes every 2 s at most.
 NUMBERS_REMEMBERED = 2_000

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from p2pnode.core.link.failure_detector import PeerBack as PeerBack
 from p2pnode.core.link.failure_detector import PeerLost as PeerLost
-from p2pnode.core.wire.messages import Advert, Award, Capacity, Line, Message, Receipt, Signed
+from p2pnode.core.wire.messages import Advert, Award, Capacity, Line, Message, Receipt
+from p2pnode.core.wire.signing import Signed
 from p2pnode.core.wire.spec import JobSpec
 from p2pnode.core.wire.states import Scheduling, Stage
 
@@ -83,8 +84,11 @@ class CapacityChanged:
 
 @dataclass(frozen=True, slots=True)
 class JobSubmitted:
+    """A job of a user of this node; its id is made of this node's peer id and the nonce."""
+
     job: str
     spec: JobSpec
+    nonce: bytes
 
 
 @dataclass(frozen=True, slots=True)

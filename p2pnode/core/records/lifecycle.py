@@ -17,13 +17,18 @@ from __future__ import annotations
 
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import Record, State
-from p2pnode.core.wire.fields import REASON_LENGTH_MAX
+from p2pnode.core.wire.fields import COMMANDS_TOLD_MAX, REASON_LENGTH_MAX
+from p2pnode.core.wire.mandates import CommandBody, Mandate
 from p2pnode.core.wire.messages import Bid
+from p2pnode.core.wire.signing import Signed
 from p2pnode.core.wire.spec import JobSpec, JobType
 from p2pnode.core.wire.states import ExecutionState as ExecutionState
 from p2pnode.core.wire.states import Fault, RefusalKind
 from p2pnode.core.wire.states import JobState as JobState
 from p2pnode.core.wire.states import Outcome as Outcome
+
+from . import mandate as mandates
+from .mandate import Authority
 
 _J, _E = JobState, ExecutionState
 
@@ -160,21 +165,22 @@ class JobRecord(State, kw_only=True):
     """All there is to know of a job."""
 
     id: str
-    requester: str
+    # Who may look after the job, by the requester's signature.
+    mandate: Mandate
     spec: JobSpec
     spec_hash: str
     created: float
     modified: float
-    # The peer that looks after it; `epoch` grows with each take-over, and of two owners the higher is it.
+    # The member that looks after it: the acting owner, as far as is known here.
     owner: str
-    epoch: int = 1
-    # The peers that hold a copy of this record; the first of them that lives takes over.
-    deputies: tuple[str, ...] = ()
-    # Peers that once were owner or deputy, and may still believe that they are.
+    # Peers that once were members, and may still believe that they are.
     past_members: tuple[str, ...] = ()
+    # The last commands of controllers that were carried out.
+    commands: tuple[Signed, ...] = ()
     # Peers that did not take a copy when they were made deputies.
     declined: tuple[str, ...] = ()
-    # The number of the newest message to, or from, a deputy.
+    # When its owner began to act for it, by the owner's clock, and the number of the newest message since then.
+    acts_since_ms: int = 0
     revision: int = 0
     # The deputies that were sent something, and when last.
     synced: dict[str, float] = {}
@@ -219,14 +225,45 @@ class JobRecord(State, kw_only=True):
         return self.state in JOB_ENDED
 
     @property
-    def ballot(self) -> tuple[int, str]:
-        """Epoch and owner: of two that hold themselves for the owner, the one with the higher ballot is."""
-        return self.epoch, self.owner
+    def authority(self) -> Authority:
+        """The mandate as it is read."""
+        return mandates.read(self.mandate)
+
+    @property
+    def requester(self) -> str:
+        return self.authority.requester
+
+    @property
+    def deputies(self) -> tuple[str, ...]:
+        """The members beside the owner, by rank; each holds a copy of this record."""
+        return tuple(peer for peer in self.authority.members if peer != self.owner)
 
     @property
     def members(self) -> frozenset[str]:
-        """The peers that may speak of who owns the job."""
-        return frozenset({self.owner, self.requester, *self.deputies, *self.past_members})
+        """The members, past ones included."""
+        return frozenset({*self.authority.members, *self.past_members})
+
+    def is_done(self, body: CommandBody) -> bool:
+        """Whether a controller's command, or a later one of it, was carried out."""
+        done = (mandates.read_command(one) for one in self.commands)
+        return any(one.controller == body.controller and one.number >= body.number for one in done)
+
+    def note_done(self, command: Signed) -> None:
+        """Remember a command that was carried out, in place of an old one that no rule needs any more."""
+        self.commands = (*self.commands, command)
+        if len(self.commands) > COMMANDS_TOLD_MAX:
+            last = {mandates.read_command(one).controller: one for one in self.commands}
+            needed = {*last.values(), self.changed_by}
+            spare = next(one for one in self.commands if one not in needed)
+            self.commands = tuple(one for one in self.commands if one is not spare)
+
+    @property
+    def changed_by(self) -> Signed | None:
+        """The command that the newest file comes from; None where the charter names it."""
+        if self.spec_hash == self.authority.charter.spec_hash:
+            return None
+        found = (one for one in self.commands if mandates.read_command(one).spec_hash == self.spec_hash)
+        return next(found, None)
 
     def of(self, *states: ExecutionState) -> list[Execution]:
         """The executions in these states, in the order of asking."""
@@ -242,17 +279,19 @@ class JobRecord(State, kw_only=True):
         return version is not None and version.work == self.versions[self.version].work
 
 
-def new_record(id: str, requester: str, spec: JobSpec, now: float) -> JobRecord:
+def new_record(mandate: Mandate, spec: JobSpec, now: float) -> JobRecord:
     """A job as it is submitted."""
+    authority = mandates.read(mandate)
     record = JobRecord(
-        id=id,
-        requester=requester,
-        owner=requester,
+        id=authority.charter.job,
+        mandate=mandate,
+        owner=authority.requester,
         spec=spec,
         spec_hash=codec.digest(spec),
         created=now,
         modified=now,
         begun=now,
+        acts_since_ms=int(now * 1000),
     )
     record.versions[1] = job_version(spec, now)
     return record

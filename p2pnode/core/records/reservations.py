@@ -14,6 +14,7 @@ from __future__ import annotations
 import enum
 
 from p2pnode.core.wire.codec import Record, State
+from p2pnode.core.wire.mandates import Mandate
 from p2pnode.core.wire.messages import Award, Ended, Requirements
 from p2pnode.core.wire.states import Fault, Stage
 
@@ -50,9 +51,8 @@ class Reservation(State, kw_only=True):
     execution: str
     # The requester that asked, and to which everything about it goes.
     owner: str
-    # Peers that may come to look after it, by the owner's word; of two owners the higher epoch is obeyed.
-    epoch: int = 0
-    deputies: tuple[str, ...] = ()
+    # Who may look after it, from the award on.
+    mandate: Mandate | None = None
     job: str
     round: int
     spec_hash: str
@@ -63,8 +63,8 @@ class Reservation(State, kw_only=True):
     # When the bid expires, or the present stage has taken too long; None: it may take any time.
     deadline: float | None = None
     sequence: int = 0
-    # The highest owner that others told of, to which it was said that this runs here.
-    announced_to: tuple[int, str] = (0, "")
+    # The members that were told, since its owner fell silent, that this runs here.
+    announced_to: tuple[str, ...] = ()
     # Since when its owner has been silent; None: it is not.
     orphaned: float | None = None
     # None: nobody has told it to end.

@@ -11,20 +11,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from p2pnode.core.wire import extensions
+from p2pnode.core.wire import codec, extensions
 from p2pnode.core.wire.codec import BadMessage, Untimely
 from p2pnode.core.wire.fields import COUNTER_MAX
+from p2pnode.core.wire.mandates import Charter, CommandBody, Extension, Mandate
 from p2pnode.core.wire.messages import (
     Adopt,
     Award,
     Command,
-    CommandAction,
     ExecutionCopy,
     Message,
     Orphan,
     Owned,
     Receipt,
     Replicate,
+    WhoOwns,
     decode_message_untrusted,
 )
 from p2pnode.core.wire.peer_ids import public_key_untrusted
@@ -39,8 +40,6 @@ from .lifecycle import (
     Outcome,
 )
 
-# A take-over raises an epoch by 5 at most: so many may be missed, and more is a claim that nobody could top.
-EPOCH_STEP_MAX = 1_000
 # An owner raises them one by one, and could not tell anybody of what is above the wire's limit.
 COUNTER_TAKEN_MAX = COUNTER_MAX // 2
 # Told of an execution: what was asked or bid is nobody's but its owner's.
@@ -66,8 +65,8 @@ def message_untrusted(data: bytes, vet_peer: Callable[[str], object] = public_ke
     match message:
         case Replicate():
             _vet_replicate(message)
-        case Command(action=action, spec=spec) if (action is CommandAction.UPDATE) != (spec is not None):
-            raise BadMessage("a command brings a spec exactly when it is an update")
+        case Command(signed=signed, spec=spec):
+            _vet_command(codec.decode_untrusted(signed.body, CommandBody), spec)
     return message
 
 
@@ -76,15 +75,6 @@ def vet_receipt(receipt: Receipt) -> None:
     if receipt.fault is None and receipt.exit_code != 0:
         raise BadMessage("a receipt without a fault whose program did not exit 0")
     _vet_cids(receipt.result_cid)
-
-
-def vet_epoch(told: int, known: int) -> None:
-    """Raises `Untimely` where an epoch is further ahead of the known one than owners can have changed.
-
-    Another may have led an honest node there, step by step, and left this one out.
-    """
-    if told > known + EPOCH_STEP_MAX:
-        raise Untimely(f"epoch {told} of a job that is at {known} here")
 
 
 def vet_type(told: JobSpec, known: JobSpec) -> None:
@@ -99,13 +89,27 @@ def vet_type(told: JobSpec, known: JobSpec) -> None:
 def _peers(message: Message) -> Iterator[str]:
     match message:
         case Replicate():
-            yield from (message.requester, *message.deputies, *message.past_members)
+            yield from (*_members(message.mandate), *message.past_members)
             for copy in message.executions:
                 yield from (copy.peer, copy.owner)
-        case Award(deputies=deputies) | Adopt(deputies=deputies):
-            yield from deputies
-        case Owned(owner=owner) | Orphan(owner=owner):
+        case Award(mandate=mandate) | Adopt(mandate=mandate):
+            yield from _members(mandate)
+        case Owned(owner=owner, mandate=mandate):
+            yield from (owner, *_members(mandate))
+        case Orphan(owner=owner) | WhoOwns(owner=owner):
             yield owner
+
+
+def _members(mandate: Mandate) -> Iterator[str]:
+    charter = codec.decode_untrusted(mandate.charter.body, Charter)
+    yield from (*charter.members, *charter.controllers)
+    for signed in mandate.extensions:
+        yield from codec.decode_untrusted(signed.body, Extension).members
+
+
+def _vet_command(body: CommandBody, spec: JobSpec | None) -> None:
+    if body.spec_hash != (None if spec is None else codec.digest(spec)):
+        raise BadMessage("a command brings the file that it names, and no other")
 
 
 def _vet_replicate(message: Replicate) -> None:
@@ -115,8 +119,6 @@ def _vet_replicate(message: Replicate) -> None:
         raise BadMessage(f"a job that is {message.state} with the outcome {message.outcome}")
     if max(message.version, message.run, message.revision, message.round) > COUNTER_TAKEN_MAX:
         raise BadMessage("a counter so high that its job's next owner could not count on")
-    if len(set(message.deputies)) != len(message.deputies):
-        raise BadMessage("a deputy that is named twice")
     versions = [one.version for one in message.versions]
     if len(set(versions)) != len(versions) or any(one > message.version for one in versions):
         raise BadMessage("versions that are named twice or newer than the newest")

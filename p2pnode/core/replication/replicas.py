@@ -1,11 +1,11 @@
 """The copies that this node keeps of other owners' jobs, and when it takes one of them over.
 
-A deputy whose owner is silent takes the job over: the first of those that live at once, the
-next a little later, should the first not do it. Each has an epoch of its own, so two that do it
-at the same time differ. A deputy that hears none of the job's peers waits longer: more likely
-it is itself cut off (Lifeguard's lesson).
+A member whose owner is silent takes the job over: the one of lowest rank that lives at once, the next
+a little later, should the first not do it. One of lower rank than the owner that it hears takes it over at
+once. A member that hears none of the job's peers waits longer: more likely it is itself cut off
+(Lifeguard's lesson).
 
-This machine only decides and keeps copies; `core.node` makes a `Job` of what is taken over.
+This machine only decides and keeps copies; `core.handovers` makes a `Job` of what is taken over.
 """
 
 from __future__ import annotations
@@ -15,21 +15,14 @@ from dataclasses import dataclass, field
 from math import inf
 
 from p2pnode.core.link.detection_times import CUT_OFF_WAIT_S, STAGGER_S
-from p2pnode.core.records.events import (
-    Action,
-    DropJob,
-    JobRerun,
-    JobStopped,
-    JobUpdated,
-    SaveJob,
-    SaveLines,
-    Send,
-)
+from p2pnode.core.records import mandate
+from p2pnode.core.records.events import Action, DropJob, SaveJob, SaveLines, Send
 from p2pnode.core.records.lifecycle import LIVE, Claim, JobRecord
 from p2pnode.core.wire.fields import PEERS_NAMED_MAX
-from p2pnode.core.wire.messages import Command, CommandAction, Orphan, Owned, Replicate, WhoOwns
+from p2pnode.core.wire.mandates import Mandate
+from p2pnode.core.wire.messages import Command, Orphan, Owned, Replicate, WhoOwns
 
-from .sync import applied, replicates
+from .sync import applied
 
 # A job of which nothing was heard for so long has its owner asked for: a backstop for what crossed on
 # the way while owners changed.
@@ -39,9 +32,6 @@ COPIES_MAX = 10_000
 COPIES_PER_PEER_MAX = 2_000
 # Commands of users that wait for a job whose owner is silent; whoever takes over does them.
 COMMANDS_WAITING_MAX = 16
-
-
-JobCommand = JobStopped | JobUpdated | JobRerun
 
 
 @dataclass(slots=True)
@@ -54,7 +44,9 @@ class Replication:
     due: dict[str, float] = field(default_factory=dict)
     # Owners that came back without their journal: being heard is no sign that they go on.
     forgetful: set[str] = field(default_factory=set)
-    commands: dict[str, list[JobCommand]] = field(default_factory=dict)
+    commands: dict[str, list[Command]] = field(default_factory=dict)
+    # This node ends, and takes nothing over any more.
+    leaving: bool = False
     # When each copy's owner is asked whether it is still so.
     ask_at: dict[str, float] = field(default_factory=dict)
 
@@ -75,39 +67,54 @@ class Replication:
         """Take in what an owner says of its job. `stored` is the journal's record of one that has ended."""
         record = self.copies.get(message.job) or stored
         claims: dict[str, Claim] = {}
+        newest = message.mandate
         if record is None:
-            if self.me not in message.deputies or not self._has_room(peer):
+            if self.me not in mandate.read(newest).members or not self._has_room(peer):
                 return []
         else:
-            if (message.epoch, peer) < record.ballot:
+            newest = mandate.newest(record.mandate, message.mandate)
+            if not self._obeys(record, newest, peer):
                 return [Send(peer, self.answer(record))]
-            if peer not in record.members:
-                return self.ask_members(record, peer)
-            if (message.epoch, peer) == record.ballot and message.revision <= record.revision:
+            number = message.acts_since_ms, message.revision
+            if peer == record.owner and number <= (record.acts_since_ms, record.revision):
                 return []
             claims = record.claims
-        if self.me not in (*message.deputies, message.requester):
+        if self.me not in mandate.read(newest).members:
             self.forget(message.job)
             return [DropJob(message.job)] if record is not None else []
         if record is not None and not message.full:
-            goes_on = (message.epoch, peer) == record.ballot and record.revision > 0
-            if not goes_on:
+            goes_on = peer == record.owner and message.acts_since_ms == record.acts_since_ms
+            if not goes_on or not record.revision:
                 # The message adds to what was not taken: that is asked for, whatever the sender believes.
-                record.epoch, record.owner, record.revision = message.epoch, peer, 0
+                record.mandate, record.owner, record.revision = newest, peer, 0
+                record.acts_since_ms = message.acts_since_ms
                 if not record.ended:
                     self.hold(record, now)
-                return [SaveJob(record), Send(peer, WhoOwns(job=message.job, epoch=0))]
+                return [SaveJob(record), Send(peer, self._ask(record, whole=True))]
         record = applied(record, message, peer, now)
         if record is None:
             return []
-        record.claims = claims
+        record.claims, record.mandate = claims, newest
         self.forget(message.job)
         if not record.ended:
             self.hold(record, now)
+            self._outrank(record, now)
         actions: list[Action] = [SaveJob(record)]
+        if newest != message.mandate:
+            actions.append(Send(peer, self.answer(record)))
         if message.full or message.history:
             actions.append(SaveLines(message.job, message.history, anew=message.full))
         return actions
+
+    def _obeys(self, record: JobRecord, newest: Mandate, peer: str) -> bool:
+        silent = record.owner in self.lost or record.id in self.due
+        return mandate.obeys(mandate.read(newest), record.owner, peer, owner_is_silent=silent)
+
+    def _outrank(self, record: JobRecord, now: float) -> None:
+        """Take over at once from an owner of higher rank: it acted while this node was away."""
+        authority = record.authority
+        if authority.rank(self.me) < authority.rank(record.owner) and not self.leaving:
+            self.due[record.id] = now
 
     def hold(self, record: JobRecord, now: float) -> None:
         """Keep a copy of a job that goes on."""
@@ -122,42 +129,41 @@ class Replication:
             self.ask_at[id] = now + ASK_OWNER_S
             known = record.owner not in self.lost
             asked = [record.owner] if known else [one for one in record.deputies if one not in self.lost]
-            ask = WhoOwns(job=id, epoch=record.epoch)
-            actions += [Send(peer, ask) for peer in asked if peer != self.me]
+            actions += [Send(peer, self._ask(record)) for peer in asked if peer != self.me]
         return actions
 
-    def ask_members(self, record: JobRecord, stranger: str) -> list[Action]:
-        """A stranger says that it owns a job: those whose word counts may know of it."""
-        ask = WhoOwns(job=record.id, epoch=record.epoch)
-        members = sorted(record.members - {self.me, stranger, *self.lost})
-        return [Send(peer, ask) for peer in members]
+    def _ask(self, record: JobRecord, *, whole: bool = False) -> WhoOwns:
+        return WhoOwns(job=record.id, owner=record.owner, whole=whole)
 
     def owned(self, peer: str, owned: Owned, record: JobRecord, now: float) -> list[Action]:
         """Take in who owns a job, and who says so; `record` is the copy here, which may have ended."""
-        if peer not in record.members:
+        newest = mandate.newest(record.mandate, owned.mandate)
+        authority = mandate.read(newest)
+        if self.me not in authority.members:
+            self.forget(record.id)
+            return [DropJob(record.id)]
+        if peer not in authority.members or owned.owner not in authority.members:
             return []
-        if record.ended and owned.owner == self.me:
-            if (owned.epoch, owned.owner) <= record.ballot:
-                return []
-            # The job was handed over when another had brought it to its end: the other is to hear of that.
-            record.past_members = tuple(dict.fromkeys((record.owner, *record.past_members)))[:PEERS_NAMED_MAX]
-            record.epoch, record.owner, record.revision = owned.epoch, owned.owner, 0
-            return [*(Send(peer, message) for message in replicates(record, (), None, now)), SaveJob(record)]
-        if (owned.epoch, owned.owner) <= record.ballot:
-            claims = owned.owner == peer and (owned.epoch, owned.owner) != record.ballot
-            return [Send(peer, self.answer(record))] if claims else []
-        self.due.pop(record.id, None)
-        record.past_members = tuple(dict.fromkeys((record.owner, *record.past_members)))[:PEERS_NAMED_MAX]
-        record.epoch, record.owner, record.revision = owned.epoch, owned.owner, 0
+        record.mandate = newest
         if owned.owner == self.me:
-            # The job was handed over: nothing is to be waited for.
+            if peer != record.owner or self.leaving:
+                return [SaveJob(record)]
+            # The job was handed over, maybe when it had ended here: nothing is to be waited for.
+            self.copies.setdefault(record.id, record)
             self.due[record.id] = -inf
             return [SaveJob(record)]
+        if peer == record.owner and owned.owner != peer:
+            record.owner, record.acts_since_ms, record.revision = owned.owner, 0, 0
+            self.due.pop(record.id, None)
+            if owned.owner in self.lost and record.id in self.copies and not self.leaving:
+                self.due[record.id] = now + self._wait_s(record)
+        elif authority.rank(owned.owner) >= authority.rank(record.owner) or owned.owner in self.lost:
+            return [SaveJob(record)]
         # The owner may not know of this copy: it says whether that is wanted.
-        return [SaveJob(record), Send(owned.owner, WhoOwns(job=record.id, epoch=0))]
+        return [SaveJob(record), Send(owned.owner, self._ask(record, whole=True))]
 
     def answer(self, record: JobRecord) -> Owned:
-        return Owned(job=record.id, epoch=record.epoch, owner=record.owner)
+        return Owned(job=record.id, owner=record.owner, mandate=record.mandate)
 
     def claimed(self, peer: str, orphan: Orphan) -> list[Action]:
         """A peer runs something of a job whose owner it does not hear."""
@@ -169,20 +175,20 @@ class Replication:
             actions.append(Send(peer, self.answer(record)))
         return actions
 
-    def command_owner(self, event: JobCommand) -> list[Action]:
-        """Tell the owner of a job what a user wants of it, or keep that for who takes over."""
-        record = self.copies[event.job]
+    def command_owner(self, command: Command) -> list[Action]:
+        """Pass a controller's command on to the owner of a job, or keep it for who takes over."""
+        record = self.copies[command.job]
         if record.owner in self.lost or record.id in self.due:
             waiting = self.commands.setdefault(record.id, [])
-            if len(waiting) < COMMANDS_WAITING_MAX:
-                waiting.append(event)
+            if len(waiting) < COMMANDS_WAITING_MAX and command not in waiting:
+                waiting.append(command)
             return []
-        return [Send(record.owner, command(event))]
+        return [Send(record.owner, command)]
 
     def peer_lost(self, peer: str, now: float, *, forgot: bool) -> None:
         """An owner is silent: note when its jobs are taken over."""
         for record in self.copies.values():
-            if record.owner == peer and self.me in record.deputies:
+            if record.owner == peer and self.me in record.deputies and not self.leaving:
                 self.due[record.id] = now + self._wait_s(record)
         if forgot:
             self.forgetful.add(peer)
@@ -195,23 +201,18 @@ class Replication:
         actions: list[Action] = []
         for id in [id for id in self.due if self.copies[id].owner == peer]:
             del self.due[id]
-            actions += [Send(peer, command(event)) for event in self.commands.pop(id, [])]
+            actions += [Send(peer, command) for command in self.commands.pop(id, [])]
         return actions
 
-    def take_over(self, now: float) -> list[tuple[JobRecord, str, list[JobCommand]]]:
-        """The jobs that are this node's now, the owner of each before, and what users want of them."""
+    def take_over(self, now: float) -> list[tuple[JobRecord, str, list[Command]]]:
+        """The jobs that are this node's now, the owner of each before, and what controllers want of them."""
         taken = []
         for id in [id for id, at in self.due.items() if at <= now]:
-            record = self.copies[id]
+            record, before = self.copies[id], self.copies[id].owner
             self.forget(id)
-            before = record.owner
-            if before != self.me:
-                record.past_members = tuple(dict.fromkeys((before, *record.past_members)))[:PEERS_NAMED_MAX]
-                record.epoch += 1 + record.deputies.index(self.me)
-                record.owner, record.revision = self.me, 0
-            gone = [peer for peer in record.deputies if peer in (before, *self.lost)]
-            record.past_members = tuple(dict.fromkeys((*gone, *record.past_members)))[:PEERS_NAMED_MAX]
-            record.deputies = tuple(peer for peer in record.deputies if peer not in (self.me, *gone))
+            # Clocks may be set back, and what this node says then has to count as newer than before.
+            record.acts_since_ms = max(int(now * 1000), record.acts_since_ms + 1)
+            record.owner, record.revision = self.me, 0
             taken.append((record, before, self.commands.pop(id, [])))
         return taken
 
@@ -231,14 +232,3 @@ class Replication:
         self.copies.pop(job, None)
         self.due.pop(job, None)
         self.ask_at.pop(job, None)
-
-
-def command(event: JobCommand) -> Command:
-    """The message that tells an owner what a user wants of its job."""
-    match event:
-        case JobStopped(job, reason):
-            return Command(job=job, action=CommandAction.STOP, reason=reason, spec=None)
-        case JobRerun(job, reason):
-            return Command(job=job, action=CommandAction.RERUN, reason=reason, spec=None)
-        case JobUpdated(job, spec):
-            return Command(job=job, action=CommandAction.UPDATE, reason="", spec=spec)

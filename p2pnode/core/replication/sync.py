@@ -13,13 +13,13 @@ from math import inf
 
 from p2pnode.core.records.lifecycle import (
     ENDED,
+    EVERYWHERE,
     LIVE,
     LONG_RUNNING,
     OPEN,
     Execution,
     ExecutionState,
     JobRecord,
-    JobState,
     JobVersion,
     job_version,
     reason_for,
@@ -51,12 +51,12 @@ def replicates(record: JobRecord, lines: Sequence[Line], since: float | None, no
     return [
         Replicate(
             job=record.id,
-            epoch=record.epoch,
+            mandate=record.mandate,
+            acts_since_ms=record.acts_since_ms,
             revision=record.revision - len(pieces) + 1 + index,
             full=full and not index,
-            requester=record.requester,
-            deputies=record.deputies,
             past_members=record.past_members,
+            commands=record.commands,
             state=record.state,
             reason=record.reason,
             outcome=record.outcome,
@@ -89,7 +89,7 @@ def applied(record: JobRecord | None, message: Replicate, owner: str, now: float
             return None
         record = JobRecord(
             id=message.job,
-            requester=message.requester,
+            mandate=message.mandate,
             spec=message.spec,
             spec_hash="",
             created=message.created_ms / 1000,
@@ -100,8 +100,8 @@ def applied(record: JobRecord | None, message: Replicate, owner: str, now: float
     if message.version not in record.versions and message.spec is None:
         # The version that the message goes on from was missed.
         return None
-    record.owner, record.epoch, record.revision = owner, message.epoch, message.revision
-    record.deputies, record.past_members = message.deputies, message.past_members
+    record.owner, record.acts_since_ms, record.revision = owner, message.acts_since_ms, message.revision
+    record.past_members, record.commands = message.past_members, message.commands
     record.modified, record.begun = message.modified_ms / 1000, now - message.age_ms / 1000
     record.state, record.outcome = message.state, message.outcome
     record.reason = reason_for(message.state, message.reason)
@@ -114,19 +114,17 @@ def applied(record: JobRecord | None, message: Replicate, owner: str, now: float
 
 
 def merge(record: JobRecord, message: Replicate, now: float) -> list[ExecutionCopy]:
-    """Take in what a former owner knows. The result: what still runs by its word and has to be ended.
+    """Take in what another that acted for the job knows. The result: what has to be ended.
 
-    One result per replica counts: that which is here already, or else theirs. A newer version of
-    the file, or a newer run, which somebody asked the former owner for, is taken over.
+    One result of each replica counts: that which is here already, or else theirs. An execution that still
+    runs is taken over where its replica has none.
     """
-    if (message.version, message.run) > (record.version, record.run) and message.spec is not None:
-        _take_versions(record, message, now)
-        record.version, record.run, record.begun = message.version, message.run, now - message.age_ms / 1000
-        record.refusals, record.retry_at, record.targets = {}, {}, {}
-        record.move(JobState.PENDING, now)
     strays = []
     for copy in message.executions:
         mine, theirs = record.executions.get(copy.id), _execution(copy)
+        if mine is None and theirs.state in LIVE and _is_wanted(record, theirs):
+            record.executions[copy.id] = theirs
+            continue
         if mine is None and theirs.state in (*LIVE, ExecutionState.LOST):
             strays.append(copy)
             continue
@@ -140,6 +138,15 @@ def merge(record: JobRecord, message: Replicate, now: float) -> list[ExecutionCo
         theirs.modified = now
         record.executions[copy.id] = theirs
     return strays
+
+
+def _is_wanted(record: JobRecord, one: Execution) -> bool:
+    """Is its replica without an execution, and is it of the job as it is now?"""
+    if record.ended or one.run != record.run or not record.is_current(one) or one.replica is None:
+        return False
+    if record.spec.type in EVERYWHERE or one.replica >= record.spec.count:
+        return False
+    return not any(other.replica == one.replica for other in record.now_of(*LIVE, ExecutionState.COMPLETED))
 
 
 def _is_done(record: JobRecord, one: Execution) -> bool:

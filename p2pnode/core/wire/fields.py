@@ -16,6 +16,12 @@ NAMES_MAX = 64
 CACHE_KEYS_MAX = 48
 # Deputies and former owners of a job: two are chosen, and each take-over may add one.
 PEERS_NAMED_MAX = 16
+# Members of a job, in all: the requester and its deputies, and those that deputies name when it is gone.
+MEMBERS_NAMED_MAX = 16
+# Nodes whose users may stop, change and rerun a job.
+CONTROLLERS_MAX = 16
+# Commands that are told along with a job: the last of each controller, and a few more.
+COMMANDS_TOLD_MAX = 2 * CONTROLLERS_MAX
 # Copies in one message: with the longest reasons, some 600 KiB.
 COPIES_PER_MESSAGE_MAX = 250
 LINES_PER_MESSAGE_MAX = 100

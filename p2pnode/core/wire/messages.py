@@ -10,7 +10,6 @@ Durations on the wire are relative and in milliseconds: peers' clocks differ.
 
 from __future__ import annotations
 
-import enum
 from typing import Annotated
 
 from msgspec import UNSET, UnsetType
@@ -21,6 +20,7 @@ from .extensions import Musts, Open
 from .fields import (
     BID_VALID_MS_MAX,
     CACHE_KEYS_MAX,
+    COMMANDS_TOLD_MAX,
     COPIES_PER_MESSAGE_MAX,
     LINE_LENGTH_MAX,
     LINES_PER_MESSAGE_MAX,
@@ -43,6 +43,8 @@ from .fields import (
     SomeName,
     Version,
 )
+from .mandates import Mandate
+from .signing import Signed
 from .spec import (
     MEMBERS_MAX,
     Constraints,
@@ -148,10 +150,11 @@ class Award(Open, frozen=True, tag_field="kind", tag="award"):
     execution: ExecutionId
     round: Counter
     replica: Replica
-    # How often the owner has changed, and the peers that may come to look after the execution.
-    epoch: Counter
-    deputies: Peers
+    # Who may look after the execution, and in which order.
+    mandate: Mandate
     spec: JobSpec
+    # The command by which the spec came to be another than that of the charter.
+    changed_by: Signed | None
 
 
 class Release(Open, frozen=True, tag_field="kind", tag="release"):
@@ -205,13 +208,6 @@ class Receipt(Open, frozen=True):
     memory_bytes: Natural
 
 
-class Signed(Record, frozen=True):
-    """The canonical bytes of an advert or a receipt, and their peer's Ed25519 signature."""
-
-    body: bytes
-    signature: Annotated[bytes, Meta(min_length=64, max_length=64)]
-
-
 class Ended(Open, frozen=True, tag_field="kind", tag="ended"):
     """Peer to requester: the execution is over. `receipt` is a `Signed` receipt."""
 
@@ -221,40 +217,39 @@ class Ended(Open, frozen=True, tag_field="kind", tag="ended"):
 
 
 class Adopt(Open, frozen=True, tag_field="kind", tag="adopt"):
-    """Owner to compute peer: I look after this execution, and these are my deputies."""
+    """Acting owner to compute peer: I look after this execution, by this mandate."""
 
     execution: ExecutionId
     round: Counter
     job: JobId
-    epoch: Counter
-    deputies: Peers
+    mandate: Mandate
 
 
 class Orphan(Open, frozen=True, tag_field="kind", tag="orphan"):
-    """Compute peer to an owner or deputy: I have this execution, and its owner is silent."""
+    """Compute peer to the job's members: I have this execution, and its owner is silent."""
 
     execution: ExecutionId
     round: Counter
     job: JobId
     replica: Replica
     owner: PeerId
-    epoch: Counter
 
 
 class WhoOwns(Open, frozen=True, tag_field="kind", tag="who-owns"):
     """Asks who looks after a job: from an owner that was away, or from who has not heard of it for long."""
 
     job: JobId
-    # As its sender knows.
-    epoch: Counter
+    # The owner that its sender knows of, and whether it wants the whole record in any case.
+    owner: PeerId
+    whole: bool
 
 
 class Owned(Open, frozen=True, tag_field="kind", tag="owned"):
-    """Says who looks after a job, as its sender knows. From the owner, and naming the receiver: take over."""
+    """Says who looks after a job, as its sender knows. From its owner: that one does from now on."""
 
     job: JobId
-    epoch: Counter
     owner: PeerId
+    mandate: Mandate
 
 
 class VersionCopy(Record, frozen=True):
@@ -299,16 +294,17 @@ class Line(Record, frozen=True):
 
 
 class Replicate(Open, frozen=True, tag_field="kind", tag="replicate"):
-    """Owner to deputy: keep this of my job. What `full` begins, those without it go on with."""
+    """Acting owner to the other members: keep this of the job. Those without `full` add to the one before."""
 
     job: JobId
-    epoch: Counter
-    # Grows with each message of an epoch: one that comes late changes nothing.
+    mandate: Mandate
+    # When the sender began to act for the job, by its own clock; and the number of the message since then.
+    acts_since_ms: Moment
     revision: Counter
     full: bool
-    requester: PeerId
-    deputies: Peers
     past_members: Peers
+    # The last commands of controllers that were carried out.
+    commands: Annotated[tuple[Signed, ...], Meta(max_length=COMMANDS_TOLD_MAX)]
     state: JobState
     reason: Reason
     outcome: Outcome | None
@@ -327,18 +323,13 @@ class Replicate(Open, frozen=True, tag_field="kind", tag="replicate"):
     history: Annotated[tuple[Line, ...], Meta(max_length=LINES_PER_MESSAGE_MAX)]
 
 
-class CommandAction(enum.StrEnum):
-    STOP = "stop"
-    RERUN = "rerun"
-    UPDATE = "update"
-
-
 class Command(Open, frozen=True, tag_field="kind", tag="command"):
-    """Deputy to owner: a user wants this of the job."""
+    """Controller to acting owner, passed on by whoever holds a copy: its user wants this of the job."""
 
     job: JobId
-    action: CommandAction
-    reason: Reason
+    # A `CommandBody`.
+    signed: Signed
+    # The new file, of an update.
     spec: JobSpec | None
 
 
@@ -366,11 +357,6 @@ def decode_message_untrusted(data: bytes) -> Message:
     return message
 
 
-def execution_id(job: str, epoch: int, owner: str, round: int, peer: str, slot: int) -> str:
-    """The id of the `slot`th ask to a peer in a round of an owner's asking for a job."""
-    return "e-" + codec.digest([job, epoch, owner, round, peer, slot])[:32]
-
-
-def job_id(spec_hash: str, requester: str, nonce: bytes) -> str:
-    """The id of a job: its spec, who submitted it, and a nonce that makes each submission its own."""
-    return "j-" + codec.digest([spec_hash, requester, nonce])[:32]
+def execution_id(job: str, place: str, owner: str, round: int, peer: str, slot: int) -> str:
+    """The id of the `slot`th ask to a peer in a round of an owner's asking; `place` is its mandate's."""
+    return "e-" + codec.digest([job, place, owner, round, peer, slot])[:32]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 _PREFIX = "/p2pnode/"
-LINK = "/p2pnode/link/3"
+LINK = "/p2pnode/link/4"
 # A stream; adverts are gossiped under the topic of that name, too.
 ADVERTS = "/p2pnode/adverts/2"
 ADVERTS_TOPIC = ADVERTS.removeprefix("/")

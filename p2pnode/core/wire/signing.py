@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Annotated, Protocol
 
-from .messages import Signed
+from .codec import Meta, Record
 
 # The bytes that a signature is over begin with the kind of the record (protocols/README.md), so that a
 # signature of one kind cannot be shown as one of another.
 RECEIPT_DOMAIN = b"p2pnode/receipt/1\0"
+CHARTER_DOMAIN = b"p2pnode/charter/1\0"
+EXTENSION_DOMAIN = b"p2pnode/extension/1\0"
+COMMAND_DOMAIN = b"p2pnode/command/1\0"
+
+
+class Signed(Record, frozen=True):
+    """The canonical bytes of a record, and a peer's Ed25519 signature over them."""
+
+    body: bytes
+    signature: Annotated[bytes, Meta(min_length=64, max_length=64)]
 
 
 class Keys(Protocol):

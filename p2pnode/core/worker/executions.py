@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 
 from p2pnode.core.placement.matching import requirements_of
-from p2pnode.core.records import ending
+from p2pnode.core.records import ending, mandate
 from p2pnode.core.records.ending import (
     LEAVING_GRACE_S_MAX,
     PUBLISH_TIMEOUT_S,
@@ -15,6 +15,7 @@ from p2pnode.core.records.ending import (
 from p2pnode.core.records.events import Action, Finished, Send, Start
 from p2pnode.core.records.reservations import Reservation, ReservationState
 from p2pnode.core.wire import codec
+from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.messages import Award, Ended
 from p2pnode.core.wire.spec import JobSpec
 from p2pnode.core.wire.states import Fault, RefusalKind, Stage
@@ -37,12 +38,16 @@ def awarded(worker: WorkerState, peer: str, award: Award, now: float) -> list[Ac
         return [refuse(peer, award, RefusalKind.EXPIRED, reason)]
     if reservation.state is not ReservationState.BID:
         return []
-    wrong = _why_not_the_same(reservation, award) or worker.check_spec(award.spec)
+    wrong = (
+        _why_not_the_same(reservation, award)
+        or _why_not_chartered(peer, reservation, award)
+        or worker.check_spec(award.spec)
+    )
     if wrong is not None:
         worker.standing.missed(peer, now)
         return [refuse(peer, award, RefusalKind.UNSUITABLE, wrong), worker.drop(reservation)]
     worker.standing.awarded(peer, now)
-    reservation.award, reservation.epoch, reservation.deputies = award, award.epoch, award.deputies
+    reservation.award, reservation.mandate = award, award.mandate
     reservation.state, reservation.deadline = ReservationState.PREPARING, now + PREPARE_TIMEOUT_S
     return [
         *_report(worker, reservation, Stage.PREPARING, _less_grace(award.spec, worker.stop_grace_s_max)),
@@ -95,11 +100,13 @@ def finished(worker: WorkerState, finished: Finished, now: float) -> list[Action
 
 def cancelled(worker: WorkerState, peer: str, execution: str, reason: str, now: float) -> list[Action]:
     """End an execution because its owner says so."""
-    reservation = worker.of_owner(peer, execution)
+    reservation = worker.reservations.get(execution)
     if reservation is None or reservation.state is ReservationState.ENDING:
         return []
     if reservation.award is None:
-        return [worker.drop_unused(reservation, now)]
+        return [worker.drop_unused(reservation, now)] if peer == reservation.owner else []
+    if not owner_tracking.may_order(reservation, peer):
+        return []
     return kill(worker, reservation, f"cancelled: {reason}", Fault.CANCELLED, now)
 
 
@@ -171,6 +178,18 @@ def _why_not_the_same(reservation: Reservation, award: Award) -> str | None:
         return "the job is not the one that was asked about"
     if requirements_of(award.spec) != reservation.requirements or award.spec.priority != reservation.priority:
         return "the job needs other things than its ask said"
+    return None
+
+
+def _why_not_chartered(peer: str, reservation: Reservation, award: Award) -> str | None:
+    """The requester's charter says whose job it is, and what runs."""
+    authority = mandate.read(award.mandate)
+    if authority.charter.job != reservation.job or peer not in authority.members:
+        return "the job's charter names neither this job nor its owner"
+    try:
+        mandate.vet_spec(award.spec, authority, (award.changed_by,) if award.changed_by else ())
+    except BadMessage as exc:
+        return str(exc)
     return None
 
 

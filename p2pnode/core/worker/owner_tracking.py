@@ -1,17 +1,17 @@
 """The owner that a compute peer obeys while owners die and come back: rules about a reservation.
 
-An award names the owner's deputies and its epoch. A deputy that takes over adopts the
-execution with a higher epoch; of two that claim it, the higher epoch is obeyed, and of equal
-ones the higher peer id, as everywhere. While nobody is heard of, the program goes on: batch
-work to its end, since its result is wanted; what would run for ever, for a time.
+An award brings the job's mandate, which names the members by rank (`core.records.mandate`). A member
+of lower rank than the present owner is obeyed at once, one of higher rank only while the owner is
+silent. While nobody is heard of, the program goes on: batch work to its end, since its result is
+wanted; what would run for ever, for a time.
 """
 
 from __future__ import annotations
 
+from p2pnode.core.records import mandate
 from p2pnode.core.records.events import Action, Send
 from p2pnode.core.records.lifecycle import LONG_RUNNING
 from p2pnode.core.records.reservations import STAGES, Reservation, ReservationState
-from p2pnode.core.wire.fields import PEERS_NAMED_MAX
 from p2pnode.core.wire.messages import Adopt, Orphan, Owned, Refusal, Update
 from p2pnode.core.wire.states import RefusalKind, Stage
 
@@ -44,50 +44,70 @@ def adopted(reservations: Reservations, peer: str, adopt: Adopt) -> list[Action]
             execution=adopt.execution, round=adopt.round, refusal_kind=RefusalKind.EXPIRED, reason=reason
         )
         return [Send(peer, refusal)]
-    if not _trusts(reservation, peer) or (adopt.epoch, peer) < (reservation.epoch, reservation.owner):
-        return [Send(peer, Owned(job=reservation.job, epoch=reservation.epoch, owner=reservation.owner))]
-    reservation.owner, reservation.epoch, reservation.deputies = peer, adopt.epoch, adopt.deputies
-    # The owner that was announced may not be among the new deputies, and has to be announced anew.
-    reservation.announced_to = (0, "")
+    reservation.mandate = mandate.newest(reservation.mandate or adopt.mandate, adopt.mandate)
+    if reservation.ended is not None and peer in mandate.read(reservation.mandate).members:
+        # The receipt is its peer's word, whoever is told of it.
+        return [reservations.save(reservation), Send(peer, reservation.ended)]
+    if not may_order(reservation, peer):
+        owned = Owned(job=reservation.job, owner=reservation.owner, mandate=reservation.mandate)
+        return [reservations.save(reservation), Send(peer, owned)]
+    reservation.owner, reservation.announced_to = peer, ()
     if forsaken_at(reservation) is not None:
         reservation.deadline = None
     reservation.orphaned = None
-    if reservation.ended is not None:
-        return [reservations.save(reservation), Send(peer, reservation.ended)]
     if reservation.state is ReservationState.ENDING:
         return [reservations.save(reservation)]
     reservation.sequence += 1
     return [reservations.save(reservation), Send(peer, update(reservation, Stage(reservation.state), ""))]
 
 
+def may_order(reservation: Reservation, peer: str) -> bool:
+    """Whether a peer may say what becomes of an execution: its owner, or a member in its place."""
+    if reservation.mandate is None:
+        return peer == reservation.owner
+    authority = mandate.read(reservation.mandate)
+    silent = reservation.orphaned is not None
+    return mandate.obeys(authority, reservation.owner, peer, owner_is_silent=silent)
+
+
+def may_read(reservation: Reservation, peer: str) -> bool:
+    """Whether a peer gets the output of an execution while it runs: who may order, and controllers."""
+    if may_order(reservation, peer):
+        return True
+    return reservation.mandate is not None and mandate.read(reservation.mandate).may_command(peer)
+
+
 def on_owned(reservations: Reservations, peer: str, owned: Owned) -> list[Action]:
-    """A peer that may know says who owns a job: let that one know of what runs here for it."""
+    """A member says who owns a job: the owner itself may resign to it, and one that is silent be replaced."""
     actions: list[Action] = []
     for reservation in reservations.values():
-        higher = (owned.epoch, owned.owner) > max(
-            (reservation.epoch, reservation.owner), reservation.announced_to
-        )
-        if (
-            reservation.job != owned.job
-            or not higher
-            or not _trusts(reservation, peer)
-            or reservation.state not in STAGES
-        ):
+        if reservation.job != owned.job or reservation.mandate is None or reservation.state not in STAGES:
             continue
-        reservation.announced_to = owned.epoch, owned.owner
-        if owned.owner not in reservation.deputies:
-            reservation.deputies = (owned.owner, *reservation.deputies)[:PEERS_NAMED_MAX]
-        actions += [reservations.save(reservation), Send(owned.owner, _orphan(reservation))]
+        reservation.mandate = mandate.newest(reservation.mandate, owned.mandate)
+        members = mandate.read(reservation.mandate).members
+        resigns = peer == reservation.owner != owned.owner
+        if owned.owner not in members or not (resigns or reservation.orphaned is not None):
+            continue
+        if peer not in members and not resigns:
+            continue
+        if resigns:
+            reservation.owner = owned.owner
+        if owned.owner not in reservation.announced_to:
+            reservation.announced_to = (*reservation.announced_to, owned.owner)
+            actions.append(Send(owned.owner, _orphan(reservation)))
+        actions.append(reservations.save(reservation))
     return actions
 
 
 def orphaned(reservations: Reservations, reservation: Reservation, now: float) -> list[Action]:
     """Its owner is silent: tell all who may take over, and the owner itself should it come back."""
-    if reservation.state not in STAGES:
+    if reservation.state is ReservationState.ENDED or reservation.mandate is None:
         return []
     reservation.orphaned = now
+    if reservation.state is ReservationState.ENDING:
+        return [reservations.save(reservation)]
     reservation.deadline = forsaken_at(reservation) or reservation.deadline
-    tell = dict.fromkeys((reservation.owner, *reservation.deputies))
+    tell = dict.fromkeys((reservation.owner, *mandate.read(reservation.mandate).members))
     return [reservations.save(reservation), *(Send(peer, _orphan(reservation)) for peer in tell)]
 
 
@@ -99,10 +119,6 @@ def forsaken_at(reservation: Reservation) -> float | None:
     return reservation.orphaned + ORPHAN_TIMEOUT_S
 
 
-def _trusts(reservation: Reservation, peer: str) -> bool:
-    return peer == reservation.owner or peer in reservation.deputies
-
-
 def _orphan(reservation: Reservation) -> Orphan:
     assert reservation.award is not None
     return Orphan(
@@ -111,5 +127,4 @@ def _orphan(reservation: Reservation) -> Orphan:
         job=reservation.job,
         replica=reservation.award.replica,
         owner=reservation.owner,
-        epoch=reservation.epoch,
     )

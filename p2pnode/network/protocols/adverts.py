@@ -16,7 +16,7 @@ import trio
 from p2pnode.core.wire import protocols
 from p2pnode.core.wire.codec import BadMessage, Record
 from p2pnode.core.wire.fields import Natural
-from p2pnode.core.wire.messages import Signed
+from p2pnode.core.wire.signing import Signed
 from p2pnode.network.host import Host
 from p2pnode.network.streams import NetworkError, Stream
 
