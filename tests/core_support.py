@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 from p2pnode.core.job.machine import Job
@@ -12,13 +13,15 @@ from p2pnode.core.records import lifecycle, mandate
 from p2pnode.core.records.events import Action, Received, Send
 from p2pnode.core.records.lifecycle import OPEN, JobRecord, JobState
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.mandates import Mandate, job_id
+from p2pnode.core.wire.fields import REASON_LENGTH_MAX
+from p2pnode.core.wire.mandates import CommandAction, CommandBody, Mandate, job_id
 from p2pnode.core.wire.messages import (
     Advert,
     Ask,
     Award,
     Bid,
     Capacity,
+    Command,
     Ended,
     Message,
     Receipt,
@@ -101,7 +104,30 @@ def new_record(
     job: str, requester: str, wanted: JobSpec, now: float, deputies: Sequence[str] = ()
 ) -> JobRecord:
     """A job as its requester has submitted it."""
-    return lifecycle.new_record(a_mandate(requester, *deputies, job=job, wanted=wanted), wanted, now)
+    id = job if len(job) == len(JOB) else JOB
+    record = lifecycle.new_record(a_mandate(requester, *deputies, job=id, wanted=wanted), wanted, now)
+    # Where only the name counts, it may be shorter than ids are.
+    record.id = job
+    return record
+
+
+# Commands of one controller count by their number.
+_numbers = count(1)
+
+
+def a_command(
+    action: str, reason: str = "enough", wanted: JobSpec | None = None, by: str = "me", job: str = JOB
+) -> Command:
+    """A command on a job, signed by a controller."""
+    body = CommandBody(
+        job=job,
+        controller=by,
+        number=next(_numbers),
+        action=CommandAction(action),
+        reason=reason[:REASON_LENGTH_MAX],
+        spec_hash=None if wanted is None else codec.digest(wanted),
+    )
+    return Command(job=job, signed=mandate.commanded(FakeKeys(by), body), spec=wanted)
 
 
 def new_job(peers: str = "abc", wanted: JobSpec | None = None, table: dict[str, Known] | None = None) -> Job:

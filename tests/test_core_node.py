@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import copy
-from contextlib import nullcontext
 
 import pytest
 
-from p2pnode.core.job.deputies import DEPUTIES_MAX
 from p2pnode.core.node import Core
 from p2pnode.core.records.events import AdvertHeard, JobSubmitted, Leaving, PeerLost, Received, Tick
 from p2pnode.core.records.lifecycle import JobState
-from p2pnode.core.records.vetting import EPOCH_STEP_MAX
 from p2pnode.core.replication import sync
 from p2pnode.core.replication.replicas import STAGGER_S
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.codec import Untimely
-from p2pnode.core.wire.messages import Adopt, Ask, Cancel, Command, CommandAction, Orphan, Owned, Replicate
+from p2pnode.core.wire.messages import Adopt, Ask, Cancel, Command, Orphan, Owned, Replicate
 from p2pnode.core.wire.spec import JobSpec, JobType, Timeouts
 
-from .core_support import JOB, advert, bid, sent, signed, spec
+from .core_support import JOB, NONCE, a_command, advert, bid, sent, signed, spec
 from .fake_keys import FakeKeys
 
 EXECUTION = "e-" + "0" * 32
@@ -50,7 +46,7 @@ def of_owner(node: Core) -> Replicate:
 
 
 def stop(job: str = JOB) -> Command:
-    return Command(job=job, action=CommandAction.STOP, reason="enough", spec=None)
+    return a_command("stop", job=job)
 
 
 def test_of_jobs_that_wait_the_most_urgent_asks_first_and_of_equals_the_oldest() -> None:
@@ -89,10 +85,8 @@ def test_a_leaving_owner_hands_its_jobs_to_a_deputy_that_is_there() -> None:
     silent = record.deputies[0]
     node.handle(PeerLost(silent, "is silent"), 1)
     heir = next(peer for peer in record.deputies if peer != silent)
-    epoch = record.epoch
     told = [message for peer, message in sent(node.handle(Leaving(), 2), Owned) if peer == heir]
     assert [message.owner for message in told] == [heir]
-    assert told[0].epoch > epoch + DEPUTIES_MAX, "a deputy may take over at the same time"
     assert JOB not in node.jobs
 
 
@@ -116,7 +110,7 @@ def test_who_takes_a_job_over_ends_the_orphans_it_was_told_of_meanwhile_and_has_
     deputy = core(second, "abcd")
     deputy.handle(Received("me", of_owner(owner)), 1)
     deputy.handle(PeerLost("me", "is silent"), 2)
-    orphan = Orphan(execution=EXECUTION, round=1, job=JOB, replica=0, owner="me", epoch=1)
+    orphan = Orphan(execution=EXECUTION, round=1, job=JOB, replica=0, owner="me")
     assert not sent(deputy.handle(Received("compute", orphan), 2.5)), "the first deputy may take it over"
     actions = deputy.handle(Tick(), 2 + STAGGER_S)
     told = [type(message) for peer, message in sent(actions) if peer == "compute"]
@@ -137,23 +131,11 @@ def test_an_owners_job_and_a_deputys_copy_stay_of_their_type_whatever_a_peer_say
     deputy = core(first)
     deputy.handle(Received("me", of_owner(owner)), 1)
     ops = spec(type=JobType.OPS)
-    change = Command(job=JOB, action=CommandAction.UPDATE, reason="", spec=ops)
+    change = a_command("update", "", ops)
     for node, message in (
         (owner, change),
         (deputy, change),
-        (deputy, codec.replace(of_owner(owner), epoch=2, spec=ops)),
+        (deputy, codec.replace(of_owner(owner), spec=ops, commands=(change.signed,))),
     ):
-        with pytest.raises(Untimely, match="ops job in place of a batch job"):
+        with pytest.raises(BadMessage, match="ops"):
             node.handle(Received(second, message), 2)
-
-
-def test_an_epoch_that_no_owner_could_top_is_refused_before_anything_changes() -> None:
-    owner = with_job()
-    first, second = owner.jobs[JOB].record.deputies
-    deputy = core(first)
-    deputy.handle(Received("me", of_owner(owner)), 1)
-    for node in (owner, deputy):
-        for epoch, taken in ((1 + EPOCH_STEP_MAX, True), (2 + 2 * EPOCH_STEP_MAX, False)):
-            message = Owned(job=JOB, epoch=epoch, owner=second)
-            with nullcontext() if taken else pytest.raises(Untimely, match="epoch"):
-                node.handle(Received(second, message), 2)

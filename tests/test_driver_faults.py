@@ -36,7 +36,7 @@ from p2pnode.node.driver import Driver, EventRefused
 from p2pnode.node.journal import Journal
 from p2pnode.node.message_needs import MessageNeeds
 
-from .core_support import advert, ask, award, bid, capacity, receipt, signed, spec
+from .core_support import NONCE, advert, ask, award, bid, capacity, receipt, signed, spec
 from .fake_keys import FakeKeys
 
 ME = "me"

@@ -9,14 +9,29 @@ import pytest
 
 from p2pnode.core.job.handover import ADOPT_CONFIRM_S
 from p2pnode.core.job.machine import HOLD_S, Job
-from p2pnode.core.records.events import Action, JobUpdated, PeerBack, PeerLost, Received, Rejected, Tick
+from p2pnode.core.records import mandate
+from p2pnode.core.records.events import Action, PeerBack, PeerLost, Received, Rejected, Tick
 from p2pnode.core.records.lifecycle import LIVE, ExecutionState, JobState, Outcome
 from p2pnode.core.replication import sync
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Adopt, Ask, Cancel, Orphan, Owned, Replicate, WhoOwns
 from p2pnode.core.wire.states import Scheduling, Stage
 
-from .core_support import JOB, advert, end, known, new_job, new_record, running, sent, spec, update
+from .core_support import (
+    JOB,
+    a_command,
+    a_mandate,
+    advert,
+    end,
+    known,
+    new_job,
+    new_record,
+    running,
+    sent,
+    spec,
+    update,
+)
+from .fake_keys import FakeKeys
 
 
 def test_a_lost_deputy_is_replaced_and_is_told_when_it_may_hear_of_it() -> None:
@@ -29,9 +44,8 @@ def test_a_lost_deputy_is_replaced_and_is_told_when_it_may_hear_of_it() -> None:
     first, second = job.record.deputies
     assert first == stays and second not in {stays, goes, "me"}
     assert goes in job.record.past_members
-    assert [message.deputies for peer, message in sent(actions, Replicate) if peer == goes] == [
-        (first, second)
-    ]
+    told = [message.mandate for peer, message in sent(actions, Replicate) if peer == goes]
+    assert [mandate.read(one).members for one in told] == [("me", first, second)]
 
 
 def test_a_deputy_is_lost_and_stays_one_where_nobody_can_replace_it() -> None:
@@ -51,7 +65,7 @@ def test_a_silent_deputy_is_written_to_when_it_is_back_and_then_gets_the_whole()
     silent = job.record.deputies[0]
     lost.add(silent)
     actions = job.handle(PeerLost(silent, "is silent"), 1)
-    actions += job.handle(JobUpdated(JOB, spec(cpu_millis=500)), 2)
+    actions += job.command(a_command("update", "", spec(cpu_millis=500)), 2)
     assert silent not in [peer for peer, _ in sent(actions, Replicate)]
     lost.clear()
     told = [message for peer, message in sent(job.handle(PeerBack(silent), 3), Replicate) if peer == silent]
@@ -60,8 +74,7 @@ def test_a_silent_deputy_is_written_to_when_it_is_back_and_then_gets_the_whole()
 
 def restarted() -> tuple[Job, list[Action]]:
     """A job of a node that comes back at 100, with the deputies x and y."""
-    record = new_record(JOB, "me", spec(), 0)
-    record.deputies = ("x", "y")
+    record = new_record(JOB, "me", spec(), 0, ("x", "y"))
     job = Job(record, "me", FakeKeys("me"), known(*map(advert, "abxy")))
     return job, job.resume(100)
 
@@ -71,7 +84,7 @@ def test_an_owner_that_was_away_asks_its_deputies_and_begins_nothing_until_one_h
     assert [peer for peer, _ in sent(actions, WhoOwns)] == ["x", "y"]
     assert not sent(actions, Ask) and job.deadline == 100 + HOLD_S
     assert not sent(job.handle(Tick(), 101), Ask)
-    answer = Owned(job=JOB, epoch=1, owner="me")
+    answer = Owned(job=JOB, owner="me", mandate=job.record.mandate)
     assert sent(job.handle(Received("x", answer), 102), Ask)
 
 
@@ -83,7 +96,7 @@ def test_an_owner_whose_deputies_do_not_answer_goes_on_after_a_moment() -> None:
 def former_owners_word(job: Job, state: ExecutionState | None = None, **changes: object) -> Replicate:
     """A former owner's copy of the job, in which the executions are in this state."""
     theirs = copy.deepcopy(job.record)
-    theirs.owner, theirs.epoch = "former", 0
+    theirs.owner = "former"
     for one in theirs.of(*LIVE) if state else ():
         one.move(state, 2)
         one.exit_code, one.result_cid, one.receipt_cid = 0, "bafytheirs", "bafyreceipt"
@@ -108,7 +121,7 @@ def test_of_two_results_of_a_replica_the_one_that_came_first_to_the_owner_counts
     assert states == {execution: ExecutionState.COMPLETED, other.id: ExecutionState.CANCELLED}
 
 
-def test_what_a_former_owner_has_placed_meanwhile_is_ended_by_the_owners_word() -> None:
+def test_what_a_former_owner_has_placed_meanwhile_is_ended_where_its_replica_runs_here() -> None:
     job, execution = running()
     stray = codec.replace(former_owners_word(job).executions[0], id="e-" + "9" * 32, peer="b")
     actions = job.merge("former", former_owners_word(job, executions=(stray,)), 3)
@@ -117,16 +130,44 @@ def test_what_a_former_owner_has_placed_meanwhile_is_ended_by_the_owners_word() 
     assert list(job.record.executions) == [execution]
 
 
-def test_a_job_that_was_stopped_at_its_former_owner_is_stopped() -> None:
+def test_what_a_former_owner_has_placed_meanwhile_runs_on_where_its_replica_runs_nowhere_else() -> None:
+    job, execution = running()
+    other = codec.replace(former_owners_word(job).executions[0], id="e-" + "9" * 32, peer="b")
+    job.handle(PeerLost("a", "is silent"), 2)
+    actions = job.merge("former", former_owners_word(job, executions=(other,)), 2)
+    assert [type(message) for peer, message in sent(actions) if peer == "b"] == [Adopt]
+    assert [one.id for one in job.record.of(*LIVE)] == [other.id]
+
+
+@pytest.mark.parametrize(
+    ("by", "state"), [("me", JobState.STOPPED), ("former", JobState.RUNNING), ("a", JobState.RUNNING)]
+)
+def test_a_job_that_a_controller_has_stopped_at_its_former_owner_is_stopped(by: str, state: JobState) -> None:
     job, execution = running()
     word = former_owners_word(job, state=None)
-    job.merge(
-        "former",
-        codec.replace(word, state=JobState.STOPPED, outcome=Outcome.STOPPED, reason="enough", executions=()),
-        3,
-    )
-    assert (job.record.state, job.record.reason) == (JobState.STOPPED, "enough")
-    assert job.record.executions[execution].state is ExecutionState.CANCELLED
+    ended = {"state": JobState.STOPPED, "outcome": Outcome.STOPPED, "reason": "enough", "executions": ()}
+    job.merge("former", codec.replace(word, commands=(a_command("stop", by=by).signed,), **ended), 3)
+    assert job.record.state is state
+    assert (job.record.executions[execution].state is ExecutionState.CANCELLED) == job.record.ended
+
+
+def test_what_a_controller_wanted_is_done_once_whoever_brings_it_again() -> None:
+    job, _ = running()
+    rerun = a_command("rerun")
+    for _ in range(3):
+        job.command(rerun, 3)
+        job.merge("former", former_owners_word(job, commands=(rerun.signed,)), 4)
+    assert job.record.run == 2
+
+
+def test_a_file_that_a_controller_has_changed_at_a_former_owner_is_taken_and_chartered() -> None:
+    job, _ = running()
+    other = spec(cpu_millis=500)
+    changed = a_command("update", "", other)
+    job.merge("former", former_owners_word(job, spec=other, commands=(changed.signed,)), 3)
+    assert (job.record.version, job.record.spec) == (2, other)
+    charter = job.record.authority.charter
+    assert (charter.version, charter.spec_hash) == (2, codec.digest(other)) and job.record.changed_by is None
 
 
 @pytest.mark.parametrize(
@@ -142,7 +183,7 @@ def test_a_deputy_is_rather_one_of_two_others_than_a_peer_that(first: str, chang
     record, table = job.record, known(advert("a", **changes), advert("b"), advert("c"))
     if first != "runs it":
         record.executions.clear()
-    record.deputies = ()
+    record.mandate = a_mandate("me")
     Job(record, "me", FakeKeys("me"), table).handle(Tick(), 1)
     assert set(record.deputies) == {"b", "c"}
 
@@ -166,7 +207,7 @@ def adopted(lost: set[str]) -> tuple[Job, str, list[Action]]:
     """A job that this node takes over at 10, with one execution that runs on a."""
     before, execution = running("a")
     record = before.record
-    record.owner, record.past_members, record.epoch = "me", ("former",), 2
+    record.mandate = a_mandate("former", "me")
     job = Job(record, "me", FakeKeys("me"), known(*map(advert, "abc")), lost)
     return job, execution, job.take_over("former", 10)
 
@@ -174,7 +215,7 @@ def adopted(lost: set[str]) -> tuple[Job, str, list[Action]]:
 def test_a_new_owner_adopts_what_runs_and_gives_up_what_does_not_answer() -> None:
     job, execution, actions = adopted({"former"})
     peer, message = sent(actions, Adopt)[0]
-    assert (peer, message.epoch) == ("a", 2)
+    assert (peer, mandate.read(message.mandate).members[:2]) == ("a", ("former", "me"))
     job.handle(Tick(), 10 + ADOPT_CONFIRM_S)
     assert job.record.executions[execution].state is ExecutionState.LOST
 
@@ -200,7 +241,7 @@ def test_an_orphan_is_adopted_and_ended_where_its_job_has_no_place_for_it(
 ) -> None:
     job, execution = running("a")
     id = execution if known_here else "e-" + "9" * 32
-    orphan = Orphan(execution=id, round=1, job=JOB, replica=0, owner="former", epoch=1)
+    orphan = Orphan(execution=id, round=1, job=JOB, replica=0, owner="former")
     told = [type(message) for to, message in sent(job.handle(Received(peer, orphan), 1)) if to == peer]
     assert told[: 1 if known_here else 2] == ([Adopt] if known_here else [Adopt, Cancel])
     assert (Cancel in told) is not known_here
@@ -212,7 +253,7 @@ def test_two_results_that_come_before_a_deputy_has_answered_count_once() -> None
     second = copy.copy(record.executions[execution])
     second.id, second.peer = "e-" + "9" * 32, "b"
     record.executions[second.id] = second
-    record.deputies = ("x", "y")
+    record.mandate = a_mandate("me", "x", "y")
     job = Job(record, "me", FakeKeys("me"), known(*map(advert, "abxy")))
     job.resume(100)
     for id in (execution, second.id):

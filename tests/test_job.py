@@ -13,7 +13,7 @@ from p2pnode.core.job.incoming import OVERDUE_GRACE_S
 from p2pnode.core.job.machine import EXECUTIONS_ENDED_KEPT_MAX, Job
 from p2pnode.core.job.retries import ATTEMPTS_MAX
 from p2pnode.core.records.ending import STOP_GRACE_S
-from p2pnode.core.records.events import JobRerun, JobStopped, JobUpdated, PeerLost, Received, Tick
+from p2pnode.core.records.events import PeerLost, Received, Tick
 from p2pnode.core.records.lifecycle import (
     LIVE,
     NO_REASON,
@@ -25,26 +25,19 @@ from p2pnode.core.records.lifecycle import (
 )
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.fields import REASON_LENGTH_MAX
-from p2pnode.core.wire.messages import Ask, Cancel, Command, CommandAction, Release, Replicate
+from p2pnode.core.wire.messages import Ask, Cancel, Command, Release, Replicate
 from p2pnode.core.wire.spec import JobType, Timeouts
 from p2pnode.core.wire.states import Fault, Stage
 
-from .core_support import JOB, asked, bid, end, new_job, running, sent, spec, update
+from .core_support import a_command, asked, bid, end, new_job, running, sent, spec, update
 
 
-@pytest.mark.parametrize("peer", ["me", "deputy"])
-def test_what_is_noted_of_a_job_that_has_ended_is_told_and_over(peer: str) -> None:
+def test_what_is_noted_of_a_job_that_has_ended_is_told_and_over() -> None:
     job = new_job()
     job.begin(0)
-    job.record.deputies = ("deputy",)
-    job.handle(JobStopped(JOB, "enough"), 1)
+    job.command(a_command("stop", "enough"), 1)
     other = codec.replace(spec(), type=JobType.OPS)
-    event = (
-        JobUpdated(JOB, other)
-        if peer == "me"
-        else Received(peer, Command(job=JOB, action=CommandAction.UPDATE, reason="", spec=other))
-    )
-    job.handle(event, 2)
+    job.command(a_command("update", "", other), 2)
     assert 2 < job.deadline < 10
     assert sent(job.handle(Tick(), job.deadline), Replicate)
     assert job.deadline == inf
@@ -176,23 +169,23 @@ def test_news_of_a_cancelled_execution_is_answered_with_cancel_again() -> None:
 
 def test_stopping_cancels_what_runs_and_releases_what_was_asked() -> None:
     job, _ = running()
-    actions = job.handle(JobStopped(JOB, "enough"), 1)
+    actions = job.command(a_command("stop", "enough"), 1)
     assert [message.reason for _, message in sent(actions, Cancel)] == ["enough"]
     assert (job.record.state, job.record.outcome) == (JobState.STOPPED, Outcome.STOPPED)
     fresh = new_job("ab")
     fresh.begin(0)
-    assert len(sent(fresh.handle(JobStopped(JOB, "enough"), 1), Release)) == 2
+    assert len(sent(fresh.command(a_command("stop", "enough"), 1), Release)) == 2
 
 
 def test_a_job_that_a_peer_stops_without_a_reason_says_so() -> None:
     job, _ = running()
-    job.handle(JobStopped(JOB, ""), 1)
+    job.command(a_command("stop", ""), 1)
     assert job.record.reason == NO_REASON
 
 
 def test_a_reason_that_is_too_long_for_the_wire_is_cut() -> None:
     job, _ = running()
-    ((_, message),) = sent(job.handle(JobStopped(JOB, "r" * 5000), 1), Cancel)
+    ((_, message),) = sent(job.command(a_command("stop", "r" * 5000), 1), Cancel)
     assert len(message.reason) == REASON_LENGTH_MAX
 
 
@@ -220,15 +213,18 @@ def cancelled_end(execution: str, job: Job, exit_code: int | None = 143, cid: st
 @pytest.mark.parametrize(
     ("how", "state"),
     [
-        (JobStopped(JOB, "enough"), JobState.STOPPED),
+        (a_command("stop"), JobState.STOPPED),
         (Tick(), JobState.FAILED),
-        (JobRerun(JOB, "again"), JobState.PENDING),
+        (a_command("rerun"), JobState.PENDING),
     ],
     ids=["stop", "total timeout", "rerun"],
 )
 def test_what_a_cancelled_execution_left_is_recorded_once_and_changes_nothing_else(how, state) -> None:
     job, execution = running("a", timeouts=Timeouts(total_s=100))
-    job.handle(how, 100)
+    if isinstance(how, Command):
+        job.command(how, 100)
+    else:
+        job.handle(how, 100)
     one = job.record.executions[execution]
     assert one.state is ExecutionState.CANCELLED and one.awaits_receipt
     assert job.record.state is state
@@ -249,7 +245,7 @@ def test_what_a_cancelled_execution_left_is_recorded_once_and_changes_nothing_el
 
 def test_another_peers_word_on_a_cancelled_execution_is_not_taken() -> None:
     job, execution = running("a")
-    job.handle(JobStopped(JOB, "enough"), 50)
+    job.command(a_command("stop", "enough"), 50)
     told = dataclasses.replace(cancelled_end(execution, job), peer="b")
     job.handle(told, 51)
     assert job.record.executions[execution].receipt_cid is None
@@ -287,7 +283,7 @@ def test_a_record_keeps_the_newest_versions_of_its_file_up_to_a_number() -> None
     job = new_job("a", spec(type=JobType.SERVICE))
     job.begin(0)
     for cpu_millis in range(1, 2 * VERSIONS_KEPT_MAX):
-        job.handle(JobUpdated(JOB, spec(cpu_millis, type=JobType.SERVICE)), cpu_millis)
+        job.command(a_command("update", "", spec(cpu_millis, type=JobType.SERVICE)), cpu_millis)
     newest = 2 * VERSIONS_KEPT_MAX
     assert list(job.record.versions) == list(range(newest - VERSIONS_KEPT_MAX + 1, newest + 1))
 
@@ -298,7 +294,7 @@ def test_a_service_that_ends_again_and_again_keeps_the_newest_of_its_ended_execu
         old = copy.copy(job.record.executions[execution])
         old.id, old.state = f"e-old-{number}", ExecutionState.COMPLETED
         job.record.executions[old.id] = old
-    job.handle(JobUpdated(JOB, spec(type=JobType.SERVICE, count=1, priority=1)), 5)
+    job.command(a_command("update", "", spec(type=JobType.SERVICE, count=1, priority=1)), 5)
     kept = [one.id for one in job.record.of(ExecutionState.COMPLETED)]
     assert kept == [f"e-old-{number}" for number in range(9, EXECUTIONS_ENDED_KEPT_MAX + 9)]
     assert execution in job.record.executions

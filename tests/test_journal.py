@@ -24,9 +24,9 @@ from p2pnode.node.journal import (
     JournalError,
 )
 
-SPEC = JobSpec(type=JobType.BATCH, task=Task(engine=WasmTask(entry_module="/m")))
-
 from .core_support import new_record
+
+SPEC = JobSpec(type=JobType.BATCH, task=Task(engine=WasmTask(entry_module="/m")))
 
 
 def record(id, created=1.0):

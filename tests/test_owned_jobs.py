@@ -18,7 +18,7 @@ JOB, OTHER = "j-" + "1" * 32, "j-" + "2" * 32
 
 
 def owned(*ids: str) -> OwnedJobs:
-    jobs = OwnedJobs("me", {}, ())
+    jobs = OwnedJobs("me", FakeKeys("me"), {}, ())
     for id in ids:
         jobs.take(new_record(id, "me", spec(), 0))
     return jobs

@@ -25,10 +25,10 @@ from p2pnode.core.wire.spec import (
     WasmTask,
 )
 
+from .core_support import new_record
+
 BIG = Resources(cpu_millis=4000, memory_bytes=8_000_000_000, disk_bytes=10_000_000_000)
 NONE_FREE = Resources(cpu_millis=0, memory_bytes=0)
-
-from .core_support import new_record
 
 
 def known(peer, engines=("wasm",), free=BIG, sources=("ipfs",)):
@@ -79,11 +79,11 @@ def test_a_plan_names_who_is_asked_and_counts_why_not_the_others():
 @pytest.mark.parametrize(
     ("spoken", "reason"),
     [
-        (("link/4", "adverts/2"), "speaks link/4 only; this node speaks link/3"),
-        (("link/1", "link/4"), "speaks link/1, link/4 only; this node speaks link/3"),
-        (("adverts/2",), "speaks no link/3"),
-        ((), "speaks no link/3"),
-        (("link/4", "link/3"), None),
+        (("link/9", "adverts/2"), "speaks link/9 only; this node speaks link/4"),
+        (("link/1", "link/9"), "speaks link/1, link/9 only; this node speaks link/4"),
+        (("adverts/2",), "speaks no link/4"),
+        ((), "speaks no link/4"),
+        (("link/9", "link/4"), None),
     ],
 )
 def test_a_peer_is_asked_only_if_it_speaks_a_link_of_ours(
@@ -95,7 +95,7 @@ def test_a_peer_is_asked_only_if_it_speaks_a_link_of_ours(
     assert [advert.peer for advert in made.asked] == ([] if reason else ["a"])
     assert made.would_bid == (0 if reason else 1)
     assert ((reason, 1) in made.unsuitable) == (reason is not None)
-    steps = JobTransitions(new_record("j", "me", spec(), 0.0), "me", {})
+    steps = JobTransitions(new_record("j", "me", spec(), 0.0), "me", {}, FakeKeys("me"))
     name_deputies(steps, {"a": other}, (), 0.0)
     assert steps.record.deputies == (() if reason else ("a",))
 

@@ -9,7 +9,6 @@ import pytest
 from p2pnode.core.placement.locality import source_cache_key
 from p2pnode.core.records.ending import KEEP_TIMEOUT_S, PUBLISH_TIMEOUT_S, STOP_GRACE_S, STOP_GRACE_S_MAX
 from p2pnode.core.records.events import (
-    Action,
     DropReservation,
     Kill,
     Leaving,
@@ -22,12 +21,12 @@ from p2pnode.core.records.events import (
 )
 from p2pnode.core.records.reservations import ReservationState
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import Adopt, Bid, Ended, Owned, Refusal, Update
+from p2pnode.core.wire.messages import Adopt, Bid, Ended, Refusal, Update
 from p2pnode.core.wire.spec import InputSource, JobType, Source, Timeouts
 from p2pnode.core.wire.states import Fault, RefusalKind, Scheduling, Stage
 from p2pnode.core.worker.executions import ENDED_KEPT_MAX, PREPARE_TIMEOUT_S
 
-from .core_support import ask, award, sent, spec
+from .core_support import a_mandate, ask, award, sent, spec
 from .worker_support import ASK, CANCEL, ID, RELEASE, finished, held, kill, new, offered, refusal_of, running
 
 
@@ -73,24 +72,11 @@ def test_draining_ends_at_its_deadline_what_still_runs() -> None:
     assert kill(worker.handle(Tick(), 60)).ending.fault is Fault.MOVED
 
 
-def test_a_deputy_is_obeyed_with_a_higher_epoch_only_and_a_stranger_infeasible_reason() -> None:
-    worker = running()
-
-    def adopt(peer: str, epoch: int) -> list[Action]:
-        message = Adopt(execution=ID, round=1, job=ask().job, epoch=epoch, deputies=("me",))
-        return worker.handle(Received(peer, message), 20)
-
-    assert sent(adopt("stranger", 9), Owned) and worker.reservations[ID].owner == "me"
-    assert sent(adopt("deputy", 1), Owned) and worker.reservations[ID].owner == "me"
-    assert sent(adopt("deputy", 2), Update) and worker.reservations[ID].owner == "deputy"
-    assert sent(adopt("me", 1), Owned) and worker.reservations[ID].owner == "deputy"
-
-
 def test_what_ended_for_an_owner_that_died_is_told_to_the_next() -> None:
     worker = running()
     worker.handle(PeerLost("me", "silent"), 15)
     worker.handle(finished(), 20)
-    message = Adopt(execution=ID, round=1, job=ask().job, epoch=2, deputies=())
+    message = Adopt(execution=ID, round=1, job=ask().job, mandate=a_mandate("me", "deputy"))
     assert [peer for peer, _ in sent(worker.handle(Received("deputy", message), 25), Ended)] == ["deputy"]
     assert held(worker) == 0
 

@@ -38,13 +38,17 @@ class Plan(Record, frozen=True):
     unsuitable: tuple[tuple[str, int], ...]
 
 
+# The id of the job that is planned, which is asked nothing about.
+_NO_JOB = "j-" + "0" * 32
+
+
 def plan(spec: JobSpec, me: str, known: Mapping[str, Known], now: float, lacks: str = "") -> Plan:
     """The plan for a job that `me` would own, with this table of peers.
 
     `lacks` is why `me` itself does not have what peers look up when they are asked; "" if it has.
     """
     table = {peer: one for peer, one in known.items() if not (lacks and peer == me)}
-    charter = mandate.first_charter("", bytes(NONCE_SIZE_BYTES), me, spec, ())
+    charter = mandate.first_charter(_NO_JOB, bytes(NONCE_SIZE_BYTES), me, spec, ())
     unsigned = Mandate(charter=Signed(body=codec.encode(charter), signature=bytes(64)))
     asking = Asking(new_record(unsigned, spec, now), table, now)
     found = [why_not_peer(asking.need, one.advert) for one in table.values()]
