@@ -149,8 +149,8 @@ def ask(wanted: JobSpec | None = None, slot: int = 0, **changes: Any) -> Ask:
     return codec.replace(plain, **changes)
 
 
-def award(asked: Ask, wanted: JobSpec | None = None) -> Award:
-    return Award(
+def award(asked: Ask, wanted: JobSpec | None = None, **changes: Any) -> Award:
+    plain = Award(
         execution=asked.execution,
         round=asked.round,
         replica=0,
@@ -158,6 +158,7 @@ def award(asked: Ask, wanted: JobSpec | None = None) -> Award:
         spec=wanted or spec(),
         changed_by=None,
     )
+    return codec.replace(plain, **changes)
 
 
 def bid(execution: str, price: int = 0, round: int = 1) -> Bid:

@@ -8,15 +8,14 @@ import pytest
 
 from p2pnode.core.records import vetting
 from p2pnode.core.records.lifecycle import ExecutionState, JobState, Outcome
-from p2pnode.core.records.vetting import EPOCH_STEP_MAX, message_untrusted
+from p2pnode.core.records.vetting import message_untrusted
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.codec import BadMessage, Untimely
+from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.fields import COUNTER_MAX, MOMENT_MS_MAX
+from p2pnode.core.wire.mandates import job_id
 from p2pnode.core.wire.messages import (
     Adopt,
     Award,
-    Command,
-    CommandAction,
     ExecutionCopy,
     Message,
     Orphan,
@@ -28,11 +27,12 @@ from p2pnode.core.wire.reasons import reason_of
 from p2pnode.core.wire.states import Fault
 from p2pnode.identity import Identity
 
-from .core_support import JOB, receipt, spec
+from .core_support import JOB, NONCE, a_command, a_mandate, receipt, spec
 
 PEER = Identity(bytes(range(32))).peer_id
 OTHER = Identity(bytes(32)).peer_id
 EXECUTION = "e-" + "0" * 32
+JOB_OF_PEER = job_id(PEER, NONCE)
 
 
 def a_copy(**changes: Any) -> ExecutionCopy:
@@ -60,13 +60,13 @@ def a_copy(**changes: Any) -> ExecutionCopy:
 def a_keep(**changes: Any) -> Replicate:
     version = VersionCopy(version=1, spec_hash=codec.digest(spec()), work="0" * 64, submitted_ms=1)
     plain = Replicate(
-        job=JOB,
-        epoch=1,
+        job=JOB_OF_PEER,
+        mandate=a_mandate(PEER, OTHER, job=JOB_OF_PEER),
+        acts_since_ms=0,
         revision=1,
         full=True,
-        requester=PEER,
-        deputies=(OTHER,),
         past_members=(),
+        commands=(),
         state=JobState.RUNNING,
         reason="",
         outcome=None,
@@ -86,14 +86,26 @@ def a_keep(**changes: Any) -> Replicate:
 
 
 def an_award(**changes: Any) -> Award:
-    plain = Award(execution=EXECUTION, round=1, replica=0, epoch=1, deputies=(), spec=spec())
+    plain = Award(
+        execution=EXECUTION,
+        round=1,
+        replica=0,
+        mandate=a_mandate(PEER),
+        spec=spec(),
+        changed_by=None,
+    )
     return codec.replace(plain, **changes)
 
 
 def test_what_honest_nodes_say_is_taken_in() -> None:
     done = a_copy(state=ExecutionState.COMPLETED, exit_code=0, result_cid="bafy")
     ended = a_keep(state=JobState.COMPLETED, outcome=Outcome.COMPLETED, executions=(done,))
-    for message in (a_keep(), ended, a_keep(full=False, spec=None, versions=()), an_award(deputies=(PEER,))):
+    for message in (
+        a_keep(),
+        ended,
+        a_keep(full=False, spec=None, versions=()),
+        an_award(mandate=a_mandate(PEER, OTHER)),
+    ):
         assert message_untrusted(codec.encode(message)) == message
 
 
@@ -105,15 +117,16 @@ NO_PEERS = ["0OIl", "abc", "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWKQYUD", " "
 @pytest.mark.parametrize(
     "make",
     [
-        lambda peer: a_keep(requester=peer),
-        lambda peer: a_keep(deputies=(PEER, peer)),
+        lambda peer: a_keep(mandate=a_mandate(peer)),
+        lambda peer: a_keep(mandate=a_mandate(PEER, peer)),
+        lambda peer: a_keep(mandate=a_mandate(PEER, controllers=(peer,))),
         lambda peer: a_keep(past_members=(peer,)),
         lambda peer: a_keep(executions=(a_copy(peer=peer),)),
         lambda peer: a_keep(executions=(a_copy(owner=peer),)),
-        lambda peer: an_award(deputies=(peer,)),
-        lambda peer: Adopt(execution=EXECUTION, round=1, job=JOB, epoch=1, deputies=(peer,)),
-        lambda peer: Owned(job=JOB, epoch=1, owner=peer),
-        lambda peer: Orphan(execution=EXECUTION, round=1, job=JOB, replica=0, owner=peer, epoch=1),
+        lambda peer: an_award(mandate=a_mandate(PEER, peer)),
+        lambda peer: Adopt(execution=EXECUTION, round=1, job=JOB, mandate=a_mandate(PEER, peer)),
+        lambda peer: Owned(job=JOB, owner=peer, mandate=a_mandate(PEER)),
+        lambda peer: Orphan(execution=EXECUTION, round=1, job=JOB, replica=0, owner=peer),
     ],
 )
 def test_what_is_named_as_a_peer_is_a_peer_id(make: Any, name: str) -> None:
@@ -124,7 +137,7 @@ def test_what_is_named_as_a_peer_is_a_peer_id(make: Any, name: str) -> None:
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
-        (a_keep(epoch=COUNTER_MAX + 1), "epoch"),
+        (a_keep(acts_since_ms=MOMENT_MS_MAX + 1), "acts_since_ms"),
         (a_keep(revision=2**63 - 1), "revision"),
         (a_keep(round=COUNTER_MAX + 1), "round"),
         (a_keep(version=COUNTER_MAX + 1), "version"),
@@ -147,23 +160,16 @@ def test_what_is_named_as_a_peer_is_a_peer_id(make: Any, name: str) -> None:
         (a_keep(state=JobState.COMPLETED), "Completed with the outcome None"),
         (a_keep(state=JobState.COMPLETED, outcome=Outcome.STOPPED), "Completed with the outcome stopped"),
         (a_keep(state=JobState.FAILED, outcome=Outcome.COMPLETED), "Failed with the outcome completed"),
-        (a_keep(deputies=(PEER, PEER)), "named twice"),
         (a_keep(spec=None), "without its newest version"),
         (a_keep(versions=()), "without its newest version"),
         (a_keep(versions=a_keep().versions * 2), "named twice"),
-        (Command(job=JOB, action=CommandAction.UPDATE, reason="", spec=None), "exactly when it is an update"),
-        (Command(job=JOB, action=CommandAction.STOP, reason="", spec=spec()), "exactly when it is an update"),
+        (codec.replace(a_command("update", "", spec()), spec=None), "the file that it names"),
+        (codec.replace(a_command("stop"), spec=spec()), "the file that it names"),
     ],
 )
 def test_a_record_that_could_not_be_one_of_our_own_is_refused(message: Message, reason: str) -> None:
     with pytest.raises(BadMessage, match=reason):
         message_untrusted(codec.encode(message))
-
-
-def test_an_epoch_grows_by_no_more_than_owners_can_change() -> None:
-    vetting.vet_epoch(1 + EPOCH_STEP_MAX, 1)
-    with pytest.raises(Untimely, match="epoch 1002 of a job that is at 1"):
-        vetting.vet_epoch(2 + EPOCH_STEP_MAX, 1)
 
 
 @pytest.mark.parametrize("changes", [{"exit_code": None}, {"exit_code": 1}, {"result_cid": "a b"}])

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 
 from p2pnode.core.node import Core
-from p2pnode.core.records.events import AdvertHeard, JobSubmitted, Leaving, PeerLost, Received, Tick
+from p2pnode.core.records.events import (
+    AdvertHeard,
+    JobStopped,
+    JobSubmitted,
+    Leaving,
+    PeerLost,
+    Received,
+    Tick,
+)
 from p2pnode.core.records.lifecycle import JobState
 from p2pnode.core.replication import sync
 from p2pnode.core.replication.replicas import STAGGER_S
 from p2pnode.core.wire import codec
+from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.messages import Adopt, Ask, Cancel, Command, Orphan, Owned, Replicate
 from p2pnode.core.wire.spec import JobSpec, JobType, Timeouts
 
@@ -33,8 +43,9 @@ def hear(node: Core, peer: str, now: float = 0) -> list:
     return node.handle(AdvertHeard(signed(told), told, 90_000, peer), now)
 
 
-def with_job(peers: str = "abcd", wanted: JobSpec | None = None) -> Core:
+def with_job(peers: str = "abcd", wanted: JobSpec | None = None, operators: tuple[str, ...] = ()) -> Core:
     node = core(peers=peers)
+    node.operators = operators
     node.handle(JobSubmitted(JOB, wanted or spec(), NONCE), 0)
     return node
 
@@ -59,24 +70,45 @@ def test_of_jobs_that_wait_the_most_urgent_asks_first_and_of_equals_the_oldest()
     assert asked == sorted(jobs, key=lambda job: -jobs[job])
 
 
-@pytest.mark.parametrize(("member", "obeyed"), [("deputy", True), ("stranger", False)])
-def test_an_owner_is_commanded_by_who_holds_its_job_and_by_nobody_else(member: str, obeyed: bool) -> None:
-    node = with_job()
-    peer = node.jobs[JOB].record.deputies[0] if member == "deputy" else member
+@pytest.mark.parametrize("brings", ["deputy", "stranger"])
+@pytest.mark.parametrize(("signs", "obeyed"), [("me", True), ("ops", True), ("deputy", False), ("x", False)])
+def test_an_owner_obeys_the_requester_and_controllers_whoever_brings_their_word(
+    brings: str, signs: str, obeyed: bool
+) -> None:
+    node = with_job(operators=("ops",))
+    deputy = node.jobs[JOB].record.deputies[0]
     record = node.jobs[JOB].record
-    node.handle(Received(peer, stop()), 1)
+    peer = deputy if brings == "deputy" else brings
+    with nullcontext() if obeyed else pytest.raises(BadMessage, match="may not command"):
+        node.handle(Received(peer, a_command("stop", by=deputy if signs == "deputy" else signs)), 1)
     assert (record.state is JobState.STOPPED) is obeyed
 
 
-@pytest.mark.parametrize(("member", "told"), [("second", True), ("stranger", False)])
-def test_a_deputy_forwards_the_commands_of_who_holds_the_job_only(member: str, told: bool) -> None:
+def test_a_command_that_its_controller_did_not_sign_is_refused() -> None:
+    node = with_job()
+    forged = a_command("stop")
+    forged = codec.replace(forged, signed=codec.replace(forged.signed, signature=bytes(64)))
+    with pytest.raises(BadMessage, match="not signed"):
+        node.handle(Received("a", forged), 1)
+
+
+def test_a_deputy_passes_a_controllers_command_on_to_the_owner() -> None:
     owner = with_job()
     first, second = owner.jobs[JOB].record.deputies
     deputy = core(first)
     deputy.handle(Received("me", of_owner(owner)), 1)
-    peer = second if member == "second" else member
-    forwarded = sent(deputy.handle(Received(peer, stop()), 2), Command)
-    assert [to for to, _ in forwarded] == ["me"] * told
+    assert [to for to, _ in sent(deputy.handle(Received(second, stop()), 2), Command)] == ["me"]
+
+
+def test_users_of_a_deputy_command_nothing() -> None:
+    owner = with_job()
+    first = owner.jobs[JOB].record.deputies[0]
+    deputy = core(first)
+    deputy.handle(Received("me", of_owner(owner)), 1)
+    assert not sent(deputy.handle(JobStopped(JOB, "enough"), 2))
+    deputy.handle(PeerLost("me", "is silent"), 3)
+    deputy.handle(JobStopped(JOB, "enough"), 4)
+    assert deputy.jobs[JOB].record.state is not JobState.STOPPED
 
 
 def test_a_leaving_owner_hands_its_jobs_to_a_deputy_that_is_there() -> None:

@@ -28,6 +28,7 @@ from p2pnode.core.records.lifecycle import JobState
 from p2pnode.core.records.reservations import ReservationState
 from p2pnode.core.wire.codec import BadMessage, Unreadable
 from p2pnode.core.wire.compartments import Compartment
+from p2pnode.core.wire.mandates import job_id
 from p2pnode.core.wire.messages import Cancel, Message
 from p2pnode.core.wire.states import Stage
 from p2pnode.core.worker import executions
@@ -36,10 +37,12 @@ from p2pnode.node.driver import Driver, EventRefused
 from p2pnode.node.journal import Journal
 from p2pnode.node.message_needs import MessageNeeds
 
-from .core_support import NONCE, advert, ask, award, bid, capacity, receipt, signed, spec
+from .core_support import NONCE, a_mandate, advert, ask, award, bid, capacity, receipt, signed, spec
 from .fake_keys import FakeKeys
 
 ME = "me"
+# A job of another node.
+OWNERS = job_id("owner", NONCE)
 BAD, GOOD = "j-" + "b" * 32, "j-" + "a" * 32
 
 
@@ -266,9 +269,9 @@ def test_a_job_that_was_set_aside_is_forgotten_when_it_is_dropped(
 def test_an_execution_whose_news_fail_is_set_aside_and_its_owner_is_told(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = ask()
+    asked = ask(job=OWNERS)
     shell.driver.apply(Received("owner", asked))
-    shell.driver.apply(Received("owner", award(asked)))
+    shell.driver.apply(Received("owner", award(asked, mandate=a_mandate("owner", job=OWNERS))))
     assert shell.started == [asked.execution]
 
     whole = executions.progressed
@@ -325,7 +328,7 @@ def test_what_no_honest_peer_says_is_refused_before_anything_changes(shell: Shel
     from .test_core_boundary import a_keep
 
     with pytest.raises(BadMessage, match="not valid"):
-        shell.driver.apply(Received("owner", a_keep(deputies=(ME,))))
+        shell.driver.apply(Received("owner", a_keep()))
     shell.driver.apply(Received("owner", Cancel(execution="e-" + "0" * 32, round=1, reason="")))
     assert shell.core.replication.copies == {}
 
@@ -333,13 +336,13 @@ def test_what_no_honest_peer_says_is_refused_before_anything_changes(shell: Shel
 def test_an_effect_that_fails_costs_its_execution_and_what_was_decided_stays(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = ask()
+    asked = ask(job=OWNERS)
     shell.driver.apply(Received("owner", asked))
 
     def fails(*_: Any) -> Any:
         raise AssertionError("no such engine")
 
     monkeypatch.setattr(Shell, "start", fails)
-    shell.driver.apply(Received("owner", award(asked)))
+    shell.driver.apply(Received("owner", award(asked, mandate=a_mandate("owner", job=OWNERS))))
     assert shell.problems() == [("execution", asked.execution, True)]
     assert shell.told == [("owner", "its node set it aside: AssertionError: no such engine")]

@@ -131,7 +131,7 @@ def test_what_a_former_owner_has_placed_meanwhile_is_ended_where_its_replica_run
 
 
 def test_what_a_former_owner_has_placed_meanwhile_runs_on_where_its_replica_runs_nowhere_else() -> None:
-    job, execution = running()
+    job, _ = running()
     other = codec.replace(former_owners_word(job).executions[0], id="e-" + "9" * 32, peer="b")
     job.handle(PeerLost("a", "is silent"), 2)
     actions = job.merge("former", former_owners_word(job, executions=(other,)), 2)

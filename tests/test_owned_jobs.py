@@ -13,6 +13,7 @@ from p2pnode.core.wire.compartments import Broken
 from p2pnode.core.wire.states import Outcome
 
 from .core_support import new_record, spec
+from .fake_keys import FakeKeys
 
 JOB, OTHER = "j-" + "1" * 32, "j-" + "2" * 32
 

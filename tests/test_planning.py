@@ -26,6 +26,7 @@ from p2pnode.core.wire.spec import (
 )
 
 from .core_support import new_record
+from .fake_keys import FakeKeys
 
 BIG = Resources(cpu_millis=4000, memory_bytes=8_000_000_000, disk_bytes=10_000_000_000)
 NONE_FREE = Resources(cpu_millis=0, memory_bytes=0)

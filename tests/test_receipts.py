@@ -15,6 +15,8 @@ from p2pnode.core.wire.messages import Award
 from p2pnode.core.wire.states import Fault
 from p2pnode.node import ending
 
+from .core_support import a_mandate
+
 CID = "bafkreifzjut3te7nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
 JOB = f"""
 Type: batch
@@ -26,7 +28,7 @@ Tasks:
         Source: {{Type: ipfs, Params: {{CID: {CID}/below}}}}
 """
 SPEC = jobfile.parse(JOB, "job.yaml").spec
-AWARD = Award(execution="e-1", round=1, replica=2, epoch=1, deputies=(), spec=SPEC)
+AWARD = Award(execution="e-1", round=1, replica=2, mandate=a_mandate("me"), spec=SPEC, changed_by=None)
 RESERVATION = Reservation(
     execution="e-1",
     owner="owner",

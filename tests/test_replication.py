@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from p2pnode.core.records.events import DropJob, JobStopped, SaveJob
+from p2pnode.core.records import mandate
+from p2pnode.core.records.events import DropJob, SaveJob
 from p2pnode.core.records.lifecycle import (
     Execution,
     ExecutionState,
@@ -22,17 +23,24 @@ from p2pnode.core.replication.replicas import (
     Replication,
 )
 from p2pnode.core.wire.codec import replace
-from p2pnode.core.wire.messages import Command, CommandAction, Owned, Replicate, WhoOwns
+from p2pnode.core.wire.messages import Command, Owned, Replicate, WhoOwns
 
-from .core_support import JOB, new_record, sent, spec
+from .core_support import JOB, a_command, a_mandate, new_record, sent, spec
 
 DEPUTIES = ("first", "second")
 
 
-def of_owner(epoch: int = 1, deputies: tuple[str, ...] = DEPUTIES, id: str = JOB) -> JobRecord:
+def of_owner(serial: int = 1, deputies: tuple[str, ...] = DEPUTIES, id: str = JOB) -> JobRecord:
     record = new_record(id, "owner", spec(), 0)
-    record.epoch, record.deputies = epoch, deputies
+    record.mandate = a_mandate("owner", *deputies, job=id, serial=serial)
     return record
+
+
+def told(record: JobRecord, owner: str = "owner", since_ms: int = 0) -> Replicate:
+    """The whole of a record as this owner tells it."""
+    record.owner, record.acts_since_ms = owner, since_ms
+    (keep,) = sync.replicates(record, (), None, 0)
+    return keep
 
 
 def keeping(me: str, lost: tuple[str, ...] = ()) -> Replication:
@@ -65,28 +73,29 @@ def test_the_first_deputy_that_lives_takes_over_and_one_that_hears_nobody_waits(
     assert replication.take_over_due == 10 + wait_s
     ((record, before, orders),) = replication.take_over(10 + wait_s)
     assert (record.owner, before, orders) == (me, "owner", [])
-    assert "owner" in record.past_members and me not in record.deputies
+    assert "owner" in record.deputies and me not in record.deputies
     assert not replication.copies
 
 
-def test_two_that_take_over_at_once_have_different_authority() -> None:
-    epochs = []
-    for me in DEPUTIES:
+def test_of_two_that_act_the_one_of_lower_rank_goes_on_whoever_hears_first() -> None:
+    for me, other, yields in (("first", "second", False), ("second", "first", True)):
         replication = keeping(me)
         lose(replication, "owner")
-        ((record, _, _),) = replication.take_over(100)
-        epochs.append(record.epoch)
-    assert len(set(epochs)) == 2
+        replication.replicate(other, told(of_owner(), other, 9), None, 11)
+        assert replication.copies[JOB].owner == other
+        assert (replication.take_over_due == 11) is not yields
 
 
 def test_an_owner_that_is_back_in_time_keeps_its_job_and_hears_what_its_users_wanted() -> None:
     replication = keeping("second")
     lose(replication, "owner")
+    command = a_command("stop")
     for _ in range(COMMANDS_WAITING_MAX + 1):
-        assert replication.command_owner(JobStopped(JOB, "enough")) == []
-    told = sent(replication.peer_back("owner"), Command)
-    assert len(told) == COMMANDS_WAITING_MAX and {peer for peer, _ in told} == {"owner"}
-    assert {message.action for _, message in told} == {CommandAction.STOP}
+        assert replication.command_owner(a_command("stop")) == []
+        assert replication.command_owner(command) == []
+    heard = sent(replication.peer_back("owner"), Command)
+    assert len(heard) == COMMANDS_WAITING_MAX and {peer for peer, _ in heard} == {"owner"}
+    assert [message for _, message in heard].count(command) == 1
     assert replication.take_over(1000) == []
 
 
@@ -97,44 +106,79 @@ def test_an_owner_without_its_journal_is_replaced_though_it_is_heard() -> None:
     assert [before for _, before, _ in replication.take_over(10)] == ["owner"]
 
 
-def test_a_stranger_who_claims_a_job_is_asked_about_and_not_believed() -> None:
+# A member keeps a copy by the word of `owner`; the others are `first` and `second`, by rank.
+@pytest.mark.parametrize(
+    ("me", "lost", "peer", "taken"),
+    [
+        ("second", [], "first", False),
+        ("second", ["owner"], "first", True),
+        ("first", ["owner"], "second", True),
+        ("first", [], "second", False),
+        ("first", [], "stranger", False),
+        ("first", ["owner"], "stranger", False),
+    ],
+)
+def test_a_member_takes_the_word_of_who_acts_and_of_another_only_while_that_one_is_silent(
+    me: str, lost: list[str], peer: str, taken: bool
+) -> None:
+    replication = keeping(me)
+    lose(replication, *lost)
+    actions = replication.replicate(peer, told(of_owner(), peer, 9), None, 11)
+    assert replication.copies[JOB].owner == (peer if taken else "owner")
+    assert [message.owner for _, message in sent(actions, Owned)] == ["owner"] * (not taken)
+
+
+def test_a_member_of_lower_rank_than_who_acts_takes_over_at_once_unless_it_leaves() -> None:
+    for leaving in (False, True):
+        replication = keeping("first")
+        replication.leaving = leaving
+        replication.lost = {"owner"}
+        replication.replicate("second", told(of_owner(), "second", 9), None, 11)
+        assert [before for _, before, _ in replication.take_over(11)] == ["second"] * (not leaving)
+
+
+def test_a_job_that_its_owner_hands_over_is_taken_at_once_and_by_nobody_elses_word() -> None:
+    for peer in ("second", "owner"):
+        replication = keeping("first")
+        owned = Owned(job=JOB, owner="first", mandate=of_owner().mandate)
+        replication.owned(peer, owned, replication.copies[JOB], 5)
+        assert len(replication.take_over(5)) == (peer == "owner")
+
+
+def test_an_owner_that_resigns_is_followed_to_its_heir_which_is_asked_for_all() -> None:
     replication = keeping("first")
-    (keep,) = sync.replicates(of_owner(epoch=9), (), None, 0)
-    assert {peer for peer, _ in sent(replication.replicate("stranger", keep, None, 5), WhoOwns)} == {
-        "owner",
-        "second",
-    }
-    assert (
-        replication.owned("stranger", Owned(job=JOB, epoch=9, owner="stranger"), replication.copies[JOB], 5)
-        == []
-    )
-    assert replication.copies[JOB].owner == "owner"
+    owned = Owned(job=JOB, owner="second", mandate=of_owner().mandate)
+    assert sent(replication.owned("stranger", owned, replication.copies[JOB], 5)) == []
+    actions = replication.owned("owner", owned, replication.copies[JOB], 5)
+    assert [(peer, message.whole) for peer, message in sent(actions, WhoOwns)] == [("second", True)]
+    assert replication.copies[JOB].owner == "second"
 
 
-def test_a_lower_claim_is_answered_with_who_the_owner_is() -> None:
+def test_who_is_no_member_by_a_newer_charter_drops_its_copy_and_takes_nothing_from_an_older_one() -> None:
     replication = keeping("first")
-    replication.owned("owner", Owned(job=JOB, epoch=3, owner="second"), replication.copies[JOB], 5)
-    (keep,) = sync.replicates(of_owner(), (), None, 0)
-    ((peer, answer),) = sent(replication.replicate("owner", keep, None, 5), Owned)
-    assert (peer, answer.epoch, answer.owner) == ("owner", 3, "second")
-
-
-def test_a_new_owner_is_asked_whether_a_copy_is_wanted_and_one_that_is_not_is_dropped() -> None:
-    replication = keeping("first")
-    actions = replication.owned("owner", Owned(job=JOB, epoch=3, owner="second"), replication.copies[JOB], 5)
-    assert [peer for peer, _ in sent(actions, WhoOwns)] == ["second"]
-    header = sync.header(of_owner(epoch=3, deputies=("other",)), 6)
-    assert replication.replicate("second", header, None, 6) == [DropJob(JOB)]
+    header = replace(sync.header(of_owner(serial=2, deputies=("other",)), 6), revision=9)
+    assert replication.replicate("owner", header, None, 6) == [DropJob(JOB)]
     assert not replication.copies
+    replication = keeping("first")
+    replication.replicate("owner", told(of_owner(serial=2, deputies=("first", "other"))), None, 6)
+    lose(replication, "owner")
+    ((_, answer),) = sent(replication.replicate("second", told(of_owner(), "second", 9), None, 11), Owned)
+    assert mandate.read(answer.mandate).members == ("owner", "first", "other")
 
 
 def test_what_was_missed_is_asked_for() -> None:
     replication = keeping("first")
-    record = of_owner(epoch=4)
+    record = of_owner()
+    record.acts_since_ms = 7
     later = replace(sync.header(record, 5), revision=7)
     actions = replication.replicate("owner", later, None, 5)
-    assert [(peer, message.epoch) for peer, message in sent(actions, WhoOwns)] == [("owner", 0)]
-    assert replication.copies[JOB].epoch == 4
+    assert [(peer, message.whole) for peer, message in sent(actions, WhoOwns)] == [("owner", True)]
+
+
+def test_what_an_owner_said_before_it_acted_anew_comes_late_and_changes_nothing() -> None:
+    replication = keeping("first")
+    replication.replicate("owner", told(of_owner(), since_ms=9), None, 5)
+    assert replication.replicate("owner", told(of_owner(), since_ms=8), None, 6) == []
 
 
 def test_a_copy_that_nobody_renews_is_asked_about_now_and_then() -> None:
@@ -163,26 +207,24 @@ def test_what_names_no_deputy_here_is_not_kept() -> None:
     assert not replication.copies
 
 
-def test_a_copy_that_has_ended_hears_of_a_later_owner_too() -> None:
+def test_a_copy_that_has_ended_is_taken_over_too_if_it_is_handed_over() -> None:
     replication = Replication("first", set())
     record = of_owner()
     record.move(JobState.STOPPED, 5, "enough", Outcome.STOPPED)
-    actions = replication.owned("second", Owned(job=JOB, epoch=3, owner="third"), record, 5)
-    assert [(peer, message.epoch) for peer, message in sent(actions, WhoOwns)] == [("third", 0)]
-    assert (record.owner, record.epoch) == ("third", 3)
-    # A job that has ended goes on nowhere: who hands it over hears how it ended.
-    told = sent(replication.owned("third", Owned(job=JOB, epoch=9, owner="first"), record, 6), Replicate)
-    assert [(peer, keep.state, keep.epoch) for peer, keep in told] == [("third", JobState.STOPPED, 9)]
+    owned = Owned(job=JOB, owner="first", mandate=record.mandate)
+    replication.owned("owner", owned, record, 6)
+    ((taken, _, _),) = replication.take_over(6)
+    assert (taken.owner, taken.state) == ("first", JobState.STOPPED)
     assert not replication.due and not replication.copies
 
 
-@pytest.mark.parametrize(("since", "told"), [(None, True), (4.9, True), (5.0, True), (5.1, False)])
+@pytest.mark.parametrize(("since", "is_told"), [(None, True), (4.9, True), (5.0, True), (5.1, False)])
 def test_a_deputy_is_told_what_has_changed_since_and_in_the_moment_of_its_last_copy(
-    since: float | None, told: bool
+    since: float | None, is_told: bool
 ) -> None:
     record = of_owner()
     record.executions["e-1"] = Execution(
         id="e-1", peer="a", round=1, replica=0, state=ExecutionState.RUNNING, created=1, modified=5
     )
     (keep,) = sync.replicates(record, (), since, 6)
-    assert [one.id for one in keep.executions] == ["e-1"] * told
+    assert [one.id for one in keep.executions] == ["e-1"] * is_told
