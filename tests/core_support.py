@@ -139,7 +139,7 @@ def new_job(peers: str = "abc", wanted: JobSpec | None = None, table: dict[str, 
 def ask(wanted: JobSpec | None = None, slot: int = 0, **changes: Any) -> Ask:
     wanted = wanted or spec()
     plain = Ask(
-        execution=execution_id(JOB, "", "me", 1, "lender", slot),
+        execution=execution_id(JOB, 1, "me", 1, "lender", slot),
         job=JOB,
         round=1,
         spec_hash=codec.digest(wanted),

@@ -1,4 +1,4 @@
-"""Messages made up out of the jobs, executions, peers and epochs that there are, or of honest ones."""
+"""Messages made up out of the jobs, executions, peers and charters that there are, or of honest ones."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import Any, get_args
 from msgspec import UNSET
 from msgspec import inspect as types
 
-from p2pnode.core.records import vetting
+from p2pnode.core.records import mandate, vetting
 from p2pnode.core.records.lifecycle import ExecutionState, JobRecord
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.mandates import NONCE_SIZE_BYTES, CommandAction, CommandBody, Mandate, job_id
 from p2pnode.core.wire.messages import Ended, ExecutionCopy, Message, Receipt, Replicate
-from p2pnode.core.wire.signing import Signed
+from p2pnode.core.wire.signing import Keys, Signed
+from tests.fake_keys import FakeKeys
 from tests.sim.specs import KINDS, sim_spec
 
 
@@ -25,10 +27,16 @@ def within(value: int, info: types.IntType) -> int:
 
 
 class MessageMaker:
-    def __init__(self, records: Callable[[], list[JobRecord]], peers: Callable[[], Sequence[str]]) -> None:
-        """`records` and `peers` give what messages are about now."""
+    def __init__(
+        self,
+        records: Callable[[], list[JobRecord]],
+        peers: Callable[[], Sequence[str]],
+        keys_of: Callable[[str], Keys] = FakeKeys,
+    ) -> None:
+        """`records` and `peers` give what messages are about now, `keys_of` what charters are signed with."""
         self._records = records
         self._peers = peers
+        self._keys_of = keys_of
 
     def message(self, rng: random.Random, pattern: Message | None) -> Message | None:
         """A message that a frame could bring, or None where the draw is one that is refused at once."""
@@ -67,7 +75,7 @@ class MessageMaker:
                 copies = record.executions
                 changes["executions"] = (*copies[:at], self.mutated(rng, copies[at]), *copies[at + 1 :])
             changes["revision"] = record.revision + rng.choice([1, 5])
-            changes["epoch"] = record.epoch + rng.choice([0, 0, 1])
+            changes["acts_since_ms"] = record.acts_since_ms + rng.choice([0, 0, 1])
         if isinstance(record, Ended) and rng.random() < 0.5:
             receipt = self.drawn(rng, types.type_info(Receipt), "")
             receipt = codec.replace(receipt, execution=record.execution)
@@ -86,10 +94,12 @@ class MessageMaker:
                 return one.id if one and rng.random() < 0.9 else f"e-{fresh}"
             case "job":
                 return record.id if record and rng.random() < 0.9 else f"j-{fresh}"
-            case "peer" | "owner" | "requester" | "deputies" | "former":
+            case "peer" | "owner" | "past_members":
                 return rng.choice(self._peers())
-            case "epoch":
-                return (record.epoch if record else 1) + rng.choice([-1, 0, 0, 1, 1, 2, 5, 999, 2000])
+            case "mandate":
+                return self._mandate(rng, record)
+            case "signed" | "commands" | "changed_by":
+                return self._command(rng, record)
             case "revision":
                 return (record.revision if record else 0) + rng.choice([-1, 0, 1, 1, 2, 50])
             case "round":
@@ -109,6 +119,39 @@ class MessageMaker:
             case _:
                 return None
 
+    def _mandate(self, rng: random.Random, record: JobRecord | None) -> Mandate:
+        """A job's own, one of its requester's next, or one by whom it does not belong to."""
+        peers = self._peers()
+        members = tuple(rng.sample(list(peers), min(len(peers), rng.choice([1, 2, 3]))))
+        if record is None or rng.random() < 0.1:
+            nonce, spec = rng.randbytes(NONCE_SIZE_BYTES), sim_spec(rng, None, rng.choice(KINDS))
+            charter = mandate.first_charter(job_id(members[0], nonce), nonce, members[0], spec, ())
+            return mandate.chartered(self._keys_of(members[0]), codec.replace(charter, members=members))
+        if rng.random() < 0.6:
+            return record.mandate
+        signer = rng.choice(record.authority.members)
+        if rng.random() < 0.5:
+            new = [one for one in members if one not in record.authority.members]
+            return mandate.extended(self._keys_of(signer), record.mandate, signer, new)
+        others = [one for one in members if one != record.requester]
+        keys = self._keys_of(record.requester)
+        return mandate.recharter(
+            keys, record.mandate, (record.requester, *others), record.version, record.spec_hash
+        )
+
+    def _command(self, rng: random.Random, record: JobRecord | None) -> Signed:
+        controller = rng.choice(self._peers())
+        action = rng.choice(list(CommandAction))
+        body = CommandBody(
+            job=record.id if record else "j-" + "0" * 32,
+            controller=controller,
+            number=rng.randrange(10**6),
+            action=action,
+            reason="",
+            spec_hash=record.spec_hash if record and action is CommandAction.UPDATE else None,
+        )
+        return mandate.commanded(self._keys_of(controller), body)
+
     def drawn(self, rng: random.Random, info: Any, name: str) -> Any:
         """A value of the type, with what is known here where the field's name says what it is."""
         if name == "extensions":
@@ -124,7 +167,7 @@ class MessageMaker:
             found = tuple(
                 self.drawn(rng, info.item_type, name) for _ in range(max(count, info.min_length or 0))
             )
-            return tuple(dict.fromkeys(found)) if name in ("deputies", "former") else found
+            return tuple(dict.fromkeys(found)) if name == "past_members" else found
         named = self.names(rng, name)
         if named is None:
             return self.plain(rng, info)

@@ -19,17 +19,18 @@ from typing import TYPE_CHECKING, Any, get_args
 import trio
 
 from p2pnode.core.placement.matching import requirements_of
+from p2pnode.core.records import mandate
 from p2pnode.core.records.events import Received
 from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.mandates import NONCE_SIZE_BYTES, Mandate, job_id
 from p2pnode.core.wire.messages import (
     Adopt,
     Advert,
     Ask,
     Award,
     Bid,
-    Command,
     Ended,
     Message,
     Owned,
@@ -70,18 +71,13 @@ AMOUNTS = (0, 1, 1000, 4000, 10**9, 2**53 - 1)
 
 
 def out_of_reach(node: ShellNode, event: Any, sim: ShellSimulation) -> bool:
-    """Is it a liar's word on the ownership of an honest job that the receiver has to believe?
-
-    A member of a job may speak of who owns it, and whoever has no copy takes anybody's.
-    """
+    """Is it the word of a liar on an honest job of which it is a member, and may act some day?"""
     match event:
-        case Received(peer, Replicate(job=id) | Owned(job=id) | Command(job=id) | Adopt(job=id)):
-            if peer not in sim.liars or id not in sim.submitted or node.shell is None:
+        case Received(peer, Replicate(job=id) | Owned(job=id) | Adopt(job=id)):
+            if peer not in sim.liars or id not in sim.submitted:
                 return False
-            record = node.shell.journal.job(id)
-            held = [one for one in node.core.worker.reservations.values() if one.job == id]
-            trusted = any(peer in (one.owner, *one.deputies) for one in held)
-            return trusted or record is None or peer in record.members
+            members = mandate.read(event.message.mandate).members
+            return peer in members
     return False
 
 
@@ -95,11 +91,12 @@ class Liar:
         self._links: Links | None = None
         self._heard: list[Message] = []
         self._asked: dict[str, JobSpec] = {}
+        self._charters: dict[str, Mandate] = {}
         self.awards: dict[str, tuple[str, Award, str]] = {}
         self._jobs: dict[str, str] = {}
         self._number = 0
         self._advert: Signed | None = None
-        self._maker = MessageMaker(self._records, lambda: [*sim.nodes, self.peer])
+        self._maker = MessageMaker(self._records, lambda: [*sim.nodes, self.peer], lambda peer: self.identity)
 
     def _records(self) -> list[JobRecord]:
         """The jobs of all honest nodes: a liar knows more than it could have heard."""
@@ -235,9 +232,9 @@ class Liar:
                     execution=message.execution,
                     round=message.round,
                     replica=0,
-                    epoch=1,
-                    deputies=(),
+                    mandate=self._charters[message.execution],
                     spec=spec,
+                    changed_by=None,
                 )
                 self._say(peer, award)
 
@@ -263,8 +260,11 @@ class Liar:
         """Ask for room for a job of its own: what an honest peer runs of it ends by itself."""
         rng = self._random
         spec = valid(sim_spec(rng, 60), rng)
-        execution, job = f"e-{rng.getrandbits(128):032x}", f"j-{rng.getrandbits(128):032x}"
+        nonce = rng.randbytes(NONCE_SIZE_BYTES)
+        execution, job = f"e-{rng.getrandbits(128):032x}", job_id(self.peer, nonce)
         self._asked[execution] = spec
+        charter = mandate.first_charter(job, nonce, self.peer, spec, ())
+        self._charters[execution] = mandate.chartered(self.identity, charter)
         need = requirements_of(spec)
         self._say(
             to,

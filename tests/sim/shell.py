@@ -29,6 +29,7 @@ from p2pnode.core.records.events import CapacityChanged, Received
 from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.fields import CONTROLLERS_MAX
 from p2pnode.core.wire.messages import Capacity, Message
 from p2pnode.core.wire.spec import JobSpec
 from p2pnode.identity import Identity
@@ -172,6 +173,8 @@ class ShellSimulation:
                 lookup = Lookup(journal, shell.driver.core.table, node.peer, config.name)
                 node.commands = Commands(lookup, journal, shell.driver, shell.changes, shell.links)
                 node.operator = shell.scheduling
+                # Users at any node stop and change the jobs.
+                shell.driver.core.operators = tuple(self.nodes)[:CONTROLLERS_MAX]
                 await nursery.start(shell.run)
                 shell.tell(CapacityChanged(node.capacity))
                 nursery.start_soon(self._join, host)

@@ -34,7 +34,6 @@ from p2pnode.core.records.lifecycle import (
     ExecutionState,
     JobRecord,
 )
-from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Advert, Ask, Requirements, execution_id
 from p2pnode.core.wire.spec import JobType
 from p2pnode.core.wire.states import RefusalKind, Scheduling
@@ -148,9 +147,9 @@ class Asking:
         record.window_ends = None
         window_s = BID_WINDOW_EVERYWHERE_S if record.spec.type in EVERYWHERE else BID_WINDOW_S
         sends: list[Send] = []
-        place = codec.digest(list(map(str, record.authority.place)))[:16]
+        serial = record.authority.charter.serial
         for advert, slot, replica in asks:
-            id = execution_id(record.id, place, record.owner, record.round, advert.peer, slot)
+            id = execution_id(record.id, serial, record.owner, record.round, advert.peer, slot)
             record.executions[id] = Execution(
                 id=id,
                 peer=advert.peer,

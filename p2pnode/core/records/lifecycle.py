@@ -179,7 +179,7 @@ class JobRecord(State, kw_only=True):
     commands: tuple[Signed, ...] = ()
     # Peers that did not take a copy when they were made deputies.
     declined: tuple[str, ...] = ()
-    # When its owner began to act for it, by the owner's clock, and the number of the newest message since then.
+    # When its owner began to act, by the owner's clock, and the number of its newest message since.
     acts_since_ms: int = 0
     revision: int = 0
     # The deputies that were sent something, and when last.

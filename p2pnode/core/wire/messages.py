@@ -357,6 +357,6 @@ def decode_message_untrusted(data: bytes) -> Message:
     return message
 
 
-def execution_id(job: str, place: str, owner: str, round: int, peer: str, slot: int) -> str:
-    """The id of the `slot`th ask to a peer in a round of an owner's asking; `place` is its mandate's."""
-    return "e-" + codec.digest([job, place, owner, round, peer, slot])[:32]
+def execution_id(job: str, serial: int, owner: str, round: int, peer: str, slot: int) -> str:
+    """The id of the `slot`th ask to a peer in a round of asking, under the charter of this serial."""
+    return "e-" + codec.digest([job, serial, owner, round, peer, slot])[:32]
