@@ -131,6 +131,7 @@ class FakeNode:
             version=1,
             versions=[VersionJson(version=1, submitted=START, spec_hash="00")],
             deputies=[],
+            deputies_wanted=2,
             epoch=1,
             run=1,
             first_failure="",

@@ -27,6 +27,7 @@ UNIT_TESTS = (
     "job",
     "job_placement",
     "handover",
+    "deputies",
     "owner_tracking",
     "worker",
     "worker_bids",

@@ -197,7 +197,7 @@ def test_a_reason_that_is_too_long_for_the_wire_is_cut() -> None:
 
 
 def test_what_runs_long_past_its_timeout_is_given_up() -> None:
-    job, _ = running("a", timeouts=Timeouts(execution_s=10))
+    job, _ = running("a", timeouts=Timeouts(execution_s=10), deputies=1)
     job.handle(Tick(), 9)
     assert job.deadline == 10 + STOP_GRACE_S + OVERDUE_GRACE_S
     assert sent(job.handle(Tick(), job.deadline), Cancel)

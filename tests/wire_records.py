@@ -99,6 +99,7 @@ _SPECS = st.builds(
     namespace=_SOME,
     priority=st.integers(-(2**53) + 1, 2**53 - 1),
     count=st.integers(0, spec.REPLICAS_MAX),
+    deputies=st.integers(0, spec.DEPUTIES_NAMED_MAX),
     constraints=_CONSTRAINTS,
     meta=_MAPS,
     labels=_MAPS,

@@ -112,8 +112,9 @@ class JobJson(TypedDict):
     # "" where a name is not known.
     owner_name: str
     deputy_names: list[str]
-    # The peers that hold a copy of it, and how often its owner has changed, from 1.
+    # The peers that hold a copy of it, how many its file wants, and how often its owner has changed, from 1.
     deputies: list[str]
+    deputies_wanted: int
     epoch: int
     # The number of times that the job was begun.
     run: int

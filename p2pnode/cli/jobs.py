@@ -24,6 +24,7 @@ from p2pnode.cli.requester import running
 from p2pnode.cli.status import Status
 from p2pnode.core.jobfile import yamltree
 from p2pnode.core.records.lifecycle import LIVE, OPEN, ExecutionState
+from p2pnode.core.wire.spec import WITHOUT_DEPUTIES
 
 
 @click.group(cls=Group)
@@ -185,6 +186,7 @@ def _header(job: JobJson) -> list[tuple[str, str]]:
         ("Run", str(job["run"])),
         ("Owner", _named(job["owner_name"], job["owner"])),
         *(("Deputy", _named(*one)) for one in zip(job["deputy_names"], job["deputies"], strict=True)),
+        ("Deputies", "" if job["deputies_wanted"] else f"0: {WITHOUT_DEPUTIES}"),
     ]
 
 

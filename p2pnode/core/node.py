@@ -48,7 +48,8 @@ from p2pnode.core.records.lifecycle import LIVE, JobRecord, new_record
 from p2pnode.core.records.needs import Need, need_of
 from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.replication.replicas import Replication
-from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.values.trust import ANYBODY, Trust
+from p2pnode.core.wire.codec import BadMessage, Untimely
 from p2pnode.core.wire.messages import (
     Adopt,
     Ask,
@@ -90,6 +91,9 @@ class Core:
     preempts: bool = False
     # Why this node does not run a valid job, or None: what only it can look up, at an award.
     declines: Callable[[JobSpec], str | None] = lambda spec: None
+    # Whether this node looks after others' jobs, and to whom it entrusts its own.
+    deputy: bool = True
+    trust: Trust = ANYBODY
     table: AdvertTable = field(default_factory=AdvertTable)
     advertising: Advertising = field(default_factory=Advertising)
     # Peers that are silent, as far as that was looked at.
@@ -114,7 +118,7 @@ class Core:
 
     def _begin(self) -> None:
         """Own nothing and hold no copy."""
-        self.jobs = OwnedJobs(self.me, self.table.known, self.lost)
+        self.jobs = OwnedJobs(self.me, self.table.known, self.lost, self.trust)
         self.replication = Replication(self.me, self.lost)
         self._handovers = Handovers(self.me, self.jobs, self.replication, self.lost)
 
@@ -305,6 +309,8 @@ class Core:
                 vetting.vet_epoch(epoch, record.epoch if record else 1)
             case Adopt(execution=execution, epoch=epoch) if execution in self.worker.reservations:
                 vetting.vet_epoch(epoch, self.worker.reservations[execution].epoch)
+        if isinstance(message, Replicate):
+            self._vet_deputy(message, stored)
         if isinstance(message, Replicate | Command) and message.spec is not None:
             spec = message.spec
             # The extensions of its task are for the peers that run it.
@@ -314,6 +320,12 @@ class Core:
             known = self._handovers.record(message.job, stored)
             if known is not None:
                 vetting.vet_type(message.spec, known.spec)
+
+    def _vet_deputy(self, message: Replicate, stored: JobRecord | None) -> None:
+        """Refuse to become a deputy where this node is none; what it holds already is its owner's to end."""
+        new = self.me in message.deputies and self._handovers.record(message.job, stored) is None
+        if new and not self.deputy and message.requester != self.me:
+            raise Untimely("this node looks after no jobs of others")
 
     # Jobs of this node
 

@@ -183,6 +183,7 @@ class Jobs:
                 for number, one in sorted(record.versions.items())
             ],
             "deputies": list(record.deputies),
+            "deputies_wanted": spec.deputies,
             "epoch": record.epoch,
             "run": record.run,
             "first_failure": self._lookup.for_people(record.first_failure),

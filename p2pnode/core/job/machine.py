@@ -49,6 +49,7 @@ from p2pnode.core.records.lifecycle import (
     Outcome,
     job_version,
 )
+from p2pnode.core.values.trust import ANYBODY, Trust
 from p2pnode.core.wire.messages import Bid, Command, Ended, Orphan, Owned, Refusal, Replicate, Update, WhoOwns
 from p2pnode.core.wire.spec import JobSpec, JobType
 
@@ -71,7 +72,12 @@ EXECUTIONS_ENDED_KEPT_MAX = 100
 
 class Job:
     def __init__(
-        self, record: JobRecord, me: str, known: Mapping[str, Known], lost: Collection[str] = ()
+        self,
+        record: JobRecord,
+        me: str,
+        known: Mapping[str, Known],
+        lost: Collection[str] = (),
+        trust: Trust = ANYBODY,
     ) -> None:
         """`known` and `lost` are the owner's live table of peers, and those that are silent."""
         self.record = record
@@ -80,6 +86,7 @@ class Job:
         self.waits = False
         self._known = known
         self._lost = lost
+        self._trust = trust
         self._steps = JobTransitions(record, me, known)
         self._hold_until = 0.0
 
@@ -191,6 +198,8 @@ class Job:
         if spec.type is not record.spec.type:
             self._steps.note("Submission", f"Change refused: the job's type stays {record.spec.type}", now)
             return
+        if spec.deputies < record.spec.deputies:
+            deputies.keep_at_most(self._steps, spec.deputies, self._lost, now)
         record.version += 1
         record.spec = spec
         version = record.versions[record.version] = job_version(spec, now)
@@ -224,7 +233,7 @@ class Job:
             self._reconcile(now)
             self._forget_old()
         if not held:
-            deputies.name_deputies(transitions, self._known, self._lost, now)
+            deputies.name_deputies(transitions, self._known, self._lost, self._trust, now)
         deputies.tell_deputies(transitions, self._lost, now)
         missing = [] if record.ended else self._missing()
         self.waits = not record.ended and (
@@ -232,8 +241,8 @@ class Job:
             or record.spec.type in EVERYWHERE | LONG_RUNNING
             or deputies.lacks_deputies(record, self._lost)
         )
-        self.deadline = self._hold_until if held else self._next_deadline(missing, now)
-        self.deadline = min(self.deadline, transitions.tell_by)
+        later = min(self._next_deadline(missing, now), deputies.shortage_told_at(record, self._lost))
+        self.deadline = min(self._hold_until if held else later, transitions.tell_by)
         actions, transitions.actions = transitions.actions, []
         return [SaveJob(record), *actions]
 

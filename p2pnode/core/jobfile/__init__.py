@@ -149,6 +149,7 @@ def render(spec: JobSpec) -> dict[str, Any]:
     job |= {"Type": spec.type.value, "Namespace": spec.namespace, "Priority": spec.priority}
     if spec.type in (JobType.BATCH, JobType.SERVICE):
         job["Count"] = spec.count
+    job["Deputies"] = spec.deputies
     return job | _filled(
         Meta=dict(spec.meta),
         Labels=dict(spec.labels),

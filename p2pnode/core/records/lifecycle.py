@@ -174,6 +174,8 @@ class JobRecord(State, kw_only=True):
     past_members: tuple[str, ...] = ()
     # Peers that did not take a copy when they were made deputies.
     declined: tuple[str, ...] = ()
+    # The version of the file of which the history says that there are too few deputies.
+    shortage_told: int = 0
     # The number of the newest message to, or from, a deputy.
     revision: int = 0
     # The deputies that were sent something, and when last.

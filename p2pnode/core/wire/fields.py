@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from .codec import Meta
-from .spec import REPLICAS_MAX
+from .spec import DEPUTIES_NAMED_MAX, REPLICAS_MAX
 
 # Fields are limited so that no message can carry what its kind has no use for.
 PEER_ID_LENGTH_MAX = 64
@@ -15,7 +15,7 @@ NAMES_MAX = 64
 # Images and inputs, 7 bytes each: a sixth of an advert.
 CACHE_KEYS_MAX = 48
 # Deputies and former owners of a job: two are chosen, and each take-over may add one.
-PEERS_NAMED_MAX = 16
+PEERS_NAMED_MAX = DEPUTIES_NAMED_MAX
 # Copies in one message: with the longest reasons, some 600 KiB.
 COPIES_PER_MESSAGE_MAX = 250
 LINES_PER_MESSAGE_MAX = 100

@@ -28,6 +28,17 @@ RETRIES_MAX = 100
 TEXT_LENGTH_MAX = 256 * 1024
 # Placing more replicas than the largest network has peers serves nobody.
 REPLICAS_MAX = 10_000
+# A message names no more of them.
+DEPUTIES_NAMED_MAX = 16
+# One may die while the other takes over.
+DEPUTIES_DEFAULT = 2
+# Each is told of every step: more cost more than they save.
+DEPUTIES_WANTED_MAX = 3
+# The loss where there are none, for people.
+WITHOUT_DEPUTIES = (
+    "while the node that looks after it is away, nobody does: nothing of it is placed, tried again or "
+    "stopped; and if that node's disk is lost, so is the job"
+)
 
 Text = Annotated[str, Meta(max_length=TEXT_LENGTH_MAX)]
 # As adverts name engines.
@@ -185,6 +196,8 @@ class JobSpec(Open, frozen=True):
     namespace: SomeText = "default"
     priority: Priority = 0
     count: Annotated[int, Meta(ge=0, le=REPLICAS_MAX)] = 1
+    # How many peers keep a copy of the job, to take it over.
+    deputies: Annotated[int, Meta(ge=0, le=DEPUTIES_NAMED_MAX)] = DEPUTIES_DEFAULT
     constraints: Constraints = ()
     meta: TextMap = {}
     labels: TextMap = {}
