@@ -305,6 +305,8 @@ class Core:
                 vetting.vet_epoch(epoch, record.epoch if record else 1)
             case Adopt(execution=execution, epoch=epoch) if execution in self.worker.reservations:
                 vetting.vet_epoch(epoch, self.worker.reservations[execution].epoch)
+        if isinstance(message, Replicate):
+            vetting.vet_copies(message, self._handovers.record(message.job, stored), self.keys)
         if isinstance(message, Replicate | Command) and message.spec is not None:
             spec = message.spec
             # The extensions of its task are for the peers that run it.

@@ -21,10 +21,12 @@ from p2pnode.core.job import plan
 from p2pnode.core.node import Core
 from p2pnode.core.placement.matching import requirements_of
 from p2pnode.core.records.lifecycle import OPEN, Execution, JobRecord
+from p2pnode.core.wire import codec
 from p2pnode.core.wire.inquiries import JobLine
 from p2pnode.core.wire.messages import Line
 from p2pnode.core.wire.spec import JobSpec
 from p2pnode.data.inputs import Inputs
+from p2pnode.ipfs import cid
 from p2pnode.network.host import Host
 from p2pnode.network.protocols import jobs as job_lists
 from p2pnode.node.changes import Changes
@@ -199,7 +201,7 @@ class Jobs:
             "exit_code": one.exit_code,
             "fault": one.fault,
             "result_cid": one.result_cid,
-            "receipt_cid": one.receipt_cid,
+            "receipt_cid": cid.make(codec.encode(one.receipt), "dag-cbor") if one.receipt else None,
             "created": _moment(one.created),
             "modified": _moment(one.modified),
             "version": one.version,
