@@ -128,6 +128,10 @@ class Jobs:
             raise ServiceError(Code.NOT_FOUND, reason)
         return jobfile.render(found.spec)
 
+    def receipts(self, job_id: str) -> dict[str, bytes]:
+        executions = self._lookup.record(job_id).executions.values()
+        return {one.id: codec.encode(one.receipt) for one in executions if one.receipt}
+
     async def job_events(self, job_id: str, since: int, follow: bool) -> AsyncGenerator[EventJson, None]:
         while True:
             # Taken before the look, so that what changes in between is not missed.
