@@ -154,7 +154,7 @@ def end(job: Job, execution: str, exit_code: int | None = 0, fault: Fault | None
         reason="it broke" if fault else "exited",
     )
     message = Ended(execution=execution, round=one.round, receipt=signed(found))
-    return Received(one.peer, message, found, "bafyreceipt")
+    return Received(one.peer, message, found)
 
 
 def sent(actions: list[Action], kind: type[Message] | None = None) -> list[tuple[str, Any]]:

@@ -16,7 +16,21 @@ from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Adopt, Ask, Cancel, Orphan, Owned, Replicate, WhoOwns
 from p2pnode.core.wire.states import Scheduling, Stage
 
-from .core_support import JOB, advert, end, known, new_job, running, sent, spec, update
+from .core_support import (
+    JOB,
+    advert,
+    end,
+    known,
+    new_job,
+    receipt,
+    running,
+    sent,
+    signed,
+    spec,
+    update,
+)
+
+SPEC_HASH = codec.digest(spec())
 
 
 def test_a_lost_deputy_is_replaced_and_is_told_when_it_may_hear_of_it() -> None:
@@ -80,13 +94,19 @@ def test_an_owner_whose_deputies_do_not_answer_goes_on_after_a_moment() -> None:
     assert sent(job.handle(Tick(), 100 + HOLD_S), Ask)
 
 
-def former_owners_word(job: Job, state: ExecutionState | None = None, **changes: object) -> Replicate:
+def former_owners_word(
+    job: Job,
+    state: ExecutionState | None = None,
+    spec_hash: str = SPEC_HASH,
+    **changes: object,
+) -> Replicate:
     """A former owner's copy of the job, in which the executions are in this state."""
     theirs = copy.deepcopy(job.record)
     theirs.owner, theirs.epoch = "former", 0
     for one in theirs.of(*LIVE) if state else ():
         one.move(state, 2)
-        one.exit_code, one.result_cid, one.receipt_cid = 0, "bafytheirs", "bafyreceipt"
+        one.exit_code, one.result_cid = 0, "bafytheirs"
+        one.receipt = signed(receipt(one.id, round=one.round, result_cid="bafytheirs", spec_hash=spec_hash))
     (told,) = sync.replicates(theirs, (), None, 2)
     return codec.replace(told, **changes)
 
@@ -96,6 +116,17 @@ def test_what_ended_at_a_former_owner_counts() -> None:
     job.merge("former", former_owners_word(job, ExecutionState.COMPLETED), 3)
     assert job.record.executions[execution].result_cid == "bafytheirs"
     assert job.record.state is JobState.COMPLETED
+
+
+def test_a_result_of_another_file_than_the_owner_knows_as_that_version_does_not_count() -> None:
+    job, execution = running()
+    job.merge("former", former_owners_word(job, ExecutionState.COMPLETED, spec_hash="0" * 64), 3)
+    one = job.record.executions[execution]
+    assert (one.state, one.reason) == (
+        ExecutionState.CANCELLED,
+        "it ran another file than version 1 of the job",
+    )
+    assert job.record.state is not JobState.COMPLETED
 
 
 def test_of_two_results_of_a_replica_the_one_that_came_first_to_the_owner_counts() -> None:

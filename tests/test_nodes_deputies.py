@@ -1,4 +1,4 @@
-"""Who gets to keep a copy of a job, with real nodes; and what is said where nobody does."""
+"""Copies of jobs with real nodes: who gets to keep one, and what is said where nobody does."""
 
 from __future__ import annotations
 

@@ -311,6 +311,7 @@ class Core:
                 vetting.vet_epoch(epoch, self.worker.reservations[execution].epoch)
         if isinstance(message, Replicate):
             self._vet_deputy(message, stored)
+            vetting.vet_copies(message, self._handovers.record(message.job, stored), self.keys)
         if isinstance(message, Replicate | Command) and message.spec is not None:
             spec = message.spec
             # The extensions of its task are for the peers that run it.

@@ -103,7 +103,7 @@ class MessageMaker:
                 )
             case "spec_hash" | "work":
                 return codec.digest(record.spec) if record else "0" * 64
-            case "result_cid" | "receipt_cid":
+            case "result_cid":
                 return rng.choice([None, "bafy", "bafyother"])
             case _:
                 return None

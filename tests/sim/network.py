@@ -358,8 +358,7 @@ class Simulation:
         job = receipt.job if receipt else getattr(message, "job", None)
         held = job in to.core.jobs or job in to.core.replication.copies
         record = None if held or job not in to.jobs else self.record(to, job)
-        cid = "receipt-cid" if receipt else None
-        self.give(to, to.incarnation, Received(sender.peer, message, receipt, cid, record))
+        self.give(to, to.incarnation, Received(sender.peer, message, receipt, record))
 
     def advertise(self, node: Node, action: Advertise) -> None:
         node.number += 1

@@ -146,9 +146,9 @@ class Job:
                 pass
             case _ if self.record.ended and not self._is_late_end(event):
                 return []
-            case Received(peer, Ended(execution=id), receipt=receipt, receipt_cid=cid):
-                assert receipt is not None and cid is not None
-                incoming.ended(self._steps, peer, id, receipt, cid, now)
+            case Received(peer, Ended() as ended, receipt=receipt):
+                assert receipt is not None
+                incoming.ended(self._steps, peer, ended, receipt, now)
             case Received(peer, message):
                 self._received(peer, message, now)
             case Rejected(peer, message, reason):

@@ -18,7 +18,7 @@ from __future__ import annotations
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import Record, State
 from p2pnode.core.wire.fields import REASON_LENGTH_MAX
-from p2pnode.core.wire.messages import Bid
+from p2pnode.core.wire.messages import Bid, Signed
 from p2pnode.core.wire.spec import JobSpec, JobType
 from p2pnode.core.wire.states import ExecutionState as ExecutionState
 from p2pnode.core.wire.states import Fault, RefusalKind
@@ -106,7 +106,8 @@ class Execution(State, kw_only=True):
     exit_code: int | None = None
     fault: Fault | None = None
     result_cid: str | None = None
-    receipt_cid: str | None = None
+    # Its peer's word on its end, verified; whoever is told of the end is given it.
+    receipt: Signed | None = None
     created: float
     modified: float
     # When its program was first reported to run.
@@ -120,7 +121,7 @@ class Execution(State, kw_only=True):
     @property
     def awaits_receipt(self) -> bool:
         """Whether it was given up, and its peer's word of its end, and what it left, may still come."""
-        return self.state in GIVEN_UP and self.receipt_cid is None
+        return self.state in GIVEN_UP and self.receipt is None
 
     def move(self, state: ExecutionState, now: float, reason: str = "") -> None:
         assert state in EXECUTION_MOVES[self.state], (self.id, self.state, state)

@@ -16,8 +16,11 @@ NAMES_MAX = 64
 CACHE_KEYS_MAX = 48
 # Deputies and former owners of a job: two are chosen, and each take-over may add one.
 PEERS_NAMED_MAX = DEPUTIES_NAMED_MAX
-# Copies in one message: with the longest reasons, some 600 KiB.
 COPIES_PER_MESSAGE_MAX = 250
+# A receipt's body: its longest reason takes 8,000, its inputs 64 times some 60. Each deputy keeps it.
+RECEIPT_SIZE_BYTES_MAX = 32 * 1024
+# All of them are in the spec, whose hash a receipt names.
+RECEIPT_INPUTS_MAX = 64
 LINES_PER_MESSAGE_MAX = 100
 LINE_LENGTH_MAX = 2_500
 # Linux's own limit.
