@@ -1,9 +1,10 @@
-"""Receipts of executions that a fake node has run."""
+"""The ends of a fake node's jobs, and the receipts of their executions."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from p2pnode.core.records.lifecycle import JobState, Outcome
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Receipt, Signed
 from p2pnode.core.wire.signing import RECEIPT_DOMAIN
@@ -14,6 +15,13 @@ from p2pnode.identity import Identity
 SIGNER = Identity(bytes(32))
 PEER = SIGNER.peer_id
 SPEC_HASH = "0" * 64
+
+# How a job ends, by its name; one with another name works, and "endless" never ends.
+ENDS = {
+    "unplaceable": (JobState.FAILED, Outcome.NO_PEER, "no suitable peer: 2 of 2: no docker engine"),
+    "exits-3": (JobState.FAILED, Outcome.PROGRAM, "the program exited 3"),
+    "times-out": (JobState.FAILED, Outcome.TIMEOUT, "over its TotalTimeout of 5s"),
+}
 
 
 def a_receipt(job: str, execution: str, result: str, **changes: Any) -> Receipt:

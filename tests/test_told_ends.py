@@ -1,4 +1,4 @@
-"""The end of an execution as another node tells it: a copy counts by its signed receipt.
+"""The end of an execution as another node tells it: a copy counts by its signed receipt."""
 
 from __future__ import annotations
 
