@@ -1,4 +1,4 @@
-"""The tree is tidy: its import rule, its rooms, the size of its files, and how its comments begin."""
+"""The tree is tidy: its import rule, its rooms, the size of its files, its comments, what names its parts."""
 
 from __future__ import annotations
 
@@ -232,3 +232,58 @@ def test_a_name_in_a_docstring_or_a_comment_is_there() -> None:
 )
 def test_a_name_of_nothing_is_noticed(text: str, names: list[str]) -> None:
     assert [name for _, name in stale_names(text)] == names
+
+
+def rows(page: str, heading: str) -> list[list[str]]:
+    """The cells of the table below a heading, without its head."""
+    part = (ROOT / page).read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return [line.strip("|").split("|") for line in part.splitlines() if line.startswith("| ")][1:]
+
+
+DECIDED = rows("ARCHITECTURE.md", "Where a thing is decided")
+
+
+@pytest.mark.parametrize(("question", "where"), DECIDED, ids=[row[0].strip() for row in DECIDED])
+def test_where_a_thing_is_decided_is_there(question: str, where: str) -> None:
+    assert question.strip().endswith("?")
+    named = re.findall(r"`([\w/]+)\.py:([\w.]+)`", where)
+    assert 1 <= len({path for path, _ in named}) <= 2
+    assert len(named) == where.count("`") / 2
+    for path, name in named:
+        module = "p2pnode." + path.removesuffix("/__init__").replace("/", ".")
+        assert module in MODULES and exists(f"{module}.{name}")
+
+
+def test_the_places_of_decisions_are_those_that_newcomers_asked_for() -> None:
+    assert len(DECIDED) == 12
+
+
+def not_there(places: str, what: str) -> list[str]:
+    """The names in a row of README's map that are not in the rooms that it is about."""
+    tops = (ROOT, ROOT / "p2pnode", ROOT / "p2pnode" / "core")
+    rooms = [top / place for top in tops for place in re.findall(r"`([\w/.]+)`", places)]
+    return [
+        name
+        for name in re.findall(r"`(\w+(?:/\w+)*/?(?:\.py)?)`", what)
+        if not any((room / one).exists() for room in (*rooms, *tops) for one in (name, f"{name}.py"))
+    ]
+
+
+MAP = [row for row in rows("README.md", "The map") if re.match(r" `(p2pnode|core)/", row[0])]
+
+
+@pytest.mark.parametrize(("places", "what"), MAP, ids=[row[0].strip() for row in MAP])
+def test_what_the_map_names_is_there(places: str, what: str) -> None:
+    assert not_there(places, what) == []
+
+
+@pytest.mark.parametrize(
+    ("what", "names"),
+    [
+        ("`asking`, `machine` (one job)", []),
+        ("`nothing`, `asking`", ["nothing"]),
+        ("`core/nod.py`", ["core/nod.py"]),
+    ],
+)
+def test_what_the_map_names_and_is_not_there_is_noticed(what: str, names: list[str]) -> None:
+    assert not_there(" `core/job/` ", what) == names
