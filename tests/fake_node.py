@@ -47,10 +47,9 @@ from p2pnode.ipfs import car, cid, reading, unixfs
 from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.ipfs.cid import BadCid
 
-from .fake_receipts import ENDS, PEER, SPEC_HASH, a_receipt, signed
+from .fake_receipts import ENDS, EVENTS, PEER, SPEC_HASH, a_receipt, signed
 
 RESULT = {"stdout": b"42\n", "stderr": b"", "exitCode": b"0", "outputs": {"answer.txt": b"forty-two"}}
-EVENTS = ("asked 3 peers", "2 bids", "awarded to alpha", "preparing", "running", "publishing")
 START = 1_700_000_000.0
 RESOURCES = ResourcesJson(cpu_millis=2000, memory_bytes=4_000_000_000, disk_bytes=10**10, gpus=0)
 

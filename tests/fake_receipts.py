@@ -15,6 +15,7 @@ from p2pnode.identity import Identity
 SIGNER = Identity(bytes(32))
 PEER = SIGNER.peer_id
 SPEC_HASH = "0" * 64
+EVENTS = ("asked 3 peers", "2 bids", "awarded to alpha", "preparing", "running", "publishing")
 
 # How a job ends, by its name; one with another name works, and "endless" never ends.
 ENDS = {

@@ -95,7 +95,7 @@ class JobJson(TypedDict):
     namespace: str
     state: str
     reason: str
-    # How it ended (`core.lifecycle.Outcome`); None while it goes on.
+    # How it ended (`core.wire.states.Outcome`); None while it goes on.
     outcome: str | None
     priority: int
     count: int

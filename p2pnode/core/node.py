@@ -183,11 +183,7 @@ class Core:
         while True:
             while pending:
                 action = pending.popleft()
-                if (
-                    isinstance(action, Send)
-                    and action.peer == self.me
-                    and need_of(action.message) not in _OF_SHELL
-                ):
+                if isinstance(action, Send) and self._is_for_itself(action):
                     pending.extend(
                         self._message(self.me, action.message, Received(self.me, action.message), now)
                     )

@@ -1,7 +1,7 @@
 """A job changes hands: what its new owner does first, and its former one last.
 
 When that happens is `core.replication.replicas`'s part; that two who believe to own a job come to agree,
-`core.node` sees to.
+`core.handovers` sees to.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ from p2pnode.core.values.trust import ANYBODY, Trust
 from p2pnode.core.wire.messages import Bid, Command, Ended, Orphan, Owned, Refusal, Replicate, Update, WhoOwns
 from p2pnode.core.wire.spec import JobSpec, JobType
 
-from . import deputies, endings, handover, incoming
+from . import conclusion, deputies, handover, incoming
 from .asking import ENOUGH_WAIT_S, Asking, listed
 from .desired import (
     MissingPlacement,
@@ -248,7 +248,7 @@ class Job:
 
     def _reconcile(self, now: float) -> None:
         record, transitions = self.record, self._steps
-        endings.end_overdue(transitions, now)
+        conclusion.end_overdue(transitions, now)
         total_s = record.spec.task.timeouts.total_s
         if total_s is not None and record.spec.type not in LONG_RUNNING and now >= record.begun + total_s:
             transitions.end(
@@ -263,7 +263,7 @@ class Job:
         missing = self._missing()
         failed = self._hopeless(missing)
         if failed:
-            endings.wind_up(transitions, failed, now)
+            conclusion.wind_up(transitions, failed, now)
             return
         ready = [one for one in missing if record.retry_at.get(one.replica, 0.0) <= now]
         if ready or self._lacks_targets():
@@ -272,7 +272,7 @@ class Job:
             record.waiting_since = None
             transitions.cancel_all(record.of(*OPEN), "not needed", now)
         if not missing and not record.ended:
-            endings.end_if_done(transitions, now)
+            conclusion.end_if_done(transitions, now)
         if record.ended:
             return
         if record.now_of(*LIVE):

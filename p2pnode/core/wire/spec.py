@@ -1,6 +1,6 @@
 """A job after its file was read: plain records, whole units, defaults filled in.
 
-`core.jobfile` makes a `JobSpec` of a job file; `JobSpec`'s canonical bytes (`wire.encode`)
+`core.jobfile` makes a `JobSpec` of a job file; `JobSpec`'s canonical bytes (`codec.encode`)
 are what an award carries and what a job's id is derived from. Names follow the job
 file's; units are part of the name.
 
@@ -19,12 +19,12 @@ from p2pnode.core.values.units import AMOUNT_MAX, DURATION_S_MAX, GPUS_MAX
 from .codec import Meta, Record
 from .extensions import Open
 
-# No job file has more nodes (core.yamltree), and so no list or map of a spec more members.
+# No job file has more nodes (core.jobfile.yamltree), and so no list or map of a spec more members.
 MEMBERS_MAX = 20_000
 # How often a job that fails by itself is tried again, by this key of its Meta; else not at all.
 RETRIES_META_KEY = "p2pnode/retries"
 RETRIES_MAX = 100
-# No job file is longer (core.yamltree), and so no text in it.
+# No job file is longer (core.jobfile.yamltree), and so no text in it.
 TEXT_LENGTH_MAX = 256 * 1024
 # Placing more replicas than the largest network has peers serves nobody.
 REPLICAS_MAX = 10_000
