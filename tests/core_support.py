@@ -12,6 +12,7 @@ from p2pnode.core.placement.matching import requirements_of
 from p2pnode.core.records import lifecycle, mandate
 from p2pnode.core.records.events import Action, Received, Send
 from p2pnode.core.records.lifecycle import OPEN, JobRecord, JobState
+from p2pnode.core.values.trust import ANYBODY
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.fields import REASON_LENGTH_MAX
 from p2pnode.core.wire.mandates import CommandAction, CommandBody, Mandate, job_id
@@ -96,7 +97,7 @@ def known(*adverts: Advert) -> dict[str, Known]:
 def a_mandate(*members: str, job: str = JOB, wanted: JobSpec | None = None, **changes: Any) -> Mandate:
     """A charter of the first member, with the others as its deputies."""
     requester = members[0]
-    charter = mandate.first_charter(job, NONCE, requester, wanted or spec(), ())
+    charter = mandate.first_charter(job, NONCE, requester, wanted or spec(), ANYBODY)
     return mandate.chartered(FakeKeys(requester), codec.replace(charter, members=members, **changes))
 
 
@@ -202,7 +203,7 @@ def end(job: Job, execution: str, exit_code: int | None = 0, fault: Fault | None
         reason="it broke" if fault else "exited",
     )
     message = Ended(execution=execution, round=one.round, receipt=signed(found))
-    return Received(one.peer, message, found, "bafyreceipt")
+    return Received(one.peer, message, found)
 
 
 def sent(actions: list[Action], kind: type[Message] | None = None) -> list[tuple[str, Any]]:

@@ -39,24 +39,19 @@ from p2pnode.api.shapes import (
 from p2pnode.core import jobfile
 from p2pnode.core.records.lifecycle import JobState, Outcome
 from p2pnode.core.values import content_paths
+from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.messages import Signed
 from p2pnode.core.wire.spec import JobSpec
-from p2pnode.ipfs import car, reading, unixfs
+from p2pnode.ipfs import car, cid, reading, unixfs
 from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.ipfs.cid import BadCid
 
-PEER = "12D3KooWFakeNodeFakeNodeFakeNodeFakeNodeFakeNodeFake"
+from .fake_receipts import ENDS, EVENTS, PEER, SPEC_HASH, a_receipt, signed
+
 RESULT = {"stdout": b"42\n", "stderr": b"", "exitCode": b"0", "outputs": {"answer.txt": b"forty-two"}}
-EVENTS = ("asked 3 peers", "2 bids", "awarded to alpha", "preparing", "running", "publishing")
 START = 1_700_000_000.0
 RESOURCES = ResourcesJson(cpu_millis=2000, memory_bytes=4_000_000_000, disk_bytes=10**10, gpus=0)
-
-# How a job ends, by its name; one with another name works, and "endless" never ends.
-ENDS = {
-    "unplaceable": (JobState.FAILED, Outcome.NO_PEER, "no suitable peer: 2 of 2: no docker engine"),
-    "exits-3": (JobState.FAILED, Outcome.PROGRAM, "the program exited 3"),
-    "times-out": (JobState.FAILED, Outcome.TIMEOUT, "over its TotalTimeout of 5s"),
-}
 
 
 def services_of(node: FakeNode) -> Services:
@@ -79,12 +74,13 @@ class FakeNode:
         self.resolved: list[tuple[str, list[str]]] = []
         self.pinned: list[str] = []
         self.troubles: list[ProblemJson] = []
-        # Results of executions by replica, where they are not `result`; and their receipts.
+        # Results of executions by replica, where they are not `result`.
         self.results: dict[int, str] = {}
         self.peer = PEER
         self.takes = "schedulable"
         self.drain_timeout_s: float | None = None
-        self.receipts: dict[int, str] = {}
+        # Signed receipts by execution.
+        self.signed: dict[str, Signed] = {}
         # A stream of the job "talkative" has ended.
         self.dropped = threading.Event()
 
@@ -128,10 +124,11 @@ class FakeNode:
             spec=jobfile.render(spec),
             executions=[],
             version=1,
-            versions=[VersionJson(version=1, submitted=START, spec_hash="00")],
+            versions=[VersionJson(version=1, submitted=START, spec_hash=SPEC_HASH)],
             members=[{"peer": PEER, "name": "fake", "rank": 0}],
             serial=1,
             controllers=[],
+            deputies_wanted=2,
             run=1,
             first_failure="",
         )
@@ -193,8 +190,14 @@ class FakeNode:
             job["executions"] = [self._execution(job["id"], one, exit_code) for one in range(job["count"])]
 
     def _execution(self, job: str, replica: int, exit_code: int | None) -> ExecutionJson:
+        id = "e-" + hashlib.sha256(f"{job}{replica}".encode()).hexdigest()[:32]
+        result = self.results.get(replica, self.result)
+        receipt_cid = None
+        if exit_code is not None:
+            self.signed[id] = signed(a_receipt(job, id, result, replica=replica, exit_code=exit_code))
+            receipt_cid = cid.make(codec.encode(self.signed[id]), "dag-cbor")
         return ExecutionJson(
-            id="e-" + hashlib.sha256(f"{job}{replica}".encode()).hexdigest()[:32],
+            id=id,
             peer=self.peer,
             peer_name="alpha\x1b[31m",
             replica=replica,
@@ -202,14 +205,18 @@ class FakeNode:
             reason="",
             exit_code=exit_code,
             fault="job" if exit_code else None,
-            result_cid=self.results.get(replica, self.result),
-            receipt_cid=self.receipts.get(replica),
+            result_cid=result if receipt_cid else None,
+            receipt_cid=receipt_cid,
             created=START,
             modified=START,
             version=1,
             run=1,
             current=True,
         )
+
+    def receipts(self, job_id: str) -> dict[str, bytes]:
+        of_job = {one["id"] for one in self.records[job_id]["executions"]}
+        return {id: codec.encode(one) for id, one in self.signed.items() if id in of_job}
 
     def jobs(self) -> list[JobJson]:
         return list(reversed(self.records.values()))

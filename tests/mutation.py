@@ -27,6 +27,7 @@ UNIT_TESTS = (
     "job",
     "job_placement",
     "handover",
+    "deputies",
     "owner_tracking",
     "worker",
     "worker_bids",
@@ -45,6 +46,7 @@ UNIT_TESTS = (
     "targets",
     "link_simulation",
     "core_boundary",
+    "told_ends",
     "simulation",
     "fairness",
 )
@@ -52,9 +54,9 @@ UNIT_TESTS = (
 FIRST_TESTS = {
     "node.py": ("core_node",),
     "worker": ("worker", "worker_bids", "worker_turns"),
-    "replication": ("replication",),
+    "replication": ("replication", "told_ends", "handover"),
     "placement": ("matching", "adverts", "constraints"),
-    "records": ("lifecycle", "core_boundary", "core_hostile"),
+    "records": ("lifecycle", "core_boundary", "told_ends", "core_hostile"),
     "link": ("link", "link_simulation"),
 }
 # A thousand seeds, which are the simulation's part here.

@@ -63,7 +63,7 @@ _PATCH: dict[str, list[tuple[str, str]]] = {
     "core/wire/extensions.py": [
         ("frozenset[str] = frozenset()", 'frozenset[str] = frozenset({"must-sandbox"})')
     ],
-    "core/worker/machine.py": [(" Bid(\n", ' Bid(extensions={"load": b"\\x05"},\n')],
+    "core/worker/bidding.py": [(" Bid(\n", ' Bid(extensions={"load": b"\\x05"},\n')],
     "core/worker/owner_tracking.py": [
         ("return Update(\n", 'return Update(extensions={"percent": b"\\x18\\x2a"},\n')
     ],

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from p2pnode.cli.main import main
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import Receipt
-from p2pnode.core.wire.signing import RECEIPT_DOMAIN, Signed
+from p2pnode.core.wire.signing import RECEIPT_DOMAIN
+from p2pnode.core.wire.states import Fault
 from p2pnode.identity import Identity
 from p2pnode.ipfs import car, cid, unixfs
 from p2pnode.ipfs.partial import partial_folder
 from tests.fake_node import PEER, Served
+from tests.fake_receipts import SIGNER, a_receipt, signed
 
 from .test_cli import Output, job_file
 
@@ -253,57 +255,96 @@ def test_what_is_larger_than_allowed_is_refused_with_the_flag_that_allows_it(
     assert not Path("out").exists()
 
 
-def a_receipt(job: str, execution: str, peer: str, result: str) -> Receipt:
-    return Receipt(
-        job=job,
-        execution=execution,
-        round=1,
-        replica=0,
-        peer=peer,
-        requester=peer,
-        spec_hash="0" * 64,
-        program="",
-        inputs=(),
-        exit_code=0,
-        fault=None,
-        reason="",
-        result_cid=result,
-        started_ms=1,
-        ended_ms=2,
-        cpu_ms=3,
-        memory_bytes=4,
-    )
+OTHER_SIGNER = Identity(bytes([1] * 32))
 
 
-def put_signed(served: Served, signer: Identity, domain: bytes, receipt: Receipt) -> str:
-    body = codec.encode(receipt)
-    signed = Signed(body=body, signature=signer.sign(domain, body))
-    return served.node.blocks.put(codec.encode(signed), "dag-cbor")
+def test_whose_word_a_result_is_is_said_in_one_line(served: Served, capfd: Output) -> None:
+    job = a_job(served, capfd, count=2)
+    assert main(["get", job, "-o", "out"]) == 0
+    told = f"results of 2 executions by the signed word of alpha\\x1b[31m ({PEER[-8:]})"
+    assert told in capfd.readouterr().err.splitlines()
+    assert main(["get", job, "-o", "one", "-e", served.node.records[job]["executions"][0]["id"]]) == 0
+    assert "result by the signed word of alpha" in capfd.readouterr().err
+
+
+def test_of_many_peers_that_vouch_for_results_some_are_named(served: Served, capfd: Output) -> None:
+    job = a_job(served, capfd, count=5)
+    for number, one in enumerate(served.node.records[job]["executions"]):
+        signer = Identity(bytes([number + 1] * 32))
+        one["peer"], one["peer_name"] = signer.peer_id, f"node{number}"
+        told = a_receipt(job, one["id"], served.node.result, replica=number, peer=signer.peer_id)
+        served.node.signed[one["id"]] = signed(told, signer)
+    assert main(["get", job, "-o", "out"]) == 0
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if "signed word" in line]
+    assert [name in line for name in ("node0 (", "node2 (", "node3 (", " and 2 others")] == [
+        True,
+        True,
+        False,
+        True,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "signer", "domain", "reason"),
+    [
+        ({}, None, RECEIPT_DOMAIN, "has no receipt of its peer"),
+        ({}, OTHER_SIGNER, RECEIPT_DOMAIN, "not signed by"),
+        ({}, SIGNER, b"another domain", "not signed by"),
+        ({"job": "j-" + "1" * 32}, SIGNER, RECEIPT_DOMAIN, "of another execution"),
+        ({"execution": "e-" + "1" * 32}, SIGNER, RECEIPT_DOMAIN, "of another execution"),
+        ({"replica": 7}, SIGNER, RECEIPT_DOMAIN, "of another execution"),
+        ({"peer": OTHER_SIGNER.peer_id}, SIGNER, RECEIPT_DOMAIN, "of another execution or peer"),
+        ({"result_cid": "bafyother"}, SIGNER, RECEIPT_DOMAIN, "of another result"),
+        ({"result_cid": None}, SIGNER, RECEIPT_DOMAIN, "of another result"),
+        ({"exit_code": 3, "fault": Fault.JOB}, SIGNER, RECEIPT_DOMAIN, "of another result or exit code"),
+        ({"exit_code": 3, "fault": None}, SIGNER, RECEIPT_DOMAIN, "did not exit 0"),
+        ({"spec_hash": "1" * 64}, SIGNER, RECEIPT_DOMAIN, "of another file than version 1"),
+    ],
+    ids=lambda value: str(value)[:40] if isinstance(value, str | dict) else "",
+)
+@pytest.mark.parametrize(
+    "flags",
+    [["-o", "out"], ["--car", "out"], ["-o", "out", "--merge"], ["-o", "out", "--receipt", "out.json"]],
+    ids=["files", "CAR", "merged", "receipts"],
+)
+def test_a_result_that_its_peer_does_not_vouch_for_is_refused_and_nothing_is_written(
+    served: Served,
+    capfd: Output,
+    changes: dict[str, Any],
+    signer: Identity | None,
+    domain: bytes,
+    reason: str,
+    flags: list[str],
+) -> None:
+    job = a_job(served, capfd, count=2)
+    _, last = served.node.records[job]["executions"]
+    if signer is None:
+        del served.node.signed[last["id"]]
+    else:
+        told = a_receipt(job, last["id"], served.node.result, replica=last["replica"])
+        told = codec.replace(told, **changes)
+        served.node.signed[last["id"]] = signed(told, signer, domain)
+    before = sorted(path.name for path in Path().iterdir())
+    assert main(["get", job, *flags]) == 5
+    said = capfd.readouterr().err
+    assert reason in said and "--no-verify fetches it all the same" in said
+    assert sorted(path.name for path in Path().iterdir()) == before
+    if "--receipt" not in flags:
+        assert main(["get", job, *flags, "--no-verify"]) == 0
+        assert "receipts are not verified" in capfd.readouterr().err
+        assert Path("out").exists()
 
 
 def test_receipts_are_verified_and_written(served: Served, capfd: Output) -> None:
-    peer = Identity(bytes(32))
-    served.node.peer = peer.peer_id
     job = a_job(served, capfd)
-    execution = served.node.records[job]["executions"][0]
-    receipt = a_receipt(job, execution["id"], peer.peer_id, served.node.result)
-    execution["receipt_cid"] = put_signed(served, peer, RECEIPT_DOMAIN, receipt)
     assert main(["get", job, "-o", "out", "--receipt", "receipts.json"]) == 0
     (found,) = json.loads(Path("receipts.json").read_text())
     assert found["receipt"]["result_cid"] == served.node.result and found["verified"]
+    assert found["cid"] == served.node.records[job]["executions"][0]["receipt_cid"]
     assert capfd.readouterr().out == "out\n"
     assert main(["get", job, "-o", "again", "--receipt", "-"]) == 0
     assert '"exit_code": 0' in capfd.readouterr().out
-
-    other = a_receipt("j-" + "1" * 32, execution["id"], peer.peer_id, served.node.result)
-    for signer, domain, signed, reason in (
-        (Identity(bytes([1] * 32)), RECEIPT_DOMAIN, receipt, "not signed by"),
-        (peer, b"another domain", receipt, "not signed by"),
-        (peer, RECEIPT_DOMAIN, other, "of another execution"),
-    ):
-        execution["receipt_cid"] = put_signed(served, signer, domain, signed)
-        assert main(["get", job, "-o", "out", "--receipt", "receipts.json"]) == 5
-        assert reason in capfd.readouterr().err
+    assert main(["get", job, "--receipt", "-", "--no-verify"]) == 2
 
 
 def test_a_directory_is_listed(served: Served, capfd: Output) -> None:

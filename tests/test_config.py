@@ -15,6 +15,8 @@ from p2pnode.cli import topology
 from p2pnode.cli.app import program
 from p2pnode.cli.serve import serve
 from p2pnode.config import CONFIG_FILE, SETTINGS, ConfigError, NodeConfig, load, to_toml, variable_of
+from p2pnode.config.kinds import PEER_IDS_MAX
+from p2pnode.core.wire import peer_ids
 from scripts.packaging import defaults
 
 ROOT = Path(__file__).parent.parent
@@ -63,6 +65,12 @@ def test_lists_are_read_from_every_source(tmp_path: Path) -> None:
         ({"allow_paths": ["data"]}, {}, "", "--allow-path: expected absolute paths"),
         ({"allow_network": ["full"]}, {}, "", "--allow-network: expected bridge, host or both"),
         ({}, {"P2PNODE_ALLOW_NETWORK": "none"}, "", "P2PNODE_ALLOW_NETWORK: expected bridge, host or both"),
+        ({"operators": ["me"]}, {}, "", "--operator: expected at most 16 peer ids of Ed25519 keys"),
+        ({"operators": [f"/p2p/{PEER}"]}, {}, "", "--operator: expected at most 16 peer ids"),
+        ({"trusted": [PEER[:-1]]}, {}, "", "--trust: expected at most 16 peer ids"),
+        ({}, {"P2PNODE_OPERATORS": f"{PEER},0OIl"}, "", "P2PNODE_OPERATORS: expected at most 16 peer ids"),
+        ({}, {}, 'trusted = "me"', "config.toml: trusted: expected at most 16 peer ids"),
+        ({}, {"P2PNODE_DEPUTY": "maybe"}, "", "P2PNODE_DEPUTY: expected true or false"),
         ({"allow_registries": ["http://a"]}, {}, "", "--allow-registry: expected hosts"),
         ({"registry_logins": ["acme"]}, {}, "", "--registry-login: expected registries"),
         ({}, {"P2PNODE_ALLOW_HOSTS": "http://a"}, "", "P2PNODE_ALLOW_HOSTS: expected hosts"),
@@ -208,3 +216,11 @@ def test_without_any_source_a_node_has_a_name_and_a_free_port(tmp_path: Path) ->
     config = load({"data_dir": str(tmp_path / "new")}, {})
     assert config.name
     assert (config.api_port, config.compute, config.mdns) == (0, True, True)
+
+
+def test_a_node_has_at_most_16_operators_however_often_each_is_named(tmp_path: Path) -> None:
+    ids = [peer_ids.of_public_key(bytes([one]) * 32) for one in range(PEER_IDS_MAX + 1)]
+    read = load({"data_dir": str(tmp_path), "operators": [*ids[:-1], ids[0]]}, {})
+    assert read.operators == tuple(sorted(ids[:-1]))
+    with pytest.raises(ConfigError, match="at most 16 peer ids"):
+        load({"data_dir": str(tmp_path), "operators": ids}, {})

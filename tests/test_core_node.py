@@ -20,6 +20,7 @@ from p2pnode.core.records.events import (
 from p2pnode.core.records.lifecycle import JobState
 from p2pnode.core.replication import sync
 from p2pnode.core.replication.replicas import STAGGER_S
+from p2pnode.core.values.trust import ANYBODY, Trust
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.messages import Adopt, Ask, Cancel, Command, Orphan, Owned, Replicate
@@ -31,8 +32,8 @@ from .fake_keys import FakeKeys
 EXECUTION = "e-" + "0" * 32
 
 
-def core(me: str = "me", peers: str = "") -> Core:
-    node = Core(me, lambda spec: None, FakeKeys(me))
+def core(me: str = "me", peers: str = "", trust: Trust = ANYBODY) -> Core:
+    node = Core(me, lambda spec: None, FakeKeys(me), trust=trust)
     for peer in peers:
         hear(node, peer)
     return node
@@ -44,8 +45,7 @@ def hear(node: Core, peer: str, now: float = 0) -> list:
 
 
 def with_job(peers: str = "abcd", wanted: JobSpec | None = None, operators: tuple[str, ...] = ()) -> Core:
-    node = core(peers=peers)
-    node.operators = operators
+    node = core(peers=peers, trust=Trust(operators))
     node.handle(JobSubmitted(JOB, wanted or spec(), NONCE), 0)
     return node
 

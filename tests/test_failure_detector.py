@@ -38,34 +38,44 @@ def watching(lost: set[str] | None = None) -> FailureDetector:
 
 
 @pytest.mark.parametrize(
-    ("events", "lost_at"),
+    ("events", "lost_at", "silent_s"),
     [
-        pytest.param([], LOST_AFTER_CLOSE_S, id="a link that never came up"),
-        pytest.param([(1, UP)], inf, id="a link that is up"),
-        pytest.param([(1, UP), (10, SUSPECT)], inf, id="one that is silent, but not down yet"),
-        pytest.param([(1, UP), (10, DOWN)], 10 + LOST_AFTER_CLOSE_S, id="a connection that was closed"),
+        pytest.param([], LOST_AFTER_CLOSE_S, 6, id="a link that never came up"),
+        pytest.param([(1, UP)], inf, None, id="a link that is up"),
+        pytest.param([(1, UP), (10, SUSPECT)], inf, None, id="one that is silent, but not down yet"),
+        pytest.param([(1, UP), (10, DOWN)], 10 + LOST_AFTER_CLOSE_S, 6, id="a connection that was closed"),
         pytest.param(
             [(1, UP), (2 + SUSPECT_AFTER_S, SUSPECT), (2 + DOWN_AFTER_S, DOWN)],
             2 + LOST_AFTER_SILENCE_S,
+            8,
             id="silence counts from its beginning",
         ),
         pytest.param(
-            [(1, UP), (5, SUSPECT), (20, DOWN)], 20 + LOST_AFTER_CLOSE_S, id="a suspicion of long ago is none"
+            [(1, UP), (5, SUSPECT), (20, DOWN)],
+            20 + LOST_AFTER_CLOSE_S,
+            6,
+            id="a suspicion of long ago is none",
         ),
-        pytest.param([(1, UP), (10, DOWN), (12, UP)], inf, id="a link that came up again"),
+        pytest.param([(1, UP), (10, DOWN), (12, UP)], inf, None, id="a link that came up again"),
     ],
 )
-def test_a_watched_peer_is_lost_when(events: list[tuple[float, LinkEvent]], lost_at: float) -> None:
+def test_a_watched_peer_is_lost_when(
+    events: list[tuple[float, LinkEvent]], lost_at: float, silent_s: int | None
+) -> None:
     detector = watching()
     for at, event in events:
         assert detector.handle(event, at) == []
     assert detector.deadline == lost_at
     if lost_at < inf:
         assert detector.due(lost_at - 0.01) == []
-        assert [one.peer for one in detector.due(lost_at)] == ["a"]
+        assert detector.due(lost_at) == [PeerLost("a", f"no sign of it for {silent_s} s")]
         # A loss is told once.
         assert detector.due(lost_at + 100) == []
         assert detector.deadline == inf
+
+
+def test_a_loss_that_is_looked_at_late_tells_the_whole_silence() -> None:
+    assert watching().due(40) == [PeerLost("a", "no sign of it for 40 s")]
 
 
 def test_a_peer_that_nobody_watches_is_not_lost() -> None:

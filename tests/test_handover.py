@@ -26,12 +26,16 @@ from .core_support import (
     known,
     new_job,
     new_record,
+    receipt,
     running,
     sent,
+    signed,
     spec,
     update,
 )
 from .fake_keys import FakeKeys
+
+SPEC_HASH = codec.digest(spec())
 
 
 def test_a_lost_deputy_is_replaced_and_is_told_when_it_may_hear_of_it() -> None:
@@ -93,13 +97,19 @@ def test_an_owner_whose_deputies_do_not_answer_goes_on_after_a_moment() -> None:
     assert sent(job.handle(Tick(), 100 + HOLD_S), Ask)
 
 
-def former_owners_word(job: Job, state: ExecutionState | None = None, **changes: object) -> Replicate:
+def former_owners_word(
+    job: Job,
+    state: ExecutionState | None = None,
+    spec_hash: str = SPEC_HASH,
+    **changes: object,
+) -> Replicate:
     """A former owner's copy of the job, in which the executions are in this state."""
     theirs = copy.deepcopy(job.record)
     theirs.owner = "former"
     for one in theirs.of(*LIVE) if state else ():
         one.move(state, 2)
-        one.exit_code, one.result_cid, one.receipt_cid = 0, "bafytheirs", "bafyreceipt"
+        one.exit_code, one.result_cid = 0, "bafytheirs"
+        one.receipt = signed(receipt(one.id, round=one.round, result_cid="bafytheirs", spec_hash=spec_hash))
     (told,) = sync.replicates(theirs, (), None, 2)
     return codec.replace(told, **changes)
 
@@ -109,6 +119,17 @@ def test_what_ended_at_a_former_owner_counts() -> None:
     job.merge("former", former_owners_word(job, ExecutionState.COMPLETED), 3)
     assert job.record.executions[execution].result_cid == "bafytheirs"
     assert job.record.state is JobState.COMPLETED
+
+
+def test_a_result_of_another_file_than_the_owner_knows_as_that_version_does_not_count() -> None:
+    job, execution = running()
+    job.merge("former", former_owners_word(job, ExecutionState.COMPLETED, spec_hash="0" * 64), 3)
+    one = job.record.executions[execution]
+    assert (one.state, one.reason) == (
+        ExecutionState.CANCELLED,
+        "it ran another file than version 1 of the job",
+    )
+    assert job.record.state is not JobState.COMPLETED
 
 
 def test_of_two_results_of_a_replica_the_one_that_came_first_to_the_owner_counts() -> None:

@@ -168,7 +168,7 @@ def test_peers_that_were_heard_themselves_are_deputies_before_those_that_a_neigh
 
 
 def test_a_peer_whose_advert_stays_the_same_is_asked_again_after_a_while() -> None:
-    job = new_job("a", spec(timeouts=Timeouts(queue_s=500)))
+    job = new_job("a", spec(timeouts=Timeouts(queue_s=500), deputies=1))
     job.begin(0)
     job.handle(Received("a", refusal(asked(job)["a"])), 1)
     job.handle(Tick(), 2)

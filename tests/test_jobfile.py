@@ -166,6 +166,17 @@ def test_a_count_of_0_is_kept() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "deputies"),
+    [("", 2), ("Deputies:", 2), ("Deputies: 0", 0), ("deputies: 3", 3), ('Deputies: "1"', 1)],
+)
+def test_a_job_has_two_deputies_unless_its_file_says_otherwise(written: str, deputies: int) -> None:
+    head = f"Type: daemon\n{written}\nTasks:\n  - Engine: {{Type: docker, Params: {{Image: busybox}}}}\n"
+    spec = parse(head, "job.yaml").spec
+    assert spec.deputies == deputies
+    check(spec)
+
+
 def test_unquoted_scalars_stay_the_text_that_was_written() -> None:
     engine = task_of(
         "", "{Type: docker, Params: {Image: x, Parameters: [5, 1.10, yes, 010, null, ~, '', 'null']}}"
@@ -300,6 +311,7 @@ def test_render_shows_every_field_with_readable_units() -> None:
         "Namespace",
         "Priority",
         "Count",
+        "Deputies",
         "Meta",
         "Labels",
         "Constraints",

@@ -10,8 +10,10 @@ from p2pnode.core.job.deputies import name_deputies
 from p2pnode.core.job.plan import plan
 from p2pnode.core.job.transitions import JobTransitions
 from p2pnode.core.placement.adverts import Known
+from p2pnode.core.values.trust import ANYBODY
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Advert, Capacity
+from p2pnode.core.wire.protocols import DEPUTY
 from p2pnode.core.wire.signing import Signed
 from p2pnode.core.wire.spec import (
     InputSource,
@@ -97,7 +99,8 @@ def test_a_peer_is_asked_only_if_it_speaks_a_link_of_ours(
     assert made.would_bid == (0 if reason else 1)
     assert ((reason, 1) in made.unsuitable) == (reason is not None)
     steps = JobTransitions(new_record("j", "me", spec(), 0.0), "me", {}, FakeKeys("me"))
-    name_deputies(steps, {"a": other}, (), 0.0)
+    willing = replace(other, advert=codec.replace(other.advert, protocols=(*spoken, DEPUTY)))
+    name_deputies(steps, {"a": willing}, (), ANYBODY, 0.0)
     assert steps.record.deputies == (() if reason else ("a",))
 
 

@@ -13,7 +13,7 @@ from p2pnode.core.records.program_end import ProgramEnd, failed
 from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.wire.messages import Award
 from p2pnode.core.wire.states import Fault
-from p2pnode.node import ending
+from p2pnode.node import ended_on_disk
 
 from .core_support import a_mandate
 
@@ -61,9 +61,9 @@ def test_a_receipt_says_what_the_programs_end_says(end: ProgramEnd) -> None:
 
 @pytest.mark.parametrize("end", ENDS)
 def test_an_end_that_was_written_is_read_again(end: ProgramEnd, tmp_path: Path) -> None:
-    on_disk = ending.EndedOnDisk(end=end, started_ms=1, ended_ms=2, keep=True, publish=False)
-    ending.write(tmp_path, on_disk)
-    assert ending.read(tmp_path) == on_disk
+    on_disk = ended_on_disk.EndedOnDisk(end=end, started_ms=1, ended_ms=2, keep=True, publish=False)
+    ended_on_disk.write(tmp_path, on_disk)
+    assert ended_on_disk.read(tmp_path) == on_disk
 
 
 def test_an_execution_that_its_node_gives_up_names_its_inputs_too() -> None:

@@ -45,7 +45,7 @@ def test_the_same_seed_gives_the_same_history() -> None:
 
 def test_liars_say_things_of_every_kind_and_take_awards() -> None:
     lines: list[str] = []
-    sim = run_shell_scenario(8, replace(shell_scenario_of(8), liars=2), lines)
+    sim = run_shell_scenario(9, replace(shell_scenario_of(9), liars=2), lines)
     said = {found[1] for line in lines if (found := re.search(r" lies to \S+: (\w+)\(", line))}
     assert said == {kind.__name__ for kind in get_args(Message)}
     assert any(liar.awards for liar in sim.liars.values())

@@ -59,6 +59,7 @@ def make_app(services: Services, token: str) -> ASGIApp:
         Route("/api/v1/network/jobs", handlers.network_jobs),
         Route("/api/v1/jobs/{job}", handlers.job),
         Route("/api/v1/jobs/{job}/versions/{version:int}", handlers.job_version),
+        Route("/api/v1/jobs/{job}/receipts", handlers.receipts),
         Route("/api/v1/jobs/{job}/events", handlers.job_events),
         Route("/api/v1/jobs/{job}/logs", handlers.logs),
         Route("/api/v1/jobs/{job}/stop", handlers.stop, methods=["POST"]),

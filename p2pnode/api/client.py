@@ -109,6 +109,11 @@ class Client:
         path = f"/api/v1/jobs/{quote(id_or_name, safe='')}/versions/{version}"
         return cast(Json, self._call("GET", path)["spec"])
 
+    def receipts(self, job: str) -> dict[str, bytes]:
+        """The signed receipts of a job's executions, by their ids; nothing of them is verified."""
+        found = self._call("GET", f"/api/v1/jobs/{quote(job, safe='')}/receipts")["receipts"]
+        return {execution: bytes.fromhex(block) for execution, block in found.items()}
+
     def job_events(self, job: str, since: int = 0, follow: bool = False) -> Iterator[EventJson]:
         """The history after number `since`; with `follow` until the job has ended."""
         query = urlencode({"since": since, "follow": int(follow)})

@@ -65,6 +65,10 @@ class Handlers:
         params = request.path_params
         return JSONResponse({"spec": self._services.jobs.job_version(params["job"], params["version"])})
 
+    async def receipts(self, request: Request) -> Response:
+        found = self._services.jobs.receipts(request.path_params["job"])
+        return JSONResponse({"receipts": {execution: block.hex() for execution, block in found.items()}})
+
     async def job_events(self, request: Request) -> Response:
         job = self._services.jobs.job(request.path_params["job"])["id"]
         since = parameters.number(request, "since", 0)

@@ -48,6 +48,9 @@ class JobService(Protocol):
     def job_version(self, id_or_name: str, version: int) -> Json:
         """A version of a job's file, in the form of one; NOT_FOUND if it is not kept here."""
 
+    def receipts(self, job_id: str) -> dict[str, bytes]:
+        """The signed receipts of a job's executions by their ids, each the block that `receipt_cid` names."""
+
     def job_events(self, job_id: str, since: int, follow: bool) -> AsyncGenerator[EventJson, None]:
         """The history after number `since`; with `follow` it goes on until the job has ended."""
 

@@ -96,7 +96,7 @@ class JobJson(TypedDict):
     namespace: str
     state: str
     reason: str
-    # How it ended (`core.lifecycle.Outcome`); None while it goes on.
+    # How it ended (`core.wire.states.Outcome`); None while it goes on.
     outcome: str | None
     priority: int
     count: int
@@ -117,6 +117,8 @@ class JobJson(TypedDict):
     # The requester's charters so far, and the nodes whose users may command the job beside its own.
     serial: int
     controllers: list[str]
+    # How many deputies its file wants.
+    deputies_wanted: int
     # The number of times that the job was begun.
     run: int
     # The first thing that went wrong in this run; "" for nothing.

@@ -20,7 +20,7 @@ from p2pnode.cli import options
 from p2pnode.cli.merging import merge
 from p2pnode.cli.output import answer, say, short_id
 from p2pnode.cli.ownfiles import make_directory
-from p2pnode.cli.receipts import write_receipts
+from p2pnode.cli.receipts import say_whose_word, verified, write_receipts
 from p2pnode.cli.requester import any_node, running
 from p2pnode.cli.results import (
     failing,
@@ -87,6 +87,12 @@ def writing(command: Callable[..., int]) -> Callable[..., int]:
 @click.option(
     "--receipt", metavar="FILE", help="Write the peers' signed receipts, verified, as JSON; - to print."
 )
+@click.option(
+    "--no-verify",
+    "unverified",
+    is_flag=True,
+    help="Take the results by the word of the node that is asked alone.",
+)
 @writing
 @options.peers
 def get(
@@ -95,11 +101,15 @@ def get(
     execution: str | None,
     merged: bool,
     receipt: str | None,
+    unverified: bool,
     car: Path | None,
     room: Unfolding,
     peers: tuple[str, ...],
 ) -> int:
     """Fetch a job's results, or any CID, and verify every block.
+
+    A result counts by the signed receipt of the peer that ran it: the receipts are verified first, and whose
+    word the results are is said. Without a receipt that holds nothing is written.
 
     A job is named by its id or a unique prefix of it, or by its Name: the last job that has it. Where several
     of its executions have results, each gets a folder in DIR. With PATH, such as JOB/outputs/model.bin or
@@ -108,8 +118,8 @@ def get(
     name, names = parse_path(what)
     is_cid, why_not = _is_cid(name)
     if is_cid:
-        if merged or receipt or execution:
-            reason = "--execution, --merge and --receipt are for the results of a job"
+        if merged or receipt or execution or unverified:
+            reason = "--execution, --merge, --receipt and --no-verify are for the results of a job"
             raise CommandError(Status.USAGE, reason)
         place = f"{output}/" if output and names else output
         get_path(what, place, car, room, peers)
@@ -120,13 +130,17 @@ def get(
     with any_node(peers) as requester:
         job = requester.client.job(id)
         chosen = final_executions(job) if execution is None else _named(job, execution)
+        if unverified and receipt:
+            raise CommandError(Status.USAGE, "--receipt verifies what it writes: leave --no-verify away")
         if receipt:
             write_receipts(requester.client, job, chosen, receipt)
         if car:
-            results = _results(requester.client, job, chosen, names)
+            results = _results(requester.client, job, chosen, names, unverified)
             fetch_car(requester.client, [(cid, [one["peer"]]) for one, cid in results], car, room)
         else:
-            answer(str(get_results(requester.client, job, room, output, merged, execution, names)))
+            answer(
+                str(get_results(requester.client, job, room, output, merged, execution, names, unverified))
+            )
     return Status.OK
 
 
@@ -187,9 +201,12 @@ def _named(job: JobJson, prefix: str) -> list[ExecutionJson]:
 
 
 def _results(
-    client: Client, job: JobJson, chosen: list[ExecutionJson], names: tuple[str, ...]
+    client: Client, job: JobJson, chosen: list[ExecutionJson], names: tuple[str, ...], unverified: bool
 ) -> list[tuple[ExecutionJson, str]]:
-    """The executions that have what a path names in their results, and its CID in each."""
+    """The executions that have what a path names in their results, and its CID in each.
+
+    Their receipts are verified, unless `unverified`, and whose word the results are is said.
+    """
     found = [(one, one["result_cid"]) for one in chosen]
     results = [(one, result) for one, result in found if result]
     if not results:
@@ -197,6 +214,12 @@ def _results(
         others = [short_id(one["id"]) for one in job["executions"] if one["result_cid"]]
         hint = f"; an earlier execution has: get --execution {others[-1]}" if others else ""
         raise CommandError(Status.FAILED, f"{job['id']} has no results: {job['state']}{reason}{hint}")
+    with_result = [one for one, _ in results]
+    if unverified:
+        say("receipts are not verified: these results are by the word of the node that was asked alone")
+    else:
+        verified(client, job, with_result)
+        say_whose_word(with_result)
     return _below(client, results, names) if names else results
 
 
@@ -228,6 +251,7 @@ def get_results(
     merged: bool = False,
     execution: str | None = None,
     names: tuple[str, ...] = (),
+    unverified: bool = False,
 ) -> Path:
     """Fetch all results of a job to a directory, `output` or one with its name; gives the directory.
 
@@ -236,7 +260,7 @@ def get_results(
     chosen = final_executions(job) if execution is None else _named(job, execution)
     whose = f"job-{short_id(job['id'])[2:]}" if execution is None else short_id(chosen[0]["id"])
     directory = Path(output or whose)
-    results = _results(client, job, chosen, names)
+    results = _results(client, job, chosen, names, unverified)
     if len(results) == 1:
         ((one, cid),) = results
         if names:

@@ -24,6 +24,7 @@ from p2pnode.cli.requester import running
 from p2pnode.cli.status import Status
 from p2pnode.core.jobfile import yamltree
 from p2pnode.core.records.lifecycle import LIVE, OPEN, ExecutionState
+from p2pnode.core.wire.spec import WITHOUT_DEPUTIES
 
 
 @click.group(cls=Group)
@@ -187,6 +188,7 @@ def _header(job: JobJson) -> list[tuple[str, str]]:
         ("Charter", f"number {job['serial']} of its requester"),
         *(("Member", _member(one, job["owner"])) for one in job["members"]),
         *(("Controller", peer) for peer in job["controllers"]),
+        ("Deputies", "" if job["deputies_wanted"] else f"0: {WITHOUT_DEPUTIES}"),
     ]
 
 

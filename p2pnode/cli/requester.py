@@ -1,6 +1,6 @@
 """The node that a command talks to: the one that runs, or one started for one command.
 
-A requester is `p2pnode serve --no-compute` on the user's own data directory, so that the
+A requester is `p2pnode serve --no-compute --no-deputy` on the user's own data directory, so that the
 job and its results are there again when a node runs on it later. A node of `--here` knows no
 others and runs the job itself, in a directory that is removed with it.
 """
@@ -92,7 +92,7 @@ def any_node(peers: Sequence[str], keeps_on: bool = False, has_here: bool = Fals
         say(f"no peer is named: looking {place}among those of earlier runs")
         for hint in hints:
             say(hint)
-    arguments = ["--no-compute", *(part for peer in peers for part in ("--peer", peer))]
+    arguments = ["--no-compute", "--no-deputy", *(part for peer in peers for part in ("--peer", peer))]
     with _node(data_dir, arguments, os.environ) as client:
         _joined(client, settings, hints)
         yield Requester(client, ephemeral=True)
@@ -113,7 +113,7 @@ def own_node() -> Iterator[Requester]:
         kept = {name: value for name, value in settings.items() if name not in _NOT_HERE}
         (Path(directory) / config.CONFIG_FILE).write_text(config.to_toml(kept))
         say("starting a node on this machine alone until this command ends")
-        with _node(Path(directory), ["--no-mdns", "--listen", HERE_LISTEN], environ) as client:
+        with _node(Path(directory), ["--no-mdns", "--no-deputy", "--listen", HERE_LISTEN], environ) as client:
             yield Requester(client, ephemeral=True, here=True)
 
 

@@ -13,7 +13,7 @@ from p2pnode.core.values.capabilities import parse_allowed
 from p2pnode.core.values.images import RULE_FORM, ImageRule
 from p2pnode.core.values.internet import AllowedHost
 from p2pnode.core.values.registries import parse_login
-from p2pnode.core.wire import addresses
+from p2pnode.core.wire import addresses, peer_ids
 from p2pnode.core.wire.spec import NetworkType
 
 LOG_LEVELS = ("error", "warning", "info", "debug")
@@ -21,6 +21,8 @@ LOG_LEVELS = ("error", "warning", "info", "debug")
 NAME_LENGTH_MAX = 64
 LABELS_MAX = 32
 LABEL_LENGTH_MAX = 256
+# A job names all of them, and they may be members of it (core.wire.fields).
+PEER_IDS_MAX = 16
 # Below this one input of a usual size does not fit.
 STORE_QUOTA_BYTES_MIN = 1_000_000_000
 # These lead past the node's own gate; a program has none of them unless the operator says so.
@@ -89,6 +91,13 @@ def _read_listened_at(text: str) -> str:
     if addresses.parse(text).family not in ("ip4", "ip6"):
         raise addresses.BadAddress(f"{text!r}: to listen, an IP address is needed")
     return text
+
+
+def _read_peer_ids(value: object) -> tuple[str, ...]:
+    named = sorted(set(_texts(value)))
+    if len(named) > PEER_IDS_MAX or not all(map(peer_ids.is_peer_id, named)):
+        raise ValueError(value)
+    return tuple(named)
 
 
 def _read_networks(value: object) -> tuple[NetworkType, ...]:
@@ -184,6 +193,12 @@ PEERS = SettingKind(
     "ADDR",
     "multiaddrs such as /ip4/192.0.2.7/tcp/4001/p2p/12D3...",
     _list_of(addresses.parse_peer),
+    _words,
+)
+PEER_IDS = SettingKind(
+    "PEER",
+    f"at most {PEER_IDS_MAX} peer ids of Ed25519 keys, such as 12D3KooW... (p2pnode id prints a node's)",
+    _read_peer_ids,
     _words,
 )
 PATHS = SettingKind(

@@ -61,6 +61,20 @@ class NodeConfig:
         field(default_factory=dict)
     )
     compute: Annotated[bool, Setting("--no-compute", kinds.FLAG, "Run no jobs for others.")] = True
+    deputy: Annotated[bool, Setting("--no-deputy", kinds.FLAG, "Look after no jobs of others.")] = True
+    # With `trusted`: the peers that may look after this node's jobs; anybody where neither names one.
+    operators: Annotated[
+        tuple[str, ...],
+        Setting("--operator", kinds.PEER_IDS, "A node of the same operator, trusted as by --trust."),
+    ] = ()
+    trusted: Annotated[
+        tuple[str, ...],
+        Setting(
+            "--trust",
+            kinds.PEER_IDS,
+            "A peer to entrust this node's jobs to, and where one is named no others.",
+        ),
+    ] = ()
     # For this node's own jobs: of anybody.
     preempt: Annotated[
         bool, Setting("--preempt", kinds.FLAG, "For want of room end less urgent work of the same owner.")

@@ -48,7 +48,8 @@ from p2pnode.core.records.lifecycle import LIVE, JobRecord, new_record
 from p2pnode.core.records.needs import Need, need_of
 from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.replication.replicas import Replication
-from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.values.trust import ANYBODY, Trust
+from p2pnode.core.wire.codec import BadMessage, Untimely
 from p2pnode.core.wire.mandates import Mandate
 from p2pnode.core.wire.messages import (
     Adopt,
@@ -92,8 +93,9 @@ class Core:
     preempts: bool = False
     # Why this node does not run a valid job, or None: what only it can look up, at an award.
     declines: Callable[[JobSpec], str | None] = lambda spec: None
-    # The peers whose users may command the jobs that are submitted here, beside this node's own.
-    operators: tuple[str, ...] = ()
+    # Whether this node looks after others' jobs, and to whom it entrusts its own.
+    deputy: bool = True
+    trust: Trust = ANYBODY
     table: AdvertTable = field(default_factory=AdvertTable)
     advertising: Advertising = field(default_factory=Advertising)
     # Peers that are silent, as far as that was looked at.
@@ -118,7 +120,7 @@ class Core:
 
     def _begin(self) -> None:
         """Own nothing and hold no copy."""
-        self.jobs = OwnedJobs(self.me, self.keys, self.table.known, self.lost)
+        self.jobs = OwnedJobs(self.me, self.keys, self.table.known, self.lost, self.trust)
         self.replication = Replication(self.me, self.lost)
         self._handovers = Handovers(self.me, self.keys, self.jobs, self.replication, self.lost)
 
@@ -183,11 +185,7 @@ class Core:
         while True:
             while pending:
                 action = pending.popleft()
-                if (
-                    isinstance(action, Send)
-                    and action.peer == self.me
-                    and need_of(action.message) not in _OF_SHELL
-                ):
+                if isinstance(action, Send) and self._is_for_itself(action):
                     pending.extend(
                         self._message(self.me, action.message, Received(self.me, action.message), now)
                     )
@@ -314,7 +312,7 @@ class Core:
             case Adopt(job=job, mandate=given) | Owned(job=job, mandate=given):
                 mandate.vet(given, job, self.keys)
             case Replicate(job=job, mandate=given):
-                self._vet_replicate(message, mandate.vet(given, job, self.keys))
+                self._vet_replicate(message, mandate.vet(given, job, self.keys), known)
             case Command() if known is not None:
                 mandate.vet_command(message.signed, known.authority, self.keys)
         if isinstance(message, Replicate | Command) and message.spec is not None:
@@ -326,14 +324,18 @@ class Core:
             if known is not None:
                 vetting.vet_type(spec, known.spec)
 
-    def _vet_replicate(self, message: Replicate, authority: Authority) -> None:
+    def _vet_replicate(self, message: Replicate, authority: Authority, known: JobRecord | None) -> None:
+        # What this node holds already is its owner's to end.
+        if self.me in authority.members[1:] and known is None and not self.deputy:
+            raise Untimely("this node looks after no jobs of others")
+        vetting.vet_copies(message, known, self.keys)
         for one in message.commands:
             mandate.vet_command(one, authority, self.keys)
         if message.spec is not None:
             mandate.vet_spec(message.spec, authority, message.commands)
 
     def _charter(self, id: str, spec: JobSpec, nonce: bytes) -> Mandate:
-        charter = mandate.first_charter(id, nonce, self.me, spec, self.operators)
+        charter = mandate.first_charter(id, nonce, self.me, spec, self.trust)
         return mandate.chartered(self.keys, charter)
 
     # Jobs of this node

@@ -109,7 +109,7 @@ class Engine(Protocol):
     ) -> ProgramEnd:
         """Run to the end. `started` is called when the program begins: timeouts count from there.
 
-        When `workload.stopping` is asked the program is told to end, killed after its grace, and all
+        When `Workload.stopping` is asked the program is told to end, killed after its grace, and all
         that it wrote is there; if that was before it began, nothing is started.
         Cancelling kills the program for certain before it leaves. After a restart of the node it
         is called again with the same execution: Docker goes on with the container that is still

@@ -60,6 +60,7 @@ class Advertiser:
     def __init__(
         self,
         name: str,
+        protocols: Sequence[str],
         me: identity.Identity,
         host: Host,
         journal: Journal,
@@ -72,6 +73,7 @@ class Advertiser:
         changes: Changes,
     ) -> None:
         self._name = name
+        self._protocols = tuple(protocols)
         self._me = me
         self._host = host
         self._journal = journal
@@ -116,6 +118,7 @@ class Advertiser:
             version=__version__,
             capacity=action.capacity,
             addresses=tuple(self._host.tellable_addresses()),
+            protocols=self._protocols,
             leaving=action.leaving,
         )
         advert, left_out = fitted(advert)

@@ -39,8 +39,8 @@ from p2pnode.engines.workload import Engine, Mount, ProgramEnd, Workload, failed
 from p2pnode.faults.caution import Caution
 from p2pnode.faults.guards import Guards
 
-from . import ending
-from .ending import EndedOnDisk
+from . import ended_on_disk
+from .ended_on_disk import EndedOnDisk
 from .execution import LocalExecution
 
 log = logging.getLogger(__name__)
@@ -184,14 +184,14 @@ class Executor:
 
     async def _to_the_end(self, execution: LocalExecution, directory: Path) -> EndedOnDisk:
         """Prepare and run; whatever goes wrong on the way is how it ended."""
-        if found := ending.read(directory):
+        if found := ended_on_disk.read(directory):
             execution.order.runs = found.output_runs
             return found
         ended: ProgramEnd | None = None
         with execution.scope:
             ended = await self._prepare_and_run(execution, directory)
-        on_disk = ending.of_execution(execution, ended)
-        ending.write(directory, on_disk)
+        on_disk = ended_on_disk.of_execution(execution, ended)
+        ended_on_disk.write(directory, on_disk)
         return on_disk
 
     async def _prepare_and_run(self, execution: LocalExecution, directory: Path) -> ProgramEnd:

@@ -299,7 +299,7 @@ class Journal:
         rows = self._db.execute("SELECT execution, record FROM reservations ORDER BY execution")
         return _decoded(rows, Reservation, unreadable)
 
-    # Links (network.links.LinkJournal)
+    # Links (network.link_owner.LinkJournal)
 
     def load_link(self, peer: str) -> tuple[LinkRecord, Sequence[tuple[int, bytes]]]:
         row = self._db.execute("SELECT peer_store,received,sent FROM links WHERE peer=?", (peer,)).fetchone()

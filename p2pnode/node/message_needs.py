@@ -14,7 +14,6 @@ from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Ask, Ended, Message, Receipt
 from p2pnode.core.wire.signing import RECEIPT_DOMAIN
 from p2pnode.data.inputs import Inputs
-from p2pnode.ipfs import cid as cids
 
 from .journal import Journal
 
@@ -54,14 +53,11 @@ class MessageNeeds:
     def of_own_end(self, ended: Ended) -> Received:
         """The event of the end of an execution of this node's own job on itself."""
         receipt = codec.decode(ended.receipt.body, Receipt)
-        cid = cids.make(codec.encode(ended.receipt), "dag-cbor")
-        return Received(self._core.me, ended, receipt, cid, self._stored(receipt.job))
+        return Received(self._core.me, ended, receipt, self._stored(receipt.job))
 
     def _ended_untrusted(self, peer: str, ended: Ended) -> Received:
         body = identity.verify_untrusted(peer, RECEIPT_DOMAIN, ended.receipt)
-        receipt = codec.decode_untrusted(body, Receipt)
-        vetting.vet_receipt(receipt)
-        signed = codec.encode(ended.receipt)
+        receipt = vetting.receipt_untrusted(body)
         job = self._core.jobs.of_execution(ended.execution)
         # An execution that was cancelled as its job ended is told of afterwards.
         stored = None if job else self._stored(receipt.job)
@@ -69,8 +65,8 @@ class MessageNeeds:
         one = record.executions.get(ended.execution) if record else None
         # Kept only from the peer that had the execution, and once: nobody may fill the store with receipts.
         if one is not None and one.peer == peer and (one.state in LIVE or one.awaits_receipt):
-            self._keep_receipt(peer, signed)
-        return Received(peer, ended, receipt, cids.make(signed, "dag-cbor"), stored)
+            self._keep_receipt(peer, codec.encode(ended.receipt))
+        return Received(peer, ended, receipt, stored)
 
     def _stored(self, job: str) -> JobRecord | None:
         """The journal's record of a job that the core does not hold, as it has ended."""

@@ -37,8 +37,9 @@ from p2pnode.core.records.events import (
 from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.values.internet import AllowedHost
+from p2pnode.core.values.trust import Trust
 from p2pnode.core.wire import addresses as addressing
-from p2pnode.core.wire import codec
+from p2pnode.core.wire import codec, protocols
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.compartments import Compartment
 from p2pnode.core.wire.messages import Ask, Award, Ended, Message, Release, Replicate
@@ -150,6 +151,8 @@ class Node:
             self.me,
             self.config.preempt,
             declines=lambda spec: self.inputs.lacks_variables(spec.task),
+            deputy=self.config.deputy,
+            trust=Trust(self.config.operators, self.config.trusted),
         )
         core.worker.stop_grace_s_max = self.config.max_stop_grace
         return core
@@ -174,6 +177,7 @@ class Node:
     def _make_advertiser(self, core: Core) -> Advertiser:
         return Advertiser(
             self.config.name,
+            protocols.spoken(deputy=self.config.deputy),
             self.me,
             self.host,
             self.journal,

@@ -21,10 +21,12 @@ from p2pnode.core.job import plan
 from p2pnode.core.node import Core
 from p2pnode.core.placement.matching import requirements_of
 from p2pnode.core.records.lifecycle import OPEN, Execution, JobRecord
+from p2pnode.core.wire import codec
 from p2pnode.core.wire.inquiries import JobLine
 from p2pnode.core.wire.messages import Line
 from p2pnode.core.wire.spec import JobSpec
 from p2pnode.data.inputs import Inputs
+from p2pnode.ipfs import cid
 from p2pnode.network.host import Host
 from p2pnode.network.protocols import jobs as job_lists
 from p2pnode.node.changes import Changes
@@ -126,6 +128,10 @@ class Jobs:
             raise ServiceError(Code.NOT_FOUND, reason)
         return jobfile.render(found.spec)
 
+    def receipts(self, job_id: str) -> dict[str, bytes]:
+        executions = self._lookup.record(job_id).executions.values()
+        return {one.id: codec.encode(one.receipt) for one in executions if one.receipt}
+
     async def job_events(self, job_id: str, since: int, follow: bool) -> AsyncGenerator[EventJson, None]:
         while True:
             # Taken before the look, so that what changes in between is not missed.
@@ -187,6 +193,7 @@ class Jobs:
             ],
             "serial": record.authority.charter.serial,
             "controllers": list(record.authority.charter.controllers),
+            "deputies_wanted": spec.deputies,
             "run": record.run,
             "first_failure": self._lookup.for_people(record.first_failure),
         }
@@ -202,7 +209,7 @@ class Jobs:
             "exit_code": one.exit_code,
             "fault": one.fault,
             "result_cid": one.result_cid,
-            "receipt_cid": one.receipt_cid,
+            "receipt_cid": cid.make(codec.encode(one.receipt), "dag-cbor") if one.receipt else None,
             "created": _moment(one.created),
             "modified": _moment(one.modified),
             "version": one.version,

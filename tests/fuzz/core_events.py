@@ -27,7 +27,7 @@ from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.wire import codec, messages
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.core.wire.messages import Advert, Ended, Message, Receipt
+from p2pnode.core.wire.messages import Advert, Ended, Message
 from p2pnode.core.wire.signing import Signed
 from tests.sim.network import Node, Simulation
 from tests.sim.specs import KINDS, sim_offer, sim_spec
@@ -164,8 +164,7 @@ class HostileNetwork(Simulation):
         receipt = None
         if isinstance(message, Ended):
             try:
-                receipt = codec.decode_untrusted(message.receipt.body, Receipt)
-                vetting.vet_receipt(receipt)
+                receipt = vetting.receipt_untrusted(message.receipt.body)
             except BadMessage:
                 return None
             if receipt.peer != peer or receipt.execution != message.execution:
@@ -173,7 +172,7 @@ class HostileNetwork(Simulation):
         job = getattr(message, "job", None)
         held = job in node.core.jobs or job in node.core.replication.copies
         record = None if held or job not in node.jobs else self.record(node, job)
-        return Received(peer, message, receipt, "bafycid" if receipt else None, record)
+        return Received(peer, message, receipt, record)
 
     def live(self, node: Node) -> list[JobRecord]:
         return [*(job.record for job in node.core.jobs.values()), *node.core.replication.copies.values()]

@@ -11,6 +11,7 @@ from msgspec import inspect as types
 
 from p2pnode.core.records import mandate, vetting
 from p2pnode.core.records.lifecycle import ExecutionState, JobRecord
+from p2pnode.core.values.trust import ANYBODY
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.mandates import NONCE_SIZE_BYTES, CommandAction, CommandBody, Mandate, job_id
@@ -114,7 +115,7 @@ class MessageMaker:
                 )
             case "spec_hash" | "work":
                 return codec.digest(record.spec) if record else "0" * 64
-            case "result_cid" | "receipt_cid":
+            case "result_cid":
                 return rng.choice([None, "bafy", "bafyother"])
             case _:
                 return None
@@ -125,7 +126,7 @@ class MessageMaker:
         members = tuple(rng.sample(list(peers), min(len(peers), rng.choice([1, 2, 3]))))
         if record is None or rng.random() < 0.1:
             nonce, spec = rng.randbytes(NONCE_SIZE_BYTES), sim_spec(rng, None, rng.choice(KINDS))
-            charter = mandate.first_charter(job_id(members[0], nonce), nonce, members[0], spec, ())
+            charter = mandate.first_charter(job_id(members[0], nonce), nonce, members[0], spec, ANYBODY)
             return mandate.chartered(self._keys_of(members[0]), codec.replace(charter, members=members))
         if rng.random() < 0.6:
             return record.mandate

@@ -78,7 +78,7 @@ def a_copy(whose: str, **changes: Any) -> ExecutionCopy:
         exit_code=None,
         fault=None,
         result_cid=None,
-        receipt_cid=None,
+        receipt=None,
         created_ms=1,
         modified_ms=1,
         started_ms=None,

@@ -8,6 +8,7 @@ import trio
 
 from p2pnode.core.job.desired import missing_placements
 from p2pnode.core.job.retries import is_last
+from p2pnode.core.placement.constraints import matches, requirements
 from p2pnode.core.placement.matching import requirements_of, why_not
 from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.wire.spec import JobType
@@ -73,9 +74,11 @@ class Deadlines:
             if node.alive
             and node is not owner
             and node.peer not in own.declined
+            and node.core.deputy
             and node.core.worker.scheduling is not Scheduling.DRAINING
+            and all(matches(one, node.capacity.labels) for one in requirements(own.spec.constraints))
         ]
-        if len(alive) < min(2, len(candidates)):
+        if len(alive) < min(own.spec.deputies, len(candidates)):
             found.append((f"{len(alive)} living deputies", DEPUTIES_WITHIN_S))
         if own.spec.type is not JobType.OPS:
             found += self._unplaced(own, owner)

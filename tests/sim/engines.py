@@ -9,7 +9,7 @@ from p2pnode.core.records.lifecycle import LONG_RUNNING
 from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Award, Receipt
-from p2pnode.core.wire.signing import Signed
+from p2pnode.core.wire.signing import RECEIPT_DOMAIN, Signed
 from p2pnode.core.wire.states import Fault, Stage
 
 if TYPE_CHECKING:
@@ -77,5 +77,6 @@ class SimEngines:
             cpu_ms=0,
             memory_bytes=0,
         )
-        signed = Signed(body=codec.encode(receipt), signature=bytes(64))
+        body = codec.encode(receipt)
+        signed = Signed(body=body, signature=node.core.keys.sign(RECEIPT_DOMAIN, body))
         self._sim.give(node, life, Finished(id, signed))

@@ -22,6 +22,7 @@ from p2pnode.core.placement.matching import requirements_of
 from p2pnode.core.records import mandate
 from p2pnode.core.records.events import Received
 from p2pnode.core.records.lifecycle import JobRecord
+from p2pnode.core.values.trust import ANYBODY
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.mandates import NONCE_SIZE_BYTES, Mandate, job_id
@@ -263,7 +264,7 @@ class Liar:
         nonce = rng.randbytes(NONCE_SIZE_BYTES)
         execution, job = f"e-{rng.getrandbits(128):032x}", job_id(self.peer, nonce)
         self._asked[execution] = spec
-        charter = mandate.first_charter(job, nonce, self.peer, spec, ())
+        charter = mandate.first_charter(job, nonce, self.peer, spec, ANYBODY)
         self._charters[execution] = mandate.chartered(self.identity, charter)
         need = requirements_of(spec)
         self._say(

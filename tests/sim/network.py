@@ -41,6 +41,7 @@ from p2pnode.core.records.events import (
 )
 from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.records.reservations import Reservation
+from p2pnode.core.values.trust import Trust
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.fields import CONTROLLERS_MAX
 from p2pnode.core.wire.mandates import NONCE_SIZE_BYTES, job_id
@@ -142,10 +143,9 @@ class Simulation:
     # Nodes
 
     def _core(self, peer: str) -> Core:
-        core = Core(peer, lambda spec: None, FakeKeys(peer))
         # Users at any node stop and change the jobs.
-        core.operators = self.peers[:CONTROLLERS_MAX]
-        return core
+        trust = Trust(operators=self.peers[:CONTROLLERS_MAX])
+        return Core(peer, lambda spec: None, FakeKeys(peer), trust=trust)
 
     def submit(self, node: Node, spec: JobSpec) -> None:
         if not node.alive:
@@ -370,8 +370,7 @@ class Simulation:
         job = receipt.job if receipt else getattr(message, "job", None)
         held = job in to.core.jobs or job in to.core.replication.copies
         record = None if held or job not in to.jobs else self.record(to, job)
-        cid = "receipt-cid" if receipt else None
-        self.give(to, to.incarnation, Received(sender.peer, message, receipt, cid, record))
+        self.give(to, to.incarnation, Received(sender.peer, message, receipt, record))
 
     def advertise(self, node: Node, action: Advertise) -> None:
         node.number += 1

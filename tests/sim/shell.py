@@ -29,7 +29,6 @@ from p2pnode.core.records.events import CapacityChanged, Received
 from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.core.wire.fields import CONTROLLERS_MAX
 from p2pnode.core.wire.messages import Capacity, Message
 from p2pnode.core.wire.spec import JobSpec
 from p2pnode.identity import Identity
@@ -146,7 +145,13 @@ class ShellSimulation:
 
     async def _run(self, node: ShellNode, task_status: Any) -> None:
         node.directory.mkdir(parents=True, exist_ok=True)
-        config = NodeConfig(data_dir=node.directory, name=node.peer[-6:], mdns=False, preempt=node.preempts)
+        config = NodeConfig(
+            data_dir=node.directory,
+            name=node.peer[-6:],
+            mdns=False,
+            preempt=node.preempts,
+            operators=tuple(self.nodes),
+        )
         journal = Journal(node.directory)
         blocks = BlockStore(node.directory / "blocks", 10**9)
         with trio.CancelScope() as scope:
@@ -173,8 +178,6 @@ class ShellSimulation:
                 lookup = Lookup(journal, shell.driver.core.table, node.peer, config.name)
                 node.commands = Commands(lookup, journal, shell.driver, shell.changes, shell.links)
                 node.operator = shell.scheduling
-                # Users at any node stop and change the jobs.
-                shell.driver.core.operators = tuple(self.nodes)[:CONTROLLERS_MAX]
                 await nursery.start(shell.run)
                 shell.tell(CapacityChanged(node.capacity))
                 nursery.start_soon(self._join, host)

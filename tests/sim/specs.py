@@ -30,9 +30,14 @@ def sim_spec(rng: random.Random, total_s: int | None = None, kind: JobType | Non
     constraints = [Constraint(key="os", operator=Operator.EQUALS, values=("linux",))]
     if kind in (JobType.OPS, JobType.DAEMON):
         constraints.append(Constraint(key="zone", operator=Operator.EQUALS, values=(rng.choice("abc"),)))
+    # Drawn beside the others, which stay what they were for a seed.
+    beside = random.Random()
+    beside.setstate(rng.getstate())
     return JobSpec(
         type=kind or JobType.BATCH,
         count=rng.choice([1, 1, 2, 3]),
+        # A job survives two deaths in a row, so it has two at least.
+        deputies=beside.choice([2, 2, 2, 3]),
         priority=rng.choice([0, 0, 100]),
         constraints=tuple(constraints),
         task=Task(

@@ -1,8 +1,10 @@
 """The deputies of a job: which peers are named, and when they are told. The acting owner's side.
 
-The requester names them in its charter, and replaces one that falls silent by another charter; the
-former one may still hold its copy, so it is remembered as a past member, which is told. Any other
-owner can only name more, behind the present members.
+As many are named as the job wants, those that run nothing of it before others: peers that say in their
+adverts that they look after jobs, meet the job's Constraints, and are trusted where its requester names whom
+it trusts. The requester names them in its charter, and replaces one that falls silent by another charter; the
+former one may still hold its copy, so it is remembered as a past member, which is told. Any other owner can
+only name more, behind the present members.
 """
 
 from __future__ import annotations
@@ -10,20 +12,25 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from math import inf
 
+from p2pnode.core.placement import constraints
 from p2pnode.core.placement.adverts import Known, out_of_reach
+from p2pnode.core.placement.matching import grouped
 from p2pnode.core.placement.ranking import rendezvous_hash
 from p2pnode.core.records import mandate
 from p2pnode.core.records.events import Send
 from p2pnode.core.records.lifecycle import LIVE, JobRecord
 from p2pnode.core.replication.sync import header, replicates
+from p2pnode.core.values.trust import Trust
 from p2pnode.core.wire import protocols
 from p2pnode.core.wire.fields import MEMBERS_NAMED_MAX, PEERS_NAMED_MAX
+from p2pnode.core.wire.messages import Advert
+from p2pnode.core.wire.spec import WITHOUT_DEPUTIES
 from p2pnode.core.wire.states import Scheduling
 
 from .transitions import JobTransitions
 
-# One may die while the other takes over.
-DEPUTIES = 2
+# A node that has just joined does not know its peers yet: a job says later that it lacks deputies.
+SHORTAGE_TOLD_AFTER_S = 10.0
 
 
 def recipients(record: JobRecord) -> list[str]:
@@ -34,24 +41,75 @@ def recipients(record: JobRecord) -> list[str]:
 def lacks_deputies(record: JobRecord, lost: Collection[str]) -> bool:
     """Whether fewer members than there should be would take over now."""
     full = record.owner != record.requester and len(record.authority.members) >= MEMBERS_NAMED_MAX
-    return not full and sum(peer not in lost for peer in recipients(record)) < DEPUTIES
+    return not full and sum(peer not in lost for peer in recipients(record)) < record.spec.deputies
+
+
+def why_no_deputy(record: JobRecord, advert: Advert, trust: Trust) -> str | None:
+    """Why a peer is to know nothing of the job, draining or not; None where it may be a deputy."""
+    if advert.peer == record.requester:
+        return None
+    if (silent := protocols.why_no_link(advert.protocols)) is not None:
+        return silent
+    if protocols.DEPUTY not in advert.protocols:
+        return "looks after no jobs of others"
+    if (distrusted := trust.why_not(advert.peer)) is not None:
+        return distrusted
+    labels = advert.capacity.labels
+    unmet = (constraints.why_not(one, labels) for one in constraints.requirements(record.spec.constraints))
+    return next((reason for reason in unmet if reason is not None), None)
 
 
 def name_deputies(
-    transitions: JobTransitions, known: Mapping[str, Known], lost: Collection[str], now: float
+    transitions: JobTransitions, known: Mapping[str, Known], lost: Collection[str], trust: Trust, now: float
 ) -> None:
-    """Replace deputies that are lost, as far as there are others."""
+    """Replace deputies that are lost, as far as there are others, and those that may be none.
+
+    `trust` is this node's own, which counts for its own jobs.
+    """
     record = transitions.record
-    if record.ended or not lacks_deputies(record, lost):
+    if record.ended:
         return
-    live = [peer for peer in recipients(record) if peer not in lost]
+    if record.requester != transitions.me:
+        trust = Trust(peers=record.authority.charter.trusted)
+    fit = [
+        peer
+        for peer in recipients(record)
+        if peer not in known or why_no_deputy(record, known[peer].advert, trust) is None
+    ]
+    live = [peer for peer in fit if peer not in lost]
+    if len(live) >= record.spec.deputies:
+        _replace(transitions, tuple(fit), lost, now)
+        return
+    wanted = record.spec.deputies - len(live)
+    chosen = (*live, *_candidates(record, known, lost, trust, now)[:wanted])
+    silent = [peer for peer in fit if peer in lost]
+    kept = (*chosen, *silent[: max(0, record.spec.deputies - len(chosen))])
+    _replace(transitions, kept, lost, now)
+    if now >= shortage_told_at(record, lost):
+        _tell_shortage(transitions, known, lost, trust, now)
+
+
+def keep_at_most(transitions: JobTransitions, count: int, lost: Collection[str], now: float) -> None:
+    """Take deputies off the list of a job that wants fewer now."""
+    _replace(transitions, tuple(recipients(transitions.record))[:count], lost, now)
+
+
+def shortage_told_at(record: JobRecord, lost: Collection[str]) -> float:
+    """When the history is to say that there are too few deputies: once for each version of the job's file."""
+    told = record.ended or record.shortage_told == record.version
+    return inf if told or not lacks_deputies(record, lost) else record.begun + SHORTAGE_TOLD_AFTER_S
+
+
+def _candidates(
+    record: JobRecord, known: Mapping[str, Known], lost: Collection[str], trust: Trust, now: float
+) -> list[str]:
+    """The peers that may become deputies, the best first."""
     runs = {one.peer for one in record.of(*LIVE)}
+    parties = {record.owner, *record.deputies}
     candidates = [
         peer
         for peer, one in known.items()
-        if peer not in {record.owner, *record.deputies, *record.declined, *lost}
-        and one.advert.capacity.scheduling is not Scheduling.DRAINING
-        and protocols.why_no_link(one.advert.protocols) is None
+        if peer not in parties and _why_not_chosen(record, one.advert, lost, trust) is None
     ]
     unreachable = out_of_reach(known, now)
     # Anybody can invent peers, which keep nothing. A node that runs nothing is often there for one command.
@@ -64,28 +122,42 @@ def name_deputies(
             rendezvous_hash(record.id, 0, peer),
         )
     )
-    more = candidates[: DEPUTIES - len(live)]
+    return candidates
+
+
+def _why_not_chosen(record: JobRecord, advert: Advert, lost: Collection[str], trust: Trust) -> str | None:
+    if advert.peer in lost:
+        return "is silent"
+    if advert.peer in record.declined:
+        return "did not take its copy"
+    if advert.capacity.scheduling is Scheduling.DRAINING:
+        return "is being drained"
+    return why_no_deputy(record, advert, trust)
+
+
+def _replace(transitions: JobTransitions, kept: tuple[str, ...], lost: Collection[str], now: float) -> None:
+    """Have these as deputies, as far as this node may say so, and tell who is concerned."""
+    record = transitions.record
     removed: list[str] = []
     if record.owner == record.requester:
-        silent = [peer for peer in recipients(record) if peer in lost]
-        kept = (*live, *more, *silent[: max(0, DEPUTIES - len(live) - len(more))])
         if set(kept) == set(record.deputies):
             return
         removed = [peer for peer in record.deputies if peer not in kept]
         recharter(transitions, (record.owner, *kept))
-    elif more:
-        record.mandate = mandate.extended(transitions.keys, record.mandate, transitions.me, more)
     else:
-        return
+        more = [peer for peer in kept if peer not in record.authority.members]
+        if not more:
+            return
+        record.mandate = mandate.extended(transitions.keys, record.mandate, transitions.me, more)
     for peer in removed:
         record.synced.pop(peer, None)
         # The peer learns, some day, that its copy is wanted no more.
         transitions.actions.append(Send(peer, header(record, now)))
     for one in record.of(*LIVE):
         transitions.adopt(one)
-    if live or more:
-        names = ", ".join((*live, *more))
-        transitions.note("Ownership", f"Deputies, who would take over: {names}", now, urgent=True)
+    live = [peer for peer in recipients(record) if peer not in lost]
+    if live:
+        transitions.note("Ownership", f"Deputies, who would take over: {', '.join(live)}", now, urgent=True)
 
 
 def recharter(transitions: JobTransitions, members: tuple[str, ...]) -> None:
@@ -96,6 +168,21 @@ def recharter(transitions: JobTransitions, members: tuple[str, ...]) -> None:
         transitions.keys, record.mandate, members, record.version, record.spec_hash
     )
     record.past_members = tuple(dict.fromkeys((*removed, *record.past_members)))[:PEERS_NAMED_MAX]
+
+
+def _tell_shortage(
+    transitions: JobTransitions, known: Mapping[str, Known], lost: Collection[str], trust: Trust, now: float
+) -> None:
+    """Say in the history how many deputies there are, and why no more."""
+    record = transitions.record
+    there = sum(peer not in lost for peer in recipients(record))
+    others = [one.advert for peer, one in known.items() if peer not in {record.owner, transitions.me}]
+    reasons = [reason for one in others if (reason := _why_not_chosen(record, one, lost, trust)) is not None]
+    why = grouped(reasons, len(others)) or "no more peers are known"
+    without = "" if there else f" ({WITHOUT_DEPUTIES})"
+    text = f"{there} of {record.spec.deputies} deputies found{without}: {why}"
+    record.shortage_told = record.version
+    transitions.note("Ownership", text, now)
 
 
 def tell_deputies(transitions: JobTransitions, lost: Collection[str], now: float) -> None:

@@ -18,7 +18,19 @@ from p2pnode.core.records.lifecycle import (
     ExecutionState,
 )
 from p2pnode.core.wire.fields import PEERS_NAMED_MAX
-from p2pnode.core.wire.messages import Ask, Award, Bid, Message, Receipt, Refusal, Release, Replicate, Update
+from p2pnode.core.wire.messages import (
+    Ask,
+    Award,
+    Bid,
+    Ended,
+    Message,
+    Receipt,
+    Refusal,
+    Release,
+    Replicate,
+    Update,
+)
+from p2pnode.core.wire.signing import Signed
 from p2pnode.core.wire.states import Fault, RefusalKind
 
 from .transitions import JobTransitions
@@ -118,11 +130,9 @@ def updated(transitions: JobTransitions, peer: str, update: Update, now: float) 
         execution.deadline = now + seconds + stop_grace_s(transitions.record.spec) + OVERDUE_GRACE_S
 
 
-def ended(
-    transitions: JobTransitions, peer: str, id: str, receipt: Receipt, receipt_cid: str, now: float
-) -> None:
-    """The execution has ended; `receipt` is signed by its peer."""
-    execution = _of_peer(transitions, id, peer)
+def ended(transitions: JobTransitions, peer: str, ended: Ended, receipt: Receipt, now: float) -> None:
+    """The execution has ended; `receipt` is what its peer has signed."""
+    execution = _of_peer(transitions, ended.execution, peer)
     if execution is None or not (execution.state in LIVE or execution.awaits_receipt):
         return
     if not _receipt_fits(transitions, execution, receipt):
@@ -130,18 +140,18 @@ def ended(
             transitions.give_up(execution, "sent a receipt that is not about this execution", now)
         return
     if execution.state in GIVEN_UP and not _still_counts(transitions, execution, receipt):
-        _leftovers(transitions, execution, receipt, receipt_cid, now)
+        _leftovers(transitions, execution, receipt, ended.receipt, now)
         return
     if transitions.record.spec.type not in LONG_RUNNING and _is_completed(transitions, execution):
         # An owner that was away and waits for its deputies' word has not ended the second yet.
         reason = "another result of this replica counts"
         execution.move(ExecutionState.CANCELLED, now, reason)
         transitions.note("Execution", f"Cancelled: {reason}", now, execution, True)
-        _leftovers(transitions, execution, receipt, receipt_cid, now)
+        _leftovers(transitions, execution, receipt, ended.receipt, now)
         return
     execution.unconfirmed = False
     execution.exit_code, execution.fault = receipt.exit_code, receipt.fault
-    execution.result_cid, execution.receipt_cid = receipt.result_cid, receipt_cid
+    execution.result_cid, execution.receipt = receipt.result_cid, ended.receipt
     if receipt.fault is None and receipt.exit_code == 0:
         execution.move(ExecutionState.COMPLETED, now)
         transitions.note("Execution", f"Completed, result {receipt.result_cid}", now, execution, True)
@@ -165,10 +175,10 @@ def _still_counts(transitions: JobTransitions, execution: Execution, receipt: Re
 
 
 def _leftovers(
-    transitions: JobTransitions, execution: Execution, receipt: Receipt, receipt_cid: str, now: float
+    transitions: JobTransitions, execution: Execution, receipt: Receipt, signed: Signed, now: float
 ) -> None:
     """Keep what is left of an execution that nobody waits for: its output and the exit code."""
-    execution.exit_code, execution.receipt_cid = receipt.exit_code, receipt_cid
+    execution.exit_code, execution.receipt = receipt.exit_code, signed
     execution.result_cid, execution.modified = receipt.result_cid, now
     execution.fault = execution.fault or receipt.fault
     how = "" if receipt.exit_code is None else f" with exit code {receipt.exit_code}"

@@ -47,13 +47,14 @@ from p2pnode.core.records.lifecycle import (
     Outcome,
     job_version,
 )
+from p2pnode.core.values.trust import ANYBODY, Trust
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.mandates import CommandAction, CommandBody
 from p2pnode.core.wire.messages import Bid, Command, Ended, Orphan, Owned, Refusal, Replicate, Update, WhoOwns
 from p2pnode.core.wire.signing import Keys, Signed
 from p2pnode.core.wire.spec import JobSpec, JobType
 
-from . import deputies, endings, handover, incoming
+from . import conclusion, deputies, handover, incoming
 from .asking import ENOUGH_WAIT_S, Asking, listed
 from .desired import (
     MissingPlacement,
@@ -78,6 +79,7 @@ class Job:
         keys: Keys,
         known: Mapping[str, Known],
         lost: Collection[str] = (),
+        trust: Trust = ANYBODY,
     ) -> None:
         """`known` and `lost` are the owner's live table of peers, and those that are silent."""
         self.record = record
@@ -86,6 +88,7 @@ class Job:
         self.waits = False
         self._known = known
         self._lost = lost
+        self._trust = trust
         self._steps = JobTransitions(record, me, known, keys)
         self._hold_until = 0.0
 
@@ -160,9 +163,9 @@ class Job:
                 pass
             case _ if self.record.ended and not self._is_late_end(event):
                 return []
-            case Received(peer, Ended(execution=id), receipt=receipt, receipt_cid=cid):
-                assert receipt is not None and cid is not None
-                incoming.ended(self._steps, peer, id, receipt, cid, now)
+            case Received(peer, Ended() as ended, receipt=receipt):
+                assert receipt is not None
+                incoming.ended(self._steps, peer, ended, receipt, now)
             case Received(peer, message):
                 self._received(peer, message, now)
             case Rejected(peer, message, reason):
@@ -208,6 +211,8 @@ class Job:
         if spec.type is not record.spec.type:
             self._steps.note("Submission", f"Change refused: the job's type stays {record.spec.type}", now)
             return
+        if spec.deputies < record.spec.deputies:
+            deputies.keep_at_most(self._steps, spec.deputies, self._lost, now)
         record.version += 1
         record.spec = spec
         version = record.versions[record.version] = job_version(spec, now)
@@ -251,7 +256,7 @@ class Job:
             self._reconcile(now)
             self._forget_old()
         if not held:
-            deputies.name_deputies(transitions, self._known, self._lost, now)
+            deputies.name_deputies(transitions, self._known, self._lost, self._trust, now)
         deputies.tell_deputies(transitions, self._lost, now)
         missing = [] if record.ended else self._missing()
         self.waits = not record.ended and (
@@ -259,14 +264,14 @@ class Job:
             or record.spec.type in EVERYWHERE | LONG_RUNNING
             or deputies.lacks_deputies(record, self._lost)
         )
-        self.deadline = self._hold_until if held else self._next_deadline(missing, now)
-        self.deadline = min(self.deadline, transitions.tell_by)
+        later = min(self._next_deadline(missing, now), deputies.shortage_told_at(record, self._lost))
+        self.deadline = min(self._hold_until if held else later, transitions.tell_by)
         actions, transitions.actions = transitions.actions, []
         return [SaveJob(record), *actions]
 
     def _reconcile(self, now: float) -> None:
         record, transitions = self.record, self._steps
-        endings.end_overdue(transitions, now)
+        conclusion.end_overdue(transitions, now)
         total_s = record.spec.task.timeouts.total_s
         if total_s is not None and record.spec.type not in LONG_RUNNING and now >= record.begun + total_s:
             transitions.end(
@@ -281,7 +286,7 @@ class Job:
         missing = self._missing()
         failed = self._hopeless(missing)
         if failed:
-            endings.wind_up(transitions, failed, now)
+            conclusion.wind_up(transitions, failed, now)
             return
         ready = [one for one in missing if record.retry_at.get(one.replica, 0.0) <= now]
         if ready or self._lacks_targets():
@@ -290,7 +295,7 @@ class Job:
             record.waiting_since = None
             transitions.cancel_all(record.of(*OPEN), "not needed", now)
         if not missing and not record.ended:
-            endings.end_if_done(transitions, now)
+            conclusion.end_if_done(transitions, now)
         if record.ended:
             return
         if record.now_of(*LIVE):

@@ -10,6 +10,7 @@ from p2pnode.core.placement.adverts import Known
 from p2pnode.core.records.events import Action, Event
 from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.values.deadlines import Deadlines
+from p2pnode.core.values.trust import ANYBODY, Trust
 from p2pnode.core.wire.compartments import Compartment, compartment
 from p2pnode.core.wire.signing import Keys
 
@@ -19,13 +20,21 @@ from .machine import Job
 class OwnedJobs(dict[str, Job]):
     """Jobs by id. What works on one does so within `worked_on`, which keeps the indexes true."""
 
-    def __init__(self, me: str, keys: Keys, known: Mapping[str, Known], lost: Collection[str]) -> None:
+    def __init__(
+        self,
+        me: str,
+        keys: Keys,
+        known: Mapping[str, Known],
+        lost: Collection[str],
+        trust: Trust = ANYBODY,
+    ) -> None:
         """`known` is the table of adverts, `lost` the peers that are silent; both are read only."""
         super().__init__()
         self._me = me
         self._keys = keys
         self._known = known
         self._lost = lost
+        self._trust = trust
         # The jobs that were worked on since whoever gives the events last emptied it: see `core.recovery`.
         self.touched: set[str] = set()
         # The jobs that have ended and wait for nothing: the journal has them.
@@ -36,7 +45,7 @@ class OwnedJobs(dict[str, Job]):
 
     def take(self, record: JobRecord) -> Job:
         """Look after a job from now on."""
-        job = self[record.id] = Job(record, self._me, self._keys, self._known, self._lost)
+        job = self[record.id] = Job(record, self._me, self._keys, self._known, self._lost, self._trust)
         self._index(job)
         return job
 

@@ -10,6 +10,7 @@ from p2pnode.core.placement.adverts import Known
 from p2pnode.core.placement.matching import Infeasible, why_not_peer
 from p2pnode.core.records import mandate
 from p2pnode.core.records.lifecycle import EVERYWHERE, new_record
+from p2pnode.core.values.trust import ANYBODY
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import Record
 from p2pnode.core.wire.mandates import NONCE_SIZE_BYTES, Mandate
@@ -48,7 +49,7 @@ def plan(spec: JobSpec, me: str, known: Mapping[str, Known], now: float, lacks: 
     `lacks` is why `me` itself does not have what peers look up when they are asked; "" if it has.
     """
     table = {peer: one for peer, one in known.items() if not (lacks and peer == me)}
-    charter = mandate.first_charter(_NO_JOB, bytes(NONCE_SIZE_BYTES), me, spec, ())
+    charter = mandate.first_charter(_NO_JOB, bytes(NONCE_SIZE_BYTES), me, spec, ANYBODY)
     unsigned = Mandate(charter=Signed(body=codec.encode(charter), signature=bytes(64)))
     asking = Asking(new_record(unsigned, spec, now), table, now)
     found = [why_not_peer(asking.need, one.advert) for one in table.values()]

@@ -61,7 +61,7 @@ def parse(text: str | bytes, name: str, *, literal_braces: bool = False) -> Pars
 
 
 def parse_template(text: str | bytes, variables: Mapping[str, str], name: str) -> ParsedJob:
-    """The job that a file describes once its templates are filled in (`core.template`).
+    """The job that a file describes once its templates are filled in (`core.jobfile.template`).
 
     Lines and columns of problems are those of the file as it was written. Raises
     `JobFileError` as `parse` does; while templates are wrong, with what is wrong in these alone.
@@ -149,6 +149,7 @@ def render(spec: JobSpec) -> dict[str, Any]:
     job |= {"Type": spec.type.value, "Namespace": spec.namespace, "Priority": spec.priority}
     if spec.type in (JobType.BATCH, JobType.SERVICE):
         job["Count"] = spec.count
+    job["Deputies"] = spec.deputies
     return job | _filled(
         Meta=dict(spec.meta),
         Labels=dict(spec.labels),

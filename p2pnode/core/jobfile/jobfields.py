@@ -15,8 +15,11 @@ from p2pnode.core.placement import constraints, forwarding, targets
 from p2pnode.core.values import mounts
 from p2pnode.core.values.units import AMOUNT_MAX, DURATION_ALLOWED
 from p2pnode.core.wire.spec import (
+    DEPUTIES_DEFAULT,
+    DEPUTIES_WANTED_MAX,
     RETRIES_MAX,
     RETRIES_META_KEY,
+    WITHOUT_DEPUTIES,
     Constraint,
     DockerTask,
     InputSource,
@@ -268,6 +271,8 @@ def _check_job(values: dict[str, Any], path: Path, report: Report) -> None:
             report.error((*path, "Count"), message)
         else:
             report.warning((*path, "Count"), f"ignored: {message}")
+    if values.get("Deputies") == 0:
+        report.warning((*path, "Deputies"), f"0: {WITHOUT_DEPUTIES}")
     if tasks is not None and len(tasks) != 1 and not report.has_error_under((*path, "Tasks")):
         report.error((*path, "Tasks"), f"{len(tasks)} tasks; allowed: exactly one")
     retries = (values.get("Meta") or {}).get(RETRIES_META_KEY, "0")
@@ -290,6 +295,7 @@ def _job(values: dict[str, Any], path: Path, report: Report) -> JobSpec | None:
         namespace=values.get("Namespace") or "default",
         priority=values.get("Priority", 0),
         count=1 if kind in _EVERYWHERE else values.get("Count", 1),
+        deputies=values.get("Deputies", DEPUTIES_DEFAULT),
         constraints=values.get("Constraints", ()),
         meta=values.get("Meta", {}),
         labels=values.get("Labels", {}),
@@ -330,6 +336,14 @@ JOB = ObjectOf(
         about="How many replicas of a batch or service job are wanted. ops and daemon jobs leave it out.",
         default=1,
         example=3,
+    ),
+    Field(
+        "Deputies",
+        Value(Integer(0, DEPUTIES_WANTED_MAX), "a whole number"),
+        about="How many peers keep a copy of the job, to take it over from a node that goes away; "
+        "only peers that meet Constraints do.",
+        default=DEPUTIES_DEFAULT,
+        example=1,
     ),
     Field(
         "Meta",

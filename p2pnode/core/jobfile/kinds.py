@@ -1,6 +1,6 @@
 """Kinds of values that a job file has: each reads a node of the YAML tree into a Python value.
 
-A file's fields are declared as a tree of kinds (`core.jobfields`). `read` gives the value,
+A file's fields are declared as a tree of kinds (`core.jobfile.jobfields`). `read` gives the value,
 or None after it has put a problem in the report; it never stops at the first problem.
 """
 

@@ -76,30 +76,38 @@ class PeerBack:
     peer: str
 
 
+@dataclass(slots=True)
+class _Absence:
+    """A watched peer whose link is down: silent since then, lost at then; inf once it is."""
+
+    since: float
+    lost_at: float
+
+
 class FailureDetector:
     """`lost` are the peers that count as lost, kept by whoever is told of `PeerLost` and `PeerBack`."""
 
     def __init__(self, lost: Collection[str]) -> None:
         self._lost = lost
         self._up: set[str] = set()
-        # Peers whose silence concerns this node and whose links are down: when each is lost, inf once it is.
-        self._lost_at: dict[str, float] = {}
+        # Peers whose silence concerns this node and whose links are down.
+        self._absent: dict[str, _Absence] = {}
         self._watched: frozenset[str] = frozenset()
         self._suspected_at: dict[str, float] = {}
 
     @property
     def deadline(self) -> float:
-        return min(self._lost_at.values(), default=inf)
+        return min((one.lost_at for one in self._absent.values()), default=inf)
 
     def watch(self, peers: frozenset[str], now: float) -> tuple[list[str], list[str]]:
         """Watch these peers from now on; those with which a link is wanted anew, and no more."""
         begun, over = sorted(peers - self._watched), sorted(self._watched - peers)
         self._watched = peers
         for peer in over:
-            self._lost_at.pop(peer, None)
+            self._absent.pop(peer, None)
         for peer in begun:
             if peer not in self._up:
-                self._lost_at.setdefault(peer, now + LOST_AFTER_CLOSE_S)
+                self._absent.setdefault(peer, _Absence(now, now + LOST_AFTER_CLOSE_S))
         return begun, over
 
     def handle(self, event: LinkEvent, now: float) -> list[PeerLost | PeerBack]:
@@ -109,7 +117,7 @@ class FailureDetector:
                 return [PeerLost(peer, "it has lost its journal", forgot=True)]
             case LinkUp(peer):
                 self._up.add(peer)
-                self._lost_at.pop(peer, None)
+                self._absent.pop(peer, None)
                 self._suspected_at.pop(peer, None)
                 return [PeerBack(peer)] if peer in self._lost else []
             case LinkSuspect(peer):
@@ -117,15 +125,18 @@ class FailureDetector:
             case LinkDown(peer):
                 self._up.discard(peer)
                 # Silence counts from its beginning; a connection that was closed only from then on.
-                silent = now - self._suspected_at.pop(peer, -inf) <= SUSPECT_AFTER_S
-                wait_s = LOST_AFTER_SILENCE_S - DOWN_AFTER_S if silent else LOST_AFTER_CLOSE_S
+                suspected_at = self._suspected_at.pop(peer, -inf)
+                if now - suspected_at <= SUSPECT_AFTER_S:
+                    since, wait_s = suspected_at - SUSPECT_AFTER_S, LOST_AFTER_SILENCE_S - DOWN_AFTER_S
+                else:
+                    since, wait_s = now, LOST_AFTER_CLOSE_S
                 if peer in self._watched:
-                    self._lost_at[peer] = now + wait_s
+                    self._absent[peer] = _Absence(since, now + wait_s)
         return []
 
     def due(self, now: float) -> list[PeerLost]:
         """The watched peers that have stayed away for too long."""
-        found = sorted(peer for peer, at in self._lost_at.items() if at <= now)
+        found = sorted(peer for peer, one in self._absent.items() if one.lost_at <= now)
         for peer in found:
-            self._lost_at[peer] = inf
-        return [PeerLost(peer, f"no sign of it for {LOST_AFTER_CLOSE_S:.0f} s") for peer in found]
+            self._absent[peer].lost_at = inf
+        return [PeerLost(peer, f"no sign of it for {now - self._absent[peer].since:.0f} s") for peer in found]

@@ -39,7 +39,6 @@ class Received:
     peer: str
     message: Message
     receipt: Receipt | None = None
-    receipt_cid: str | None = None
     record: JobRecord | None = None
     lacks: str = ""
 

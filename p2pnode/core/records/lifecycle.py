@@ -111,7 +111,8 @@ class Execution(State, kw_only=True):
     exit_code: int | None = None
     fault: Fault | None = None
     result_cid: str | None = None
-    receipt_cid: str | None = None
+    # Its peer's word on its end, verified; whoever is told of the end is given it.
+    receipt: Signed | None = None
     created: float
     modified: float
     # When its program was first reported to run.
@@ -125,7 +126,7 @@ class Execution(State, kw_only=True):
     @property
     def awaits_receipt(self) -> bool:
         """Whether it was given up, and its peer's word of its end, and what it left, may still come."""
-        return self.state in GIVEN_UP and self.receipt_cid is None
+        return self.state in GIVEN_UP and self.receipt is None
 
     def move(self, state: ExecutionState, now: float, reason: str = "") -> None:
         assert state in EXECUTION_MOVES[self.state], (self.id, self.state, state)
@@ -179,6 +180,8 @@ class JobRecord(State, kw_only=True):
     commands: tuple[Signed, ...] = ()
     # Peers that did not take a copy when they were made deputies.
     declined: tuple[str, ...] = ()
+    # The version of the file of which the history says that there are too few deputies.
+    shortage_told: int = 0
     # When its owner began to act, by the owner's clock, and the number of its newest message since.
     acts_since_ms: int = 0
     revision: int = 0

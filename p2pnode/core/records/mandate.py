@@ -11,6 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 
+from p2pnode.core.values.trust import Trust
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.fields import MEMBERS_NAMED_MAX
@@ -50,9 +51,7 @@ def sign(keys: Keys, domain: bytes, record: Charter | Extension | CommandBody) -
     return Signed(body=body, signature=keys.sign(domain, body))
 
 
-def first_charter(
-    job: str, nonce: bytes, requester: str, spec: JobSpec, controllers: Collection[str]
-) -> Charter:
+def first_charter(job: str, nonce: bytes, requester: str, spec: JobSpec, trust: Trust) -> Charter:
     """The charter of a job as it is submitted, without deputies."""
     return Charter(
         job=job,
@@ -62,7 +61,8 @@ def first_charter(
         version=1,
         spec_hash=codec.digest(spec),
         members=(requester,),
-        controllers=tuple(controllers),
+        controllers=trust.operators,
+        trusted=tuple(dict.fromkeys((*trust.operators, *trust.peers))),
     )
 
 
@@ -122,6 +122,8 @@ def vet(mandate: Mandate, job: str, keys: Keys) -> Authority:
             raise BadMessage("an extension of another mandate")
         if extension.signer not in members:
             raise BadMessage("an extension whose signer is no member")
+        if charter.trusted and not set(extension.members) <= {*charter.trusted, requester}:
+            raise BadMessage("an extension by a peer that the charter does not trust")
         keys.verify_untrusted(extension.signer, EXTENSION_DOMAIN, signed)
         members, last = (*members, *extension.members), signed
         if len(set(members)) != len(members) or len(members) > MEMBERS_NAMED_MAX:

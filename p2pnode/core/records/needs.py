@@ -10,7 +10,7 @@ from p2pnode.core.wire.messages import Ask, Command, Ended, Message, Orphan, Own
 class Need(enum.Enum):
     # The journal's record of the job, where the core holds none.
     RECORD = enum.auto()
-    # The journal's record, and the receipt, whose signature holds, with its CID.
+    # The journal's record, and the receipt, whose signature holds.
     RECEIPT = enum.auto()
     # A look at the disk: the directories that the job takes as its inputs may be missing here.
     INPUTS = enum.auto()

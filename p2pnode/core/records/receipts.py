@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from p2pnode.core.values import content_paths
-from p2pnode.core.wire.fields import REASON_LENGTH_MAX
+from p2pnode.core.wire.fields import REASON_LENGTH_MAX, RECEIPT_INPUTS_MAX
 from p2pnode.core.wire.messages import Award, Receipt
 from p2pnode.core.wire.states import Fault
 
@@ -36,7 +36,7 @@ def receipt(
         requester=reservation.owner,
         spec_hash=reservation.spec_hash,
         program=end.program,
-        inputs=inputs,
+        inputs=inputs[:RECEIPT_INPUTS_MAX],
         exit_code=end.exit_code,
         fault=end.fault,
         reason=end.reason[:REASON_LENGTH_MAX],

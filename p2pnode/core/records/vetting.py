@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from p2pnode.core.wire import codec, extensions
 from p2pnode.core.wire.codec import BadMessage, Untimely
-from p2pnode.core.wire.fields import COUNTER_MAX
+from p2pnode.core.wire.fields import COUNTER_MAX, RECEIPT_SIZE_BYTES_MAX
 from p2pnode.core.wire.mandates import Charter, CommandBody, Extension, Mandate
 from p2pnode.core.wire.messages import (
     Adopt,
@@ -29,15 +29,21 @@ from p2pnode.core.wire.messages import (
     decode_message_untrusted,
 )
 from p2pnode.core.wire.peer_ids import public_key_untrusted
+from p2pnode.core.wire.signing import RECEIPT_DOMAIN, Keys
 from p2pnode.core.wire.spec import JobSpec
 
 from .lifecycle import (
     ENDED,
+    GIVEN_UP,
     JOB_ENDED,
     LIVE,
+    OPEN,
+    Execution,
     ExecutionState,
+    JobRecord,
     JobState,
     Outcome,
+    reason_for,
 )
 
 # An owner raises them one by one, and could not tell anybody of what is above the wire's limit.
@@ -70,11 +76,72 @@ def message_untrusted(data: bytes, vet_peer: Callable[[str], object] = public_ke
     return message
 
 
+def receipt_untrusted(body: bytes) -> Receipt:
+    """Return the receipt that is signed as `body`; raises `BadMessage`, also where it contradicts itself."""
+    receipt = codec.decode_untrusted(body, Receipt, RECEIPT_SIZE_BYTES_MAX)
+    vet_receipt(receipt)
+    return receipt
+
+
 def vet_receipt(receipt: Receipt) -> None:
     """Raises `BadMessage` for a receipt that tells of two ends, or of none."""
     if receipt.fault is None and receipt.exit_code != 0:
         raise BadMessage("a receipt without a fault whose program did not exit 0")
     _vet_cids(receipt.result_cid)
+
+
+def vet_copies(message: Replicate, known: JobRecord | None, keys: Keys) -> None:
+    """Raises `BadMessage` where an execution's end is not by the word of the peer that it was awarded to.
+
+    `known` is the job as it is here. Which file a version is, the message says itself, or else `known`.
+    """
+    files = {number: one.spec_hash for number, one in known.versions.items()} if known else {}
+    files |= {one.version: one.spec_hash for one in message.versions}
+    if message.spec is not None:
+        files[message.version] = codec.digest(message.spec)
+    for one in message.executions:
+        here = known.executions.get(one.id) if known else None
+        if here is not None and _differs(one, here):
+            raise BadMessage(f"{one.id} is of another peer, replica or version than is known here")
+        if one.receipt is None:
+            _vet_without_receipt(one)
+            continue
+        if one.state in LIVE:
+            raise BadMessage(f"{one.id} is {one.state} and has a receipt of its end")
+        if here is None or here.receipt != one.receipt:
+            keys.verify_untrusted(one.peer, RECEIPT_DOMAIN, one.receipt)
+        _vet_copy(message.job, one, receipt_untrusted(one.receipt.body), files.get(one.version))
+
+
+def _differs(one: ExecutionCopy, here: Execution) -> bool:
+    """Is it another than is known here by its id? Replica and version are settled by the award."""
+    if (one.peer, one.round) != (here.peer, here.round):
+        return True
+    return here.state not in OPEN and (one.replica, one.version) != (here.replica, here.version)
+
+
+def _vet_without_receipt(one: ExecutionCopy) -> None:
+    if one.state in ENDED:
+        raise BadMessage(f"{one.id} is {one.state} without a receipt of {one.peer}")
+    if one.exit_code is not None or one.result_cid is not None:
+        raise BadMessage(f"{one.id} has an exit code or a result without a receipt of {one.peer}")
+
+
+def _vet_copy(job: str, one: ExecutionCopy, receipt: Receipt, spec_hash: str | None) -> None:
+    """Does the receipt tell of this very execution, and the same as the copy?"""
+    named = (receipt.job, receipt.execution, receipt.round, receipt.replica, receipt.peer)
+    if named != (job, one.id, one.round, one.replica, one.peer):
+        raise BadMessage(f"the receipt with {one.id} is of another execution")
+    if spec_hash is not None and receipt.spec_hash != spec_hash:
+        raise BadMessage(f"the receipt with {one.id} is of another file than version {one.version}")
+    if (one.exit_code, one.result_cid) != (receipt.exit_code, receipt.result_cid):
+        raise BadMessage(f"{one.id} has another exit code or result than its receipt")
+    # Fault and reason of what was given up are its owner's word.
+    if one.state not in GIVEN_UP:
+        failed = one.state is ExecutionState.FAILED
+        told = reason_for(one.state, receipt.reason if failed else "")
+        if (one.fault, reason_for(one.state, one.reason)) != (receipt.fault, told):
+            raise BadMessage(f"{one.id} ended in another way, or for another reason, than its receipt says")
 
 
 def vet_type(told: JobSpec, known: JobSpec) -> None:
@@ -102,7 +169,7 @@ def _peers(message: Message) -> Iterator[str]:
 
 def _members(mandate: Mandate) -> Iterator[str]:
     charter = codec.decode_untrusted(mandate.charter.body, Charter)
-    yield from (*charter.members, *charter.controllers)
+    yield from (*charter.members, *charter.controllers, *charter.trusted)
     for signed in mandate.extensions:
         yield from codec.decode_untrusted(signed.body, Extension).members
 
@@ -139,7 +206,7 @@ def _vet_execution(one: ExecutionCopy, newest: int) -> None:
         raise BadMessage("an execution that has completed and failed")
     if one.state is ExecutionState.FAILED and one.fault is None:
         raise BadMessage("an execution that has failed by nobody's fault")
-    _vet_cids(one.result_cid, one.receipt_cid)
+    _vet_cids(one.result_cid)
 
 
 def _vet_cids(*cids: str | None) -> None:

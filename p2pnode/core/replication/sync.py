@@ -26,7 +26,12 @@ from p2pnode.core.records.lifecycle import (
 )
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.fields import COPIES_PER_MESSAGE_MAX, MOMENT_MS_MAX
-from p2pnode.core.wire.messages import ExecutionCopy, Line, Replicate, VersionCopy
+from p2pnode.core.wire.messages import ExecutionCopy, Line, Receipt, Replicate, VersionCopy
+
+# Copies in one message: beside them a frame may have to hold a spec of 256 KiB and 100 lines.
+COPIES_SIZE_BYTES_MAX = 384 * 1024
+# A copy without its reason and receipt; its CID and peers are the longest that the wire allows.
+COPY_SIZE_BYTES = 1_024
 
 
 def replicates(record: JobRecord, lines: Sequence[Line], since: float | None, now: float) -> list[Replicate]:
@@ -43,10 +48,7 @@ def replicates(record: JobRecord, lines: Sequence[Line], since: float | None, no
         for number, one in sorted(record.versions.items())
         if one.submitted >= after
     )
-    pieces = [
-        tuple(changed[start : start + COPIES_PER_MESSAGE_MAX])
-        for start in range(0, max(len(changed), 1), COPIES_PER_MESSAGE_MAX)
-    ]
+    pieces = _pieces(changed)
     record.revision += len(pieces)
     return [
         Replicate(
@@ -130,11 +132,14 @@ def merge(record: JobRecord, message: Replicate, now: float) -> list[ExecutionCo
             continue
         if mine is not None and mine.awaits_receipt and theirs.state is mine.state:
             mine.exit_code, mine.modified = copy.exit_code, now
-            mine.result_cid, mine.receipt_cid = copy.result_cid, copy.receipt_cid
+            mine.result_cid, mine.receipt = copy.result_cid, copy.receipt
         if mine is not None and (mine.state in ENDED or theirs.state not in ENDED):
             continue
         if theirs.state is ExecutionState.COMPLETED and _is_done(record, theirs):
             theirs.state, theirs.reason = ExecutionState.CANCELLED, "another result of this replica counts"
+        if theirs.state in ENDED and not _ran_its_version(record, theirs):
+            reason = f"it ran another file than version {theirs.version} of the job"
+            theirs.state, theirs.reason = ExecutionState.CANCELLED, reason
         theirs.modified = now
         record.executions[copy.id] = theirs
     return strays
@@ -154,6 +159,30 @@ def _is_done(record: JobRecord, one: Execution) -> bool:
         return False
     done = record.of(ExecutionState.COMPLETED)
     return any((other.replica, other.run) == (one.replica, one.run) for other in done)
+
+
+def _ran_its_version(record: JobRecord, one: Execution) -> bool:
+    """Is its receipt of the file that is known here as its version?"""
+    version = record.versions.get(one.version)
+    if version is None or one.receipt is None:
+        return False
+    return codec.decode(one.receipt.body, Receipt).spec_hash == version.spec_hash
+
+
+def _pieces(copies: Sequence[ExecutionCopy]) -> list[tuple[ExecutionCopy, ...]]:
+    """The copies in as many messages as they need, one at least."""
+    pieces: list[list[ExecutionCopy]] = [[]]
+    size_bytes = 0
+    for copy in copies:
+        one_bytes = (
+            COPY_SIZE_BYTES + len(copy.reason.encode()) + len(copy.receipt.body if copy.receipt else b"")
+        )
+        if len(pieces[-1]) == COPIES_PER_MESSAGE_MAX or size_bytes + one_bytes > COPIES_SIZE_BYTES_MAX:
+            pieces.append([])
+            size_bytes = 0
+        pieces[-1].append(copy)
+        size_bytes += one_bytes
+    return [tuple(piece) for piece in pieces]
 
 
 def _take_versions(record: JobRecord, message: Replicate, now: float | None) -> None:
@@ -187,7 +216,7 @@ def _execution_copy(one: Execution) -> ExecutionCopy:
         exit_code=one.exit_code,
         fault=one.fault,
         result_cid=one.result_cid,
-        receipt_cid=one.receipt_cid,
+        receipt=one.receipt,
         created_ms=_ms(one.created),
         modified_ms=_ms(one.modified),
         started_ms=None if one.started is None else _ms(one.started),
@@ -208,7 +237,7 @@ def _execution(copy: ExecutionCopy) -> Execution:
         exit_code=copy.exit_code,
         fault=copy.fault,
         result_cid=copy.result_cid,
-        receipt_cid=copy.receipt_cid,
+        receipt=copy.receipt,
         created=copy.created_ms / 1000,
         modified=copy.modified_ms / 1000,
         started=None if copy.started_ms is None else copy.started_ms / 1000,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from .codec import Meta
-from .spec import REPLICAS_MAX
+from .spec import DEPUTIES_NAMED_MAX, REPLICAS_MAX
 
 # Fields are limited so that no message can carry what its kind has no use for.
 PEER_ID_LENGTH_MAX = 64
@@ -15,15 +15,20 @@ NAMES_MAX = 64
 # Images and inputs, 7 bytes each: a sixth of an advert.
 CACHE_KEYS_MAX = 48
 # Deputies and former owners of a job: two are chosen, and each take-over may add one.
-PEERS_NAMED_MAX = 16
+PEERS_NAMED_MAX = DEPUTIES_NAMED_MAX
 # Members of a job, in all: the requester and its deputies, and those that deputies name when it is gone.
 MEMBERS_NAMED_MAX = 16
 # Nodes whose users may stop, change and rerun a job.
 CONTROLLERS_MAX = 16
+# Peers to which jobs are entrusted: operators and others.
+TRUSTED_MAX = 2 * CONTROLLERS_MAX
 # Commands that are told along with a job: the last of each controller, and a few more.
 COMMANDS_TOLD_MAX = 2 * CONTROLLERS_MAX
-# Copies in one message: with the longest reasons, some 600 KiB.
 COPIES_PER_MESSAGE_MAX = 250
+# A receipt's body: its longest reason takes 8,000, its inputs 64 times some 60. Each deputy keeps it.
+RECEIPT_SIZE_BYTES_MAX = 32 * 1024
+# All of them are in the spec, whose hash a receipt names.
+RECEIPT_INPUTS_MAX = 64
 LINES_PER_MESSAGE_MAX = 100
 LINE_LENGTH_MAX = 2_500
 # Linux's own limit.

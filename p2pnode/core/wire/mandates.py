@@ -14,6 +14,7 @@ from .extensions import Open
 from .fields import (
     CONTROLLERS_MAX,
     MEMBERS_NAMED_MAX,
+    TRUSTED_MAX,
     Counter,
     Digest,
     JobId,
@@ -43,6 +44,8 @@ class Charter(Open, frozen=True):
     members: Annotated[tuple[PeerId, ...], Meta(min_length=1, max_length=MEMBERS_NAMED_MAX)]
     # Those whose users may stop, change and rerun it, beside the requester.
     controllers: Annotated[tuple[PeerId, ...], Meta(max_length=CONTROLLERS_MAX)]
+    # The peers that may be named as members by an extension; none: any that say so in their adverts.
+    trusted: Annotated[tuple[PeerId, ...], Meta(max_length=TRUSTED_MAX)]
 
 
 class Extension(Open, frozen=True):

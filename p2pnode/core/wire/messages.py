@@ -26,6 +26,7 @@ from .fields import (
     LINES_PER_MESSAGE_MAX,
     NAMES_MAX,
     PATH_LENGTH_MAX,
+    RECEIPT_INPUTS_MAX,
     CacheKey,
     Cid,
     Counter,
@@ -194,7 +195,8 @@ class Receipt(Open, frozen=True):
     spec_hash: Digest
     # The Docker image's id, or the CID of the WASM module: what really ran. "" if nothing did.
     program: Name
-    inputs: Annotated[tuple[Cid, ...], Meta(max_length=MEMBERS_MAX)]
+    # The first of its inputs.
+    inputs: Annotated[tuple[Cid, ...], Meta(max_length=RECEIPT_INPUTS_MAX)]
     # None: no program came to an end.
     exit_code: Annotated[int, Meta(ge=0, le=255)] | None
     # None: the program ran and exited 0.
@@ -276,7 +278,8 @@ class ExecutionCopy(Record, frozen=True):
     exit_code: Annotated[int, Meta(ge=0, le=255)] | None
     fault: Fault | None
     result_cid: Cid | None
-    receipt_cid: Cid | None
+    # Its peer's word, which comes with all that is said to have ended.
+    receipt: Signed | None
     created_ms: Moment
     modified_ms: Moment
     started_ms: Moment | None

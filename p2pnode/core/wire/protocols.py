@@ -13,8 +13,15 @@ JOBS = "/p2pnode/jobs/1"
 LOGS = "/p2pnode/logs/1"
 LOG_ORDER = "/p2pnode/log-order/1"
 ALL = (LINK, ADVERTS, JOBS, LOGS, LOG_ORDER)
+# No stream: who names it in adverts keeps copies of others' jobs, and takes them over.
+DEPUTY = "deputy/1"
 # As adverts and people have them.
-SPOKEN = tuple(one.removeprefix(_PREFIX) for one in ALL)
+SPOKEN = (*(one.removeprefix(_PREFIX) for one in ALL), DEPUTY)
+
+
+def spoken(*, deputy: bool) -> tuple[str, ...]:
+    """The names for a node's adverts; `deputy`: it looks after others' jobs, too."""
+    return tuple(one for one in SPOKEN if deputy or one != DEPUTY)
 
 
 def why_no_link(spoken: Collection[str]) -> str | None:

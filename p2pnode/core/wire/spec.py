@@ -1,6 +1,6 @@
 """A job after its file was read: plain records, whole units, defaults filled in.
 
-`core.jobfile` makes a `JobSpec` of a job file; `JobSpec`'s canonical bytes (`wire.encode`)
+`core.jobfile` makes a `JobSpec` of a job file; `JobSpec`'s canonical bytes (`codec.encode`)
 are what an award carries and what a job's id is derived from. Names follow the job
 file's; units are part of the name.
 
@@ -19,15 +19,26 @@ from p2pnode.core.values.units import AMOUNT_MAX, DURATION_S_MAX, GPUS_MAX
 from .codec import Meta, Record
 from .extensions import Open
 
-# No job file has more nodes (core.yamltree), and so no list or map of a spec more members.
+# No job file has more nodes (core.jobfile.yamltree), and so no list or map of a spec more members.
 MEMBERS_MAX = 20_000
 # How often a job that fails by itself is tried again, by this key of its Meta; else not at all.
 RETRIES_META_KEY = "p2pnode/retries"
 RETRIES_MAX = 100
-# No job file is longer (core.yamltree), and so no text in it.
+# No job file is longer (core.jobfile.yamltree), and so no text in it.
 TEXT_LENGTH_MAX = 256 * 1024
 # Placing more replicas than the largest network has peers serves nobody.
 REPLICAS_MAX = 10_000
+# A message names no more of them.
+DEPUTIES_NAMED_MAX = 16
+# One may die while the other takes over.
+DEPUTIES_DEFAULT = 2
+# Each is told of every step: more cost more than they save.
+DEPUTIES_WANTED_MAX = 3
+# The loss where there are none, for people.
+WITHOUT_DEPUTIES = (
+    "while the node that looks after it is away, nobody does: nothing of it is placed, tried again or "
+    "stopped; and if that node's disk is lost, so is the job"
+)
 
 Text = Annotated[str, Meta(max_length=TEXT_LENGTH_MAX)]
 # As adverts name engines.
@@ -185,6 +196,8 @@ class JobSpec(Open, frozen=True):
     namespace: SomeText = "default"
     priority: Priority = 0
     count: Annotated[int, Meta(ge=0, le=REPLICAS_MAX)] = 1
+    # How many peers keep a copy of the job, to take it over.
+    deputies: Annotated[int, Meta(ge=0, le=DEPUTIES_NAMED_MAX)] = DEPUTIES_DEFAULT
     constraints: Constraints = ()
     meta: TextMap = {}
     labels: TextMap = {}

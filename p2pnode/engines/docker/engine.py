@@ -145,7 +145,7 @@ class DockerEngine:
         return await self._gpus.usable()
 
     async def cached_images(self) -> frozenset[str]:
-        """The images that need no pull, as `core.images.normal` names them; none without an engine."""
+        """The images that need no pull, as `core.values.images.normal` names them; none without an engine."""
         try:
             return await images.cached(self._socket)
         except (EngineGone, EngineRefused):

@@ -56,7 +56,7 @@ class Image:
 
 
 async def cached(socket_path: str) -> frozenset[str]:
-    """The names, in `core.images.normal` form, of all images that need no pull.
+    """The names, in `core.values.images.normal` form, of all images that need no pull.
 
     Raises `EngineGone` and `EngineRefused`.
     """

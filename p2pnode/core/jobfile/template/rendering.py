@@ -2,7 +2,7 @@
 
 The variables are a flat map from text to text, and `.` is all of them. `{{.name}}` must
 be there; `{{or (index . "name") "default"}}` may be missing. A template is a small tree
-(`core.template_syntax`) that is walked here: nothing in it is ever run as code, and steps,
+(`core.jobfile.template.syntax`) that is walked here: nothing in it is ever run as code, and steps,
 depth and output have limits. What is pasted is text and then read as YAML, so that a value
 with `: ` or ` #` in it is safe only as `{{printf "%q" .name}}`, or where the template has quotes.
 
