@@ -45,7 +45,7 @@ def hear(node: Core, peer: str, now: float = 0) -> list:
 
 
 def with_job(peers: str = "abcd", wanted: JobSpec | None = None, operators: tuple[str, ...] = ()) -> Core:
-    node = core(peers=peers, trust=Trust(operators))
+    node = core(peers=peers, trust=Trust(operators, tuple(peers) if operators else ()))
     node.handle(JobSubmitted(JOB, wanted or spec(), NONCE), 0)
     return node
 

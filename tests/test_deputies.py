@@ -11,16 +11,18 @@ from p2pnode.core.job.deputies import SHORTAGE_TOLD_AFTER_S, shortage_told_at
 from p2pnode.core.job.machine import Job
 from p2pnode.core.node import Core
 from p2pnode.core.placement.adverts import Known
-from p2pnode.core.records.events import Action, JobSubmitted, JobUpdated, PeerLost, Received, SaveLines, Tick
-from p2pnode.core.records.lifecycle import JobRecord, new_record
+from p2pnode.core.records import mandate
+from p2pnode.core.records.events import Action, JobSubmitted, PeerLost, Received, SaveLines, Tick
+from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.values.trust import ANYBODY, Trust
 from p2pnode.core.wire import codec, protocols
 from p2pnode.core.wire.codec import Untimely
+from p2pnode.core.wire.mandates import job_id
 from p2pnode.core.wire.messages import Adopt, Replicate
 from p2pnode.core.wire.spec import Constraint, JobSpec, JobType, Operator, Timeouts
 from p2pnode.core.wire.states import Scheduling
 
-from .core_support import JOB, advert, known, running, sent, spec
+from .core_support import JOB, NONCE, a_command, a_mandate, advert, known, new_record, running, sent, spec
 from .fake_keys import FakeKeys
 
 NORTH = Constraint(key="zone", operator=Operator.EQUALS, values=("north",))
@@ -29,6 +31,7 @@ FAVOURED = Constraint(key="favour_zone", operator=Operator.EQUALS, values=("nort
 # Such a job does not end because nobody can run it.
 WAITS = Timeouts(queue_s=500)
 LATER = SHORTAGE_TOLD_AFTER_S
+DEPUTYS = job_id("deputy", NONCE)
 NO_DEPUTY = protocols.spoken(deputy=False)
 
 
@@ -44,7 +47,7 @@ def table(**peers: Any) -> dict[str, Known]:
 def job_of(
     wanted: JobSpec, peers: dict[str, Known], trust: Trust = ANYBODY, lost: tuple[str, ...] = ()
 ) -> tuple[Job, list[Action]]:
-    job = Job(new_record(JOB, "me", wanted, 0), "me", peers, lost, trust)
+    job = Job(new_record(JOB, "me", wanted, 0), "me", FakeKeys("me"), peers, lost, trust)
     return job, job.begin(0)
 
 
@@ -59,7 +62,7 @@ def said(actions: list[Action]) -> list[str]:
     [
         ({}, (), ANYBODY, None),
         ({"protocols": NO_DEPUTY}, (), ANYBODY, "looks after no jobs of others"),
-        ({"protocols": ("deputy/1", "link/9")}, (), ANYBODY, "speaks link/9 only; this node speaks link/3"),
+        ({"protocols": ("deputy/1", "link/9")}, (), ANYBODY, "speaks link/9 only; this node speaks link/4"),
         ({"scheduling": Scheduling.DRAINING}, (), ANYBODY, "is being drained"),
         ({"scheduling": Scheduling.CORDONED}, (), ANYBODY, None),
         ({"labels": {"zone": "north"}}, (NORTH,), ANYBODY, None),
@@ -118,7 +121,9 @@ def test_a_job_has_as_many_deputies_as_its_file_says(deputies: int) -> None:
 
 def test_one_of_three_deputies_that_is_lost_is_replaced() -> None:
     lost: set[str] = set()
-    job = Job(new_record(JOB, "me", spec(deputies=3), 0), "me", known(*map(advert, "abcd")), lost)
+    job = Job(
+        new_record(JOB, "me", spec(deputies=3), 0), "me", FakeKeys("me"), known(*map(advert, "abcd")), lost
+    )
     job.begin(0)
     gone = job.record.deputies[1]
     lost.add(gone)
@@ -130,18 +135,20 @@ def test_one_of_three_deputies_that_is_lost_is_replaced() -> None:
 def test_a_job_that_wants_fewer_deputies_takes_their_copies_back(kept: int) -> None:
     job, _ = running("abc")
     first, second = job.record.deputies
-    actions = job.handle(JobUpdated(JOB, spec(deputies=kept)), 1)
+    actions = job.command(a_command("update", "", spec(deputies=kept)), 1)
     assert job.record.deputies == (first, second)[:kept]
     for peer in (first, second)[kept:]:
         told = [message for one, message in sent(actions, Replicate) if one == peer]
-        assert [(message.deputies, message.spec) for message in told] == [(job.record.deputies, None)]
+        assert [(mandate.read(message.mandate).members[1:], message.spec) for message in told] == [
+            (job.record.deputies, None)
+        ]
 
 
 def test_deputies_that_new_constraints_exclude_never_see_the_new_file() -> None:
     peers = table(a={}, b={}, c={"labels": {"zone": "north"}})
     job, _ = job_of(spec(deputies=3), peers)
     changed = spec(deputies=3, constraints=(NORTH,))
-    actions = job.handle(JobUpdated(JOB, changed), 1)
+    actions = job.command(a_command("update", "", changed), 1)
     assert job.record.deputies == ("c",)
     specs = {peer: message.spec for peer, message in sent(actions, Replicate)}
     assert specs == {"a": None, "b": None, "c": changed}
@@ -152,26 +159,40 @@ def test_a_deputy_whose_labels_change_is_replaced_and_workers_are_told() -> None
     peers = table(a={}, b={"labels": {"zone": "north"}}, c={"labels": {"zone": "north"}})
     record = job.record
     record.spec = codec.replace(record.spec, constraints=(NORTH,))
-    record.deputies = ("a", "b")
-    actions = Job(record, "me", peers).handle(Tick(), 1)
+    record.mandate = a_mandate("me", "a", "b", wanted=record.spec)
+    actions = Job(record, "me", FakeKeys("me"), peers).handle(Tick(), 1)
     assert record.deputies == ("b", "c") and "a" in record.past_members
-    assert [message.deputies for _, message in sent(actions, Adopt)] == [("b", "c")]
+    told = [mandate.read(message.mandate).members for _, message in sent(actions, Adopt)]
+    assert told == [("me", "b", "c")]
     assert execution in record.executions
 
 
 def test_the_requester_of_a_job_may_always_hold_its_copy() -> None:
     record = new_record(JOB, "theirs", spec(constraints=(NORTH,), deputies=1), 0)
-    record.owner, record.deputies = "me", ("theirs",)
-    Job(record, "me", table(theirs={"protocols": NO_DEPUTY})).handle(Tick(), 1)
+    record.mandate = mandate.extended(FakeKeys("theirs"), record.mandate, "theirs", ["me"])
+    record.owner = "me"
+    Job(record, "me", FakeKeys("me"), table(theirs={"protocols": NO_DEPUTY})).handle(Tick(), 1)
     assert record.deputies == ("theirs",)
 
 
 def test_whom_a_node_trusts_counts_for_its_own_jobs_only() -> None:
     trust = Trust(operators=("b",))
     theirs = new_record(JOB, "theirs", spec(deputies=1), 0)
+    theirs.mandate = mandate.extended(FakeKeys("theirs"), theirs.mandate, "theirs", ["me"])
     theirs.owner = "me"
-    Job(theirs, "me", known(advert("a")), (), trust).handle(Tick(), 1)
-    assert theirs.deputies == ("a",)
+    Job(theirs, "me", FakeKeys("me"), known(advert("a")), ("theirs",), trust).handle(Tick(), 1)
+    assert theirs.deputies == ("theirs", "a")
+
+
+@pytest.mark.parametrize(("trusted", "named"), [((), ("a",)), (("b",), ("b",)), (("c",), ())])
+def test_a_deputy_that_has_taken_over_names_whom_the_requester_trusts(
+    trusted: tuple[str, ...], named: tuple[str, ...]
+) -> None:
+    theirs = new_record(JOB, "theirs", spec(deputies=1), 0)
+    theirs.mandate = a_mandate("theirs", "me", trusted=trusted)
+    theirs.owner = "me"
+    Job(theirs, "me", FakeKeys("me"), known(*map(advert, "ab")), ("theirs",)).handle(Tick(), 1)
+    assert set(theirs.deputies) == {"theirs", *named} or (not trusted and len(theirs.deputies) == 2)
 
 
 # Too few
@@ -200,10 +221,10 @@ def test_after_a_restart_and_until_its_file_changes_a_job_does_not_say_it_again(
     job, _ = job_of(spec(), known(advert("a")))
     job.handle(Tick(), LATER)
     record = codec.decode(codec.encode(job.record), JobRecord)
-    record.deputies = ()
-    later = Job(record, "me", known(advert("a")))
+    record.mandate = a_mandate("me")
+    later = Job(record, "me", FakeKeys("me"), known(advert("a")))
     assert not said(later.resume(100) + later.handle(Tick(), 100 + LATER))
-    changed = later.handle(JobUpdated(JOB, spec(deputies=3)), 200)
+    changed = later.command(a_command("update", "", spec(deputies=3)), 200)
     assert said(changed + later.handle(Tick(), 200 + LATER)) == [
         "1 of 3 deputies found: no more peers are known"
     ]
@@ -244,13 +265,14 @@ def test_a_node_that_looks_after_no_jobs_refuses_a_copy_with_the_reason() -> Non
 
 @pytest.mark.parametrize(
     ("settings", "changes"),
-    [({}, {}), ({"deputy": False}, {"requester": "deputy"})],
+    [({}, {}), ({"deputy": False}, {"mandate": a_mandate("deputy", "me", job=DEPUTYS), "job": DEPUTYS})],
     ids=["one that looks after jobs", "one whose user submitted the job"],
 )
 def test_a_copy_is_taken_by(settings: dict[str, Any], changes: dict[str, Any]) -> None:
     node = core("deputy", **settings)
     node.handle(Received("me", replicate(**changes)), 1)
-    assert list(node.replication.copies) == [JOB]
+    # A requester that had lost its copy looks after the job itself again.
+    assert [*node.replication.copies, *node.jobs] == [changes.get("job", JOB)]
 
 
 def test_a_node_that_looks_after_no_jobs_any_more_goes_on_with_what_it_holds() -> None:
@@ -265,7 +287,7 @@ def test_a_node_entrusts_its_jobs_to_whom_its_settings_name() -> None:
     node = core("me", trust=Trust(operators=("b",), peers=("d",)))
     for peer in "abcd":
         node.table.known |= known(advert(peer))
-    node.handle(JobSubmitted(JOB, spec(deputies=3)), 1)
+    node.handle(JobSubmitted(JOB, spec(deputies=3), NONCE), 1)
     assert set(node.jobs[JOB].record.deputies) == {"b", "d"}
 
 

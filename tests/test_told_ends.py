@@ -9,14 +9,7 @@ import pytest
 from p2pnode.core.node import Core
 from p2pnode.core.records import vetting
 from p2pnode.core.records.events import Received, SaveJob
-from p2pnode.core.records.lifecycle import (
-    Execution,
-    ExecutionState,
-    JobRecord,
-    JobState,
-    Outcome,
-    new_record,
-)
+from p2pnode.core.records.lifecycle import Execution, ExecutionState, JobRecord, JobState, Outcome
 from p2pnode.core.replication import sync
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import MESSAGE_SIZE_BYTES_MAX, BadMessage
@@ -25,13 +18,19 @@ from p2pnode.core.wire.messages import ExecutionCopy, Replicate, Signed
 from p2pnode.core.wire.signing import RECEIPT_DOMAIN
 from p2pnode.core.wire.states import Fault
 
-from .core_support import JOB, receipt, spec
+from . import test_core_boundary as boundary
+from .core_support import JOB, a_mandate, new_record, receipt, spec
 from .fake_keys import FakeKeys
-from .test_core_boundary import EXECUTION, a_copy, a_keep
+from .test_core_boundary import EXECUTION, a_copy
 
 KEYS = FakeKeys("me")
 OTHERS = "e-" + "1" * 32
 LONGEST = "\U0001f600" * REASON_LENGTH_MAX
+
+
+def a_keep(**changes: Any) -> Replicate:
+    """The whole of a job of `me`, as it tells its deputy."""
+    return boundary.a_keep(**{"job": JOB, "mandate": a_mandate("me", "deputy"), **changes})
 
 
 def word(by: str = "a", domain: bytes = RECEIPT_DOMAIN, **changes: Any) -> Signed:
@@ -183,16 +182,16 @@ def test_a_receipt_that_is_here_already_is_not_verified_again() -> None:
 def core_with_copy() -> tuple[Core, Replicate]:
     """A deputy of a job that runs, and what its owner says next."""
     core = Core("deputy", lambda spec: None, FakeKeys("deputy"))
-    told = a_keep(requester="owner", deputies=("deputy",), executions=(a_copy(peer="a", owner="owner"),))
-    core.handle(Received("owner", told), 1)
-    done = ended(owner="owner")
+    told = a_keep(executions=(a_copy(peer="a", owner="me"),))
+    core.handle(Received("me", told), 1)
+    done = ended(owner="me")
     news = codec.replace(told, full=False, spec=None, versions=(), revision=2, executions=(done,))
     return core, codec.replace(news, state=JobState.COMPLETED, outcome=Outcome.COMPLETED)
 
 
 def test_a_deputy_keeps_the_receipt_and_can_tell_it_on_after_a_restart() -> None:
     core, news = core_with_copy()
-    (saved,) = [one for one in core.handle(Received("owner", news), 2) if isinstance(one, SaveJob)]
+    (saved,) = [one for one in core.handle(Received("me", news), 2) if isinstance(one, SaveJob)]
     stored = codec.decode(codec.encode(saved.record), JobRecord)
     (told,) = sync.replicates(stored, (), None, 3)
     assert [one.receipt for one in told.executions] == [word()]
@@ -203,7 +202,7 @@ def test_a_forged_end_changes_nothing_at_a_deputy(copy: ExecutionCopy, reason: s
     core, news = core_with_copy()
     before = codec.encode(core.replication.copies[JOB])
     with pytest.raises(BadMessage):
-        core.handle(Received("owner", codec.replace(news, executions=(copy,))), 2)
+        core.handle(Received("me", codec.replace(news, executions=(copy,))), 2)
     assert codec.encode(core.replication.copies[JOB]) == before
 
 
