@@ -77,7 +77,7 @@ def test_who_may_know_of_another_owner_has_it_told_what_runs(
     assert not sent(worker.handle(Received(peer, owned), 6)), "once"
 
 
-# Who is obeyed, after whom, and while whom is silent: the members are `me`, `deputy` and `other`, by rank.
+# A row: the owner, whether it is silent, who speaks, whether that is obeyed.
 OBEYED = [
     ("me", False, "deputy", False),
     ("me", True, "deputy", True),
@@ -104,7 +104,7 @@ def test_a_member_is_obeyed_before_those_of_higher_rank_and_they_only_while_it_i
     if silent:
         worker.handle(PeerLost(owner, "is silent"), 4)
     if what == "logs":
-        # Who may command the job may read of it, too.
+        # A controller may read, too.
         assert owner_tracking.may_read(reservation, peer) == (obeyed or peer == "me")
         return
     if what == "adopt":

@@ -112,7 +112,7 @@ class JobJson(TypedDict):
     versions: list[VersionJson]
     # "" where a name is not known.
     owner_name: str
-    # Those that may look after it, by rank: the requester, then its deputies. The owner is the one that does.
+    # The peers that may look after it, by rank: the requester, then its deputies. The owner does.
     members: list[MemberJson]
     # The requester's charters so far, and the nodes whose users may command the job beside its own.
     serial: int

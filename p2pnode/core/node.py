@@ -325,7 +325,7 @@ class Core:
                 vetting.vet_type(spec, known.spec)
 
     def _vet_replicate(self, message: Replicate, authority: Authority, known: JobRecord | None) -> None:
-        # What this node holds already is its owner's to end.
+        # A copy that this node holds already is its owner's to end.
         if self.me in authority.members[1:] and known is None and not self.deputy:
             raise Untimely("this node looks after no jobs of others")
         vetting.vet_copies(message, known, self.keys)

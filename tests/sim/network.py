@@ -164,11 +164,8 @@ class Simulation:
         return codec.decode(node.jobs[id], JobRecord)
 
     def order(self, id: str, what: str) -> None:
-        """A user of any node that has the job wants something of it."""
-        holders = self.holders(id)
-        if not holders:
-            return
-        users = [one for one in holders if self.record(one, id).authority.may_command(one.peer)]
+        """A user of any node that has the job, and may, wants something of it."""
+        users = [one for one in self.holders(id) if self.record(one, id).authority.may_command(one.peer)]
         if not users:
             return
         node = self.random.choice(users)

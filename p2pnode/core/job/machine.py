@@ -149,7 +149,7 @@ class Job:
             case CommandAction.STOP if not record.ended:
                 self._steps.end(JobState.STOPPED, Outcome.STOPPED, body.reason, now)
             case CommandAction.RERUN:
-                self._rerun(body.reason, now)
+                self._begin_anew(f"Job begun anew{': ' * bool(body.reason)}{body.reason}", now)
             case CommandAction.UPDATE if spec is not None:
                 self._update(spec, now)
 
@@ -233,9 +233,6 @@ class Job:
         """Have the requester's charter name the newest version of the file."""
         if self._steps.me == self.record.requester:
             deputies.recharter(self._steps, self.record.authority.members)
-
-    def _rerun(self, reason: str, now: float) -> None:
-        self._begin_anew(f"Job begun anew{': ' * bool(reason)}{reason}", now)
 
     def _begin_anew(self, text: str, now: float) -> None:
         record = self.record

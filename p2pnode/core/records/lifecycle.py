@@ -166,7 +166,7 @@ class JobRecord(State, kw_only=True):
     """All there is to know of a job."""
 
     id: str
-    # Who may look after the job, by the requester's signature.
+    # The members that may look after the job, by the requester's signature.
     mandate: Mandate
     spec: JobSpec
     spec_hash: str

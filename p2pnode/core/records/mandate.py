@@ -1,4 +1,4 @@
-"""Who may look after a job, read from its mandate; how mandates are made, checked and ordered.
+"""Mandates say who may look after a job: how they are made, checked, read and ordered.
 
 The requester signs a charter, which names the members by rank. A member that acts while the requester
 is gone may append others, by a signed extension. A newer charter replaces all extensions of older ones.
@@ -96,7 +96,7 @@ def extended(keys: Keys, mandate: Mandate, signer: str, members: Collection[str]
 
 @lru_cache(maxsize=_READ_MAX)
 def read(mandate: Mandate) -> Authority:
-    """What a mandate says whose signatures were checked, or are this node's own."""
+    """Read a mandate whose signatures were checked, or are this node's own."""
     charter = codec.decode(mandate.charter.body, Charter)
     members, steps = charter.members, []
     for signed in mandate.extensions:
@@ -151,7 +151,7 @@ def commanded(keys: Keys, body: CommandBody) -> Signed:
 
 @lru_cache(maxsize=_READ_MAX)
 def read_command(signed: Signed) -> CommandBody:
-    """What a command says whose signature was checked."""
+    """Read a command whose signature was checked."""
     return codec.decode(signed.body, CommandBody)
 
 

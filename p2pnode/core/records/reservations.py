@@ -51,7 +51,7 @@ class Reservation(State, kw_only=True):
     execution: str
     # The requester that asked, and to which everything about it goes.
     owner: str
-    # Who may look after it, from the award on.
+    # The members that may look after it, from the award on.
     mandate: Mandate | None = None
     job: str
     round: int

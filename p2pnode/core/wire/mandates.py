@@ -40,9 +40,9 @@ class Charter(Open, frozen=True):
     type: JobType
     version: Version
     spec_hash: Digest
-    # Those that may look after the job, by rank: the lowest that lives does.
+    # The peers that may look after the job, by rank: the lowest that lives does.
     members: Annotated[tuple[PeerId, ...], Meta(min_length=1, max_length=MEMBERS_NAMED_MAX)]
-    # Those whose users may stop, change and rerun it, beside the requester.
+    # The peers whose users may stop, change and rerun it, beside the requester.
     controllers: Annotated[tuple[PeerId, ...], Meta(max_length=CONTROLLERS_MAX)]
     # The peers that may be named as members by an extension; none: any that say so in their adverts.
     trusted: Annotated[tuple[PeerId, ...], Meta(max_length=TRUSTED_MAX)]

@@ -151,7 +151,7 @@ class Award(Open, frozen=True, tag_field="kind", tag="award"):
     execution: ExecutionId
     round: Counter
     replica: Replica
-    # Who may look after the execution, and in which order.
+    # The peers that may look after the execution, by rank.
     mandate: Mandate
     spec: JobSpec
     # The command by which the spec came to be another than that of the charter.
