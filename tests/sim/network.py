@@ -143,7 +143,6 @@ class Simulation:
     # Nodes
 
     def _core(self, peer: str) -> Core:
-        # Users at any node stop and change the jobs.
         trust = Trust(operators=self.peers[:CONTROLLERS_MAX])
         return Core(peer, lambda spec: None, FakeKeys(peer), trust=trust)
 
