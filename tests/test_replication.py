@@ -184,7 +184,7 @@ def test_what_an_owner_said_before_it_acted_anew_comes_late_and_changes_nothing(
 def test_a_copy_that_nobody_renews_is_asked_about_now_and_then() -> None:
     replication = keeping("first")
     assert replication.ask_owners(ASK_OWNER_S - 1) == []
-    assert [peer for peer, _ in sent(replication.ask_owners(ASK_OWNER_S))] == ["owner"]
+    assert [peer for peer, _ in sent(replication.ask_owners(ASK_OWNER_S))] == ["owner", "second"]
     replication.lost = {"owner"}
     assert [peer for peer, _ in sent(replication.ask_owners(2 * ASK_OWNER_S))] == ["second"]
 

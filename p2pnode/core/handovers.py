@@ -133,8 +133,8 @@ class Handovers:
         authority = mandate.read(newest)
         if self._me not in authority.members:
             # Others look after the job by a charter that this node had missed.
-            lowest = next((one for one in authority.members if one not in self._lost), authority.requester)
-            actions = self._yield(job, lowest, now)
+            heir = owned.owner if owned.owner in authority.members else authority.requester
+            actions = self._yield(job, heir, now)
             record.mandate = newest
             self._replication.forget(record.id)
             return [*actions, DropJob(record.id)]

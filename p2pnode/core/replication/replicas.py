@@ -127,8 +127,8 @@ class Replication:
         for id in [id for id, at in self.ask_at.items() if at <= now]:
             record = self.copies[id]
             self.ask_at[id] = now + ASK_OWNER_S
-            known = record.owner not in self.lost
-            asked = [record.owner] if known else [one for one in record.deputies if one not in self.lost]
+            # A former owner may know nothing of it any more; any member knows whether the copy is wanted.
+            asked = [peer for peer in record.authority.members if peer not in self.lost]
             actions += [Send(peer, self._ask(record)) for peer in asked if peer != self.me]
         return actions
 
