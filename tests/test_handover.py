@@ -11,11 +11,11 @@ from p2pnode.core.job.handover import ADOPT_CONFIRM_S
 from p2pnode.core.job.machine import HOLD_S, Job
 from p2pnode.core.records import mandate
 from p2pnode.core.records.events import Action, PeerBack, PeerLost, Received, Rejected, Tick
-from p2pnode.core.records.lifecycle import LIVE, ExecutionState, JobState, Outcome
+from p2pnode.core.records.lifecycle import LIVE, OPEN, ExecutionState, JobState, Outcome
 from p2pnode.core.replication import sync
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import Adopt, Ask, Cancel, Orphan, Owned, Replicate, WhoOwns
-from p2pnode.core.wire.states import Scheduling, Stage
+from p2pnode.core.wire.messages import Adopt, Ask, Cancel, Orphan, Owned, Release, Replicate, WhoOwns
+from p2pnode.core.wire.states import RefusalKind, Scheduling, Stage
 
 from .core_support import (
     JOB,
@@ -27,6 +27,7 @@ from .core_support import (
     new_job,
     new_record,
     receipt,
+    refusal,
     running,
     sent,
     signed,
@@ -90,6 +91,18 @@ def test_an_owner_that_was_away_asks_its_deputies_and_begins_nothing_until_one_h
     assert not sent(job.handle(Tick(), 101), Ask)
     answer = Owned(job=JOB, owner="me", mandate=job.record.mandate)
     assert sent(job.handle(Received("x", answer), 102), Ask)
+
+
+def test_an_ask_that_waits_is_made_again_after_a_restart_and_by_another_after_a_merge() -> None:
+    job = new_job("ab")
+    job.begin(0)
+    (waits, other) = job.record.of(*OPEN)
+    job.handle(Received(waits.peer, refusal(waits.id, RefusalKind.QUEUED)), 1)
+    again = Job(job.record, "me", FakeKeys("me"), known(*map(advert, "ab")))
+    asks = sent(again.resume(100), Ask)
+    assert [(peer, ask.execution) for peer, ask in asks] == [(waits.peer, waits.id)]
+    actions = again.merge("former", former_owners_word(again), 101)
+    assert {peer for peer, _ in sent(actions, Release)} == {waits.peer, other.peer}
 
 
 def test_an_owner_whose_deputies_do_not_answer_goes_on_after_a_moment() -> None:

@@ -160,7 +160,8 @@ def test_who_is_no_member_by_a_newer_charter_drops_its_copy_and_takes_nothing_fr
     assert replication.replicate("owner", header, None, 6) == [DropJob(JOB)]
     assert not replication.copies
     replication = keeping("first")
-    replication.replicate("owner", told(of_owner(serial=2, deputies=("first", "other"))), None, 6)
+    newer = of_owner(serial=2, deputies=("first", "other"))
+    replication.replicate("owner", told(newer, since_ms=5), None, 6)
     lose(replication, "owner")
     ((_, answer),) = sent(replication.replicate("second", told(of_owner(), "second", 9), None, 11), Owned)
     assert mandate.read(answer.mandate).members == ("owner", "first", "other")

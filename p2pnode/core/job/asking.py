@@ -161,16 +161,24 @@ class Asking:
                 created=now,
                 modified=now,
             )
-            ask = Ask(
-                execution=id,
-                job=record.id,
-                round=record.round,
-                spec_hash=record.spec_hash,
-                priority=record.spec.priority,
-                requirements=self.need,
-            )
-            sends.append(Send(advert.peer, ask))
+            sends.append(self._send(record.executions[id]))
         return sends
+
+    def again(self) -> list[Send]:
+        """Ask once more where an ask waits: its peer may have dropped it, as this node was away."""
+        return [self._send(one) for one in self.record.of(ExecutionState.QUEUED)]
+
+    def _send(self, execution: Execution) -> Send:
+        record = self.record
+        ask = Ask(
+            execution=execution.id,
+            job=record.id,
+            round=execution.round,
+            spec_hash=record.spec_hash,
+            priority=record.spec.priority,
+            requirements=self.need,
+        )
+        return Send(execution.peer, ask)
 
     def give_up_waiting(self) -> str | None:
         """Note that there is nobody to ask; the reason to fail the job, once it has waited long enough."""

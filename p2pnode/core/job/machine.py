@@ -110,6 +110,7 @@ class Job:
             self._hold_until = now + HOLD_S
             ask = WhoOwns(job=record.id, owner=record.owner, whole=False)
             self._steps.actions += [Send(peer, ask) for peer in record.deputies]
+        self._steps.actions += Asking(record, self._known, now).again()
         return self._settle(now)
 
     @property
