@@ -11,7 +11,7 @@ from p2pnode.core import jobfile
 from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.node import Core
 from p2pnode.core.placement.matching import requirements_of
-from p2pnode.core.records import vetting
+from p2pnode.core.records import mandate, vetting
 from p2pnode.core.records.events import Received, Send
 from p2pnode.core.replication.replicas import Replication
 from p2pnode.core.wire import codec
@@ -27,9 +27,8 @@ from p2pnode.core.wire.spec import (
 from p2pnode.core.wire.states import RefusalKind
 from p2pnode.core.worker.machine import Worker
 
-from .core_support import ask, capacity
-from .fake_keys import FakeKeys
-from .protocol_support import good
+from .core_support import a_mandate, ask, capacity
+from .protocol_support import PEER, REQUESTER, good
 
 HINT = {"example.org/mood": b"\xf5"}
 MUST = {"must-sandbox": b"\xf5"}
@@ -70,9 +69,8 @@ def test_a_deputys_copy_of_a_later_versions_job_is_passed_on_whole() -> None:
         if isinstance(one, Replicate) and one.spec and one.spec.task.extensions
     )
     assert isinstance(keep.spec, JobSpec)
-    deputy = keep.deputies[0]
-    core = Core(deputy, lambda spec: None, FakeKeys(deputy))
-    core.handle(Received(keep.requester, keep), 0.0)
+    core = Core(PEER.peer_id, lambda spec: None, PEER)
+    core.handle(Received(REQUESTER.peer_id, keep), 0.0)
     copy = core.replication.copies[keep.job]
     assert codec.encode(copy.spec) == codec.encode(keep.spec)
     assert isinstance(core.replication, Replication)
@@ -81,10 +79,12 @@ def test_a_deputys_copy_of_a_later_versions_job_is_passed_on_whole() -> None:
 def test_a_deputy_declines_a_job_that_needs_what_it_does_not_know() -> None:
     keep = next(one for one in good("ownership", "message") if isinstance(one, Replicate) and one.full)
     assert keep.spec is not None
-    needs = codec.replace(keep, spec=codec.replace(keep.spec, extensions={"must-gang": b"\xf5"}))
-    core = Core(keep.deputies[0], lambda spec: None, FakeKeys(keep.deputies[0]))
+    spec = codec.replace(keep.spec, extensions={"must-gang": b"\xf5"})
+    charter = codec.replace(mandate.read(keep.mandate).charter, spec_hash=codec.digest(spec))
+    needs = codec.replace(keep, spec=spec, mandate=mandate.chartered(REQUESTER, charter))
+    core = Core(PEER.peer_id, lambda spec: None, PEER)
     with pytest.raises(BadMessage, match="the job needs must-gang, which this version does not know"):
-        core.handle(Received(keep.requester, needs), 0.0)
+        core.handle(Received(REQUESTER.peer_id, needs), 0.0)
     assert not core.replication.copies
 
 
@@ -117,7 +117,14 @@ def test_an_ask_names_what_its_award_will_need() -> None:
     hidden = codec.replace(ask(spec), requirements=requirements_of(later()))
     worker = lender(engines=("echo",))
     worker.handle(Received("me", hidden), 0.0)
-    award = Award(execution=hidden.execution, round=1, replica=0, epoch=1, deputies=(), spec=spec)
+    award = Award(
+        execution=hidden.execution,
+        round=1,
+        replica=0,
+        mandate=a_mandate("me", wanted=spec),
+        spec=spec,
+        changed_by=None,
+    )
     [refused] = [one for one in worker.handle(Received("me", award), 1.0) if isinstance(one, Send)]
     assert isinstance(refused.message, Refusal)
 

@@ -16,15 +16,33 @@ from hypothesis import strategies as st
 
 from p2pnode import identity
 from p2pnode.core.placement.matching import requirements_of
+from p2pnode.core.records import mandate
 from p2pnode.core.wire import codec, messages
 from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.mandates import Charter, CommandBody, Extension
 from p2pnode.core.wire.messages import Advert, Receipt
-from p2pnode.core.wire.signing import RECEIPT_DOMAIN
+from p2pnode.core.wire.signing import (
+    CHARTER_DOMAIN,
+    COMMAND_DOMAIN,
+    EXTENSION_DOMAIN,
+    RECEIPT_DOMAIN,
+    Signed,
+)
 from p2pnode.ipfs import cid, unixfs
 from p2pnode.node import advertiser
 
 from . import vectors as made_vectors
-from .protocol_support import KINDS, good, plain, read_untrusted, schema, vectors
+from .protocol_support import (
+    CONTROLLER,
+    KINDS,
+    PEER,
+    REQUESTER,
+    good,
+    plain,
+    read_untrusted,
+    schema,
+    vectors,
+)
 from .wire_records import RECORDS
 
 # Faults that pycddl overlooks though the schema says them.
@@ -77,6 +95,12 @@ def test_ids_in_the_vectors_are_derived_as_the_pages_say() -> None:
             assert codec.digest(award.spec) == ask.spec_hash
             assert requirements_of(award.spec) == ask.requirements
             assert award.spec.priority == ask.priority
+            authority = mandate.vet(award.mandate, ask.job, PEER)
+            changed_by = (award.changed_by,) if award.changed_by else ()
+            assert authority.requester == owner
+            for command in changed_by:
+                mandate.vet_command(command, authority, PEER)
+            mandate.vet_spec(award.spec, authority, changed_by)
 
 
 def _sha256(*pieces: bytes) -> bytes:
@@ -125,6 +149,55 @@ def test_signatures_in_the_vectors_hold_for_their_own_domain_only() -> None:
         assert codec.decode_untrusted(body, Receipt) in good("execution", "receipt")
         with pytest.raises(BadMessage):
             identity.verify_untrusted(me.peer_id, advertiser.DOMAIN, signed)
+
+
+@pytest.mark.parametrize(
+    ("kind", "domain", "signer", "found"),
+    [
+        (
+            Charter,
+            CHARTER_DOMAIN,
+            REQUESTER,
+            [one.charter for one in good("ownership", "mandate")],
+        ),
+        (
+            Extension,
+            EXTENSION_DOMAIN,
+            PEER,
+            [signed for one in good("ownership", "mandate") for signed in one.extensions],
+        ),
+        (
+            CommandBody,
+            COMMAND_DOMAIN,
+            None,
+            [one.signed for one in good("ownership", "message") if isinstance(one, messages.Command)],
+        ),
+    ],
+    ids=["charter", "extension", "command"],
+)
+def test_a_signature_over_what_a_mandate_says_holds_for_its_own_domain_only(
+    kind: Any, domain: bytes, signer: identity.Identity | None, found: list[Signed]
+) -> None:
+    domains = {CHARTER_DOMAIN, EXTENSION_DOMAIN, COMMAND_DOMAIN, RECEIPT_DOMAIN, advertiser.DOMAIN}
+    assert found
+    for signed in found:
+        record = codec.decode_untrusted(signed.body, kind)
+        by = signer.peer_id if signer else record.controller
+        assert identity.verify_untrusted(by, domain, signed) == signed.body
+        for other in domains - {domain}:
+            with pytest.raises(BadMessage):
+                identity.verify_untrusted(by, other, signed)
+
+
+def test_the_vectors_of_mandates_are_in_the_order_in_which_they_count() -> None:
+    charter, extended, later = good("ownership", "mandate")
+    assert mandate.newest(charter, extended) == mandate.newest(extended, charter) == extended
+    assert mandate.newest(extended, later) == mandate.newest(later, extended) == later
+    authority = mandate.read(extended)
+    assert authority.members == (REQUESTER.peer_id, PEER.peer_id, CONTROLLER.peer_id)
+    assert mandate.obeys(authority, PEER.peer_id, REQUESTER.peer_id, owner_is_silent=False)
+    assert not mandate.obeys(authority, REQUESTER.peer_id, PEER.peer_id, owner_is_silent=False)
+    assert mandate.obeys(authority, REQUESTER.peer_id, PEER.peer_id, owner_is_silent=True)
 
 
 _SETTINGS = settings(max_examples=60, suppress_health_check=list(HealthCheck), deadline=None)

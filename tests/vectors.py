@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from p2pnode.core.placement import locality
-from p2pnode.core.wire import codec, messages
+from p2pnode.core.wire import codec, mandates, messages
 from p2pnode.core.wire.spec import Source
 from p2pnode.ipfs import cid, unixfs
 
@@ -17,7 +17,6 @@ from .cddl_support import PROTOCOLS
 
 IDS = PROTOCOLS / "vectors" / "ids.json"
 NONCE = bytes(range(16))
-SPEC_HASH = "0f" * 32
 IMAGES = ("alpine", "docker.io/library/alpine:latest", "ghcr.io/someone/tool:1.0")
 CONTENT = "bafkreigeud3jwrymzwafqso23lhb3246k4oy5ynntpn5f3f77tclflrcde"
 WEB = Source(type="urldownload", params={"URL": "https://example.com/data.csv"})
@@ -47,10 +46,10 @@ def ids() -> list[dict[str, Any]]:
         for whose in ("requester", "peer")
     )
     signed = {name: bytes.fromhex(ended["receipt"][name]["bytes"]) for name in ("body", "signature")}
-    job = messages.job_id(SPEC_HASH, requester, NONCE)
-    asked = {"job": job, "epoch": 1, "owner": requester, "round": 2, "peer": peer, "slot": 0}
+    job = mandates.job_id(requester, NONCE)
+    asked = {"job": job, "serial": 1, "owner": requester, "round": 2, "peer": peer, "slot": 0}
     made = [
-        ("job id", {"spec_hash": SPEC_HASH, "requester": requester, "nonce": NONCE}, job),
+        ("job id", {"requester": requester, "nonce": NONCE}, job),
         ("execution id", asked, messages.execution_id(*asked.values())),
         *(("cache key", {"image": image}, locality.image_cache_key(image)) for image in IMAGES),
         ("cache key", {"ipfs": CONTENT}, locality.cid_cache_key(CONTENT)),

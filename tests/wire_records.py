@@ -6,8 +6,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from p2pnode.core.wire import fields, messages, spec, states
+from p2pnode.core.wire import fields, mandates, messages, spec, states
 from p2pnode.core.wire.inquiries import LogsPiece, LogsRequest
+from p2pnode.core.wire.mandates import NONCE_SIZE_BYTES, Charter, CommandBody, Extension, Mandate
 from p2pnode.core.wire.messages import Advert, Capacity, Receipt
 from p2pnode.core.wire.signing import Signed
 from p2pnode.core.wire.spec import JobSpec, NetworkType, Resources
@@ -118,6 +119,8 @@ _OFFERS = st.builds(
     scheduling=st.sampled_from(states.Scheduling),
 )
 _SIGNED = st.builds(Signed, body=st.binary(max_size=9), signature=st.binary(min_size=64, max_size=64))
+_MANDATES = st.builds(Mandate, charter=_SIGNED, extensions=some(_SIGNED))
+_MEMBERS = st.lists(_SOME, min_size=1, max_size=3).map(tuple)
 _NAMED = {"execution": _EXECUTIONS, "round": _COUNTERS}
 _COUNTS = st.integers(1, fields.COUNTER_MAX)
 _FAULTS = optional(st.sampled_from(states.Fault))
@@ -153,7 +156,12 @@ _MESSAGES = st.one_of(
         reason=st.text(max_size=2000),
     ),
     st.builds(
-        messages.Award, **_NAMED, replica=_REPLICAS, epoch=_COUNTERS, deputies=some(_SOME), spec=_SPECS
+        messages.Award,
+        **_NAMED,
+        replica=_REPLICAS,
+        mandate=_MANDATES,
+        spec=_SPECS,
+        changed_by=optional(_SIGNED),
     ),
     st.builds(messages.Release, **_NAMED),
     st.builds(
@@ -161,26 +169,20 @@ _MESSAGES = st.one_of(
     ),
     st.builds(messages.Ended, **_NAMED, receipt=_SIGNED),
     st.builds(messages.Cancel, **_NAMED, reason=_TEXTS),
-    st.builds(messages.Adopt, **_NAMED, job=_JOBS, epoch=_COUNTERS, deputies=some(_SOME)),
-    st.builds(messages.Orphan, **_NAMED, job=_JOBS, replica=_REPLICAS, owner=_SOME, epoch=_COUNTERS),
-    st.builds(messages.WhoOwns, job=_JOBS, epoch=_COUNTERS),
-    st.builds(messages.Owned, job=_JOBS, epoch=_COUNTERS, owner=_SOME),
-    st.builds(
-        messages.Command,
-        job=_JOBS,
-        action=st.sampled_from(messages.CommandAction),
-        reason=_TEXTS,
-        spec=optional(_SPECS),
-    ),
+    st.builds(messages.Adopt, **_NAMED, job=_JOBS, mandate=_MANDATES),
+    st.builds(messages.Orphan, **_NAMED, job=_JOBS, replica=_REPLICAS, owner=_SOME),
+    st.builds(messages.WhoOwns, job=_JOBS, owner=_SOME, whole=st.booleans()),
+    st.builds(messages.Owned, job=_JOBS, owner=_SOME, mandate=_MANDATES),
+    st.builds(messages.Command, job=_JOBS, signed=_SIGNED, spec=optional(_SPECS)),
     st.builds(
         messages.Replicate,
         job=_JOBS,
-        epoch=_COUNTERS,
+        mandate=_MANDATES,
+        acts_since_ms=_MOMENTS,
         revision=_COUNTERS,
         full=st.booleans(),
-        requester=_SOME,
-        deputies=some(_SOME),
         past_members=some(_SOME),
+        commands=some(_SIGNED),
         state=st.sampled_from(JobState),
         reason=_TEXTS,
         outcome=optional(st.sampled_from(Outcome)),
@@ -251,6 +253,29 @@ RECORDS: dict[str, st.SearchStrategy[Any]] = {
         leaving=st.booleans(),
     ),
     "signed": _SIGNED,
+    "mandate": _MANDATES,
+    "charter": st.builds(
+        Charter,
+        job=_JOBS,
+        nonce=st.binary(min_size=NONCE_SIZE_BYTES, max_size=NONCE_SIZE_BYTES),
+        serial=_COUNTERS,
+        type=st.sampled_from(spec.JobType),
+        version=_COUNTS,
+        spec_hash=_DIGESTS,
+        members=_MEMBERS,
+        controllers=some(_SOME),
+        trusted=some(_SOME),
+    ),
+    "extension": st.builds(Extension, job=_JOBS, after=_DIGESTS, signer=_SOME, members=_MEMBERS),
+    "command-body": st.builds(
+        CommandBody,
+        job=_JOBS,
+        controller=_SOME,
+        number=_MOMENTS,
+        action=st.sampled_from(mandates.CommandAction),
+        reason=_TEXTS,
+        spec_hash=optional(_DIGESTS),
+    ),
     "receipt": st.builds(
         Receipt,
         **_NAMED,

@@ -43,7 +43,7 @@ JOB_REASON_LENGTH_MAX = 200
 BID_VALID_MS_MAX = 60 * 60 * 1000
 # The largest signed 64-bit integer, as other languages have it.
 INTEGER_MAX = 2**63 - 1
-# Rounds, epochs, versions, runs and the like: one each second for 68 years.
+# Rounds, serials, versions, runs and the like: one each second for 68 years.
 COUNTER_MAX = 2**31 - 1
 # Unix time in the year 9892: the last that calendars of most languages can show in any time zone.
 MOMENT_MS_MAX = 250_000_000_000_000
