@@ -29,6 +29,11 @@ def copy_of(node: Node, job: str) -> JobJson | None:
         return None
 
 
+def deputies_of(node: Node, job: str) -> list[str]:
+    """The deputies that a job has, by rank, as this node knows it."""
+    return [one["peer"] for one in node.job(job)["members"] if one["rank"]]
+
+
 def is_same(one: Any, other: Any) -> bool:
     """Equal but for fractions of a millisecond, which no deputy is told."""
     if isinstance(one, float):

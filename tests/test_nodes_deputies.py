@@ -10,6 +10,7 @@ import pytest
 
 from p2pnode.api.shapes import ServiceError
 
+from .job_views import deputies_of
 from .nodes import Node, know_each_other, running_nodes, until
 from .programs import waiting_module, wasm_job
 
@@ -52,7 +53,7 @@ def test_only_a_willing_peer_that_the_constraints_admit_gets_the_file(network: N
     job = owner.submit(wasm_job(network.waiting, Constraints=[NORTH]))
     execution = owner.execution(job, "Running")
     found = owner.job(job)
-    assert (found["deputies"], found["deputies_wanted"]) == ([network.north.peer], 2)
+    assert (deputies_of(owner, job), found["deputies_wanted"]) == ([network.north.peer], 2)
     until("the deputy has its copy", lambda: holds(network.north, job))
     said = until(
         "the history says that one is missing",
@@ -85,6 +86,6 @@ def test_a_job_without_deputies_says_what_is_lost(network: Network, tmp_path: Pa
     job = submitted.stdout.split()[0]
     owner.execution(job, "Running")
     described = owner.cli("job", "describe", job).stdout
-    assert f"0: {lost}" in described and owner.job(job)["deputies"] == []
+    assert f"0: {lost}" in described and deputies_of(owner, job) == []
     assert not any(holds(one, job) for one in (network.north, network.south, network.unwilling))
     owner.client.stop(job, "enough")

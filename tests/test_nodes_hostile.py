@@ -18,7 +18,17 @@ from p2pnode.network.streams import NetworkError
 from . import network_support
 from .misdeeds.acts import PROTOCOLS, garbage
 from .misdeeds.enemy import WAIT_S, Enemy, in_thread, open_enemy
-from .misdeeds.records import a_receipt, a_spec, an_advert, an_ask, an_award, signed_advert
+from .misdeeds.records import (
+    a_mandate,
+    a_receipt,
+    a_spec,
+    an_advert,
+    an_ask,
+    an_award,
+    job_of,
+    signed_advert,
+)
+from .network_support import new_identity
 from .nodes import Node, alive, answers, know_each_other, known, running_nodes, until
 from .programs import waiting_module, wasm_job
 
@@ -87,17 +97,32 @@ async def test_an_award_of_another_job_than_was_asked_about_is_refused(network: 
     asked = a_spec(network.waiting)
     async with open_enemy() as enemy:
         peer = await enemy.meet(network.b)
-        ask = an_ask(asked)
+        given = a_mandate(enemy.identity, wanted=asked)
+        ask = an_ask(asked, job=job_of(given))
         enemy.send(peer, ask)
         assert (await enemy.hears(Bid)).execution == ask.execution
         other = a_spec(network.waiting, name="something else")
-        enemy.send(peer, an_award(ask, other))
+        enemy.send(peer, an_award(ask, other, given))
         refusal = await enemy.hears(Refusal)
         assert (refusal.execution, refusal.refusal_kind) == (ask.execution, RefusalKind.UNSUITABLE)
         # The bid is gone with it.
-        enemy.send(peer, an_award(ask, asked))
+        enemy.send(peer, an_award(ask, asked, given))
         assert (await enemy.hears(Refusal)).refusal_kind is RefusalKind.EXPIRED
         await completes(network, job, execution)
+
+
+async def test_an_award_by_a_charter_that_does_not_name_who_awards_is_refused(network: Network) -> None:
+    asked = a_spec(network.waiting)
+    async with open_enemy() as enemy:
+        peer = await enemy.meet(network.b)
+        given = a_mandate(new_identity(), wanted=asked)
+        ask = an_ask(asked, job=job_of(given))
+        enemy.send(peer, ask)
+        await enemy.hears(Bid)
+        enemy.send(peer, an_award(ask, asked, given))
+        refusal = await enemy.hears(Refusal)
+        assert (refusal.execution, refusal.refusal_kind) == (ask.execution, RefusalKind.UNSUITABLE)
+        assert "charter" in refusal.reason
 
 
 async def test_a_stranger_ends_cancels_and_hears_nothing_of_anothers_execution(network: Network) -> None:
@@ -166,12 +191,13 @@ async def test_a_peer_that_bids_and_refuses_at_random_harms_nobody(network: Netw
     job, execution = await running_job(network)
     about = {"execution": ANOTHERS, "round": 1}
     async with open_enemy() as enemy:
+        given = a_mandate(enemy.identity)
         receipt = enemy.sign(RECEIPT_DOMAIN, a_receipt(ANOTHERS, enemy.peer, job))
         messages: list[Message] = [
             Bid(**about, valid_ms=10**6, price_micros=0, start_ms=0),
             Refusal(**about, refusal_kind=RefusalKind.EXPIRED, reason="x" * 2000),
             Update(**about, sequence=10**9, stage=Stage.RUNNING, detail="\x1b[2J"),
-            Award(**about, replica=10**3, epoch=1, deputies=(), spec=a_spec(network.waiting, count=1)),
+            Award(**about, replica=10**3, mandate=given, spec=a_spec(network.waiting), changed_by=None),
             Cancel(**about, reason=str(Fault.JOB)),
             Ended(**about, receipt=receipt),
         ]

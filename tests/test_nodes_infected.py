@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import Owned
+from p2pnode.core.wire.messages import WhoOwns
 from p2pnode.node.journal import FILE_NAME
 
 from .docker_engine import BUSYBOX, require_docker
@@ -51,7 +51,7 @@ def restarts_with(network: Network, *planted: tuple[str, tuple[Any, ...]]) -> No
 
 
 def test_an_outbox_for_what_is_no_peer_is_thrown_away_at_the_start(network: Network) -> None:
-    poison = codec.encode(Owned(job=a_job(), epoch=2, owner=NO_PEER))
+    poison = codec.encode(WhoOwns(job=a_job(), owner=NO_PEER, whole=True))
     insert = "INSERT INTO outbox VALUES (?,?,?)"
     restarts_with(network, (insert, (NO_PEER, 1, poison)), (insert, ("", 1, JUNK)))
     assert problems(network.b) == []

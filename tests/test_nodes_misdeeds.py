@@ -20,18 +20,17 @@ from p2pnode.core.link.frames import (
     Hello,
     Reject,
 )
-from p2pnode.core.records.lifecycle import ExecutionState
-from p2pnode.core.records.vetting import EPOCH_STEP_MAX
+from p2pnode.core.records import mandate
+from p2pnode.core.records.lifecycle import ExecutionState, JobState, Outcome
 from p2pnode.core.values.patience import REFUSALS_MAX
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.fields import COUNTER_MAX, INTEGER_MAX
+from p2pnode.core.wire.mandates import CommandAction
 from p2pnode.core.wire.messages import (
     Adopt,
     Bid,
     Cancel,
-    Command,
-    CommandAction,
     Message,
     Orphan,
     Owned,
@@ -50,17 +49,21 @@ from . import network_support
 from .misdeeds.enemy import WAIT_S, Enemy, RawLink, in_thread, open_enemy
 from .misdeeds.honest import Network, running_network, unharmed
 from .misdeeds.records import (
+    a_command,
     a_copy,
     a_job,
     a_keep,
     a_line,
+    a_mandate,
     a_spec,
     an_advert,
     an_ask,
     an_execution,
+    job_of,
     signed_advert,
 )
 from .misdeeds.refused import CONTROLS, NO_PEER, REFUSED
+from .network_support import new_identity
 from .nodes import known, until
 from .programs import wasm_job
 
@@ -109,9 +112,9 @@ Misdeed = Callable[[Enemy, str, str], Awaitable[None]]
 
 
 async def keep_then_owned_by_nobody(enemy: Enemy, victim: str, other: str) -> None:
-    kept = a_keep(enemy.peer, victim)
+    kept = a_keep(enemy.identity, victim)
     enemy.send(victim, kept)
-    enemy.send(victim, Owned(job=kept.job, epoch=2, owner=NO_PEER))
+    enemy.send(victim, Owned(job=kept.job, owner=NO_PEER, mandate=kept.mandate))
     await enemy.sent_all(victim)
     (reason,) = enemy.rejections
     assert "peer id" in reason
@@ -119,21 +122,65 @@ async def keep_then_owned_by_nobody(enemy: Enemy, victim: str, other: str) -> No
 
 async def keep_then_silence(enemy: Enemy, victim: str, other: str) -> None:
     """Its deputy takes the job over, and looks after it."""
-    kept = a_keep(enemy.peer, victim, deputies=(victim, other), epoch=1 + EPOCH_STEP_MAX)
-    enemy.send(victim, kept)
+    enemy.send(victim, a_keep(enemy.identity, victim, other))
     for state in sorted({*ExecutionState} - {"Asked", "Queued", "Bid", "Completed", "Failed"}):
         copies = (a_copy(enemy.peer, state=state, replica=999), a_copy(other, state=state))
-        enemy.send(victim, a_keep(enemy.peer, victim, deputies=(victim, other), executions=copies))
+        enemy.send(victim, a_keep(enemy.identity, victim, other, executions=copies))
     await enemy.sent_all(victim)
     assert enemy.rejections == []
 
 
-async def epochs_that_grow(enemy: Enemy, victim: str, other: str) -> None:
-    kept = a_keep(enemy.peer, victim, deputies=(victim, other))
-    for step in range(20):
-        enemy.send(victim, codec.replace(kept, epoch=1 + step * EPOCH_STEP_MAX))
-        enemy.send(victim, Owned(job=kept.job, epoch=2 + step * EPOCH_STEP_MAX, owner=other))
+async def serials_that_grow(enemy: Enemy, victim: str, other: str) -> None:
+    """Only the requester can sign them, and it harms its own job alone."""
+    kept = a_keep(enemy.identity, victim, other)
+    members = (enemy.peer, victim, other)
+    first = mandate.read(kept.mandate).charter
+    for serial in (2, 1000, 10**6, COUNTER_MAX):
+        given = mandate.chartered(enemy.identity, codec.replace(first, serial=serial, members=members))
+        enemy.send(victim, codec.replace(kept, mandate=given, revision=serial % 1000 + 1))
+        enemy.send(victim, Owned(job=kept.job, owner=other, mandate=given))
     await enemy.sent_all(victim)
+    assert enemy.rejections == []
+
+
+async def two_charters_of_one_serial(enemy: Enemy, victim: str, other: str) -> None:
+    """Two nodes are told of other members each."""
+    kept = a_keep(enemy.identity, victim, other)
+    first = mandate.read(kept.mandate).charter
+    for members in ((enemy.peer, other), (enemy.peer, victim), (enemy.peer, other, victim)):
+        given = mandate.chartered(enemy.identity, codec.replace(first, members=members))
+        enemy.send(victim, codec.replace(kept, mandate=given))
+        enemy.send(victim, Owned(job=kept.job, owner=victim, mandate=given))
+    await enemy.sent_all(victim)
+    assert enemy.rejections == []
+
+
+async def commands_of_who_is_no_controller(enemy: Enemy, victim: str, other: str) -> None:
+    """Signed by a deputy, and brought by the requester, which is believed for none of it."""
+    deputy = new_identity()
+    kept = a_keep(enemy.identity, victim, deputy.peer_id)
+    enemy.send(victim, kept)
+    forged = a_command(deputy, kept.job, CommandAction.STOP, controller=enemy.peer)
+    for command in (a_command(deputy, kept.job, CommandAction.STOP), forged):
+        enemy.send(victim, command)
+    await enemy.sent_all(victim)
+    no_say, not_signed = enemy.rejections
+    assert f"{deputy.peer_id} may not command this job" in no_say
+    assert f"not signed by {enemy.peer}" in not_signed
+
+
+async def a_keep_of_who_is_no_member(enemy: Enemy, victim: str, other: str) -> None:
+    """Another's job, whose charter the enemy has: what it says of that has no effect."""
+    requester = new_identity()
+    kept = a_keep(requester, victim)
+    enemy.send(victim, kept)
+    told = a_keep(requester, other, mandate=kept.mandate)
+    enemy.send(victim, codec.replace(told, state=JobState.STOPPED, outcome=Outcome.STOPPED))
+    await enemy.sent_all(victim)
+    assert enemy.rejections == []
+    enemy.send(victim, WhoOwns(job=kept.job, owner=enemy.peer, whole=True))
+    await enemy.sent_all(victim)
+    assert not [one for one in enemy.heard if isinstance(one, Owned) and one.owner == enemy.peer]
 
 
 async def a_hello_that_has_all(enemy: Enemy, victim: str, other: str) -> None:
@@ -184,13 +231,18 @@ async def text_with_controls(enemy: Enemy, victim: str, other: str) -> None:
     about = {"execution": an_execution(), "round": 1}
     messages: list[Message] = [
         a_keep(
-            enemy.peer, victim, reason=CONTROLS, first_failure=CONTROLS, history=(line,), executions=copies
+            enemy.identity,
+            victim,
+            reason=CONTROLS,
+            first_failure=CONTROLS,
+            history=(line,),
+            executions=copies,
         ),
-        a_keep(enemy.peer, victim, spec=a_spec(name=CONTROLS, namespace=CONTROLS)),
+        a_keep(enemy.identity, victim, spec=a_spec(name=CONTROLS, namespace=CONTROLS)),
         Refusal(**about, refusal_kind=RefusalKind.BUSY, reason=CONTROLS),
         Update(**about, sequence=1, stage=Stage.RUNNING, detail=CONTROLS),
         Cancel(**about, reason=CONTROLS),
-        Command(job=a_job(), action=CommandAction.STOP, reason=CONTROLS, spec=None),
+        a_command(enemy.identity, a_job(), CommandAction.STOP, reason=CONTROLS),
         an_ask(a_spec(), requirements=codec.replace(an_ask(a_spec()).requirements, engine=CONTROLS)),
     ]
     for message in messages:
@@ -200,15 +252,16 @@ async def text_with_controls(enemy: Enemy, victim: str, other: str) -> None:
 
 
 async def claims_of_jobs_that_are_not_its_own(enemy: Enemy, victim: str, other: str) -> None:
-    job, execution = a_job(), an_execution()
+    given, execution = a_mandate(enemy.identity, victim), an_execution()
+    job = job_of(given)
     messages: list[Message] = [
-        Adopt(execution=execution, round=1, job=job, epoch=1, deputies=(enemy.peer,)),
-        Orphan(execution=execution, round=COUNTER_MAX, job=job, replica=999, owner=other, epoch=COUNTER_MAX),
-        WhoOwns(job=job, epoch=COUNTER_MAX),
-        Owned(job=job, epoch=1, owner=victim),
-        Owned(job=job, epoch=1, owner=enemy.peer),
-        Command(job=job, action=CommandAction.RERUN, reason="", spec=None),
-        Command(job=job, action=CommandAction.UPDATE, reason="", spec=a_spec()),
+        Adopt(execution=execution, round=1, job=job, mandate=given),
+        Orphan(execution=execution, round=COUNTER_MAX, job=job, replica=999, owner=other),
+        WhoOwns(job=job, owner=other, whole=True),
+        Owned(job=job, owner=victim, mandate=given),
+        Owned(job=job, owner=enemy.peer, mandate=given),
+        a_command(enemy.identity, job, CommandAction.RERUN),
+        a_command(enemy.identity, job, CommandAction.UPDATE, a_spec()),
     ]
     for message in messages:
         enemy.send(victim, message)
@@ -231,7 +284,7 @@ async def silent_streams_and_log_requests(enemy: Enemy, victim: str, other: str)
 async def poison_in_a_row(enemy: Enemy, victim: str, other: str) -> None:
     """The enemy is left alone, and nobody else is."""
     for _ in range(40):
-        enemy.send(victim, Owned(job=a_job(), epoch=2, owner=NO_PEER))
+        enemy.send(victim, WhoOwns(job=a_job(), owner=NO_PEER, whole=True))
     down = lambda: any(isinstance(one, LinkDown) for one in enemy.inner.events)  # noqa: E731
     await network_support.until(down, WAIT_S)
     async with open_enemy() as fair:
@@ -258,7 +311,10 @@ async def a_refusal_of_all_it_is_sent(enemy: Enemy, victim: str, other: str) -> 
 MISDEEDS: list[Misdeed] = [
     keep_then_owned_by_nobody,
     keep_then_silence,
-    epochs_that_grow,
+    serials_that_grow,
+    two_charters_of_one_serial,
+    commands_of_who_is_no_controller,
+    a_keep_of_who_is_no_member,
     a_hello_that_has_all,
     a_hello_that_begins_at_the_end,
     frames_that_break_the_rules,
@@ -303,7 +359,7 @@ async def test_what_a_stranger_wrote_moves_no_cursor(network: Network) -> None:
     async with open_enemy() as enemy:
         victim = await enemy.meet(network.b)
         line = a_line(topic=CONTROLS, text=CONTROLS, execution=CONTROLS, peer=CONTROLS, state=CONTROLS)
-        kept = a_keep(enemy.peer, victim, reason=CONTROLS, history=(line,))
+        kept = a_keep(enemy.identity, victim, reason=CONTROLS, history=(line,))
         enemy.send(victim, kept)
         await enemy.sent_all(victim)
         for command in ("list",), ("describe", kept.job), ("history", kept.job), ("executions", kept.job):

@@ -10,6 +10,7 @@ import pytest
 
 from p2pnode.api.shapes import ServiceError
 
+from .job_views import copy_of
 from .nodes import Node, Nodes, know_each_other, running_nodes, until
 from .programs import text_of, waiting_module, wasm_job
 
@@ -63,7 +64,7 @@ def test_a_job_whose_owner_is_gone_with_its_disk_goes_on_and_is_fetched_from_a_d
     assert fetched.returncode == 0, fetched.stderr
 
 
-def test_an_owner_that_comes_back_learns_what_happened_and_yields(four: tuple[Nodes, str]) -> None:
+def test_an_owner_that_comes_back_learns_what_happened_and_is_owner_again(four: tuple[Nodes, str]) -> None:
     nodes, waiting = four
     owner = nodes.all[0]
     job = owner.submit(wasm_job(waiting))
@@ -81,7 +82,11 @@ def test_an_owner_that_comes_back_learns_what_happened_and_yields(four: tuple[No
     owner.start()
     ended = owner.ended(job)
     assert ended["state"] == "Completed"
-    assert ended["owner"] != own
+    assert ended["owner"] == own
+    until(
+        "all say so",
+        lambda: {found["owner"] for node in nodes.all if (found := copy_of(node, job))} == {own},
+    )
     assert [one["id"] for one in ended["executions"]] == [execution["id"]]
 
 

@@ -14,8 +14,9 @@ from p2pnode.core.link.frames import FRAME_SIZE_BYTES_MAX
 from p2pnode.core.records.lifecycle import ExecutionState
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.core.wire.fields import COUNTER_MAX, INTEGER_MAX
-from p2pnode.core.wire.messages import Adopt, Cancel, Command, CommandAction, Message, Orphan, Owned, WhoOwns
+from p2pnode.core.wire.fields import INTEGER_MAX
+from p2pnode.core.wire.mandates import CommandAction
+from p2pnode.core.wire.messages import Adopt, Cancel, Message, Orphan, Owned, WhoOwns
 from p2pnode.core.wire.spec import AMOUNT_MAX
 from p2pnode.ipfs import bitswap
 from p2pnode.network import links
@@ -28,7 +29,18 @@ from p2pnode.node import log_orders
 from tests.network_support import new_identity
 
 from .enemy import Enemy
-from .records import a_copy, a_job, a_keep, a_spec, an_advert, an_ask, an_execution, signed_advert
+from .records import (
+    a_command,
+    a_copy,
+    a_keep,
+    a_mandate,
+    a_spec,
+    an_advert,
+    an_ask,
+    an_execution,
+    job_of,
+    signed_advert,
+)
 
 NO_PEER = "0OIl"
 GOSSIP = "/meshsub/1.1.0"
@@ -143,36 +155,37 @@ async def gossip(attack: Attack) -> None:
 
 async def keeps(attack: Attack) -> None:
     """Tells of jobs of its own in every broken form, and of sound ones without end."""
-    me = attack.enemy.peer
+    enemy, me = attack.enemy, attack.enemy.peer
     while True:
         for peer, _ in attack.targets:
-            kept = a_keep(me, peer)
+            kept = a_keep(enemy.identity, peer)
             for broken in (
-                codec.replace(kept, epoch=INTEGER_MAX),
-                codec.replace(kept, epoch=COUNTER_MAX),
-                codec.replace(kept, deputies=(peer, NO_PEER)),
+                codec.replace(kept, mandate=a_mandate(enemy.identity, peer)),
+                a_keep(enemy.identity, peer, mandate=a_mandate(enemy.identity, peer, serial=INTEGER_MAX)),
+                a_keep(enemy.identity, peer, NO_PEER),
                 codec.replace(kept, executions=(a_copy(me, state=ExecutionState.BID),)),
                 codec.replace(kept, spec=None),
             ):
                 await attack.send("keeps", peer, broken)
             for _ in range(40):
-                await attack.send("keeps", peer, a_keep(me, peer))
+                await attack.send("keeps", peer, a_keep(enemy.identity, peer))
 
 
 async def claims(attack: Attack) -> None:
     """Adopts, cancels, commands, owns and orphans what is not its own."""
-    me = attack.enemy.peer
+    enemy = attack.enemy
     while True:
         for peer, _ in attack.targets:
-            job, execution = a_job(), an_execution()
+            given, execution = a_mandate(enemy.identity, peer), an_execution()
+            job = job_of(given)
             for message in (
-                Adopt(execution=execution, round=1, job=job, epoch=1, deputies=(me,)),
+                Adopt(execution=execution, round=1, job=job, mandate=given),
                 Cancel(execution=execution, round=1, reason="because"),
-                Command(job=job, action=CommandAction.STOP, reason="because", spec=None),
-                Command(job=job, action=CommandAction.UPDATE, reason="", spec=a_spec()),
-                Orphan(execution=execution, round=1, job=job, replica=0, owner=peer, epoch=1),
-                Owned(job=job, epoch=1, owner=peer),
-                WhoOwns(job=job, epoch=1),
+                a_command(enemy.identity, job, CommandAction.STOP),
+                a_command(enemy.identity, job, CommandAction.UPDATE, a_spec()),
+                Orphan(execution=execution, round=1, job=job, replica=0, owner=peer),
+                Owned(job=job, owner=peer, mandate=given),
+                WhoOwns(job=job, owner=peer, whole=True),
             ):
                 await attack.send("claims", peer, message)
 

@@ -74,8 +74,6 @@ def _lines(node: Node) -> list[str]:
 
 def _broken_links(node: Node, since: int, honest: set[str]) -> list[str]:
     lines = [line for line in _lines(node)[since:] if re.search("link with|discarded|failed", line)]
-    # An epoch that a hostile peer made an honest one believe: to come again in its time, and no link breaks.
-    lines = [line for line in lines if not re.search("discarded .*: epoch [0-9]+ of a job that is at", line)]
     return [line for line in lines if any(peer in line for peer in honest)]
 
 

@@ -7,21 +7,33 @@ import time
 from typing import Any
 
 from p2pnode.core.placement.matching import requirements_of
+from p2pnode.core.records import mandate
 from p2pnode.core.records.lifecycle import ExecutionState, JobState
+from p2pnode.core.values.trust import ANYBODY
 from p2pnode.core.wire import codec
 from p2pnode.core.wire import spec as specs
+from p2pnode.core.wire.mandates import (
+    NONCE_SIZE_BYTES,
+    Charter,
+    CommandAction,
+    CommandBody,
+    Extension,
+    Mandate,
+    job_id,
+)
 from p2pnode.core.wire.messages import (
     Advert,
     Ask,
     Award,
     Capacity,
+    Command,
     ExecutionCopy,
     Line,
     Receipt,
     Replicate,
     VersionCopy,
 )
-from p2pnode.core.wire.signing import Signed
+from p2pnode.core.wire.signing import EXTENSION_DOMAIN, Signed
 from p2pnode.identity import Identity
 from p2pnode.node.advertiser import DOMAIN as ADVERT_DOMAIN
 
@@ -29,7 +41,46 @@ A_CID = "bafkreigeud3jwrymzwafqso23lhb3246k4oy5ynntpn5f3f77tclflrcde"
 
 
 def a_job() -> str:
+    """The id of nobody's job."""
     return "j-" + os.urandom(16).hex()
+
+
+def a_mandate(
+    requester: Identity, *deputies: str, wanted: specs.JobSpec | None = None, **changes: Any
+) -> Mandate:
+    """A charter of a new job of the requester, with these deputies."""
+    nonce = os.urandom(NONCE_SIZE_BYTES)
+    me = requester.peer_id
+    plain = mandate.first_charter(job_id(me, nonce), nonce, me, wanted or a_spec(), ANYBODY)
+    return mandate.chartered(requester, codec.replace(plain, **{"members": (me, *deputies), **changes}))
+
+
+def an_extension(given: Mandate, signer: Identity, *members: str, **changes: Any) -> Mandate:
+    """The mandate with more members, by whoever signs that."""
+    last = given.extensions[-1] if given.extensions else given.charter
+    plain = Extension(job=job_of(given), after=codec.digest(last), signer=signer.peer_id, members=members)
+    signed = mandate.sign(signer, EXTENSION_DOMAIN, codec.replace(plain, **changes))
+    return codec.replace(given, extensions=(*given.extensions, signed))
+
+
+def job_of(given: Mandate) -> str:
+    return codec.decode(given.charter.body, Charter).job
+
+
+def a_command(
+    signer: Identity, job: str, action: CommandAction, wanted: specs.JobSpec | None = None, **changes: Any
+) -> Command:
+    """A command by whoever signs that."""
+    plain = CommandBody(
+        job=job,
+        controller=signer.peer_id,
+        number=int(time.time() * 1000),
+        action=action,
+        reason="because",
+        spec_hash=None if wanted is None else codec.digest(wanted),
+    )
+    signed = mandate.commanded(signer, codec.replace(plain, **changes))
+    return Command(job=job, signed=signed, spec=wanted)
 
 
 def an_execution() -> str:
@@ -59,8 +110,10 @@ def an_ask(asked: specs.JobSpec, **changes: Any) -> Ask:
     return codec.replace(plain, **changes)
 
 
-def an_award(ask: Ask, asked: specs.JobSpec, **changes: Any) -> Award:
-    plain = Award(execution=ask.execution, round=ask.round, replica=0, epoch=1, deputies=(), spec=asked)
+def an_award(ask: Ask, asked: specs.JobSpec, given: Mandate, **changes: Any) -> Award:
+    plain = Award(
+        execution=ask.execution, round=ask.round, replica=0, mandate=given, spec=asked, changed_by=None
+    )
     return codec.replace(plain, **changes)
 
 
@@ -86,18 +139,20 @@ def a_copy(whose: str, **changes: Any) -> ExecutionCopy:
     return codec.replace(plain, **changes)
 
 
-def a_keep(owner: str, deputy: str, **changes: Any) -> Replicate:
+def a_keep(requester: Identity, *deputies: str, **changes: Any) -> Replicate:
+    """What a requester says of a new job of its own."""
     # Whoever takes it over finds nobody to run it.
     nowhere = specs.Constraint(key="name", operator=specs.Operator.EQUALS, values=("nobody",))
     spec = changes.get("spec") or a_spec(constraints=(nowhere,))
+    given = changes.get("mandate") or a_mandate(requester, *deputies, wanted=spec)
     plain = Replicate(
-        job=a_job(),
-        epoch=1,
+        job=job_of(given),
+        mandate=given,
+        acts_since_ms=1,
         revision=1,
         full=True,
-        requester=owner,
-        deputies=(deputy,),
         past_members=(),
+        commands=(),
         state=JobState.RUNNING,
         reason="",
         outcome=None,
@@ -110,7 +165,7 @@ def a_keep(owner: str, deputy: str, **changes: Any) -> Replicate:
         modified_ms=1,
         spec=spec,
         versions=(VersionCopy(version=1, spec_hash=codec.digest(spec), work="0" * 64, submitted_ms=1),),
-        executions=(a_copy(owner),),
+        executions=(a_copy(requester.peer_id),),
         history=(),
     )
     return codec.replace(plain, **changes)
