@@ -77,7 +77,7 @@ _PATCH: dict[str, list[tuple[str, str]]] = {
     ],
 }
 # One that has left the old link behind.
-NEW_LINK = {"core/wire/protocols.py": [("/p2pnode/link/3", "/p2pnode/link/4")]}
+NEW_LINK = {"core/wire/protocols.py": [("/p2pnode/link/4", "/p2pnode/link/5")]}
 
 
 Changes = Mapping[str, list[tuple[str, str]]]

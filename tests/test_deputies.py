@@ -59,7 +59,7 @@ def said(actions: list[Action]) -> list[str]:
     [
         ({}, (), ANYBODY, None),
         ({"protocols": NO_DEPUTY}, (), ANYBODY, "looks after no jobs of others"),
-        ({"protocols": ("deputy/1", "link/9")}, (), ANYBODY, "speaks link/9 only; this node speaks link/3"),
+        ({"protocols": ("deputy/1", "link/9")}, (), ANYBODY, "speaks link/9 only; this node speaks link/4"),
         ({"scheduling": Scheduling.DRAINING}, (), ANYBODY, "is being drained"),
         ({"scheduling": Scheduling.CORDONED}, (), ANYBODY, None),
         ({"labels": {"zone": "north"}}, (NORTH,), ANYBODY, None),

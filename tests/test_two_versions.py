@@ -124,7 +124,7 @@ def test_an_older_node_has_no_such_field_and_still_can_use_the_engine(network: N
 def test_a_node_of_another_link_is_shown_with_the_reason_and_asked_for_nothing(network: Network) -> None:
     a, strange = network.a, network.strange.start()
     until("its advert is there", lambda: strange.peer in known(a))
-    why = "speaks link/4 only; this node speaks link/3"
+    why = "speaks link/5 only; this node speaks link/4"
     [seen] = [one for one in a.client.nodes() if one["peer"] == strange.peer]
     assert seen["problem"] == why
     assert f"nothing: {why}" in a.cli("node", "list").stdout
