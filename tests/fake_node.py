@@ -281,7 +281,7 @@ class FakeNode:
                 connected=False,
                 self=True,
                 scheduling=self.takes,
-                protocols=["link/3"],
+                protocols=["link/4"],
                 problem=None,
             )
         ]

@@ -120,7 +120,7 @@ def node(bare: Path) -> Iterator[Path]:
 
 def test_one_file_serves_submits_and_runs_a_wasm_job_where_there_is_no_python(node: Path) -> None:
     assert command(node, "--help") == (ROOT / "p2pnode/cli/help.txt").read_text()
-    assert "protocols: link/3" in command(node, "--version")
+    assert "protocols: link/4" in command(node, "--version")
     command(node, "ipfs", "add", "/home/jobs/wordcount.wasm")
     command(node, "ipfs", "add", "/home/jobs/wordcount-data")
     cid = command(node, "submit", "/home/job.yaml").strip()

@@ -50,7 +50,7 @@ OURS, THEIRS, NEW = "a" * 32, "b" * 32, "c" * 32
 
 
 def hello(store: str = THEIRS, first: int = 1, known: str = "", received: int = 0) -> bytes:
-    return codec.encode(Hello(version=3, store=store, first=first, known=known, received=received))
+    return codec.encode(Hello(version=4, store=store, first=first, known=known, received=received))
 
 
 def frame(value: Frame) -> bytes:
@@ -84,7 +84,7 @@ def up(**kwargs: object) -> Link:
 
 def test_the_opener_says_hello_and_then_whatever_waits() -> None:
     machine = new(outbox=((4, b"x"),), record=LinkRecord(sent=4))
-    assert sent(machine.handle(Opened(1), 0)) == [Hello(version=3, store=OURS, first=4, known="", received=0)]
+    assert sent(machine.handle(Opened(1), 0)) == [Hello(version=4, store=OURS, first=4, known="", received=0)]
     actions = machine.handle(FrameReceived(1, hello(first=9)), 0)
     assert sent(actions) == [Data(sequence=4, payload=b"x"), Beat()]
     assert without_sends(actions) == [SaveRecord(LinkRecord(THEIRS, 8, 4)), Up()]
@@ -148,7 +148,7 @@ def test_a_frame_that_must_not_be_costs_the_link(data: bytes, reason: str) -> No
     assert not machine.has_stream
 
 
-@pytest.mark.parametrize("data", [frame(Beat()), b"", codec.encode({"kind": "hello", "version": 3})])
+@pytest.mark.parametrize("data", [frame(Beat()), b"", codec.encode({"kind": "hello", "version": 4})])
 def test_a_stream_that_does_not_begin_with_hello_is_dropped(data: bytes) -> None:
     machine = new()
     (action,) = machine.handle(Accepted(1, data), 0)
@@ -159,9 +159,9 @@ def test_a_stream_that_does_not_begin_with_hello_is_dropped(data: bytes) -> None
 
 
 def test_another_version_is_named() -> None:
-    data = codec.encode(Hello(version=4, store=THEIRS, first=1, known="", received=0))
+    data = codec.encode(Hello(version=5, store=THEIRS, first=1, known="", received=0))
     assert new().handle(Accepted(1, data), 0) == [
-        Drop(1, "the peer speaks version 4 of the link, this node 3")
+        Drop(1, "the peer speaks version 5 of the link, this node 4")
     ]
 
 

@@ -187,7 +187,7 @@ async def test_a_peer_that_keeps_sending_what_is_refused_is_left_alone() -> None
         assert b.got == []
         # A connection of its own, with a new outbox, does not make another peer of it.
         stream = await a.host.open_stream(b.id, [links.PROTOCOL], 5)
-        hello = codec.encode(Hello(version=3, store="0" * 32, first=1, known="", received=0))
+        hello = codec.encode(Hello(version=4, store="0" * 32, first=1, known="", received=0))
         await stream.write(len(hello).to_bytes(4, "big") + hello, 5)
         with pytest.raises(StreamBroken):
             await stream.read_exactly(1, 5)
@@ -271,7 +271,7 @@ def framed(data: bytes) -> bytes:
     return len(data).to_bytes(4, "big") + data
 
 
-HELLO = framed(codec.encode(Hello(version=3, store="f" * 32, first=1, known="", received=0)))
+HELLO = framed(codec.encode(Hello(version=4, store="f" * 32, first=1, known="", received=0)))
 
 
 @pytest.mark.parametrize(

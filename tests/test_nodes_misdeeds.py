@@ -205,7 +205,7 @@ async def frames_that_break_the_rules(enemy: Enemy, victim: str, other: str) -> 
         codec.encode(Ack(sequence=10**6)),
         codec.encode(Reject(sequence=10**6, reason=CONTROLS)),
         codec.encode(Data(sequence=9, payload=b"")),
-        codec.encode(Hello(version=3, store="0" * 32, first=1, known="", received=0)),
+        codec.encode(Hello(version=4, store="0" * 32, first=1, known="", received=0)),
         b"\xff" * 100,
     ]
     for frame in frames:

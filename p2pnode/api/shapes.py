@@ -220,7 +220,7 @@ class NodeJson(TypedDict):
     self: bool
     # "all", "nothing" (cordoned) or "draining".
     scheduling: str
-    # Protocols that the peer speaks, as "link/3".
+    # Protocols that the peer speaks, as "link/4".
     protocols: list[str]
     # Why this node can ask nothing of it, whatever it offers; None where it can.
     problem: str | None

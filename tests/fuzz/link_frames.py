@@ -207,7 +207,7 @@ async def attack(net: Net, rng: random.Random, victims: Sequence[Honest]) -> int
             streams.append((stream, victim.peer))
             # Half of them get as far as a link that is up, where the harm is.
             if step.random() < 0.6:
-                hello = Hello(version=3, store=own[0], first=sequence[victim.peer] + 1, known="", received=0)
+                hello = Hello(version=4, store=own[0], first=sequence[victim.peer] + 1, known="", received=0)
                 await _write(stream, _framed(codec.encode(hello)) + _framed(codec.encode(Beat())))
             continue
         stream, peer = step.choice(streams)

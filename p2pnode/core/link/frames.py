@@ -9,7 +9,7 @@ import msgspec
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage, Record
 
-VERSION = 3
+VERSION = 4
 FRAME_SIZE_BYTES_MAX = codec.MESSAGE_SIZE_BYTES_MAX
 # A data frame's other fields take 36 bytes at most.
 PAYLOAD_SIZE_BYTES_MAX = FRAME_SIZE_BYTES_MAX - 64

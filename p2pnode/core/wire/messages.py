@@ -85,7 +85,7 @@ class Advert(Open, frozen=True):
     version: Name
     capacity: Capacity
     addresses: Names
-    # The peer's protocols, as `link/3`, order without meaning: who shares no link with it asks nothing of it.
+    # The peer's protocols, as `link/4`, order without meaning: who shares no link with it asks nothing of it.
     protocols: Names = protocols.SPOKEN
     leaving: bool = False
 
