@@ -36,7 +36,7 @@ KINDS: dict[str, tuple[Any, str]] = {
     "log-order-answer": (LogOrderAnswer, "log-order-answer"),
     "jobs-page": (JobsPage, "jobs-page"),
 }
-# Those whose keys protocols/README.md names, and the job that most vectors are about.
+# The peers whose keys protocols/README.md names, and the job that most vectors are about.
 PEER, REQUESTER, CONTROLLER = (Identity(bytes(range(first, first + 32))) for first in range(3))
 JOB = job_id(REQUESTER.peer_id, bytes(range(16)))
 DEFINITIONS = definitions("types", "spec", *PAGES)

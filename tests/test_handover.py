@@ -194,6 +194,16 @@ def test_what_a_controller_wanted_is_done_once_whoever_brings_it_again() -> None
     assert job.record.run == 2
 
 
+def test_a_file_that_was_not_told_along_is_taken_when_it_is() -> None:
+    job, _ = running()
+    other = spec(cpu_millis=500)
+    changed = a_command("update", "", other).signed
+    job.merge("former", former_owners_word(job, spec=None, commands=(changed,)), 3)
+    assert job.record.version == 1
+    job.merge("former", former_owners_word(job, spec=other, commands=(changed,)), 4)
+    assert job.record.version == 2
+
+
 def test_a_file_that_a_controller_has_changed_at_a_former_owner_is_taken_and_chartered() -> None:
     job, _ = running()
     other = spec(cpu_millis=500)

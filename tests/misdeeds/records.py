@@ -140,7 +140,7 @@ def a_copy(whose: str, **changes: Any) -> ExecutionCopy:
 
 
 def a_keep(requester: Identity, *deputies: str, **changes: Any) -> Replicate:
-    """What a requester says of a new job of its own."""
+    """The words of a requester on a new job of its own."""
     # Whoever takes it over finds nobody to run it.
     nowhere = specs.Constraint(key="name", operator=specs.Operator.EQUALS, values=("nobody",))
     spec = changes.get("spec") or a_spec(constraints=(nowhere,))

@@ -142,8 +142,8 @@ class Job:
         return self._settle(now)
 
     def _carry_out(self, signed: Signed, body: CommandBody, spec: JobSpec | None, now: float) -> None:
-        record = self.record
-        if record.is_done(body) or not record.authority.may_command(body.controller):
+        record, untold = self.record, body.action is CommandAction.UPDATE and spec is None
+        if untold or record.is_done(body) or not record.authority.may_command(body.controller):
             return
         record.note_done(signed)
         match body.action:
