@@ -65,7 +65,11 @@ class NodeConfig:
     # With `trusted`: the peers that may look after this node's jobs; anybody where neither names one.
     operators: Annotated[
         tuple[str, ...],
-        Setting("--operator", kinds.PEER_IDS, "A node whose users may stop and change this node's jobs; trusted as by --trust."),
+        Setting(
+            "--operator",
+            kinds.PEER_IDS,
+            "A node whose users may stop and change this node's jobs; trusted as by --trust.",
+        ),
     ] = ()
     trusted: Annotated[
         tuple[str, ...],
