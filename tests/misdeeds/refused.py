@@ -197,7 +197,9 @@ REFUSED: list[tuple[str, Make, str]] = [
     ("a file that the charter does not name", chartered(spec_hash="0" * 64), "nor a command of a controller"),
     (
         "a file of another type than the charter's",
-        chartered(type=JobType.SERVICE),
+        lambda e, v: a_keep(
+            e.identity, v, spec=a_spec(), mandate=a_mandate(e.identity, v, type=JobType.SERVICE)
+        ),
         "a batch file of a service",
     ),
     (
