@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from p2pnode.api.client import Client, NodeUnreachable, find, running_node
 from p2pnode.api.shapes import ExecutionJson, JobJson
+from p2pnode.identity import load_or_create
 from p2pnode.ipfs import car, unixfs
 from p2pnode.ipfs.blocks import BlockStore
 
@@ -227,6 +228,10 @@ class Nodes:
         node = Node(name, data_dir, [*own, *arguments], self.directory / f"{name}.log")
         self.all.append(node)
         return node
+
+    def peer_of(self, name: str) -> str:
+        """The id of a node that is not made yet: its key is made before it."""
+        return load_or_create(self.directory / name).peer_id
 
     def start(self, name: str, *arguments: str, peers: tuple[Node, ...] = ()) -> Node:
         return self.new(name, *arguments, peers=peers).start()

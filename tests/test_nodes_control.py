@@ -22,11 +22,15 @@ from .web_site import Page, Site, running_site
 
 
 class Network:
-    """A node that only submits, and three that run jobs and may ask a web site."""
+    """A node that only submits, and three that run jobs and may ask a web site.
+
+    Of the three, two may look after its jobs: one of its own operator, and one that it trusts with no more.
+    """
 
     def __init__(self, nodes: Nodes, site: Site) -> None:
         self.nodes, self.site, self.directory = nodes, site, nodes.directory
-        self.a = nodes.start("a", "--no-compute")
+        entrusted = "--operator", nodes.peer_of("b"), "--trust", nodes.peer_of("c")
+        self.a = nodes.start("a", "--no-compute", *entrusted)
         for name in "bcd":
             nodes.new(name, "--allow-host", site.host, peers=(self.a,)).start(ready=False)
         self.lenders = [node.wait_ready() for node in nodes.all[1:]]
@@ -64,10 +68,10 @@ class Network:
             if one["state"] == "Running":
                 self.by_peer[one["peer"]].finish(one["id"], how)
 
-    def deputy(self, job: str) -> Node:
-        """A deputy that knows how the job stands."""
-        (peer, *_) = deputies_of(self.a, job)
-        deputy = self.by_peer[peer]
+    def deputy(self, job: str, name: str = "b") -> Node:
+        """The deputy of this name, which knows how the job stands: a controller, or `c`, which is none."""
+        (deputy,) = (node for node in self.lenders if node.name == name)
+        assert deputy.peer in deputies_of(self.a, job)
 
         def is_told() -> bool:
             found = copy_of(deputy, job)
@@ -216,7 +220,7 @@ def test_a_changed_batch_job_begins_anew_and_new_makes_another(network: Network)
 # From another node than the owner
 
 
-def test_orders_given_on_a_deputy_are_carried_out_by_the_owner(network: Network) -> None:
+def test_orders_given_on_a_node_of_the_same_operator_are_carried_out_by_the_owner(network: Network) -> None:
     first = wasm_job(network.waiting, Type="service", Count=1)
     job = network.submit(first)
     network.running(job)
@@ -232,6 +236,33 @@ def test_orders_given_on_a_deputy_are_carried_out_by_the_owner(network: Network)
     assert (ended["state"], ended["owner"]) == ("Stopped", network.a.peer)
     until("nothing runs", lambda: "Running" not in states(network.a, job))
     assert deputy.cli("job", "stop", job).returncode == 5
+
+
+def test_a_deputy_that_is_no_controller_is_told_that_its_users_have_no_say(network: Network) -> None:
+    first = wasm_job(network.waiting, Type="service", Count=1)
+    job = network.submit(first)
+    network.running(job)
+    deputy = network.deputy(job, "c")
+    before = network.a.job(job)
+    for command in (("stop", job), ("rerun", job)):
+        refused = deputy.cli("job", *command)
+        assert refused.returncode != 0 and "Traceback" not in refused.stderr
+        assert (
+            "the job is a's: this node keeps a copy to look after it, but its users may not stop, change or"
+            " rerun it (p2pnode serve --operator on a would let them)"
+        ) in refused.stderr, command
+    changed = deputy.cli("submit", network.file(a_version(network, first, 110)))
+    assert changed.returncode != 0 and "its users may not stop, change or rerun it" in changed.stderr
+    # Nor what it prints, as long as it runs.
+    (execution,) = before["executions"]
+    if execution["peer"] != deputy.peer:
+        followed = deputy.cli("job", "logs", job)
+        assert "begun" not in followed.stdout, followed
+    after = network.a.job(job)
+    assert (after["state"], after["version"], after["run"]) == ("Running", 1, 1)
+    assert [one["id"] for one in after["executions"]] == [execution["id"]]
+    assert after["controllers"] == [network.deputy(job).peer]
+    assert network.a.cli("job", "stop", job).returncode == 0
 
 
 def test_output_is_followed_on_a_deputy_from_preparing_to_the_end(network: Network) -> None:

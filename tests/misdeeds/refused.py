@@ -188,7 +188,7 @@ REFUSED: list[tuple[str, Make, str]] = [
         "names a member twice",
     ),
     ("a member that is named again", extended(twice=True), "names a member twice"),
-    ("more members than there may be", keep_by(extended_too_far), "members"),
+    ("more members than there may be", keep_by(extended_too_far), "too many"),
     ("an extension by who is no member", extended(by_stranger=True), "signer is no member"),
     ("an extension of another mandate", extended(after="0" * 64), "an extension of another mandate"),
     ("an extension of another job", extended(job=a_job()), "an extension of another mandate"),
@@ -197,7 +197,9 @@ REFUSED: list[tuple[str, Make, str]] = [
     ("a file that the charter does not name", chartered(spec_hash="0" * 64), "nor a command of a controller"),
     (
         "a file of another type than the charter's",
-        chartered(type=JobType.SERVICE),
+        lambda e, v: a_keep(
+            e.identity, v, spec=a_spec(), mandate=a_mandate(e.identity, v, type=JobType.SERVICE)
+        ),
         "a batch file of a service",
     ),
     (
