@@ -147,6 +147,7 @@ def test_a_result_of_another_file_than_the_owner_knows_as_that_version_does_not_
 
 def test_of_two_results_of_a_replica_the_one_that_came_first_to_the_owner_counts() -> None:
     job, execution = running()
+    job.handle(PeerLost("former", "is silent"), 1)
     word = former_owners_word(job, ExecutionState.COMPLETED)
     other = codec.replace(word.executions[0], id="e-" + "9" * 32)
     job.handle(end(job, execution), 2)
@@ -167,10 +168,36 @@ def test_what_a_former_owner_has_placed_meanwhile_is_ended_where_its_replica_run
 def test_what_a_former_owner_has_placed_meanwhile_runs_on_where_its_replica_runs_nowhere_else() -> None:
     job, _ = running()
     other = codec.replace(former_owners_word(job).executions[0], id="e-" + "9" * 32, peer="b")
-    job.handle(PeerLost("a", "is silent"), 2)
+    for peer in ("former", "a"):
+        job.handle(PeerLost(peer, "is silent"), 2)
     actions = job.merge("former", former_owners_word(job, executions=(other,)), 2)
     assert [type(message) for peer, message in sent(actions) if peer == "b"] == [Adopt]
     assert [one.id for one in job.record.of(*LIVE)] == [other.id]
+
+
+@pytest.mark.parametrize("state", [ExecutionState.COMPLETED, ExecutionState.RUNNING])
+def test_of_a_member_that_had_no_need_to_act_nothing_new_counts(state: ExecutionState) -> None:
+    job, execution = running()
+    word = former_owners_word(job, state if state is ExecutionState.COMPLETED else None)
+    theirs = codec.replace(word.executions[0], id="e-" + "9" * 32, peer="b")
+    longer = mandate.extended(FakeKeys("former"), word.mandate, job.record.deputies[0], ["b"])
+    actions = job.merge("former", codec.replace(word, mandate=longer, executions=(theirs,)), 3)
+    assert list(job.record.executions) == [execution] and not job.record.ended
+    told = [type(message) for peer, message in sent(actions) if peer == "b"]
+    assert (Cancel in told) == (state is ExecutionState.RUNNING)
+    assert job.record.authority.charter.serial == mandate.read(word.mandate).charter.serial + 1
+    assert "b" not in job.record.authority.members
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_an_extension_counts_of_whom_the_requester_did_not_hear(away: bool) -> None:
+    job, _ = running("ab")
+    deputy = job.record.deputies[0]
+    longer = mandate.extended(FakeKeys(deputy), job.record.mandate, deputy, ["new"])
+    if away:
+        job.handle(PeerLost(deputy, "is silent"), 1)
+    job.handle(Received(deputy, Owned(job=JOB, owner="me", mandate=longer)), 2)
+    assert ("new" in job.record.authority.members) == away
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,6 @@ class Handovers:
             return [*actions, DropJob(record.id)]
         if peer not in authority.members:
             return []
-        record.mandate = newest
         actions = self._jobs.give(job, event, now)
         if authority.rank(owned.owner) < authority.rank(self._me) and owned.owner not in self._lost:
             actions.append(Send(owned.owner, WhoOwns(job=record.id, owner=self._me, whole=True)))

@@ -22,6 +22,7 @@ from p2pnode.core.records.lifecycle import (
 )
 from p2pnode.core.replication import sync
 from p2pnode.core.wire.fields import PEERS_NAMED_MAX
+from p2pnode.core.wire.mandates import Mandate
 from p2pnode.core.wire.messages import Owned, Replicate
 
 from . import deputies, incoming
@@ -51,18 +52,44 @@ def _adopt_all(transitions: JobTransitions, lost: Collection[str], why_lost: str
             transitions.give_up(one, why_lost, now)
 
 
+def owned(transitions: JobTransitions, peer: str, owned: Owned, now: float) -> None:
+    """A member says who looks after the job: it gets the whole anew if that is another than this node."""
+    _take_mandate(transitions, peer, owned.mandate)
+    if owned.owner == transitions.me:
+        transitions.away.discard(peer)
+        return
+    # The member has missed something, or lost its disk.
+    transitions.record.synced.pop(peer, None)
+    transitions.tell_by = now
+
+
+def _take_mandate(transitions: JobTransitions, peer: str, given: Mandate) -> None:
+    """Go on from a newer mandate; a requester that was there all the time takes no extension of its own."""
+    record = transitions.record
+    newest = mandate.newest(record.mandate, given)
+    if newest is record.mandate:
+        return
+    if transitions.me == record.requester and peer not in transitions.away:
+        deputies.recharter(transitions, record.authority.members)
+    else:
+        record.mandate = newest
+
+
 def merge(
     transitions: JobTransitions, peer: str, message: Replicate, lost: Collection[str], now: float
 ) -> None:
     """Take in what another that acted for this job knows: count its results, and tell it how things are.
 
-    Commands of controllers that it has carried out, and this node not, are to be carried out first.
+    Of one that had no need to act, as this node was to be heard, nothing new counts. Commands of
+    controllers that it has carried out, and this node not, are to be carried out first.
     """
     record = transitions.record
     before = len(record.of(*ENDED))
     theirs = mandate.read(message.mandate).members
-    record.mandate = mandate.newest(record.mandate, message.mandate)
-    for stray in sync.merge(record, message, now):
+    _take_mandate(transitions, peer, message.mandate)
+    acted = peer in transitions.away
+    transitions.away.discard(peer)
+    for stray in sync.merge(record, message, now, acted=acted):
         transitions.send_adopt(stray.peer, stray.id, stray.round)
         transitions.send_cancel(stray.peer, stray.id, stray.round, "another owner looks after the job")
     _adopt_all(transitions, lost, "its peer was lost meanwhile", now)

@@ -217,6 +217,7 @@ def claimed(transitions: JobTransitions, peer: str, id: str, round: int) -> None
 def peer_lost(transitions: JobTransitions, peer: str, reason: str, now: float) -> None:
     """A peer is silent: what it was given is to be placed elsewhere."""
     record = transitions.record
+    transitions.away.add(peer)
     for execution in record.of(*OPEN):
         if execution.peer == peer:
             transitions.cancel(execution, reason, now)

@@ -202,10 +202,7 @@ class Job:
                 incoming.updated(self._steps, peer, update, now)
             case Owned() as owned if peer in self.record.deputies:
                 self._hold_until = 0.0
-                if owned.owner != self.record.owner:
-                    # The deputy has missed something, or lost its disk: it gets the whole anew.
-                    self.record.synced.pop(peer, None)
-                    self._steps.tell_by = now
+                handover.owned(self._steps, peer, owned, now)
 
     def _update(self, spec: JobSpec, now: float) -> None:
         record = self.record

@@ -50,6 +50,11 @@ class JobTransitions:
     # Lines of history that the deputies were not told yet, and by when they are to be told.
     lines: list[Line] = field(default_factory=list)
     tell_by: float = inf
+    # Members that may have acted for the job meanwhile: they, or this node, were not to be heard.
+    away: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.away.update(self.record.deputies)
 
     def note(
         self, topic: str, text: str, now: float, execution: Execution | None = None, urgent: bool = False

@@ -115,15 +115,18 @@ def applied(record: JobRecord | None, message: Replicate, owner: str, now: float
     return record
 
 
-def merge(record: JobRecord, message: Replicate, now: float) -> list[ExecutionCopy]:
-    """Take in what another that acted for the job knows. The result: what has to be ended.
+def merge(record: JobRecord, message: Replicate, now: float, *, acted: bool) -> list[ExecutionCopy]:
+    """Take in what another knows of the job. The result: what has to be ended.
 
-    One result of each replica counts: that which is here already, or else theirs. An execution that still
-    runs is taken over where its replica has none.
+    Executions of its own count only if it `acted`. One result of each replica counts: that which is here
+    already, or else theirs. An execution that still runs is taken over where its replica has none.
     """
     strays = []
     for copy in message.executions:
         mine, theirs = record.executions.get(copy.id), _execution(copy)
+        if mine is None and not acted:
+            strays += [copy] if theirs.state in LIVE else []
+            continue
         if mine is None and theirs.state in LIVE and _is_wanted(record, theirs):
             record.executions[copy.id] = theirs
             continue
