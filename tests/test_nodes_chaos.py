@@ -26,6 +26,8 @@ SHORT_PAUSE_S = 3.0
 # A pause that is: the owner's silence is noticed after 6 s, and confirmed 2 s later.
 LONG_PAUSE_S = 15.0
 RUNS = [{"Key": "runs", "Operator": "=", "Values": ["yes"]}]
+# Meets the Constraints, as a deputy has to, and runs nothing.
+KEEPS = ("--label", "runs=yes", "--no-compute")
 
 
 class Network:
@@ -206,7 +208,7 @@ def test_a_job_ends_though_its_owner_dies_and_the_disk_of_its_peer_is_full(
 ) -> None:
     owner = nodes.start("owner", "--no-compute")
     spare = nodes.new("spare", "--label", "runs=yes", peers=(owner,))
-    deputies = [one.start(ready=False) for one in (spare, nodes.new("other", peers=(owner,)))]
+    deputies = [one.start(ready=False) for one in (spare, nodes.new("other", *KEEPS, peers=(owner,)))]
     know_each_other(owner, *(one.wait_ready() for one in deputies))
     assert spare.cli("node", "cordon").returncode == 0
     full = nodes.new("full", "--label", "runs=yes", peers=(owner,), place=disks[0])
@@ -227,7 +229,7 @@ def test_a_job_ends_though_its_owner_dies_and_the_disk_of_a_deputy_is_full(
     disks: list[Path], nodes: Nodes, tmp_path: Path
 ) -> None:
     owner = nodes.start("owner", "--no-compute")
-    deputies = [nodes.new(place.name, peers=(owner,), place=place) for place in disks]
+    deputies = [nodes.new(place.name, *KEEPS, peers=(owner,), place=place) for place in disks]
     for node in deputies:
         node.start(ready=False)
     know_each_other(owner, *(one.wait_ready() for one in deputies))

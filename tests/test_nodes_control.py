@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -15,8 +13,9 @@ import pytest
 from p2pnode.api.shapes import ExecutionJson
 from p2pnode.core.wire.states import Outcome
 
+from .control_support import HeldPages, following
 from .job_views import add_waiting, copy_of, deputies_of, states
-from .nodes import WAIT_S, Node, Nodes, environment, know_each_other, running_nodes, until
+from .nodes import Node, Nodes, know_each_other, running_nodes, until
 from .programs import text_of, waiting_module, wasm_job
 from .web_site import Page, Site, running_site
 
@@ -395,32 +394,3 @@ def test_requesters_take_turns_at_a_busy_node_and_priority_orders_the_asks_of_ea
 
 def only_on(node: Node, job: dict[str, Any]) -> dict[str, Any]:
     return {**job, "Constraints": [{"Key": "name", "Operator": "=", "Values": [node.name]}]}
-
-
-@contextmanager
-def following(node: Node, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A command that goes on while the block does its part."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "p2pnode", *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(node.data_dir),
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-class HeldPages(dict[str, Page]):
-    """Pages that are given to nobody until `held` is set."""
-
-    def __init__(self, pages: dict[str, Page], held: threading.Event) -> None:
-        super().__init__(pages)
-        self._held = held
-
-    def get(self, key: str, default: Any = None) -> Any:
-        self._held.wait(WAIT_S)
-        return super().get(key, default)

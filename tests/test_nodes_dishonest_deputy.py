@@ -75,7 +75,7 @@ class Deputy:
     b: str
     c: str
     job: str
-    # What the requester told it of the job, and of its one execution.
+    # The requester's word on the job, and on its one execution.
     told: Replicate
     execution: ExecutionCopy
 
@@ -147,7 +147,7 @@ async def says_to(deputy: Deputy, *messages: Any, to: tuple[str, ...]) -> list[s
 
 
 async def replicates_as_the_owner(deputy: Deputy) -> list[str]:
-    """It has stopped the job, and it has lost its execution."""
+    """The deputy says that it has stopped the job, and lost its execution."""
     lost = codec.replace(deputy.execution, state=ExecutionState.LOST, reason="it is mine")
     stopped = {"state": JobState.STOPPED, "outcome": Outcome.STOPPED, "reason": "it is mine"}
     messages = [deputy.says(executions=(lost,)), deputy.says(**stopped), deputy.says(version=1, run=9)]
@@ -294,7 +294,6 @@ async def test_a_job_whose_deputy_is_dishonest_goes_on_as_if_it_were_not(network
     assert [await in_thread(problems, node) for node in network.all] == [[], [], []]
 
 
-@pytest.mark.xfail(strict=True, reason="an acting owner merges what a member says to have awarded itself")
 async def test_what_a_deputy_has_awarded_itself_while_the_owner_acts_does_not_count(network: Network) -> None:
     async with open_willing_enemy(network) as enemy:
         await goes_on_as_if_it_were_not(network, enemy, replicates_a_result_of_what_it_awarded_itself)
