@@ -47,7 +47,7 @@ def ids() -> list[dict[str, Any]]:
     )
     signed = {name: bytes.fromhex(ended["receipt"][name]["bytes"]) for name in ("body", "signature")}
     job = mandates.job_id(requester, NONCE)
-    asked = {"job": job, "serial": 1, "owner": requester, "round": 2, "peer": peer, "slot": 0}
+    asked = {"job": job, "acts_since_ms": 1, "owner": requester, "round": 2, "peer": peer, "slot": 0}
     made = [
         ("job id", {"requester": requester, "nonce": NONCE}, job),
         ("execution id", asked, messages.execution_id(*asked.values())),

@@ -124,4 +124,4 @@ def _check_idle(sim: Simulation, node: Node) -> None:
 
 def _view(record: JobRecord) -> tuple[object, ...]:
     done = sorted((one.replica or 0, one.id) for one in record.now_of(ExecutionState.COMPLETED))
-    return record.state, record.owner, record.version, tuple(done)
+    return record.state, record.version, tuple(done)

@@ -147,9 +147,9 @@ class Asking:
         record.window_ends = None
         window_s = BID_WINDOW_EVERYWHERE_S if record.spec.type in EVERYWHERE else BID_WINDOW_S
         sends: list[Send] = []
-        serial = record.authority.charter.serial
+        since_ms = record.acts_since_ms
         for advert, slot, replica in asks:
-            id = execution_id(record.id, serial, record.owner, record.round, advert.peer, slot)
+            id = execution_id(record.id, since_ms, record.owner, record.round, advert.peer, slot)
             record.executions[id] = Execution(
                 id=id,
                 peer=advert.peer,

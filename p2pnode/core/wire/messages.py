@@ -360,6 +360,6 @@ def decode_message_untrusted(data: bytes) -> Message:
     return message
 
 
-def execution_id(job: str, serial: int, owner: str, round: int, peer: str, slot: int) -> str:
-    """The id of the `slot`th ask to a peer in a round of asking, under the charter of this serial."""
-    return "e-" + codec.digest([job, serial, owner, round, peer, slot])[:32]
+def execution_id(job: str, since_ms: int, owner: str, round: int, peer: str, slot: int) -> str:
+    """The id of the `slot`th ask to a peer in a round of asking, of an owner that acts since then."""
+    return "e-" + codec.digest([job, since_ms, owner, round, peer, slot])[:32]
