@@ -48,6 +48,14 @@ def test_every_job_ends_and_nothing_is_held_in_any_of_fifty_networks(first):
         8768,
         # A slow peer was asked once a minute, and never had the time to answer.
         *(1821, 2482),
+        # An owner that had lost its disk made the ids of executions again.
+        513,
+        # A deputy of a newer charter's past yielded to one that did not act.
+        170855762,
+        # An ask was dropped while its owner was away, and waited for ever.
+        170856102,
+        # The job that the earlier design still ran after everything was stopped.
+        170855808,
     ],
 )
 def test_a_seed_that_once_broke_an_invariant_holds(seed):
