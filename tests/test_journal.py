@@ -9,6 +9,7 @@ import pytest
 
 from p2pnode.core.link.events import LinkRecord
 from p2pnode.core.records import history
+from p2pnode.core.records.lifecycle import Execution, JobRecord
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.spec import (
     JobSpec,
@@ -151,3 +152,16 @@ def test_endless_history_is_cut_but_tells_the_end(journal):
     rows = journal.history("j", 0)
     assert len(rows) == HISTORY_ROWS_MAX + 1
     assert rows[-1][1].text == "over"
+
+
+@pytest.mark.parametrize("told", [0, 1])
+def test_executions_have_one_order_whoever_told_of_them(told: int) -> None:
+    record = new_record("j-told", "me", SPEC, 0)
+    for number, id in enumerate(("e-first", "e-second")):
+        # Another that acted for the job tells times in milliseconds.
+        created = 7.043 if number == told else 7.0428
+        record.executions[id] = Execution(
+            id=id, peer="a", round=1, replica=number, created=created, modified=8
+        )
+    again = codec.decode(codec.encode(record), JobRecord)
+    assert list(again.executions) == ["e-first", "e-second"]

@@ -213,8 +213,11 @@ class JobRecord(State, kw_only=True):
     waiting_since: float | None = None
 
     def __post_init__(self) -> None:
-        # The journal sorts keys, and ids say nothing of the order of asking.
-        order = sorted((one.created, one.round, one.replica or 0, one.id) for one in self.executions.values())
+        # The journal sorts keys, and ids say nothing of the order of asking; others are told milliseconds.
+        order = sorted(
+            (round(one.created * 1000), one.round, one.replica or 0, one.id)
+            for one in self.executions.values()
+        )
         self.executions = {id: self.executions[id] for *_, id in order}
 
     def move(self, state: JobState, now: float, reason: str = "", outcome: Outcome | None = None) -> None:
