@@ -49,6 +49,7 @@ UNIT_TESTS = (
     "told_ends",
     "simulation",
     "fairness",
+    "mandates",
 )
 # Tests that find a room's faults soonest.
 FIRST_TESTS = {
