@@ -77,6 +77,10 @@ REFUSED = {
         extension(a_mandate("me", "first", trusted=("first", "second")), "first", "x"),
         "does not trust",
     ),
+    "larger than any has to be": (
+        a_mandate("me", extensions={f"x-{number}": bytes(4096) for number in range(4)}),
+        "bytes",
+    ),
     "no charter": (Mandate(charter=Signed(body=b"\xa0", signature=bytes(64))), "charter"),
 }
 

@@ -14,13 +14,13 @@ from functools import lru_cache
 from p2pnode.core.values.trust import Trust
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.core.wire.fields import MEMBERS_NAMED_MAX
+from p2pnode.core.wire.fields import MEMBERS_NAMED_MAX, SIGNED_WILL_SIZE_BYTES_MAX
 from p2pnode.core.wire.mandates import Charter, CommandAction, CommandBody, Extension, Mandate, job_id
 from p2pnode.core.wire.signing import CHARTER_DOMAIN, COMMAND_DOMAIN, EXTENSION_DOMAIN, Keys, Signed
 from p2pnode.core.wire.spec import JobSpec
 
-# Read again and again while a job is looked after: those of the jobs of a busy node.
-_READ_MAX = 8_192
+# Read again and again while a job is looked after. Strangers' are among them: some MiB in all, as a rule.
+_READ_MAX = 2_048
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def read(mandate: Mandate) -> Authority:
 
 def vet(mandate: Mandate, job: str, keys: Keys) -> Authority:
     """Read a peer's mandate; raises `BadMessage` for one of another job, or not signed as it must be."""
-    charter = codec.decode_untrusted(mandate.charter.body, Charter)
+    charter = codec.decode_untrusted(mandate.charter.body, Charter, SIGNED_WILL_SIZE_BYTES_MAX)
     requester = charter.members[0]
     if charter.job != job or job != job_id(requester, charter.nonce):
         raise BadMessage("a charter of another job, or not of its requester")
@@ -117,7 +117,7 @@ def vet(mandate: Mandate, job: str, keys: Keys) -> Authority:
     keys.verify_untrusted(requester, CHARTER_DOMAIN, mandate.charter)
     members, last = charter.members, mandate.charter
     for signed in mandate.extensions:
-        extension = codec.decode_untrusted(signed.body, Extension)
+        extension = codec.decode_untrusted(signed.body, Extension, SIGNED_WILL_SIZE_BYTES_MAX)
         if extension.job != job or extension.after != codec.digest(last):
             raise BadMessage("an extension of another mandate")
         if extension.signer not in members:
@@ -157,7 +157,7 @@ def read_command(signed: Signed) -> CommandBody:
 
 def vet_command(signed: Signed, authority: Authority, keys: Keys) -> CommandBody:
     """Read a command; raises `BadMessage` for one that is no controller's, or of another job."""
-    body = codec.decode_untrusted(signed.body, CommandBody)
+    body = codec.decode_untrusted(signed.body, CommandBody, SIGNED_WILL_SIZE_BYTES_MAX)
     if body.job != authority.charter.job:
         raise BadMessage("a command on another job")
     if not authority.may_command(body.controller):

@@ -22,6 +22,9 @@ MEMBERS_NAMED_MAX = 16
 CONTROLLERS_MAX = 16
 # Peers to which jobs are entrusted: operators and others.
 TRUSTED_MAX = 2 * CONTROLLERS_MAX
+# The body of a charter, an extension or a command: all names, the longest reason, and some extensions. Nodes
+# keep those that strangers send, read, for a while.
+SIGNED_WILL_SIZE_BYTES_MAX = 16 * 1024
 # Commands that are told along with a job: the last of each controller, and a few more.
 COMMANDS_TOLD_MAX = 2 * CONTROLLERS_MAX
 COPIES_PER_MESSAGE_MAX = 250
