@@ -24,10 +24,10 @@ KEYS = FakeKeys("nobody")
 
 def extension(before: Mandate, signer: str, *members: str, by: str = "", **changes: Any) -> Mandate:
     """The mandate with one more extension, which `by` signs in the name of `signer`."""
-    last = before.extensions[-1] if before.extensions else before.charter
+    last = before.chain[-1] if before.chain else before.charter
     plain = Extension(job=JOB, after=codec.digest(last), signer=signer, members=members)
     signed = mandate.sign(FakeKeys(by or signer), EXTENSION_DOMAIN, codec.replace(plain, **changes))
-    return Mandate(charter=before.charter, extensions=(*before.extensions, signed))
+    return Mandate(charter=before.charter, chain=(*before.chain, signed))
 
 
 def signed_by(peer: str, given: Mandate, domain: bytes = CHARTER_DOMAIN) -> Mandate:
@@ -80,6 +80,14 @@ REFUSED = {
     "larger than any has to be": (
         a_mandate("me", extensions={f"x-{number}": bytes(4096) for number in range(4)}),
         "bytes",
+    ),
+    "by a charter that means more than this version knows": (
+        a_mandate("me", extensions={"must-vote": b"\x01"}),
+        "charter needs must-vote, which this version does not know",
+    ),
+    "extended by what means more than this version knows": (
+        extension(BASE, "first", "x", extensions={"must-vote": b"\x01"}),
+        "needs must-vote",
     ),
     "no charter": (Mandate(charter=Signed(body=b"\xa0", signature=bytes(64))), "charter"),
 }

@@ -164,7 +164,7 @@ def test_signatures_in_the_vectors_hold_for_their_own_domain_only() -> None:
             Extension,
             EXTENSION_DOMAIN,
             PEER,
-            [signed for one in good("ownership", "mandate") for signed in one.extensions],
+            [signed for one in good("ownership", "mandate") for signed in one.chain],
         ),
         (
             CommandBody,

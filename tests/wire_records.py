@@ -119,7 +119,7 @@ _OFFERS = st.builds(
     scheduling=st.sampled_from(states.Scheduling),
 )
 _SIGNED = st.builds(Signed, body=st.binary(max_size=9), signature=st.binary(min_size=64, max_size=64))
-_MANDATES = st.builds(Mandate, charter=_SIGNED, extensions=some(_SIGNED))
+_MANDATES = st.builds(Mandate, charter=_SIGNED, chain=some(_SIGNED))
 _MEMBERS = st.lists(_SOME, min_size=1, max_size=3).map(tuple)
 _NAMED = {"execution": _EXECUTIONS, "round": _COUNTERS}
 _COUNTS = st.integers(1, fields.COUNTER_MAX)

@@ -30,7 +30,7 @@ from p2pnode.faults.problems import JournalError, Problems
 log = logging.getLogger(__name__)
 
 FILE_NAME = "journal.sqlite"
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 # Another process of the same data directory would be a mistake; a backup tool reads for moments.
 BUSY_TIMEOUT_S = 1.0
 # Peers remembered for the next start: to join again, a few that are alive suffice.

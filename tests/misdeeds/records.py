@@ -58,10 +58,10 @@ def a_mandate(
 
 def an_extension(given: Mandate, signer: Identity, *members: str, **changes: Any) -> Mandate:
     """The mandate with more members, by whoever signs that."""
-    last = given.extensions[-1] if given.extensions else given.charter
+    last = given.chain[-1] if given.chain else given.charter
     plain = Extension(job=job_of(given), after=codec.digest(last), signer=signer.peer_id, members=members)
     signed = mandate.sign(signer, EXTENSION_DOMAIN, codec.replace(plain, **changes))
-    return codec.replace(given, extensions=(*given.extensions, signed))
+    return codec.replace(given, chain=(*given.chain, signed))
 
 
 def job_of(given: Mandate) -> str:

@@ -94,8 +94,8 @@ def extended_without_trust(enemy: Enemy, victim: str) -> Mandate:
 
 def extended_without_signature(enemy: Enemy, victim: str) -> Mandate:
     given = an_extension(a_mandate(enemy.identity, victim), enemy.identity, new_identity().peer_id)
-    (last,) = given.extensions
-    return codec.replace(given, extensions=(codec.replace(last, signature=bytes(64)),))
+    (last,) = given.chain
+    return codec.replace(given, chain=(codec.replace(last, signature=bytes(64)),))
 
 
 def extended_too_far(enemy: Enemy, victim: str) -> Mandate:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from p2pnode.core.values.trust import Trust
-from p2pnode.core.wire import codec
+from p2pnode.core.wire import codec, extensions
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.fields import MEMBERS_NAMED_MAX, SIGNED_WILL_SIZE_BYTES_MAX
 from p2pnode.core.wire.mandates import Charter, CommandAction, CommandBody, Extension, Mandate, job_id
@@ -88,10 +88,10 @@ def extended(keys: Keys, mandate: Mandate, signer: str, members: Collection[str]
     more = tuple(members)[: MEMBERS_NAMED_MAX - len(authority.members)]
     if not more:
         return mandate
-    last = mandate.extensions[-1] if mandate.extensions else mandate.charter
+    last = mandate.chain[-1] if mandate.chain else mandate.charter
     extension = Extension(job=authority.charter.job, after=codec.digest(last), signer=signer, members=more)
     signed = sign(keys, EXTENSION_DOMAIN, extension)
-    return Mandate(charter=mandate.charter, extensions=(*mandate.extensions, signed))
+    return Mandate(charter=mandate.charter, chain=(*mandate.chain, signed))
 
 
 @lru_cache(maxsize=_READ_MAX)
@@ -99,7 +99,7 @@ def read(mandate: Mandate) -> Authority:
     """Read a mandate whose signatures were checked, or are this node's own."""
     charter = codec.decode(mandate.charter.body, Charter)
     members, steps = charter.members, []
-    for signed in mandate.extensions:
+    for signed in mandate.chain:
         extension = codec.decode(signed.body, Extension)
         steps.append((-members.index(extension.signer), codec.digest(signed)))
         members = (*members, *extension.members)
@@ -109,6 +109,7 @@ def read(mandate: Mandate) -> Authority:
 def vet(mandate: Mandate, job: str, keys: Keys) -> Authority:
     """Read a peer's mandate; raises `BadMessage` for one of another job, or not signed as it must be."""
     charter = codec.decode_untrusted(mandate.charter.body, Charter, SIGNED_WILL_SIZE_BYTES_MAX)
+    extensions.vet(charter, "the job's charter")
     requester = charter.members[0]
     if charter.job != job or job != job_id(requester, charter.nonce):
         raise BadMessage("a charter of another job, or not of its requester")
@@ -116,8 +117,9 @@ def vet(mandate: Mandate, job: str, keys: Keys) -> Authority:
         raise BadMessage("a charter that names a member twice")
     keys.verify_untrusted(requester, CHARTER_DOMAIN, mandate.charter)
     members, last = charter.members, mandate.charter
-    for signed in mandate.extensions:
+    for signed in mandate.chain:
         extension = codec.decode_untrusted(signed.body, Extension, SIGNED_WILL_SIZE_BYTES_MAX)
+        extensions.vet(extension, "the extension of a charter")
         if extension.job != job or extension.after != codec.digest(last):
             raise BadMessage("an extension of another mandate")
         if extension.signer not in members:
@@ -158,6 +160,7 @@ def read_command(signed: Signed) -> CommandBody:
 def vet_command(signed: Signed, authority: Authority, keys: Keys) -> CommandBody:
     """Read a command; raises `BadMessage` for one that is no controller's, or of another job."""
     body = codec.decode_untrusted(signed.body, CommandBody, SIGNED_WILL_SIZE_BYTES_MAX)
+    extensions.vet(body, "the command")
     if body.job != authority.charter.job:
         raise BadMessage("a command on another job")
     if not authority.may_command(body.controller):

@@ -170,7 +170,7 @@ def _peers(message: Message) -> Iterator[str]:
 def _members(mandate: Mandate) -> Iterator[str]:
     charter = codec.decode_untrusted(mandate.charter.body, Charter)
     yield from (*charter.members, *charter.controllers, *charter.trusted)
-    for signed in mandate.extensions:
+    for signed in mandate.chain:
         yield from codec.decode_untrusted(signed.body, Extension).members
 
 

@@ -59,10 +59,10 @@ class Extension(Open, frozen=True):
 
 
 class Mandate(Record, frozen=True):
-    """A charter and what it was extended by."""
+    """A charter and the chain of extensions that go on from it."""
 
     charter: Signed
-    extensions: Annotated[tuple[Signed, ...], Meta(max_length=MEMBERS_NAMED_MAX)] = ()
+    chain: Annotated[tuple[Signed, ...], Meta(max_length=MEMBERS_NAMED_MAX)] = ()
 
 
 class CommandAction(enum.StrEnum):
