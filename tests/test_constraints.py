@@ -92,6 +92,15 @@ def test_a_constraint_that_cannot_be_evaluated_says_why(
     assert problem in (constraints.problem(wrong) or "")
 
 
+@pytest.mark.parametrize(
+    ("label", "greater", "less"), [("7", False, True), ("8", False, False), ("9", True, False)]
+)
+def test_gt_and_lt_take_no_equal(label: str, greater: bool, less: bool) -> None:
+    for operator, taken in ((Operator.GREATER, greater), (Operator.LESS, less)):
+        wanted = Constraint(key="cores", operator=operator, values=("8",))
+        assert constraints.matches(wanted, {"cores": label}) is taken
+
+
 @given(CONSTRAINTS)
 def test_a_constraint_without_problem_needs_no_guard(constraint: Constraint) -> None:
     if constraints.problem(constraint) is None and constraint.operator in (Operator.GREATER, Operator.LESS):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from p2pnode.core.job import deputies
 from p2pnode.core.job.handover import ADOPT_CONFIRM_S
 from p2pnode.core.job.machine import HOLD_S, Job
 from p2pnode.core.records import mandate
@@ -61,6 +62,12 @@ def test_a_deputy_is_lost_and_stays_one_where_nobody_can_replace_it() -> None:
     lost.add(before[0])
     job.handle(PeerLost(before[0], "is silent"), 1)
     assert set(job.record.deputies) == set(before)
+
+
+def test_a_job_with_a_lost_deputy_lacks_one() -> None:
+    record = new_record(JOB, "me", spec(), 0, ("a", "b"))
+    assert not deputies.lacks_deputies(record, set())
+    assert deputies.lacks_deputies(record, {"b"})
 
 
 def test_a_silent_deputy_is_written_to_when_it_is_back_and_then_gets_the_whole() -> None:
@@ -156,9 +163,12 @@ def test_of_two_results_of_a_replica_the_one_that_came_first_to_the_owner_counts
     assert states == {execution: ExecutionState.COMPLETED, other.id: ExecutionState.CANCELLED}
 
 
-def test_what_a_former_owner_has_placed_meanwhile_is_ended_where_its_replica_runs_here() -> None:
+@pytest.mark.parametrize("acted", [False, True])
+def test_what_a_former_owner_has_placed_meanwhile_is_ended_where_its_replica_runs_here(acted: bool) -> None:
     job, execution = running()
     stray = codec.replace(former_owners_word(job).executions[0], id="e-" + "9" * 32, peer="b")
+    if acted:
+        job.handle(PeerLost("former", "is silent"), 2)
     actions = job.merge("former", former_owners_word(job, executions=(stray,)), 3)
     told = [type(message).__name__ for peer, message in sent(actions) if peer == "b"]
     assert told == ["Adopt", "Cancel"]
