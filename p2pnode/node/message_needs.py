@@ -56,6 +56,7 @@ class MessageNeeds:
         return Received(self._core.me, ended, receipt, self._stored(receipt.job))
 
     def _ended_untrusted(self, peer: str, ended: Ended) -> Received:
+        """The event of an end, its receipt signed by the peer that tells it, read and kept."""
         body = identity.verify_untrusted(peer, RECEIPT_DOMAIN, ended.receipt)
         receipt = vetting.receipt_untrusted(body)
         job = self._core.jobs.of_execution(ended.execution)

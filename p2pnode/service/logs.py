@@ -73,6 +73,7 @@ class Logs:
     def logs(
         self, job_id: str, execution: str | None, stream: str, follow: bool
     ) -> AsyncGenerator[LogChunk, None]:
+        """Lines that the executions of a job write, each asked of the peer that runs it (`_JobLogs`)."""
         record = partial(self._lookup.record, job_id)
         return _JobLogs(self._sources, record, stream, follow).chunks(execution)
 

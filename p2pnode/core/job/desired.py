@@ -68,7 +68,7 @@ def missing_placements(record: JobRecord, known: Table) -> list[MissingPlacement
 
 
 def surplus(record: JobRecord, known: Table) -> list[tuple[Execution, str]]:
-    """The executions that run and should not, each with the reason."""
+    """The executions that run and should not, each with the reason: a drained peer is one."""
     found: list[tuple[Execution, str]] = []
     seen: set[tuple[int | None, bool]] = set()
     for one in record.of(*LIVE):

@@ -1,7 +1,7 @@
 """The single steps in which an owner changes a job's record: award, cancel, give up, end.
 
 Each changes the record and says what to send and what to write into the history. What is
-noted here is also told to the deputies; `told_by` says by when.
+noted here is also told to the deputies; `tell_by` says by when.
 """
 
 from __future__ import annotations

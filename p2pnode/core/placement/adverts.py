@@ -21,7 +21,7 @@ from math import inf
 from p2pnode.core.wire.messages import Advert, Capacity
 from p2pnode.core.wire.signing import Signed
 
-# 10,000 peers are a few times what one topic can carry (DESIGN: links).
+# A few times what one topic can carry, at 5 to 10 ms of each node for a message.
 PEERS_MAX = 10_000
 # Peers never heard themselves that one neighbour may bring: a joiner hears the rest from its others.
 UNMET_PER_FORWARDER_MAX = 1_000
@@ -44,7 +44,7 @@ ADVERT_TTL_MS_MAX = 60 * 60 * 1000
 
 
 def advert_interval_s(peers: int) -> float:
-    """Seconds between a peer's adverts in a network of `peers` (DESIGN: max(30 s, N / 20 s))."""
+    """Seconds between a peer's adverts: in a network of many `peers` they are 20 a second in all."""
     return max(ADVERT_INTERVAL_S_MIN, peers / ADVERTS_PER_S_MAX)
 
 

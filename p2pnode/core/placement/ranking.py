@@ -19,7 +19,7 @@ ZONE_LABEL = "zone"
 
 
 def asks_for(needed: int) -> int:
-    """How many peers are asked to fill `needed` replicas (DESIGN: k = 2 needed + 3, power of choices)."""
+    """How many peers are asked to fill `needed` replicas (2 needed + 3: power of choices)."""
     return 2 * needed + 3
 
 

@@ -18,7 +18,7 @@ from typing import Any, NoReturn, TypeVar
 import cbor2
 import msgspec
 
-# A frame of a link, the largest thing that is ever decoded at once (DESIGN: links).
+# A frame of a link, the largest thing that is ever decoded at once.
 MESSAGE_SIZE_BYTES_MAX = 1024 * 1024
 # A job file nests 8 deep; free-form parameters may add to that.
 NESTING_DEPTH_MAX = 24

@@ -10,7 +10,7 @@ from .spec import DEPUTIES_NAMED_MAX, REPLICAS_MAX
 # Fields are limited so that no message can carry what its kind has no use for.
 PEER_ID_LENGTH_MAX = 64
 REASON_LENGTH_MAX = 2_000  # The tail of an engine's error, and no more.
-ADVERT_SIZE_BYTES_MAX = 2_048  # Gossip costs every node 5 to 10 ms a message (DESIGN: links).
+ADVERT_SIZE_BYTES_MAX = 2_048  # Gossip costs every node 5 to 10 ms a message.
 NAMES_MAX = 64
 # Images and inputs, 7 bytes each: a sixth of an advert.
 CACHE_KEYS_MAX = 48

@@ -56,7 +56,10 @@ def awarded(worker: WorkerState, peer: str, award: Award, now: float) -> list[Ac
 
 
 def resume(worker: WorkerState, reservation: Reservation, award: Award, now: float) -> list[Action]:
-    """Go on after a restart with what was awarded."""
+    """Go on after a restart with what was awarded: its engine takes up a program that still runs.
+
+    One that has ended meanwhile is not run again; its results are published (`node.executor`).
+    """
     if reservation.state is ReservationState.ENDING:
         return [Start(reservation, award), *_end(worker, reservation, now)]
     # The reservation begins again at its start: the executor and the engine know how far it came.
@@ -99,7 +102,10 @@ def finished(worker: WorkerState, finished: Finished, now: float) -> list[Action
 
 
 def cancelled(worker: WorkerState, peer: str, execution: str, reason: str, now: float) -> list[Action]:
-    """End an execution because its owner says so."""
+    """End an execution because its owner says so: a bid or a waiting ask is dropped.
+
+    A program gets its stop signal, its grace and a kill, and what it wrote is kept (`core.records.ending`).
+    """
     reservation = worker.reservations.get(execution)
     if reservation is None or reservation.state is ReservationState.ENDING:
         return []

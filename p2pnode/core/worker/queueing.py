@@ -87,7 +87,11 @@ class Room:
         self._shares: dict[int, tuple[Resources, bool]] = {}
 
     def has(self, reservation: Reservation) -> bool:
-        """Is there room for what waits?"""
+        """Is there room for what waits?
+
+        It takes free resources, fewer than `LOANS_MAX` loans, and fewer of its owner's bids than that may hold;
+        strangers share a part of the node.
+        """
         if self._count >= LOANS_MAX or not fits(reservation.requirements.resources, self._free):
             return False
         owner, now = reservation.owner, self._now

@@ -215,6 +215,7 @@ class DockerEngine:
     async def reap(self, keep: Collection[str]) -> list[str]:
         """Remove this node's containers of executions other than `keep`; returns those executions.
 
+        `keep` are those that the journal has as awarded, or set aside (`Node.resume`).
         Without an engine there is nothing to remove yet, and nothing is raised.
         """
         filters = quote(f'{{"label":["{LABEL_NODE}={self._node_id}"]}}')

@@ -29,7 +29,7 @@ PROTOCOL = protocols.ADVERTS
 # A frame of 25 adverts is a few tens of KiB: large enough to be quick, and small to decode at once.
 PAGE_ENTRIES_MAX = 25
 PAGE_SIZE_BYTES_MAX = 64 * 1024
-# More than a topic carries (DESIGN: some thousand nodes); at 2 KiB each that is 20 MiB.
+# More than a topic carries (some thousand nodes); at 2 KiB each that is 20 MiB.
 ENTRIES_MAX = 10_000
 TABLE_S_MAX = 30.0
 OPEN_S_MAX = 5.0

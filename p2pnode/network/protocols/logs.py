@@ -89,7 +89,7 @@ def _next_piece(opened: Mapping[int, BinaryIO], reading: LogReading) -> tuple[Na
 
 
 async def serve(stream: Stream, files_for: Callable[[str, str], Files | None]) -> None:
-    """Answers one request; `files_for(peer, execution)` gives files to the execution's owner only.
+    """Answers one request; `files_for(peer, execution)` gives files to those of `owner_tracking.may_read`.
 
     Raises `StreamBroken` and `BadMessage`, which end the stream.
     """
