@@ -25,8 +25,8 @@ class OperatorScheduling:
     def set(self, scheduling: Scheduling, timeout_s: float | None, *, leave: bool) -> None:
         """Take work or none from now on, also after a restart; raises `JournalError` and `EventRefused`.
 
-        A drain: no more bids (`core.worker.bidding`) and no new copies (`core.job.deputies`). Owners see it in
-        the advert, and move services and daemons (`core.job.desired`). What else runs is ended as moved after
+        A drain: no more bids (`core.worker.bidding`) and no new copies (`core.job.deputies`). Owners see it
+        in the advert, and move services and daemons (`core.job.desired`). The rest is ended as moved after
         `timeout_s` (`core.worker.machine`). With `leave` the node ends when it is empty (`until_empty`), and
         hands over its own jobs.
         """

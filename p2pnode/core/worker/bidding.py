@@ -32,7 +32,7 @@ WAIT_TIMEOUT_S = 60 * 60.0
 def asked(worker: WorkerState, peer: str, ask: Ask, lacks: str, now: float) -> list[Action]:
     """Answer an ask with a bid or a refusal; `lacks` is what its inputs want here, by the shell's word.
 
-    Refused is what this node can never run (`matching.infeasible_reason`), all while it is cordoned or
+    It refuses what it can never run (`matching.infeasible_reason`), all while it is cordoned or
     drained, and what finds too many waiting; the rest waits for room. An ask that comes twice gets the same bid.
     """
     reservation = worker.reservations.get(ask.execution)

@@ -89,7 +89,7 @@ class Room:
     def has(self, reservation: Reservation) -> bool:
         """Is there room for what waits?
 
-        It takes free resources, fewer than `LOANS_MAX` loans, and fewer of its owner's bids than that may hold;
+        It takes free resources, fewer than `LOANS_MAX` loans, and fewer of its owner's bids than it may hold;
         strangers share a part of the node.
         """
         if self._count >= LOANS_MAX or not fits(reservation.requirements.resources, self._free):
