@@ -33,7 +33,7 @@ def asked(worker: WorkerState, peer: str, ask: Ask, lacks: str, now: float) -> l
     """Answer an ask with a bid or a refusal; `lacks` is what its inputs want here, by the shell's word.
 
     It refuses what it can never run (`matching.infeasible_reason`), all while it is cordoned or
-    drained, and what finds too many waiting; the rest waits for room. An ask that comes twice gets the same bid.
+    drained, and what finds too many waiting; the rest waits. An ask that comes twice gets the same bid.
     """
     reservation = worker.reservations.get(ask.execution)
     if reservation is not None:
