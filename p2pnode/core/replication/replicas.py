@@ -67,6 +67,7 @@ class Replication:
         """Take in what an owner says of its job. `stored` is the journal's record of one that has ended."""
         record = self.copies.get(message.job) or stored
         claims: dict[str, Claim] = {}
+        signed_number = 0
         newest = message.mandate
         if record is None:
             if self.me not in mandate.read(newest).members or not self._has_room(peer):
@@ -78,7 +79,7 @@ class Replication:
             number = message.acts_since_ms, message.revision
             if peer == record.owner and number <= (record.acts_since_ms, record.revision):
                 return []
-            claims = record.claims
+            claims, signed_number = record.claims, record.signed_number
         if self.me not in mandate.read(newest).members:
             self.forget(message.job)
             return [DropJob(message.job)] if record is not None else []
@@ -94,7 +95,7 @@ class Replication:
         record = applied(record, message, peer, now)
         if record is None:
             return []
-        record.claims, record.mandate = claims, newest
+        record.claims, record.signed_number, record.mandate = claims, signed_number, newest
         self.forget(message.job)
         if not record.ended:
             self.hold(record, now)
