@@ -77,7 +77,7 @@ class Handovers:
                 return job.command(command, now)
         if event.job in self._replication.copies:
             return [SaveJob(record), *self._replication.command_owner(command)]
-        return [SaveJob(record), Send(record.owner, command)]
+        return [SaveJob(record), *self._replication.wanted(command, record, self._me, now)]
 
     def _signed(self, event: JobCommand, record: JobRecord, now: float) -> Command:
         """A command with a number above all that this node has signed, also where none was told back yet."""
@@ -102,7 +102,10 @@ class Handovers:
             with self._jobs.worked_on(job):
                 return job.command(command, now)
         copy = self._replication.copies.get(command.job)
-        if copy is None or copy.owner == event.peer:
+        if copy is None:
+            ended = event.record
+            return [] if ended is None else self._replication.wanted(command, ended, event.peer, now)
+        if copy.owner == event.peer:
             return []
         return self._replication.command_owner(command)
 

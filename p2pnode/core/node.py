@@ -221,6 +221,8 @@ class Core:
                 self.table.met(peer)
                 return self._message(peer, message, event, now)
             case Rejected(message=message):
+                if isinstance(message, Command):
+                    self.replication.command_rejected(message)
                 job = self.jobs.of_execution(getattr(message, "execution", "")) or self.jobs.get(
                     getattr(message, "job", "")
                 )

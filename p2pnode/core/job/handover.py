@@ -26,7 +26,7 @@ from p2pnode.core.wire.mandates import Mandate
 from p2pnode.core.wire.messages import Owned, Replicate
 
 from . import deputies, incoming
-from .transitions import JobTransitions
+from .transitions import TELL_DEPUTIES_S, JobTransitions
 
 # A peer answers its new owner at once; one that is away is noticed in this time, too.
 ADOPT_CONFIRM_S = 10.0
@@ -35,7 +35,7 @@ ADOPT_CONFIRM_S = 10.0
 def take_over(transitions: JobTransitions, before: str, lost: Collection[str], now: float) -> None:
     """This node has become the owner: adopt what runs, and settle what peers said of it meanwhile."""
     record = transitions.record
-    why = "is silent" if before in lost else "is of higher rank, or has handed it over"
+    why = "is silent" if before in lost else "is of higher rank, has handed it over, or does not answer"
     transitions.note("Ownership", f"{transitions.me} took over from {before}, which {why}", now, urgent=True)
     _adopt_all(transitions, lost, "its peer was lost together with the owner", now)
     record.synced, transitions.tell_by = {}, now
@@ -63,7 +63,8 @@ def owned(transitions: JobTransitions, peer: str, owned: Owned, now: float) -> N
         return
     # The member has missed something, or lost its disk.
     transitions.record.synced.pop(peer, None)
-    transitions.tell_by = now
+    # It may say so again, until it has noticed that the owner which it names is gone.
+    transitions.tell_by = min(transitions.tell_by, now + TELL_DEPUTIES_S)
 
 
 def _take_mandate(transitions: JobTransitions, given: Mandate, now: float) -> bool:

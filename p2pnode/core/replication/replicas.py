@@ -32,6 +32,9 @@ COPIES_MAX = 10_000
 COPIES_PER_PEER_MAX = 2_000
 # Commands of users that wait for a job whose owner is silent; whoever takes over does them.
 COMMANDS_WAITING_MAX = 16
+# The owner that the copy of an ended job names may be it no more: it, or the one that it passes the command
+# on to, answers within this time, dialling included. Users are told that nobody did after 15 s.
+COMMAND_ANSWER_S = 6.0
 
 
 @dataclass(slots=True)
@@ -75,6 +78,8 @@ class Replication:
         else:
             newest = mandate.newest(record.mandate, message.mandate)
             if not self._obeys(record, newest, peer):
+                # Nobody has watched the owner of a job that has ended.
+                self.hold(record, now)
                 return [Send(peer, self.answer(record))]
             number = message.acts_since_ms, message.revision
             if peer == record.owner and number <= (record.acts_since_ms, record.revision):
@@ -103,6 +108,10 @@ class Replication:
         actions: list[Action] = [SaveJob(record)]
         if newest != message.mandate:
             actions.append(Send(peer, self.answer(record)))
+        waiting = self.commands.pop(message.job, [])
+        actions += [
+            Send(peer, one) for one in waiting if not record.is_done(mandate.read_command(one.signed))
+        ]
         if message.full or message.history:
             actions.append(SaveLines(message.job, message.history, anew=message.full))
         return actions
@@ -180,11 +189,44 @@ class Replication:
         """Pass a controller's command on to the owner of a job, or keep it for who takes over."""
         record = self.copies[command.job]
         if record.owner in self.lost or record.id in self.due:
-            waiting = self.commands.setdefault(record.id, [])
-            if len(waiting) < COMMANDS_WAITING_MAX and command not in waiting:
-                waiting.append(command)
+            self._keep_command(command)
             return []
         return [Send(record.owner, command)]
+
+    def _keep_command(self, command: Command) -> None:
+        waiting = self.commands.setdefault(command.job, [])
+        if len(waiting) < COMMANDS_WAITING_MAX and command not in waiting:
+            waiting.append(command)
+
+    def wanted(self, command: Command, record: JobRecord, brought_by: str, now: float) -> list[Action]:
+        """Have a controller's command on a job that has ended here, of whose owner nobody took note since.
+
+        It goes to the owner that is known here. A member that then hears nothing of the job takes it over.
+        """
+        if record.is_done(mandate.read_command(command.signed)):
+            return []
+        heard = record.owner not in (brought_by, *self.lost)
+        actions: list[Action] = [Send(record.owner, command)] if heard else []
+        if self.me not in record.authority.members:
+            # What others bring goes round for ever among those that are not members any more.
+            return actions if brought_by == self.me else []
+        if self.leaving:
+            return actions
+        self.hold(record, now)
+        self._keep_command(command)
+        self.due[record.id] = now + self._wait_s(record) + (COMMAND_ANSWER_S if heard else 0.0)
+        return actions
+
+    def command_rejected(self, command: Command) -> None:
+        """The owner is there, and does not take a command: nobody has to take the job over for it."""
+        record = self.copies.get(command.job)
+        if record is None or record.owner in self.lost or record.id not in self.due:
+            return
+        self.commands.pop(record.id, None)
+        if record.ended:
+            self.forget(record.id)
+        else:
+            del self.due[record.id]
 
     def peer_lost(self, peer: str, now: float, *, forgot: bool) -> None:
         """An owner is silent: note when its jobs are taken over."""
