@@ -27,7 +27,6 @@ from p2pnode.core.replication import sync
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Command
 from p2pnode.core.wire.spec import Timeouts
-from p2pnode.service.commands import COMMAND_TIMEOUT_S
 
 from .core_support import JOB, a_mandate, new_record, sent, spec
 from .fake_keys import FakeKeys
@@ -111,6 +110,10 @@ def test_commands_of_the_owner_itself_are_all_carried_out_in_one_moment() -> Non
 # Jobs that have ended, whose owner may be another than the copy says
 
 
+# As long as a user waits: service.commands says so.
+PATIENCE_S = 15
+
+
 class Network:
     """Nodes that hear each other at once, each with the record of an ended job in its journal, or none."""
 
@@ -192,7 +195,7 @@ RERUNS: dict[str, tuple[str, dict[str, str | None], str]] = {
 def test_a_rerun_is_carried_out_in_time_that_goes(at: str, owners: dict[str, str | None], dead: str) -> None:
     network = Network(owners, dead)
     network.rerun(at)
-    network.run(COMMAND_TIMEOUT_S)
+    network.run(PATIENCE_S)
     record = network.record(at)
     assert record is not None and record.run == 2 and not record.ended
     network.run(60)
@@ -208,7 +211,7 @@ def test_a_rerun_that_the_owner_throws_away_has_nobody_take_the_job_over() -> No
     (command,) = network.nodes["ops"].replication.commands[JOB]
     network.give("ops", Rejected("me", command, "no such job type here"))
     network.dead = ""
-    network.run(COMMAND_TIMEOUT_S)
+    network.run(PATIENCE_S)
     assert {network.record(one).run for one in network.nodes} == {1}  # type: ignore[union-attr]
     assert not network.nodes["ops"].replication.copies
 

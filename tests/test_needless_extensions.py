@@ -6,14 +6,18 @@ import pytest
 
 from p2pnode.core.job.deputies import UNNEEDED_HOLDS_S
 from p2pnode.core.job.machine import Job
+from p2pnode.core.job.transitions import TELL_DEPUTIES_S
+from p2pnode.core.link.detection_times import CUT_OFF_WAIT_S
+from p2pnode.core.node import Core
 from p2pnode.core.records import mandate
 from p2pnode.core.records.events import Action, PeerLost, Received, Tick
 from p2pnode.core.replication import sync
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.mandates import Mandate
-from p2pnode.core.wire.messages import Adopt, Owned, Replicate
+from p2pnode.core.wire.messages import Adopt, Message, Owned, Replicate
+from p2pnode.core.wire.spec import Timeouts
 
-from .core_support import JOB, running, sent
+from .core_support import JOB, advert, known, new_record, running, sent, spec
 from .fake_keys import FakeKeys
 
 
@@ -105,3 +109,41 @@ def test_who_has_lost_its_place_may_be_named_again_later() -> None:
     job.handle(Tick(), 2 + UNNEEDED_HOLDS_S)
     job.handle(PeerLost(other, "is silent"), 2 + UNNEEDED_HOLDS_S)
     assert job.record.deputies == (liar,)
+
+
+# Of a member of higher rank than a deputy that acts
+
+
+def acting(me: str, lost: tuple[str, ...], *peers: str) -> tuple[Core, list[Action]]:
+    """A deputy that has taken over from a requester that is gone, and what it says then."""
+    node = Core(me, lambda spec: None, FakeKeys(me))
+    for peer in peers:
+        node.table.known |= known(advert(peer))
+    record = new_record(JOB, "me", spec(deputies=2, timeouts=Timeouts(queue_s=500)), 0, ("first", "second"))
+    node.resume([record], [], 0)
+    for peer in lost:
+        node.handle(PeerLost(peer, "is silent"), 10)
+    return node, node.handle(Tick(), 10 + CUT_OFF_WAIT_S)
+
+
+@pytest.mark.parametrize("kind", [Replicate, Owned], ids=["as if it acted", "by the way"])
+def test_a_deputy_that_acts_has_one_of_higher_rank_stop_that_named_others(kind: type[Message]) -> None:
+    first, _ = acting("first", ("me",))
+    second, _ = acting("second", ("me", "first"), "x")
+    assert "x" in second.jobs[JOB].record.deputies
+    second.lost.clear()
+    record, now = second.jobs[JOB].record, 50.0
+    word = Owned(job=JOB, owner="second", mandate=record.mandate)
+    said = [word] if kind is Owned else sync.replicates(record, (), None, now)
+    answers: list[Action] = []
+    for message in said:
+        answers += first.handle(Received("second", message), now)
+    answers += first.handle(Tick(), now + TELL_DEPUTIES_S)
+    assert first.jobs[JOB].record.owner == "first"
+    for peer, message in sent(answers, Replicate):
+        if peer == "second":
+            second.handle(Received("first", message), now + TELL_DEPUTIES_S)
+    assert JOB not in second.jobs and second.replication.copies[JOB].owner == "first"
+    # Whom it named are told who acts, by the mandate that counts.
+    assert "x" in first.jobs[JOB].record.authority.members
+    assert [message.full for peer, message in sent(answers, Replicate) if peer == "x"][:1] == [True]

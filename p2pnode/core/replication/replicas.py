@@ -73,7 +73,7 @@ class Replication:
         signed_number = 0
         newest = message.mandate
         if record is None:
-            if self.me not in mandate.read(newest).members or not self._has_room(peer):
+            if self.me not in mandate.read(newest).members:
                 return []
         else:
             newest = mandate.newest(record.mandate, message.mandate)
@@ -266,9 +266,14 @@ class Replication:
         cut_off = bool(others) and all(peer in self.lost for peer in others)
         return turn + (CUT_OFF_WAIT_S if cut_off else 0.0)
 
-    def _has_room(self, peer: str) -> bool:
+    def why_no_room(self, peer: str) -> str | None:
+        """Why no copy of one more job of this owner is kept; None where there is room."""
+        if len(self.copies) >= COPIES_MAX:
+            return f"this node keeps copies of {len(self.copies)} jobs already, its limit"
         theirs = sum(record.owner == peer for record in self.copies.values())
-        return len(self.copies) < COPIES_MAX and theirs < COPIES_PER_PEER_MAX
+        if theirs >= COPIES_PER_PEER_MAX:
+            return f"this node keeps copies of {theirs} jobs of this owner already, its limit for one"
+        return None
 
     def forget(self, job: str) -> None:
         """Hold no copy of the job any more."""
