@@ -33,6 +33,8 @@ UNIT_TESTS = (
     "worker_bids",
     "worker_turns",
     "replication",
+    "commands",
+    "needless_extensions",
     "matching",
     "adverts",
     "link",
@@ -55,7 +57,7 @@ UNIT_TESTS = (
 FIRST_TESTS = {
     "node.py": ("core_node",),
     "worker": ("worker", "worker_bids", "worker_turns"),
-    "replication": ("replication", "told_ends", "handover"),
+    "replication": ("replication", "commands", "told_ends", "handover"),
     "placement": ("matching", "adverts", "constraints"),
     "records": ("lifecycle", "core_boundary", "told_ends", "core_hostile"),
     "link": ("link", "link_simulation"),

@@ -12,8 +12,9 @@ from p2pnode.core.job.machine import Job
 from p2pnode.core.node import Core
 from p2pnode.core.placement.adverts import Known
 from p2pnode.core.records import mandate
-from p2pnode.core.records.events import Action, JobSubmitted, PeerLost, Received, SaveLines, Tick
+from p2pnode.core.records.events import Action, JobSubmitted, PeerLost, Received, Rejected, SaveLines, Tick
 from p2pnode.core.records.lifecycle import JobRecord
+from p2pnode.core.replication.replicas import COPIES_MAX, COPIES_PER_PEER_MAX
 from p2pnode.core.values.trust import ANYBODY, Trust
 from p2pnode.core.wire import codec, protocols
 from p2pnode.core.wire.codec import Untimely
@@ -261,6 +262,46 @@ def test_a_node_that_looks_after_no_jobs_refuses_a_copy_with_the_reason() -> Non
     with pytest.raises(Untimely, match="this node looks after no jobs of others"):
         node.handle(Received("me", replicate()), 1)
     assert not node.replication.copies
+
+
+def full_of(*owners: tuple[str, int]) -> Core:
+    """A node that keeps so many copies of each of these owners."""
+    node = core("deputy")
+    for owner, count in owners:
+        record = new_record(JOB, owner, spec(), 0, ("deputy",))
+        node.replication.copies |= {f"{owner}-{number}": record for number in range(count)}
+    return node
+
+
+FULL = {
+    "of all owners together": (full_of(*((f"o{n}", 1_000) for n in range(10))), "copies of 10000 jobs"),
+    "of one owner": (full_of(("me", COPIES_PER_PEER_MAX)), "copies of 2000 jobs of this owner"),
+}
+
+
+@pytest.mark.parametrize(("node", "reason"), FULL.values(), ids=FULL)
+def test_a_node_that_is_full_of_copies_refuses_one_with_the_reason_and_another_is_taken(
+    node: Core, reason: str
+) -> None:
+    assert len(node.replication.copies) in (COPIES_MAX, COPIES_PER_PEER_MAX)
+    with pytest.raises(Untimely, match=f"{reason} already, its limit"):
+        node.handle(Received("me", replicate()), 1)
+    assert JOB not in node.replication.copies
+    job, actions = job_of(spec(deputies=1), known(*map(advert, "ab")))
+    ((full, told),) = sent(actions, Replicate)
+    again = job.handle(Rejected(full, told, reason), 2)
+    (other,) = job.record.deputies
+    assert other != full and [(peer, one.full) for peer, one in sent(again, Replicate) if peer == other]
+
+
+def test_a_node_that_is_full_of_copies_goes_on_with_those_and_with_jobs_of_its_own() -> None:
+    node = core("deputy")
+    node.handle(Received("me", replicate()), 1)
+    node.replication.copies |= full_of(("me", COPIES_PER_PEER_MAX - 1)).replication.copies
+    node.handle(Received("me", replicate(revision=9)), 2)
+    assert node.replication.copies[JOB].revision == 9
+    node.handle(Received("me", replicate(mandate=a_mandate("deputy", "me", job=DEPUTYS), job=DEPUTYS)), 3)
+    assert DEPUTYS in node.jobs
 
 
 @pytest.mark.parametrize(

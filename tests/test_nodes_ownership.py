@@ -140,3 +140,22 @@ def test_ops_runs_once_on_every_node(four: tuple[Nodes, str]) -> None:
     ended = owner.ended(job)
     assert ended["state"] == "Completed"
     assert len({one["peer"] for one in ended["executions"] if one["result_cid"]}) == 3
+
+
+def test_an_operator_has_a_job_begun_again_whose_owner_has_died_after_its_end(tmp_path: Path) -> None:
+    with running_nodes(tmp_path) as nodes:
+        entrusted = "--operator", nodes.peer_of("b"), "--trust", nodes.peer_of("c")
+        owner = nodes.start("owner", "--no-compute", *entrusted)
+        others = [nodes.new(name, peers=(owner,)).start(ready=False) for name in "bc"]
+        know_each_other(owner, *(one.wait_ready() for one in others))
+        operator = others[0]
+        module = tmp_path / "waiting.wasm"
+        module.write_bytes(waiting_module())
+        job = owner.submit(wasm_job(owner.add(module)))
+        execution = owner.execution(job, "Running")
+        nodes.of(execution["peer"]).finish(execution["id"])
+        until("the operator knows its end", lambda: operator.job(job)["state"] == "Completed")
+        owner.kill()
+        done = operator.cli("job", "rerun", "--no-wait", job)
+        assert done.returncode == 0, done.stderr
+        assert operator.job(job)["owner"] == operator.peer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pnode.core.job import asking, incoming, machine, transitions
+from p2pnode.core.job import asking, deputies, incoming, machine, transitions
 from p2pnode.core.jobfile import kinds, yamltree
 from p2pnode.core.link import detection_times
 from p2pnode.core.placement import adverts, standing
@@ -141,6 +141,8 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
             f"{fields.TRUSTED_MAX} peers; if there are any",
             f"last {fields.COMMANDS_TOLD_MAX} commands",
             f"{replicas.COMMANDS_WAITING_MAX} commands of a job",
+            f"nobody has told it of the job for {replicas.COMMAND_ANSWER_S:g} s",
+            f"named again for {deputies.UNNEEDED_HOLDS_S / 60:g} minutes",
             f"{replicas.COPIES_MAX:,} copies",
             f"{replicas.COPIES_PER_PEER_MAX:,} of one owner",
             f"{vetting.COUNTER_TAKEN_MAX:,}",

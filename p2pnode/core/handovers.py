@@ -76,15 +76,18 @@ class Handovers:
             with self._jobs.worked_on(job):
                 return job.command(command, now)
         if event.job in self._replication.copies:
-            return self._replication.command_owner(command)
-        return [Send(record.owner, command)]
+            return [SaveJob(record), *self._replication.command_owner(command)]
+        return [SaveJob(record), *self._replication.wanted(command, record, self._me, now)]
 
     def _signed(self, event: JobCommand, record: JobRecord, now: float) -> Command:
-        mine = [one for one in map(mandate.read_command, record.commands) if one.controller == self._me]
+        """A command with a number above all that this node has signed, also where none was told back yet."""
+        done = [one for one in map(mandate.read_command, record.commands) if one.controller == self._me]
+        before = max(record.signed_number, *(one.number for one in done), 0)
+        record.signed_number = max(int(now * 1000), before + 1)
         body = CommandBody(
             job=event.job,
             controller=self._me,
-            number=max(int(now * 1000), *(one.number + 1 for one in mine), 0),
+            number=record.signed_number,
             action=_ACTIONS[type(event)],
             reason="" if isinstance(event, JobUpdated) else event.reason[:REASON_LENGTH_MAX],
             spec_hash=codec.digest(event.spec) if isinstance(event, JobUpdated) else None,
@@ -99,7 +102,10 @@ class Handovers:
             with self._jobs.worked_on(job):
                 return job.command(command, now)
         copy = self._replication.copies.get(command.job)
-        if copy is None or copy.owner == event.peer:
+        if copy is None:
+            ended = event.record
+            return [] if ended is None else self._replication.wanted(command, ended, event.peer, now)
+        if copy.owner == event.peer:
             return []
         return self._replication.command_owner(command)
 

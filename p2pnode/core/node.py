@@ -221,6 +221,8 @@ class Core:
                 self.table.met(peer)
                 return self._message(peer, message, event, now)
             case Rejected(message=message):
+                if isinstance(message, Command):
+                    self.replication.command_rejected(message)
                 job = self.jobs.of_execution(getattr(message, "execution", "")) or self.jobs.get(
                     getattr(message, "job", "")
                 )
@@ -273,7 +275,7 @@ class Core:
         if id in self.aside:
             return []
         self.jobs.touched.add(id)
-        self._vet(message, event.record)
+        self._vet(peer, message, event.record)
         match message:
             case Ask() | Award() | Release() | Cancel() | Adopt():
                 return self.worker.handle(event, now)
@@ -299,7 +301,7 @@ class Core:
             case Command():
                 return self._handovers.commanded(message, event, now)
 
-    def _vet(self, message: Message, stored: JobRecord | None) -> None:
+    def _vet(self, peer: str, message: Message, stored: JobRecord | None) -> None:
         """Refuse what no honest node says, by what is known here; raises `BadMessage`."""
         known = self._handovers.record(getattr(message, "job", ""), stored)
         match message:
@@ -312,7 +314,7 @@ class Core:
             case Adopt(job=job, mandate=given) | Owned(job=job, mandate=given):
                 mandate.vet(given, job, self.keys)
             case Replicate(job=job, mandate=given):
-                self._vet_replicate(message, mandate.vet(given, job, self.keys), known)
+                self._vet_replicate(peer, message, mandate.vet(given, job, self.keys), known)
             case Command() if known is not None:
                 mandate.vet_command(message.signed, known.authority, self.keys)
         if isinstance(message, Replicate | Command) and message.spec is not None:
@@ -324,10 +326,15 @@ class Core:
             if known is not None:
                 vetting.vet_type(spec, known.spec)
 
-    def _vet_replicate(self, message: Replicate, authority: Authority, known: JobRecord | None) -> None:
+    def _vet_replicate(
+        self, peer: str, message: Replicate, authority: Authority, known: JobRecord | None
+    ) -> None:
         # A copy that this node holds already is its owner's to end.
-        if self.me in authority.members[1:] and known is None and not self.deputy:
-            raise Untimely("this node looks after no jobs of others")
+        if self.me in authority.members[1:] and known is None:
+            if not self.deputy:
+                raise Untimely("this node looks after no jobs of others")
+            if (full := self.replication.why_no_room(peer)) is not None:
+                raise Untimely(full)
         vetting.vet_copies(message, known, self.keys)
         for one in message.commands:
             mandate.vet_command(one, authority, self.keys)

@@ -31,6 +31,10 @@ from .transitions import JobTransitions
 
 # A node that has just joined does not know its peers yet: a job says later that it lacks deputies.
 SHORTAGE_TOLD_AFTER_S = 10.0
+# A member that names others without need once may not have heard this node, or its word has crossed this
+# node's. Cuts that this node does not notice last some 10 s: one that does it again so soon is dishonest, or
+# of no use, and costs no more charters for as long.
+UNNEEDED_HOLDS_S = 600.0
 
 
 def recipients(record: JobRecord) -> list[str]:
@@ -81,7 +85,7 @@ def name_deputies(
         _replace(transitions, tuple(fit), lost, now)
         return
     wanted = record.spec.deputies - len(live)
-    chosen = (*live, *_candidates(record, known, lost, trust, now)[:wanted])
+    chosen = (*live, *_candidates(transitions, known, lost, trust, now)[:wanted])
     silent = [peer for peer in fit if peer in lost]
     kept = (*chosen, *silent[: max(0, record.spec.deputies - len(chosen))])
     _replace(transitions, kept, lost, now)
@@ -101,15 +105,16 @@ def shortage_told_at(record: JobRecord, lost: Collection[str]) -> float:
 
 
 def _candidates(
-    record: JobRecord, known: Mapping[str, Known], lost: Collection[str], trust: Trust, now: float
+    transitions: JobTransitions, known: Mapping[str, Known], lost: Collection[str], trust: Trust, now: float
 ) -> list[str]:
     """The peers that may become deputies, the best first."""
+    record = transitions.record
     runs = {one.peer for one in record.of(*LIVE)}
     parties = {record.owner, *record.deputies}
     candidates = [
         peer
         for peer, one in known.items()
-        if peer not in parties and _why_not_chosen(record, one.advert, lost, trust) is None
+        if peer not in parties and _why_not_chosen(transitions, one.advert, lost, trust, now) is None
     ]
     unreachable = out_of_reach(known, now)
     # Anybody can invent peers, which keep nothing. A node that runs nothing is often there for one command.
@@ -125,11 +130,16 @@ def _candidates(
     return candidates
 
 
-def _why_not_chosen(record: JobRecord, advert: Advert, lost: Collection[str], trust: Trust) -> str | None:
+def _why_not_chosen(
+    transitions: JobTransitions, advert: Advert, lost: Collection[str], trust: Trust, now: float
+) -> str | None:
+    record = transitions.record
     if advert.peer in lost:
         return "is silent"
     if advert.peer in record.declined:
         return "did not take its copy"
+    if now < transitions.unneeded.get(advert.peer, -inf) + UNNEEDED_HOLDS_S:
+        return "named others without need"
     if advert.capacity.scheduling is Scheduling.DRAINING:
         return "is being drained"
     return why_no_deputy(record, advert, trust)
@@ -170,6 +180,19 @@ def recharter(transitions: JobTransitions, members: tuple[str, ...]) -> None:
     record.past_members = tuple(dict.fromkeys((*removed, *record.past_members)))[:PEERS_NAMED_MAX]
 
 
+def answer_unneeded(transitions: JobTransitions, signers: Collection[str], now: float) -> None:
+    """Sign the next charter, without those that heard members have named, nor a member that did so again."""
+    recent = {peer: at for peer, at in transitions.unneeded.items() if now < at + UNNEEDED_HOLDS_S}
+    again = [peer for peer in signers if peer in recent]
+    recharter(transitions, tuple(one for one in transitions.record.authority.members if one not in again))
+    transitions.unneeded = {**recent, **dict.fromkeys(signers, now)}
+    for peer in again:
+        transitions.record.synced.pop(peer, None)
+        text = f"{peer} is a deputy no more: it named others again and again, though this node was heard"
+        transitions.note("Ownership", text, now, urgent=True)
+    transitions.tell_by = now
+
+
 def _tell_shortage(
     transitions: JobTransitions, known: Mapping[str, Known], lost: Collection[str], trust: Trust, now: float
 ) -> None:
@@ -177,7 +200,8 @@ def _tell_shortage(
     record = transitions.record
     there = sum(peer not in lost for peer in recipients(record))
     others = [one.advert for peer, one in known.items() if peer not in {record.owner, transitions.me}]
-    reasons = [reason for one in others if (reason := _why_not_chosen(record, one, lost, trust)) is not None]
+    whys = (_why_not_chosen(transitions, one, lost, trust, now) for one in others)
+    reasons = [reason for reason in whys if reason is not None]
     why = grouped(reasons, len(others)) or "no more peers are known"
     without = "" if there else f" ({WITHOUT_DEPUTIES})"
     text = f"{there} of {record.spec.deputies} deputies found{without}: {why}"

@@ -6,7 +6,7 @@ When that happens is `core.replication.replicas`'s part; that two who act for on
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from p2pnode.core.records import history, mandate
 from p2pnode.core.records.events import (
@@ -26,7 +26,7 @@ from p2pnode.core.wire.mandates import Mandate
 from p2pnode.core.wire.messages import Owned, Replicate
 
 from . import deputies, incoming
-from .transitions import JobTransitions
+from .transitions import TELL_DEPUTIES_S, JobTransitions
 
 # A peer answers its new owner at once; one that is away is noticed in this time, too.
 ADOPT_CONFIRM_S = 10.0
@@ -35,7 +35,7 @@ ADOPT_CONFIRM_S = 10.0
 def take_over(transitions: JobTransitions, before: str, lost: Collection[str], now: float) -> None:
     """This node has become the owner: adopt what runs, and settle what peers said of it meanwhile."""
     record = transitions.record
-    why = "is silent" if before in lost else "is of higher rank, or has handed it over"
+    why = "is silent" if before in lost else "is of higher rank, has handed it over, or does not answer"
     transitions.note("Ownership", f"{transitions.me} took over from {before}, which {why}", now, urgent=True)
     _adopt_all(transitions, lost, "its peer was lost together with the owner", now)
     record.synced, transitions.tell_by = {}, now
@@ -54,25 +54,50 @@ def _adopt_all(transitions: JobTransitions, lost: Collection[str], why_lost: str
 
 def owned(transitions: JobTransitions, peer: str, owned: Owned, now: float) -> None:
     """A member says who looks after the job: it gets the whole anew if that is another than this node."""
-    _take_mandate(transitions, peer, owned.mandate)
+    if not _take_mandate(transitions, owned.mandate, now):
+        _dismiss(transitions, mandate.read(owned.mandate).members, now)
+        for one in transitions.record.of(*LIVE):
+            transitions.adopt(one)
     if owned.owner == transitions.me:
         transitions.away.discard(peer)
         return
     # The member has missed something, or lost its disk.
     transitions.record.synced.pop(peer, None)
-    transitions.tell_by = now
+    # It may say so again, until it has noticed that the owner which it names is gone.
+    transitions.tell_by = min(transitions.tell_by, now + TELL_DEPUTIES_S)
 
 
-def _take_mandate(transitions: JobTransitions, peer: str, given: Mandate) -> None:
-    """Go on from a newer mandate; a requester that was there all the time takes no extension of its own."""
+def _take_mandate(transitions: JobTransitions, given: Mandate, now: float) -> bool:
+    """Go on from a newer mandate; False: the requester has answered it by its next charter.
+
+    So it does if who has signed an extension was there all the time. Whoever brings it may be honest.
+    """
     record = transitions.record
     newest = mandate.newest(record.mandate, given)
     if newest is record.mandate:
-        return
-    if transitions.me == record.requester and peer not in transitions.away:
-        deputies.recharter(transitions, record.authority.members)
-    else:
-        record.mandate = newest
+        return True
+    before = record.authority.members
+    unneeded = [
+        signer
+        for signer in mandate.signers_since(record.mandate, given)
+        if signer in before and signer not in transitions.away
+    ]
+    if transitions.me == record.requester and unneeded:
+        deputies.answer_unneeded(transitions, unneeded, now)
+        return False
+    # Whom a member has named while it acted may have acted, too.
+    transitions.away.update(set(mandate.read(newest).members) - {*before, transitions.me})
+    record.mandate = newest
+    return True
+
+
+def _dismiss(transitions: JobTransitions, peers: Iterable[str], now: float) -> None:
+    """Tell those of these peers that are no members that their copies of the job are nobody's."""
+    record = transitions.record
+    strangers = list(dict.fromkeys(one for one in peers if one not in record.authority.members))
+    record.past_members = tuple(dict.fromkeys((*strangers, *record.past_members)))[:PEERS_NAMED_MAX]
+    header = sync.header(record, now)
+    transitions.actions += [Send(one, header) for one in strangers]
 
 
 def merge(
@@ -86,7 +111,7 @@ def merge(
     record = transitions.record
     before = len(record.of(*ENDED))
     theirs = mandate.read(message.mandate).members
-    _take_mandate(transitions, peer, message.mandate)
+    _take_mandate(transitions, message.mandate, now)
     acted = peer in transitions.away
     transitions.away.discard(peer)
     for stray in sync.merge(record, message, now, acted=acted):
@@ -101,10 +126,7 @@ def merge(
     transitions.tell_by = now
     record.synced.pop(peer, None)
     # Members that it has named, or knows from an older charter, hold copies that are nobody's now.
-    strangers = [one for one in (*theirs, *message.past_members) if one not in record.authority.members]
-    record.past_members = tuple(dict.fromkeys((*strangers, *record.past_members)))[:PEERS_NAMED_MAX]
-    header = sync.header(record, now)
-    transitions.actions += [Send(one, header) for one in dict.fromkeys(strangers)]
+    _dismiss(transitions, (*theirs, *message.past_members), now)
 
 
 def yield_to(transitions: JobTransitions, owner: str, now: float) -> list[Action]:

@@ -52,6 +52,8 @@ class JobTransitions:
     tell_by: float = inf
     # Members that may have acted for the job meanwhile: they, or this node, were not to be heard.
     away: set[str] = field(default_factory=set)
+    # Members that have named others without need, and when they did so last.
+    unneeded: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.away.update(self.record.deputies)

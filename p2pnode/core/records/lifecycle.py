@@ -178,6 +178,8 @@ class JobRecord(State, kw_only=True):
     past_members: tuple[str, ...] = ()
     # The last commands of controllers that were carried out.
     commands: tuple[Signed, ...] = ()
+    # The number of the last command on it that this node has signed, carried out or not.
+    signed_number: int = 0
     # Peers that did not take a copy when they were made deputies.
     declined: tuple[str, ...] = ()
     # The version of the file of which the history says that there are too few deputies.

@@ -138,6 +138,13 @@ def newest(one: Mandate, other: Mandate) -> Mandate:
     return max(one, other, key=lambda mandate: read(mandate).place)
 
 
+def signers_since(older: Mandate, newer: Mandate) -> list[str]:
+    """The signers of the extensions that the newer of two mandates under one charter has alone."""
+    (serial, before), (after_serial, after) = read(older).place, read(newer).place
+    members = read(newer).members
+    return [members[-step[0]] for step in after if step not in before] if serial == after_serial else []
+
+
 def obeys(authority: Authority, owner: str, sender: str, *, owner_is_silent: bool) -> bool:
     """Whether who has obeyed `owner` obeys `sender` now: of lower rank, or in place of one that is silent."""
     rank = authority.rank(sender)

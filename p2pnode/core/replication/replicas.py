@@ -32,6 +32,9 @@ COPIES_MAX = 10_000
 COPIES_PER_PEER_MAX = 2_000
 # Commands of users that wait for a job whose owner is silent; whoever takes over does them.
 COMMANDS_WAITING_MAX = 16
+# The owner that the copy of an ended job names may be it no more: it, or the one that it passes the command
+# on to, answers within this time, dialling included. Users are told that nobody did after 15 s.
+COMMAND_ANSWER_S = 6.0
 
 
 @dataclass(slots=True)
@@ -67,18 +70,21 @@ class Replication:
         """Take in what an owner says of its job. `stored` is the journal's record of one that has ended."""
         record = self.copies.get(message.job) or stored
         claims: dict[str, Claim] = {}
+        signed_number = 0
         newest = message.mandate
         if record is None:
-            if self.me not in mandate.read(newest).members or not self._has_room(peer):
+            if self.me not in mandate.read(newest).members:
                 return []
         else:
             newest = mandate.newest(record.mandate, message.mandate)
             if not self._obeys(record, newest, peer):
+                # Nobody has watched the owner of a job that has ended.
+                self.hold(record, now)
                 return [Send(peer, self.answer(record))]
             number = message.acts_since_ms, message.revision
             if peer == record.owner and number <= (record.acts_since_ms, record.revision):
                 return []
-            claims = record.claims
+            claims, signed_number = record.claims, record.signed_number
         if self.me not in mandate.read(newest).members:
             self.forget(message.job)
             return [DropJob(message.job)] if record is not None else []
@@ -94,7 +100,7 @@ class Replication:
         record = applied(record, message, peer, now)
         if record is None:
             return []
-        record.claims, record.mandate = claims, newest
+        record.claims, record.signed_number, record.mandate = claims, signed_number, newest
         self.forget(message.job)
         if not record.ended:
             self.hold(record, now)
@@ -102,6 +108,10 @@ class Replication:
         actions: list[Action] = [SaveJob(record)]
         if newest != message.mandate:
             actions.append(Send(peer, self.answer(record)))
+        waiting = self.commands.pop(message.job, [])
+        actions += [
+            Send(peer, one) for one in waiting if not record.is_done(mandate.read_command(one.signed))
+        ]
         if message.full or message.history:
             actions.append(SaveLines(message.job, message.history, anew=message.full))
         return actions
@@ -179,11 +189,44 @@ class Replication:
         """Pass a controller's command on to the owner of a job, or keep it for who takes over."""
         record = self.copies[command.job]
         if record.owner in self.lost or record.id in self.due:
-            waiting = self.commands.setdefault(record.id, [])
-            if len(waiting) < COMMANDS_WAITING_MAX and command not in waiting:
-                waiting.append(command)
+            self._keep_command(command)
             return []
         return [Send(record.owner, command)]
+
+    def _keep_command(self, command: Command) -> None:
+        waiting = self.commands.setdefault(command.job, [])
+        if len(waiting) < COMMANDS_WAITING_MAX and command not in waiting:
+            waiting.append(command)
+
+    def wanted(self, command: Command, record: JobRecord, brought_by: str, now: float) -> list[Action]:
+        """Have a controller's command on a job that has ended here, of whose owner nobody took note since.
+
+        It goes to the owner that is known here. A member that then hears nothing of the job takes it over.
+        """
+        if record.is_done(mandate.read_command(command.signed)):
+            return []
+        heard = record.owner not in (brought_by, *self.lost)
+        actions: list[Action] = [Send(record.owner, command)] if heard else []
+        if self.me not in record.authority.members:
+            # What others bring goes round for ever among those that are not members any more.
+            return actions if brought_by == self.me else []
+        if self.leaving:
+            return actions
+        self.hold(record, now)
+        self._keep_command(command)
+        self.due[record.id] = now + self._wait_s(record) + (COMMAND_ANSWER_S if heard else 0.0)
+        return actions
+
+    def command_rejected(self, command: Command) -> None:
+        """The owner is there, and does not take a command: nobody has to take the job over for it."""
+        record = self.copies.get(command.job)
+        if record is None or record.owner in self.lost or record.id not in self.due:
+            return
+        self.commands.pop(record.id, None)
+        if record.ended:
+            self.forget(record.id)
+        else:
+            del self.due[record.id]
 
     def peer_lost(self, peer: str, now: float, *, forgot: bool) -> None:
         """An owner is silent: note when its jobs are taken over."""
@@ -223,9 +266,14 @@ class Replication:
         cut_off = bool(others) and all(peer in self.lost for peer in others)
         return turn + (CUT_OFF_WAIT_S if cut_off else 0.0)
 
-    def _has_room(self, peer: str) -> bool:
+    def why_no_room(self, peer: str) -> str | None:
+        """Why no copy of one more job of this owner is kept; None where there is room."""
+        if len(self.copies) >= COPIES_MAX:
+            return f"this node keeps copies of {len(self.copies)} jobs already, its limit"
         theirs = sum(record.owner == peer for record in self.copies.values())
-        return len(self.copies) < COPIES_MAX and theirs < COPIES_PER_PEER_MAX
+        if theirs >= COPIES_PER_PEER_MAX:
+            return f"this node keeps copies of {theirs} jobs of this owner already, its limit for one"
+        return None
 
     def forget(self, job: str) -> None:
         """Hold no copy of the job any more."""
