@@ -129,6 +129,7 @@ class Core:
     ) -> list[Action]:
         """Go on from the journal after a restart, with the jobs that had not ended and all reservations."""
         self._begin()
+        self._handovers.begin(now)
         for record in jobs:
             if record.owner == self.me:
                 self.jobs.take(record)
@@ -248,12 +249,15 @@ class Core:
             case JobStopped() | JobUpdated() | JobRerun():
                 return self._handovers.command(event, now)
             case PeerLost(peer, _, forgot):
-                if not forgot:
+                if forgot:
+                    self._handovers.heard_again(peer, now)
+                else:
                     self.lost.add(peer)
                 self.replication.peer_lost(peer, now, forgot=forgot)
                 return self.worker.handle(event, now) + self._tell_all(event, now)
             case PeerBack(peer):
                 self.lost.discard(peer)
+                self._handovers.heard_again(peer, now)
                 return self.replication.peer_back(peer) + self._tell_all(event, now)
             case NeighbourJoined():
                 self.advertising.due = min(self.advertising.due, self.advertising.soonest(now))
@@ -328,10 +332,16 @@ class Core:
         # A copy that this node holds already is its owner's to end.
         if self.me in authority.members[1:] and known is None and not self.deputy:
             raise Untimely("this node looks after no jobs of others")
+        for copied in message.executions:
+            job = self.jobs.of_execution(copied.id)
+            if job is not None and job.record.id != message.job:
+                raise BadMessage(f"{copied.id} is of another job that this node looks after")
         vetting.vet_copies(message, known, self.keys)
         for one in message.commands:
             mandate.vet_command(one, authority, self.keys)
-        if message.spec is not None:
+        # A member that missed a change tells the file of before it, by the charter of after.
+        was_vetted = known is not None and any(one.spec == message.spec for one in known.versions.values())
+        if message.spec is not None and not was_vetted:
             mandate.vet_spec(message.spec, authority, message.commands)
 
     def _charter(self, id: str, spec: JobSpec, nonce: bytes) -> Mandate:

@@ -90,11 +90,13 @@ def merge(
     acted = peer in transitions.away
     transitions.away.discard(peer)
     for stray in sync.merge(record, message, now, acted=acted):
+        # Its peer answers if it runs for this job, and then is told to end it: a cancel names no job, and
+        # the sender might have named what runs for another.
         transitions.send_adopt(stray.peer, stray.id, stray.round)
-        transitions.send_cancel(stray.peer, stray.id, stray.round, "another owner looks after the job")
     _adopt_all(transitions, lost, "its peer was lost meanwhile", now)
-    # Peers drop the asks of a silent owner.
-    transitions.cancel_all(record.of(*OPEN), "another has acted for the job meanwhile", now)
+    if acted:
+        # Peers drop the asks of a silent owner.
+        transitions.cancel_all(record.of(*OPEN), "another has acted for the job meanwhile", now)
     news = len(record.of(*ENDED)) - before
     brought = f", and brings {news} that ended there" if news else ""
     transitions.note("Ownership", f"{peer} has acted for the job meanwhile{brought}", now)
