@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 CORE = ROOT / "p2pnode" / "core"
 # Tests that import nothing of the program but its core: all of each room's rules, the quickest first.
 UNIT_TESTS = (
+    "who_may_say_what",
     "job",
     "job_placement",
     "handover",
