@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 CORE = ROOT / "p2pnode" / "core"
 # Tests that import nothing of the program but its core: all of each room's rules, the quickest first.
 UNIT_TESTS = (
+    "who_may_say_what",
     "job",
     "job_placement",
     "handover",
@@ -56,6 +57,8 @@ UNIT_TESTS = (
 # Tests that find a room's faults soonest.
 FIRST_TESTS = {
     "node.py": ("core_node",),
+    "handovers.py": ("core_node", "who_may_say_what"),
+    "message_vetting.py": ("who_may_say_what",),
     "worker": ("worker", "worker_bids", "worker_turns"),
     "replication": ("replication", "commands", "told_ends", "handover"),
     "placement": ("matching", "adverts", "constraints"),

@@ -35,7 +35,7 @@ from .fake_keys import FakeKeys
 MEMBERS = ("me", "ops", "third")
 
 
-# It waits for peers that run it, of which there are none here.
+# The job waits for peers that run it, of which there are none here.
 WANTED = spec(deputies=2, timeouts=Timeouts(queue_s=500))
 
 

@@ -10,9 +10,11 @@ import pytest
 from p2pnode.core.node import Core
 from p2pnode.core.records.events import (
     AdvertHeard,
+    Event,
     JobStopped,
     JobSubmitted,
     Leaving,
+    PeerBack,
     PeerLost,
     Received,
     Tick,
@@ -28,6 +30,7 @@ from p2pnode.core.wire.spec import JobSpec, JobType, Timeouts
 
 from .core_support import JOB, NONCE, a_command, advert, bid, sent, signed, spec
 from .fake_keys import FakeKeys
+from .test_told_ends import ended, word
 
 EXECUTION = "e-" + "0" * 32
 
@@ -171,3 +174,30 @@ def test_an_owners_job_and_a_deputys_copy_stay_of_their_type_whatever_a_peer_say
     ):
         with pytest.raises(BadMessage, match="ops"):
             node.handle(Received(second, message), 2)
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "counts"),
+    [
+        ([], False),
+        ([PeerLost("b", "is silent"), PeerBack("b")], True),
+        ([PeerLost("b", "has lost its disk", forgot=True)], True),
+        ([PeerLost("c", "is silent"), PeerBack("c")], False),
+        ([None], True),
+    ],
+    ids=["heard all the time", "silent", "without its disk", "while another was silent", "before a restart"],
+)
+def test_of_a_job_that_ended_what_a_deputy_has_done_counts_if_it_was_not_heard_since(
+    meanwhile: list[Event | None], counts: bool
+) -> None:
+    node = with_job("bc")
+    record, told = node.jobs[JOB].record, of_owner(node)
+    node.handle(Received("x", stop()), 1)
+    assert JOB not in node.jobs, "it is in the journal only"
+    for event in meanwhile:
+        node.handle(event, 2) if event else node.resume([], [], 2)
+    done = ended(id="e-" + "9" * 32, owner="b")
+    done = codec.replace(done, receipt=word(execution=done.id))
+    told = codec.replace(told, acts_since_ms=1, executions=(done,))
+    node.handle(Received("b", told, record=record), 3)
+    assert (done.id in record.executions) is counts

@@ -111,7 +111,7 @@ def test_who_has_lost_its_place_may_be_named_again_later() -> None:
     assert job.record.deputies == (liar,)
 
 
-# Of a member of higher rank than a deputy that acts
+# A member of higher rank than a deputy that acts
 
 
 def acting(me: str, lost: tuple[str, ...], *peers: str) -> tuple[Core, list[Action]]:
@@ -144,6 +144,6 @@ def test_a_deputy_that_acts_has_one_of_higher_rank_stop_that_named_others(kind: 
         if peer == "second":
             second.handle(Received("first", message), now + TELL_DEPUTIES_S)
     assert JOB not in second.jobs and second.replication.copies[JOB].owner == "first"
-    # Whom it named are told who acts, by the mandate that counts.
+    # Peers that it named are told who acts, by the mandate that counts.
     assert "x" in first.jobs[JOB].record.authority.members
     assert [message.full for peer, message in sent(answers, Replicate) if peer == "x"][:1] == [True]

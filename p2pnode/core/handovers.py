@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from math import inf
 
 from p2pnode.core.job import deputies
 from p2pnode.core.job.machine import Job
@@ -27,6 +28,9 @@ from p2pnode.core.wire.mandates import CommandAction, CommandBody
 from p2pnode.core.wire.messages import Command, Owned, Replicate, WhoOwns
 from p2pnode.core.wire.signing import Keys
 
+# Peers of which it is remembered since when they are heard: as many as a large network has.
+HEARD_AGAIN_MAX = 10_000
+
 JobCommand = JobStopped | JobUpdated | JobRerun
 _ACTIONS = {
     JobStopped: CommandAction.STOP,
@@ -47,6 +51,20 @@ class Handovers:
         self._jobs = jobs
         self._replication = replication
         self._lost = lost
+        # Since when each peer was heard without a pause, of those that were silent; and all others.
+        self._heard_again: dict[str, float] = {}
+        self._began = -inf
+
+    def begin(self, now: float) -> None:
+        """This node was away until now."""
+        self._began = now
+
+    def heard_again(self, peer: str, now: float) -> None:
+        """A peer was silent, or has lost its disk."""
+        self._heard_again.pop(peer, None)
+        self._heard_again[peer] = now
+        if len(self._heard_again) > HEARD_AGAIN_MAX:
+            self._began = max(self._began, self._heard_again.pop(next(iter(self._heard_again))))
 
     def record(self, id: str, stored: JobRecord | None) -> JobRecord | None:
         job = self._jobs.get(id)
@@ -58,7 +76,12 @@ class Handovers:
             return self._jobs[id]
         if stored is None or stored.owner != self._me or id in self._replication.copies:
             return None
-        return self._jobs.take(stored)
+        job = self._jobs.take(stored)
+        job.heard_all_the_time(peer for peer in stored.deputies if self._was_heard(peer, stored.modified))
+        return job
+
+    def _was_heard(self, peer: str, since: float) -> bool:
+        return peer not in self._lost and self._heard_again.get(peer, self._began) <= since
 
     def command(self, event: JobCommand, now: float) -> list[Action]:
         """A user of this node wants something of a job: signed, and done here or told to the job's owner.

@@ -13,6 +13,7 @@ from math import inf
 
 from p2pnode.core.handovers import Handovers
 from p2pnode.core.job.owned import OwnedJobs
+from p2pnode.core.message_vetting import MessageVetting
 from p2pnode.core.placement.adverts import (
     ADVERT_TTL_INTERVALS,
     Advertising,
@@ -49,7 +50,6 @@ from p2pnode.core.records.needs import Need, need_of
 from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.replication.replicas import Replication
 from p2pnode.core.values.trust import ANYBODY, Trust
-from p2pnode.core.wire.codec import BadMessage, Untimely
 from p2pnode.core.wire.mandates import Mandate
 from p2pnode.core.wire.messages import (
     Adopt,
@@ -73,9 +73,7 @@ from p2pnode.core.wire.spec import JobSpec
 from p2pnode.core.worker.machine import Worker
 from p2pnode.core.worker.reservations import Reservations
 
-from .records import mandate, vetting
-from .records.mandate import Authority
-from .wire import extensions
+from .records import mandate
 
 # Each look of a job that waits goes through all peers: a flood of adverts must not bring one look for each.
 NEWS_GAP_S = 0.25
@@ -106,6 +104,7 @@ class Core:
     jobs: OwnedJobs = field(init=False)
     replication: Replication = field(init=False)
     _handovers: Handovers = field(init=False)
+    _vetting: MessageVetting = field(init=False)
     _peers_changed: bool = False
     # When jobs that wait were told of such news last.
     _news_at: float = -inf
@@ -123,12 +122,23 @@ class Core:
         self.jobs = OwnedJobs(self.me, self.keys, self.table.known, self.lost, self.trust)
         self.replication = Replication(self.me, self.lost)
         self._handovers = Handovers(self.me, self.keys, self.jobs, self.replication, self.lost)
+        self._vetting = MessageVetting(
+            self.me,
+            self.keys,
+            lambda spec: self.check_spec(spec),
+            self.deputy,
+            self.worker,
+            self.jobs,
+            self.replication,
+            self._handovers.record,
+        )
 
     def resume(
         self, jobs: Iterable[JobRecord], reservations: Iterable[Reservation], now: float
     ) -> list[Action]:
         """Go on from the journal after a restart, with the jobs that had not ended and all reservations."""
         self._begin()
+        self._handovers.begin(now)
         for record in jobs:
             if record.owner == self.me:
                 self.jobs.take(record)
@@ -250,12 +260,15 @@ class Core:
             case JobStopped() | JobUpdated() | JobRerun():
                 return self._handovers.command(event, now)
             case PeerLost(peer, _, forgot):
-                if not forgot:
+                if forgot:
+                    self._handovers.heard_again(peer, now)
+                else:
                     self.lost.add(peer)
                 self.replication.peer_lost(peer, now, forgot=forgot)
                 return self.worker.handle(event, now) + self._tell_all(event, now)
             case PeerBack(peer):
                 self.lost.discard(peer)
+                self._handovers.heard_again(peer, now)
                 return self.replication.peer_back(peer) + self._tell_all(event, now)
             case NeighbourJoined():
                 self.advertising.due = min(self.advertising.due, self.advertising.soonest(now))
@@ -275,7 +288,7 @@ class Core:
         if id in self.aside:
             return []
         self.jobs.touched.add(id)
-        self._vet(peer, message, event.record)
+        self._vetting.vet_untrusted(peer, message, event.record)
         match message:
             case Ask() | Award() | Release() | Cancel() | Adopt():
                 return self.worker.handle(event, now)
@@ -300,46 +313,6 @@ class Core:
                 return self.jobs.give(job, event, now) if job else []
             case Command():
                 return self._handovers.commanded(message, event, now)
-
-    def _vet(self, peer: str, message: Message, stored: JobRecord | None) -> None:
-        """Refuse what no honest node says, by what is known here; raises `BadMessage`."""
-        known = self._handovers.record(getattr(message, "job", ""), stored)
-        match message:
-            case Award(execution=execution, mandate=given):
-                reservation = self.worker.reservations.get(execution)
-                if reservation is not None:
-                    authority = mandate.vet(given, reservation.job, self.keys)
-                    if message.changed_by is not None:
-                        mandate.vet_command(message.changed_by, authority, self.keys)
-            case Adopt(job=job, mandate=given) | Owned(job=job, mandate=given):
-                mandate.vet(given, job, self.keys)
-            case Replicate(job=job, mandate=given):
-                self._vet_replicate(peer, message, mandate.vet(given, job, self.keys), known)
-            case Command() if known is not None:
-                mandate.vet_command(message.signed, known.authority, self.keys)
-        if isinstance(message, Replicate | Command) and message.spec is not None:
-            spec = message.spec
-            # The extensions of its task are for the peers that run it.
-            wrong = extensions.not_understood(extensions.musts(spec), "the job") or self.check_spec(spec)
-            if wrong is not None:
-                raise BadMessage(wrong)
-            if known is not None:
-                vetting.vet_type(spec, known.spec)
-
-    def _vet_replicate(
-        self, peer: str, message: Replicate, authority: Authority, known: JobRecord | None
-    ) -> None:
-        # A copy that this node holds already is its owner's to end.
-        if self.me in authority.members[1:] and known is None:
-            if not self.deputy:
-                raise Untimely("this node looks after no jobs of others")
-            if (full := self.replication.why_no_room(peer)) is not None:
-                raise Untimely(full)
-        vetting.vet_copies(message, known, self.keys)
-        for one in message.commands:
-            mandate.vet_command(one, authority, self.keys)
-        if message.spec is not None:
-            mandate.vet_spec(message.spec, authority, message.commands)
 
     def _charter(self, id: str, spec: JobSpec, nonce: bytes) -> Mandate:
         charter = mandate.first_charter(id, nonce, self.me, spec, self.trust)

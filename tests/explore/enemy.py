@@ -1,4 +1,4 @@
-"""What a dishonest deputy may say: the worst that it can sign with its own key, by what it has been told."""
+"""Lies of a dishonest deputy: the worst that it can sign with its own key, by what it has been told."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ACCOMPLICE = "accomplice"
 
 
 def said_by(node: Node, now: int) -> Iterator[tuple[str, bytes]]:
-    """What the node may say now, and to whom; nothing before it has a copy of the job."""
+    """Lies that the node may say now, and to whom; nothing before it has a copy of the job."""
     record = node.record
     if record is None:
         return
@@ -59,12 +59,23 @@ def _lies(record: JobRecord, me: str, now: int) -> Iterator[tuple[str, Message]]
         yield to, _command(record, me, CommandAction.STOP)
         yield to, _command(record, me, CommandAction.RERUN)
         for one in record.of(*LIVE):
-            yield to, Orphan(
-                job=record.id, execution=one.id, round=one.round, replica=one.replica or 0, owner=me
+            yield (
+                to,
+                Orphan(job=record.id, execution=one.id, round=one.round, replica=one.replica or 0, owner=me),
             )
-            yield to, Ended(execution=one.id, round=one.round, receipt=_receipt(record, one.id, one.round, me))
-            yield to, Update(
-                execution=one.id, round=one.round, sequence=99, stage=Stage.PUBLISHING, detail="as good as done"
+            yield (
+                to,
+                Ended(execution=one.id, round=one.round, receipt=_receipt(record, one.id, one.round, me)),
+            )
+            yield (
+                to,
+                Update(
+                    execution=one.id,
+                    round=one.round,
+                    sequence=99,
+                    stage=Stage.PUBLISHING,
+                    detail="as good as done",
+                ),
             )
 
 
@@ -137,7 +148,5 @@ def _receipt(record: JobRecord, execution: str, round: int, peer: str, requester
 
 
 def _command(record: JobRecord, me: str, action: CommandAction) -> Command:
-    body = CommandBody(
-        job=record.id, controller=me, number=99, action=action, reason="a lie", spec_hash=None
-    )
+    body = CommandBody(job=record.id, controller=me, number=99, action=action, reason="a lie", spec_hash=None)
     return Command(job=record.id, signed=mandate.commanded(FakeKeys(me), body), spec=None)

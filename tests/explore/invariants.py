@@ -1,8 +1,8 @@
-"""What must hold in every world that an exploration visits."""
+"""Invariants of every world that an exploration visits."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 from p2pnode.core.link.detection_times import LOST_AFTER_SILENCE_S, STAGGER_S
 from p2pnode.core.records.lifecycle import ExecutionState, JobRecord, JobState
@@ -61,9 +61,9 @@ def _view(record: JobRecord) -> tuple[object, ...]:
     return record.state, record.version, record.run, tuple(done)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _wrong(node: Node) -> str | None:
-    """What is wrong with a node's record of the job, by itself."""
+    """The fault of a node's record of the job, taken by itself; None: it has none."""
     record = node.record
     if record is None or not node.owns:
         return None

@@ -79,12 +79,12 @@ class Node:
     peer: str
     # Its memory, frozen; None while it is down.
     core: bytes | None
-    # What counts when two are told apart: the core's digest.
+    # The core is told apart from others by it.
     core_digest: bytes
     jobs: tuple[tuple[str, bytes], ...] = ()
     reservations: tuple[tuple[str, bytes], ...] = ()
     programs: tuple[Program, ...] = ()
-    # What it told of itself when it was frozen.
+    # The core has said so when it was frozen.
     deadline: float = inf
     lost: frozenset[str] = frozenset()
     partners: frozenset[str] = frozenset()

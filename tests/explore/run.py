@@ -10,7 +10,7 @@ from .nodes import FIRST
 from .search import Search
 from .world import Limits
 
-# What is explored: the troubles that there may be, each beside any order of delivery.
+# The troubles that there may be, each beside any order of delivery.
 SCOPES = {
     "cuts": Limits(cuts=2),
     "deaths": Limits(deaths=2, cuts=1),
@@ -40,7 +40,7 @@ def main() -> int:
             sys.stderr.write(f"{name}: {found.failure}\n")
             return 1
         sys.stdout.write(
-            f"{name}: {found.states:,} states hold, all of those with {found.deviations} deviations among them, "
+            f"{name}: {found.states:,} states hold, among them all with {found.deviations} deviations, "
             f"by {search.worlds.nodes.steps:,} steps of nodes, in {time.monotonic() - start:.1f} s\n"
         )
     return 0

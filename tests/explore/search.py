@@ -25,14 +25,14 @@ _TOLD = ("execution", "owner", "round", "state", "full", "revision", "whole", "s
 
 @dataclass
 class Found:
-    """What an exploration came to."""
+    """The outcome of an exploration."""
 
     # Worlds that differ.
     states: int = 0
     # All worlds with so many deviations were visited; -1: not even those without any.
     deviations: int = -1
     failure: str = ""
-    # What happened until then, the shortest way.
+    # The way to the failure, one of those with the fewest deviations.
     trace: list[str] = field(default_factory=list)
 
 
@@ -71,7 +71,7 @@ class Search:
     def _follow(
         self, way: _Way, choice: Choice | None, others: list[tuple[_Way, Choice | None]] | None
     ) -> tuple[str, _Way] | None:
-        """Go on from a world in the usual way, and note in `others` what else may happen. What broke, if any."""
+        """Go on in the usual way, and note in `others` what else may happen; returns what broke, if any."""
         worlds, own = self.worlds, set()
         try:
             while True:
@@ -95,7 +95,7 @@ class Search:
             return str(exc) or type(exc).__name__, way
 
     def _lines(self, way: _Way | None) -> Iterator[str]:
-        """What happened, one line for each choice."""
+        """One line for each choice on the way."""
         steps: list[_Way] = []
         while way is not None:
             steps.append(way)

@@ -19,7 +19,7 @@ _ANY = "takes any job"
 
 def takes_any(_: object) -> None:
     """The check of a node that runs whatever it is given."""
-    return None
+    return
 
 
 class _Pickler(pickle.Pickler):
@@ -52,7 +52,7 @@ def digest(found: object) -> bytes:
 
 
 def _plain(found: Any, seen: dict[int, int]) -> Any:
-    if found is None or isinstance(found, bool | int | float | str | bytes) and not isinstance(found, Enum):
+    if found is None or (isinstance(found, bool | int | float | str | bytes) and not isinstance(found, Enum)):
         return found
     if isinstance(found, Enum):
         return found.value
@@ -63,7 +63,7 @@ def _plain(found: Any, seen: dict[int, int]) -> Any:
     if isinstance(found, frozenset):
         return sorted(map(repr, found))
     if id(found) in seen:
-        # What is shared is looked at once.
+        # A part that several share is looked at once.
         return "as", seen[id(found)]
     seen[id(found)] = len(seen)
     match found:

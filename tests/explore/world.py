@@ -24,7 +24,7 @@ Pair = tuple[str, str]
 
 
 class Choice(NamedTuple):
-    """What happens next, as a trace says it."""
+    """One thing that happens, as a trace says it."""
 
     what: str
     peer: str = ""
@@ -35,7 +35,7 @@ class Choice(NamedTuple):
 class World(NamedTuple):
     now: int
     nodes: tuple[int, ...]
-    # What is under way, by sender and receiver: each link keeps its order.
+    # Messages under way, by sender and receiver: each link keeps its order.
     links: tuple[tuple[str, str, tuple[int, ...]], ...] = ()
     # Pairs that do not hear each other, since when.
     cut: tuple[tuple[str, str, int], ...] = ()
@@ -65,7 +65,7 @@ CUTS, DEATHS, DISKS, WISHES, LIES = range(5)
 
 
 class Worlds:
-    """What may happen to worlds, and what comes of it."""
+    """Tells what may happen to worlds, and what comes of it."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -78,7 +78,7 @@ class Worlds:
         return self._told(world, REQUESTER, ("submit",))
 
     def usual(self, world: World) -> Choice | None:
-        """What happens next if nothing is in the way; None: nothing is left to happen."""
+        """The choice of a network that is left alone; None: nothing is left to happen."""
         for choice in self._heard_again(world):
             return choice
         for choice in self._deliveries(world):
@@ -147,12 +147,16 @@ class Worlds:
             case Choice(wish):
                 return _less(self._told(world, REQUESTER, (wish,)), WISHES)
 
-    # What may happen
+    # Choices
 
     def _heard_again(self, world: World) -> Iterator[Choice]:
         for peer in PEERS:
             for other in PEERS:
-                if peer != other and self._connected(world, peer, other) and not self._hears(world, peer, other):
+                if (
+                    peer != other
+                    and self._connected(world, peer, other)
+                    and not self._hears(world, peer, other)
+                ):
                     yield Choice("hear again", peer, other)
 
     def _deliveries(self, world: World) -> Iterator[Choice]:
@@ -161,7 +165,7 @@ class Worlds:
                 yield Choice("deliver", sender, receiver)
 
     def _dated(self, world: World) -> Iterator[tuple[float, Choice]]:
-        """What happens at a time of its own."""
+        """Choices that have a time of their own."""
         for peer, number in self.up(world).items():
             node = self.nodes[number]
             for other in sorted(node.partners - node.lost):
@@ -201,7 +205,7 @@ class Worlds:
             liar = self.nodes[world.nodes[PEERS.index(self.limits.liar)]]
             yield from (Choice("lie", self.limits.liar, to, data) for to, data in said_by(liar, world.now))
 
-    # What comes of it
+    # Effects
 
     def _told(self, world: World, peer: str, told: Told) -> World:
         index = PEERS.index(peer)
@@ -232,7 +236,7 @@ class Worlds:
         world = world._replace(down=(*world.down, (peer, world.now, how != "die for ever")))
         if how == "die":
             return _less(self._told(world, peer, ("crash",)), DEATHS)
-        # What waits on its links ends with the disk.
+        # Messages that wait on its links end with the disk.
         links = tuple(one for one in world.links if peer not in one[:2])
         disks = (*world.disks[:index], world.disks[index] + 1, *world.disks[index + 1 :])
         known = (*world.known_disks[:index], world.disks, *world.known_disks[index + 1 :])
@@ -242,7 +246,7 @@ class Worlds:
     def _calmer(self, world: World) -> World:
         return world._replace(calm_since=world.now)
 
-    # What is so
+    # Facts
 
     def _apart_since(self, world: World, peer: str, other: str) -> float | None:
         """Since when two do not hear each other; None: they do."""

@@ -63,7 +63,7 @@ def owned(transitions: JobTransitions, peer: str, owned: Owned, now: float) -> N
         return
     # The member has missed something, or lost its disk.
     transitions.record.synced.pop(peer, None)
-    # It may say so again, until it has noticed that the owner which it names is gone.
+    # Others than this owner are named again and again, until that is noticed to be gone.
     transitions.tell_by = min(transitions.tell_by, now + TELL_DEPUTIES_S)
 
 
@@ -85,7 +85,7 @@ def _take_mandate(transitions: JobTransitions, given: Mandate, now: float) -> bo
     if transitions.me == record.requester and unneeded:
         deputies.answer_unneeded(transitions, unneeded, now)
         return False
-    # Whom a member has named while it acted may have acted, too.
+    # Members that one has named while it acted may have acted, too.
     transitions.away.update(set(mandate.read(newest).members) - {*before, transitions.me})
     record.mandate = newest
     return True
@@ -105,25 +105,32 @@ def merge(
 ) -> None:
     """Take in what another that acted for this job knows: count its results, and tell it how things are.
 
-    Of one that had no need to act, as this node was to be heard, nothing new counts. Commands of
-    controllers that it has carried out, and this node not, are to be carried out first.
+    Of one that had no need to act, as this node was to be heard, nothing new counts, and nothing that goes on
+    is disturbed. Commands of controllers that it has carried out, and this node not, are to be carried out
+    first.
     """
     record = transitions.record
     before = len(record.of(*ENDED))
     theirs = mandate.read(message.mandate).members
-    _take_mandate(transitions, message.mandate, now)
+    taken = _take_mandate(transitions, message.mandate, now)
     acted = peer in transitions.away
     transitions.away.discard(peer)
     for stray in sync.merge(record, message, now, acted=acted):
+        # Its peer answers if it runs for this job, and then is told to end it: a cancel names no job, and
+        # the sender might have named what runs for another.
         transitions.send_adopt(stray.peer, stray.id, stray.round)
-        transitions.send_cancel(stray.peer, stray.id, stray.round, "another owner looks after the job")
-    _adopt_all(transitions, lost, "its peer was lost meanwhile", now)
-    # Peers drop the asks of a silent owner.
-    transitions.cancel_all(record.of(*OPEN), "another has acted for the job meanwhile", now)
-    news = len(record.of(*ENDED)) - before
-    brought = f", and brings {news} that ended there" if news else ""
-    transitions.note("Ownership", f"{peer} has acted for the job meanwhile{brought}", now)
-    transitions.tell_by = now
+    if acted:
+        _adopt_all(transitions, lost, "its peer was lost meanwhile", now)
+        # Peers drop the asks of a silent owner.
+        transitions.cancel_all(record.of(*OPEN), "another has acted for the job meanwhile", now)
+        news = len(record.of(*ENDED)) - before
+        brought = f", and brings {news} that ended there" if news else ""
+        transitions.note("Ownership", f"{peer} has acted for the job meanwhile{brought}", now)
+    elif not taken:
+        for one in record.of(*LIVE):
+            transitions.adopt(one)
+    at_once = acted or record.ended
+    transitions.tell_by = min(transitions.tell_by, now if at_once else now + TELL_DEPUTIES_S)
     record.synced.pop(peer, None)
     # Members that it has named, or knows from an older charter, hold copies that are nobody's now.
     _dismiss(transitions, (*theirs, *message.past_members), now)

@@ -16,7 +16,7 @@ may come to own the job is the part of `core.replication.replicas`, and what dep
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from math import inf
 
 from p2pnode.core.placement.adverts import Known
@@ -112,6 +112,10 @@ class Job:
             self._steps.actions += [Send(peer, ask) for peer in record.deputies]
         self._steps.actions += Asking(record, self._known, now).again()
         return self._settle(now)
+
+    def heard_all_the_time(self, peers: Iterable[str]) -> None:
+        """These had no need to act for the job, which is taken from the journal anew."""
+        self._steps.away.difference_update(peers)
 
     @property
     def partners(self) -> set[str]:

@@ -208,7 +208,7 @@ class Replication:
         heard = record.owner not in (brought_by, *self.lost)
         actions: list[Action] = [Send(record.owner, command)] if heard else []
         if self.me not in record.authority.members:
-            # What others bring goes round for ever among those that are not members any more.
+            # Commands that others bring go round for ever among those that are not members any more.
             return actions if brought_by == self.me else []
         if self.leaving:
             return actions

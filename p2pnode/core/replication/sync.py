@@ -81,7 +81,9 @@ def replicates(record: JobRecord, lines: Sequence[Line], since: float | None, no
 def header(record: JobRecord, now: float) -> Replicate:
     """The message that says who owns the job and who its deputies are, and nothing of what happened."""
     whole = replicates(record, (), now, now)[0]
-    return codec.replace(whole, reason="", first_failure="", spec=None, versions=(), executions=())
+    return codec.replace(
+        whole, reason="", first_failure="", commands=(), spec=None, versions=(), executions=()
+    )
 
 
 def applied(record: JobRecord | None, message: Replicate, owner: str, now: float) -> JobRecord | None:
@@ -103,7 +105,8 @@ def applied(record: JobRecord | None, message: Replicate, owner: str, now: float
         # The version that the message goes on from was missed.
         return None
     record.owner, record.acts_since_ms, record.revision = owner, message.acts_since_ms, message.revision
-    record.past_members, record.commands = message.past_members, message.commands
+    # A header, which may reach who is a member after all, names none.
+    record.past_members, record.commands = message.past_members, message.commands or record.commands
     record.modified, record.begun = message.modified_ms / 1000, now - message.age_ms / 1000
     record.state, record.outcome = message.state, message.outcome
     record.reason = reason_for(message.state, message.reason)
