@@ -26,7 +26,7 @@ NOT_QUICK = (
     r"test_network_(discovery|first_contact|gossip|host|links|strangers)",
     r"test_ipfs_bitswap",
     # Long tests: bombs, chance in quantity, and all but the first fifty simulated networks.
-    r"test_(cli_get_hostile|fairness|fuzz)\.py",
+    r"test_(cli_get_hostile|explore|fairness|fuzz)\.py",
     r"test_simulation\.py::test_every_job_ends\w*\[(?!0\])",
     r"test_shell_simulation\.py::test_every_job\w*\[(?!0\])",
 )

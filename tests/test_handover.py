@@ -15,6 +15,7 @@ from p2pnode.core.records.events import Action, PeerBack, PeerLost, Received, Re
 from p2pnode.core.records.lifecycle import LIVE, OPEN, ExecutionState, JobState, Outcome
 from p2pnode.core.replication import sync
 from p2pnode.core.wire import codec
+from p2pnode.core.wire.fields import PEERS_NAMED_MAX
 from p2pnode.core.wire.messages import Adopt, Ask, Cancel, Orphan, Owned, Release, Replicate, WhoOwns
 from p2pnode.core.wire.states import RefusalKind, Scheduling, Stage
 
@@ -198,6 +199,17 @@ def test_of_a_member_that_had_no_need_to_act_nothing_new_counts(state: Execution
     assert (Adopt in told) == (state is ExecutionState.RUNNING)
     assert job.record.authority.charter.serial == mandate.read(word.mandate).charter.serial + 1
     assert "b" not in job.record.authority.members
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_past_members_are_told_of_by_who_may_have_acted_only(away: bool) -> None:
+    job, _ = running()
+    if away:
+        job.handle(PeerLost("former", "is silent"), 1)
+    invented = tuple(f"x{number}" for number in range(PEERS_NAMED_MAX))
+    actions = job.merge("former", former_owners_word(job, past_members=invented), 2)
+    assert bool({peer for peer, _ in sent(actions)} & set(invented)) is away
+    assert bool(set(job.record.past_members) & set(invented)) is away
 
 
 @pytest.mark.parametrize("away", [False, True])

@@ -36,6 +36,8 @@ from .nodes import REQUESTER, SECOND, WORKER, Node
 # An execution that nobody has awarded.
 INVENTED = "e-" + "9" * 32
 ACCOMPLICE = "accomplice"
+# The reason of all that it says.
+LIE = "a lie"
 
 
 def said_by(node: Node, now: int) -> Iterator[tuple[str, bytes]]:
@@ -83,7 +85,7 @@ def _to_the_worker(record: JobRecord, mine: Mandate, me: str) -> Iterator[tuple[
     for one in record.of(*LIVE):
         for given in (record.mandate, mine):
             yield WORKER, Adopt(execution=one.id, round=one.round, job=record.id, mandate=given)
-        yield WORKER, Cancel(execution=one.id, round=one.round, reason="a lie")
+        yield WORKER, Cancel(execution=one.id, round=one.round, reason=LIE)
         yield WORKER, Release(execution=one.id, round=one.round)
         award = Award(
             execution=one.id, round=one.round, replica=0, mandate=mine, spec=record.spec, changed_by=None
@@ -104,7 +106,7 @@ def _records(record: JobRecord, given: Mandate, me: str, now: int) -> Iterator[R
         plain,
         state=JobState.STOPPED,
         outcome=Outcome.STOPPED,
-        reason="a lie",
+        reason=LIE,
         executions=tuple(one for one in plain.executions if one.state not in LIVE),
     )
     for peer in (ACCOMPLICE, me):
@@ -148,5 +150,5 @@ def _receipt(record: JobRecord, execution: str, round: int, peer: str, requester
 
 
 def _command(record: JobRecord, me: str, action: CommandAction) -> Command:
-    body = CommandBody(job=record.id, controller=me, number=99, action=action, reason="a lie", spec_hash=None)
+    body = CommandBody(job=record.id, controller=me, number=99, action=action, reason=LIE, spec_hash=None)
     return Command(job=record.id, signed=mandate.commanded(FakeKeys(me), body), spec=None)

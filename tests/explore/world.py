@@ -20,6 +20,8 @@ from .nodes import EPOCH, PEERS, REQUESTER, WORKER, Nodes, Told, next_second
 
 # Long enough for a take-over by the second deputy, and for what it does to meet the return of who was away.
 CUT_S = DOWN_S = 20
+# A message on a link that is up takes no longer, or the link would be down.
+DELAY_S_MAX = 6
 Pair = tuple[str, str]
 
 
@@ -96,7 +98,7 @@ class Worlds:
         yield from (one for one in deliveries if one != usual)
         dated = list(self._dated(world))
         later = min((at for at, _ in dated if at > world.now), default=inf)
-        if deliveries and later < inf:
+        if deliveries and later <= world.now + DELAY_S_MAX:
             yield Choice("time passes", detail=str(later))
         yield from (one for _, one in dated if one != usual and one.what in ("finish", "heal", "restart"))
         yield from self._troubles(world)

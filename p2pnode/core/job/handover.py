@@ -132,8 +132,9 @@ def merge(
     at_once = acted or record.ended
     transitions.tell_by = min(transitions.tell_by, now if at_once else now + TELL_DEPUTIES_S)
     record.synced.pop(peer, None)
-    # Members that it has named, or knows from an older charter, hold copies that are nobody's now.
-    _dismiss(transitions, (*theirs, *message.past_members), now)
+    # Members that it has named, or knows from an older charter, hold copies that are nobody's now. Names cost
+    # nothing, and each is written to: of one that had no need to act those count that somebody has signed.
+    _dismiss(transitions, (*theirs, *(message.past_members if acted else ())), now)
 
 
 def yield_to(transitions: JobTransitions, owner: str, now: float) -> list[Action]:
