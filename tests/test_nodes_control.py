@@ -254,13 +254,14 @@ def test_a_deputy_that_is_no_controller_is_told_that_its_users_have_no_say(netwo
     assert changed.returncode != 0 and "its users may not stop, change or rerun it" in changed.stderr
     # Nor what it prints, as long as it runs.
     (execution,) = before["executions"]
-    if execution["peer"] != deputy.peer:
-        followed = deputy.cli("job", "logs", job)
-        assert "begun" not in followed.stdout, followed
+    for follow in ((), ("-f",)):
+        refused = deputy.cli("job", "logs", *follow, job)
+        assert refused.returncode != 0 and "begun" not in refused.stdout, refused
+        assert "its users do not see its output while it runs" in refused.stderr, refused
     after = network.a.job(job)
     assert (after["state"], after["version"], after["run"]) == ("Running", 1, 1)
     assert [one["id"] for one in after["executions"]] == [execution["id"]]
-    assert after["controllers"] == [network.deputy(job).peer]
+    assert [one["peer"] for one in after["controllers"]] == [network.deputy(job).peer]
     assert network.a.cli("job", "stop", job).returncode == 0
 
 

@@ -116,7 +116,7 @@ class JobJson(TypedDict):
     members: list[MemberJson]
     # The requester's charters so far, and the nodes whose users may command the job beside its own.
     serial: int
-    controllers: list[str]
+    controllers: list[ControllerJson]
     # How many deputies its file wants.
     deputies_wanted: int
     # The number of times that the job was begun.
@@ -131,6 +131,13 @@ class Change(enum.StrEnum):
     NEW = "new"
     UPDATED = "updated"
     UNCHANGED = "unchanged"
+
+
+class ControllerJson(TypedDict):
+    """A node whose users may stop, change and rerun the job, beside the requester's."""
+
+    peer: str
+    name: str
 
 
 class MemberJson(TypedDict):

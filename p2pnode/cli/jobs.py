@@ -187,7 +187,7 @@ def _header(job: JobJson) -> list[tuple[str, str]]:
         ("Owner", _named(job["owner_name"], job["owner"])),
         ("Charter", f"number {job['serial']} of its requester"),
         *(("Member", _member(one, job["owner"])) for one in job["members"]),
-        *(("Controller", peer) for peer in job["controllers"]),
+        *(("Controller", _named(one["name"], one["peer"])) for one in job["controllers"]),
         ("Deputies", "" if job["deputies_wanted"] else f"0: {WITHOUT_DEPUTIES}"),
     ]
 

@@ -133,14 +133,8 @@ class Commands:
     def _check_may_command(self, job: str) -> None:
         """Raises `ServiceError` where the job's charter gives users of this node no say."""
         record = self._journal.job(job)
-        if record is None or record.authority.may_command(self._driver.core.me):
-            return
-        requester = self._lookup.name_of(record.requester)
-        raise ServiceError(
-            Code.FORBIDDEN,
-            f"the job is {requester}'s: this node keeps a copy to look after it, but its users may not stop,"
-            f" change or rerun it (p2pnode serve --operator on {requester} would let them)",
-        )
+        if record is not None:
+            self._lookup.check_controls(record, "may not stop, change or rerun it")
 
     def _journalled(self, job: str) -> JobRecord | None:
         """The journal's record of a job that the core does not hold."""

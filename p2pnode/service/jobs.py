@@ -192,7 +192,10 @@ class Jobs:
                 for rank, peer in enumerate(record.authority.members)
             ],
             "serial": record.authority.charter.serial,
-            "controllers": list(record.authority.charter.controllers),
+            "controllers": [
+                {"peer": peer, "name": self._lookup.known_name(peer)}
+                for peer in record.authority.charter.controllers
+            ],
             "deputies_wanted": spec.deputies,
             "run": record.run,
             "first_failure": self._lookup.for_people(record.first_failure),

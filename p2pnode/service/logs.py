@@ -7,7 +7,7 @@ order that they were written in, as far as the peer that ran it tells.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -74,24 +74,31 @@ class Logs:
         self, job_id: str, execution: str | None, stream: str, follow: bool
     ) -> AsyncGenerator[LogChunk, None]:
         """Lines that the executions of a job write, each asked of the peer that runs it (`_JobLogs`)."""
-        record = partial(self._lookup.record, job_id)
-        return _JobLogs(self._sources, record, stream, follow).chunks(execution)
+        return _JobLogs(self._sources, self._lookup, job_id, stream, follow).chunks(execution)
 
 
 class _JobLogs:
-    """Follows one job. `record` gives its record as it is now."""
+    """Follows one job."""
 
-    def __init__(self, sources: Sources, record: Callable[[], JobRecord], stream: str, follow: bool) -> None:
+    def __init__(self, sources: Sources, lookup: Lookup, job: str, stream: str, follow: bool) -> None:
         self._sources = sources
-        self._record = record
+        self._lookup = lookup
+        self._job = job
         self._names = ("stdout", "stderr") if stream == "both" else (stream,)
         self._follow = follow
+
+    def _record(self) -> JobRecord:
+        """The job as it is now."""
+        return self._lookup.record(self._job)
 
     async def chunks(self, execution: str | None) -> AsyncGenerator[LogChunk, None]:
         """Every chunk; `execution` is the beginning of one's id, or None for all.
 
-        Raises `ServiceError`: NOT_FOUND without such an execution, UNAVAILABLE where a peer does not answer.
+        Raises `ServiceError`: NOT_FOUND without such an execution, UNAVAILABLE where a peer does not answer,
+        FORBIDDEN where users of this node have no say on a job that goes on.
         """
+        if not (record := self._record()).ended:
+            self._lookup.check_controls(record, "do not see its output while it runs")
         if execution is not None and not self._awarded(execution):
             raise ServiceError(Code.NOT_FOUND, f"{self._record().id} has no execution {execution}")
         sending, receiving = trio.open_memory_channel[LogChunk](CHUNKS_WAITING_MAX)

@@ -48,6 +48,17 @@ class Lookup:
         assert record is not None
         return record
 
+    def check_controls(self, record: JobRecord, lacks: str) -> None:
+        """Raises `ServiceError` where the job's charter gives users of this node no say; `lacks` is what."""
+        if record.authority.may_command(self._me):
+            return
+        requester = self.name_of(record.requester)
+        raise ServiceError(
+            Code.FORBIDDEN,
+            f"the job is {requester}'s: this node keeps a copy to look after it, but its users {lacks}"
+            f" (p2pnode serve --operator on {requester} would let them)",
+        )
+
     def known_name(self, peer: str) -> str:
         """The name of a node, "" where it is not known."""
         known = self._table.known.get(peer)
