@@ -72,12 +72,14 @@ def _tells_all(told: Message) -> bool:
 def _decisive(scene: Scene) -> object:
     """All that decides how the jobs and executions here go on, and how they ended."""
     core = scene.core
+    goes_on = {id: job.record for id, job in core.jobs.items() if not job.record.ended}
     whose = (core.jobs.of_execution(id) for id in (scene.execution, OF_OTHER_JOB))
+    held = scene.job.record if scene.job else scene.copy
     return (
-        {id: (_of_record(job.record), job.record.authority.members) for id, job in core.jobs.items()},
-        _of_record(scene.copy) if scene.copy else None,
+        {id: (_of_record(record), record.authority.members) for id, record in goes_on.items()},
+        _of_record(held) if held else None,
         JOB in core.replication.due,
-        [job.record.id if job else None for job in whose],
+        [job.record.id if job and job.record.id in goes_on else None for job in whose],
         [
             (one.execution, one.owner, one.state, one.ending, one.award, one.ended)
             for one in core.worker.reservations.values()

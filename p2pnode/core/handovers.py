@@ -189,8 +189,8 @@ class Handovers:
         with self._jobs.worked_on(job):
             actions = job.yield_to(owner, now)
         del self._jobs[record.id]
-        if not record.ended:
-            self._replication.hold(record, now)
+        # Also one that has ended, until its owner has told how: else nobody would notice if that dies now.
+        self._replication.hold(record, now)
         return actions
 
     def take_over(self, now: float) -> list[Action]:

@@ -43,7 +43,7 @@ from p2pnode.core.wire import codec, protocols
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.messages import Ended, Receipt
 from p2pnode.core.wire.signing import RECEIPT_DOMAIN, Signed
-from p2pnode.core.wire.spec import JobSpec
+from p2pnode.core.wire.spec import JobSpec, Timeouts
 from p2pnode.core.wire.states import Fault, Stage
 from tests.core_support import JOB, NONCE, advert, capacity, signed, spec
 from tests.fake_keys import FakeKeys
@@ -56,7 +56,7 @@ REQUESTER, FIRST, SECOND, WORKER = PEERS = ("me", "first", "second", "worker")
 # A program runs for so long, unless something else comes first.
 RUN_S = 3
 # A job that looks after itself as long as there is anybody: nothing ends it early.
-WANTED: JobSpec = spec(deputies=2)
+WANTED: JobSpec = spec(deputies=2, timeouts=Timeouts(queue_s=60))
 # Any time: the machines' clocks begin there.
 EPOCH = 1_000
 

@@ -14,7 +14,7 @@ from .world import Limits
 SCOPES = {
     "cuts": Limits(cuts=2),
     "deaths": Limits(deaths=2, cuts=1),
-    "disks": Limits(lost_disks=1, deaths=1),
+    "disks": Limits(lost_disks=1, cuts=1, deaths=1),
     "wishes": Limits(wishes=2, cuts=1, deaths=1),
     "lies": Limits(lies=3, liar=FIRST),
 }

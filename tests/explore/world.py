@@ -22,6 +22,8 @@ from .nodes import EPOCH, PEERS, REQUESTER, WORKER, Nodes, Told, next_second
 CUT_S = DOWN_S = 20
 # A message on a link that is up takes no longer, or the link would be down.
 DELAY_S_MAX = 6
+# Nodes that have something to do still do it sooner.
+SETTLES_S = 30
 Pair = tuple[str, str]
 
 
@@ -88,7 +90,8 @@ class Worlds:
         for at, choice in sorted(self._dated(world), key=lambda one: (max(one[0], world.now), one[1])):
             if at <= world.now:
                 return choice
-            return None if self.is_over(world) else Choice("time passes", detail=str(at))
+            over = at > world.now + SETTLES_S and self.is_over(world)
+            return None if over else Choice("time passes", detail=str(at))
         return None
 
     def deviations(self, world: World) -> Iterator[Choice]:

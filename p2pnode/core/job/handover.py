@@ -30,6 +30,8 @@ from .transitions import TELL_DEPUTIES_S, JobTransitions
 
 # A peer answers its new owner at once; one that is away is noticed in this time, too.
 ADOPT_CONFIRM_S = 10.0
+# Longer than a member needs to notice that the owner which it obeys is gone.
+END_TOLD_AGAIN_S = 10.0
 
 
 def take_over(transitions: JobTransitions, before: str, lost: Collection[str], now: float) -> None:
@@ -65,6 +67,13 @@ def owned(transitions: JobTransitions, peer: str, owned: Owned, now: float) -> N
     transitions.record.synced.pop(peer, None)
     # Others than this owner are named again and again, until that is noticed to be gone.
     transitions.tell_by = min(transitions.tell_by, now + TELL_DEPUTIES_S)
+
+
+def owned_at_end(transitions: JobTransitions, peer: str, owned: Owned, now: float) -> None:
+    """A member says who looks after a job that has ended: it is told of the end until it takes that."""
+    if owned.owner != transitions.me:
+        transitions.record.synced.pop(peer, None)
+        transitions.tell_by = min(transitions.tell_by, now + END_TOLD_AGAIN_S)
 
 
 def _take_mandate(transitions: JobTransitions, given: Mandate, now: float) -> bool:

@@ -56,12 +56,7 @@ from p2pnode.core.wire.spec import JobSpec, JobType
 
 from . import conclusion, deputies, handover, incoming
 from .asking import ENOUGH_WAIT_S, Asking, listed
-from .desired import (
-    MissingPlacement,
-    learn_targets,
-    missing_placements,
-    surplus,
-)
+from .desired import MissingPlacement, learn_targets, missing_placements, surplus
 from .retries import hopeless
 from .transitions import JobTransitions
 
@@ -166,6 +161,8 @@ class Job:
             case Tick() if self.deadline <= now:
                 # The deputies of a job that has ended may have to hear.
                 pass
+            case Received(peer, Owned() as owned) if self.record.ended and peer in self.record.deputies:
+                handover.owned_at_end(self._steps, peer, owned, now)
             case _ if self.record.ended and not self._is_late_end(event):
                 return []
             case Received(peer, Ended() as ended, receipt=receipt):

@@ -78,11 +78,15 @@ class Replication:
         else:
             newest = mandate.newest(record.mandate, message.mandate)
             if not self._obeys(record, newest, peer):
-                # Nobody has watched the owner of a job that has ended.
-                self.hold(record, now)
+                if record.ended and record.id not in self.copies and peer in mandate.read(newest).members:
+                    # Nobody has watched the owner of a job that has ended: it is asked whether it still is.
+                    self.hold(record, now)
+                    self.ask_at[record.id] = now
                 return [Send(peer, self.answer(record))]
             number = message.acts_since_ms, message.revision
             if peer == record.owner and number <= (record.acts_since_ms, record.revision):
+                if record.ended:
+                    self.forget(message.job)
                 return []
             claims, signed_number = record.claims, record.signed_number
         if self.me not in mandate.read(newest).members:
