@@ -10,7 +10,7 @@ import pytest
 
 from p2pnode.api.shapes import ServiceError
 
-from .job_views import copy_of
+from .job_views import copy_of, deputies_of
 from .nodes import Node, Nodes, know_each_other, running_nodes, until
 from .programs import text_of, waiting_module, wasm_job
 
@@ -40,24 +40,42 @@ def holder(nodes: Nodes, job: str, state: str) -> Node | None:
     return None
 
 
-def test_a_job_whose_owner_is_gone_with_its_disk_goes_on_and_is_fetched_from_a_deputy(
+def acting(nodes: Nodes, job: str, gone: list[Node]) -> Node | None:
+    """The node that looks after the job, by its own word."""
+    for node in holders(nodes, job, gone):
+        if node.job(job)["owner"] == node.peer:
+            return node
+    return None
+
+
+def holders(nodes: Nodes, job: str, gone: list[Node]) -> list[Node]:
+    return [node for node in nodes.all if node not in gone and copy_of(node, job)]
+
+
+def test_a_job_goes_on_whose_owner_is_gone_with_its_disk_and_then_its_deputies_one_after_the_other(
     four: tuple[Nodes, str],
 ) -> None:
     nodes, waiting = four
     owner = nodes.all[0]
+    # Whoever hears nobody of a job's peers takes itself for cut off, so two are left.
+    know_each_other(owner, nodes.new("e", peers=(owner,)).start())
     job = owner.submit(wasm_job(waiting))
     execution = owner.execution(job, "Running")
     peer = nodes.of(execution["peer"])
     peer.begun(execution["id"])
-    own = owner.peer
-    owner.kill()
-    shutil.rmtree(owner.data_dir)
-    until(
-        "a deputy owns it",
-        lambda: (found := holder(nodes, job, "Running")) is not None and found.job(job)["owner"] != own,
-    )
+    gone: list[Node] = []
+    deputies = [nodes.of(deputy) for deputy in deputies_of(owner, job)]
+    assert len(deputies) == 2 and peer not in deputies
+    for dies in (owner, *deputies):
+        if gone:
+            until("two have copies again", lambda: len(holders(nodes, job, gone)) > 1)
+        dies.kill()
+        shutil.rmtree(dies.data_dir)
+        gone.append(dies)
+        until("a deputy owns it", lambda: acting(nodes, job, gone))
     peer.finish(execution["id"])
     done = until("a deputy has the result", lambda: holder(nodes, job, "Completed"))
+    assert done not in gone
     ended = done.job(job)
     assert [one["id"] for one in ended["executions"]] == [execution["id"]]
     fetched = done.cli("get", job)
