@@ -103,6 +103,18 @@ def test_a_deputy_passes_a_controllers_command_on_to_the_owner() -> None:
     assert [to for to, _ in sent(deputy.handle(Received(second, stop()), 2), Command)] == ["me"]
 
 
+def test_a_deputy_that_acts_yields_to_its_requester() -> None:
+    owner = with_job()
+    first = owner.jobs[JOB].record.deputies[0]
+    deputy = core(first)
+    deputy.handle(Received("me", of_owner(owner)), 1)
+    deputy.handle(PeerLost("me", "is silent"), 2)
+    assert deputy.jobs[JOB].record.owner == first
+    deputy.handle(PeerBack("me"), 3)
+    deputy.handle(Received("me", of_owner(owner)), 4)
+    assert JOB not in deputy.jobs and deputy.replication.copies[JOB].owner == "me"
+
+
 def test_users_of_a_deputy_command_nothing() -> None:
     owner = with_job()
     first = owner.jobs[JOB].record.deputies[0]
