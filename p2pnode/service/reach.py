@@ -98,6 +98,9 @@ class JobReach:
             for wide, timeout_s in ((False, OWN_NODES_ANSWER_S), (True, ANYBODY_ANSWERS_S)):
                 if await self._ask(id, wide=wide, timeout_s=timeout_s):
                     return id
+            if asked := len(self._whom(JobSought(id, None, wide=True))):
+                also = f"{unknown}, and none of the {asked} other nodes that were asked tells of it"
+                raise ServiceError(Code.NOT_FOUND, also)
         raise unknown
 
     async def _ask(self, job: str, *, wide: bool, timeout_s: float) -> bool:
