@@ -47,6 +47,7 @@ from p2pnode.ipfs import car, cid, reading, unixfs
 from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.ipfs.cid import BadCid
 
+from .fake_reach import FakeReach
 from .fake_receipts import ENDS, EVENTS, PEER, SPEC_HASH, a_receipt, signed
 
 RESULT = {"stdout": b"42\n", "stderr": b"", "exitCode": b"0", "outputs": {"answer.txt": b"forty-two"}}
@@ -55,10 +56,10 @@ RESOURCES = ResourcesJson(cpu_millis=2000, memory_bytes=4_000_000_000, disk_byte
 
 
 def services_of(node: FakeNode) -> Services:
-    return Services(jobs=node, commands=node, logs=node, nodes=node, content=node, problems=node)
+    return Services(jobs=node, commands=node, reach=node, logs=node, nodes=node, content=node, problems=node)
 
 
-class FakeNode:
+class FakeNode(FakeReach):
     """Implements every service of `api.services`."""
 
     def __init__(self, data_dir: Path) -> None:
@@ -379,8 +380,7 @@ class Served:
         self._thread = threading.Thread(target=trio.run, args=(self._serve,))
 
     async def _serve(self) -> None:
-        self._token = trio.lowlevel.current_trio_token()
-        self._stop = trio.Event()
+        self._token, self._stop = trio.lowlevel.current_trio_token(), trio.Event()
         try:
             async with open_api(services_of(self.node), self.node.data_dir, 0) as api:
                 self.url = api.url

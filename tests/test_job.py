@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from p2pnode.core.job.conclusion import EXECUTIONS_ENDED_KEPT_MAX
 from p2pnode.core.job.incoming import OVERDUE_GRACE_S
-from p2pnode.core.job.machine import EXECUTIONS_ENDED_KEPT_MAX, Job
+from p2pnode.core.job.machine import Job
 from p2pnode.core.job.retries import ATTEMPTS_MAX
 from p2pnode.core.records.ending import STOP_GRACE_S
 from p2pnode.core.records.events import PeerLost, Received, Tick

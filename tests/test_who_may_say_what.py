@@ -72,8 +72,8 @@ orphan
                       KKKKK KKKKK   standby deserted past
                       ----- -----   else
 who-owns
-                      WWWWA AAAAA   owner asking back over acting
-                      AAAAA AAAAA   standby deserted past
+                      WWWWA AWAAA   owner asking back over acting
+                      AAAAA AWAAA   standby deserted past
                       ----- -----   else
 owned, by its sender
                       .WWW- -----   owner asking
@@ -151,6 +151,8 @@ def _read(table: str) -> dict[tuple[str, str, str], str]:
 CELLS = _read(TABLE)
 # States in which the requester lives, and is heard by the node and by whom it is concerned with.
 HEARD = ("owner", "asking", "over", "standby", "past", "bidder", "worker", "ended")
+# States of these in which the node has a record of the job.
+HOLDS = ("owner", "asking", "over", "standby", "past")
 OTHERS = [sender for sender in SENDERS if sender != "rank0"]
 # Words of the requester or of a controller, whoever brings it.
 OF_OTHERS = {
@@ -215,7 +217,12 @@ def test_while_the_requester_is_heard_nobody_else_changes_stops_takes_or_ends_it
 
 @pytest.mark.parametrize("sender", ["friend", "past", "controller", "worker", "other", "stranger"])
 @pytest.mark.parametrize("state", HEARD)
-def test_while_the_requester_is_heard_only_its_members_read_its_job(state: str, sender: str) -> None:
+def test_while_the_requester_is_heard_only_its_members_and_controllers_read_its_job(
+    state: str, sender: str
+) -> None:
     told = [said for said in SAYS if CELLS[said, state, sender] == "W"]
-    # A receipt is its peer's word, for whoever a member calls one.
-    assert told == ["adopt"] * ((state, sender) == ("ended", "friend"))
+    if sender == "controller" and state in HOLDS:
+        assert told == ["who-owns"]
+    else:
+        # A receipt is its peer's word, for whoever a member calls one.
+        assert told == ["adopt"] * ((state, sender) == ("ended", "friend"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
+from functools import partial
 from typing import TypeVar
 
 import trio
@@ -40,10 +41,12 @@ class Handlers:
         name, job = request.query_params.get("name"), request.query_params.get("job")
         if job is not None:
             # As below /jobs/, where a name with a slash has no place.
-            return JSONResponse({"jobs": [self._services.jobs.job(job)]})
+            return JSONResponse({"jobs": [self._services.jobs.job(await self._found(job))]})
         if name is None:
             return JSONResponse({"jobs": self._services.jobs.jobs()})
-        found = self._services.jobs.job_named(request.query_params.get("namespace", "default"), name)
+        namespace = request.query_params.get("namespace", "default")
+        await _in_time(self._services.reach.find_named(namespace, name))
+        found = self._services.jobs.job_named(namespace, name)
         return JSONResponse({"jobs": [found] if found else []})
 
     async def network_jobs(self, request: Request) -> Response:
@@ -51,7 +54,10 @@ class Handlers:
 
     async def submit(self, request: Request) -> Response:
         spec = await parameters.job_file(request)
-        submitted = await _in_time(self._services.commands.submit(spec, parameters.flag(request, "new")))
+        new = parameters.flag(request, "new")
+        if spec.name and not new:
+            await _in_time(self._services.reach.find_named(spec.namespace, spec.name))
+        submitted = await _in_time(self._services.commands.submit(spec, new))
         return JSONResponse(submitted, status_code=201 if submitted["change"] is Change.NEW else 200)
 
     async def plan(self, request: Request) -> Response:
@@ -59,31 +65,40 @@ class Handlers:
         return JSONResponse(await _in_time(self._services.jobs.plan(spec)))
 
     async def job(self, request: Request) -> Response:
-        return JSONResponse(self._services.jobs.job(request.path_params["job"]))
+        return JSONResponse(self._services.jobs.job(await self._job_of(request)))
+
+    async def _job_of(self, request: Request) -> str:
+        """The id of the job that a path names, which is here now."""
+        return await self._found(request.path_params["job"])
+
+    async def _found(self, id_or_name: str) -> str:
+        return await _in_time(self._services.reach.find(id_or_name))
 
     async def job_version(self, request: Request) -> Response:
-        params = request.path_params
-        return JSONResponse({"spec": self._services.jobs.job_version(params["job"], params["version"])})
+        job, version = await self._job_of(request), request.path_params["version"]
+        return JSONResponse({"spec": self._services.jobs.job_version(job, version)})
 
     async def receipts(self, request: Request) -> Response:
-        found = self._services.jobs.receipts(request.path_params["job"])
+        found = self._services.jobs.receipts(await self._job_of(request))
         return JSONResponse({"receipts": {execution: block.hex() for execution, block in found.items()}})
 
     async def job_events(self, request: Request) -> Response:
-        job = self._services.jobs.job(request.path_params["job"])["id"]
+        job = await self._job_of(request)
         since = parameters.number(request, "since", 0)
         return self._followers.stream(
-            self._services.jobs.job_events(job, since, parameters.flag(request, "follow"))
+            self._services.jobs.job_events(job, since, parameters.flag(request, "follow")),
+            beside=partial(self._services.reach.keep, job),
         )
 
     async def logs(self, request: Request) -> Response:
-        job = self._services.jobs.job(request.path_params["job"])["id"]
+        job = await self._job_of(request)
         stream = request.query_params.get("stream", "both")
         if stream not in ("stdout", "stderr", "both"):
             raise ServiceError(Code.BAD_REQUEST, f"stream is {stream!r}; it is stdout, stderr or both")
         execution = request.query_params.get("execution")
         return self._followers.stream(
-            self._log_text(job, execution, stream, parameters.flag(request, "follow"))
+            self._log_text(job, execution, stream, parameters.flag(request, "follow")),
+            beside=partial(self._services.reach.keep, job),
         )
 
     async def _log_text(
@@ -95,13 +110,13 @@ class Handlers:
                 yield {**chunk, "data": chunk["data"].decode("latin-1")}
 
     async def stop(self, request: Request) -> Response:
-        job = self._services.jobs.job(request.path_params["job"])["id"]
+        job = await self._job_of(request)
         reason = await parameters.reason(request) or "stopped by its owner"
         await _in_time(self._services.commands.stop(job, reason))
         return JSONResponse(self._services.jobs.job(job))
 
     async def rerun(self, request: Request) -> Response:
-        job = self._services.jobs.job(request.path_params["job"])["id"]
+        job = await self._job_of(request)
         reason = await parameters.reason(request)
         await _in_time(self._services.commands.rerun(job, reason))
         return JSONResponse(self._services.jobs.job(job))

@@ -75,6 +75,22 @@ class CommandService(Protocol):
         """Begin a job again, ended or not, and wait until its owner has done so."""
 
 
+class ReachService(Protocol):
+    """Jobs that other nodes hold, brought here before the services above look for them."""
+
+    async def find(self, id_or_name: str) -> str:
+        """The id of a job, as new here as it can be had, for which other nodes are asked if need be.
+
+        FORBIDDEN where it is another's, of whose users those of this node are none; NOT_FOUND or AMBIGUOUS.
+        """
+
+    async def find_named(self, namespace: str, name: str) -> None:
+        """Bring the newest job of this name here that an operator's other node has, unless there is one."""
+
+    async def keep(self, job: str) -> None:
+        """Have what changes in a job told here, until cancelled; returns at once if that is so anyway."""
+
+
 class LogService(Protocol):
     """The output of jobs."""
 
@@ -164,6 +180,7 @@ class Services:
 
     jobs: JobService
     commands: CommandService
+    reach: ReachService
     logs: LogService
     nodes: NodeService
     content: ContentService

@@ -7,7 +7,7 @@ client goes away; this one closes it, so what feeds the stream always ends with 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -33,13 +33,15 @@ class Streaming(Response):
         media_type: str,
         keep_alive: bytes = b"",
         ended: Callable[[], None] = lambda: None,
+        beside: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
     ) -> None:
-        """`ended` is called once the body is over, however it came to that."""
+        """`ended` is called once the body is over, however it came to that; `beside` goes on until then."""
         super().__init__(media_type=media_type, headers={"cache-control": "no-store"})
         del self.headers["content-length"]
         self._generator = body
         self._keep_alive = keep_alive
         self._ended = ended
+        self._beside = beside
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -51,6 +53,7 @@ class Streaming(Response):
         whole = False
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_watch_disconnect, receive, nursery.cancel_scope)
+            nursery.start_soon(self._beside)
             chunks_in, chunks_out = trio.open_memory_channel[bytes](0)
             nursery.start_soon(_pump, self._generator, chunks_in)
             await send(
@@ -82,16 +85,22 @@ class Followers:
     def __init__(self) -> None:
         self._count = 0
 
-    def stream(self, items: AsyncGenerator[Any, None]) -> Streaming:
+    def stream(
+        self,
+        items: AsyncGenerator[Any, None],
+        beside: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+    ) -> Streaming:
         """Each item as one server-sent event holding JSON; an event `end` or `error` comes last.
 
-        Raises `ServiceError` where there are too many already.
+        `beside` goes on as long as the stream does, and raises nothing. Raises `ServiceError` where there are
+        too many already.
         """
         if self._count >= FOLLOWERS_MAX:
             reason = f"{FOLLOWERS_MAX} streams of events and logs are open at this node: end some of them"
             raise ServiceError(Code.UNAVAILABLE, reason)
         self._count += 1
-        return Streaming(_events(items), "text/event-stream", keep_alive=KEEP_ALIVE, ended=self._leave)
+        ended = self._leave
+        return Streaming(_events(items), "text/event-stream", KEEP_ALIVE, ended, beside)
 
     def _leave(self) -> None:
         self._count -= 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from math import inf
 
 from p2pnode.core.job import deputies
@@ -21,10 +21,11 @@ from p2pnode.core.records.events import (
 )
 from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.replication import sync
+from p2pnode.core.replication.readings import Readings
 from p2pnode.core.replication.replicas import Replication
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.fields import REASON_LENGTH_MAX
-from p2pnode.core.wire.mandates import CommandAction, CommandBody
+from p2pnode.core.wire.mandates import CommandAction, CommandBody, Mandate
 from p2pnode.core.wire.messages import Command, Owned, Replicate, WhoOwns
 from p2pnode.core.wire.signing import Keys
 
@@ -43,13 +44,20 @@ class Handovers:
     """Decides between the jobs that this node owns and the copies that it holds."""
 
     def __init__(
-        self, me: str, keys: Keys, jobs: OwnedJobs, replication: Replication, lost: Collection[str]
+        self,
+        me: str,
+        keys: Keys,
+        jobs: OwnedJobs,
+        replication: Replication,
+        readings: Readings,
+        lost: Collection[str],
     ) -> None:
         """`lost` are the peers that are silent; it is read only."""
         self._me = me
         self._keys = keys
         self._jobs = jobs
         self._replication = replication
+        self._readings = readings
         self._lost = lost
         # Since when each peer was heard without a pause, of those that were silent; and all others.
         self._heard_again: dict[str, float] = {}
@@ -88,7 +96,7 @@ class Handovers:
 
         Nothing happens if this node is no controller of the job: whoever gives the event asks before.
         """
-        stored = None if isinstance(event, JobStopped) else event.record
+        stored = event.record
         self._jobs.touched.add(event.job)
         record = self.record(event.job, stored)
         if record is None or not record.authority.may_command(self._me):
@@ -136,6 +144,8 @@ class Handovers:
         """A node says how a job stands that it looks after: merged, yielded to, or taken in as a copy."""
         job = self.job_of(message.job, event.record)
         if job is None:
+            if self._is_read(message.job, message.mandate, event.record):
+                return self._readings.replicate(peer, message, event.record, now)
             return self._replication.replicate(peer, message, event.record, now)
         record = job.record
         authority = mandate.read(mandate.newest(record.mandate, message.mandate))
@@ -147,8 +157,19 @@ class Handovers:
                 return job.merge(peer, message, now)
         return [SaveJob(record), Send(peer, sync.header(record, now))]
 
+    def _is_read(self, id: str, given: Mandate, stored: JobRecord | None) -> bool:
+        """Whether users here look at a job that is none of this node's, nor becomes so by this mandate."""
+        if id in self._replication.copies or not self._readings.of(id, stored):
+            return False
+        if self._me not in mandate.read(given).members:
+            return True
+        del self._readings.by_job[id]
+        return False
+
     def owned(self, peer: str, owned: Owned, event: Received, now: float) -> list[Action]:
         """A node says who owns a job: ask a lower member that acts, or take over what was handed here."""
+        if self._is_read(owned.job, owned.mandate, event.record):
+            return self._readings.owned(peer, owned, event.record, now)
         copy = self._replication.copies.get(owned.job)
         if copy is None and event.record is not None and event.record.owner != self._me:
             copy = event.record
@@ -175,14 +196,32 @@ class Handovers:
         return actions
 
     def say_who_owns(self, record: JobRecord, peer: str, ask: WhoOwns, now: float) -> list[Action]:
-        """Tell `peer` who owns the job: all of it if it missed something, a header if it is a stranger."""
+        """Tell `peer` who owns the job: all of it if it missed something, a header if it is a stranger.
+
+        A controller that is no member gets all that it asks for, from whoever holds the job.
+        """
+        members = record.authority.members
+        reads = peer not in members and record.authority.may_command(peer)
         if record.owner != self._me:
-            return [Send(peer, self._replication.answer(record))]
-        if peer not in record.authority.members:
+            return [*self._show(record, peer, ask, reads, now), Send(peer, self._replication.answer(record))]
+        job = self._jobs.get(record.id)
+        if reads and job is not None and not record.ended:
+            if not ask.whole and job.goes_on_telling(peer, now):
+                return [Send(peer, self._replication.answer(record))]
+            with self._jobs.worked_on(job):
+                return job.read_by(peer, now)
+        if peer not in members and not reads:
             return [SaveJob(record), Send(peer, sync.header(record, now))]
         if ask.owner == self._me and not ask.whole and not record.ended:
             return [Send(peer, self._replication.answer(record))]
         return [SaveJob(record), *(Send(peer, message) for message in sync.replicates(record, (), None, now))]
+
+    def _show(self, record: JobRecord, peer: str, ask: WhoOwns, reads: bool, now: float) -> Iterable[Action]:
+        """All of a copy here, which stays as it is: its owner counts what it tells."""
+        if not reads or not ask.whole or self._me not in record.authority.members:
+            return []
+        shown = codec.replace(record, revision=record.revision)
+        return [Send(peer, message) for message in sync.replicates(shown, (), None, now)]
 
     def _yield(self, job: Job, owner: str, now: float) -> list[Action]:
         record = job.record

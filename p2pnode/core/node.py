@@ -27,9 +27,11 @@ from p2pnode.core.records.events import (
     AdvertHeard,
     Advertise,
     CapacityChanged,
+    DropJob,
     Event,
     Finished,
     JobRerun,
+    JobSought,
     JobStopped,
     JobSubmitted,
     JobUpdated,
@@ -48,6 +50,7 @@ from p2pnode.core.records.events import (
 from p2pnode.core.records.lifecycle import LIVE, JobRecord, new_record
 from p2pnode.core.records.needs import Need, need_of
 from p2pnode.core.records.reservations import Reservation
+from p2pnode.core.replication.readings import Readings, whom_to_ask
 from p2pnode.core.replication.replicas import Replication
 from p2pnode.core.values.trust import ANYBODY, Trust
 from p2pnode.core.wire.mandates import Mandate
@@ -103,6 +106,8 @@ class Core:
     worker: Worker = field(init=False)
     jobs: OwnedJobs = field(init=False)
     replication: Replication = field(init=False)
+    # Jobs that are others', and that users here look at.
+    readings: Readings = field(init=False)
     _handovers: Handovers = field(init=False)
     _vetting: MessageVetting = field(init=False)
     _peers_changed: bool = False
@@ -121,7 +126,8 @@ class Core:
         """Own nothing and hold no copy."""
         self.jobs = OwnedJobs(self.me, self.keys, self.table.known, self.lost, self.trust)
         self.replication = Replication(self.me, self.lost)
-        self._handovers = Handovers(self.me, self.keys, self.jobs, self.replication, self.lost)
+        self.readings = Readings(self.me, self.lost)
+        self._handovers = Handovers(self.me, self.keys, self.jobs, self.replication, self.readings, self.lost)
         self._vetting = MessageVetting(
             self.me,
             self.keys,
@@ -139,13 +145,16 @@ class Core:
         """Go on from the journal after a restart, with the jobs that had not ended and all reservations."""
         self._begin()
         self._handovers.begin(now)
+        actions: list[Action] = []
         for record in jobs:
             if record.owner == self.me:
                 self.jobs.take(record)
+            elif self.readings.is_read(record):
+                actions.append(DropJob(record.id))
             else:
                 self.replication.hold(record, now)
         self.worker.reservations = Reservations(reservations)
-        actions = self.worker.resume(now)
+        actions += self.worker.resume(now)
         for job in list(self.jobs.values()):
             with self.jobs.worked_on(job):
                 actions += job.resume(now)
@@ -154,7 +163,8 @@ class Core:
     def resume_job(self, record: JobRecord, now: float) -> list[Action]:
         """Go on with one job from the journal."""
         if record.owner != self.me:
-            self.replication.hold(record, now)
+            if not self.readings.is_read(record):
+                self.replication.hold(record, now)
             return []
         job = self.jobs.take(record)
         with self.jobs.worked_on(job):
@@ -162,14 +172,14 @@ class Core:
 
     @property
     def deadline(self) -> float:
-        mine = min(self.worker.deadline, self.replication.deadline)
+        mine = min(self.worker.deadline, self.replication.deadline, self.readings.deadline)
         news = self._news_at + NEWS_GAP_S if self._peers_changed else inf
         return min(self.jobs.deadline, mine, news, self.table.deadline, self.advertising.due)
 
     @property
     def partners(self) -> frozenset[str]:
         """The peers whose silence has to be noticed: those that run, own or keep what concerns this node."""
-        found: set[str] = set(self.replication.owners)
+        found: set[str] = {*self.replication.owners, *self.readings.partners}
         for job in self.jobs.values():
             found |= job.partners
         found.update(reservation.owner for reservation in self.worker.held if reservation.award is not None)
@@ -177,9 +187,9 @@ class Core:
 
     @property
     def acquainted(self) -> set[str]:
-        """The peers that have shown to be of use: they work for this node, or their programs ran here."""
+        """The peers of its own operator, and those that work for this node, or whose programs ran here."""
         workers = {one.peer for job in self.jobs.values() for one in job.record.of(*LIVE)}
-        return {*workers, *self.worker.standing.proven}
+        return {*workers, *self.worker.standing.proven, *self.trust.operators}
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """One step. What is raised leaves the core half changed: see `core.recovery`.
@@ -259,12 +269,19 @@ class Core:
                     return job.begin(now)
             case JobStopped() | JobUpdated() | JobRerun():
                 return self._handovers.command(event, now)
+            case JobSought(job=id):
+                if id in self.jobs or id in self.replication.copies or id in self.aside:
+                    return []
+                return self.readings.seek(
+                    event, whom_to_ask(event, self.trust.operators, self.table.known, now), now
+                )
             case PeerLost(peer, _, forgot):
                 if forgot:
                     self._handovers.heard_again(peer, now)
                 else:
                     self.lost.add(peer)
                 self.replication.peer_lost(peer, now, forgot=forgot)
+                self.readings.peer_lost(peer, now)
                 return self.worker.handle(event, now) + self._tell_all(event, now)
             case PeerBack(peer):
                 self.lost.discard(peer)
@@ -340,6 +357,7 @@ class Core:
             self._peers_changed |= self.table.expire(now)
         actions = self.worker.handle(event, now) if self.worker.deadline <= now else []
         actions += self.replication.ask_owners(now)
+        actions += self.readings.ask_owners(now)
         for job in self.jobs.due(now):
             actions += self.jobs.give(job, event, now)
         return actions

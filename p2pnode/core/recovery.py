@@ -42,7 +42,7 @@ def restore(core: Core, read_job: ReadJob, reservations: Iterable[Reservation], 
             continue
         if record.owner == core.me:
             core.jobs.look_at(record, now)
-        else:
+        elif not core.readings.is_read(record):
             core.replication.hold(record, now)
             if record.owner in core.lost:
                 core.replication.peer_lost(record.owner, now, forgot=False)

@@ -42,7 +42,7 @@ from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire import codec, protocols
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.compartments import Compartment
-from p2pnode.core.wire.messages import Ask, Award, Ended, Message, Release, Replicate
+from p2pnode.core.wire.messages import Ask, Award, Ended, Message, Release, Replicate, WhoOwns
 from p2pnode.core.wire.reasons import reason_of
 from p2pnode.core.wire.signing import RECEIPT_DOMAIN, Signed
 from p2pnode.core.wire.spec import JobSpec
@@ -87,7 +87,7 @@ PROGRAMS_END_S_MAX = LEAVING_GRACE_S_MAX + 15.0
 # Then: to have its receipts sent and goodbye said.
 SHUTDOWN_TIMEOUT_S = 3.0
 # How many frames a peer has to send because it was sent such a message: an acknowledgement, and its answers.
-ANSWERS = {Ask: 3, Award: 10, Release: 1, Replicate: 2}
+ANSWERS = {Ask: 3, Award: 10, Release: 1, Replicate: 2, WhoOwns: 5}
 
 
 class Node:

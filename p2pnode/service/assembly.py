@@ -13,6 +13,7 @@ from .logs import Logs, Sources
 from .lookup import Lookup
 from .nodes import Nodes
 from .problems import FaultReports
+from .reach import JobReach
 
 
 def services_of(node: Node, discovery: Discovery) -> Services:
@@ -30,6 +31,7 @@ def services_of(node: Node, discovery: Discovery) -> Services:
     return Services(
         jobs=Jobs(lookup, node.journal, core, node.clock, node.changes, node.inputs, node.host),
         commands=Commands(lookup, node.journal, node.driver, node.changes, node.links),
+        reach=JobReach(lookup, node.journal, node.driver, node.changes, node.clock, node.host),
         logs=Logs(lookup, sources),
         nodes=Nodes(
             node.config,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from math import inf
 
 import trio
 
@@ -19,7 +20,9 @@ from p2pnode.api.shapes import (
 )
 from p2pnode.core.node import JOBS_LIVE_MAX
 from p2pnode.core.records.events import (
+    Event,
     JobRerun,
+    JobSought,
     JobStopped,
     JobSubmitted,
     JobUpdated,
@@ -40,6 +43,8 @@ from .lookup import Lookup
 COMMAND_TIMEOUT_S = 15.0
 # A deputy acknowledges in milliseconds; one that does not is no reason to keep its user waiting.
 COPY_TIMEOUT_S = 1.0
+# A job that had ended may be begun anew: nobody tells that by itself to a node that only looked at it.
+LOOK_AGAIN_S = 1.5
 
 
 class Commands:
@@ -97,7 +102,8 @@ class Commands:
         record = self._lookup.record(job_id)
         if record.ended:
             raise ServiceError(Code.CONFLICT, f"the job has ended: it is {record.state}")
-        await self._command(JobStopped(record.id, reason), lambda record: record.ended)
+        action = JobStopped(record.id, reason, self._journalled(record.id))
+        await self._command(action, lambda record: record.ended)
 
     async def _command(
         self, action: JobUpdated | JobRerun | JobStopped, is_done: Callable[[JobRecord], bool]
@@ -106,12 +112,7 @@ class Commands:
         if action.job in self._driver.core.aside:
             reason = "the job is set aside on this node, since it failed: see p2pnode node problems"
             raise ServiceError(Code.CONFLICT, reason)
-        try:
-            self._driver.apply(action)
-        except JournalError as exc:
-            raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
-        except EventRefused as exc:
-            raise ServiceError(Code.INTERNAL, f"this node failed with it: {exc}") from exc
+        self._apply(action)
         owner = ""
         with trio.move_on_after(COMMAND_TIMEOUT_S):
             while True:
@@ -123,12 +124,24 @@ class Commands:
                 if is_done(record):
                     return record
                 owner = record.owner
-                await changed.wait()
+                with trio.move_on_after(LOOK_AGAIN_S if self._driver.core.readings.is_read(record) else inf):
+                    await changed.wait()
+                    continue
+                # A node without a copy is told how the job stands because it asks.
+                self._apply(JobSought(record.id, record))
         raise ServiceError(
             Code.TIMEOUT,
             f"the job's owner {owner} was told, and has not answered within {COMMAND_TIMEOUT_S:.0f} s; it may"
             " still do it: look at the job before asking again",
         )
+
+    def _apply(self, event: Event) -> None:
+        try:
+            self._driver.apply(event)
+        except JournalError as exc:
+            raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
+        except EventRefused as exc:
+            raise ServiceError(Code.INTERNAL, f"this node failed with it: {exc}") from exc
 
     def _check_may_command(self, job: str) -> None:
         """Raises `ServiceError` where the job's charter gives users of this node no say."""

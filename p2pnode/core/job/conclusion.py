@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from p2pnode.core.records.lifecycle import LIVE, OPEN, Execution, JobRecord
+from p2pnode.core.records.lifecycle import LIVE, LONG_RUNNING, OPEN, Execution, JobRecord
 from p2pnode.core.wire.spec import JobType
 from p2pnode.core.wire.states import ExecutionState, JobState, Outcome, RefusalKind
 
 from . import handover
 from .transitions import AWARD_CONFIRM_S, JobTransitions
+
+# Ended executions of a job that runs for ever: enough to see what happened, and not more each time.
+EXECUTIONS_ENDED_KEPT_MAX = 100
 
 
 def end_overdue(transitions: JobTransitions, now: float) -> None:
@@ -72,3 +75,12 @@ def _failure_outcome(record: JobRecord) -> Outcome:
     failed = record.now_of(ExecutionState.FAILED)
     program = any(one.program_failed for one in failed)
     return Outcome.PROGRAM if program else Outcome.EXECUTION
+
+
+def forget_old(record: JobRecord) -> None:
+    """Drop the oldest of the executions that have ended, of a job that runs for ever."""
+    if record.spec.type not in LONG_RUNNING:
+        return
+    ended = [one.id for one in record.executions.values() if one.state not in (*LIVE, *OPEN)]
+    for id in ended[:-EXECUTIONS_ENDED_KEPT_MAX]:
+        del record.executions[id]

@@ -35,6 +35,8 @@ SHORTAGE_TOLD_AFTER_S = 10.0
 # node's. Cuts that this node does not notice last some 10 s: one that does it again so soon is dishonest, or
 # of no use, and costs no more charters for as long.
 UNNEEDED_HOLDS_S = 600.0
+# A controller whose users look at a job asks again every 60 s (`core.replication.readings`).
+READER_S = 150.0
 
 
 def recipients(record: JobRecord) -> list[str]:
@@ -214,7 +216,8 @@ def tell_deputies(transitions: JobTransitions, lost: Collection[str], now: float
     record = transitions.record
     if transitions.tell_by > now:
         return
-    for peer in recipients(record):
+    _forget_readers(transitions, lost, now)
+    for peer in (*recipients(record), *transitions.readers):
         if peer in lost and not record.ended:
             # A silent peer's outbox must not fill: it gets the whole when it is back, or at the end.
             record.synced.pop(peer, None)
@@ -225,3 +228,28 @@ def tell_deputies(transitions: JobTransitions, lost: Collection[str], now: float
         ]
         record.synced[peer] = now
     transitions.lines, transitions.tell_by = [], inf
+
+
+def begin_telling(transitions: JobTransitions, peer: str, now: float) -> None:
+    """Tell all to a controller whose users look at the job, and for some time what changes."""
+    transitions.readers[peer] = now + READER_S
+    transitions.record.synced.pop(peer, None)
+    transitions.tell_by = now
+
+
+def go_on_telling(transitions: JobTransitions, peer: str, now: float) -> bool:
+    """Tell a controller what changes for longer; false where it has not got the whole."""
+    known = peer in transitions.readers and peer in transitions.record.synced
+    if known:
+        transitions.readers[peer] = now + READER_S
+    return known
+
+
+def _forget_readers(transitions: JobTransitions, lost: Collection[str], now: float) -> None:
+    """Tell controllers no more that have not asked again, are silent, or have become members."""
+    members = transitions.record.authority.members
+    for peer, until in list(transitions.readers.items()):
+        if now >= until or peer in lost or peer in members:
+            del transitions.readers[peer]
+            if peer not in members:
+                transitions.record.synced.pop(peer, None)

@@ -154,9 +154,11 @@ def yield_to(transitions: JobTransitions, owner: str, now: float) -> list[Action
         Send(owner, message) for message in sync.replicates(record, transitions.lines, None, now)
     ]
     transitions.lines = []
-    # The peers that run something, and the other members, obey the new owner by the word of this one.
+    # The peers that run something, and the other members, obey the new owner by the word of this one;
+    # controllers that look at the job ask it.
     told = Owned(job=record.id, owner=owner, mandate=record.mandate)
-    hear = dict.fromkeys((*(one.peer for one in record.of(*LIVE)), *deputies.recipients(record)))
+    runs = (one.peer for one in record.of(*LIVE))
+    hear = dict.fromkeys((*runs, *deputies.recipients(record), *transitions.readers))
     transitions.actions += [Send(peer, told) for peer in hear if peer != owner]
     record.owner, record.acts_since_ms, record.revision, record.synced = owner, 0, 0, {}
     note = history.line("Ownership", f"{owner} looks after the job now", record.state, now)

@@ -62,8 +62,6 @@ from .transitions import JobTransitions
 
 # A node that was away asks its deputies whether a job is still its own before it acts for it.
 HOLD_S = 5.0
-# Ended executions of a job that runs for ever: enough to see what happened, and not more each time.
-EXECUTIONS_ENDED_KEPT_MAX = 100
 
 
 class Job:
@@ -115,7 +113,8 @@ class Job:
     @property
     def partners(self) -> set[str]:
         """The peers whose silence concerns the job."""
-        return {*deputies.recipients(self.record), *(one.peer for one in self.record.of(*LIVE))}
+        runs = (one.peer for one in self.record.of(*LIVE))
+        return {*deputies.recipients(self.record), *self._steps.readers, *runs}
 
     def take_over(self, before: str, now: float) -> list[Action]:
         handover.take_over(self._steps, before, self._lost, now)
@@ -131,6 +130,15 @@ class Job:
         self._hold_until = 0.0
         handover.merge(self._steps, peer, message, self._lost, now)
         return self._settle(now)
+
+    def read_by(self, peer: str, now: float) -> list[Action]:
+        """Users of a controller look at the job: tell it all, and for some time what changes."""
+        deputies.begin_telling(self._steps, peer, now)
+        return self._settle(now)
+
+    def goes_on_telling(self, peer: str, now: float) -> bool:
+        """Go on to tell a controller what changes; False where it has not got the whole."""
+        return deputies.go_on_telling(self._steps, peer, now)
 
     def yield_to(self, owner: str, now: float) -> list[Action]:
         return handover.yield_to(self._steps, owner, now)
@@ -250,7 +258,7 @@ class Job:
         held = now < self._hold_until and not record.ended
         if not record.ended and not held:
             self._reconcile(now)
-            self._forget_old()
+            conclusion.forget_old(record)
         if not held:
             deputies.name_deputies(transitions, self._known, self._lost, self._trust, now)
         deputies.tell_deputies(transitions, self._lost, now)
@@ -368,14 +376,6 @@ class Job:
             transitions.end(JobState.FAILED, outcome, first + refused, now)
         elif not record.now_of(*LIVE):
             transitions.queue(asking.why_waiting(), now)
-
-    def _forget_old(self) -> None:
-        record = self.record
-        if record.spec.type not in LONG_RUNNING:
-            return
-        ended = [one.id for one in record.executions.values() if one.state not in (*LIVE, *OPEN)]
-        for id in ended[:-EXECUTIONS_ENDED_KEPT_MAX]:
-            del record.executions[id]
 
     def _next_deadline(self, missing: list[MissingPlacement], now: float) -> float:
         record = self.record

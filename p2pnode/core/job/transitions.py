@@ -52,6 +52,8 @@ class JobTransitions:
     tell_by: float = inf
     # Members that may have acted for the job meanwhile: they, or this node, were not to be heard.
     away: set[str] = field(default_factory=set)
+    # Controllers, no members, whose users look at the job, and until when they are told what changes.
+    readers: dict[str, float] = field(default_factory=dict)
     # Members that have named others without need, and when they did so last.
     unneeded: dict[str, float] = field(default_factory=dict)
 

@@ -92,8 +92,11 @@ class JobSubmitted:
 
 @dataclass(frozen=True, slots=True)
 class JobStopped:
+    """End the job. `record` is the journal's, for a job that the core does not hold."""
+
     job: str
     reason: str
+    record: JobRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,18 @@ class JobRerun:
     job: str
     reason: str
     record: JobRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobSought:
+    """A user looks at a job that this node does not hold. `record` is the journal's, of an earlier look.
+
+    With `wide` not only the nodes of its own operator are asked.
+    """
+
+    job: str
+    record: JobRecord | None = None
+    wide: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +175,7 @@ Event = (
     | JobStopped
     | JobUpdated
     | JobRerun
+    | JobSought
     | Progressed
     | Finished
     | PeerLost

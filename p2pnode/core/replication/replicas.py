@@ -212,8 +212,10 @@ class Replication:
         heard = record.owner not in (brought_by, *self.lost)
         actions: list[Action] = [Send(record.owner, command)] if heard else []
         if self.me not in record.authority.members:
-            # Commands that others bring go round for ever among those that are not members any more.
-            return actions if brought_by == self.me else []
+            # Commands that others bring go round for ever among those that are not members any more. One
+            # of a user here goes to all that may have to act: it is carried out once.
+            told = [one for one in record.authority.members if one not in self.lost]
+            return [Send(one, command) for one in told] if brought_by == self.me else []
         if self.leaving:
             return actions
         self.hold(record, now)

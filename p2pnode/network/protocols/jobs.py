@@ -70,7 +70,9 @@ def serve_jobs(host: Host, jobs: Callable[[], Iterable[JobRecord]]) -> None:
     host.handle(PROTOCOL, serve, time_limit_s=NETWORK_TIMEOUT_S, streams_per_peer_max=1)
 
 
-async def ask_all(host: Host, peers: Mapping[str, Sequence[str]]) -> dict[str, list[JobLine] | None]:
+async def ask_all(
+    host: Host, peers: Mapping[str, Sequence[str]], timeout_s: float = NETWORK_TIMEOUT_S
+) -> dict[str, list[JobLine] | None]:
     """Return what each peer says of its jobs, by peer; None for one that has not answered in time.
 
     `peers` are the peers' addresses.
@@ -86,7 +88,7 @@ async def ask_all(host: Host, peers: Mapping[str, Sequence[str]]) -> dict[str, l
             except (NetworkError, BadMessage):
                 found[peer] = None
 
-    with trio.move_on_after(NETWORK_TIMEOUT_S):
+    with trio.move_on_after(timeout_s):
         async with trio.open_nursery() as nursery:
             for peer, addresses in peers.items():
                 nursery.start_soon(ask, peer, addresses)
