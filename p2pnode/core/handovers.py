@@ -95,9 +95,10 @@ class Handovers:
         """A user of this node wants something of a job: signed, and done here or told to the job's owner.
 
         Done: a stop ends the job as STOPPED at once, with a release for each bid and a cancel for what runs
-        (`core.job.transitions`), so programs may still use their grace. Told: kept while the owner is silent, for
-        who takes over; by a controller without a copy, to all members. The user waits for its record to say so,
-        15 s at most (`service.commands`). Nothing happens if this node is no controller: that is asked before.
+        (`core.job.transitions`), so programs may still use their grace. Told: kept while the owner is
+        silent, for who takes over; by a controller without a copy, to all members. The user waits for its
+        record to say so, 15 s at most (`service.commands`). Nothing happens if this node is no controller:
+        that is asked before.
         """
         stored = event.record
         self._jobs.touched.add(event.job)

@@ -26,10 +26,10 @@ class OperatorScheduling:
         """Take work or none from now on, also after a restart; raises `JournalError` and `EventRefused`.
 
         A drain: no more bids (`core.worker.bidding`) and no new copies (`core.job.deputies`). Owners see it
-        in the advert, move services and end daemons here (`core.job.desired`). The rest runs on, and is ended as
-        moved after `timeout_s` (`core.worker.machine`). Its own jobs and the copies that it has stay. With `leave`
-        the node ends when it is empty (`until_empty`): each of its jobs goes to its lowest deputy that is there,
-        and it takes over no more.
+        in the advert, move services and end daemons here (`core.job.desired`). The rest runs on, and is
+        ended as moved after `timeout_s` (`core.worker.machine`). Its own jobs and the copies that it has
+        stay. With `leave` the node ends when it is empty (`until_empty`): each of its jobs goes to its
+        lowest deputy that is there, and it takes over no more.
         """
         self._leaves = leave and scheduling is Scheduling.DRAINING
         deadline = None if timeout_s is None else self._clock.now() + timeout_s
