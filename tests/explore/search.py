@@ -19,6 +19,8 @@ from .invariants import check, check_end
 from .nodes import EPOCH, Refused
 from .world import Choice, Limits, World, Worlds
 
+# Several times as many steps as the longest way to the end of a job takes.
+WAY_LENGTH_MAX = 1_000
 # The parts of a message that tell it from others; what is signed is long, and the same for most.
 _TOLD = ("execution", "owner", "round", "state", "full", "revision", "whole", "stage", "reason")
 
@@ -80,6 +82,7 @@ class Search:
                     way = _Way(worlds.after(way.world, choice), None, way)
                 key = hashlib.blake2b(repr(tuple(way.world)).encode(), digest_size=16).digest()
                 assert key not in own, "the same comes again and again"
+                assert len(own) < WAY_LENGTH_MAX, "nodes tell each other one thing after the other, for ever"
                 if key in self._seen:
                     return None
                 own.add(key)

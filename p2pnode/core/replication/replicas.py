@@ -52,6 +52,8 @@ class Replication:
     leaving: bool = False
     # When each copy's owner is asked whether it is still so.
     ask_at: dict[str, float] = field(default_factory=dict)
+    # Copies of jobs that have ended, whose owner was asked, and is watched until it would be asked again.
+    doubted: set[str] = field(default_factory=set)
 
     @property
     def deadline(self) -> float:
@@ -85,8 +87,6 @@ class Replication:
                 return [Send(peer, self.answer(record))]
             number = message.acts_since_ms, message.revision
             if peer == record.owner and number <= (record.acts_since_ms, record.revision):
-                if record.ended:
-                    self.forget(message.job)
                 return []
             claims, signed_number = record.claims, record.signed_number
         if self.me not in mandate.read(newest).members:
@@ -105,10 +105,14 @@ class Replication:
         if record is None:
             return []
         record.claims, record.signed_number, record.mandate = claims, signed_number, newest
+        watched_until = self.ask_at.get(message.job) if message.job in self.doubted else None
         self.forget(message.job)
         if not record.ended:
             self.hold(record, now)
             self._outrank(record, now)
+        elif watched_until is not None:
+            self.copies[record.id], self.ask_at[record.id] = record, watched_until
+            self.doubted.add(record.id)
         actions: list[Action] = [SaveJob(record)]
         if newest != message.mandate:
             actions.append(Send(peer, self.answer(record)))
@@ -140,6 +144,11 @@ class Replication:
         actions: list[Action] = []
         for id in [id for id, at in self.ask_at.items() if at <= now]:
             record = self.copies[id]
+            if record.ended and id in self.doubted:
+                self.forget(id)
+                continue
+            if record.ended:
+                self.doubted.add(id)
             self.ask_at[id] = now + ASK_OWNER_S
             # A former owner may know nothing of it any more; any member knows whether the copy is wanted.
             asked = [peer for peer in record.authority.members if peer not in self.lost]
@@ -286,3 +295,4 @@ class Replication:
         self.copies.pop(job, None)
         self.due.pop(job, None)
         self.ask_at.pop(job, None)
+        self.doubted.discard(job)
