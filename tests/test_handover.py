@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+from math import inf
 from typing import Any
 
 import pytest
 
 from p2pnode.core.job import deputies
-from p2pnode.core.job.handover import ADOPT_CONFIRM_S
+from p2pnode.core.job.handover import ADOPT_CONFIRM_S, END_TOLD_AGAIN_S
 from p2pnode.core.job.machine import HOLD_S, Job
 from p2pnode.core.records import mandate
 from p2pnode.core.records.events import Action, PeerBack, PeerLost, Received, Rejected, Tick
@@ -63,6 +64,18 @@ def test_a_deputy_is_lost_and_stays_one_where_nobody_can_replace_it() -> None:
     lost.add(before[0])
     job.handle(PeerLost(before[0], "is silent"), 1)
     assert set(job.record.deputies) == set(before)
+
+
+def test_a_member_that_names_another_owner_of_a_job_that_has_ended_is_told_of_the_end_again() -> None:
+    job, execution = running("ab")
+    deputy = job.record.deputies[0]
+    job.handle(end(job, execution), 1)
+    assert job.record.ended and job.deadline == inf
+    job.handle(Received(deputy, Owned(job=JOB, owner="other", mandate=job.record.mandate)), 2)
+    assert job.deadline == 2 + END_TOLD_AGAIN_S
+    told = sent(job.handle(Tick(), job.deadline), Replicate)
+    assert (deputy, True) in [(peer, message.full) for peer, message in told] and job.deadline == inf
+    assert not job.handle(Received(deputy, Owned(job=JOB, owner="me", mandate=job.record.mandate)), 20)[1:]
 
 
 def test_a_job_with_a_lost_deputy_lacks_one() -> None:

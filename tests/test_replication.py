@@ -213,6 +213,35 @@ def test_a_copy_that_has_ended_is_taken_over_too_if_it_is_handed_over() -> None:
     assert not replication.due and not replication.copies
 
 
+def doubting() -> tuple[Replication, JobRecord]:
+    """A deputy to which another one says at 10 that it looks after a job that has ended here."""
+    replication, record = Replication("first", set()), of_owner()
+    record.move(JobState.COMPLETED, 5, "", Outcome.COMPLETED)
+    answer = replication.replicate("second", told(of_owner(), "second", 9), record, 10)
+    assert [(peer, type(message)) for peer, message in sent(answer)] == [("second", Owned)]
+    return replication, record
+
+
+def test_the_owner_of_a_job_that_has_ended_is_asked_and_watched_when_another_goes_on_with_it() -> None:
+    replication, _ = doubting()
+    assert replication.owners == {"owner"}
+    assert "owner" in [peer for peer, _ in sent(replication.ask_owners(10), WhoOwns)]
+    lose(replication, "owner", now=12)
+    replication.replicate("second", told(of_owner(), "second", 10), None, 13)
+    assert replication.copies[JOB].owner == "second"
+
+
+def test_a_doubt_about_a_job_that_has_ended_is_asked_once_and_forgotten() -> None:
+    replication, record = doubting()
+    replication.ask_owners(10)
+    ended = told(record, since_ms=2)
+    for now in (11, 12):
+        replication.replicate("owner", replace(ended, revision=now), None, now)
+        replication.replicate("second", told(of_owner(), "second", now), None, now)
+        assert not replication.ask_owners(now)
+    assert not replication.ask_owners(10 + ASK_OWNER_S) and not replication.copies
+
+
 @pytest.mark.parametrize(("since", "is_told"), [(None, True), (4.9, True), (5.0, True), (5.1, False)])
 def test_a_deputy_is_told_what_has_changed_since_and_in_the_moment_of_its_last_copy(
     since: float | None, is_told: bool
