@@ -95,6 +95,8 @@ def test_people_at_a_controllers_node_without_a_copy_do_all_that_those_at_the_re
     changed = {**file, "Tasks": [{**task, "Resources": {"CPU": "110m", "Memory": "64mb"}}]}
     assert done(b, "submit", "--no-wait", network.file(changed)).strip() == job
     assert a.job(job)["version"] == 2
+    # A stranger's file of the same name is a job of its own.
+    assert done(d, "submit", "--no-wait", network.file(changed)).strip() != job
 
     for command in ("describe", "logs", "stop", "rerun"):
         refused = d.cli("job", command, job)
@@ -108,18 +110,6 @@ def test_people_at_a_controllers_node_without_a_copy_do_all_that_those_at_the_re
     done(b, "job", "rerun", "--no-wait", job)
     network.running(a, job, run=3)
     done(b, "job", "stop", job)
-
-
-def test_a_file_of_the_same_name_at_a_controllers_node_changes_the_job_that_is_at_the_requesters(
-    network: Network,
-) -> None:
-    file = network.job(Type="service", Count=1)
-    job = network.submitted(file)
-    (task,) = file["Tasks"]
-    changed = {**file, "Tasks": [{**task, "Resources": {"CPU": "110m", "Memory": "64mb"}}]}
-    assert done(network.b, "submit", "--no-wait", network.file(changed)).strip() == job
-    # A stranger's is a job of its own.
-    assert done(network.d, "submit", "--no-wait", network.file(changed)).strip() != job
 
 
 def test_a_controllers_node_follows_a_job_while_its_requester_is_gone_and_a_deputy_acts(
