@@ -12,6 +12,7 @@ from p2pnode.core.records.lifecycle import (
     JobRecord,
     JobState,
     Outcome,
+    job_version,
 )
 from p2pnode.core.replication import sync
 from p2pnode.core.replication.replicas import (
@@ -193,6 +194,16 @@ def test_a_message_that_comes_twice_changes_nothing() -> None:
     replication = keeping("first")
     (keep,) = sync.replicates(of_owner(), (), None, 0)
     assert replication.replicate("owner", keep, None, 1) == []
+
+
+def test_a_whole_copy_leaves_the_files_of_before() -> None:
+    replication = keeping("first")
+    newer = of_owner()
+    newer.version, newer.spec = 2, spec(cpu_millis=500)
+    newer.versions[2] = job_version(newer.spec, 5)
+    replication.replicate("owner", replace(told(newer), revision=9), None, 6)
+    kept = {number: one.spec for number, one in replication.copies[JOB].versions.items()}
+    assert kept == {1: spec(), 2: newer.spec}
 
 
 def test_what_names_no_deputy_here_is_not_kept() -> None:

@@ -88,6 +88,7 @@ def header(record: JobRecord, now: float) -> Replicate:
 
 def applied(record: JobRecord | None, message: Replicate, owner: str, now: float) -> JobRecord | None:
     """The copy after this message of its owner; None where its beginning was missed."""
+    before = record.versions if record else {}
     if message.full or record is None:
         if not message.full or message.spec is None:
             return None
@@ -112,6 +113,10 @@ def applied(record: JobRecord | None, message: Replicate, owner: str, now: float
     record.reason = reason_for(message.state, message.reason)
     record.first_failure, record.round = message.first_failure, message.round
     _take_versions(record, message, None)
+    for number, known in before.items():
+        # A whole copy brings the newest file only; members that missed it may tell one of before.
+        if number in record.versions and record.versions[number].spec_hash == known.spec_hash:
+            record.versions[number] = known
     record.version, record.run = message.version, message.run
     for copy in message.executions:
         record.executions[copy.id] = _execution(copy)
