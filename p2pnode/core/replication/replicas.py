@@ -80,7 +80,8 @@ class Replication:
         else:
             newest = mandate.newest(record.mandate, message.mandate)
             if not self._obeys(record, newest, peer):
-                if record.ended and record.id not in self.copies and peer in mandate.read(newest).members:
+                unwatched = record.ended and record.id not in self.copies and len(self.copies) < COPIES_MAX
+                if unwatched and peer in mandate.read(newest).members:
                     # Nobody has watched the owner of a job that has ended: it is asked whether it still is.
                     self.hold(record, now)
                     self.ask_at[record.id] = now
