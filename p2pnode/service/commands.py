@@ -47,6 +47,16 @@ COPY_TIMEOUT_S = 1.0
 LOOK_AGAIN_S = 1.5
 
 
+def give(driver: Driver, event: Event) -> None:
+    """Tell the core what a user wants; raises `ServiceError`."""
+    try:
+        driver.apply(event)
+    except JournalError as exc:
+        raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
+    except EventRefused as exc:
+        raise ServiceError(Code.INTERNAL, f"this node failed with it: {exc}") from exc
+
+
 class Commands:
     """Implements `api.services.CommandService`."""
 
@@ -112,7 +122,7 @@ class Commands:
         if action.job in self._driver.core.aside:
             reason = "the job is set aside on this node, since it failed: see p2pnode node problems"
             raise ServiceError(Code.CONFLICT, reason)
-        self._apply(action)
+        give(self._driver, action)
         owner = ""
         with trio.move_on_after(COMMAND_TIMEOUT_S):
             while True:
@@ -128,20 +138,12 @@ class Commands:
                     await changed.wait()
                     continue
                 # A node without a copy is told how the job stands because it asks.
-                self._apply(JobSought(record.id, record))
+                give(self._driver, JobSought(record.id, record))
         raise ServiceError(
             Code.TIMEOUT,
             f"the job's owner {owner} was told, and has not answered within {COMMAND_TIMEOUT_S:.0f} s; it may"
             " still do it: look at the job before asking again",
         )
-
-    def _apply(self, event: Event) -> None:
-        try:
-            self._driver.apply(event)
-        except JournalError as exc:
-            raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
-        except EventRefused as exc:
-            raise ServiceError(Code.INTERNAL, f"this node failed with it: {exc}") from exc
 
     def _check_may_command(self, job: str) -> None:
         """Raises `ServiceError` where the job's charter gives users of this node no say."""

@@ -17,14 +17,14 @@ from p2pnode.core.records.events import JobSought
 from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.replication.readings import READING_S, whom_to_ask
 from p2pnode.core.wire.inquiries import JobLine
-from p2pnode.faults.problems import JournalError
 from p2pnode.network.host import Host
 from p2pnode.network.protocols import jobs as job_lists
 from p2pnode.node.changes import Changes
 from p2pnode.node.clock import Clock
-from p2pnode.node.driver import Driver, EventRefused
+from p2pnode.node.driver import Driver
 from p2pnode.node.journal import Journal
 
+from .commands import give
 from .lookup import CANDIDATES_SHOWN_MAX, Lookup
 
 # A peer that is there answers in milliseconds, dialling included; a person waits for those that are not.
@@ -79,13 +79,13 @@ class JobReach:
         # A failure shows where the job is looked at next.
         with suppress(ServiceError):
             while (record := self._journal.readable_job(job)) and self._driver.core.readings.is_read(record):
-                self._tell(JobSought(job, record))
+                give(self._driver, JobSought(job, record))
                 await trio.sleep(READING_S / RENEWALS_PER_READING)
 
     async def _renewed(self, record: JobRecord) -> None:
         """Have the record here as new as it can be had, soon."""
         changed = self._changes.of(record.id)
-        self._tell(JobSought(record.id, record))
+        give(self._driver, JobSought(record.id, record))
         reading = self._driver.core.readings.by_job.get(record.id)
         if reading is None or not reading.live:
             with trio.move_on_after(NEWS_TIMEOUT_S):
@@ -111,7 +111,7 @@ class JobReach:
         event = JobSought(job, None, wide)
         if not self._whom(event):
             return False
-        self._tell(event)
+        give(self._driver, event)
         with trio.move_on_after(timeout_s):
             while True:
                 handled = self._changes.any()
@@ -156,14 +156,6 @@ class JobReach:
         peers = {peer: known[peer].advert.addresses for peer in self._whom(JobSought("", None, wide))}
         found = await job_lists.ask_all(self._host, peers, LISTS_TIMEOUT_S)
         return [line for lines in found.values() for line in lines or ()]
-
-    def _tell(self, event: JobSought) -> None:
-        try:
-            self._driver.apply(event)
-        except JournalError as exc:
-            raise ServiceError(Code.UNAVAILABLE, str(exc)) from exc
-        except EventRefused as exc:
-            raise ServiceError(Code.INTERNAL, f"this node failed with it: {exc}") from exc
 
 
 def _newest_in_each_namespace(lines: Collection[JobLine]) -> set[str]:
