@@ -164,8 +164,8 @@ def unit_tests(copy: Path, room: str) -> Verdict:
     return Verdict("unit tests", failed[0].partition("/")[2].partition(" - ")[0] if failed else "")
 
 
-def simulation(copy: Path, seeds: int) -> Verdict:
-    first = random.SystemRandom().randrange(2**31)
+def simulation(copy: Path, seeds: int, first: int) -> Verdict:
+    """What simulated networks of so many seeds, from the first one on, find."""
     limit_s = 60 + seeds * SEED_S_MAX
     code, output = _run(copy, limit_s, "tests.sim.run", "--first", str(first), "--count", str(seeds))
     if code is None:
@@ -179,7 +179,7 @@ def judge(mutation: Mutation | None, seeds: int) -> Verdict:
         room = mutation.file.partition("/")[0] if mutation else ""
         verdict = unit_tests(copy, room)
         if not verdict.by and seeds and mutation is not None:
-            verdict = simulation(copy, seeds)
+            verdict = simulation(copy, seeds, random.SystemRandom().randrange(2**31))
         return verdict
 
 

@@ -37,7 +37,7 @@ def test_tests_and_networks_run_against_the_copy_that_has_the_fault(monkeypatch:
     with mutation.copy_with(fault) as copy:
         assert (copy / "p2pnode" / "core" / fault.file).read_text() == fault.mutated()
         assert mutation.unit_tests(copy, "") == Verdict(""), "these test other things"
-        assert mutation.simulation(copy, 20).by == "simulation"
+        assert mutation.simulation(copy, 20, 0).by == "simulation"
         monkeypatch.setattr(mutation, "UNIT_TESTS", ("worker_bids",))
         assert mutation.unit_tests(copy, "").detail.startswith("test_worker_bids.py::")
     assert not copy.exists()
