@@ -165,7 +165,7 @@ def unit_tests(copy: Path, room: str) -> Verdict:
 
 
 def simulation(copy: Path, seeds: int, first: int) -> Verdict:
-    """What simulated networks of so many seeds, from the first one on, find."""
+    """Simulated networks of so many seeds, from the first one on."""
     limit_s = 60 + seeds * SEED_S_MAX
     code, output = _run(copy, limit_s, "tests.sim.run", "--first", str(first), "--count", str(seeds))
     if code is None:
