@@ -11,7 +11,9 @@ from libp2p.io.exceptions import ConnectionClosedError
 from libp2p.stream_muxer.yamux.yamux import (
     DEFAULT_WINDOW_SIZE,
     FLAG_SYN,
+    HEADER_SIZE,
     TYPE_DATA,
+    TYPE_WINDOW_UPDATE,
     YAMUX_HEADER_FORMAT,
     Yamux,
 )
@@ -24,6 +26,8 @@ from p2pnode.network.yamux import BoundedYamux
 from .network_support import LOOPBACK, WAIT_S, new_identity, until
 
 PROTOCOL = "/test/unread/1"
+SENT_SIZE_BYTES = 40 * DEFAULT_WINDOW_SIZE
+SMALL_MESSAGES = 50
 
 
 def muxer(of: Host, other: Host) -> Yamux:
@@ -54,6 +58,40 @@ async def test_what_came_on_a_stream_that_was_reset_is_let_go_at_once() -> None:
         await until(lambda: unread(muxer(b, a)) >= DEFAULT_WINDOW_SIZE // 2)
         resets.set()
         await until(lambda: unread(muxer(b, a)) == 0)
+
+
+async def test_small_messages_are_read_without_a_word_to_their_sender_and_large_ones_never_stop() -> None:
+    async with open_host(new_identity(), [LOOPBACK]) as a, open_host(new_identity(), [LOOPBACK]) as b:
+
+        async def serve(stream: Stream) -> None:
+            total = 0
+            while total < SENT_SIZE_BYTES:
+                total += len(await stream.read_some(100, WAIT_S))
+            await stream.write(b"all", WAIT_S)
+
+        b.handle(PROTOCOL, serve)
+        await a.connect(b.peer_id, b.addresses(), WAIT_S)
+        stream = await a.open_stream(b.peer_id, [PROTOCOL], WAIT_S)
+        said = muxer(b, a)
+        updates: list[int] = []
+        write = said.secured_conn.write
+
+        async def noted(data: bytes) -> None:
+            _, kind, flags, _, increment = struct.unpack(YAMUX_HEADER_FORMAT, data[:HEADER_SIZE])
+            if kind == TYPE_WINDOW_UPDATE and not flags:
+                updates.append(increment)
+            await write(data)
+
+        said.secured_conn.write = noted
+        for _ in range(SMALL_MESSAGES):
+            await stream.write(bytes(100), WAIT_S)
+            await until(lambda: not unread(said))
+        # libp2p makes the window larger, once or twice.
+        assert len(updates) * 10 < SMALL_MESSAGES
+        await stream.write(bytes(SENT_SIZE_BYTES - SMALL_MESSAGES * 100), 10 * WAIT_S)
+        assert await stream.read_exactly(3, 10 * WAIT_S) == b"all"
+        assert updates
+        assert min(updates) >= yamux.UNTOLD_SIZE_BYTES_MAX
 
 
 async def test_a_connection_on_which_more_comes_than_is_read_is_closed_whatever_its_windows(

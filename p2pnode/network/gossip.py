@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
-from libp2p.abc import ISubscriptionAPI
+from libp2p.abc import INetStream, ISubscriptionAPI
 from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import PROTOCOL_ID, PROTOCOL_ID_V11, PROTOCOL_ID_V12, GossipSub
 from libp2p.pubsub.pb import rpc_pb2
@@ -176,6 +176,11 @@ class _SafePubsub(Pubsub):  # type: ignore[misc]  # libp2p is not followed by my
         except Exception as exc:  # noqa: BLE001
             log.info("dropped a gossiped message from %s: %r", msg_forwarder, exc)
 
+    async def write_msg(self, stream: INetStream, rpc_msg: rpc_pb2.RPC) -> bool:
+        # The sender's addresses, signed: dials go by adverts, and whoever gets them verifies them each time.
+        rpc_msg.ClearField("senderRecord")
+        return bool(await super().write_msg(stream, rpc_msg))
+
     def refused(self, forwarder: ID) -> None:
         """Count against `forwarder` that it has sent what no honest neighbour forwards."""
         alone_s = self._patience[forwarder].refuse(trio.current_time())
@@ -215,6 +220,9 @@ class _EagerGossipSub(GossipSub):  # type: ignore[misc]  # libp2p is not followe
             return super().gossip_heartbeat()
         finally:
             self._is_gossiping = False
+
+    async def _emit_idontwant_for_message(self, msg_id: bytes, topic_ids: Iterable[str]) -> None:
+        """Say nothing: to all of a mesh, at each message, it costs more than the copies that it saves."""
 
     def _get_in_topic_gossipsub_peers_from_minus(
         self, topic: str, num_to_select: int, minus: Any, backoff_check: bool = False
