@@ -8,7 +8,7 @@ import pytest
 
 from p2pnode.core.placement import adverts
 from p2pnode.core.placement.adverts import (
-    ADVERT_GAP_S,
+    ADVERT_INTERVAL_S_MIN,
     ADVERT_TTL_MS_MAX,
     ANSWER_S_MAX,
     CLOCK_SKEW_MS_MAX,
@@ -173,7 +173,15 @@ def test_a_full_table_takes_no_newcomers_but_hears_of_those_it_knows() -> None:
 
 
 def test_the_interval_grows_with_the_network_so_that_a_topic_carries_it() -> None:
-    assert [advert_interval_s(peers) for peers in (0, 600, 10_000)] == [30, 30, 500]
+    assert [advert_interval_s(peers) for peers in (0, 30, 50, 1_000, 10_000)] == [30, 30, 50, 1_000, 1_200]
+
+
+@pytest.mark.parametrize(("peers", "gap_s"), [(5, 2), (300, 20), (10_000, 80)])
+def test_changes_wait_the_longer_the_more_hear_of_them(peers: int, gap_s: float) -> None:
+    own = Advertising()
+    own.take(capacity(), peers, 0.5, NOW)
+    own.changed(capacity(engines=("docker",)), NOW + 0.1)
+    assert own.due == NOW + gap_s
 
 
 def test_the_first_offer_is_advertised_at_once_and_then_at_intervals() -> None:
@@ -200,7 +208,7 @@ def test_what_others_would_decide_by_is_advertised_soon(changes: dict[str, objec
     own = Advertising()
     own.take(capacity(), 5, 0.5, NOW)
     own.changed(capacity(**changes), NOW + 0.1)
-    assert own.due == NOW + (ADVERT_GAP_S if soon else 30)
+    assert own.due == NOW + (adverts.advert_gap_s(5) if soon else ADVERT_INTERVAL_S_MIN)
 
 
 def test_an_advert_outlives_a_missed_one() -> None:

@@ -21,8 +21,8 @@ from math import inf
 from p2pnode.core.wire.messages import Advert, Capacity
 from p2pnode.core.wire.signing import Signed
 
-# A few times what one topic can carry, at 5 to 10 ms of each node for a message.
-PEERS_MAX = 10_000
+# Enough to choose from; in a larger network each node knows a sample, as its neighbours bring it.
+PEERS_MAX = 2_000
 # Peers never heard themselves that one neighbour may bring: a joiner hears the rest from its others.
 UNMET_PER_FORWARDER_MAX = 1_000
 # An answer to an ask takes longer only over a line that is no use for the job either (asking.BID_WINDOW_S).
@@ -34,18 +34,24 @@ SILENT_PER_FORWARDER_MAX = 2
 # A missed advert or two must not make a peer vanish.
 ADVERT_TTL_INTERVALS = 3
 ADVERT_INTERVAL_S_MIN = 30.0
-# The most that a topic carries, over the whole network: each costs every node 5 to 10 ms.
-ADVERTS_PER_S_MAX = 20.0
-# Between two adverts of one peer, however much changes.
-ADVERT_GAP_S = 2.0
+# Over the whole network: each, with all its copies, costs every node 5 ms of the 10 that an idle one may use.
+ADVERTS_PER_S_MAX = 1.0
+# Between two adverts of one peer, however much changes: so many in an interval.
+ADVERT_GAPS = 15
 # Clocks of machines without NTP are off by minutes, not by more.
 CLOCK_SKEW_MS_MAX = 10 * 60 * 1000
 ADVERT_TTL_MS_MAX = 60 * 60 * 1000
+ADVERT_INTERVAL_S_MAX = ADVERT_TTL_MS_MAX / 1000 / ADVERT_TTL_INTERVALS
 
 
 def advert_interval_s(peers: int) -> float:
-    """Seconds between a peer's adverts: in a network of many `peers` they are 20 a second in all."""
-    return max(ADVERT_INTERVAL_S_MIN, peers / ADVERTS_PER_S_MAX)
+    """Seconds between a peer's adverts: one a second from all of a network of up to 1,200."""
+    return min(ADVERT_INTERVAL_S_MAX, max(ADVERT_INTERVAL_S_MIN, peers / ADVERTS_PER_S_MAX))
+
+
+def advert_gap_s(peers: int) -> float:
+    """Seconds between two adverts of one peer at least."""
+    return advert_interval_s(peers) / ADVERT_GAPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +93,7 @@ class AdvertTable:
         if advert.number <= self.gone.get(advert.peer, -1):
             return False
         met = advert.peer in self._met or forwarder in ("", advert.peer)
-        return met or advert.leaving or self._unmet[forwarder] < UNMET_PER_FORWARDER_MAX
+        return advert.leaving or self._has_place(None if met else forwarder)
 
     def learn(
         self,
@@ -118,6 +124,8 @@ class AdvertTable:
         brought_by = None if advert.peer in self._met else forwarder
         if held is None and not self._has_place(brought_by):
             return False
+        if held is None:
+            self._make_place()
         self.gone.pop(advert.peer, None)
         lifetime_ms = min(remaining_ms, ttl_ms)
         asked = held.asked if held else None
@@ -148,19 +156,22 @@ class AdvertTable:
             self.known[peer] = replace(held, asked=now)
 
     def _has_place(self, brought_by: str | None) -> bool:
-        """Is there a place for a new peer? One is made at the cost of who brought most."""
+        """Is there a place for a new peer, or one to be made at the cost of who brought most?"""
         if brought_by is not None and self._unmet[brought_by] >= UNMET_PER_FORWARDER_MAX:
             return False
         if len(self.known) < PEERS_MAX:
             return True
-        most = max(self._unmet, key=lambda one: (self._unmet[one], one), default=None)
-        if most is None or not self._unmet[most]:
-            return False
-        if brought_by is not None and self._unmet[brought_by] + 1 >= self._unmet[most]:
-            return False
-        peer = next(peer for peer, one in self.known.items() if one.brought_by == most)
-        self._uncount(self.known.pop(peer))
-        return True
+        most = self._unmet[self._brought_most()]
+        return most > (0 if brought_by is None else self._unmet[brought_by] + 1)
+
+    def _make_place(self) -> None:
+        if len(self.known) >= PEERS_MAX:
+            most = self._brought_most()
+            peer = next(peer for peer, one in self.known.items() if one.brought_by == most)
+            self._uncount(self.known.pop(peer))
+
+    def _brought_most(self) -> str:
+        return max(self._unmet, key=lambda one: (self._unmet[one], one), default="")
 
     def _uncount(self, held: Known) -> None:
         if held.brought_by is not None:
@@ -207,6 +218,8 @@ class Advertising:
     capacity: Capacity | None = None
     sent: float = -inf
     due: float = inf
+    # As the network was when it was sent.
+    gap_s: float = advert_gap_s(0)
 
     def changed(self, capacity: Capacity, now: float) -> None:
         """Note the capacity as it is now; say so soon if somebody would decide otherwise for it."""
@@ -215,11 +228,11 @@ class Advertising:
 
     def soonest(self, now: float) -> float:
         """When the next advert may go at the earliest."""
-        return max(now, self.sent + ADVERT_GAP_S)
+        return max(now, self.sent + self.gap_s)
 
     def take(self, capacity: Capacity, peers: int, jitter: float, now: float) -> None:
         """Note that `capacity` was sent; `jitter`, of 0 to 1, keeps peers from speaking in step."""
-        self.capacity, self.sent = capacity, now
+        self.capacity, self.sent, self.gap_s = capacity, now, advert_gap_s(peers)
         self.due = now + advert_interval_s(peers) * (0.75 + jitter / 2)
 
 
