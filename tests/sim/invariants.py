@@ -27,6 +27,9 @@ def check_node(node: Node) -> None:
     for name in RESOURCE_NAMES:
         lent = sum(getattr(one.requirements.resources, name) for one in held)
         assert lent <= getattr(node.capacity.total, name), f"{node.peer} has lent more {name} than it has"
+        if (now := node.core.worker.available) is not None:
+            free = max(0, getattr(now.total, name) - lent)
+            assert getattr(now.free, name) == free, f"{node.peer} tells of {name} that it has not"
     assert set(node.running) <= {one.execution for one in held}, "a program runs on what nobody holds"
     for job in node.core.jobs.values():
         check_job(job.record)

@@ -238,6 +238,8 @@ class Advertising:
 
 def _material(old: Capacity, new: Capacity) -> bool:
     """Would a requester choose differently? Small moves of what is free can wait for the interval."""
+    if old is new:
+        return False
     if (
         old.engines,
         old.networks,

@@ -10,6 +10,7 @@ from p2pnode.core.records.reservations import Reservation, ReservationState
 from p2pnode.core.values.deadlines import Deadlines
 
 HOLDING_NOTHING = (ReservationState.WAITING, ReservationState.ENDED)
+_HOLDING = tuple(state for state in ReservationState if state not in HOLDING_NOTHING)
 
 
 class Reservations(Mapping[str, Reservation]):
@@ -20,6 +21,8 @@ class Reservations(Mapping[str, Reservation]):
         self._state: dict[str, ReservationState] = {}
         self._by_state: dict[ReservationState, dict[str, Reservation]] = {one: {} for one in ReservationState}
         self._deadlines = Deadlines()
+        # How often one was saved or dropped: what is derived from them is true until it grows.
+        self.changes = 0
         for reservation in reservations:
             self.save(reservation)
 
@@ -34,6 +37,7 @@ class Reservations(Mapping[str, Reservation]):
 
     def save(self, reservation: Reservation) -> SaveReservation:
         """Take a reservation that is new or has changed; returns the action that journals it."""
+        self.changes += 1
         id, state = reservation.execution, reservation.state
         before = self._state.get(id)
         if before is not state or self._all[id] is not reservation:
@@ -46,6 +50,7 @@ class Reservations(Mapping[str, Reservation]):
 
     def drop(self, execution: str) -> DropReservation:
         """Forget a reservation; nothing if it is not here. Returns the action that the journal needs."""
+        self.changes += 1
         if self._all.pop(execution, None) is not None:
             del self._by_state[self._state.pop(execution)][execution]
             self._deadlines.put(execution, inf)
@@ -58,7 +63,7 @@ class Reservations(Mapping[str, Reservation]):
     @property
     def holding(self) -> list[Reservation]:
         """The reservations that hold resources."""
-        return self.of(*(state for state in ReservationState if state not in HOLDING_NOTHING))
+        return self.of(*_HOLDING)
 
     @property
     def deadline(self) -> float:

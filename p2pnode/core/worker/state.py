@@ -46,6 +46,8 @@ class WorkerState:
     standing: Standing = field(default_factory=Standing)
     # When a requester that waits may get more than now.
     better_at: float = inf
+    # The capacity now, and what it was derived from.
+    _available: tuple[Capacity, Reservations, int, Scheduling, Capacity] | None = None
 
     @property
     def held(self) -> list[Reservation]:
@@ -57,8 +59,24 @@ class WorkerState:
         """The capacity now: `free` is the whole, less what every reservation holds."""
         if self.capacity is None:
             return None
-        held = (reservation.requirements.resources for reservation in self.held)
-        return codec.replace(self.capacity, free=minus(self.capacity.total, held), scheduling=self.scheduling)
+        whole, reservations, changes = self.capacity, self.reservations, self.reservations.changes
+        now = self._available
+        if (
+            now is None
+            or now[0] is not whole
+            or now[1] is not reservations
+            or now[2:4] != (changes, self.scheduling)
+        ):
+            free = minus(whole.total, (reservation.requirements.resources for reservation in self.held))
+            now = (
+                whole,
+                reservations,
+                changes,
+                self.scheduling,
+                codec.replace(whole, free=free, scheduling=self.scheduling),
+            )
+            self._available = now
+        return now[-1]
 
     @property
     def cache_keys_used(self) -> list[int]:
