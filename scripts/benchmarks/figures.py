@@ -1,4 +1,4 @@
-"""Parts that the benchmarks share: percentiles, a table of ratios, their own devnet, a process's cost."""
+"""Parts that the benchmarks share: percentiles, figures that are kept, their own devnet, a process's cost."""
 
 from __future__ import annotations
 
@@ -10,10 +10,33 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 P2PNODE = str(Path(sys.executable).parent / "p2pnode")
+# The figures of this run so far, a line of JSON each (`summary`).
+NOW = ROOT / "build/bench/now.jsonl"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A ratio; `aim` is the most that it may be, or where `at_least` the least."""
+
+    what: str
+    value: str
+    ratio: float
+    yardstick: str
+    aim: float | None = None
+    at_least: bool = False
+
+    @property
+    def is_met(self) -> bool:
+        return self.aim is None or (self.ratio >= self.aim if self.at_least else self.ratio <= self.aim)
+
+    def row(self) -> str:
+        aim = "" if self.aim is None else f"   {'(aim' if self.is_met else '(MISSED, aim'} {self.aim:g})"
+        return f"{self.what:<56} {self.value:>14} {self.ratio:9.2f} x {self.yardstick}{aim}"
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -22,9 +45,21 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
-def show(what: str, value_s: float, yardstick: str, yardstick_s: float) -> None:
-    """One line: a time, and how many times its yardstick it is."""
-    print(f"{what:<52} {value_s * 1000:9.1f} ms   {value_s / yardstick_s:6.2f} x {yardstick}")
+def show(what: str, value_s: float, yardstick: str, yardstick_s: float, aim: float | None = None) -> None:
+    """One line, which is kept: a time, and how many times its yardstick it is."""
+    _keep(Figure(what, f"{value_s * 1000:.1f} ms", value_s / yardstick_s, yardstick, aim))
+
+
+def show_of(what: str, value: float, unit: str, aimed: float, *, at_least: bool = False) -> None:
+    """One line, which is kept: a figure, and how many times what is aimed at it is."""
+    _keep(Figure(what, f"{value:.4g} {unit}", value / aimed, f"the {aimed:g} aimed at", 1, at_least))
+
+
+def _keep(figure: Figure) -> None:
+    print(figure.row(), flush=True)
+    NOW.parent.mkdir(parents=True, exist_ok=True)
+    with NOW.open("a") as now:
+        now.write(json.dumps(asdict(figure)) + "\n")
 
 
 @contextmanager
