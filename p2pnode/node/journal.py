@@ -177,7 +177,7 @@ class Journal:
                 int(record.ended),
                 spec.namespace,
                 spec.name,
-                codec.encode(record),
+                codec.pack(record),
             )
             done = self._db.execute(
                 "INSERT INTO jobs VALUES (?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET"
@@ -284,7 +284,7 @@ class Journal:
             self._db.execute(
                 "INSERT INTO reservations VALUES (?,?) ON CONFLICT (execution) DO UPDATE"
                 " SET record=excluded.record WHERE reservations.record IS NOT excluded.record",
-                (reservation.execution, codec.encode(reservation)),
+                (reservation.execution, codec.pack(reservation)),
             )
 
     def drop_reservation(self, execution: str) -> None:
