@@ -84,14 +84,20 @@ class Step:
 
     def _write(self, actions: Sequence[Action]) -> None:
         journal = self._journal
+        # All was decided before the first is written: a record that is to be saved twice is the same.
+        saved: set[int] = set()
         for action in actions:
             match action:
+                case SaveJob(record) | SaveReservation(record) if id(record) in saved:
+                    continue
                 case Send(peer, message):
                     self._write_send(action, peer, message)
                 case SaveJob(record):
+                    saved.add(id(record))
                     if journal.save_job(record):
                         self.changed[record.id] = None
                 case DropJob(job):
+                    saved.clear()
                     journal.drop_job(job)
                     self.changed[job] = None
                 case SaveLines(job, lines, anew):
@@ -101,8 +107,10 @@ class Step:
                         journal.add_line(job, line)
                     self.changed[job] = None
                 case SaveReservation(reservation):
+                    saved.add(id(reservation))
                     journal.save_reservation(reservation)
                 case DropReservation(execution):
+                    saved.clear()
                     journal.drop_reservation(execution)
                 case Start() | Kill() | Advertise():
                     self.effects.append(action)
