@@ -22,7 +22,7 @@ KEEP_ALIVE = b":\n\n"
 WRITE_TIMEOUT_S = 60.0
 # Half of the connections (`connections.CONNECTIONS_MAX`): the others are for whoever wants to act.
 FOLLOWERS_MAX = 64
-# What a body may be ahead of its client before it waits: a history of some hundred events goes in one write.
+# Bytes that a body may be ahead of its client: a history of some hundred events goes in one write.
 AHEAD_SIZE_BYTES = 64 * 1024
 
 
@@ -61,7 +61,7 @@ class Streaming(Response):
             await send(
                 {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
             )
-            # What is there at once goes with the head, which hypercorn holds back until something comes.
+            # Pieces there at once go with the head, which hypercorn holds back until something comes.
             await trio.lowlevel.checkpoint()
             chunk: bytes | None = ahead.taken() or self._keep_alive
             while chunk is not None:
