@@ -1,9 +1,10 @@
-"""Data that a peer sends and nobody reads takes so much memory and no more."""
+"""Data that a peer sends and nobody reads takes so much memory and no more; short messages are few frames."""
 
 from __future__ import annotations
 
 import struct
 from contextlib import suppress
+from math import inf
 
 import pytest
 import trio
@@ -21,13 +22,11 @@ from libp2p.stream_muxer.yamux.yamux import (
 from p2pnode.network import yamux
 from p2pnode.network.host import Host, open_host
 from p2pnode.network.streams import Stream
-from p2pnode.network.yamux import BoundedYamux
+from p2pnode.network.yamux import CREDIT_SIZE_BYTES_MAX, BoundedYamux
 
 from .network_support import LOOPBACK, WAIT_S, new_identity, until
 
 PROTOCOL = "/test/unread/1"
-SENT_SIZE_BYTES = 40 * DEFAULT_WINDOW_SIZE
-SMALL_MESSAGES = 50
 
 
 def muxer(of: Host, other: Host) -> Yamux:
@@ -60,40 +59,6 @@ async def test_what_came_on_a_stream_that_was_reset_is_let_go_at_once() -> None:
         await until(lambda: unread(muxer(b, a)) == 0)
 
 
-async def test_small_messages_are_read_without_a_word_to_their_sender_and_large_ones_never_stop() -> None:
-    async with open_host(new_identity(), [LOOPBACK]) as a, open_host(new_identity(), [LOOPBACK]) as b:
-
-        async def serve(stream: Stream) -> None:
-            total = 0
-            while total < SENT_SIZE_BYTES:
-                total += len(await stream.read_some(100, WAIT_S))
-            await stream.write(b"all", WAIT_S)
-
-        b.handle(PROTOCOL, serve)
-        await a.connect(b.peer_id, b.addresses(), WAIT_S)
-        stream = await a.open_stream(b.peer_id, [PROTOCOL], WAIT_S)
-        said = muxer(b, a)
-        updates: list[int] = []
-        write = said.secured_conn.write
-
-        async def noted(data: bytes) -> None:
-            _, kind, flags, _, increment = struct.unpack(YAMUX_HEADER_FORMAT, data[:HEADER_SIZE])
-            if kind == TYPE_WINDOW_UPDATE and not flags:
-                updates.append(increment)
-            await write(data)
-
-        said.secured_conn.write = noted
-        for _ in range(SMALL_MESSAGES):
-            await stream.write(bytes(100), WAIT_S)
-            await until(lambda: not unread(said))
-        # libp2p makes the window larger, once or twice.
-        assert len(updates) * 10 < SMALL_MESSAGES
-        await stream.write(bytes(SENT_SIZE_BYTES - SMALL_MESSAGES * 100), 10 * WAIT_S)
-        assert await stream.read_exactly(3, 10 * WAIT_S) == b"all"
-        assert updates
-        assert min(updates) >= yamux.UNTOLD_SIZE_BYTES_MAX
-
-
 async def test_a_connection_on_which_more_comes_than_is_read_is_closed_whatever_its_windows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -112,3 +77,42 @@ async def test_a_connection_on_which_more_comes_than_is_read_is_closed_whatever_
         async with open_host(new_identity(), [LOOPBACK]) as c:
             await c.connect(b.peer_id, b.addresses(), WAIT_S)
             assert b.peer_id in c.connected()
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "messages"),
+    [
+        pytest.param(300, 100, id="short messages"),
+        pytest.param(16 * 1024, 64, id="messages of which many fill a window"),
+        pytest.param(2 * DEFAULT_WINDOW_SIZE, 4, id="messages larger than a window"),
+    ],
+)
+async def test_a_peer_is_told_what_was_read_in_few_pieces_and_never_waits_for_it(
+    size_bytes: int, messages: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    write = Yamux._write_frame
+
+    async def noted(self: Yamux, data: bytes) -> None:
+        _, kind, flags, _, size = struct.unpack(YAMUX_HEADER_FORMAT, data[:HEADER_SIZE])
+        if kind == TYPE_WINDOW_UPDATE and not flags:
+            told.append(size)
+        await write(self, data)
+
+    monkeypatch.setattr(Yamux, "_write_frame", noted)
+    async with open_host(new_identity(), [LOOPBACK]) as a, open_host(new_identity(), [LOOPBACK]) as b:
+
+        async def serve(stream: Stream) -> None:
+            for _ in range(messages):
+                await stream.read_exactly(size_bytes, WAIT_S)
+                await stream.write(b"k", WAIT_S)
+
+        b.handle(PROTOCOL, serve)
+        await a.connect(b.peer_id, b.addresses(), WAIT_S)
+        async with await a.open_stream(b.peer_id, [PROTOCOL], WAIT_S) as stream:
+            for _ in range(messages):
+                await stream.write(bytes(size_bytes), WAIT_S)
+                assert await stream.read_exactly(1, WAIT_S) == b"k"
+        # libp2p widens the windows of busy streams some times, which is not held back.
+        assert min(told, default=inf) >= CREDIT_SIZE_BYTES_MAX
+        assert len(told) <= 50

@@ -22,6 +22,8 @@ KEEP_ALIVE = b":\n\n"
 WRITE_TIMEOUT_S = 60.0
 # Half of the connections (`connections.CONNECTIONS_MAX`): the others are for whoever wants to act.
 FOLLOWERS_MAX = 64
+# Bytes that a body may be ahead of its client: a history of some hundred events goes in one write.
+AHEAD_SIZE_BYTES = 64 * 1024
 
 
 class Streaming(Response):
@@ -54,29 +56,65 @@ class Streaming(Response):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_watch_disconnect, receive, nursery.cancel_scope)
             nursery.start_soon(self._beside)
-            chunks_in, chunks_out = trio.open_memory_channel[bytes](0)
-            nursery.start_soon(_pump, self._generator, chunks_in)
+            ahead = _Ahead()
+            nursery.start_soon(ahead.pump, self._generator)
             await send(
                 {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
             )
-            # Hypercorn holds the head back until the first piece of the body.
-            await _write(send, self._keep_alive)
-            async with chunks_out:
-                while (chunk := await self._next(chunks_out)) is not None:
-                    await _write(send, chunk)
+            # Pieces there at once go with the head, which hypercorn holds back until something comes.
+            await trio.lowlevel.checkpoint()
+            chunk: bytes | None = ahead.taken() or self._keep_alive
+            while chunk is not None:
+                await _write(send, chunk)
+                chunk = await self._next(ahead)
             whole = True
             nursery.cancel_scope.cancel()
         # Hypercorn calls the end a disconnect, too: it must not be cut off by that before it has closed all.
         if whole:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _next(self, chunks: trio.MemoryReceiveChannel[bytes]) -> bytes | None:
+    async def _next(self, ahead: _Ahead) -> bytes | None:
         with trio.move_on_after(KEEP_ALIVE_INTERVAL_S if self._keep_alive else float("inf")):
-            try:
-                return await chunks.receive()
-            except trio.EndOfChannel:
-                return None
+            return await ahead.take()
         return self._keep_alive
+
+
+class _Ahead:
+    """The pieces of a body that its client has not taken yet: those that come at once go as one."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size_bytes = 0
+        self._over = False
+        self._changed = trio.Event()
+
+    async def pump(self, body: AsyncGenerator[bytes, None]) -> None:
+        """Take the body's pieces to its end, at most `AHEAD_SIZE_BYTES` and a piece before the client."""
+        async with aclosing(body):
+            async for piece in body:
+                while self._size_bytes >= AHEAD_SIZE_BYTES:
+                    await self._changed.wait()
+                self._pieces.append(piece)
+                self._size_bytes += len(piece)
+                self._note()
+        self._over = True
+        self._note()
+
+    async def take(self) -> bytes | None:
+        """All that is there, waited for; None at the end."""
+        while not self._pieces and not self._over:
+            await self._changed.wait()
+        return self.taken() if self._pieces else None
+
+    def taken(self) -> bytes:
+        """All that is there now."""
+        pieces, self._pieces, self._size_bytes = self._pieces, [], 0
+        self._note()
+        return b"".join(pieces)
+
+    def _note(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
 
 
 class Followers:
@@ -120,12 +158,6 @@ async def _events(items: AsyncGenerator[Any, None]) -> AsyncGenerator[bytes, Non
 
 def _event(name: str, data: Mapping[str, Any]) -> bytes:
     return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
-
-
-async def _pump(body: AsyncGenerator[bytes, None], chunks: trio.MemorySendChannel[bytes]) -> None:
-    async with chunks, aclosing(body):
-        async for chunk in body:
-            await chunks.send(chunk)
 
 
 async def _write(send: Send, chunk: bytes) -> None:

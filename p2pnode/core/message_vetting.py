@@ -9,6 +9,7 @@ from p2pnode.core.job.owned import OwnedJobs
 from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.replication.replicas import Replication
 from p2pnode.core.wire.codec import BadMessage, Untimely
+from p2pnode.core.wire.mandates import Mandate
 from p2pnode.core.wire.messages import Adopt, Award, Command, Message, Owned, Replicate
 from p2pnode.core.wire.signing import Keys
 from p2pnode.core.wire.spec import JobSpec
@@ -47,13 +48,19 @@ class MessageVetting:
                     if message.changed_by is not None:
                         mandate.vet_command(message.changed_by, authority, self.keys)
             case Adopt(job=job, mandate=given) | Owned(job=job, mandate=given):
-                mandate.vet(given, job, self.keys)
+                self._authority(given, job, known)
             case Replicate(job=job, mandate=given):
-                self._vet_replicate(peer, message, mandate.vet(given, job, self.keys), known)
+                self._vet_replicate(peer, message, self._authority(given, job, known), known)
             case Command() if known is not None:
                 mandate.vet_command(message.signed, known.authority, self.keys)
         if isinstance(message, Replicate | Command) and message.spec is not None:
             self._vet_file(message.spec, known)
+
+    def _authority(self, given: Mandate, job: str, known: JobRecord | None) -> Authority:
+        """Read a mandate; that of this node's own record, signatures and all, was vetted as it came."""
+        if known is not None and known.id == job and known.mandate == given:
+            return known.authority
+        return mandate.vet(given, job, self.keys)
 
     def _vet_file(self, spec: JobSpec, known: JobRecord | None) -> None:
         # The extensions of its task are for the peers that run it.

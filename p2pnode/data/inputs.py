@@ -7,6 +7,7 @@ source `local` copies nothing.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -197,7 +198,8 @@ class _Fetching:
             self.budget.take(await trio.to_thread.run_sync(_size_of, path))
         else:
             whole = path.with_name(f".{path.name}.whole")
-            await trio.to_thread.run_sync(_remove, whole)
+            if _is_left(whole):
+                await trio.to_thread.run_sync(_remove, whole)
             await self._write(source, whole, path.with_name(f".{path.name}.parts"), progress)
             whole.rename(path)
         return await trio.to_thread.run_sync(_placed, source, path)
@@ -241,7 +243,7 @@ class _Fetching:
             cid = await self.ipfs.fetch(
                 address, size_bytes_max, lambda size_bytes: progress(about_bytes(size_bytes))
             )
-            await trio.to_thread.run_sync(self.ipfs.export, cid, path, size_bytes_max)
+            size_bytes = await trio.to_thread.run_sync(self._export, cid, path, size_bytes_max)
         except TooLarge:
             self.budget.check(size_bytes_max + 1)
             raise
@@ -249,7 +251,12 @@ class _Fetching:
             raise DataFailed(Fault.JOB, str(exc)) from exc
         except (BlockUnavailable, BadMessage, CannotExport, NetworkError) as exc:
             raise DataFailed(Fault.NETWORK, str(exc)) from exc
-        self.budget.take(await trio.to_thread.run_sync(_size_of, path))
+        self.budget.take(size_bytes)
+
+    def _export(self, cid: str, path: Path, size_bytes_max: int) -> int:
+        """The size of what was written."""
+        self.ipfs.export(cid, path, size_bytes_max)
+        return _size_of(path)
 
 
 def _placed(source: InputSource, path: Path) -> Input:
@@ -294,6 +301,11 @@ def _budget(task: Task, directory: Path) -> Budget:
 
 def _is_there(path: Path) -> bool:
     return path.exists()
+
+
+def _is_left(path: Path) -> bool:
+    """Is something there of a fetch that this node died with, be it a link that leads nowhere?"""
+    return os.path.lexists(path)
 
 
 def _make(*directories: Path) -> None:

@@ -19,6 +19,8 @@ from p2pnode.ipfs.unixfs import Put
 WRITERS = 2
 # 8 MiB of full chunks: enough to bridge a short stall of the disk.
 BLOCKS_WAITING_MAX = 32
+# Blocks that are written in the caller's thread: most results are some short files, and a thread costs more.
+BLOCKS_WITHOUT_WRITERS = 8
 
 
 @contextmanager
@@ -29,6 +31,8 @@ def adding(store: BlockStore) -> Iterator[Put]:
     """
     waiting: queue.Queue[tuple[cids.Cid, bytes] | None] = queue.Queue(BLOCKS_WAITING_MAX)
     errors: list[Exception] = []
+    threads: list[threading.Thread] = []
+    written = 0
 
     def write() -> None:
         while (item := waiting.get()) is not None:
@@ -41,16 +45,21 @@ def adding(store: BlockStore) -> Iterator[Put]:
                 errors.append(exc)
 
     def put(data: bytes, codec: cids.Codec) -> str:
+        nonlocal written
         if errors:
             raise errors[0]
         cid = cids.of(data, codec)
+        if written < BLOCKS_WITHOUT_WRITERS:
+            written += 1
+            store.write(cid, data)
+            return str(cid)
+        while len(threads) < WRITERS:
+            threads.append(threading.Thread(target=write, name="block writer"))
+            threads[-1].start()
         waiting.put((cid, data))
         return str(cid)
 
-    threads = [threading.Thread(target=write, name="block writer") for _ in range(WRITERS)]
     with store.using():
-        for thread in threads:
-            thread.start()
         try:
             yield put
         finally:

@@ -1,16 +1,18 @@
-"""Yamux that keeps no more of what a peer has sent than is read of it, and says so rarely.
+"""Yamux that keeps no more of what a peer has sent than is read of it, and seldom says what was read.
 
 libp2p's takes what exceeds a stream's window with a warning, and keeps for a minute what came on a stream
-that was reset: a peer that sends to streams nobody reads takes all memory. And it sends a window update
-for each read, of which a message takes two or three: a sixth of an idle node's time.
+that was reset: a peer that sends to streams nobody reads takes all memory. It answers each read with a
+window update: for short messages these are half of all frames, each encrypted and written by itself.
 """
 
 from __future__ import annotations
 
 import logging
 import struct
+from typing import Any
 from weakref import WeakKeyDictionary
 
+import trio
 from libp2p.abc import IMuxedConn, ISecureConn
 from libp2p.io.exceptions import IncompleteReadError
 from libp2p.peer.id import ID
@@ -29,27 +31,30 @@ log = logging.getLogger(__name__)
 
 # One connection has twice the windows (256 KiB) of all streams that a peer may have for one protocol.
 UNREAD_SIZE_BYTES_MAX = 16 * 2**20
-# The most of a stream's window that the peer is not told of: it never waits for the half that it has.
-UNTOLD_SIZE_BYTES_MAX = DEFAULT_WINDOW_SIZE // 4
+# Credit of a stream that is held back: the peer keeps three quarters of its window, so it never waits for it.
+CREDIT_SIZE_BYTES_MAX = DEFAULT_WINDOW_SIZE // 4
 
 
 class BoundedYamux(Yamux):  # type: ignore[misc]  # libp2p is not followed by mypy.
-    """A connection's streams. Small window updates of a stream go as one."""
-
-    def __init__(self, secured: ISecureConn, peer: ID) -> None:
-        super().__init__(secured, peer)
-        self._untold_bytes: WeakKeyDictionary[YamuxStream, int] = WeakKeyDictionary()
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Credit by stream: read, and not yet said.
+        self._credits: WeakKeyDictionary[YamuxStream, int] = WeakKeyDictionary()
 
     async def _write_frame(self, data: bytes) -> None:
         if len(data) == HEADER_SIZE:
-            version, kind, flags, number, increment = struct.unpack(YAMUX_HEADER_FORMAT, data)
-            stream = self.streams.get(number)
-            if stream is not None and kind == TYPE_WINDOW_UPDATE and not flags:
-                increment += self._untold_bytes.pop(stream, 0)
-                if increment < UNTOLD_SIZE_BYTES_MAX:
-                    self._untold_bytes[stream] = increment
+            version, kind, flags, stream_id, size_bytes = struct.unpack(YAMUX_HEADER_FORMAT, data)
+            # A flag opens, accepts or closes a stream.
+            if kind == TYPE_WINDOW_UPDATE and not flags:
+                stream = self.streams.get(stream_id)
+                credit = size_bytes + self._credits.pop(stream, 0) if stream else 0
+                if stream and credit < CREDIT_SIZE_BYTES_MAX:
+                    self._credits[stream] = credit
+                if credit < CREDIT_SIZE_BYTES_MAX:
+                    # A write is one, too.
+                    await trio.lowlevel.checkpoint()
                     return
-                data = struct.pack(YAMUX_HEADER_FORMAT, version, kind, flags, number, increment)
+                data = struct.pack(YAMUX_HEADER_FORMAT, version, kind, flags, stream_id, credit)
         await super()._write_frame(data)
 
     async def _read_data_body(self, length: int) -> bytes:

@@ -268,7 +268,8 @@ class Executor:
                 result = self._result(execution, directory, ended)
                 result_cid, result, left = await self._publishers.store(result)
                 ended.judge(*blame.with_left(ended.end.reason, ended.end.fault, left))
-                await trio.to_thread.run_sync(self._keep_order, result_cid, execution.order)
+                if execution.order.tells:
+                    await trio.to_thread.run_sync(self._keep_order, result_cid, execution.order)
                 execution.publishes = True
                 if self._is_published(execution, ended):
                     await self._publishers.publish(

@@ -10,6 +10,7 @@ from pathlib import Path
 import trio
 
 from p2pnode.core.values import content_paths
+from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs import reading
 from p2pnode.ipfs.bitswap import FETCH_SIZE_BYTES_MAX, Bitswap
 from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable
@@ -110,7 +111,9 @@ class Fetching:
                 except BlockUnavailable as from_kubo:
                     raise BlockUnavailable(cid, f"{exc.reason}; {from_kubo.reason}") from exc
 
-        cid = await self.resolve(root, names, partial(fetch, reach=Reach.BLOCK))
+        cid = str(cids.parse(root))
+        if names:
+            cid = await self.resolve(root, names, partial(fetch, reach=Reach.BLOCK))
         await fetch(cid, Reach.ALL)
         return cid
 

@@ -15,7 +15,7 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -53,6 +53,9 @@ CREATE TABLE outbox (peer TEXT NOT NULL, sequence INTEGER NOT NULL, payload BLOB
 CREATE TABLE peers (peer TEXT PRIMARY KEY, addresses TEXT NOT NULL, seen REAL NOT NULL) WITHOUT ROWID;
 """
 
+
+# The block of a transaction within another.
+_PART = nullcontext()
 
 # Told of a record that cannot be read: its name, and why.
 ToldUnreadable = Callable[[str, Unreadable], None]
@@ -131,12 +134,13 @@ class Journal:
                 raise JournalError(f"cannot write the journal {self._path}: {exc}") from exc
             raise
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """All that is written in the block is on disk after it, or, if it raises, nothing of it."""
-        if self._db.in_transaction:
-            yield
-            return
+        # Most are parts of another: a step writes some dozen records.
+        return _PART if self._db.in_transaction else self._whole_transaction()
+
+    @contextmanager
+    def _whole_transaction(self) -> Iterator[None]:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             yield
@@ -177,7 +181,7 @@ class Journal:
                 int(record.ended),
                 spec.namespace,
                 spec.name,
-                codec.encode(record),
+                codec.pack(record),
             )
             done = self._db.execute(
                 "INSERT INTO jobs VALUES (?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET"
@@ -284,7 +288,7 @@ class Journal:
             self._db.execute(
                 "INSERT INTO reservations VALUES (?,?) ON CONFLICT (execution) DO UPDATE"
                 " SET record=excluded.record WHERE reservations.record IS NOT excluded.record",
-                (reservation.execution, codec.encode(reservation)),
+                (reservation.execution, codec.pack(reservation)),
             )
 
     def drop_reservation(self, execution: str) -> None:

@@ -23,6 +23,8 @@ from p2pnode.core.records.events import (
     Send,
     Start,
 )
+from p2pnode.core.records.lifecycle import JobRecord
+from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.fields import LINES_PER_MESSAGE_MAX
 from p2pnode.core.wire.messages import Ask, Ended, Message, Replicate
@@ -84,14 +86,22 @@ class Step:
 
     def _write(self, actions: Sequence[Action]) -> None:
         journal = self._journal
+        # All was decided before the first is written: a record that is to be saved twice is the same.
+        saved: dict[str, JobRecord | Reservation] = {}
         for action in actions:
             match action:
+                case SaveJob(record) if saved.get(record.id) is record:
+                    continue
+                case SaveReservation(reservation) if saved.get(reservation.execution) is reservation:
+                    continue
                 case Send(peer, message):
                     self._write_send(action, peer, message)
                 case SaveJob(record):
+                    saved[record.id] = record
                     if journal.save_job(record):
                         self.changed[record.id] = None
                 case DropJob(job):
+                    saved.pop(job, None)
                     journal.drop_job(job)
                     self.changed[job] = None
                 case SaveLines(job, lines, anew):
@@ -101,8 +111,10 @@ class Step:
                         journal.add_line(job, line)
                     self.changed[job] = None
                 case SaveReservation(reservation):
+                    saved[reservation.execution] = reservation
                     journal.save_reservation(reservation)
                 case DropReservation(execution):
+                    saved.pop(execution, None)
                     journal.drop_reservation(execution)
                 case Start() | Kill() | Advertise():
                     self.effects.append(action)

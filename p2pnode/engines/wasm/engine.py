@@ -147,7 +147,8 @@ class WasmEngine:
             run = _Run()
             with control_group(workload.execution_id, workload.task.resources.cpu_millis) as group:
                 async with self._template.worker() as worker:
-                    held = group is not None and enter(group, worker.pid)
+                    # The kernel takes some ten milliseconds for it, in which the node has other work.
+                    held = group is not None and await trio.to_thread.run_sync(enter, group, worker.pid)
                     await _run(workload, worker, request, run, logs, started, held)
             if run.last is None or run.last.event != "stale":
                 if workload.stopping.asked.is_set() and run.verdict is None and _is_killed(worker):
