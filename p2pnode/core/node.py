@@ -205,6 +205,8 @@ class Core:
         while True:
             while pending:
                 action = pending.popleft()
+                if isinstance(action, Send) and isinstance(action.message, Award):
+                    self.table.gave(action.peer, action.message.spec.task.resources)
                 if isinstance(action, Send) and self._is_for_itself(action):
                     pending.extend(
                         self._message(self.me, action.message, Received(self.me, action.message), now)

@@ -20,6 +20,9 @@ from math import inf
 
 from p2pnode.core.wire.messages import Advert, Capacity
 from p2pnode.core.wire.signing import Signed
+from p2pnode.core.wire.spec import Resources
+
+from .matching import NOTHING, plus
 
 # A few times what one topic can carry, at 5 to 10 ms of each node for a message.
 PEERS_MAX = 10_000
@@ -59,6 +62,8 @@ class Known:
     brought_by: str | None = None
     # Since when an ask to it has been without an answer.
     asked: float | None = None
+    # The sum of what this node has given it to run since the advert came, which cannot tell of that yet.
+    given: Resources = NOTHING
 
     def is_silent(self, now: float) -> bool:
         return self.asked is not None and ANSWER_S_MAX <= now - self.asked < ANSWER_S_MAX + SILENT_FOR_S
@@ -146,6 +151,12 @@ class AdvertTable:
         held = self.known.get(peer)
         if held is not None and (held.asked is None or now >= held.asked + ANSWER_S_MAX + SILENT_FOR_S):
             self.known[peer] = replace(held, asked=now)
+
+    def gave(self, peer: str, resources: Resources) -> None:
+        """The peer is awarded something that takes so much."""
+        held = self.known.get(peer)
+        if held is not None:
+            self.known[peer] = replace(held, given=plus(held.given, resources))
 
     def _has_place(self, brought_by: str | None) -> bool:
         """Is there a place for a new peer? One is made at the cost of who brought most."""
