@@ -263,6 +263,7 @@ class Core:
                 return []
             case CapacityChanged(capacity):
                 self.worker.capacity = capacity
+                self.table.refresh(self.me, capacity)
                 return self.worker.handle(event, now)
             case JobSubmitted(id, spec, nonce):
                 assert id not in self.jobs, id

@@ -124,7 +124,7 @@ class Inputs:
     def size_class(self, cache_key: int) -> int:
         """About how large an input is, for an advert."""
         size_bytes = self._sizes.get(cache_key)
-        return arrival.INPUT_CLASS if size_bytes is None else arrival.size_class(size_bytes)
+        return arrival.KEPT_INPUT_CLASS if size_bytes is None else arrival.size_class(size_bytes)
 
     async def _note_size(self, source: Source, path: Path) -> None:
         if source.type not in KEPT_SOURCES or (cache_key := source_cache_key(source)) in self._sizes:

@@ -18,10 +18,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 
+from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Advert, Capacity
 from p2pnode.core.wire.signing import Signed
 from p2pnode.core.wire.spec import Resources
 
+from . import arrival
 from .matching import NOTHING, plus
 
 # A few times what one topic can carry, at 5 to 10 ms of each node for a message.
@@ -152,6 +154,13 @@ class AdvertTable:
         if held is not None and (held.asked is None or now >= held.asked + ANSWER_S_MAX + SILENT_FOR_S):
             self.known[peer] = replace(held, asked=now)
 
+    def refresh(self, me: str, capacity: Capacity) -> None:
+        """Have this node's own entry tell what it has now, which its advert will tell others in time."""
+        held = self.known.get(me)
+        if held is not None:
+            now = codec.replace(held.advert.capacity, cached=capacity.cached, fetch_rate=capacity.fetch_rate)
+            self.known[me] = replace(held, advert=codec.replace(held.advert, capacity=now))
+
     def gave(self, peer: str, resources: Resources) -> None:
         """The peer is awarded something that takes so much."""
         held = self.known.get(peer)
@@ -253,6 +262,9 @@ def _material(old: Capacity, new: Capacity) -> bool:
         new.sources,
         new.scheduling,
     ):
+        return True
+    if {one for one in new.cached if arrival.is_large(one[1])} - set(old.cached):
+        # Something large has come, which others need not fetch to elsewhere.
         return True
     for name in ("cpu_millis", "memory_bytes", "disk_bytes", "gpus"):
         total, before, after = (getattr(o, name) for o in (new.total, old.free, new.free))

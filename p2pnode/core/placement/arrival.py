@@ -33,8 +33,10 @@ def bytes_of(size_class: int) -> int:
 
 # An image whose size nobody tells: Debian with a language and some libraries.
 IMAGE_CLASS = size_class(300 * 1024**2)
-# An input whose size nobody tells: a file that somebody found worth naming by its address.
-INPUT_CLASS = size_class(64 * 1024**2)
+# An input that nobody tells of: nobody is known to have it, so it is no reason to choose a peer.
+UNTOLD_INPUT_CLASS = 0
+# An input that a node has kept, and not measured since its start: large enough to be worth a choice.
+KEPT_INPUT_CLASS = size_class(64 * 1024**2)
 # The rate of a peer that has fetched nothing of late: a line of 100 Mbit/s.
 UNSEEN_RATE_CLASS = size_class(12_500_000)
 # Smaller things come in bursts, and say more of the way than of its width.
@@ -78,6 +80,11 @@ def start_s(sizes: Mapping[int, int], capacity: Capacity) -> float:
     return fetch_s((size for one, size in large.items() if one not in here), capacity.fetch_rate)
 
 
+def is_large(size: int) -> bool:
+    """Does a thing of this class decide where jobs run that use it?"""
+    return step(fetch_s((size,), UNSEEN_RATE_CLASS)) > 0
+
+
 def step(seconds: float) -> int:
     """The step of a time: 0 is below a second, each other one reaches to twice the one before."""
     return int(seconds).bit_length()
@@ -100,6 +107,6 @@ def sizes_told(
             for cache_key, size in capacity.cached:
                 if cache_key in told:
                     told[cache_key].append(size)
-    unknown = {one: IMAGE_CLASS if one == image else INPUT_CLASS for one in told}
+    unknown = {one: IMAGE_CLASS if one == image else UNTOLD_INPUT_CLASS for one in told}
     middle = {one: median_low(sizes) if sizes else unknown[one] for one, sizes in told.items()}
     return {one: known[one] if one in known else middle[one] for one in need.cache_keys}
