@@ -15,7 +15,7 @@ from p2pnode.core.placement.locality import cid_cache_key, image_cache_key
 from p2pnode.core.placement.matching import requirements_of
 from p2pnode.core.placement.ranking import free_tenths, rank_candidates
 from p2pnode.core.records.events import CapacityChanged, Received, Send
-from p2pnode.core.records.lifecycle import ExecutionState
+from p2pnode.core.records.lifecycle import Execution, ExecutionState
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.fields import SIZE_CLASS_MAX
 from p2pnode.core.wire.messages import Bid, Capacity
@@ -238,6 +238,41 @@ def test_a_job_waits_for_its_data_as_long_as_they_would_take_to_fetch(
 def test_where_holders_are_too_few_all_are_asked() -> None:
     found = asking(100, [peer("holder", **HOLDER), peer("far"), peer("other")], "", with_data(count=2))
     assert {one.peer for one in found.whom_to_ask(2)} >= {"far", "other"}
+
+
+@pytest.mark.parametrize(
+    ("bidder", "silent", "waits"),
+    [
+        (peer("bidder"), peer("silent"), 0),
+        (peer("bidder", free=codec.replace(ROOM, cpu_millis=2000)), peer("silent"), 1),
+        (peer("bidder"), peer("silent", free=codec.replace(ROOM, cpu_millis=2000)), 0),
+        (peer("bidder"), peer("silent", cached=((DATA, LARGE),)), 1),
+        (peer("bidder", free=codec.replace(ROOM, cpu_millis=2000)), peer("silent", "liar"), 0),
+    ],
+    ids=[
+        "one is as good as the other",
+        "the bidder has less room",
+        "the bidder has more room",
+        "the other has the data",
+        "the other may be invented",
+    ],
+)
+def test_an_answer_is_waited_for_longer_where_it_would_be_the_better_one(
+    bidder: Known, silent: Known, waits: float
+) -> None:
+    found = asking(100, [bidder, silent])
+    record = found.record
+    for name, state in (("bidder", ExecutionState.BID), ("silent", ExecutionState.ASKED)):
+        record.executions[name] = Execution(
+            id=name, peer=name, round=1, state=state, created=100, modified=100
+        )
+    assert found.waits_for_answers(100) is bool(waits)
+    assert not asking_at(101, found).waits_for_answers(100)
+    assert asking_at(99.9, found).waits_for_answers(100) is (silent.brought_by is None)
+
+
+def asking_at(now: float, found: Asking) -> Asking:
+    return Asking(found.record, found.known, now)
 
 
 def worker_with(offer: Capacity) -> Worker:

@@ -56,7 +56,7 @@ class PlacingSimulation(Simulation):
         self.queue.clear()
         self.sizes = sizes
         self.engines = _Lines(self)
-        # Of each node, how often it ran a program; and the bytes that were fetched in all.
+        # Programs that each node ran, and the bytes that all have fetched.
         self.ran: Counter[str] = Counter()
         self.moved_bytes = 0
         self.last_end = EPOCH

@@ -26,7 +26,7 @@ from p2pnode.core.placement.matching import (
     requirements_of,
     why_not_peer,
 )
-from p2pnode.core.placement.ranking import asks_for, rank_candidates
+from p2pnode.core.placement.ranking import asks_for, rank_candidates, time_rank
 from p2pnode.core.records.events import Send
 from p2pnode.core.records.lifecycle import (
     EVERYWHERE,
@@ -50,6 +50,9 @@ BID_WINDOW_S = 3.0
 BID_WINDOW_EVERYWHERE_S = 10.0
 # With bids enough, the slower peers get this long to make a better one.
 ENOUGH_WAIT_S = 0.25
+# And so much longer those by whose adverts the job would begin sooner, or have more room, than with all that
+# have bid: a node that is busy with jobs of its own answers itself first, and would keep them all.
+BETTER_WAIT_S = 1.0
 # A node that has just joined hears of the others within a second or two (a pull of the table).
 DISCOVERY_GRACE_S = 3.0
 # For a batch or ops job that sets no QueueTimeout and only lacks room.
@@ -251,6 +254,22 @@ class Asking:
             sizes=tuple(self.sizes.values()),
         )
         return Send(execution.peer, ask)
+
+    def waits_for_answers(self, window_ends: float) -> bool:
+        """Are more answers worth a wait, with bids enough? None is that of a peer that may be invented."""
+        asked = [self.known.get(one.peer) for one in self.record.of(ExecutionState.ASKED)]
+        heard = [one for one in asked if one is not None and one.brought_by is None]
+        if self.now < window_ends or not heard:
+            return bool(heard)
+        bidders = [self.known.get(one.peer) for one in self.record.of(ExecutionState.BID)]
+        best = min((self._promise(one) for one in bidders if one is not None), default=None)
+        better = best is not None and any(self._promise(one) < best for one in heard)
+        return better and self.now < window_ends + BETTER_WAIT_S
+
+    def _promise(self, peer: Known) -> tuple[int, ...]:
+        id = peer.advert.peer
+        spent = self.failures.get(id, 0), self.used.get(id, 0)
+        return (*spent, *time_rank(self.need, peer, self.sizes))
 
     def give_up_waiting(self) -> str | None:
         """Note that there is nobody to ask; the reason to fail the job, once it has waited long enough."""

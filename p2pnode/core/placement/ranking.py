@@ -47,6 +47,11 @@ def free_tenths(need: Requirements, peer: Known) -> int:
     return min(shares, default=10)
 
 
+def time_rank(need: Requirements, peer: Known, sizes: Mapping[int, int]) -> tuple[int, int]:
+    """When the result would be there, by the peer's advert: the least is the best."""
+    return step(start_s(sizes, peer.advert.capacity)), -free_tenths(need, peer)
+
+
 def rank_candidates(
     job: str,
     round: int,
@@ -71,8 +76,7 @@ def rank_candidates(
             used.get(peer, 0),
             -favours(need, capacity),
             capacity.price_micros,
-            step(start_s(sizes or {}, capacity)),
-            -free_tenths(need, known),
+            *time_rank(need, known, sizes or {}),
             peer in deputies,
             rendezvous_hash(job, round, peer),
         )

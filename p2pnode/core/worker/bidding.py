@@ -166,6 +166,6 @@ def _start_ms(worker: WorkerState, reservation: Reservation) -> int:
 
 
 def _large(reservation: Reservation, here: Collection[int]) -> dict[int, int]:
-    """What it uses that is not here, and takes some time to come: sizes by cache key."""
+    """Sizes, by cache key, of all it uses that is not here and takes some time to come."""
     sizes = zip(reservation.requirements.cache_keys, reservation.sizes, strict=False)
     return {cache_key: size for cache_key, size in sizes if size and cache_key not in here}
