@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from p2pnode.core.placement.arrival import FetchRate
 from p2pnode.core.wire.spec import (
     InputSource,
     Resources,
@@ -62,7 +63,7 @@ class Execution:
     ) -> tuple[Input, ...]:
         """Fetch inputs, each given as its type and parameters, to /input0, /input1, ..."""
         ipfs = Ipfs(self.content.fetch, self.content.export)
-        inputs = Inputs(ipfs, self.access, self.directory / "cache")
+        inputs = Inputs(ipfs, self.access, self.directory / "cache", FetchRate())
         wanted = task_of(*sources, **task)
         return await inputs.fetch_all(wanted, replica, count, self.inputs, self.told.append)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from p2pnode.core.placement.arrival import FetchRate
 from p2pnode.core.wire.states import Fault
 from p2pnode.data.failures import DataFailed
 from p2pnode.data.inputs import Access, Inputs, Ipfs
@@ -49,8 +50,8 @@ async def test_nothing_is_allowed_and_the_source_not_offered_unless_the_operator
     # Another peer may allow it.
     assert failed.value.fault is Fault.PEER
     ipfs = Ipfs(Content().fetch, Content().export)
-    assert "local" not in Inputs(ipfs, Access(), tmp_path).types
-    assert "local" in Inputs(ipfs, Access(paths=(AllowedPath(data),)), tmp_path).types
+    assert "local" not in Inputs(ipfs, Access(), tmp_path, FetchRate()).types
+    assert "local" in Inputs(ipfs, Access(paths=(AllowedPath(data),)), tmp_path, FetchRate()).types
 
 
 @pytest.mark.parametrize("path", ["secret/key", "data/../secret/key", "data-2", "."])

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from p2pnode.core.job.asking import BID_WINDOW_S, ENOUGH_WAIT_S, REFUSAL_HOLDS_S
+from p2pnode.core.job.asking import BETTER_WAIT_S, BID_WINDOW_S, ENOUGH_WAIT_S, REFUSAL_HOLDS_S
 from p2pnode.core.job.incoming import BID_MARGIN_S
 from p2pnode.core.job.transitions import AWARD_CONFIRM_S
 from p2pnode.core.records.events import PeerBack, PeerLost, Received, Tick
@@ -115,7 +115,9 @@ def test_a_job_that_only_lacks_room_waits_and_asks_when_there_is_some() -> None:
     assert [peer for peer, _ in sent(job.handle(Tick(), 30), Ask)] == ["b"]
     actions = job.handle(Received("a", bid(asked(job)["a"])), 31)
     assert not sent(actions, Award)
-    actions = job.handle(Tick(), 31 + ENOUGH_WAIT_S)
+    # By the adverts there is more room at the other.
+    assert not sent(job.handle(Tick(), 31 + ENOUGH_WAIT_S), Award)
+    actions = job.handle(Tick(), 31 + ENOUGH_WAIT_S + BETTER_WAIT_S)
     assert [peer for peer, _ in sent(actions, Award)] == ["a"]
 
 

@@ -34,7 +34,7 @@ from p2pnode.core.wire.spec import (
 )
 from p2pnode.core.wire.states import RefusalKind
 
-from .core_support import JOB, ROOM, advert, bid, capacity, spec
+from .core_support import JOB, ROOM, advert, bid, capacity, known, spec
 
 
 def need(**changes: Any) -> Requirements:
@@ -131,7 +131,9 @@ def test_reasons_are_grouped_with_the_most_frequent_first() -> None:
 def ranked(candidates: list[Any], **changes: Any) -> list[str]:
     wanted = need(constraints=(constraint("favour_zone", Operator.EQUALS, "a"),), cache_keys=(7, 8))
     used, failures = changes.get("used", {}), changes.get("failures", {})
-    return [one.peer for one in rank_candidates(JOB, 1, wanted, candidates, used, failures)]
+    sizes = {7: 10, 8: 20}
+    peers = known(*candidates).values()
+    return [one.peer for one in rank_candidates(JOB, 1, wanted, peers, used, failures, (), sizes)]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +143,7 @@ def ranked(candidates: list[Any], **changes: Any) -> list[str]:
         ([advert("worse"), advert("better")], {"used": {"worse": 1}}),
         ([advert("worse"), advert("better", labels={"zone": "a"})], {}),
         ([advert("worse", price_micros=5), advert("better")], {}),
-        ([advert("worse"), advert("better", cached=(8, 9))], {}),
+        ([advert("worse"), advert("better", cached=((8, 20), (9, 1)))], {}),
         ([advert("worse", free=codec.replace(ROOM, cpu_millis=1000)), advert("better")], {}),
     ],
     ids=["failed", "runs a replica", "not preferred", "dearer", "far from the data", "fuller"],
@@ -152,7 +154,7 @@ def test_of_two_peers_the_better_is_asked_first(candidates_and_history: Any) -> 
 
 
 def test_equal_peers_are_ranked_by_lot_and_each_job_draws_its_own() -> None:
-    peers = [advert(f"peer{index}") for index in range(20)]
+    peers = known(*(advert(f"peer{index}") for index in range(20))).values()
     orders = {
         tuple(one.peer for one in rank_candidates(job, 1, need(), peers, {}, {})) for job in ("x", "y", "z")
     }
@@ -178,9 +180,8 @@ def best(bids: dict[str, int], adverts: list[Any], **history: Any) -> str:
         )
         for peer, price in bids.items()
     ]
-    known = {one.peer: one for one in adverts}
     used, failures = history.get("used", {}), history.get("failures", {})
-    return best_bid(JOB, need(), executions, known, used, failures).peer
+    return best_bid(JOB, need(), executions, known(*adverts), used, failures).peer
 
 
 def test_the_cheaper_bid_is_better() -> None:

@@ -7,7 +7,7 @@ import pytest
 from p2pnode.core.job import asking, deputies, incoming, machine, transitions
 from p2pnode.core.jobfile import kinds, yamltree
 from p2pnode.core.link import detection_times
-from p2pnode.core.placement import adverts, standing
+from p2pnode.core.placement import adverts, arrival, standing
 from p2pnode.core.records import ending, vetting
 from p2pnode.core.replication import replicas
 from p2pnode.core.wire import codec, fields, log_order, spec
@@ -105,6 +105,8 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
         "placement": [
             f"{asking.BID_WINDOW_S:g} s",
             f"{asking.ENOUGH_WAIT_S:g} s",
+            f"{asking.BETTER_WAIT_S:g} s later",
+            f"after {arrival.PATIENCE_S_MAX:g} s",
             f"{asking.REFUSAL_HOLDS_S:g} s",
             f"{transitions.AWARD_CONFIRM_S:g} s",
             f"{incoming.BID_MARGIN_S:g} s",

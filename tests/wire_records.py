@@ -19,6 +19,7 @@ _SOME = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6
 _NATURALS = st.integers(0, fields.INTEGER_MAX)
 _COUNTERS = st.integers(0, fields.COUNTER_MAX)
 _MOMENTS = st.integers(0, fields.MOMENT_MS_MAX)
+_SIZE_CLASSES = st.integers(0, fields.SIZE_CLASS_MAX)
 _AMOUNTS = st.integers(0, 2**53 - 1)
 _MAPS = st.dictionaries(_TEXTS, _TEXTS, max_size=2)
 
@@ -117,6 +118,8 @@ _OFFERS = st.builds(
     free=_RESOURCES,
     price_micros=_NATURALS,
     scheduling=st.sampled_from(states.Scheduling),
+    cached=some(st.tuples(st.integers(0, 2**48 - 1), _SIZE_CLASSES)),
+    fetch_rate=_SIZE_CLASSES,
 )
 _SIGNED = st.builds(Signed, body=st.binary(max_size=9), signature=st.binary(min_size=64, max_size=64))
 _MANDATES = st.builds(Mandate, charter=_SIGNED, chain=some(_SIGNED))
@@ -141,6 +144,7 @@ _MESSAGES = st.one_of(
             publisher=_TEXTS,
             sources=some(_SOME),
         ),
+        sizes=some(_SIZE_CLASSES),
     ),
     st.builds(
         messages.Bid,

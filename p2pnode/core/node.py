@@ -205,6 +205,8 @@ class Core:
         while True:
             while pending:
                 action = pending.popleft()
+                if isinstance(action, Send) and isinstance(action.message, Award):
+                    self.table.gave(action.peer, action.message.spec.task.resources)
                 if isinstance(action, Send) and self._is_for_itself(action):
                     pending.extend(
                         self._message(self.me, action.message, Received(self.me, action.message), now)
@@ -261,6 +263,7 @@ class Core:
                 return []
             case CapacityChanged(capacity):
                 self.worker.capacity = capacity
+                self.table.refresh(self.me, capacity)
                 return self.worker.handle(event, now)
             case JobSubmitted(id, spec, nonce):
                 assert id not in self.jobs, id

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import trio
 
+from p2pnode.core.placement.arrival import FetchRate
 from p2pnode.core.values.units import about_bytes
 from p2pnode.core.wire.states import Fault
 
@@ -46,6 +47,7 @@ class Destination:
     cache: Cache
     budget: Budget
     progress: Callable[[str], None]
+    rate: FetchRate
 
 
 class Changed(Retryable):
@@ -140,6 +142,7 @@ class Download:
         self._place.budget.check(self._size_bytes - have_bytes)
         whole = f" of {about_bytes(self._size_bytes)}" if self._size_bytes >= 0 else ""
         pending = bytearray()
+        began = trio.current_time()
         with self._part.open("ab") as file:
             try:
                 async with contextlib.aclosing(response.chunks()) as chunks:
@@ -153,6 +156,7 @@ class Download:
             finally:
                 # Also what came before a connection broke: the next try goes on behind it.
                 file.write(pending)
+        self._place.rate.note(self._taken_bytes - have_bytes, trio.current_time() - began)
 
     def _count(self, size_bytes: int) -> None:
         """Take so much of the budget for this file in all."""

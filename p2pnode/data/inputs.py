@@ -17,12 +17,14 @@ from pathlib import Path
 
 import trio
 
-from p2pnode.core.placement import forwarding, targets
+from p2pnode.core.placement import arrival, forwarding, targets
+from p2pnode.core.placement.arrival import FetchRate
+from p2pnode.core.placement.locality import KEPT_SOURCES, source_cache_key
 from p2pnode.core.values.internet import AllowedHost
 from p2pnode.core.values.units import about_bytes
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.messages import Directory
-from p2pnode.core.wire.spec import InputSource, Task, WasmTask
+from p2pnode.core.wire.spec import InputSource, Source, Task, WasmTask
 from p2pnode.core.wire.states import Fault
 from p2pnode.ipfs.blocks import BlockUnavailable
 from p2pnode.ipfs.export import TooLarge
@@ -52,6 +54,8 @@ FETCH_S_MAX = 6 * 3600.0
 LOOK_S_MAX = 2.0
 # More than what is fetched may have (ipfs.export): all of an input counts.
 INPUT_ENTRIES_MAX = 2_000_000
+# As many inputs as adverts tell of, many times over.
+SIZES_KEPT_MAX = 1_000
 # Also an input must not fill the disk on which the node stores results.
 DISK_FREE_BYTES_MIN = 1024**3
 
@@ -101,7 +105,11 @@ class Input:
 
 
 class Inputs:
-    def __init__(self, ipfs: Ipfs, access: Access, cache_directory: Path) -> None:
+    def __init__(self, ipfs: Ipfs, access: Access, cache_directory: Path, rate: FetchRate) -> None:
+        """`rate` is told what came how quickly."""
+        self.rate = rate
+        # Bytes that inputs took on disk, by cache key.
+        self._sizes: dict[int, int] = {}
         self._ipfs = ipfs
         self._access = access
         self._cache = Cache(cache_directory)
@@ -113,6 +121,18 @@ class Inputs:
         types += ["local"] if self._access.paths else []
         types += [forwarding.SOURCE] if self._access.variables else []
         return tuple(types)
+
+    def size_class(self, cache_key: int) -> int:
+        """About how large an input is, for an advert."""
+        size_bytes = self._sizes.get(cache_key)
+        return arrival.KEPT_INPUT_CLASS if size_bytes is None else arrival.size_class(size_bytes)
+
+    async def _note_size(self, source: Source, path: Path) -> None:
+        if source.type not in KEPT_SOURCES or (cache_key := source_cache_key(source)) in self._sizes:
+            return
+        self._sizes[cache_key] = await trio.to_thread.run_sync(_size_of, path)
+        if len(self._sizes) > SIZES_KEPT_MAX:
+            del self._sizes[next(iter(self._sizes))]
 
     def lacks_variables(self, task: Task) -> str | None:
         """Why this node can't give a task the variables of its environment that it asks for, or None."""
@@ -156,7 +176,14 @@ class Inputs:
     ) -> tuple[Input, ...]:
         async with open_web(self._access.all_hosts) as web:
             fetching = _Fetching(
-                self._ipfs, self._access, self._cache, web, _budget(task, directory), replica, replica_count
+                self._ipfs,
+                self._access,
+                self._cache,
+                web,
+                _budget(task, directory),
+                replica,
+                replica_count,
+                self.rate,
             )
             found: dict[int, Input] = {}
 
@@ -170,6 +197,7 @@ class Inputs:
                     raise DataFailed(exc.fault, f"input {source.target}: {exc}") from exc
                 except OSError as exc:
                     raise of_disk(f"input {source.target}", exc) from exc
+                await self._note_size(source.source, one.path)
                 found[index] = _as_module(task, source, one)
 
             await all_of(partial(fetch, index, source) for index, source in enumerate(task.inputs))
@@ -189,6 +217,7 @@ class _Fetching:
     budget: Budget
     replica: int
     replica_count: int
+    rate: FetchRate
     limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(FETCHES_AT_ONCE_MAX))
 
     async def fetch(self, source: InputSource, path: Path, progress: Callable[[str], None]) -> Input:
@@ -225,12 +254,12 @@ class _Fetching:
             case "urldownload":
                 _make(path, parts)
                 async with self.limiter:
-                    place = Destination(path, parts, self.cache, self.budget, progress)
+                    place = Destination(path, parts, self.cache, self.budget, progress, self.rate)
                     await fetch_url(self.web, str(params["URL"]), place)
                 await trio.to_thread.run_sync(_remove, parts)
             case "s3":
                 _make(path, parts)
-                place = Destination(path, parts, self.cache, self.budget, progress)
+                place = Destination(path, parts, self.cache, self.budget, progress, self.rate)
                 bucket = Bucket(self.web, self.access.s3, self.access.all_hosts, params)
                 await S3Fetch(bucket, params, place, self.limiter).fetch(self.replica, self.replica_count)
                 await trio.to_thread.run_sync(_remove, parts)

@@ -102,8 +102,8 @@ class Bitswap:
         size_bytes_max: int = FETCH_SIZE_BYTES_MAX,
         progress: Callable[[int, int], None] = lambda blocks, size_bytes: None,
         reach: Reach = Reach.ALL,
-    ) -> None:
-        """Store all blocks of the graph below `root`, fetching those that are not here from `peers`.
+    ) -> int:
+        """Store all blocks of the graph below `root`; the bytes of those that were not here, and fetched.
 
         The peers must be connected. `progress` is called with the blocks and bytes that are here so
         far. `reach` says how much of the graph is wanted. Raises
@@ -125,6 +125,7 @@ class Bitswap:
             try:
                 with self._store.using(root):
                     await fetch.run()
+                return fetch.received_bytes
             finally:
                 self._fetches.remove(fetch)
 

@@ -117,6 +117,8 @@ class Fetch:
         self._error: Exception | None = None
         self._blocks = 0
         self._size_bytes = 0
+        # Bytes of the blocks that were not here.
+        self.received_bytes = 0
 
     def needed(self, multihash: bytes) -> cids.Cid | None:
         """The CID under which a block is needed, or None. May be called from a thread."""
@@ -168,6 +170,7 @@ class Fetch:
             source.retry_at = 0.0
             source.heard_at = trio.current_time()
         self._progress_at = trio.current_time()
+        self.received_bytes += size_bytes
         self._passed(str(needed.cid), size_bytes, links)
         self._wake()
 

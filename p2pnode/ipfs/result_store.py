@@ -21,7 +21,8 @@ from pathlib import Path
 import trio
 
 from p2pnode.core.values.units import about_bytes
-from p2pnode.ipfs import car, unixfs
+from p2pnode.core.wire.codec import BadMessage
+from p2pnode.ipfs import car, dagpb, unixfs
 from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs.adding import adding
 from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable
@@ -69,6 +70,8 @@ class ResultStore:
         self._kubo = kubo
         self._free_directory = directory.parent
         self._to_deliver = trio.Event()
+        # Sizes of the roots that were told last: nothing needs reading twice.
+        self._sizes: dict[str, int] = {}
 
     def add_result(self, tree: unixfs.Tree) -> str:
         """Store a result and pin it for its time; its CID. Blocking, for any thread.
@@ -96,9 +99,23 @@ class ResultStore:
             self._blocks.pin(cid, "receipt", time.time() + RECEIPT_RETENTION_S)
         return cid
 
-    def newest_roots(self, count: int) -> list[str]:
-        """Return those of the last `count` pinned roots that are no receipts, the newest first. Blocking."""
-        return [root for root in self._blocks.pins.newest(count) if cids.parse(root).codec != "dag-cbor"]
+    def newest_roots(self, count: int) -> dict[str, int]:
+        """Return those of the last `count` pinned roots that are no receipts, the newest first. Blocking.
+
+        With each stands the size of its graph, as its root has it.
+        """
+        roots = [root for root in self._blocks.pins.newest(count) if cids.parse(root).codec != "dag-cbor"]
+        self._sizes = {root: self._sizes.get(root) or self._size_below(root) for root in roots}
+        return self._sizes
+
+    def _size_below(self, root: str) -> int:
+        data = self._blocks.get(root) or b""
+        if cids.parse(root).codec != "dag-pb":
+            return len(data)
+        try:
+            return len(data) + sum(link.size_bytes for link in dagpb.decode_untrusted(data).links)
+        except BadMessage:
+            return len(data)
 
     async def fetch_from_kubo(self, cid: str, progress: Callable[[int], None], size_bytes_max: int) -> None:
         """Bring all blocks below `cid` from the Kubo daemon; raises `BlockUnavailable` and `OSError`."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 
 import trio
 
 from p2pnode.config import NodeConfig
-from p2pnode.core.placement import locality
+from p2pnode.core.placement import arrival, locality
 from p2pnode.core.records.events import CapacityChanged
 from p2pnode.core.values import capabilities, cards
 from p2pnode.core.wire import codec
@@ -112,18 +112,19 @@ class CapacityWatch:
             labels=host_resources.labels(config.name, {**cards.labels(gpus), **config.labels, **allowed}),
             total=total,
             free=total,
-            cached=await self._cached(await docker.cached_images() if docker else ()),
+            cached=await self._cached(await docker.cached_images() if docker else {}),
+            fetch_rate=self._inputs.rate.told,
         )
 
-    async def _cached(self, images: Iterable[str]) -> tuple[int, ...]:
+    async def _cached(self, images: Mapping[str, int]) -> tuple[tuple[int, int], ...]:
         """Cache keys of the images and inputs that need no fetching: those of late first, then all others."""
-        keys = {locality.image_cache_key(image) for image in images}
+        keys = {locality.image_cache_key(name): arrival.size_class(size) for name, size in images.items()}
         used = self._worker.cache_keys_used
         roots = await trio.to_thread.run_sync(self._results.newest_roots, CACHE_KEYS_MAX)
         return locality.advertised(
-            [key for key in used if key in keys] + sorted(keys),
-            [key for key in used if key not in keys],
-            map(locality.cid_cache_key, roots),
+            {key: keys[key] for key in [*(one for one in used if one in keys), *sorted(keys)]},
+            {key: self._inputs.size_class(key) for key in used if key not in keys},
+            {locality.cid_cache_key(root): arrival.size_class(size) for root, size in roots.items()},
         )
 
 

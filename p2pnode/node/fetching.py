@@ -9,6 +9,7 @@ from pathlib import Path
 
 import trio
 
+from p2pnode.core.placement.arrival import FetchRate
 from p2pnode.core.values import content_paths
 from p2pnode.ipfs import cid as cids
 from p2pnode.ipfs import reading
@@ -34,14 +35,19 @@ class Fetching:
         results: ResultStore,
         addresses_of: Callable[[str], Sequence[str]],
         owners: Callable[[], Sequence[str]],
+        rate: FetchRate,
     ) -> None:
-        """`addresses_of` gives a peer's addresses, `owners` the peers for which something runs here."""
+        """`addresses_of` gives a peer's addresses, `owners` the peers for which something runs here.
+
+        `rate` is told what came how quickly.
+        """
         self._host = host
         self._blocks = blocks
         self._bitswap = bitswap
         self._results = results
         self._addresses_of = addresses_of
         self._owners = owners
+        self._rate = rate
 
     def _holders(self, first: Sequence[str]) -> list[str]:
         """The connected peers to ask for blocks, those likely to have them first."""
@@ -68,9 +74,11 @@ class Fetching:
         for peer in first:
             with suppress(NetworkError):
                 await self.join(peer)
-        await self._bitswap.fetch_dag(
+        began = trio.current_time()
+        received_bytes = await self._bitswap.fetch_dag(
             cid, self._holders(first), progress=progress, size_bytes_max=size_bytes_max, reach=reach
         )
+        self._rate.note(received_bytes, trio.current_time() - began)
 
     async def resolve(
         self, root: str, names: Sequence[str], fetch_block: Callable[[str], Awaitable[None]]

@@ -25,6 +25,7 @@ from p2pnode.config import NodeConfig
 from p2pnode.core import jobfile
 from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.node import Core
+from p2pnode.core.placement.arrival import FetchRate
 from p2pnode.core.records import receipts
 from p2pnode.core.records.ending import LEAVING_GRACE_S_MAX
 from p2pnode.core.records.events import (
@@ -117,10 +118,11 @@ class Node:
         self.engines = engines
         kubo = KuboDaemon(config.ipfs_api) if config.ipfs_api else None
         self.results = ResultStore(blocks, config.data_dir / "kubo", config.result_retention, kubo)
-        self.fetching = Fetching(host, blocks, bitswap, self.results, self._addresses_of, self._owners)
+        rate = FetchRate()
+        self.fetching = Fetching(host, blocks, bitswap, self.results, self._addresses_of, self._owners, rate)
         access = _access(config)
         ipfs = Ipfs(self.fetching.fetch_input, self.fetching.export)
-        self.inputs = Inputs(ipfs, access, config.data_dir / "input-cache")
+        self.inputs = Inputs(ipfs, access, config.data_dir / "input-cache", rate)
         self.publishers = Publishers(self.results.add_result, access, config.data_dir / "published")
         self.caution = Caution(journal.problems, ended_well=journal.ended_well)
         self.guards = Guards(self.note_problem, lambda error: self.driver.fail(error))

@@ -44,7 +44,7 @@ class SimBitswap:
 
     def blocks_added(self) -> None: ...
 
-    async def fetch_dag(self, cid: str, peers: Sequence[str], **limits: Any) -> None:
+    async def fetch_dag(self, cid: str, peers: Sequence[str], **limits: Any) -> int:
         raise BlockUnavailable(cid, "nobody has it")
 
 

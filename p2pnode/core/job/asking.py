@@ -3,8 +3,9 @@
 Peers with room are asked first. Where they are too few, peers without room are asked, too:
 the ask waits there, and is bid for in the moment that there is room. A peer that refused is
 asked again only when it has advertised anew: it said what it lacks, and until then nothing is
-different. A job for which no known peer is suitable fails after a moment; one that only lacks
-room waits, as its QueueTimeout says.
+different. A peer that has what the job uses, and no room, is waited for as long as another would take to
+fetch it, and no longer: so the job is late by that time at most, whatever runs there. A job for which
+no known peer is suitable fails after a moment; one that only lacks room waits, as its QueueTimeout says.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from itertools import zip_longest
 from math import inf
 
 from p2pnode.core.placement.adverts import Known, out_of_reach
+from p2pnode.core.placement.arrival import PATIENCE_S_MAX, sizes_told, start_s, step
 from p2pnode.core.placement.matching import (
     Infeasible,
+    favours,
     grouped,
     requirements_of,
     why_not_peer,
 )
-from p2pnode.core.placement.ranking import asks_for, rank_candidates
+from p2pnode.core.placement.ranking import asks_for, rank_candidates, time_rank
 from p2pnode.core.records.events import Send
 from p2pnode.core.records.lifecycle import (
     EVERYWHERE,
@@ -47,6 +50,9 @@ BID_WINDOW_S = 3.0
 BID_WINDOW_EVERYWHERE_S = 10.0
 # With bids enough, the slower peers get this long to make a better one.
 ENOUGH_WAIT_S = 0.25
+# And so much longer those by whose adverts the job would begin sooner, or have more room, than with all that
+# have bid: a node that is busy with jobs of its own answers itself first, and would keep them all.
+BETTER_WAIT_S = 1.0
 # A node that has just joined hears of the others within a second or two (a pull of the table).
 DISCOVERY_GRACE_S = 3.0
 # For a batch or ops job that sets no QueueTimeout and only lacks room.
@@ -57,6 +63,8 @@ ASKS_PER_PEER_MAX = 16
 ASKS_EVERYWHERE_MAX = 500
 # A silent peer's advert may stay the same for as long as it lives: after a while it is asked again.
 REFUSAL_HOLDS_S = 60.0
+# Why a peer is not asked that could be.
+FARTHER = "would have to fetch what a peer that is waited for has"
 # Peers that a line of history names, of those that were asked.
 NAMED_MAX = 8
 
@@ -72,6 +80,13 @@ class Asking:
     @cached_property
     def need(self) -> Requirements:
         return requirements_of(self.record.spec)
+
+    @cached_property
+    def sizes(self) -> dict[int, int]:
+        """The sizes of what the job uses, by cache key."""
+        own = self.known.get(self.record.owner)
+        others = [one.advert.capacity for one in self.known.values()]
+        return sizes_told(self.need, self.record.spec.task, own.advert.capacity if own else None, others)
 
     @cached_property
     def used(self) -> dict[str, int]:
@@ -100,7 +115,8 @@ class Asking:
 
     def whom_to_ask(self, needed: int) -> list[Advert]:
         """The peers that a round for `needed` replicas asks, the best first."""
-        ranked = self._rooms_first()
+        held_back = self._held_back(needed)
+        ranked = [one for one in self._rooms_first() if one.peer not in held_back]
         roomy = sum(
             why_not_peer(self.need, one) is None and one.peer not in self._out_of_reach for one in ranked
         )
@@ -113,17 +129,24 @@ class Asking:
         """
         record = self.record
         infeasible = {peer: self._infeasible(peer) for peer in self.known}
-        groups: tuple[list[Advert], list[Advert], list[Advert]] = ([], [], [])
+        groups: tuple[list[Known], list[Known], list[Known]] = ([], [], [])
         for peer, reason in infeasible.items():
             if reason is None or reason.askable:
                 group = 2 if peer in self._out_of_reach else int(reason is not None)
-                groups[group].append(self.known[peer].advert)
+                groups[group].append(self.known[peer])
         return [
             advert
             for group in groups
             for advert in self._alternating(
                 rank_candidates(
-                    record.id, record.round + 1, self.need, group, self.used, self.failures, record.deputies
+                    record.id,
+                    record.round + 1,
+                    self.need,
+                    group,
+                    self.used,
+                    self.failures,
+                    record.deputies,
+                    self.sizes,
                 )
             )
         ]
@@ -133,6 +156,57 @@ class Asking:
         unmet = [one for one in ranked if self.known[one.peer].brought_by is not None]
         pairs = zip_longest(met, unmet)
         return [one for pair in pairs for one in pair if one is not None]
+
+    def _held_back(self, needed: int) -> frozenset[str]:
+        """The peers that are not asked yet, where others suffice: they lack more than who is waited for."""
+        later = {peer for peer, at in self._asked_from.items() if at > self.now}
+        able = len(self._asked_from) - len(later)
+        return frozenset(later) if able >= needed else frozenset()
+
+    @cached_property
+    def _asked_from(self) -> dict[str, float]:
+        """From when on peers are asked, of those that may be or whose asks wait, where that differs."""
+        if self.record.spec.type in EVERYWHERE or not any(self.sizes.values()):
+            return {}
+        ranks = {
+            peer: (-favours(self.need, one.advert.capacity), one.advert.capacity.price_micros)
+            for peer, one in self.known.items()
+            if self._is_waited_for(peer) or self._may_be_asked(peer)
+        }
+        starts = {peer: start_s(self.sizes, self.known[peer].advert.capacity) for peer in ranks}
+        near = {(ranks[peer], starts[peer]): peer for peer in ranks if self._is_trusted(peer)}
+        if not near:
+            return {}
+        best, soonest = min(near)
+        since = min(
+            self._open[peer].created if peer in self._open else self.now
+            for peer in ranks
+            if (ranks[peer], starts[peer]) == (best, soonest) and self._is_trusted(peer)
+        )
+        return {
+            peer: since + self._patience_s(starts[peer], soonest) if ranks[peer] >= best else self.now
+            for peer in ranks
+        }
+
+    def _patience_s(self, start_s: float, soonest_s: float) -> float:
+        """How long the soonest peer is waited for before one that starts later is asked."""
+        if step(start_s) == step(soonest_s):
+            return 0.0
+        queue_s = self.record.spec.task.timeouts.queue_s
+        return min(start_s - soonest_s, PATIENCE_S_MAX, inf if queue_s is None else queue_s / 2)
+
+    def _is_waited_for(self, peer: str) -> bool:
+        opened = self._open.get(peer)
+        return opened is not None and opened.state is ExecutionState.QUEUED
+
+    def _may_be_asked(self, peer: str) -> bool:
+        infeasible = self._infeasible(peer)
+        return infeasible is None or infeasible.askable
+
+    def _is_trusted(self, peer: str) -> bool:
+        """Is it worth a wait? It was heard itself, answers, and has neither failed the job nor a replica."""
+        spent = self.failures.get(peer, 0) or self.used.get(peer, 0)
+        return not spent and peer not in self._out_of_reach and self.known[peer].brought_by is None
 
     @cached_property
     def _out_of_reach(self) -> frozenset[str]:
@@ -177,8 +251,25 @@ class Asking:
             spec_hash=record.spec_hash,
             priority=record.spec.priority,
             requirements=self.need,
+            sizes=tuple(self.sizes.values()),
         )
         return Send(execution.peer, ask)
+
+    def waits_for_answers(self, window_ends: float) -> bool:
+        """Are more answers worth a wait, with bids enough? None is that of a peer that may be invented."""
+        asked = [self.known.get(one.peer) for one in self.record.of(ExecutionState.ASKED)]
+        heard = [one for one in asked if one is not None and one.brought_by is None]
+        if self.now < window_ends or not heard:
+            return bool(heard)
+        bidders = [self.known.get(one.peer) for one in self.record.of(ExecutionState.BID)]
+        best = min((self._promise(one) for one in bidders if one is not None), default=None)
+        better = best is not None and any(self._promise(one) < best for one in heard)
+        return better and self.now < window_ends + BETTER_WAIT_S
+
+    def _promise(self, peer: Known) -> tuple[int, ...]:
+        id = peer.advert.peer
+        spent = self.failures.get(id, 0), self.used.get(id, 0)
+        return (*spent, *time_rank(self.need, peer, self.sizes))
 
     def give_up_waiting(self) -> str | None:
         """Note that there is nobody to ask; the reason to fail the job, once it has waited long enough."""
@@ -207,13 +298,15 @@ class Asking:
     def wakes(self) -> float:
         """When a job with nobody to ask looks again, should nothing happen before."""
         holds = (refused.at + REFUSAL_HOLDS_S for refused in self.record.refusals.values())
-        return min(self.waits_until(), *(at for at in holds if at > self.now), inf)
+        times = (at for at in (*holds, *self._asked_from.values()) if at > self.now)
+        return min(self.waits_until(), *times, inf)
 
     def why_waiting(self) -> str:
         """Why nobody can be asked, grouped over all known peers."""
         if not self.known:
             return "no compute peer is known: is this node connected to any?"
         reasons = [infeasible.reason for infeasible in self._all_infeasible()]
+        reasons += [FARTHER for _ in self._held_back(1)]
         if not reasons:
             return "waits for a peer"
         return "no peer can take it: " + grouped(reasons, len(self.known))

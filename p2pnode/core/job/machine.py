@@ -55,7 +55,7 @@ from p2pnode.core.wire.signing import Keys, Signed
 from p2pnode.core.wire.spec import JobSpec, JobType
 
 from . import conclusion, deputies, handover, incoming
-from .asking import ENOUGH_WAIT_S, Asking, listed
+from .asking import BETTER_WAIT_S, ENOUGH_WAIT_S, Asking, listed
 from .desired import MissingPlacement, learn_targets, missing_placements, surplus
 from .retries import hopeless
 from .transitions import JobTransitions
@@ -342,7 +342,7 @@ class Job:
                     record.window_ends = None
                     return
                 record.window_ends = record.window_ends or now + ENOUGH_WAIT_S
-                if now < record.window_ends and any(map(self._is_heard, record.of(ExecutionState.ASKED))):
+                if asking.waits_for_answers(record.window_ends):
                     return
                 transitions.cancel_all(record.of(ExecutionState.ASKED), "there are bids enough", now)
             if bids:
@@ -360,11 +360,6 @@ class Job:
             return
         if not record.of(ExecutionState.ASKED, ExecutionState.BID):
             self._wait(asking, now)
-
-    def _is_heard(self, execution: Execution) -> bool:
-        """Was its peer ever heard itself? Nobody waits for one that may be invented."""
-        known = self._known.get(execution.peer)
-        return known is not None and known.brought_by is None
 
     def _wait(self, asking: Asking, now: float) -> None:
         record, transitions = self.record, self._steps
@@ -387,8 +382,9 @@ class Job:
             times.append(record.begun + total_s)
         if self._hopeless(missing):
             return min(times, default=inf)
-        if record.of(ExecutionState.ASKED) and record.window_ends is not None and record.window_ends > now:
-            times.append(record.window_ends)
+        if record.of(ExecutionState.ASKED) and record.window_ends is not None:
+            ends = (record.window_ends, record.window_ends + BETTER_WAIT_S)
+            times += [at for at in ends if at > now]
         later = [record.retry_at.get(one.replica, 0.0) for one in missing]
         times += [at for at in later if at > now]
         waits = any(at <= now for at in later) or self._lacks_targets()

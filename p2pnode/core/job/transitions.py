@@ -75,8 +75,9 @@ class JobTransitions:
     def award(self, missing: MissingPlacement, bids: list[Execution], now: float) -> None:
         """Give the replica to the best of the bids."""
         record, asking = self.record, Asking(self.record, self.known, now)
-        adverts = {peer: known.advert for peer, known in self.known.items()}
-        best = best_bid(record.id, asking.need, bids, adverts, asking.used, asking.failures, record.deputies)
+        best = best_bid(
+            record.id, asking.need, bids, self.known, asking.used, asking.failures, record.deputies
+        )
         best.move(ExecutionState.AWARDED, now)
         best.replica, best.owner, best.deadline = missing.replica, self.me, now + AWARD_CONFIRM_S
         award = Award(

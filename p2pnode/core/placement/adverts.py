@@ -18,8 +18,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 
+from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Advert, Capacity
 from p2pnode.core.wire.signing import Signed
+from p2pnode.core.wire.spec import Resources
+
+from . import arrival
+from .matching import NOTHING, plus
 
 # Enough to choose from; in a larger network each node knows a sample, as its neighbours bring it.
 PEERS_MAX = 2_000
@@ -65,6 +70,8 @@ class Known:
     brought_by: str | None = None
     # Since when an ask to it has been without an answer.
     asked: float | None = None
+    # The sum of what this node has given it to run since the advert came, which cannot tell of that yet.
+    given: Resources = NOTHING
 
     def is_silent(self, now: float) -> bool:
         return self.asked is not None and ANSWER_S_MAX <= now - self.asked < ANSWER_S_MAX + SILENT_FOR_S
@@ -154,6 +161,19 @@ class AdvertTable:
         held = self.known.get(peer)
         if held is not None and (held.asked is None or now >= held.asked + ANSWER_S_MAX + SILENT_FOR_S):
             self.known[peer] = replace(held, asked=now)
+
+    def refresh(self, me: str, capacity: Capacity) -> None:
+        """Have this node's own entry tell what it has now, which its advert will tell others in time."""
+        held = self.known.get(me)
+        if held is not None:
+            now = codec.replace(held.advert.capacity, cached=capacity.cached, fetch_rate=capacity.fetch_rate)
+            self.known[me] = replace(held, advert=codec.replace(held.advert, capacity=now))
+
+    def gave(self, peer: str, resources: Resources) -> None:
+        """The peer is awarded something that takes so much."""
+        held = self.known.get(peer)
+        if held is not None:
+            self.known[peer] = replace(held, given=plus(held.given, resources))
 
     def _has_place(self, brought_by: str | None) -> bool:
         """Is there a place for a new peer, or one to be made at the cost of who brought most?"""
@@ -257,6 +277,9 @@ def _material(old: Capacity, new: Capacity) -> bool:
         new.sources,
         new.scheduling,
     ):
+        return True
+    if {one for one in new.cached if arrival.is_large(one[1])} - set(old.cached):
+        # Something large has come, which others need not fetch to elsewhere.
         return True
     for name in ("cpu_millis", "memory_bytes", "disk_bytes", "gpus"):
         total, before, after = (getattr(o, name) for o in (new.total, old.free, new.free))

@@ -8,7 +8,7 @@ the best, and nothing else.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from p2pnode.core.values import content_paths
 from p2pnode.core.values.images import normal
@@ -46,21 +46,21 @@ def source_cache_key(source: Source) -> int:
     return _cache_key(source.type, codec.encode(source.params))
 
 
-def advertised(*kinds: Iterable[int]) -> tuple[int, ...]:
-    """As many cache keys as an advert takes, of each kind as many as of the others; sorted.
+def advertised(*kinds: Mapping[int, int]) -> tuple[tuple[int, int], ...]:
+    """As many cache keys as an advert takes, with their sizes, of each kind as many as of the others; sorted.
 
     Of each kind the first are told, so the likeliest to be asked for should be first.
     """
-    chosen: dict[int, None] = {}
-    left = [iter(dict.fromkeys(kind)) for kind in kinds]
+    chosen: dict[int, int] = {}
+    left = [iter(kind.items()) for kind in kinds]
     while left and len(chosen) < CACHE_KEYS_MAX:
-        for cache_keys in list(left):
-            cache_key = next(cache_keys, None)
-            if cache_key is None:
-                left.remove(cache_keys)
+        for things in list(left):
+            thing = next(things, None)
+            if thing is None:
+                left.remove(things)
             elif len(chosen) < CACHE_KEYS_MAX:
-                chosen[cache_key] = None
-    return tuple(sorted(chosen))
+                chosen.setdefault(*thing)
+    return tuple(sorted(chosen.items()))
 
 
 def _cache_key(kind: str, name: bytes) -> int:

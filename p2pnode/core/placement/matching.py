@@ -38,6 +38,7 @@ from .constraints import why_not as constraint_why_not
 from .locality import cache_keys_of
 
 RESOURCE_NAMES = ("cpu_millis", "memory_bytes", "disk_bytes", "gpus")
+NOTHING = Resources(cpu_millis=0, memory_bytes=0)
 
 SCHEDULING_REASONS = {
     Scheduling.CORDONED: "cordoned: its operator lets it take nothing new",
@@ -139,14 +140,13 @@ def minus(room: Resources, used: Iterable[Resources]) -> Resources:
     return Resources(**{name: max(0, value) for name, value in left.items()})
 
 
+def plus(one: Resources, other: Resources) -> Resources:
+    return Resources(**{name: getattr(one, name) + getattr(other, name) for name in RESOURCE_NAMES})
+
+
 def favours(need: Requirements, capacity: Capacity) -> int:
     """How many of the job's preferences (`favour_` constraints) the peer meets."""
     return sum(constraint_why_not(one, capacity.labels) is None for one in preferences(need.constraints))
-
-
-def cached_count(need: Requirements, capacity: Capacity) -> int:
-    """How many of the job's image and inputs the peer has already."""
-    return len(set(need.cache_keys) & set(capacity.cached))
 
 
 def grouped(reasons: Iterable[str], total: int) -> str:

@@ -1,5 +1,6 @@
 """The peers to ask, and the best bid: pure functions with a total order, so every run agrees.
 
+What counts is when the result would be there: what a peer has yet to fetch, then how much else it has to do.
 Equal choices are told apart by a hash of job and peer: two requesters that look at the
 same table then prefer different peers, and a thousand jobs spread by themselves.
 """
@@ -10,9 +11,11 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping
 
 from p2pnode.core.records.lifecycle import Execution
-from p2pnode.core.wire.messages import Advert, Capacity, Requirements
+from p2pnode.core.wire.messages import Advert, Requirements
 
-from .matching import RESOURCE_NAMES, cached_count, favours
+from .adverts import Known
+from .arrival import start_s, step
+from .matching import RESOURCE_NAMES, favours
 
 # The label that names a failure domain, over which replicas are spread.
 ZONE_LABEL = "zone"
@@ -28,80 +31,92 @@ def rendezvous_hash(job: str, round: int, peer: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{job}/{round}/{peer}".encode()).digest()[:8], "big")
 
 
-def free_tenths(need: Requirements, capacity: Capacity) -> int:
-    """How much of the scarcest resource that the job asks for would be left, in tenths of the whole."""
+def free_tenths(need: Requirements, peer: Known) -> int:
+    """How much of the scarcest resource that the job asks for would be left, in tenths of the whole.
+
+    What the peer was given since its advert counts whether or not it has ended: then it is a turn, and below
+    nothing turns go on.
+    """
+    total, free = peer.advert.capacity.total, peer.advert.capacity.free
+    given, wanted = peer.given, need.resources
     shares = [
-        10 * (getattr(capacity.free, name) - getattr(need.resources, name)) // getattr(capacity.total, name)
+        10 * (getattr(free, name) - getattr(given, name) - getattr(wanted, name)) // getattr(total, name)
         for name in RESOURCE_NAMES
-        if getattr(capacity.total, name) and getattr(need.resources, name)
+        if getattr(total, name) and getattr(wanted, name)
     ]
     return min(shares, default=10)
+
+
+def time_rank(need: Requirements, peer: Known, sizes: Mapping[int, int]) -> tuple[int, int]:
+    """When the result would be there, by the peer's advert: the least is the best."""
+    return step(start_s(sizes, peer.advert.capacity)), -free_tenths(need, peer)
 
 
 def rank_candidates(
     job: str,
     round: int,
     need: Requirements,
-    candidates: Iterable[Advert],
+    candidates: Iterable[Known],
     used: Mapping[str, int],
     failures: Mapping[str, int],
     deputies: Collection[str] = (),
+    sizes: Mapping[int, int] | None = None,
 ) -> list[Advert]:
     """Peers in the order in which to ask them.
 
-    `used` counts the job's replicas on each peer, `failures` how often it failed the job. What dies with
-    a peer should not be both an execution and the copy of its job's record: `deputies` come later.
+    `used` counts the job's replicas on each peer, `failures` how often it failed the job; `sizes` are
+    those of what the job uses. What dies with a peer should not be both an execution and the copy of its
+    job's record: `deputies` come later.
     """
 
-    def key(advert: Advert) -> tuple[int, ...]:
+    def key(known: Known) -> tuple[int, ...]:
+        peer, capacity = known.advert.peer, known.advert.capacity
         return (
-            failures.get(advert.peer, 0),
-            used.get(advert.peer, 0),
-            -favours(need, advert.capacity),
-            advert.capacity.price_micros,
-            -cached_count(need, advert.capacity),
-            advert.peer in deputies,
-            -free_tenths(need, advert.capacity),
-            rendezvous_hash(job, round, advert.peer),
+            failures.get(peer, 0),
+            used.get(peer, 0),
+            -favours(need, capacity),
+            capacity.price_micros,
+            *time_rank(need, known, sizes or {}),
+            peer in deputies,
+            rendezvous_hash(job, round, peer),
         )
 
-    return sorted(candidates, key=key)
+    return [one.advert for one in sorted(candidates, key=key)]
 
 
 def best_bid(
     job: str,
     need: Requirements,
     bids: Iterable[Execution],
-    adverts: Mapping[str, Advert],
+    known: Mapping[str, Known],
     used: Mapping[str, int],
     failures: Mapping[str, int],
     deputies: Collection[str] = (),
 ) -> Execution:
-    """The bid to award next, of at least one: spread over peers and zones, cheap, near data, soon, roomy."""
+    """The bid to award next, of at least one: spread over peers and zones, cheap, soon, roomy."""
     zones: dict[str, int] = {}
     for peer, count in used.items():
-        zone = _zone(adverts.get(peer))
+        zone = _zone(known.get(peer))
         if zone:
             zones[zone] = zones.get(zone, 0) + count
 
     def key(execution: Execution) -> tuple[int, ...]:
         assert execution.bid is not None
-        advert = adverts.get(execution.peer)
+        peer = known.get(execution.peer)
         return (
             used.get(execution.peer, 0),
             failures.get(execution.peer, 0),
-            zones.get(_zone(advert), 0),
-            -favours(need, advert.capacity) if advert else 0,
+            zones.get(_zone(peer), 0),
+            -favours(need, peer.advert.capacity) if peer else 0,
             execution.bid.price_micros,
-            -cached_count(need, advert.capacity) if advert else 0,
-            execution.bid.start_ms,
+            step(execution.bid.start_ms / 1000),
+            -free_tenths(need, peer) if peer else 0,
             execution.peer in deputies,
-            -free_tenths(need, advert.capacity) if advert else 0,
             rendezvous_hash(job, execution.round, execution.peer),
         )
 
     return min(bids, key=key)
 
 
-def _zone(advert: Advert | None) -> str:
-    return advert.capacity.labels.get(ZONE_LABEL, "") if advert else ""
+def _zone(peer: Known | None) -> str:
+    return peer.advert.capacity.labels.get(ZONE_LABEL, "") if peer else ""

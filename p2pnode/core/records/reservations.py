@@ -58,6 +58,8 @@ class Reservation(State, kw_only=True):
     spec_hash: str
     priority: int
     requirements: Requirements
+    # The sizes of what its cache keys name, by its owner's word.
+    sizes: tuple[int, ...] = ()
     state: ReservationState = ReservationState.BID
     award: Award | None = None
     # When the bid expires, or the present stage has taken too long; None: it may take any time.

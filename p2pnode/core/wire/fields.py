@@ -12,10 +12,12 @@ PEER_ID_LENGTH_MAX = 64
 REASON_LENGTH_MAX = 2_000  # The tail of an engine's error, and no more.
 ADVERT_SIZE_BYTES_MAX = 2_048  # Gossip costs every node 5 to 10 ms a message.
 NAMES_MAX = 64
-# Images and inputs, 7 bytes each: a sixth of an advert.
+# Images and inputs, 9 bytes each with their sizes: a fifth of an advert.
 CACHE_KEYS_MAX = 48
 # Deputies and former owners of a job: two are chosen, and each take-over may add one.
 PEERS_NAMED_MAX = DEPUTIES_NAMED_MAX
+# The class of sizes that begins at 256 GiB; up to here one takes one byte.
+SIZE_CLASS_MAX = 23
 # Members of a job, in all: the requester and its deputies, and those that deputies name when it is gone.
 MEMBERS_NAMED_MAX = 16
 # Nodes whose users may stop, change and rerun a job.
@@ -68,4 +70,6 @@ SomeName = Annotated[str, Meta(min_length=1, max_length=256)]
 Peers = Annotated[tuple[PeerId, ...], Meta(max_length=PEERS_NAMED_MAX)]
 Version = Annotated[int, Meta(ge=1, le=COUNTER_MAX)]
 CacheKey = Annotated[int, Meta(ge=0, lt=2**48)]
+# About how many bytes, or bytes each second (`core.placement.arrival`).
+SizeClass = Annotated[int, Meta(ge=0, le=SIZE_CLASS_MAX)]
 Names = Annotated[tuple[SomeName, ...], Meta(max_length=NAMES_MAX)]

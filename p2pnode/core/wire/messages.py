@@ -41,6 +41,7 @@ from .fields import (
     Peers,
     Reason,
     Replica,
+    SizeClass,
     SomeName,
     Version,
 )
@@ -70,8 +71,10 @@ class Capacity(Record, frozen=True):
     free: Resources
     price_micros: Natural = 0
     scheduling: Scheduling = Scheduling.SCHEDULABLE
-    # Cache keys of what it need not fetch (`core.placement.locality`).
-    cached: Annotated[tuple[CacheKey, ...], Meta(max_length=CACHE_KEYS_MAX)] = ()
+    # Cache keys of what it need not fetch (`core.placement.locality`), each with its size.
+    cached: Annotated[tuple[tuple[CacheKey, SizeClass], ...], Meta(max_length=CACHE_KEYS_MAX)] = ()
+    # The class of what its fetches of late brought in a second; 0: it has seen none.
+    fetch_rate: SizeClass = 0
 
 
 class Advert(Open, frozen=True):
@@ -124,6 +127,8 @@ class Ask(Open, frozen=True, tag_field="kind", tag="ask"):
     spec_hash: Digest
     priority: Priority
     requirements: Requirements
+    # The sizes of what its cache keys name, in their order.
+    sizes: Annotated[tuple[SizeClass, ...], Meta(max_length=MEMBERS_MAX + 1)] = ()
 
 
 class Bid(Open, frozen=True, tag_field="kind", tag="bid"):

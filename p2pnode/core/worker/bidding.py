@@ -7,8 +7,10 @@ some, requester by requester (`queueing`).
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from math import inf
 
+from p2pnode.core.placement.arrival import fetch_s
 from p2pnode.core.placement.matching import SCHEDULING_REASONS, infeasible_reason
 from p2pnode.core.records.events import Action, Send
 from p2pnode.core.records.reservations import Reservation, ReservationState
@@ -52,6 +54,7 @@ def asked(worker: WorkerState, peer: str, ask: Ask, lacks: str, now: float) -> l
         spec_hash=ask.spec_hash,
         priority=ask.priority,
         requirements=ask.requirements,
+        sizes=ask.sizes,
         state=ReservationState.WAITING,
         deadline=now + WAIT_TIMEOUT_S,
         created=now,
@@ -145,6 +148,24 @@ def _bid(worker: WorkerState, reservation: Reservation, now: float) -> Send:
             round=reservation.round,
             valid_ms=max(0, int((reservation.deadline - now) * 1000)),
             price_micros=worker.capacity.price_micros,
-            start_ms=0,
+            start_ms=_start_ms(worker, reservation),
         ),
     )
+
+
+def _start_ms(worker: WorkerState, reservation: Reservation) -> int:
+    """How long it takes to fetch what it lacks here, beside all that is being fetched."""
+    assert worker.capacity is not None
+    here = {cache_key for cache_key, _ in worker.capacity.cached}
+    lacks = _large(reservation, here)
+    if not lacks or not (lacks := _large(reservation, here.union(worker.cache_keys_used))):
+        return 0
+    for one in worker.reservations.of(ReservationState.PREPARING):
+        lacks |= _large(one, here)
+    return int(fetch_s(lacks.values(), worker.capacity.fetch_rate) * 1000)
+
+
+def _large(reservation: Reservation, here: Collection[int]) -> dict[int, int]:
+    """Sizes, by cache key, of all it uses that is not here and takes some time to come."""
+    sizes = zip(reservation.requirements.cache_keys, reservation.sizes, strict=False)
+    return {cache_key: size for cache_key, size in sizes if size and cache_key not in here}

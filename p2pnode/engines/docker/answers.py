@@ -83,6 +83,7 @@ class Named(Struct, rename="pascal"):
 
     repo_tags: list[str] | None = None
     repo_digests: list[str] | None = None
+    size: Size = 0
 
 
 class Discovered(Struct, rename="pascal"):

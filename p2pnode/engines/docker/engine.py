@@ -144,12 +144,15 @@ class DockerEngine:
         """The GPUs that containers can be given here."""
         return await self._gpus.usable()
 
-    async def cached_images(self) -> frozenset[str]:
-        """The images that need no pull, as `core.values.images.normal` names them; none without an engine."""
+    async def cached_images(self) -> dict[str, int]:
+        """The images that need no pull, as `core.values.images.normal` names them, and their bytes.
+
+        None without an engine.
+        """
         try:
             return await images.cached(self._socket)
         except (EngineGone, EngineRefused):
-            return frozenset()
+            return {}
 
     async def run(
         self, workload: Workload, started: Callable[[], None], progress: Callable[[str], None]

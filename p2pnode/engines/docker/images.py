@@ -55,14 +55,18 @@ class Image:
     read_only_root: bool
 
 
-async def cached(socket_path: str) -> frozenset[str]:
-    """The names, in `core.values.images.normal` form, of all images that need no pull.
+async def cached(socket_path: str) -> dict[str, int]:
+    """The names, in `core.values.images.normal` form, of all images that need no pull, and their bytes.
 
     Raises `EngineGone` and `EngineRefused`.
     """
     found = await api.ask(socket_path, "/images/json", list[answers.Named])
-    names = [name for one in found for name in (*(one.repo_tags or ()), *(one.repo_digests or ()))]
-    return frozenset(normal(name) for name in names if "<none>" not in name)
+    return {
+        normal(name): one.size
+        for one in found
+        for name in (*(one.repo_tags or ()), *(one.repo_digests or ()))
+        if "<none>" not in name
+    }
 
 
 async def obtain(
