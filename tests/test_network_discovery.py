@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
+from p2pnode.core.link.redial import casual_redial_s, redial_s
 from p2pnode.core.wire.addresses import BadAddress
 from p2pnode.identity import Identity
 from p2pnode.network.discovery import Discovery
 from p2pnode.network.host import Host, open_host
 from p2pnode.network.mdns import ADDRESSES_MAX, decode_txt_untrusted, encode_txt
-from p2pnode.network.redial import casual_redial_s, redial_s
 
 from .network_support import LOOPBACK, new_identity, until
 

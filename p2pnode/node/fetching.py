@@ -1,11 +1,13 @@
-"""Brings content into this node's store: from connected peers, likely holders first, then from Kubo."""
+"""Brings content into this node's store: from likely holders, connected peers, others, and then from Kubo."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import random
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import trio
 
@@ -20,6 +22,20 @@ from p2pnode.network.host import Host
 from p2pnode.network.streams import NetworkError
 
 CONNECT_TIMEOUT_S = 5.0
+# So many others are asked for what no neighbour has, so many at once: each dial costs both sides 10 ms.
+OTHERS_MAX = 64
+OTHERS_AT_ONCE = 16
+
+
+class Peers(Protocol):
+    """The node's knowledge of peers."""
+
+    def addresses_of(self, peer: str) -> Sequence[str]: ...
+    def peers_heard(self) -> Collection[str]: ...
+
+    def owners(self) -> Sequence[str]:
+        """The peers for which something runs here."""
+        ...
 
 
 class Fetching:
@@ -31,16 +47,13 @@ class Fetching:
         blocks: BlockStore,
         bitswap: Bitswap,
         results: ResultStore,
-        addresses_of: Callable[[str], Sequence[str]],
-        owners: Callable[[], Sequence[str]],
+        peers: Peers,
     ) -> None:
-        """`addresses_of` gives a peer's addresses, `owners` the peers for which something runs here."""
         self._host = host
         self._blocks = blocks
         self._bitswap = bitswap
         self._results = results
-        self._addresses_of = addresses_of
-        self._owners = owners
+        self._peers = peers
 
     def _holders(self, first: Sequence[str]) -> list[str]:
         """The connected peers to ask for blocks, those likely to have them first."""
@@ -50,7 +63,7 @@ class Fetching:
     async def join(self, peer: str, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
         """Connect to a peer at its known addresses; raises `NetworkError`."""
         if peer != self._host.peer_id:
-            await self._host.connect(peer, self._addresses_of(peer), timeout_s)
+            await self._host.connect(peer, self._peers.addresses_of(peer), timeout_s)
 
     async def fetch(
         self,
@@ -60,16 +73,42 @@ class Fetching:
         size_bytes_max: int = FETCH_SIZE_BYTES_MAX,
         reach: Reach = Reach.ALL,
     ) -> None:
-        """Bring what is below a CID into the store, from `first` and from all connected peers.
+        """Bring what is below a CID into the store, from `first`, all connected peers, and then some others.
 
         Raises `BlockUnavailable`, `BadMessage` and `OSError`.
         """
         for peer in first:
             with suppress(NetworkError):
                 await self.join(peer)
-        await self._bitswap.fetch_dag(
-            cid, self._holders(first), progress=progress, size_bytes_max=size_bytes_max, reach=reach
+        fetch = partial(
+            self._bitswap.fetch_dag, cid, progress=progress, size_bytes_max=size_bytes_max, reach=reach
         )
+        holders = self._holders(first)
+        others = [one for one in self._peers.peers_heard() if one not in {*holders, self._host.peer_id}]
+        random.shuffle(others)
+        others = others[:OTHERS_MAX]
+        while True:
+            try:
+                await fetch(holders)
+            except BlockUnavailable:
+                if not others:
+                    raise
+            else:
+                return
+            await self._join_all(others[:OTHERS_AT_ONCE])
+            holders = self._holders(first)
+            del others[:OTHERS_AT_ONCE]
+
+    async def _join_all(self, peers: Sequence[str]) -> None:
+        """Connect to those of these peers that are there, all at once."""
+
+        async def join(peer: str) -> None:
+            with suppress(NetworkError):
+                await self.join(peer)
+
+        async with trio.open_nursery() as nursery:
+            for peer in peers:
+                nursery.start_soon(join, peer)
 
     async def resolve(
         self, root: str, names: Sequence[str], fetch_block: Callable[[str], Awaitable[None]]
@@ -98,7 +137,9 @@ class Fetching:
 
         async def fetch(cid: str, reach: Reach) -> None:
             try:
-                await self.fetch(cid, self._owners(), lambda _, size: progress(size), size_bytes_max, reach)
+                await self.fetch(
+                    cid, self._peers.owners(), lambda _, size: progress(size), size_bytes_max, reach
+                )
             except BlockUnavailable as exc:
                 if not self._results.has_kubo:
                     raise
