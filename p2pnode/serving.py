@@ -172,6 +172,8 @@ async def _work(node: Node, end: _End) -> None:
         reached=node.adverts.remember,
         mdns=config.mdns,
         grown=node.changes.peers,
+        heard=node.adverts.peers_heard,
+        needed=node.peers_needed,
     )
     serve_table(host, node.adverts.table_for)
     serve_jobs(host, node.own_jobs)

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from p2pnode.network import discovery as discovering
+from p2pnode.core.link.neighbours import NO_ROOM_LOOK_S
 from p2pnode.network.discovery import Discovery
 from p2pnode.node import capacity as capacities
 from p2pnode.node.capacity import CapacityWatch
@@ -189,6 +189,9 @@ class NoHost:
     def has_room(self) -> bool:
         return self.room
 
+    def used_at(self, peer: str) -> float:
+        return 0.0
+
     async def connect(self, peer: str, addresses: Any, timeout_s: float) -> None:
         self.dials.append((peer, trio.current_time()))
 
@@ -216,6 +219,6 @@ async def test_a_known_peer_is_dialled_when_there_is_room_for_it_again(autojump_
         nursery.start_soon(finder.run)
         await trio.sleep(AT_S)
         host.room = True
-        await trio.sleep(discovering.NO_ROOM_LOOK_S)
+        await trio.sleep(NO_ROOM_LOOK_S)
         nursery.cancel_scope.cancel()
-    assert [(peer, round(at - begun, 4)) for peer, at in host.dials] == [("a", discovering.NO_ROOM_LOOK_S)]
+    assert [(peer, round(at - begun, 4)) for peer, at in host.dials] == [("a", NO_ROOM_LOOK_S)]

@@ -25,9 +25,9 @@ from p2pnode.core.link.failure_detector import (
     PeerForgot,
     PeerLost,
 )
+from p2pnode.core.link.redial import SOON_S_MAX
 from p2pnode.core.replication.replicas import COMMAND_ANSWER_S
 from p2pnode.network.links import CONNECT_S_MAX
-from p2pnode.network.redial import SOON_S_MAX
 
 DOWN, UP, SUSPECT = LinkDown("a", "closed"), LinkUp("a"), LinkSuspect("a")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
 from p2pnode.core.link import machine as link
@@ -24,6 +26,7 @@ from p2pnode.core.link.events import (
     PostRejected,
     Refuse,
     ReplaceMessages,
+    Rest,
     SaveMessage,
     SaveRecord,
     SendFrame,
@@ -287,6 +290,32 @@ def test_a_quiet_link_beats() -> None:
     machine = up()
     assert machine.deadline == link.BEAT_AFTER_S
     assert sent(machine.handle(LinkTick(), link.BEAT_AFTER_S)) == [Beat()]
+
+
+def test_a_link_that_its_opener_does_not_want_any_more_is_closed_when_it_is_quiet() -> None:
+    machine = up()
+    assert machine.handle(Rest(), machine.rests_at - 1) == []
+    machine.handle(FrameReceived(1, frame(Data(sequence=1, payload=b"news"))), 10)
+    assert machine.rests_at == inf
+    machine.handle(Delivered(1), 10)
+    machine.handle(FrameReceived(1, frame(Beat())), 20)
+    assert machine.rests_at == 10 + link.REST_AFTER_S
+    dropped, down = machine.handle(Rest(), machine.rests_at)
+    assert (type(dropped), type(down)) == (Drop, Down)
+
+
+def test_a_link_that_the_peer_opened_is_the_peers_to_close() -> None:
+    machine = new()
+    machine.handle(Accepted(1, hello()), 0)
+    machine.handle(FrameReceived(1, frame(Beat())), 0)
+    assert machine.is_up
+    assert machine.rests_at == inf
+
+
+def test_a_link_on_which_something_waits_is_not_closed() -> None:
+    machine = up()
+    machine.handle(Post(b"for the peer"), 1)
+    assert machine.rests_at == inf
 
 
 def _silence(machine: Link, until_s: float) -> list[tuple[float, Action]]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 import trio
 
+from p2pnode.core.link import neighbours
+from p2pnode.core.link.redial import casual_redial_s, redial_s
 from p2pnode.core.wire.addresses import BadAddress
 from p2pnode.identity import Identity
 from p2pnode.network.discovery import Discovery
 from p2pnode.network.host import Host, open_host
 from p2pnode.network.mdns import ADDRESSES_MAX, decode_txt_untrusted, encode_txt
-from p2pnode.network.redial import casual_redial_s, redial_s
+from p2pnode.network.streams import Stream
 
 from .network_support import LOOPBACK, new_identity, until
 
@@ -99,6 +101,50 @@ async def test_a_peer_that_restarts_on_another_port_comes_back_by_what_it_rememb
         async with open_finder(identity, known=remembered) as b:
             assert b.addresses() != old
             assert await until(a.connected) < 5
+
+
+async def test_in_a_large_network_idle_connections_go_and_those_that_are_used_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(neighbours, "HIGH", 2)
+    monkeypatch.setattr(neighbours, "LOW", 0)
+    monkeypatch.setattr(neighbours, "IDLE_S", 0.5)
+    monkeypatch.setattr(neighbours, "CLOSE_AGAIN_S", 0.1)
+    heard = [new_identity() for _ in range(5)]
+
+    async def echo(stream: Stream) -> None:
+        while data := await stream.read_some(1, 5):
+            await stream.write(data, 5)
+
+    async with open_host(new_identity(), [LOOPBACK]) as hub, AsyncExitStack() as stack:
+        hub.handle("/echo", echo)
+        hosts = [await stack.enter_async_context(open_host(one, [LOOPBACK])) for one in heard]
+        discovery = Discovery(
+            hub,
+            given=hosts[1].addresses()[:1],
+            mdns=False,
+            heard=lambda: [one.peer_id for one in heard],
+            needed=lambda: {hosts[0].peer_id},
+        )
+        for host in hosts:
+            await host.connect(hub.peer_id, hub.addresses(), 5)
+        user = await hosts[-1].open_stream(hub.peer_id, ["/echo"], 5)
+
+        async def use() -> None:
+            while True:
+                await user.write(b"x", 5)
+                await user.read_exactly(1, 5)
+                await trio.sleep(0.1)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(use)
+            nursery.start_soon(discovery.run)
+            await until(lambda: len(hub.connected()) == 2)
+            await trio.sleep(0.7)  # Nothing more is to happen.
+            assert set(hub.connected()) == {hosts[0].peer_id, hosts[-1].peer_id}
+            # The given peer was let go, and is in the network.
+            assert discovery.unreached() == []
+            nursery.cancel_scope.cancel()
 
 
 async def test_nodes_on_one_machine_find_each_other_by_mdns_and_only_then() -> None:

@@ -8,6 +8,7 @@ import random
 import pytest
 import trio
 
+from p2pnode.core.link import machine
 from p2pnode.core.link.failure_detector import (
     LinkDown,
     LinkUp,
@@ -310,6 +311,27 @@ async def test_garbage_on_a_link_costs_that_peer_its_link_and_nothing_else(data:
         await until(lambda: b.got)
         assert LinkDown not in [type(event) for event in a.events]
         assert b.got == [(a.id, b"still here")]
+
+
+async def test_a_link_ends_when_neither_side_wants_it_any_more_and_no_sooner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(machine, "REST_AFTER_S", 0.3)
+    async with open_node() as a, open_node() as b:
+        a.meet(b)
+        b.meet(a)
+        a.links.keep(b.id)
+        await until(lambda: b.links.is_up(a.id))
+        b.links.keep(a.id)
+        a.links.release(b.id)
+        # Its opener has left the stream, and the other has opened one.
+        await until(lambda: LinkDown in [type(event) for event in b.events])
+        await until(lambda: b.links.is_up(a.id) and a.links.is_up(b.id))
+        await trio.sleep(0.6)  # Nothing is to happen.
+        assert b.links.is_up(a.id)
+        b.links.release(a.id)
+        await until(lambda: not (a.links._ends or b.links._ends))
+        assert a.host.connected() == [b.id]
 
 
 async def test_what_nobody_wants_is_not_kept() -> None:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Container, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from math import inf
 
 import trio
 from libp2p.abc import IHost, INetConn, INetStream
@@ -103,6 +104,7 @@ class Host:
         self._watchers: list[Watcher] = []
         self._doubles: tuple[DoubleCame, DoubleGone] | None = None
         self._inbound: Counter[tuple[str, str]] = Counter()
+        self._used_at: dict[str, float] = {}
         self._dialler = Dialler(self._network, peer_id)
         self._guard()
         self._network.register_notifee(ConnectionNotifee(self._notify_connected, self._notify_disconnected))
@@ -131,6 +133,13 @@ class Host:
         """The peers that have a connection with this node."""
         return [str(peer) for peer, connections in self._network.connections.items() if connections]
 
+    def used_at(self, peer: str) -> float:
+        """When something of this node's own protocols came from a connected peer, or went to it, last."""
+        return self._used_at.get(peer, -inf)
+
+    def _note_use(self, peer: str) -> None:
+        self._used_at[peer] = trio.current_time()
+
     def watch(self, watcher: Watcher) -> None:
         """Has `watcher` called on every `Connected` and `Disconnected`; it must not block or raise."""
         self._watchers.append(watcher)
@@ -150,7 +159,7 @@ class Host:
         """
 
         async def serve(inner: INetStream) -> None:
-            stream = Stream(inner)
+            stream = Stream(inner, self._note_use)
             key = (stream.peer, protocol)
             if self._inbound[key] >= streams_per_peer_max:
                 log.info("refused %s a stream of %s: it has %d", stream.peer, protocol, self._inbound[key])
@@ -207,7 +216,7 @@ class Host:
             raise PeerSilent(f"{peer} opened no stream within {timeout_s:.1f} s") from exc
         except (BaseLibp2pError, OSError) as exc:
             raise Unreachable(f"{peer} opened no stream of {', '.join(protocols)}: {exc}") from exc
-        stream = Stream(inner)
+        stream = Stream(inner, self._note_use)
         if process not in (None, process_key(inner)):
             # libp2p takes another connection where one fails.
             await stream.reset()
@@ -262,6 +271,7 @@ class Host:
     def _notify_disconnected(self, connection: INetConn) -> None:
         peer = str(connection.muxed_conn.peer_id)
         if not self._dialler.is_connected(peer):
+            self._used_at.pop(peer, None)
             self._tell(Disconnected(peer))
         elif self._doubles is not None:
             gone = process_key(connection)

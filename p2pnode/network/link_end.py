@@ -11,11 +11,11 @@ import trio
 
 from p2pnode.core.link.frames import FRAME_SIZE_BYTES_MAX
 from p2pnode.core.link.machine import Link
+from p2pnode.core.link.redial import redial_s
 from p2pnode.core.values.patience import Patience
 from p2pnode.core.values.rate import TokenBucket
 from p2pnode.core.wire.codec import BadMessage
 
-from .redial import redial_s
 from .streams import Stream
 
 HEADER_SIZE_BYTES = 4

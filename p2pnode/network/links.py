@@ -30,6 +30,7 @@ from p2pnode.core.link.events import (
     LinkTick,
     Opened,
     Post,
+    Rest,
     StreamEnded,
 )
 from p2pnode.core.link.failure_detector import LinkEvent
@@ -140,6 +141,12 @@ class Links:
         """Takes `keep` back."""
         if peer in self._ends:
             self._ends[peer].kept = False
+            self._ends[peer].wake.set()
+
+    @property
+    def wanted(self) -> set[str]:
+        """The peers with which a link is wanted, or under way to be had."""
+        return {peer for peer, end in self._ends.items() if end.wanted}
 
     def is_up(self, peer: str) -> bool:
         """Whether the peer is there, as far as its beats tell."""
@@ -205,7 +212,9 @@ class Links:
             now = trio.current_time()
             if now >= end.link.deadline:
                 self._actions.give(end, LinkTick())
-            wake_at = end.link.deadline
+            if not end.wanted and now >= end.link.rests_at:
+                self._actions.give(end, Rest())
+            wake_at = min(end.link.deadline, inf if end.wanted else end.link.rests_at)
             if end.wanted and not end.link.has_stream and not end.dialling:
                 if now >= end.dial_at:
                     end.dialling = True

@@ -8,6 +8,7 @@ left open holds one of the 256 places of its connection until the connection end
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 
 import trio
@@ -39,8 +40,10 @@ class Stream:
     `async with stream` closes it in the end, and resets it on an exception.
     """
 
-    def __init__(self, inner: INetStream) -> None:
+    def __init__(self, inner: INetStream, used: Callable[[str], None] = lambda peer: None) -> None:
+        """`used` is told the peer whenever something comes or goes."""
         self._inner = inner
+        self._used = used
         self._buffer = bytearray()
         self.peer = str(inner.muxed_conn.peer_id)
         self.protocol = str(inner.get_protocol() or "")
@@ -72,7 +75,9 @@ class Stream:
     async def _receive(self, timeout_s: float) -> bytes:
         try:
             with trio.fail_after(max(timeout_s, 0)):
-                return bytes(await self._inner.read(READ_SIZE_BYTES))
+                data = bytes(await self._inner.read(READ_SIZE_BYTES))
+            self._used(self.peer)
+            return data
         except StreamEOF:
             return b""
         except trio.TooSlowError as exc:
@@ -86,6 +91,7 @@ class Stream:
         try:
             with trio.fail_after(timeout_s):
                 await self._inner.write(data)
+            self._used(self.peer)
         except trio.TooSlowError as exc:
             await self.reset()
             raise StreamBroken(f"the peer took no data for {timeout_s:.1f} s") from exc

@@ -12,6 +12,7 @@ from functools import partial
 import trio
 
 from p2pnode import __version__, identity
+from p2pnode.core.link.neighbours import LOW
 from p2pnode.core.placement.adverts import AdvertTable
 from p2pnode.core.placement.twins import Doubles, OwnNumbers
 from p2pnode.core.records.events import AdvertHeard, Advertise, NeighbourJoined
@@ -157,7 +158,7 @@ class Advertiser:
 
     async def _greet(self, peer: str) -> None:
         """Get to know all that a new neighbour knows, and have it, and those behind it, know us."""
-        if peer in self._greeting:
+        if peer in self._greeting or not self._may_miss_adverts(peer):
             return
         bucket = self._pulls.pop(peer, None) or TokenBucket(1 / PULL_AGAIN_S, PULLS_BURST)
         self._pulls[peer] = bucket
@@ -173,6 +174,13 @@ class Advertiser:
                 return
         self._tell(NeighbourJoined())
         await self._pull(peer)
+
+    def _may_miss_adverts(self, peer: str) -> bool:
+        """Whether a new neighbour may know of what was not heard here, or the other way round.
+
+        A node of few connections has joined, or was cut off; a peer that is not heard may be of another half.
+        """
+        return len(self._host.connected()) <= LOW or peer not in self._table.known
 
     async def _pull(self, peer: str, process: bytes | None = None) -> None:
         async def take(page: Sequence[TableEntry]) -> None:
@@ -298,6 +306,10 @@ class Advertiser:
         """Return the peers known by advert, and from earlier, with their addresses."""
         adverts = {peer: known.advert.addresses for peer, known in self._table.known.items()}
         return {**self._remembered, **adverts}
+
+    def peers_heard(self) -> Collection[str]:
+        """The peers whose adverts count now, this node among them."""
+        return self._table.known.keys()
 
     def addresses_of(self, peer: str) -> Sequence[str]:
         known = self._table.known.get(peer)

@@ -1,11 +1,13 @@
-"""Brings content into this node's store: from connected peers, likely holders first, then from Kubo."""
+"""Brings content into this node's store: from likely holders, connected peers, others, and then from Kubo."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import random
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import trio
 
@@ -22,6 +24,20 @@ from p2pnode.network.host import Host
 from p2pnode.network.streams import NetworkError
 
 CONNECT_TIMEOUT_S = 5.0
+# So many others are asked for what no neighbour has, so many at once: each dial costs both sides 10 ms.
+OTHERS_MAX = 64
+OTHERS_AT_ONCE = 16
+
+
+class Peers(Protocol):
+    """The node's knowledge of peers."""
+
+    def addresses_of(self, peer: str) -> Sequence[str]: ...
+    def peers_heard(self) -> Collection[str]: ...
+
+    def owners(self) -> Sequence[str]:
+        """The peers for which something runs here."""
+        ...
 
 
 class Fetching:
@@ -33,20 +49,15 @@ class Fetching:
         blocks: BlockStore,
         bitswap: Bitswap,
         results: ResultStore,
-        addresses_of: Callable[[str], Sequence[str]],
-        owners: Callable[[], Sequence[str]],
+        peers: Peers,
         rate: FetchRate,
     ) -> None:
-        """`addresses_of` gives a peer's addresses, `owners` the peers for which something runs here.
-
-        `rate` is told what came how quickly.
-        """
+        """`rate` is told what came how quickly."""
         self._host = host
         self._blocks = blocks
         self._bitswap = bitswap
         self._results = results
-        self._addresses_of = addresses_of
-        self._owners = owners
+        self._peers = peers
         self._rate = rate
 
     def _holders(self, first: Sequence[str]) -> list[str]:
@@ -57,7 +68,7 @@ class Fetching:
     async def join(self, peer: str, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
         """Connect to a peer at its known addresses; raises `NetworkError`."""
         if peer != self._host.peer_id:
-            await self._host.connect(peer, self._addresses_of(peer), timeout_s)
+            await self._host.connect(peer, self._peers.addresses_of(peer), timeout_s)
 
     async def fetch(
         self,
@@ -67,18 +78,44 @@ class Fetching:
         size_bytes_max: int = FETCH_SIZE_BYTES_MAX,
         reach: Reach = Reach.ALL,
     ) -> None:
-        """Bring what is below a CID into the store, from `first` and from all connected peers.
+        """Bring what is below a CID into the store, from `first`, all connected peers, and then some others.
 
         Raises `BlockUnavailable`, `BadMessage` and `OSError`.
         """
         for peer in first:
             with suppress(NetworkError):
                 await self.join(peer)
-        began = trio.current_time()
-        received_bytes = await self._bitswap.fetch_dag(
-            cid, self._holders(first), progress=progress, size_bytes_max=size_bytes_max, reach=reach
+        fetch = partial(
+            self._bitswap.fetch_dag, cid, progress=progress, size_bytes_max=size_bytes_max, reach=reach
         )
-        self._rate.note(received_bytes, trio.current_time() - began)
+        holders = self._holders(first)
+        others = [one for one in self._peers.peers_heard() if one not in {*holders, self._host.peer_id}]
+        random.shuffle(others)
+        others = others[:OTHERS_MAX]
+        while True:
+            began = trio.current_time()
+            try:
+                received_bytes = await fetch(holders)
+            except BlockUnavailable:
+                if not others:
+                    raise
+            else:
+                self._rate.note(received_bytes, trio.current_time() - began)
+                return
+            await self._join_all(others[:OTHERS_AT_ONCE])
+            holders = self._holders(first)
+            del others[:OTHERS_AT_ONCE]
+
+    async def _join_all(self, peers: Sequence[str]) -> None:
+        """Connect to those of these peers that are there, all at once."""
+
+        async def join(peer: str) -> None:
+            with suppress(NetworkError):
+                await self.join(peer)
+
+        async with trio.open_nursery() as nursery:
+            for peer in peers:
+                nursery.start_soon(join, peer)
 
     async def resolve(
         self, root: str, names: Sequence[str], fetch_block: Callable[[str], Awaitable[None]]
@@ -107,7 +144,9 @@ class Fetching:
 
         async def fetch(cid: str, reach: Reach) -> None:
             try:
-                await self.fetch(cid, self._owners(), lambda _, size: progress(size), size_bytes_max, reach)
+                await self.fetch(
+                    cid, self._peers.owners(), lambda _, size: progress(size), size_bytes_max, reach
+                )
             except BlockUnavailable as exc:
                 if not self._results.has_kubo:
                     raise

@@ -13,7 +13,7 @@ import logging
 import os
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -119,7 +119,7 @@ class Node:
         kubo = KuboDaemon(config.ipfs_api) if config.ipfs_api else None
         self.results = ResultStore(blocks, config.data_dir / "kubo", config.result_retention, kubo)
         rate = FetchRate()
-        self.fetching = Fetching(host, blocks, bitswap, self.results, self._addresses_of, self._owners, rate)
+        self.fetching = Fetching(host, blocks, bitswap, self.results, self, rate)
         access = _access(config)
         ipfs = Ipfs(self.fetching.fetch_input, self.fetching.export)
         self.inputs = Inputs(ipfs, access, config.data_dir / "input-cache", rate)
@@ -290,10 +290,17 @@ class Node:
 
     # Questions between the parts
 
-    def _addresses_of(self, peer: str) -> Sequence[str]:
+    def peers_needed(self) -> set[str]:
+        """The peers whose connections must stay."""
+        return self.links.wanted
+
+    def addresses_of(self, peer: str) -> Sequence[str]:
         return self.adverts.addresses_of(peer)
 
-    def _owners(self) -> list[str]:
+    def peers_heard(self) -> Collection[str]:
+        return self.adverts.peers_heard()
+
+    def owners(self) -> list[str]:
         """The peers for which something runs here."""
         return [reservation.owner for reservation in self.driver.core.worker.held]
 

@@ -111,6 +111,7 @@ class Nodes:
         try:
             if peer != self._core.me:
                 await self._host.connect(peer, [address], CONNECT_TIMEOUT_S)
+                self._discovery.choose(peer)
         except NetworkError as exc:
             why = exc.why if isinstance(exc, Unreachable) else str(exc)
             raise ServiceError(

@@ -79,7 +79,14 @@ class LinkTick:
     """The deadline is there."""
 
 
-Event = Opened | Accepted | FrameReceived | Heard | StreamEnded | Post | Delivered | Discarded | LinkTick
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """The owner does not want the link, and `rests_at` is there."""
+
+
+Event = (
+    Opened | Accepted | FrameReceived | Heard | StreamEnded | Post | Delivered | Discarded | LinkTick | Rest
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,7 @@ from .events import (
     PostRejected,
     Refuse,
     ReplaceMessages,
+    Rest,
     SaveMessage,
     SaveRecord,
     SendFrame,
@@ -87,6 +88,8 @@ WINDOW_MESSAGES_MAX = 64
 WINDOW_SIZE_BYTES_MAX = 2 * 1024 * 1024
 # Round trips of the slowest lines take a second, and a busy peer another.
 HELLO_S_MAX = 5.0
+# A link that its opener does not want any more, and that has carried no message for so long, is closed.
+REST_AFTER_S = 30.0
 # Messages that a disk can have lost: a day of the busiest link. A peer that has more of ours is lying.
 LOST_MESSAGES_MAX = 1_000_000
 # Events that come this much later than asked for mean that this node itself was paused.
@@ -127,7 +130,8 @@ class Link:
         self._delivering = False
         # Messages in the outbox up to this one are under way on the present stream.
         self._under_way = 0
-        self._heard_at = self._said_at = -inf
+        self._heard_at = self._said_at = self._worked_at = -inf
+        self._is_ours = False
 
     @property
     def waiting(self) -> int:
@@ -149,6 +153,12 @@ class Link:
             return min(answered, self._heard_at + HELLO_S_MAX)
         silence = self._heard_at + (DOWN_AFTER_S if self._suspected else SUSPECT_AFTER_S)
         return min(answered, silence, self._said_at + BEAT_AFTER_S)
+
+    @property
+    def rests_at(self) -> float:
+        """When `Rest` is due, if nobody here wants the link. A stream of the peer's is the peer's to end."""
+        works = not self.is_up or not self._is_ours or self._answered or self._outbox or self._delivering
+        return inf if works else self._worked_at + REST_AFTER_S
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take in the event, and return what to do about it, in this order."""
@@ -177,6 +187,8 @@ class Link:
                 return self._discarded(sequence, reason, now)
             case LinkTick():
                 return self._tick(now)
+            case Rest():
+                return self._drop("nobody here needs it") if now >= self.rests_at else []
             case FrameReceived() | Heard() | StreamEnded():
                 return []  # Of a stream that was dropped.
             case _:
@@ -185,7 +197,7 @@ class Link:
     def _open(self, stream: int, now: float) -> list[Action]:
         if self.has_stream:
             return [Drop(stream, "there is a link already")]
-        self._stream = stream
+        self._stream, self._is_ours = stream, True
         self._heard_at = now
         return [self._hello(stream, now)]
 
@@ -207,7 +219,7 @@ class Link:
         if self._stream is not None:
             actions.append(Drop(self._stream, "the peer opened another"))
         was_up, self.is_up = self.is_up, False
-        self._stream, self._answered = answered.stream, None
+        self._stream, self._answered, self._is_ours = answered.stream, None, False
         return actions + self._greet(answered.hello, now, tell_up=not was_up)
 
     def _hello(self, stream: int, now: float) -> SendFrame:
@@ -240,6 +252,7 @@ class Link:
             actions.append(SaveRecord(record))
         actions += self._acknowledged(hello.received) if hello.known == self._store else []
         self.is_up = True
+        self._worked_at = now
         self._hear(now)
         self._under_way = 0
         actions += [Forgot()] if forgot else []
@@ -257,6 +270,8 @@ class Link:
         except BadMessage as exc:
             return self._drop(str(exc))
         self._hear(now)
+        if not isinstance(frame, Beat):
+            self._worked_at = now
         match frame:
             case Hello():
                 return self._drop("a second hello")
