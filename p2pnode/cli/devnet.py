@@ -27,6 +27,8 @@ from p2pnode.cli.progress import Progress
 from p2pnode.cli.status import CommandError, Status
 
 READY_TIMEOUT_S = 60.0
+# Each is a Python that starts: a second and a half of a core, of which a machine may have two.
+READY_PER_NODE_S = 2.0
 # Nodes are processes of their own, which may end without a word.
 POLL_INTERVAL_S = 0.05
 # People read it; each look asks every node.
@@ -162,7 +164,8 @@ def _ended_unless_kept(directory: Path) -> Iterator[list[Path]]:
 
 def _wait_until_ready(nodes: list[DevnetNode]) -> None:
     """Wait until every node answers and the first one knows them all."""
-    deadline = time.monotonic() + READY_TIMEOUT_S
+    timeout_s = max(READY_TIMEOUT_S, len(nodes) * READY_PER_NODE_S)
+    deadline = time.monotonic() + timeout_s
     with Progress() as progress:
         while time.monotonic() < deadline:
             for node in nodes:
@@ -177,7 +180,7 @@ def _wait_until_ready(nodes: list[DevnetNode]) -> None:
     late = [node.name for node in nodes if not node.api] or [nodes[0].name]
     raise CommandError(
         Status.FAILED,
-        f"not ready within {READY_TIMEOUT_S:.0f} s: {', '.join(late)}",
+        f"not ready within {timeout_s:.0f} s: {', '.join(late)}",
         *devnet_nodes.log_tail(nodes[0]),
     )
 
