@@ -197,8 +197,6 @@ def test_the_first_offer_is_advertised_at_once_and_then_at_intervals() -> None:
     [
         ({}, False),
         ({"free": codec.replace(ROOM, cpu_millis=3500)}, False),
-        ({"free": codec.replace(ROOM, cpu_millis=3000)}, True),
-        ({"free": codec.replace(ROOM, memory_bytes=1)}, True),
         ({"engines": ("docker",)}, True),
         ({"labels": {"os": "linux", "zone": "b"}}, True),
         ({"total": codec.replace(ROOM, gpus=1)}, True),
@@ -208,7 +206,33 @@ def test_what_others_would_decide_by_is_advertised_soon(changes: dict[str, objec
     own = Advertising()
     own.take(capacity(), 5, 0.5, NOW)
     own.changed(capacity(**changes), NOW + 0.1)
-    assert own.due == NOW + (adverts.advert_gap_s(5) if soon else ADVERT_INTERVAL_S_MIN)
+    assert own.deadline == NOW + (adverts.advert_gap_s(5) if soon else ADVERT_INTERVAL_S_MIN)
+
+
+@pytest.mark.parametrize("free", [{"cpu_millis": 3000}, {"memory_bytes": 1}])
+def test_other_room_is_told_where_it_lasts(free: dict[str, int]) -> None:
+    own = Advertising()
+    own.take(capacity(), 5, 0.5, NOW)
+    taken = capacity(free=codec.replace(ROOM, **free))
+    own.changed(taken, NOW + 9)
+    own.changed(taken, NOW + 10)
+    assert own.deadline == NOW + 9 + adverts.ROOM_LASTS_S
+    own.take(taken, 5, 0.5, own.deadline)
+    assert own.deadline == NOW + 9 + adverts.ROOM_LASTS_S + ADVERT_INTERVAL_S_MIN
+
+
+def test_room_that_short_jobs_take_and_give_back_is_not_told() -> None:
+    own = Advertising()
+    own.take(capacity(), 5, 0.5, NOW)
+    taken = capacity(free=codec.replace(ROOM, cpu_millis=0))
+    for step in range(100):
+        own.changed(taken, NOW + 3 + step / 10)
+        own.changed(capacity(), NOW + 3.05 + step / 10)
+    assert own.deadline == NOW + ADVERT_INTERVAL_S_MIN
+    own.due = NOW + 20
+    own.changed(taken, NOW + 15)
+    own.changed(capacity(), NOW + 15.05)
+    assert own.deadline == NOW + 20, "what is due for another reason stays due"
 
 
 def test_an_advert_outlives_a_missed_one() -> None:

@@ -174,7 +174,7 @@ class Core:
     def deadline(self) -> float:
         mine = min(self.worker.deadline, self.replication.deadline, self.readings.deadline)
         news = self._news_at + NEWS_GAP_S if self._peers_changed else inf
-        return min(self.jobs.deadline, mine, news, self.table.deadline, self.advertising.due)
+        return min(self.jobs.deadline, mine, news, self.table.deadline, self.advertising.deadline)
 
     @property
     def partners(self) -> frozenset[str]:
@@ -373,13 +373,13 @@ class Core:
         if self.worker.leaving:
             if self.advertising.capacity is None:
                 return []
-            self.advertising.capacity, self.advertising.due = None, inf
+            self.advertising.leave()
             return [Advertise(capacity, 0, leaving=True)]
         if self.worker.owes_news:
             self.advertising.due = min(self.advertising.due, self.advertising.soonest(now))
             self.worker.owes_news = False
         self.advertising.changed(capacity, now)
-        if now < self.advertising.due:
+        if now < self.advertising.deadline:
             return []
         self.advertising.take(capacity, peers, rendezvous_hash(self.me, int(now * 1000), "") / 2**64, now)
         ttl_ms = int(advert_interval_s(peers) * ADVERT_TTL_INTERVALS * 1000)

@@ -1,4 +1,4 @@
-"""Fifty nodes as processes of this machine: 1,000 jobs while five of the nodes are killed and started again."""
+"""Fifty nodes as processes of this machine: 1,000 jobs while five nodes are killed and started again."""
 
 from __future__ import annotations
 

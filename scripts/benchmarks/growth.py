@@ -141,7 +141,8 @@ class Network(Simulation):
             met = [self.peers[one] for one in self.neighbours[self.index[node.peer]]]
             sample = {*self.random.sample(self.peers, PEERS_MAX - len(met) - 1), *met, node.peer}
             table = node.core.table
-            table.known.update((peer, known[peer]) for peer in sample)
+            for peer in sample:
+                table.known[peer] = known[peer]
             table.deadline = self.now + TTL_MS / 1000
             node.core.advertising.take(node.capacity, PEERS_MAX, self.random.random(), self.now)
             node.core.advertising.due += self.random.uniform(0, advert_interval_s(PEERS_MAX))

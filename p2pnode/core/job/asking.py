@@ -1,6 +1,6 @@
 """Asking peers for bids: the choice of peers, and the wait when there is none.
 
-Peers with room are asked first. Where they are too few, peers without room are asked, too:
+KnownPeers with room are asked first. Where they are too few, peers without room are asked, too:
 the ask waits there, and is bid for in the moment that there is room. A peer that refused is
 asked again only when it has advertised anew: it said what it lacks, and until then nothing is
 different. A peer that has what the job uses, and no room, is waited for as long as another would take to
@@ -14,10 +14,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import zip_longest
+from itertools import cycle, islice, zip_longest
 from math import inf
 
-from p2pnode.core.placement.adverts import Known, out_of_reach
+from p2pnode.core.placement.adverts import Known, KnownPeers, out_of_reach
 from p2pnode.core.placement.arrival import PATIENCE_S_MAX, sizes_told, start_s, step
 from p2pnode.core.placement.matching import (
     Infeasible,
@@ -26,7 +26,7 @@ from p2pnode.core.placement.matching import (
     requirements_of,
     why_not_peer,
 )
-from p2pnode.core.placement.ranking import asks_for, rank_candidates, time_rank
+from p2pnode.core.placement.ranking import asks_for, rank_candidates, rendezvous_hash, time_rank
 from p2pnode.core.records.events import Send
 from p2pnode.core.records.lifecycle import (
     EVERYWHERE,
@@ -65,6 +65,10 @@ ASKS_EVERYWHERE_MAX = 500
 REFUSAL_HOLDS_S = 60.0
 # Why a peer is not asked that could be.
 FARTHER = "would have to fetch what a peer that is waited for has"
+# Peers with room that a round chooses among, of so many that more would change little; a job of many replicas
+# chooses among so many for each.
+CONSIDERED_MAX = 100
+CONSIDERED_PER_REPLICA = 4
 # Peers that a line of history names, of those that were asked.
 NAMED_MAX = 8
 
@@ -82,10 +86,33 @@ class Asking:
         return requirements_of(self.record.spec)
 
     @cached_property
+    def considered(self) -> Mapping[str, Known]:
+        """The peers that a round chooses among: all of a small table; else holders of its data, and others.
+
+        A look at thousands of peers costs more than what the best of them is better by. Each round of each
+        job begins at another one.
+        """
+        record, known = self.record, self.known
+        enough = max(CONSIDERED_MAX, CONSIDERED_PER_REPLICA * record.spec.count)
+        if len(known) <= enough or record.spec.type in EVERYWHERE or not isinstance(known, KnownPeers):
+            return known
+        first = {record.owner, *known.holders(self.need.cache_keys), *self._open}
+        found = {peer: known[peer] for peer in sorted(first) if peer in known}
+        peers = list(known)
+        begin = rendezvous_hash(record.id, record.round + 1, "") % len(peers)
+        for peer in islice(cycle(peers), begin, begin + len(peers)):
+            if enough <= 0:
+                break
+            if peer not in found:
+                found[peer] = known[peer]
+                enough -= self._infeasible(peer) is None
+        return found
+
+    @cached_property
     def sizes(self) -> dict[int, int]:
         """The sizes of what the job uses, by cache key."""
         own = self.known.get(self.record.owner)
-        others = [one.advert.capacity for one in self.known.values()]
+        others = [one.advert.capacity for one in self.considered.values()]
         return sizes_told(self.need, self.record.spec.task, own.advert.capacity if own else None, others)
 
     @cached_property
@@ -128,7 +155,7 @@ class Asking:
         Anybody can invent peers with the best of offers, so of two that are asked one was heard before.
         """
         record = self.record
-        infeasible = {peer: self._infeasible(peer) for peer in self.known}
+        infeasible = {peer: self._infeasible(peer) for peer in self.considered}
         groups: tuple[list[Known], list[Known], list[Known]] = ([], [], [])
         for peer, reason in infeasible.items():
             if reason is None or reason.askable:
@@ -170,7 +197,7 @@ class Asking:
             return {}
         ranks = {
             peer: (-favours(self.need, one.advert.capacity), one.advert.capacity.price_micros)
-            for peer, one in self.known.items()
+            for peer, one in self.considered.items()
             if self._is_waited_for(peer) or self._may_be_asked(peer)
         }
         starts = {peer: start_s(self.sizes, self.known[peer].advert.capacity) for peer in ranks}
@@ -320,6 +347,16 @@ class Asking:
         return {one.peer: one for one in self.record.of(*OPEN)}
 
     def _infeasible(self, peer: str) -> Infeasible | None:
+        """Why a peer is not asked; found out once for each look."""
+        if peer not in self._infeasible_of:
+            self._infeasible_of[peer] = self._find_infeasible(peer)
+        return self._infeasible_of[peer]
+
+    @cached_property
+    def _infeasible_of(self) -> dict[str, Infeasible | None]:
+        return {}
+
+    def _find_infeasible(self, peer: str) -> Infeasible | None:
         advert, record = self.known[peer].advert, self.record
         infeasible = why_not_peer(self.need, advert)
         if infeasible is not None and infeasible.refusal_kind is RefusalKind.UNSUITABLE:

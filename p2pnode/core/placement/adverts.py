@@ -14,9 +14,10 @@ with care.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
+from typing import Any
 
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Advert, Capacity
@@ -43,6 +44,8 @@ ADVERT_INTERVAL_S_MIN = 30.0
 ADVERTS_PER_S_MAX = 1.0
 # Between two adverts of one peer, however much changes: so many in an interval.
 ADVERT_GAPS = 15
+# Room that is taken for a shorter time nobody needs to hear of: bids tell what there is.
+ROOM_LASTS_S = 2.0
 # Clocks of machines without NTP are off by minutes, not by more.
 CLOCK_SKEW_MS_MAX = 10 * 60 * 1000
 ADVERT_TTL_MS_MAX = 60 * 60 * 1000
@@ -77,11 +80,48 @@ class Known:
         return self.asked is not None and ANSWER_S_MAX <= now - self.asked < ANSWER_S_MAX + SILENT_FOR_S
 
 
+class KnownPeers(dict[str, Known]):
+    """The newest advert of each peer, by its id, and who has something that takes long to fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._holders: dict[int, set[str]] = {}
+
+    def __setitem__(self, peer: str, known: Known) -> None:
+        self._note_held(peer, known)
+        super().__setitem__(peer, known)
+
+    def pop(self, peer: str, *default: Any) -> Any:
+        """Take a peer out, as a dict does."""
+        self._note_held(peer, None)
+        return super().pop(peer, *default)
+
+    def holders(self, cache_keys: Iterable[int]) -> set[str]:
+        """The peers that have something large of these cache keys."""
+        return set().union(*(self._holders.get(one, ()) for one in cache_keys))
+
+    def _note_held(self, peer: str, known: Known | None) -> None:
+        before = self.get(peer)
+        cached = known.advert.capacity.cached if known is not None else ()
+        if before is not None and before.advert.capacity.cached is not cached:
+            for cache_key in _large(before.advert.capacity.cached):
+                self._holders[cache_key].discard(peer)
+                if not self._holders[cache_key]:
+                    del self._holders[cache_key]
+        if before is None or before.advert.capacity.cached is not cached:
+            for cache_key in _large(cached):
+                self._holders.setdefault(cache_key, set()).add(peer)
+
+
+def _large(cached: Iterable[tuple[int, int]]) -> set[int]:
+    return {cache_key for cache_key, size in cached if arrival.is_large(size)}
+
+
 @dataclass(slots=True)
 class AdvertTable:
     """The peers that this node could ask, itself among them, and what it knows of them."""
 
-    known: dict[str, Known] = field(default_factory=dict)
+    known: KnownPeers = field(default_factory=KnownPeers)
     # Highest number seen of peers that are not in `known` any more.
     gone: dict[str, int] = field(default_factory=dict)
     # When the first may expire: never later than it does, so that a tick is never missed.
@@ -224,10 +264,12 @@ class AdvertTable:
 
 def out_of_reach(known: Mapping[str, Known], now: float) -> frozenset[str]:
     """The peers that would probably not answer: they did not, or who brought them brought such peers."""
-    silent = {peer for peer, one in known.items() if one.is_silent(now)}
+    silent = {peer for peer, one in known.items() if one.asked is not None and one.is_silent(now)}
     forwarders = Counter(known[peer].brought_by for peer in silent)
     forwarders.pop(None, None)
     liars = {one for one, count in forwarders.items() if count > SILENT_PER_FORWARDER_MAX}
+    if not liars:
+        return frozenset(silent)
     return frozenset(silent | {peer for peer, one in known.items() if one.brought_by in liars})
 
 
@@ -240,11 +282,30 @@ class Advertising:
     due: float = inf
     # As the network was when it was sent.
     gap_s: float = advert_gap_s(0)
+    # When other room than was told will have lasted long enough to be told.
+    _room_due: float = inf
 
     def changed(self, capacity: Capacity, now: float) -> None:
-        """Note the capacity as it is now; say so soon if somebody would decide otherwise for it."""
+        """Note the capacity as it is now; say so soon if somebody would decide otherwise for it.
+
+        Other room is told where it lasts: what one short job takes, and gives back, is not worth an advert
+        to everybody.
+        """
         if self.capacity is None or _material(self.capacity, capacity):
             self.due = min(self.due, self.soonest(now))
+        elif _other_room(self.capacity, capacity):
+            self._room_due = min(self._room_due, max(self.soonest(now), now + ROOM_LASTS_S))
+        else:
+            self._room_due = inf
+
+    @property
+    def deadline(self) -> float:
+        """When the next advert goes, if nothing changes."""
+        return min(self.due, self._room_due)
+
+    def leave(self) -> None:
+        """Note that this node has said that it goes."""
+        self.capacity, self.due, self._room_due = None, inf, inf
 
     def soonest(self, now: float) -> float:
         """When the next advert may go at the earliest."""
@@ -254,10 +315,11 @@ class Advertising:
         """Note that `capacity` was sent; `jitter`, of 0 to 1, keeps peers from speaking in step."""
         self.capacity, self.sent, self.gap_s = capacity, now, advert_gap_s(peers)
         self.due = now + advert_interval_s(peers) * (0.75 + jitter / 2)
+        self._room_due = inf
 
 
 def _material(old: Capacity, new: Capacity) -> bool:
-    """Would a requester choose differently? Small moves of what is free can wait for the interval."""
+    """Would a requester choose differently, whatever room there is?"""
     if old is new:
         return False
     if (
@@ -278,9 +340,12 @@ def _material(old: Capacity, new: Capacity) -> bool:
         new.scheduling,
     ):
         return True
-    if {one for one in new.cached if arrival.is_large(one[1])} - set(old.cached):
-        # Something large has come, which others need not fetch to elsewhere.
-        return True
+    # Something large has come, which others need not fetch to elsewhere.
+    return bool({one for one in new.cached if arrival.is_large(one[1])} - set(old.cached))
+
+
+def _other_room(old: Capacity, new: Capacity) -> bool:
+    """Is there so much more or less room that a requester might choose differently?"""
     for name in ("cpu_millis", "memory_bytes", "disk_bytes", "gpus"):
         total, before, after = (getattr(o, name) for o in (new.total, old.free, new.free))
         # A quarter of the machine decides between fitting and not fitting for common jobs.
