@@ -1,6 +1,6 @@
 """Asking peers for bids: the choice of peers, and the wait when there is none.
 
-KnownPeers with room are asked first. Where they are too few, peers without room are asked, too:
+Peers with room are asked first. Where they are too few, peers without room are asked, too:
 the ask waits there, and is bid for in the moment that there is room. A peer that refused is
 asked again only when it has advertised anew: it said what it lacks, and until then nothing is
 different. A peer that has what the job uses, and no room, is waited for as long as another would take to
