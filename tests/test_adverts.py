@@ -263,3 +263,16 @@ def test_an_advert_that_would_change_nothing_is_known_before_its_signature_is_ch
     bring(table, "hostile", UNMET_PER_FORWARDER_MAX)
     assert not table.is_news(advert("one more", 1, NOW_MS), "hostile")
     assert table.is_news(advert("one more", 1, NOW_MS), "friend")
+
+
+def test_a_peer_is_near_while_it_is_connected_whichever_is_known_first() -> None:
+    table = AdvertTable()
+    table.connection_changed("a", connected=True)
+    for peer in ("a", "b", "c"):
+        table.learn(SIGNED, advert(peer, 1, NOW_MS), 10**9, NOW, "c")
+    table.connection_changed("b", connected=True)
+    assert table.known["a"].near and table.known["b"].near
+    table.connection_changed("a", connected=False)
+    for peer in ("a", "b", "c"):
+        table.learn(SIGNED, advert(peer, 2, NOW_MS), 10**9, NOW, "c")
+    assert [table.known[peer].near for peer in "abc"] == [False, True, False]

@@ -27,6 +27,7 @@ from p2pnode.core.records.events import (
     AdvertHeard,
     Advertise,
     CapacityChanged,
+    ConnectionChanged,
     DropJob,
     Event,
     Finished,
@@ -290,6 +291,9 @@ class Core:
                 self.lost.discard(peer)
                 self._handovers.heard_again(peer, now)
                 return self.replication.peer_back(peer) + self._tell_all(event, now)
+            case ConnectionChanged(peer, connected):
+                self.table.connection_changed(peer, connected=connected)
+                return []
             case NeighbourJoined():
                 self.advertising.due = min(self.advertising.due, self.advertising.soonest(now))
                 return []

@@ -15,7 +15,7 @@ from p2pnode import __version__, identity
 from p2pnode.core.link.neighbours import LOW
 from p2pnode.core.placement.adverts import AdvertTable
 from p2pnode.core.placement.twins import Doubles, OwnNumbers
-from p2pnode.core.records.events import AdvertHeard, Advertise, NeighbourJoined
+from p2pnode.core.records.events import AdvertHeard, Advertise, ConnectionChanged, NeighbourJoined
 from p2pnode.core.values.rate import TokenBucket
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
@@ -49,7 +49,7 @@ LEARN_AGAIN_S = 0.5
 # Where an advert is too large, this many addresses stay: one of a LAN and one beyond it.
 ADDRESSES_KEPT = 2
 
-Tell = Callable[[AdvertHeard | NeighbourJoined], object]
+Tell = Callable[[AdvertHeard | NeighbourJoined | ConnectionChanged], object]
 
 
 class Advertiser:
@@ -152,6 +152,7 @@ class Advertiser:
         return self._learn_untrusted(codec.decode_untrusted(data, Signed), None, forwarder)
 
     def on_connection(self, event: Connected | Disconnected) -> None:
+        self._tell(ConnectionChanged(event.peer, connected=isinstance(event, Connected)))
         if isinstance(event, Connected):
             greet = partial(self._greet, event.peer)
             self._guards.start_soon(self._nursery, Compartment.LINK, event.peer, greet)

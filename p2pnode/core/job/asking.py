@@ -96,7 +96,8 @@ class Asking:
         enough = max(CONSIDERED_MAX, CONSIDERED_PER_REPLICA * record.spec.count)
         if len(known) <= enough or record.spec.type in EVERYWHERE or not isinstance(known, KnownPeers):
             return known
-        first = {record.owner, *known.holders(self.need.cache_keys), *self._open}
+        near = (peer for peer, one in known.items() if one.near)
+        first = {record.owner, *known.holders(self.need.cache_keys), *self._open, *near}
         found = {peer: known[peer] for peer in sorted(first) if peer in known}
         peers = list(known)
         begin = rendezvous_hash(record.id, record.round + 1, "") % len(peers)

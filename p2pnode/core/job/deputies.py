@@ -126,6 +126,7 @@ def _candidates(
             known[peer].brought_by is not None,
             not known[peer].advert.capacity.engines,
             peer in runs,
+            not known[peer].near,
             rendezvous_hash(record.id, 0, peer),
         )
     )

@@ -73,6 +73,8 @@ class Known:
     brought_by: str | None = None
     # Since when an ask to it has been without an answer.
     asked: float | None = None
+    # Whether it has a connection with this node, so that it need not be dialled.
+    near: bool = False
     # The sum of what this node has given it to run since the advert came, which cannot tell of that yet.
     given: Resources = NOTHING
 
@@ -129,6 +131,8 @@ class AdvertTable:
 
     # Peers that were heard themselves, the longest unheard first.
     _met: dict[str, None] = field(default_factory=dict)
+    # Peers that have a connection with this node.
+    _near: set[str] = field(default_factory=set)
     # How many that were not each neighbour has brought.
     _unmet: Counter[str] = field(default_factory=Counter)
 
@@ -181,9 +185,20 @@ class AdvertTable:
             brought_by = self.known[advert.peer].brought_by
         elif brought_by is not None:
             self._unmet[brought_by] += 1
-        self.known[advert.peer] = Known(advert, signed, now + lifetime_ms / 1000, brought_by, asked)
+        near = advert.peer in self._near or not forwarder
+        self.known[advert.peer] = Known(advert, signed, now + lifetime_ms / 1000, brought_by, asked, near)
         self.deadline = min(self.deadline, now + lifetime_ms / 1000)
         return held is None or held.advert.capacity != advert.capacity
+
+    def connection_changed(self, peer: str, *, connected: bool) -> None:
+        """The peer has a connection with this node, or has none any more."""
+        if connected:
+            self._near.add(peer)
+        else:
+            self._near.discard(peer)
+        held = self.known.get(peer)
+        if held is not None and held.near is not connected:
+            self.known[peer] = replace(held, near=connected)
 
     def met(self, peer: str) -> None:
         """The peer itself has been heard."""

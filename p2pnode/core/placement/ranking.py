@@ -76,7 +76,10 @@ def rank_candidates(
             used.get(peer, 0),
             -favours(need, capacity),
             capacity.price_micros,
-            *time_rank(need, known, sizes or {}),
+            step(start_s(sizes or {}, capacity)),
+            # A connection takes longer to begin than a small job.
+            not known.near,
+            -free_tenths(need, known),
             peer in deputies,
             rendezvous_hash(job, round, peer),
         )

@@ -160,6 +160,14 @@ class NeighbourJoined:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionChanged:
+    """A peer has a connection with this node now, or has none any more."""
+
+    peer: str
+    connected: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Leaving:
     """This node is shutting down: tell the others not to ask it."""
 
@@ -182,6 +190,7 @@ Event = (
     | PeerBack
     | SchedulingChanged
     | NeighbourJoined
+    | ConnectionChanged
     | Leaving
 )
 
