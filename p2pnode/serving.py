@@ -203,6 +203,7 @@ async def _work(node: Node, end: _End) -> None:
             await capacity.look()
         nursery.start_soon(keep_running, "capacity", capacity.run)
         nursery.start_soon(keep_running, "discovery", discovery.run)
+        nursery.start_soon(keep_running, "spare", node.engines.keep_ready)
         async with open_api(services_of(node, discovery), config.data_dir, config.api_port, has_room) as api:
             shed = partial(descriptors.watch, api.shed, shed_peers)
             nursery.start_soon(keep_running, "descriptors", shed)

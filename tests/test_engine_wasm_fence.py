@@ -158,7 +158,7 @@ PROBES = """
 import os, socket, sys, threading
 from p2pnode.engines.wasm.worker import fence
 given, read_only, other = sys.argv[1:]
-fence.confine([(given, True), (read_only, False)], os.getppid())
+fence.enclose(os.getppid()); fence.confine([(given, True), (read_only, False)], os.getppid())
 def attempt(name, action):
     try:
         action()
@@ -231,7 +231,7 @@ async def test_a_program_gets_its_share_of_a_core_and_no_more(
     engine: WasmEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     if by.startswith("stopping"):
-        monkeypatch.setattr(wasm, "control_group", no_control_group)
+        monkeypatch.setattr("p2pnode.engines.wasm.ready.control_group", no_control_group)
     calls = Calls()
     resources = Resources(cpu_millis=200, memory_bytes=64_000_000)
     with trio.move_on_after(20):

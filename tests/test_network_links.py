@@ -343,3 +343,14 @@ async def test_what_nobody_wants_is_not_kept() -> None:
         await b.host.disconnect(a.id)
         await until(lambda: not a.links._ends)
         await until(lambda: not b.links._ends)
+
+
+async def test_frames_that_wait_go_in_one_write_up_to_a_bound() -> None:
+    size = links.WRITE_SIZE_BYTES_MAX // 2
+    sending, waiting = trio.open_memory_channel[bytes](8)
+    for data in (b"second", b"x" * size, b"y" * size, b"last"):
+        sending.send_nowait(data)
+    framed = [len(data).to_bytes(4, "big") + data for data in (b"first", b"second", b"x" * size, b"y" * size)]
+    assert links._together(b"first", waiting) == b"".join(framed)
+    assert waiting.receive_nowait() == b"last"
+    assert links._together(b"alone", waiting) == b"\x00\x00\x00\x05alone"

@@ -1,13 +1,15 @@
 """A client of the API for programs that block, such as the command line.
 
-It stands on the standard library's `http.client`: one request a connection, and nothing
-to import that a short command would wait for.
+It stands on the standard library's `http.client`: nothing to import that a short command
+would wait for. A connection whose answer was read to its end serves the next question.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
+import time
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -47,6 +49,8 @@ EVENT_TIMEOUT_S = 3 * KEEP_ALIVE_INTERVAL_S
 # The node may have to find a peer that holds the next block; its own deadlines are shorter.
 CAR_TIMEOUT_S = 300.0
 CHUNK_SIZE_BYTES = 256 * 1024
+# The node closes a connection that has been idle for 5 s; one that it may be closing is not used.
+IDLE_S_MAX = 2.0
 # Listings are far smaller; what answers with more is no node.
 ANSWER_SIZE_BYTES_MAX = 256 * 1024**2
 
@@ -68,6 +72,9 @@ class Client:
         self.url = url.rstrip("/")
         self._host, self._port = parts.hostname, parts.port or 80
         self._headers = {"Authorization": f"Bearer {token}"}
+        # At most one, with the time it was last used; a list, as threads may share a client.
+        self._idle: list[tuple[http.client.HTTPConnection, float]] = []
+        weakref.finalize(self, _close_all, self._idle)
 
     def identity(self) -> IdentityJson:
         return cast(IdentityJson, self._call("GET", "/api/v1/id"))
@@ -225,6 +232,9 @@ class Client:
                 if name == "event":
                     kind = value
                 elif name == "data" and kind == "end":
+                    # Nothing but the end of the answer, after which the connection is free.
+                    with suppress(OSError, http.client.HTTPException):
+                        response.read(CHUNK_SIZE_BYTES)
                     return
                 elif name == "data" and kind == "error":
                     _raise_refusal(json.loads(value))
@@ -241,23 +251,61 @@ class Client:
         media_type: str = "application/octet-stream",
         timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> Iterator[http.client.HTTPResponse]:
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=CONNECT_TIMEOUT_S)
         headers = self._headers | ({"Content-Type": media_type} if body is not None else {})
+        # Only a question may be asked twice, should the node close the connection just now.
+        connection = self._idle_connection() if method == "GET" else None
+        response = None
         try:
-            connection.connect()
-            connection.sock.settimeout(timeout_s)
-            # A node that refuses before it has read all closes the connection: its answer says why.
-            with suppress(BrokenPipeError, ConnectionResetError):
-                connection.request(method, path, body, headers)
-            response = connection.getresponse()
+            if connection is not None:
+                response = _asked_again(connection, path, headers, timeout_s)
+            if connection is None or response is None:
+                connection = http.client.HTTPConnection(self._host, self._port, timeout=CONNECT_TIMEOUT_S)
+                connection.connect()
+                connection.sock.settimeout(timeout_s)
+                # A node that refuses before it has read all closes the connection: its answer says why.
+                with suppress(BrokenPipeError, ConnectionResetError):
+                    connection.request(method, path, body, headers)
+                response = connection.getresponse()
             if response.status >= 400:
                 _raise_refusal(_refusal(response))
             yield response
+            if response.isclosed() and not response.will_close and not self._idle:
+                self._idle.append((connection, time.monotonic()))
+                connection = None
         except (OSError, http.client.HTTPException, UnicodeDecodeError, json.JSONDecodeError) as error:
             reason = str(error) or type(error).__name__
             raise NodeUnreachable(f"the node at {self.url} cannot be reached: {reason}") from error
         finally:
+            if connection is not None:
+                connection.close()
+
+    def _idle_connection(self) -> http.client.HTTPConnection | None:
+        """A connection that the node has open still, as far as is known here; it is the caller's."""
+        with suppress(IndexError):
+            connection, used_s = self._idle.pop()
+            if time.monotonic() - used_s < IDLE_S_MAX:
+                return connection
             connection.close()
+        return None
+
+
+def _asked_again(
+    connection: http.client.HTTPConnection, path: str, headers: Mapping[str, str], timeout_s: float
+) -> http.client.HTTPResponse | None:
+    """The answer to one more question, or None if the node has closed the connection meanwhile."""
+    connection.sock.settimeout(timeout_s)
+    try:
+        connection.request("GET", path, None, headers)
+        return connection.getresponse()
+    except ConnectionError:
+        # `RemoteDisconnected` is one.
+        connection.close()
+        return None
+
+
+def _close_all(idle: list[tuple[http.client.HTTPConnection, float]]) -> None:
+    for connection, _ in idle:
+        connection.close()
 
 
 def _hints(peers: list[str]) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from itertools import count
 from math import inf
 from typing import TYPE_CHECKING
@@ -71,6 +72,9 @@ DELIVER_S_MAX = 30.0
 # Frames that wait to be written: a window of data, and acknowledgements. A peer that lets more pile up
 # does not read.
 FRAMES_WAITING_MAX = 512
+# Frames that wait together go in one write, which takes a step of the stream and a packet; a larger write
+# would only be cut up again.
+WRITE_SIZE_BYTES_MAX = 64 * 1024
 # Ends that are kept only to remember how their peers behaved; peer ids cost a stranger nothing.
 ENDS_REMEMBERED_MAX = 2_000
 # Before a link that this node has failed with is tended again.
@@ -355,6 +359,19 @@ class Links:
     ) -> None:
         try:
             async for data in waiting:
-                await stream.write(len(data).to_bytes(HEADER_SIZE_BYTES, "big") + data, WRITE_S_MAX)
+                await stream.write(_together(data, waiting), WRITE_S_MAX)
         except StreamBroken as exc:
             end.streams[number].end(str(exc))
+
+
+def _together(data: bytes, waiting: trio.MemoryReceiveChannel[bytes]) -> bytes:
+    """A frame and those that wait behind it, as they go over the wire."""
+    parts, size = [], 0
+    with suppress(trio.WouldBlock, trio.EndOfChannel):
+        while True:
+            parts += [len(data).to_bytes(HEADER_SIZE_BYTES, "big"), data]
+            size += HEADER_SIZE_BYTES + len(data)
+            if size >= WRITE_SIZE_BYTES_MAX:
+                break
+            data = waiting.receive_nowait()
+    return b"".join(parts)

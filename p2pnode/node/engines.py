@@ -36,10 +36,20 @@ class Docker:
 class Engines:
     """The engines that run programs here; none on a node that computes for nobody."""
 
-    def __init__(self, docker: Docker | None, by_name: Mapping[str, Engine]) -> None:
-        """`by_name` has the Docker engine, too."""
+    def __init__(
+        self, docker: Docker | None, by_name: Mapping[str, Engine], wasm: WasmEngine | None = None
+    ) -> None:
+        """`by_name` has the Docker and the WASM engine, too."""
         self.docker = docker
         self.by_name = by_name
+        self._wasm = wasm
+
+    async def keep_ready(self) -> None:
+        """Have a WASM worker ready for the next program. Runs until cancelled."""
+        if self._wasm is None:
+            await trio.sleep_forever()
+        else:
+            await self._wasm.keep_ready()
 
     async def reap(self, known: Collection[str]) -> None:
         """Remove the containers of this node that belong to no execution in `known`."""
@@ -60,7 +70,7 @@ def engines_of(config: NodeConfig, me: str) -> Engines:
         return Engines(None, {})
     docker = _docker(config, me)
     wasm = WasmEngine(config.data_dir / "wasm-cache")
-    return Engines(docker, {"wasm": wasm, "docker": docker.engine})
+    return Engines(docker, {"wasm": wasm, "docker": docker.engine}, wasm)
 
 
 def _docker(config: NodeConfig, me: str) -> Docker:

@@ -19,7 +19,7 @@ from p2pnode.api.client import Client, find
 from p2pnode.core.wire.spec import Resources, Task
 from p2pnode.core.wire.spec import WasmTask as WasmTask
 from p2pnode.engines.wasm.engine import WasmEngine
-from p2pnode.engines.wasm.worker.compiling import new_engine
+from p2pnode.engines.wasm.worker.compiling import the_engine
 from p2pnode.engines.workload import Mount, Workload
 
 from .figures import ROOT, cpu_s, devnet, memory_bytes, node_pid, percentile, show
@@ -65,7 +65,7 @@ LINES = """
 
 def bare(module: Path) -> Callable[[], float]:
     """A function that runs the module in this process and gives the seconds that it took."""
-    engine = new_engine()
+    engine = the_engine()
     code = wasmtime.Module.from_file(engine, str(module)).serialize()
 
     def once() -> float:

@@ -1,6 +1,6 @@
 """The WASM engine: WASI preview 1 modules and preview 2 components on wasmtime, one worker process each.
 
-This side has modules compiled (`compiled`), has a worker forked (`processes`), moves
+This side has modules compiled (`compiled`), has a worker made ready (`ready`), moves
 its output into the log files, watches its disk, holds it to its share of a core (`share`),
 and kills it. The program sees its inputs read-only, its result directories, an own /tmp, and
 nothing else; it has no way to open a connection. What the worker gives up before it runs
@@ -42,11 +42,10 @@ from .compiled import (
     how_it_died,
 )
 from .processes import Event, Template, WorkerProcess
+from .ready import Workers
 from .request import Prepared, UnsuitableProgram, prepare
 from .share import (
     CORE_MILLIS,
-    control_group,
-    enter,
     pace,
     remove_left_over_groups,
 )
@@ -77,9 +76,14 @@ class WasmEngine:
         """Raises OSError if the directory is another user's."""
         self._template = Template()
         self._compiled = CompiledModules(cache_directory, self._template)
+        self._workers = Workers(self._template)
         remove_left_over_groups()
         # Unlike a Docker engine, it does not come and go while the node runs.
         self._works = False
+
+    async def keep_ready(self) -> None:
+        """Have a worker ready for the next program, as long as programs come. Runs until cancelled."""
+        await self._workers.keep_ready()
 
     async def aclose(self) -> None:
         """End the process that starts workers; without, it ends with the node."""
@@ -145,11 +149,9 @@ class WasmEngine:
                 ],
             }
             run = _Run()
-            with control_group(workload.execution_id, workload.task.resources.cpu_millis) as group:
-                async with self._template.worker() as worker:
-                    # The kernel takes some ten milliseconds for it, in which the node has other work.
-                    held = group is not None and await trio.to_thread.run_sync(enter, group, worker.pid)
-                    await _run(workload, worker, request, run, logs, started, held)
+            cpu_millis = workload.task.resources.cpu_millis
+            async with self._workers.worker(workload.execution_id, cpu_millis) as (worker, held):
+                await _run(workload, worker, request, run, logs, started, held)
             if run.last is None or run.last.event != "stale":
                 if workload.stopping.asked.is_set() and run.verdict is None and _is_killed(worker):
                     return _stopped(worker)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import array
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -65,12 +66,18 @@ class WorkerProcess:
     stdout: trio.abc.ReceiveStream
     stderr: trio.abc.ReceiveStream
     _request: trio.abc.SendStream
-    _report: trio.abc.ReceiveStream
+    _report: trio.lowlevel.FdStream
     _template: Template
     _unread: bytes = b""
     # Known once `events` has come to its end, unless the template died as well.
     exit: ProcessExit | None = None
     _gone: bool = False
+
+    def waits(self) -> bool:
+        """Whether it still waits for its request: it has said nothing, and its process has not ended."""
+        report = select.poll()
+        report.register(self._report.fileno(), select.POLLIN)
+        return not report.poll(0)
 
     async def send(self, request: dict[str, Any]) -> None:
         """Give it its one request; a worker that died meanwhile shows at the end of `events`."""

@@ -31,16 +31,16 @@ _NAME = "p2pnode-wasm"
 
 
 @contextmanager
-def control_group(execution_id: str, cpu_millis: int) -> Iterator[Path | None]:
+def control_group(name: str, cpu_millis: int) -> Iterator[Path | None]:
     """A group held to that share while the block runs, or None if it cannot be made, or need not be.
 
     Whoever is in it has to be gone when the block ends.
     """
     group = None
     if cpu_millis < CORE_MILLIS:
-        for parent, files in _candidates(max(cpu_millis * PERIOD_US // CORE_MILLIS, QUOTA_US_MIN)):
+        for parent, files in _candidates(_quota_us(cpu_millis)):
             try:
-                group = _make(parent / _NAME, execution_id, files)
+                group = _make(parent / _NAME, name, files)
                 break
             except OSError:
                 continue
@@ -57,6 +57,19 @@ def enter(group: Path, pid: int) -> bool:
     """Move a process into a group; False if the system refuses."""
     try:
         _write(group / "cgroup.procs", str(pid))
+    except OSError:
+        return False
+    return True
+
+
+def hold(group: Path, cpu_millis: int) -> bool:
+    """Hold a group to another share than it was made with; False if the system refuses."""
+    free = cpu_millis >= CORE_MILLIS
+    try:
+        if (group / "cpu.max").exists():
+            _write(group / "cpu.max", f"{'max' if free else _quota_us(cpu_millis)} {PERIOD_US}")
+        else:
+            _write(group / "cpu.cfs_quota_us", "-1" if free else str(_quota_us(cpu_millis)))
     except OSError:
         return False
     return True
@@ -84,6 +97,10 @@ async def pace(worker: WorkerProcess, cpu_millis: int) -> None:
             await trio.sleep(owed_s)
             await worker.go_on()
         slice_s = SLICE_S if used_s > 0 else IDLE_SLICE_S
+
+
+def _quota_us(cpu_millis: int) -> int:
+    return max(cpu_millis * PERIOD_US // CORE_MILLIS, QUOTA_US_MIN)
 
 
 def _candidates(quota_us: int) -> Iterator[tuple[Path, dict[str, str]]]:

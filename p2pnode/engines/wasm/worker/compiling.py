@@ -5,6 +5,7 @@ Only this package imports wasmtime.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import wasmtime
@@ -38,8 +39,9 @@ class Exited(Exception):
         self.code = code
 
 
-def new_engine() -> wasmtime.Engine:
-    """An engine with the settings that all compiled code here is made with."""
+@cache
+def the_engine() -> wasmtime.Engine:
+    """The process's engine with the settings that all compiled code here is made with."""
     config = wasmtime.Config()
     config.wasm_threads = False
     return wasmtime.Engine(config)
@@ -49,7 +51,7 @@ def compile_module(content: bytes, *, component: bool, name: str) -> bytearray:
     """Machine code for this processor, as `load_compiled` takes it; raises `ModuleRefused`."""
     kind = Component if component else wasmtime.Module
     try:
-        return kind(new_engine(), content).serialize()
+        return kind(the_engine(), content).serialize()
     except wasmtime.WasmtimeError as error:
         raise ModuleRefused(f"{name} does not compile: {cause(error)}") from None
 

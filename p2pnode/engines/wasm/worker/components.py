@@ -24,8 +24,8 @@ from .compiling import (
     exit_reason,
     failure,
     load_compiled,
-    new_engine,
     new_store,
+    the_engine,
 )
 from .modules import EXPORTS_SHOWN_MAX, link_reason, memory_note
 
@@ -35,7 +35,7 @@ EXIT = "wasi:cli/exit@0.2."
 
 def load(request: dict[str, Any]) -> ComponentProgram:
     """Map the compiled code and open the directories; runs nothing of it. Raises `Stale`."""
-    engine = new_engine()
+    engine = the_engine()
     program = load_compiled(component.Component, engine, request["module"])
     libraries = [(name, load_compiled(wasmtime.Module, engine, path)) for name, path in request["imports"]]
     return ComponentProgram(request, engine, program, libraries, new_store(engine, request))

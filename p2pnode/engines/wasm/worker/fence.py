@@ -85,14 +85,25 @@ def limit(limits: dict[str, int]) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (limits["cpu_s"], limits["cpu_s"] + 1))
 
 
-def confine(directories: Sequence[tuple[str, bool]], parent: int) -> None:
-    """Give up all that the program does not need, for good; `directories` are (path, writable).
+def enclose(parent: int) -> None:
+    """Give up, for good, what neither a program nor opening its files needs: the fence before the request.
 
     Raises OSError if the system has a fence but did not put it up.
     """
     if platform.system() != "Linux":
         return
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    _end_with(parent)
+    _filter_system_calls()
+
+
+def confine(directories: Sequence[tuple[str, bool]], parent: int) -> None:
+    """Give up the rest, after `enclose`; `directories` are the program's, (path, writable).
+
+    Raises OSError if the system has a fence but did not put it up.
+    """
+    if platform.system() != "Linux":
+        return
     fenced = _landlock(directories)
     if os.geteuid() == 0:
         _prctl(_PR_SET_KEEPCAPS, 1)
@@ -102,11 +113,15 @@ def confine(directories: Sequence[tuple[str, bool]], parent: int) -> None:
             os.setresgid(WORKER_ID, WORKER_ID, WORKER_ID)
             os.setresuid(WORKER_ID, WORKER_ID, WORKER_ID)
     _drop_capabilities(keep_files=fenced)
-    # After the change of id, which clears it. Should the parent have died before, nobody would tell us.
+    # The change of id clears it.
+    _end_with(parent)
+
+
+def _end_with(parent: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # Should the parent have died before, nobody would tell us.
     if os.getppid() != parent:
         os._exit(1)
-    _filter_system_calls()
 
 
 def _prctl(option: int, value: int) -> None:

@@ -17,8 +17,8 @@ from .compiling import (
     exit_reason,
     failure,
     load_compiled,
-    new_engine,
     new_store,
+    the_engine,
 )
 
 EXPORTS_SHOWN_MAX = 8
@@ -27,7 +27,7 @@ PAGE_SIZE_BYTES = 65_536
 
 def load(request: dict[str, Any]) -> ModuleProgram:
     """Map the compiled modules and open the directories; runs nothing of theirs. Raises `Stale`."""
-    engine = new_engine()
+    engine = the_engine()
     module = load_compiled(wasmtime.Module, engine, request["module"])
     libraries = [(name, load_compiled(wasmtime.Module, engine, path)) for name, path in request["imports"]]
     return ModuleProgram(request, engine, module, libraries, new_store(engine, request))

@@ -1,5 +1,7 @@
 """One worker: takes its request, opens what the request names, gives up its rights, compiles or runs.
 
+Some rights it gives up before, as it may wait for its request for a while.
+
 The request is one JSON line on a descriptor; events go to another as JSON lines: started, then
 ended (a program), compiled (a compilation), refused (with a reason for the job's author) or
 stale (a compiled file that is not usable here). File descriptor 1 is the program's output (`output`), 2 is
@@ -27,12 +29,13 @@ REASON_LENGTH_MAX = 1_000
 
 
 def main(request_fd: int, report_fd: int, template: int) -> NoReturn:
-    request = _request(request_fd)
-
     def report(event: str, **fields: Any) -> None:
         os.write(report_fd, json.dumps({"event": event, **fields}).encode() + b"\n")
 
     try:
+        fence.enclose(template)
+        compiling.the_engine()
+        request = _request(request_fd)
         if request["what"] == "compile":
             _compile(request, template)
             report("compiled")
