@@ -3,8 +3,6 @@
 May know `faults` and the core. Known by `ipfs`, which serves blocks on the host, and by `node` and `service`.
 """
 
-from multiaddr.resolvers import DNSResolver
+from .unused import leave_out
 
-# libp2p makes resolvers of its own where it is imported and started, and they raise on a machine without
-# /etc/resolv.conf. It is only ever given numbers: names are resolved in `names`.
-DNSResolver.__init__ = lambda self: None
+leave_out()
