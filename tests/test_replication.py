@@ -190,6 +190,21 @@ def test_a_copy_that_nobody_renews_is_asked_about_now_and_then() -> None:
     assert [peer for peer, _ in sent(replication.ask_owners(2 * ASK_OWNER_S))] == ["second"]
 
 
+@pytest.mark.parametrize("answers", [True, False])
+def test_an_owner_that_is_there_and_does_not_know_its_job_is_replaced(answers: bool) -> None:
+    replication = keeping("first")
+    record = replication.copies[JOB]
+    replication.ask_owners(ASK_OWNER_S)
+    if answers:
+        owned = Owned(job=JOB, owner="owner", mandate=record.mandate)
+        replication.owned("owner", owned, record, ASK_OWNER_S + 1)
+    replication.owned(
+        "second", Owned(job=JOB, owner="owner", mandate=record.mandate), record, ASK_OWNER_S + 2
+    )
+    replication.ask_owners(2 * ASK_OWNER_S)
+    assert (replication.take_over_due <= 2 * ASK_OWNER_S + CUT_OFF_WAIT_S) is not answers
+
+
 def test_a_message_that_comes_twice_changes_nothing() -> None:
     replication = keeping("first")
     (keep,) = sync.replicates(of_owner(), (), None, 0)

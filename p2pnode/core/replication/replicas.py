@@ -52,7 +52,7 @@ class Replication:
     leaving: bool = False
     # When each copy's owner is asked whether it is still so.
     ask_at: dict[str, float] = field(default_factory=dict)
-    # Copies of jobs that have ended, whose owner was asked, and is watched until it would be asked again.
+    # Copies whose owner was asked and has not answered; that of an ended job is watched meanwhile.
     doubted: set[str] = field(default_factory=set)
 
     @property
@@ -148,8 +148,10 @@ class Replication:
             if record.ended and id in self.doubted:
                 self.forget(id)
                 continue
-            if record.ended:
-                self.doubted.add(id)
+            if id in self.doubted and record.owner not in self.lost and not self.leaving:
+                # It is there and knows nothing of the job: it lost its disk while this node was away.
+                self.due.setdefault(id, now + self._wait_s(record))
+            self.doubted.add(id)
             self.ask_at[id] = now + ASK_OWNER_S
             # A former owner may know nothing of it any more; any member knows whether the copy is wanted.
             asked = [peer for peer in record.authority.members if peer not in self.lost]
@@ -169,6 +171,8 @@ class Replication:
         if peer not in authority.members or owned.owner not in authority.members:
             return []
         record.mandate = newest
+        if owned.owner == peer == record.owner and not record.ended:
+            self.doubted.discard(record.id)
         if owned.owner == self.me:
             if peer != record.owner or self.leaving:
                 return [SaveJob(record)]

@@ -8,7 +8,7 @@ clock; what timeouts count from is told as an age, since clocks differ.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 
 from p2pnode.core.records.lifecycle import (
@@ -127,13 +127,20 @@ def merge(record: JobRecord, message: Replicate, now: float, *, acted: bool) -> 
     """Take in what another knows of the job. The result: what has to be ended.
 
     Executions of its own count only if it `acted`. One result of each replica counts: that which is here
-    already, or else theirs. An execution that still runs is taken over where its replica has none.
+    already, or else theirs. An execution that still runs is taken over where its replica has none. What ran
+    another file than its version here, since two owners have numbered their changes alike, does not count.
     """
     strays = []
+    files = {one.version: one.spec_hash for one in message.versions}
+    if message.spec is not None:
+        files[message.version] = codec.digest(message.spec)
     for copy in message.executions:
         mine, theirs = record.executions.get(copy.id), _execution(copy)
         if mine is None and not acted:
             strays += [copy] if theirs.state in LIVE else []
+            continue
+        if _ran_other_file(record, theirs, files):
+            strays += [copy] if mine is None and theirs.state in LIVE else []
             continue
         if mine is None and theirs.state in LIVE and _is_wanted(record, theirs):
             record.executions[copy.id] = theirs
@@ -148,8 +155,8 @@ def merge(record: JobRecord, message: Replicate, now: float, *, acted: bool) -> 
             continue
         if theirs.state is ExecutionState.COMPLETED and _is_done(record, theirs):
             theirs.state, theirs.reason = ExecutionState.CANCELLED, "another result of this replica counts"
-        if theirs.state in ENDED and not _ran_its_version(record, theirs):
-            reason = f"it ran another file than version {theirs.version} of the job"
+        if theirs.state in ENDED and theirs.version not in record.versions:
+            reason = f"version {theirs.version} of the job, which it ran, is not known"
             theirs.state, theirs.reason = ExecutionState.CANCELLED, reason
         theirs.modified = now
         record.executions[copy.id] = theirs
@@ -172,12 +179,13 @@ def _is_done(record: JobRecord, one: Execution) -> bool:
     return any((other.replica, other.run) == (one.replica, one.run) for other in done)
 
 
-def _ran_its_version(record: JobRecord, one: Execution) -> bool:
-    """Is its receipt of the file that is known here as its version?"""
+def _ran_other_file(record: JobRecord, one: Execution, files: Mapping[int, str]) -> bool:
+    """Is its file, by its receipt or else by `files`, another than that which is its version here?"""
     version = record.versions.get(one.version)
-    if version is None or one.receipt is None:
-        return False
-    return codec.decode(one.receipt.body, Receipt).spec_hash == version.spec_hash
+    ran = files.get(one.version)
+    if one.receipt is not None:
+        ran = codec.decode(one.receipt.body, Receipt).spec_hash
+    return version is not None and ran not in (None, version.spec_hash)
 
 
 def _pieces(copies: Sequence[ExecutionCopy]) -> list[tuple[ExecutionCopy, ...]]:
