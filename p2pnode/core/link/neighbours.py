@@ -8,8 +8,8 @@ random graph of degree 8 or more, which does not come apart. What a node chose i
 can fill its places by connecting to it.
 
 A peer whose adverts are heard is in the same network, connected or not. So a given peer is dialled for as
-long as it is not heard, and one that was met and is not heard any more is looked for now and then: a network
-that was cut in two heals, however many neighbours each half has found in itself.
+long as it is not heard, and one that was met and is not heard any more, or was dialled in vain, is looked for
+now and then: a network that was cut in two heals, however many neighbours each half has found in itself.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ class Neighbours:
         for peer in self._candidates(known, heard, now, all_of_them=missing > 0):
             needed = self._is_needed(peer, heard, now)
             forgotten = not needed and missing <= 0
-            if forgotten and peer in heard:
+            if forgotten and not self._is_missed(peer, heard):
                 continue
             dial_at = self._attempts[peer].dial_at if peer in self._attempts else -inf
             if forgotten and now < self._forgotten_at:
@@ -202,16 +202,20 @@ class Neighbours:
     ) -> list[str]:
         """Peers that may be dialled: the needed first, the lost last, and else in random order.
 
-        Unless `all_of_them`: the needed, and those that are not heard any more.
+        Unless `all_of_them`: the needed and the missed.
         """
         order: dict[str, tuple[bool, bool, float]] = {}
         for peer in known:
             if peer in self._connected or peer in self._dialling or peer == self.me:
                 continue
             needed = self._is_needed(peer, heard, now)
-            if needed or all_of_them or peer not in heard:
+            if needed or all_of_them or self._is_missed(peer, heard):
                 order[peer] = (not needed, self._is_lost(peer, now), self.chance())
         return sorted(order, key=order.__getitem__)
+
+    def _is_missed(self, peer: str, heard: Container[str]) -> bool:
+        """Is it not heard any more, or could not be reached: is it, and are others, cut off from here?"""
+        return peer not in heard or (peer in self._attempts and self._attempts[peer].failures > 0)
 
     def _is_lost(self, peer: str, now: float) -> bool:
         return peer in self._attempts and self._attempts[peer].lost_until > now
