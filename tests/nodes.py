@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from p2pnode.api.client import Client, NodeUnreachable, find, running_node
 from p2pnode.api.shapes import ExecutionJson, JobJson
+from p2pnode.engines.wasm.worker.worker import WAITS
 from p2pnode.identity import load_or_create
 from p2pnode.ipfs import car, unixfs
 from p2pnode.ipfs.blocks import BlockStore
@@ -274,12 +275,20 @@ def answers(node: Node) -> bool:
 def children(node: Node) -> set[int]:
     """The pids of the programs that a node has started and that live.
 
-    A WASM program is a child of the node's template process, which stays.
+    A WASM program is a child of the node's template process, which stays; so may a worker that waits for one.
     """
     assert node.process is not None
     direct = _children(node.process.pid)
     templates = {pid for pid, command in direct.items() if "wasm.worker" in command}
-    return (direct.keys() - templates).union(*map(_children, templates))
+    found = (direct.keys() - templates).union(*map(_children, templates))
+    return {pid for pid in found if not _waits(pid)}
+
+
+def _waits(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() == WAITS
+    except OSError:
+        return False
 
 
 def _children(pid: int) -> dict[int, str]:

@@ -202,9 +202,10 @@ def test_a_job_goes_where_its_directory_is(network: Network) -> None:
         assert [one["peer"] for one in ended["executions"]] == [network.c.peer]
 
 
-def test_a_job_goes_where_its_input_is(network: Network) -> None:
+def test_a_job_goes_where_its_large_input_is(network: Network) -> None:
     words = network.rare / "words"
-    words.write_bytes(b"here there here\n")
+    # Seconds of a line of 100 Mbit/s.
+    words.write_bytes(b"here there here\n" * 3_000_000)
     data = source("/data", "ipfs", CID=network.b.add(words))
     # Pinned content is in a node's first advert.
     network.b.end()

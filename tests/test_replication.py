@@ -19,6 +19,7 @@ from p2pnode.core.replication.replicas import (
     ASK_OWNER_S,
     COMMANDS_WAITING_MAX,
     CUT_OFF_WAIT_S,
+    RESUMED_PER_S,
     STAGGER_S,
     Replication,
 )
@@ -188,6 +189,14 @@ def test_a_copy_that_nobody_renews_is_asked_about_now_and_then() -> None:
     assert [peer for peer, _ in sent(replication.ask_owners(ASK_OWNER_S))] == ["owner", "second"]
     replication.lost = {"owner"}
     assert [peer for peer, _ in sent(replication.ask_owners(2 * ASK_OWNER_S))] == ["second"]
+
+
+def test_copies_from_before_a_restart_are_asked_about_soon_and_not_all_at_once() -> None:
+    replication = Replication("first", set())
+    for number in range(1_000):
+        replication.resume(of_owner(id=f"j-{number:032}"), 10)
+    asked = [len({one.job for _, one in sent(replication.ask_owners(at))}) for at in (10, 11, 15)]
+    assert asked == [0, RESUMED_PER_S, 1_000 - RESUMED_PER_S]
 
 
 @pytest.mark.parametrize("answers", [True, False])

@@ -54,6 +54,12 @@ def test_every_job_ends_and_nothing_is_held_in_any_of_fifty_networks(first):
         170855762,
         # An ask was dropped while its owner was away, and waited for ever.
         170856102,
+        # Two owners numbered their changes alike, and what ran one of them counted as the other.
+        3103,
+        # A deputy asked an owner that had lost its disk for ever.
+        3922,
+        # A member that was dismissed while it was down revived a job that had ended.
+        217,
         # The job that the earlier design still ran after everything was stopped.
         170855808,
     ],

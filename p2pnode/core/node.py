@@ -153,7 +153,7 @@ class Core:
             elif self.readings.is_read(record):
                 actions.append(DropJob(record.id))
             else:
-                self.replication.hold(record, now)
+                self.replication.resume(record, now)
         self.worker.reservations = Reservations(reservations)
         actions += self.worker.resume(now)
         for job in list(self.jobs.values()):

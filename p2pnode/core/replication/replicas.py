@@ -27,6 +27,8 @@ from .sync import applied
 # A job of which nothing was heard for so long has its owner asked for: a backstop for what crossed on
 # the way while owners changed.
 ASK_OWNER_S = 60.0
+# Its members are asked about each copy that a node has from before its restart: a burst for no link.
+RESUMED_PER_S = 200.0
 # A copy is some kilobytes, and a job has two: as many as this node might own itself.
 COPIES_MAX = 10_000
 COPIES_PER_PEER_MAX = 2_000
@@ -135,6 +137,11 @@ class Replication:
         if authority.rank(self.me) < authority.rank(record.owner) and not self.leaving:
             self.due[record.id] = now
 
+    def resume(self, record: JobRecord, now: float) -> None:
+        """Keep a copy that is from before this node's restart: whether it is still wanted is asked soon."""
+        self.hold(record, now)
+        self.ask_at[record.id] = now + len(self.copies) / RESUMED_PER_S
+
     def hold(self, record: JobRecord, now: float) -> None:
         """Keep a copy of a job that goes on."""
         self.copies[record.id] = record
@@ -149,7 +156,7 @@ class Replication:
                 self.forget(id)
                 continue
             if id in self.doubted and record.owner not in self.lost and not self.leaving:
-                # It is there and knows nothing of the job: it lost its disk while this node was away.
+                # An owner that is there and knows nothing of the job lost its disk while this node was away.
                 self.due.setdefault(id, now + self._wait_s(record))
             self.doubted.add(id)
             self.ask_at[id] = now + ASK_OWNER_S

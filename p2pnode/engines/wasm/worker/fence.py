@@ -22,7 +22,7 @@ from . import WORKER_ID
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
-_PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_SET_NO_NEW_PRIVS = 1, 8, 38
+_PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_SET_NAME, _PR_SET_NO_NEW_PRIVS = 1, 8, 15, 38
 _CAPABILITY_VERSION = 0x20080522
 # Lets a worker of root, no longer root, use files of the program's directories whoever owns them.
 _CAP_DAC_OVERRIDE = 1
@@ -115,6 +115,12 @@ def confine(directories: Sequence[tuple[str, bool]], parent: int) -> None:
     _drop_capabilities(keep_files=fenced)
     # The change of id clears it.
     _end_with(parent)
+
+
+def show_as(name: str) -> None:
+    """Name this process, as `ps -o comm` and `top` show it; no more than 15 letters count."""
+    if platform.system() == "Linux":
+        _libc.prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 def _end_with(parent: int) -> None:

@@ -26,6 +26,8 @@ from .compiling import ModuleRefused, Stale
 
 REQUEST_SIZE_BYTES_MAX = 8 * 1024**2
 REASON_LENGTH_MAX = 1_000
+# The name of a worker without a request, as `ps` shows it.
+WAITS = "wasm-ready"
 
 
 def main(request_fd: int, report_fd: int, template: int) -> NoReturn:
@@ -33,9 +35,11 @@ def main(request_fd: int, report_fd: int, template: int) -> NoReturn:
         os.write(report_fd, json.dumps({"event": event, **fields}).encode() + b"\n")
 
     try:
+        fence.show_as(WAITS)
         fence.enclose(template)
         compiling.the_engine()
         request = _request(request_fd)
+        fence.show_as(f"wasm-{request['what']}")
         if request["what"] == "compile":
             _compile(request, template)
             report("compiled")
