@@ -26,8 +26,9 @@ NOT_QUICK = (
     r"test_network_(discovery|first_contact|gossip|host|links|strangers|unused)",
     r"test_ipfs_bitswap",
     # Long tests: bombs, chance in quantity, the table of 2,600 rows, and simulated networks by the dozen.
-    r"test_(cli_get_hostile|explore|fairness|fuzz|shell_simulation|who_may_say_what)\.py",
+    r"test_(cli_get_hostile|explore|fairness|fuzz|placement_figures|shell_simulation|who_may_say_what)\.py",
     r"test_simulation\.py::test_every_job",
+    r"test_neighbours\.py::test_a_network_that_joins\w*\[200\]",
 )
 STARTS_A_PROCESS = frozenset({"os.fork", "os.forkpty", "os.posix_spawn", "os.system", "subprocess.Popen"})
 
