@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
 from p2pnode.core.records import mandate
@@ -197,6 +199,16 @@ def test_copies_from_before_a_restart_are_asked_about_soon_and_not_all_at_once()
         replication.resume(of_owner(id=f"j-{number:032}"), 10)
     asked = [len({one.job for _, one in sent(replication.ask_owners(at))}) for at in (10, 11, 15)]
     assert asked == [0, RESUMED_PER_S, 1_000 - RESUMED_PER_S]
+
+
+def test_an_owner_that_is_back_is_asked_before_its_silence_counts() -> None:
+    replication = keeping("second", lost=("owner",))
+    replication.ask_owners(ASK_OWNER_S)
+    replication.lost = set()
+    replication.ask_owners(2 * ASK_OWNER_S)
+    assert replication.take_over_due == inf
+    replication.ask_owners(3 * ASK_OWNER_S)
+    assert replication.take_over_due < inf
 
 
 @pytest.mark.parametrize("answers", [True, False])

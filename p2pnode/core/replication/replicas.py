@@ -158,7 +158,8 @@ class Replication:
             if id in self.doubted and record.owner not in self.lost and not self.leaving:
                 # An owner that is there and knows nothing of the job lost its disk while this node was away.
                 self.due.setdefault(id, now + self._wait_s(record))
-            self.doubted.add(id)
+            if record.ended or record.owner not in self.lost:
+                self.doubted.add(id)
             self.ask_at[id] = now + ASK_OWNER_S
             # A former owner may know nothing of it any more; any member knows whether the copy is wanted.
             asked = [peer for peer in record.authority.members if peer not in self.lost]
@@ -190,6 +191,7 @@ class Replication:
         if peer == record.owner and owned.owner != peer:
             record.owner, record.acts_since_ms, record.revision = owned.owner, 0, 0
             self.due.pop(record.id, None)
+            self.doubted.discard(record.id)
             if owned.owner in self.lost and record.id in self.copies and not self.leaving:
                 self.due[record.id] = now + self._wait_s(record)
         elif authority.rank(owned.owner) >= authority.rank(record.owner) or owned.owner in self.lost:
