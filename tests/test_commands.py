@@ -221,6 +221,7 @@ def test_commands_that_wait_for_a_silent_owner_go_to_the_member_that_has_taken_o
     third.handle(PeerLost("me", "is silent"), 1)
     (command,) = (one for _, one in sent(holding("ops", record_of()).handle(JobStopped(JOB, ""), 5), Command))
     assert not sent(third.handle(Received("x", command), 2), Command)
+    ops.replication.behind.clear()
     ops.handle(PeerLost("me", "is silent"), 2)
     (whole,) = sync.replicates(copy.deepcopy(ops.jobs[JOB].record), (), None, 3)
     assert [to for to, _ in sent(third.handle(Received("ops", whole), 3), Command)] == ["ops"]

@@ -132,6 +132,22 @@ def test_one_of_three_deputies_that_is_lost_is_replaced() -> None:
     assert len(job.record.deputies) == 3 and gone not in job.record.deputies
 
 
+def test_a_peer_that_was_told_of_the_job_before_gets_all_of_it_as_a_deputy() -> None:
+    lost: set[str] = set()
+    trust = Trust(operators=("a", "b"))
+    record = new_record(JOB, "me", spec(deputies=1), 0)
+    job = Job(record, "me", FakeKeys("me"), known(advert("a"), advert("b")), lost, trust)
+    job.begin(0)
+    (first,) = job.record.deputies
+    other = {"a": "b", "b": "a"}[first]
+    job.read_by(other, 1)
+    assert other in job.record.synced
+    lost.add(first)
+    actions = job.handle(PeerLost(first, "is silent"), 2)
+    assert job.record.deputies == (other,)
+    assert [one.full for peer, one in sent(actions, Replicate) if peer == other] == [True]
+
+
 @pytest.mark.parametrize("kept", [0, 1])
 def test_a_job_that_wants_fewer_deputies_takes_their_copies_back(kept: int) -> None:
     job, _ = running("abc")

@@ -164,21 +164,22 @@ def test_a_result_of_another_file_than_the_owner_knows_as_that_version_does_not_
     assert job.record.state is not JobState.COMPLETED
 
 
+@pytest.mark.parametrize("version", [1, 2], ids=["numbered alike", "that has no number here yet"])
 @pytest.mark.parametrize("state", [None, ExecutionState.COMPLETED, ExecutionState.CANCELLED])
-def test_what_ran_under_a_change_that_was_numbered_alike_is_none_of_this_job(
-    state: ExecutionState | None,
+def test_what_ran_under_a_change_of_another_owner_is_none_of_this_job(
+    state: ExecutionState | None, version: int
 ) -> None:
     job, execution = running()
     job.handle(PeerLost("former", "is silent"), 1)
     other = "0" * 64
     word = former_owners_word(job, state, spec_hash=other)
-    theirs = codec.replace(word.executions[0], id="e-" + "9" * 32)
+    theirs = codec.replace(word.executions[0], id="e-" + "9" * 32, version=version)
     if theirs.receipt is not None:
         body = receipt(theirs.id, round=theirs.round, result_cid="bafytheirs", spec_hash=other)
         theirs = codec.replace(theirs, receipt=signed(body))
-    files = tuple(codec.replace(one, spec_hash=other) for one in word.versions)
+    files = tuple(codec.replace(one, version=version, spec_hash=other) for one in word.versions)
     job.record.executions.pop(execution)
-    word = codec.replace(word, executions=(theirs,), versions=files, spec=None)
+    word = codec.replace(word, version=version, executions=(theirs,), versions=files, spec=None)
     actions = job.merge("former", word, 3)
     assert theirs.id not in job.record.executions
     asked = [message.execution for _, message in sent(actions, Adopt)]
@@ -216,6 +217,8 @@ def test_what_a_former_owner_has_placed_meanwhile_runs_on_where_its_replica_runs
     actions = job.merge("former", former_owners_word(job, executions=(other,)), 2)
     assert [type(message) for peer, message in sent(actions) if peer == "b"] == [Adopt]
     assert [one.id for one in job.record.of(*LIVE)] == [other.id]
+    told = [one.id for _, message in sent(actions, Replicate) for one in message.executions]
+    assert other.id in told, "a deputy that was there all the time has it to learn, too"
 
 
 @pytest.mark.parametrize("state", [ExecutionState.COMPLETED, ExecutionState.RUNNING])

@@ -77,6 +77,16 @@ def test_who_may_know_of_another_owner_has_it_told_what_runs(
     assert not sent(worker.handle(Received(peer, owned), 6)), "once"
 
 
+def test_all_members_are_told_what_runs_for_an_owner_that_was_silent_before_it_was_named() -> None:
+    worker = running()
+    worker.lost = {"other"}
+    owned = Owned(job=JOB, owner="other", mandate=MANDATE)
+    told = [to for to, _ in sent(worker.handle(Received("me", owned), 5), Orphan)]
+    assert told == ["other", "me", "deputy"]
+    adopt = Adopt(execution=EXECUTION, round=1, job=JOB, mandate=MANDATE)
+    assert sent(worker.handle(Received("deputy", adopt), 6), Update)
+
+
 # A row: the owner, whether it is silent, who speaks, whether that is obeyed.
 OBEYED = [
     ("me", False, "deputy", False),

@@ -60,6 +60,20 @@ def test_every_job_ends_and_nothing_is_held_in_any_of_fifty_networks(first):
         3922,
         # A member that was dismissed while it was down revived a job that had ended.
         217,
+        # Deputies did not learn of what their owner took over from another that had acted.
+        *(3933, 12583),
+        # A peer that had been told of a job as a reader was named a deputy, and told what changed only.
+        3787,
+        # A member that was down while the file was changed took over before those that knew the change.
+        2887,
+        # A result of a file that has no number at its owner counted as a later version.
+        *(9138, 13332),
+        # A worker was told late of an owner whose silence it had noticed long before.
+        *(10532, 4512),
+        # A deputy that missed the last results agreed with nobody on the end.
+        10717,
+        # A deputy was down for a change and the end, and the owner died with its disk.
+        13562,
         # The job that the earlier design still ran after everything was stopped.
         170855808,
     ],

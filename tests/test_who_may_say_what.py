@@ -103,7 +103,7 @@ replicate, some more
                       OA.AA AAAAA   standby
                       OO.OO AAAAA   deserted acting
                       LAAAA .AAAA   past
-                      ----- -----   else
+                      -AAAA A----   else
 replicate, with what another job runs
                       .RRRR RRRRR   owner asking back over
                       OA.AA AAAAA   standby

@@ -120,6 +120,7 @@ class Core:
             lambda spec: self.check_spec(spec) or self.declines(spec),
             preempts=self.preempts,
             standing=Standing(self.me),
+            lost=self.lost,
         )
         self._begin()
 

@@ -64,6 +64,11 @@ def check_steady(sim: Simulation) -> None:
                 continue
             owner = sim.nodes[record.owner]
             assert owner.alive, f"{id}: its owner {owner.peer} is dead"
+            record = sim.record(owner, id)
+            for holder in (sim.nodes[peer] for peer in recipients(record)):
+                if holder.alive:
+                    assert id in holder.jobs, f"{id}: {holder.peer} has no copy"
+                    assert _live(sim.record(holder, id)) == _live(record), f"{id}: {holder.peer} is behind"
             for one in record.of(*LIVE):
                 assert one.peer in sim.liars or one.id in sim.nodes[one.peer].running, (
                     f"{id}: {one.id} does not run on {one.peer}"
@@ -78,6 +83,10 @@ def check_steady(sim: Simulation) -> None:
                 ]
                 late = record.retry_at.get(missing.replica, 0.0) <= sim.now - 5
                 assert not (room and late), f"{id}: replica {missing.replica} is missing, room on {room}"
+
+
+def _live(record: JobRecord) -> set[tuple[str, str]]:
+    return {(one.id, one.peer) for one in record.of(*LIVE)}
 
 
 def check_end(sim: Simulation) -> None:
@@ -102,7 +111,11 @@ def check_end(sim: Simulation) -> None:
         # A holder of a copy by the word of an owner that was replaced need not be known to the present one.
         newest = min(records, key=standing, default=None)
         concerned = {newest.owner, *recipients(newest)} if newest else set()
-        views = {_view(one) for node, one in zip(holders, records, strict=False) if node.peer in concerned}
+        told = [one for node, one in zip(holders, records, strict=False) if node.peer in concerned]
+        if newest and id not in sim.nodes[newest.owner].jobs:
+            # The owner died with its disk, and with it what a member that was down then was to hear.
+            told = [one for one in told if standing(one) == standing(newest)]
+        views = {_view(one) for one in told}
         assert sim.weather.lossy or len(views) <= 1, f"{id}: {len(views)} views of how it ended: {views}"
 
 

@@ -156,12 +156,16 @@ def _replace(transitions: JobTransitions, kept: tuple[str, ...], lost: Collectio
         if set(kept) == set(record.deputies):
             return
         removed = [peer for peer in record.deputies if peer not in kept]
+        more = [peer for peer in kept if peer not in record.deputies]
         recharter(transitions, (record.owner, *kept))
     else:
         more = [peer for peer in kept if peer not in record.authority.members]
         if not more:
             return
         record.mandate = mandate.extended(transitions.keys, record.mandate, transitions.me, more)
+    for peer in more:
+        # A new deputy need not have kept what it was told before, as a reader or a past member.
+        record.synced.pop(peer, None)
     for peer in removed:
         record.synced.pop(peer, None)
         # The peer learns, some day, that its copy is wanted no more.

@@ -83,7 +83,8 @@ def _take_mandate(transitions: JobTransitions, given: Mandate, now: float) -> bo
     """
     record = transitions.record
     newest = mandate.newest(record.mandate, given)
-    if newest is record.mandate:
+    if newest is record.mandate or not record.has_file(mandate.read(newest)):
+        # A member that has the file which a newer charter names tells the command that brought it.
         return True
     before = record.authority.members
     unneeded = [

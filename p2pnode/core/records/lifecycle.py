@@ -237,6 +237,12 @@ class JobRecord(State, kw_only=True):
         """The mandate as it is read."""
         return mandates.read(self.mandate)
 
+    def has_file(self, authority: Authority) -> bool:
+        """Whether a charter of the job is the one here, or names a file that is one of its versions here."""
+        charter = authority.charter
+        known = {one.spec_hash for one in self.versions.values()}
+        return charter.serial == self.authority.charter.serial or charter.spec_hash in known
+
     @property
     def requester(self) -> str:
         return self.authority.requester

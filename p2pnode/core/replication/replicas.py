@@ -1,9 +1,9 @@
 """The copies that this node keeps of other owners' jobs, and when it takes one of them over.
 
 A member whose owner is silent takes the job over: the one of lowest rank that lives at once, the next
-a little later, should the first not do it. One of lower rank than the owner that it hears takes it over at
-once. A member that hears none of the job's peers waits longer: more likely it is itself cut off
-(Lifeguard's lesson).
+a little later, should the first not do it; one that was away, and may have missed something, after those that
+were not. One of lower rank than the owner that it hears takes it over at once. A member that hears none of
+the job's peers waits longer: more likely it is itself cut off (Lifeguard's lesson).
 
 This machine only decides and keeps copies; `core.handovers` makes a `Job` of what is taken over.
 """
@@ -56,6 +56,8 @@ class Replication:
     ask_at: dict[str, float] = field(default_factory=dict)
     # Copies whose owner was asked and has not answered; that of an ended job is watched meanwhile.
     doubted: set[str] = field(default_factory=set)
+    # Copies of which their owner may have told more than is here.
+    behind: set[str] = field(default_factory=set)
 
     @property
     def deadline(self) -> float:
@@ -99,14 +101,17 @@ class Replication:
             goes_on = peer == record.owner and message.acts_since_ms == record.acts_since_ms
             if not goes_on or not record.revision:
                 # The message adds to what was not taken: that is asked for, whatever the sender believes.
-                record.mandate, record.owner, record.revision = newest, peer, 0
+                self._take_mandate(record, newest)
+                record.owner, record.revision = peer, 0
                 record.acts_since_ms = message.acts_since_ms
                 if not record.ended:
                     self.hold(record, now)
                 return [SaveJob(record), Send(peer, self._ask(record, whole=True))]
+        missed = [] if record is None else self._commands_missed(record, message)
         record = applied(record, message, peer, now)
         if record is None:
-            return []
+            # A member of which the sender believes that it has the beginning, or the file, asks for them.
+            return [Send(peer, WhoOwns(job=message.job, owner=peer, whole=True))]
         record.claims, record.signed_number, record.mandate = claims, signed_number, newest
         watched_until = self.ask_at.get(message.job) if message.job in self.doubted else None
         self.forget(message.job)
@@ -116,7 +121,7 @@ class Replication:
         elif watched_until is not None:
             self.copies[record.id], self.ask_at[record.id] = record, watched_until
             self.doubted.add(record.id)
-        actions: list[Action] = [SaveJob(record)]
+        actions: list[Action] = [SaveJob(record), *(Send(peer, one) for one in missed)]
         if newest != message.mandate:
             actions.append(Send(peer, self.answer(record)))
         waiting = self.commands.pop(message.job, [])
@@ -131,6 +136,27 @@ class Replication:
         silent = record.owner in self.lost or record.id in self.due
         return mandate.obeys(mandate.read(newest), record.owner, peer, owner_is_silent=silent)
 
+    def _commands_missed(self, record: JobRecord, message: Replicate) -> list[Command]:
+        """The commands that are known to be carried out here, and not to an owner that was away then."""
+        if not message.full:
+            return []
+        done = {(one.controller, one.number) for one in map(mandate.read_command, message.commands)}
+        missed = []
+        for signed in record.commands:
+            body = mandate.read_command(signed)
+            later = any(body.controller == who and body.number <= number for who, number in done)
+            if not later and body.spec_hash in (None, record.spec_hash):
+                spec = None if body.spec_hash is None else record.spec
+                missed.append(Command(job=record.id, signed=signed, spec=spec))
+        return missed
+
+    def _take_mandate(self, record: JobRecord, newest: Mandate) -> None:
+        """Go on from a newer mandate, unless its charter names a file that this node has yet to be told."""
+        if record.has_file(mandate.read(newest)):
+            record.mandate = newest
+        else:
+            self.behind.add(record.id)
+
     def _outrank(self, record: JobRecord, now: float) -> None:
         """Take over at once from an owner of higher rank: it acted while this node was away."""
         authority = record.authority
@@ -140,6 +166,7 @@ class Replication:
     def resume(self, record: JobRecord, now: float) -> None:
         """Keep a copy that is from before this node's restart: whether it is still wanted is asked soon."""
         self.hold(record, now)
+        self.behind.add(record.id)
         self.ask_at[record.id] = now + len(self.copies) / RESUMED_PER_S
 
     def hold(self, record: JobRecord, now: float) -> None:
@@ -178,9 +205,10 @@ class Replication:
             return [DropJob(record.id)]
         if peer not in authority.members or owned.owner not in authority.members:
             return []
-        record.mandate = newest
         if owned.owner == peer == record.owner and not record.ended:
             self.doubted.discard(record.id)
+            self.behind.discard(record.id)
+        self._take_mandate(record, newest)
         if owned.owner == self.me:
             if peer != record.owner or self.leaving:
                 return [SaveJob(record)]
@@ -290,7 +318,7 @@ class Replication:
 
     def _wait_s(self, record: JobRecord) -> float:
         live = [peer for peer in record.deputies if peer == self.me or peer not in self.lost]
-        turn = live.index(self.me) * STAGGER_S
+        turn = (live.index(self.me) + len(live) * (record.id in self.behind)) * STAGGER_S
         others = {*record.deputies, *(one.peer for one in record.of(*LIVE))} - {self.me, record.owner}
         cut_off = bool(others) and all(peer in self.lost for peer in others)
         return turn + (CUT_OFF_WAIT_S if cut_off else 0.0)
@@ -310,3 +338,4 @@ class Replication:
         self.due.pop(job, None)
         self.ask_at.pop(job, None)
         self.doubted.discard(job)
+        self.behind.discard(job)

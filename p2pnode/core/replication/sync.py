@@ -128,7 +128,8 @@ def merge(record: JobRecord, message: Replicate, now: float, *, acted: bool) -> 
 
     Executions of its own count only if it `acted`. One result of each replica counts: that which is here
     already, or else theirs. An execution that still runs is taken over where its replica has none. What ran
-    another file than its version here, since two owners have numbered their changes alike, does not count.
+    another file than its version here, or one that has no number here yet, does not count: two owners have
+    numbered their changes in their own ways.
     """
     strays = []
     files = {one.version: one.spec_hash for one in message.versions}
@@ -139,10 +140,11 @@ def merge(record: JobRecord, message: Replicate, now: float, *, acted: bool) -> 
         if mine is None and not acted:
             strays += [copy] if theirs.state in LIVE else []
             continue
-        if _ran_other_file(record, theirs, files):
+        if theirs.version > record.version or _ran_other_file(record, theirs, files):
             strays += [copy] if mine is None and theirs.state in LIVE else []
             continue
         if mine is None and theirs.state in LIVE and _is_wanted(record, theirs):
+            theirs.modified = now
             record.executions[copy.id] = theirs
             continue
         if mine is None and theirs.state in (*LIVE, ExecutionState.LOST):

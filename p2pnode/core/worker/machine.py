@@ -53,7 +53,7 @@ class Worker(WorkerState):
                 with compartment(Compartment.EXECUTION, about.execution):
                     return self._on_message(event, now)
             case Received(peer, Owned() as owned):
-                return owner_tracking.on_owned(self.reservations, peer, owned)
+                return owner_tracking.on_owned(self.reservations, peer, owned, self.lost, now)
             case Progressed(execution, stage, detail):
                 with compartment(Compartment.EXECUTION, execution):
                     return executions.progressed(self, execution, stage, detail, now)

@@ -8,6 +8,8 @@ wanted; what would run for ever, for a time.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from p2pnode.core.records import mandate
 from p2pnode.core.records.events import Action, Send
 from p2pnode.core.records.lifecycle import LONG_RUNNING
@@ -77,7 +79,9 @@ def may_read(reservation: Reservation, peer: str) -> bool:
     return reservation.mandate is not None and mandate.read(reservation.mandate).may_command(peer)
 
 
-def on_owned(reservations: Reservations, peer: str, owned: Owned) -> list[Action]:
+def on_owned(
+    reservations: Reservations, peer: str, owned: Owned, lost: Collection[str], now: float
+) -> list[Action]:
     """A member says who owns a job: the owner itself may resign to it, and one that is silent be replaced."""
     actions: list[Action] = []
     for reservation in reservations.values():
@@ -92,6 +96,10 @@ def on_owned(reservations: Reservations, peer: str, owned: Owned) -> list[Action
             continue
         if resigns:
             reservation.owner = owned.owner
+            if owned.owner in lost:
+                # The heir's silence was noticed before, and concerned others.
+                actions += orphaned(reservations, reservation, now)
+                continue
         if owned.owner not in reservation.announced_to:
             reservation.announced_to = (*reservation.announced_to, owned.owner)
             actions.append(Send(owned.owner, _orphan(reservation)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from math import inf
 
@@ -44,6 +44,8 @@ class WorkerState:
     # The longest time that a program here may take to end once it is told to.
     stop_grace_s_max: int = STOP_GRACE_S_MAX
     standing: Standing = field(default_factory=Standing)
+    # The peers that are silent; kept by the participant.
+    lost: Collection[str] = frozenset()
     # When a requester that waits may get more than now.
     better_at: float = inf
     # The capacity now, and what it was derived from.
