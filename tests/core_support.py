@@ -231,7 +231,7 @@ def awarded(peers: str = "a", **changes: object) -> tuple[Job, str, list[Action]
     job.begin(0)
     actions: list[Action] = []
     for price, (peer, execution) in enumerate(sorted(asked(job).items())):
-        actions = job.handle(Received(peer, bid(execution, price)), 0)
+        actions += job.handle(Received(peer, bid(execution, price)), 0)
     ((_, message),) = sent(actions, Award)
     return job, message.execution, actions
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
 from p2pnode.core.job.asking import BETTER_WAIT_S, BID_WINDOW_S, ENOUGH_WAIT_S, REFUSAL_HOLDS_S
 from p2pnode.core.job.incoming import BID_MARGIN_S
-from p2pnode.core.job.transitions import AWARD_CONFIRM_S
+from p2pnode.core.job.transitions import AWARD_CONFIRM_S, TELL_DEPUTIES_S
 from p2pnode.core.records.events import PeerBack, PeerLost, Received, Tick
 from p2pnode.core.records.lifecycle import LIVE, OPEN, ExecutionState, JobState, Outcome
+from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Ask, Award, Cancel, Release
 from p2pnode.core.wire.spec import Timeouts
 from p2pnode.core.wire.states import Fault, RefusalKind
@@ -18,9 +20,9 @@ from p2pnode.core.wire.states import Fault, RefusalKind
 from .core_support import advert, asked, awarded, bid, known, new_job, refusal, running, sent, spec, update
 
 
-def test_a_job_asks_two_peers_for_each_replica_and_three_more() -> None:
+def test_a_job_asks_more_peers_than_it_has_replicas() -> None:
     job = new_job("abcdefghij")
-    assert len(sent(job.begin(0), Ask)) == 5
+    assert len(sent(job.begin(0), Ask)) == 3
 
 
 def test_the_cheapest_bid_is_awarded_as_soon_as_all_have_answered() -> None:
@@ -29,6 +31,30 @@ def test_the_cheapest_bid_is_awarded_as_soon_as_all_have_answered() -> None:
     ids = asked(job)
     assert not sent(job.handle(Received("a", bid(ids["a"], 9)), 0), Award)
     assert [peer for peer, _ in sent(job.handle(Received("b", bid(ids["b"], 2)), 0.1), Award)] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "count", "at_once"),
+    [({}, 1, True), ({"price_micros": 1}, 1, False), ({"start_ms": 5}, 1, False), ({}, 2, False)],
+    ids=[
+        "as it was advertised",
+        "for more than it was advertised",
+        "to begin later",
+        "for one of several replicas",
+    ],
+)
+def test_the_bid_of_the_peer_that_the_adverts_rank_first_is_awarded_at_once(
+    changes: dict[str, Any], count: int, at_once: bool
+) -> None:
+    job = new_job("abcd", spec(count=count))
+    job.begin(0)
+    first = next(peer for peer in asked(job) if peer not in job.record.deputies)
+    offer = codec.replace(bid(asked(job)[first]), **changes)
+    assert bool(sent(job.handle(Received(first, offer), 0.1), Award)) is at_once
+    other = new_job("abcd")
+    other.begin(0)
+    last = next(peer for peer in asked(other) if peer in other.record.deputies)
+    assert not sent(other.handle(Received(last, bid(asked(other)[last])), 0.1), Award), "it may lose"
 
 
 def test_with_bids_enough_the_others_get_a_moment_and_are_then_released() -> None:
@@ -58,6 +84,7 @@ def test_a_refused_award_goes_to_the_next_bid() -> None:
 
 def test_an_award_that_is_not_confirmed_is_cancelled_and_goes_to_the_next_bid() -> None:
     job, _, _ = awarded("ab")
+    job.handle(Tick(), TELL_DEPUTIES_S)
     assert job.deadline == AWARD_CONFIRM_S
     actions = job.handle(Tick(), AWARD_CONFIRM_S)
     assert [peer for peer, _ in sent(actions, Cancel)] == ["a"]

@@ -67,7 +67,7 @@ def check_steady(sim: Simulation) -> None:
             record = sim.record(owner, id)
             for holder in (sim.nodes[peer] for peer in recipients(record)):
                 if holder.alive:
-                    assert id in holder.jobs, f"{id}: {holder.peer} has no copy"
+                    assert holder in sim.holders(id), f"{id}: {holder.peer} has no copy"
                     assert _live(sim.record(holder, id)) == _live(record), f"{id}: {holder.peer} is behind"
             for one in record.of(*LIVE):
                 assert one.peer in sim.liars or one.id in sim.nodes[one.peer].running, (
@@ -112,7 +112,7 @@ def check_end(sim: Simulation) -> None:
         newest = min(records, key=standing, default=None)
         concerned = {newest.owner, *recipients(newest)} if newest else set()
         told = [one for node, one in zip(holders, records, strict=False) if node.peer in concerned]
-        if newest and id not in sim.nodes[newest.owner].jobs:
+        if newest and sim.nodes[newest.owner] not in holders:
             # The owner died with its disk, and with it what a member that was down then was to hear.
             told = [one for one in told if standing(one) == standing(newest)]
         views = {_view(one) for one in told}

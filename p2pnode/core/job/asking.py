@@ -283,8 +283,23 @@ class Asking:
         )
         return Send(execution.peer, ask)
 
+    def _best_has_bid(self) -> bool:
+        """Has the peer to whose bid all others' would lose bid as it advertised? One replica has no zones."""
+        record = self.record
+        bids = {one.peer: one.bid for one in record.of(ExecutionState.BID)}
+        peers = [self.known.get(one.peer) for one in record.of(ExecutionState.ASKED, ExecutionState.BID)]
+        if self.used or record.spec.count > 1 or None in peers:
+            return False
+        asked = [one for one in peers if one is not None]
+        place = record.id, record.round, self.need
+        first = rank_candidates(*place, asked, {}, self.failures, record.deputies, self.sizes)[0]
+        bid = bids.get(first.peer)
+        return bid is not None and not bid.start_ms and bid.price_micros <= first.capacity.price_micros
+
     def waits_for_answers(self, window_ends: float) -> bool:
         """Are more answers worth a wait, with bids enough? None is that of a peer that may be invented."""
+        if self._best_has_bid():
+            return False
         asked = [self.known.get(one.peer) for one in self.record.of(ExecutionState.ASKED)]
         heard = [one for one in asked if one is not None and one.brought_by is None]
         if self.now < window_ends or not heard:

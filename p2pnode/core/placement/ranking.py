@@ -22,8 +22,12 @@ ZONE_LABEL = "zone"
 
 
 def asks_for(needed: int) -> int:
-    """How many peers are asked to fill `needed` replicas (2 needed + 3: power of choices)."""
-    return 2 * needed + 3
+    """How many peers are asked to fill `needed` replicas: half as many more, and two, are a choice.
+
+    Each is a message and a reservation. Of those that the adverts rank highest, three are nearly as good a
+    choice as all (the power of two choices), and a refusal is followed by another round.
+    """
+    return needed + needed // 2 + 2
 
 
 def rendezvous_hash(job: str, round: int, peer: str) -> int:
