@@ -241,7 +241,7 @@ async def test_a_full_disk_ends_a_fetch_with_its_own_error(
 
     async with nodes(network, tmp_path, "here", "there") as (here, there):
         root = put_sample(there.store)
-        monkeypatch.setattr(BlockStore, "put_verified", full)
+        monkeypatch.setattr(BlockStore, "write", full)
         with pytest.raises(OSError, match="No space left"):
             await here.bitswap.fetch_dag(root, ["there"])
 

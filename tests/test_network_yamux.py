@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 from contextlib import suppress
 from math import inf
@@ -22,7 +23,7 @@ from libp2p.stream_muxer.yamux.yamux import (
 from p2pnode.network import yamux
 from p2pnode.network.host import Host, open_host
 from p2pnode.network.streams import Stream
-from p2pnode.network.yamux import CREDIT_SIZE_BYTES_MAX, BoundedYamux
+from p2pnode.network.yamux import CREDIT_SIZE_BYTES_MAX, PIECE_SIZE_BYTES, BoundedYamux, Unread
 
 from .network_support import LOOPBACK, WAIT_S, new_identity, until
 
@@ -116,3 +117,34 @@ async def test_a_peer_is_told_what_was_read_in_few_pieces_and_never_waits_for_it
         # libp2p widens the windows of busy streams some times, which is not held back.
         assert min(told, default=inf) >= CREDIT_SIZE_BYTES_MAX
         assert len(told) <= 50
+
+
+@pytest.mark.parametrize(
+    "size_bytes_max",
+    [
+        pytest.param(3, id="frames of few bytes"),
+        pytest.param(PIECE_SIZE_BYTES // 2, id="frames that share a piece"),
+        pytest.param(3 * PIECE_SIZE_BYTES, id="frames longer than a piece"),
+    ],
+)
+def test_what_is_unread_comes_out_as_it_came_in_and_as_a_bytearray_gives_it(size_bytes_max: int) -> None:
+    chance = random.Random(size_bytes_max)
+    unread, plain = Unread(), bytearray()
+    for _ in range(300):
+        data = chance.randbytes(chance.randint(0, size_bytes_max))
+        unread.extend(data)
+        plain.extend(data)
+        first = chance.randint(0, chance.choice([1, size_bytes_max, 2 * len(plain)]) or 1)
+        assert bytes(unread[:first]) == plain[:first]
+        del unread[:first], plain[:first]
+        assert len(unread) == len(plain)
+    assert bytes(unread) == plain
+    unread.clear()
+    assert not unread and bytes(unread) == b""
+
+
+def test_bytes_that_come_one_by_one_take_no_object_each() -> None:
+    unread = Unread()
+    for _ in range(2 * PIECE_SIZE_BYTES):
+        unread.extend(b"x")
+    assert len(unread._pieces) == 2

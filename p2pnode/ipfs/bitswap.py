@@ -39,8 +39,9 @@ log = logging.getLogger(__name__)
 K = TypeVar("K")
 V = TypeVar("V")
 
-# The bytes of blocks in one message, which is well below what other implementations accept.
-BATCH_SIZE_BYTES = 500_000
+# The bytes of blocks in one message: two full chunks, whose nodes may be a little larger. That is well
+# below what other implementations accept.
+BATCH_SIZE_BYTES = 2 * 256 * 1024 + 1024
 # A block this small is sent at once to who asks whether we have it (Kubo: WantHaveReplaceSize).
 SMALL_BLOCK_SIZE_BYTES = 1024
 # Peers whose wants are remembered, some 300 kB each at most.
@@ -341,7 +342,8 @@ def _store_needed(
         if cid is None:
             useless_bytes += len(data)
             continue
-        store.put_verified(str(cid), data)
+        # The block is that of the CID, which was found by its hash.
+        store.write(cid, data)
         links = {reach: links_of(str(cid), data, reach) for reach in Reach}
         stored.append((multihash, len(data), links))
     return stored, useless_bytes

@@ -20,6 +20,7 @@ MESSAGE_SIZE_BYTES_MAX = 4 * 1024 * 1024
 WANTS_PER_MESSAGE_MAX = 1024
 # A list of many tiny entries costs a hundred times its bytes in memory.
 ENTRIES_PER_MESSAGE_MAX = 16 * WANTS_PER_MESSAGE_MAX
+_NOTHING = memoryview(b"")
 
 
 class WantKind(enum.IntEnum):
@@ -51,15 +52,16 @@ def encode(message: Message, legacy: bool = False) -> bytes:
     entries = b"".join(bytes_field(1, _encode_want(want)) for want in message.wants)
     parts = [bytes_field(1, entries + (varint_field(2, 1) if message.full else b""))]
     for cid, data in message.blocks:
-        if legacy:
-            parts.append(bytes_field(2, data))
-        else:
-            parts.append(bytes_field(3, bytes_field(1, cid.prefix) + bytes_field(2, data)))
+        # A block is long, and copied once: when all is joined.
+        head = protobuf.bytes_key(2, len(data))
+        if not legacy:
+            head = bytes_field(1, cid.prefix) + head
+            head = protobuf.bytes_key(3, len(head) + len(data)) + head
+        parts += (head, data)
     if not legacy:
         for cid, have in message.presences:
             parts.append(bytes_field(4, bytes_field(1, bytes(cid)) + varint_field(2, 0 if have else 1)))
-    body = b"".join(parts)
-    return protobuf.varint(len(body)) + body
+    return b"".join((protobuf.varint(sum(map(len, parts))), *parts))
 
 
 def _encode_want(want: Want) -> bytes:
@@ -81,12 +83,13 @@ def decode_untrusted(data: bytes) -> Message:
     presences: list[tuple[cids.Cid, bool]] = []
     received: list[bytes] = []
     full = False
-    for number, value in protobuf.fields_untrusted(data):
+    # A view, or each level would copy the blocks once more.
+    for number, value in protobuf.fields_untrusted(memoryview(data)):
         match number:
             case 1:
                 full = _wantlist_untrusted(bytes_untrusted(value), wants) or full
             case 2:
-                received.append(bytes_untrusted(value))
+                received.append(bytes(bytes_untrusted(value)))
             case 3:
                 received.append(_block_untrusted(bytes_untrusted(value)))
             case 4:
@@ -101,7 +104,7 @@ def decode_untrusted(data: bytes) -> Message:
     return Message(tuple(wants), full, (), tuple(received), tuple(presences))
 
 
-def _wantlist_untrusted(data: bytes, wants: list[Want]) -> bool:
+def _wantlist_untrusted(data: memoryview, wants: list[Want]) -> bool:
     """Adds the entries to `wants`; whether the list is a full one."""
     full = False
     for number, value in protobuf.fields_untrusted(data):
@@ -119,7 +122,7 @@ def _wantlist_untrusted(data: bytes, wants: list[Want]) -> bool:
     return full
 
 
-def _want_untrusted(data: bytes) -> Want | None:
+def _want_untrusted(data: memoryview) -> Want | None:
     fields = dict(protobuf.fields_untrusted(data))
     cid = _cid_untrusted(fields)
     if cid is None:
@@ -132,19 +135,19 @@ def _want_untrusted(data: bytes) -> Want | None:
     )
 
 
-def _block_untrusted(data: bytes) -> bytes:
-    return bytes_untrusted(dict(protobuf.fields_untrusted(data)).get(2, b""))
+def _block_untrusted(data: memoryview) -> bytes:
+    return bytes(bytes_untrusted(dict(protobuf.fields_untrusted(data)).get(2, _NOTHING)))
 
 
-def _presence_untrusted(data: bytes) -> tuple[cids.Cid, bool] | None:
+def _presence_untrusted(data: memoryview) -> tuple[cids.Cid, bool] | None:
     fields = dict(protobuf.fields_untrusted(data))
     cid = _cid_untrusted(fields)
     return None if cid is None else (cid, number_untrusted(fields.get(2, 0)) == 0)
 
 
-def _cid_untrusted(fields: dict[int, int | bytes]) -> cids.Cid | None:
+def _cid_untrusted(fields: dict[int, int | memoryview]) -> cids.Cid | None:
     """The CID in field 1, or None when it is one that we cannot check."""
-    data = bytes_untrusted(fields.get(1, b""))
+    data = bytes(bytes_untrusted(fields.get(1, _NOTHING)))
     try:
         return cids.from_bytes_untrusted(data)
     except cids.BadCid:

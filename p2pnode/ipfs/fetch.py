@@ -27,7 +27,7 @@ from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable
 
 # 8 MiB on the way from one peer: enough for 80 MB/s at 100 ms, and half of what a Yamux stream buffers.
 WANTS_PER_PEER_MAX = 32
-# Our own peers send half a megabyte at once, so this asks of a line that it carries 33 kB/s.
+# Our own peers send half a megabyte at once, so this asks of a line that it carries 35 kB/s.
 PEER_STALL_TIMEOUT_S = 15.0
 # Three peers that are silent in turn, or one that comes back after a short break of its network.
 FETCH_STALL_TIMEOUT_S = 45.0

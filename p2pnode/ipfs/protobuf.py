@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
+from typing import TypeVar
 
 from p2pnode.core.wire.codec import BadMessage
+
+# A view's fields are views of it: whoever keeps one makes bytes of it.
+Octets = TypeVar("Octets", bytes, memoryview)
 
 # 63 bits, as the multiformats varint: no size that we meet needs more.
 VARINT_SIZE_BYTES_MAX = 9
@@ -40,10 +44,17 @@ def varint_field(number: int, value: int) -> bytes:
 
 
 def bytes_field(number: int, value: bytes) -> bytes:
-    return varint(number << 3 | _Wire.BYTES) + varint(len(value)) + value
+    return bytes_key(number, len(value)) + value
 
 
-def varint_untrusted(data: bytes, start: int, size_bytes_max: int = VARINT_SIZE_BYTES_MAX) -> tuple[int, int]:
+def bytes_key(number: int, size_bytes: int) -> bytes:
+    """The key and the length, which stand before a field of so many bytes."""
+    return varint(number << 3 | _Wire.BYTES) + varint(size_bytes)
+
+
+def varint_untrusted(
+    data: bytes | memoryview, start: int, size_bytes_max: int = VARINT_SIZE_BYTES_MAX
+) -> tuple[int, int]:
     """The number that starts at `start`, and the position after it; raises `BadMessage`."""
     value = 0
     for index, byte in enumerate(data[start : start + size_bytes_max]):
@@ -55,7 +66,7 @@ def varint_untrusted(data: bytes, start: int, size_bytes_max: int = VARINT_SIZE_
     raise BadMessage("a number that does not end")
 
 
-def fields_untrusted(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+def fields_untrusted(data: Octets) -> Iterator[tuple[int, int | Octets]]:
     """Each field's number and value, in the order of the bytes; raises `BadMessage`.
 
     Fields of fixed width, which none of our messages has, are passed over.
@@ -82,14 +93,14 @@ def fields_untrusted(data: bytes) -> Iterator[tuple[int, int | bytes]]:
                 raise BadMessage(f"field {number} has the wire type {kind}")
 
 
-def number_untrusted(value: int | bytes) -> int:
+def number_untrusted(value: int | bytes | memoryview) -> int:
     """A field's value that must be a number; raises `BadMessage`."""
-    if isinstance(value, bytes):
+    if not isinstance(value, int):
         raise BadMessage("bytes where a number is expected")
     return value
 
 
-def bytes_untrusted(value: int | bytes) -> bytes:
+def bytes_untrusted(value: int | Octets) -> Octets:
     """A field's value that must be bytes; raises `BadMessage`."""
     if isinstance(value, int):
         raise BadMessage("a number where bytes are expected")

@@ -15,9 +15,9 @@ from typing import Any
 
 import trio
 from libp2p.abc import IRawConnection, ISecureConn
-from libp2p.io.exceptions import ConnectionClosedError
+from libp2p.io.exceptions import ConnectionClosedError, IncompleteReadError
 from libp2p.peer.id import ID
-from libp2p.security.noise.io import NoiseTransportReadWriter
+from libp2p.security.noise.io import MAX_PLAINTEXT_LENGTH, SIZE_NOISE_MESSAGE_LEN, NoiseTransportReadWriter
 from libp2p.security.noise.transport import Transport
 from libp2p.transport.exceptions import SecurityUpgradeFailure
 
@@ -29,6 +29,8 @@ from .scopes import shielded
 # One write is a Yamux frame, 64 KiB at most: a peer that cannot take that in this time
 # is of no use.
 MESSAGE_WRITE_S_MAX = 5.0
+# Four messages: to ask the socket for each one's length and body by itself takes longer than to decrypt it.
+RECEIVE_SIZE_BYTES = 256 * 1024
 # A peer connects once; one on a bad line, or whose operator tries its settings, some times more.
 VISITS_PER_S = 0.1
 VISITS_BURST = 20.0
@@ -74,9 +76,37 @@ def _with_whole_messages(session: ISecureConn) -> ISecureConn:
 
 
 class _WholeMessages(NoiseTransportReadWriter):  # type: ignore[misc]  # libp2p is not followed by mypy.
+    def __init__(self, conn: IRawConnection, noise_state: Any) -> None:
+        super().__init__(conn, noise_state)
+        self._received = bytearray()
+
+    async def read_msg(self, prefix_encoded: bool = False) -> bytes:
+        size_bytes = int.from_bytes(await self._take(SIZE_NOISE_MESSAGE_LEN), "big")
+        return bytes(self.decrypt(await self._take(size_bytes)))
+
+    async def _take(self, size_bytes: int) -> bytes:
+        while len(self._received) < size_bytes:
+            data = await self.read_writer.read_write_closer.read(RECEIVE_SIZE_BYTES)
+            if not data:
+                raise IncompleteReadError(
+                    "the peer closed the connection",
+                    expected_bytes=size_bytes,
+                    received_bytes=len(self._received),
+                )
+            self._received += data
+        with memoryview(self._received) as view:
+            taken = bytes(view[:size_bytes])
+        del self._received[:size_bytes]
+        return taken
+
     async def write_msg(self, msg: bytes, prefix_encoded: bool = False) -> None:
+        # Several messages are sent at once: a Yamux frame is a little longer than one.
+        sent = b"".join(
+            self.read_writer.encode_msg(self.encrypt(msg[start : start + MAX_PLAINTEXT_LENGTH]))
+            for start in range(0, len(msg), MAX_PLAINTEXT_LENGTH)
+        )
         with shielded(MESSAGE_WRITE_S_MAX) as scope:
-            await super().write_msg(msg, prefix_encoded)
+            await self.read_writer.read_write_closer.write(sent)
         if scope.cancelled_caught:
             with shielded(MESSAGE_WRITE_S_MAX):
                 await self.close()

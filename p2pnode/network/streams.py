@@ -18,7 +18,7 @@ from libp2p.network.stream.exceptions import StreamEOF
 
 from .scopes import shielded
 
-# One Yamux frame; to ask for more brings no more at once.
+# One Yamux frame. More is asked for only where a message that is read lacks more.
 READ_SIZE_BYTES = 64 * 1024
 # Telling a peer that a stream is over may take this long. Longer means that the connection is dead.
 FAREWELL_S_MAX = 2.0
@@ -55,7 +55,7 @@ class Stream:
         the peer has reset may also read as closed: only the protocol can tell a whole message.
         """
         if not self._buffer:
-            self._buffer += await self._receive(timeout_s)
+            self._buffer += await self._receive(READ_SIZE_BYTES, timeout_s)
         data = bytes(self._buffer[:size_bytes_max])
         del self._buffer[:size_bytes_max]
         return data
@@ -64,18 +64,20 @@ class Stream:
         """Just so many bytes; raises `StreamBroken` if they do not all come in time."""
         deadline = trio.current_time() + timeout_s
         while len(self._buffer) < size_bytes:
-            data = await self._receive(deadline - trio.current_time())
+            missing = size_bytes - len(self._buffer)
+            data = await self._receive(max(missing, READ_SIZE_BYTES), deadline - trio.current_time())
             if not data:
                 raise StreamBroken(f"closed by the peer after {len(self._buffer)} of {size_bytes} bytes")
             self._buffer += data
-        data = bytes(self._buffer[:size_bytes])
+        with memoryview(self._buffer) as view:
+            data = bytes(view[:size_bytes])
         del self._buffer[:size_bytes]
         return data
 
-    async def _receive(self, timeout_s: float) -> bytes:
+    async def _receive(self, size_bytes_max: int, timeout_s: float) -> bytes:
         try:
             with trio.fail_after(max(timeout_s, 0)):
-                data = bytes(await self._inner.read(READ_SIZE_BYTES))
+                data = bytes(await self._inner.read(size_bytes_max))
             self._used(self.peer)
             return data
         except StreamEOF:

@@ -1,12 +1,14 @@
 """Adding 1 GB to the block store, and fetching 100 MB from a peer.
 
-Yardsticks in the same run: sha256 of the same file and a plain copy of it on the same disk; the same
-fetch between two Kubo daemons (`scripts/kubo` builds them), by the same number of processes.
+Yardsticks in the same run: sha256 of the same file; a plain copy of it on the same disk, and one into
+files of a block each, as whoever stores blocks has to write them; the same fetch between two Kubo daemons
+(`scripts/kubo` builds them), by the same number of processes.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -16,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from p2pnode.api.client import find
@@ -46,7 +49,7 @@ def write_random(path: Path, size_bytes: int) -> Path:
 
 def adding_to_the_store(scratch: Path) -> None:
     path = write_random(scratch / "added", ADDED_SIZE_BYTES)
-    times: dict[str, list[float]] = {"sha": [], "copy": [], "add": []}
+    times: dict[str, list[float]] = {"sha": [], "copy": [], "blocks": [], "add": []}
 
     def sha256() -> None:
         with open(path, "rb") as file:
@@ -56,6 +59,14 @@ def adding_to_the_store(scratch: Path) -> None:
         with open(path, "rb") as source, open(scratch / f"copy-{number}", "wb") as target:
             shutil.copyfileobj(source, target, 256 * 1024)
 
+    def copy_in_blocks(number: int) -> None:
+        (scratch / f"blocks-{number}").mkdir()
+        with open(path, "rb") as source:
+            for place in itertools.count():
+                if not (chunk := source.read(unixfs.CHUNK_SIZE_BYTES)):
+                    return
+                (scratch / f"blocks-{number}" / str(place)).write_bytes(chunk)
+
     def add(number: int) -> None:
         with adding(BlockStore(scratch / f"store-{number}")) as put:
             unixfs.add_path(path, put)
@@ -63,7 +74,13 @@ def adding_to_the_store(scratch: Path) -> None:
     for number in range(ROUNDS):
         # Each begins with nothing left to write. Nothing is removed in between: ext4 avoids inodes that
         # were freed a moment ago, and looks through them one by one.
-        for name, work in (("sha", sha256), ("copy", lambda: copy(number)), ("add", lambda: add(number))):  # noqa: B023
+        works: dict[str, Callable[[], object]] = {
+            "sha": sha256,
+            "copy": partial(copy, number),
+            "blocks": partial(copy_in_blocks, number),
+            "add": partial(add, number),
+        }
+        for name, work in works.items():
             os.sync()
             times[name].append(seconds(work))
     best = {name: min(taken) for name, taken in times.items()}
@@ -71,6 +88,7 @@ def adding_to_the_store(scratch: Path) -> None:
     show("adding 1 GB, best", best["add"], "sha256 of it", best["sha"])
     show("adding 1 GB, median", middle["add"], "sha256 of it", middle["sha"])
     show("adding 1 GB, median", middle["add"], "copying the file", middle["copy"])
+    show("adding 1 GB, median", middle["add"], "copying it, a file a block", middle["blocks"])
 
 
 def between_our_nodes(path: Path, scratch: Path) -> list[float]:
