@@ -23,7 +23,7 @@ import trio
 import trio.testing
 
 from p2pnode.api.shapes import ServiceError
-from p2pnode.config import NodeConfig
+from p2pnode.config.settings import NodeConfig
 from p2pnode.core.node import Core
 from p2pnode.core.records.events import CapacityChanged, Received
 from p2pnode.core.records.lifecycle import JobRecord
