@@ -29,7 +29,7 @@ def draw(rows: Sequence[Row]) -> str:
     jobs = " and ".join(f"{count:,}" for count in sorted({int(largest[size]["jobs"]) for size in sizes}))
     return panels(
         f"What a network of {places[0]} to {places[-1]} nodes costs each of them",
-        f"Real cores on a simulated network (1 to 20 ms a message), {jobs} jobs: ./scripts/bench growth",
+        f"By number of nodes: real cores, a simulated network (1 to 20 ms a message), {jobs} jobs each",
         [
             panel("Messages for a job", messages="messages_per_job"),
             panel("Kilobytes of messages for a job", 1e-3, bytes="message_bytes_per_job"),

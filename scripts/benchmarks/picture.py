@@ -102,7 +102,7 @@ def _panel(panel: Panel, x: float, y: float) -> list[str]:
             parts.append(f'<circle cx="{at:.1f}" cy="{height:.1f}" r="3.5" fill="{colour}"/>')
             parts.append(_text(at, height + gap, _short(value), 11, INK, "middle"))
         if len(panel.lines) > 1:
-            parts.append(_text(left + 62 * number, y + 32, name, 11, colour, "start", bold=True))
+            parts.append(_text(right - 40 * number, y + 16, name, 11, colour, "end", bold=True))
     return parts
 
 
