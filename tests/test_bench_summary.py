@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from scripts.benchmarks import growth_shell
 from scripts.benchmarks.figures import ROOT, Figure
 from scripts.benchmarks.growth_picture import draw
 from scripts.benchmarks.picture import WARNED, bars
@@ -91,6 +92,12 @@ def test_the_picture_of_growth_shows_the_most_jobs_of_each_size() -> None:
     rows = [{"nodes": n, "jobs": j, **rest, "messages_per_job": n + j} for n in (10, 1_000) for j in (1, 5)]
     texts, _ = drawn(draw(rows))
     assert {"10", "1,000", "15", "1,005"} <= set(texts) and "11" not in texts
+
+
+def test_jobs_of_whole_nodes_are_placed_and_counted() -> None:
+    figures = growth_shell.measured(3, 4)
+    assert figures.placed == 4
+    assert figures.messages_per_job > 1 and figures.wire_bytes_per_job > 1_000 and figures.placed_p50_s > 0
 
 
 @pytest.mark.parametrize(

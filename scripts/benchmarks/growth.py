@@ -66,6 +66,8 @@ DRAINED_S = 120.0
 FOLLOWED_MAX = 40
 TTL_MS = int(advert_interval_s(PEERS_MAX) * ADVERT_TTL_INTERVALS * 1000)
 LOOKS = 50
+# Whole nodes, their shells too, all of which connect with all: more take very long.
+SHELLS, SHELL_JOBS = (10, 30), 100
 PICTURE = NOW.with_name("growth.svg")
 
 
@@ -353,6 +355,7 @@ def main() -> None:
     parser = options("growth", __doc__)
     parser.add_argument("--nodes", type=int, nargs="*", default=NODES)
     parser.add_argument("--jobs", type=int, nargs="*", default=JOBS)
+    parser.add_argument("--shells", type=int, nargs="*", default=SHELLS, help="networks of whole nodes")
     parser.add_argument(
         "--picture", type=Path, default=PICTURE, help="an SVG; its rows lie beside it as JSON"
     )
@@ -373,6 +376,11 @@ def main() -> None:
             arguments.picture.with_suffix(".json").write_text(json.dumps(rows, indent=1))
             arguments.picture.write_text(draw(rows))
     print(f"drawn: {arguments.picture}")
+    # The module imports this one: its jobs and offers are the same.
+    from .growth_shell import measured as shells
+
+    for nodes in arguments.shells:
+        print(shells(nodes, SHELL_JOBS).row(), flush=True)
 
 
 if __name__ == "__main__":
