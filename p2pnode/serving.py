@@ -22,7 +22,8 @@ from typing import Any
 import trio
 
 from p2pnode.api.server import open_api
-from p2pnode.config import CONFIG_FILE, NodeConfig
+from p2pnode.config import CONFIG_FILE
+from p2pnode.config.settings import NodeConfig
 from p2pnode.core.values.text import visible
 from p2pnode.core.wire.addresses import BadAddress
 from p2pnode.core.wire.compartments import Compartment

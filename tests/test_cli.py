@@ -318,6 +318,21 @@ def test_help_imports_nothing_slow() -> None:
     assert not slow & set(done.stderr.split())
 
 
+def test_submit_imports_nothing_that_only_other_commands_need() -> None:
+    script = (
+        "import sys\n"
+        "from p2pnode.cli.main import main\n"
+        "main(['submit', '--no-wait', 'devnet/jobs/noop.yaml'])\n"
+        "sys.stderr.write(' '.join(sys.modules))"
+    )
+    environ = os.environ | {"P2PNODE_API": "http://127.0.0.1:9", "P2PNODE_TOKEN": "a" * 43}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environ)
+    assert "cannot be reached" in done.stderr
+    slow = {"nacl", "tomllib", "p2pnode.config.settings", "p2pnode.core.records.events", "p2pnode.ipfs"}
+    slow |= {"p2pnode.core.jobfile.template.syntax"}
+    assert not slow & set(done.stderr.split())
+
+
 def test_help_takes_at_most_four_times_as_long_as_python_itself() -> None:
     # Compiled modules are kept, as after any first start.
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}

@@ -14,8 +14,10 @@ import pytest
 from p2pnode.cli import topology
 from p2pnode.cli.app import program
 from p2pnode.cli.serve import serve
-from p2pnode.config import CONFIG_FILE, SETTINGS, ConfigError, NodeConfig, load, to_toml, variable_of
+from p2pnode.config import CONFIG_FILE, ConfigError, variable_of
 from p2pnode.config.kinds import PEER_IDS_MAX
+from p2pnode.config.loading import load, to_toml
+from p2pnode.config.settings import SETTINGS, NodeConfig
 from p2pnode.core.wire import peer_ids
 from scripts.packaging import defaults
 

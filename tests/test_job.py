@@ -13,7 +13,6 @@ from p2pnode.core.job.conclusion import EXECUTIONS_ENDED_KEPT_MAX
 from p2pnode.core.job.incoming import OVERDUE_GRACE_S
 from p2pnode.core.job.machine import Job
 from p2pnode.core.job.retries import ATTEMPTS_MAX
-from p2pnode.core.records.ending import STOP_GRACE_S
 from p2pnode.core.records.events import PeerLost, Received, Tick
 from p2pnode.core.records.lifecycle import (
     LIVE,
@@ -27,7 +26,7 @@ from p2pnode.core.records.lifecycle import (
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.fields import REASON_LENGTH_MAX
 from p2pnode.core.wire.messages import Ask, Cancel, Command, Release, Replicate
-from p2pnode.core.wire.spec import JobType, Timeouts
+from p2pnode.core.wire.spec import STOP_GRACE_S, JobType, Timeouts
 from p2pnode.core.wire.states import Fault, Stage
 
 from .core_support import a_command, asked, bid, end, new_job, running, sent, spec, update

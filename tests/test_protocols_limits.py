@@ -125,8 +125,8 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
         "execution": [
             f"{executions.PREPARE_TIMEOUT_S / 60:g} minutes",
             f"{ending.PUBLISH_TIMEOUT_S / 60:g} minutes",
-            f"{ending.STOP_GRACE_S} s if null",
-            f"{ending.STOP_GRACE_S_MAX} s, or",
+            f"{spec.STOP_GRACE_S} s if null",
+            f"{spec.STOP_GRACE_S_MAX} s, or",
             f"{ending.KEEP_TIMEOUT_S:g} s, or",
             f"{incoming.OVERDUE_GRACE_S:g} s",
             f"{detection_times.LOST_AFTER_CLOSE_S:g} s",

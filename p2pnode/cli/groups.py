@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import gc
 import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -44,6 +45,10 @@ class LazyGroup(click.Group):
         module, _, attribute = lazy.target.partition(":")
         command = getattr(importlib.import_module(f"p2pnode.cli.{module}"), attribute)
         assert isinstance(command, click.Command)
+        if not gc.isenabled():
+            # All is imported now that `cli.main` turned the collector off for, and is there for good.
+            gc.freeze()
+            gc.enable()
         return command
 
     def resolve_command(

@@ -3,6 +3,7 @@
 A requester is `p2pnode serve --no-compute --no-deputy` on the user's own data directory, so that the
 job and its results are there again when a node runs on it later. A node of `--here` knows no
 others and runs the job itself, in a directory that is removed with it.
+Only what starts one imports the settings.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from p2pnode import config
 from p2pnode.api.client import Client, NodeUnreachable, find, running_node
 from p2pnode.api.shapes import ServiceError, UnreachedJson
 from p2pnode.cli.output import say
 from p2pnode.cli.ownfiles import make_directory
 from p2pnode.cli.status import CommandError, Status
-from p2pnode.config import default_data_dir
+from p2pnode.config import CONFIG_FILE, default_data_dir
+
+if TYPE_CHECKING:
+    from p2pnode.config.settings import NodeConfig
 
 READY_TIMEOUT_S = 30.0
 # A dial takes a quarter of a second, and is given up after 5 s: so each is tried more than once.
@@ -84,7 +87,9 @@ def any_node(peers: Sequence[str], keeps_on: bool = False, has_here: bool = Fals
             f"no node runs on {data_dir}, and one has to go on after this command",
             "start one with: p2pnode serve",
         )
-    settings = config.load({"peers": list(peers)})
+    from p2pnode.config import loading
+
+    settings = loading.load({"peers": list(peers)})
     hints = (_HERE_HINT,) if has_here else ()
     say(f"no node runs on {data_dir}: starting one until this command ends")
     if not settings.peers:
@@ -101,9 +106,11 @@ def any_node(peers: Sequence[str], keeps_on: bool = False, has_here: bool = Fals
 @contextmanager
 def own_node() -> Iterator[Requester]:
     """A node of this command alone, which has the user's settings, meets nobody and leaves nothing."""
+    from p2pnode.config import loading
+
     own_dir = default_data_dir()
     make_directory(own_dir / HERE_FOLDER)
-    settings = config.settings_of(own_dir)
+    settings = loading.settings_of(own_dir)
     environ = {
         name: value
         for name, value in os.environ.items()
@@ -111,7 +118,7 @@ def own_node() -> Iterator[Requester]:
     }
     with tempfile.TemporaryDirectory(dir=own_dir / HERE_FOLDER, ignore_cleanup_errors=True) as directory:
         kept = {name: value for name, value in settings.items() if name not in _NOT_HERE}
-        (Path(directory) / config.CONFIG_FILE).write_text(config.to_toml(kept))
+        (Path(directory) / CONFIG_FILE).write_text(loading.to_toml(kept))
         say("starting a node on this machine alone until this command ends")
         with _node(Path(directory), ["--no-mdns", "--no-deputy", "--listen", HERE_LISTEN], environ) as client:
             yield Requester(client, ephemeral=True, here=True)
@@ -157,7 +164,7 @@ def _ready(process: subprocess.Popen[bytes], data_dir: Path, errors: BinaryIO) -
     raise CommandError(Status.UNREACHABLE, f"the node did not start: {last}", *before)
 
 
-def _joined(client: Client, settings: config.NodeConfig, hints: Sequence[str]) -> None:
+def _joined(client: Client, settings: NodeConfig, hints: Sequence[str]) -> None:
     """Waits until the node knows another; raises `CommandError`."""
     if settings.peers:
         timeout_s = JOIN_TIMEOUT_S

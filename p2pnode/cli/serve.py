@@ -6,10 +6,11 @@ from typing import Any
 
 import click
 
-from p2pnode import config
+from p2pnode.config import loading
+from p2pnode.config.settings import SETTINGS, Setting
 
 
-def _option(name: str, setting: config.Setting) -> click.Option:
+def _option(name: str, setting: Setting) -> click.Option:
     """The flag of a setting; where it is not given, its value is None, or ()."""
     many = setting.kind.split is not None
     if not setting.kind.metavar:
@@ -27,14 +28,14 @@ _DATA_DIR = click.Option(
 )
 
 
-@click.command(params=[_DATA_DIR, *(_option(*one) for one in config.SETTINGS.items())])
+@click.command(params=[_DATA_DIR, *(_option(*one) for one in SETTINGS.items())])
 def serve(**flags: Any) -> int:
     """Run a node until it is interrupted.
 
     Settings come from config.toml in the data directory, P2PNODE_... in the environment, and flags; the
     later wins.
     """
-    settings = config.load(flags)
+    settings = loading.load(flags)
     # Last: this imports the network, which takes half a second.
     from p2pnode import serving
 

@@ -1,4 +1,7 @@
-"""`submit`: a job file checked, sent, and watched until the job has ended."""
+"""`submit`: a job file checked, sent, and watched until the job has ended.
+
+What reads and writes content is imported by what needs it: a tenth of the start of a command that only sends.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,13 @@ import click
 
 from p2pnode.api.client import Client, NodeUnreachable
 from p2pnode.api.shapes import Change, JobJson, ServiceError
-from p2pnode.cli import differences, jobfiles, options, results
-from p2pnode.cli.get import get_results
+from p2pnode.cli import differences, jobfiles, options
 from p2pnode.cli.lines import Lines
 from p2pnode.cli.options import GivenFile, Waiting
 from p2pnode.cli.output import answer, answer_json, clock_ms, say, short_id, state
 from p2pnode.cli.progress import Progress
 from p2pnode.cli.requester import Requester, any_node, own_node
-from p2pnode.cli.results import final_executions
 from p2pnode.cli.status import CommandError, Status
-from p2pnode.cli.unfolding import Unfolding
 from p2pnode.core.records.lifecycle import LONG_RUNNING
 from p2pnode.core.wire.spec import JobType
 from p2pnode.core.wire.states import ExecutionState, Outcome
@@ -67,8 +67,7 @@ def run(job_file: bytes, kind: JobType, name: str, waiting: Waiting, files: Sequ
             "with --follow it runs until Ctrl-C",
         )
     with own_node() if waiting.here else any_node(waiting.peers, outlives, has_here=True) as requester:
-        for path in files:
-            results.add(requester.client, path)
+        _add(requester.client, files)
         submitted = requester.client.submit_job(job_file, name, waiting.new)
         job_id, since = submitted["id"], 0
         if submitted["change"] != Change.NEW:
@@ -79,6 +78,14 @@ def run(job_file: bytes, kind: JobType, name: str, waiting: Waiting, files: Sequ
         except KeyboardInterrupt:
             _interrupted(requester, job_id)
             return Status.INTERRUPTED
+
+
+def _add(client: Client, files: Sequence[Path]) -> None:
+    if files:
+        from p2pnode.cli import results
+
+        for path in files:
+            results.add(client, path)
 
 
 def wait_for(client: Client, job_id: str, waiting: Waiting, since: int) -> int:
@@ -190,6 +197,8 @@ def _say_all(lines: Iterable[str]) -> None:
 
 
 def _report(job: JobJson, elapsed_s: float, as_json: bool) -> int:
+    from p2pnode.cli.results import final_executions
+
     finals = final_executions(job)
     if as_json:
         answer_json(job)
@@ -208,6 +217,10 @@ def _report(job: JobJson, elapsed_s: float, as_json: bool) -> int:
 
 def _report_here(client: Client, job: JobJson, elapsed_s: float, as_json: bool) -> int:
     """As `_report`, with the results fetched: they go with the node."""
+    from p2pnode.cli.get import get_results
+    from p2pnode.cli.results import final_executions
+    from p2pnode.cli.unfolding import Unfolding
+
     directory = None
     if any(execution["result_cid"] for execution in final_executions(job)):
         # The results are of this user's program, on this disk already.

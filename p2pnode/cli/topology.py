@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from p2pnode import config, identity
+from p2pnode.config import loading
 
 NODES_MAX = 64
 DEFAULT_NODES = 3
@@ -30,13 +31,13 @@ def read(path: Path | None, count: int | None) -> list[dict[str, Any]]:
     """The nodes' settings; `count`, at least 1, takes the first of a file. Raises `ConfigError`."""
     if path is None:
         return [{"name": f"node-{number}"} for number in range(1, (count or DEFAULT_NODES) + 1)]
-    nodes = config.parse_toml(path).get("node")
+    nodes = loading.parse_toml(path).get("node")
     if not isinstance(nodes, list) or not 1 <= len(nodes) <= NODES_MAX:
         raise config.ConfigError(f"{path}: expected 1 to {NODES_MAX} tables [[node]]")
     if count is not None and count > len(nodes):
         raise config.ConfigError(f"--peers: {path} has {len(nodes)} nodes only, got {count}")
     settings = [
-        {"name": f"node-{number}"} | config.check(node, f"{path}: node {number}")
+        {"name": f"node-{number}"} | loading.check(node, f"{path}: node {number}")
         for number, node in enumerate(nodes, start=1)
     ][:count]
     names = [node["name"] for node in settings]
@@ -60,7 +61,7 @@ def lay_out(directory: Path, nodes: Sequence[Mapping[str, Any]]) -> list[Path]:
         placed = {"listen": [address], "peers": peers, "mdns": False, **settings}
         if not first_address:
             first_address = f"{address}/p2p/{identity.load_or_create(data_dir).peer_id}"
-        (data_dir / config.CONFIG_FILE).write_text(config.to_toml(placed))
+        (data_dir / config.CONFIG_FILE).write_text(loading.to_toml(placed))
         data_dirs.append(data_dir)
     return data_dirs
 

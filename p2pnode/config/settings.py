@@ -14,8 +14,7 @@ from typing import Annotated, get_type_hints
 
 from p2pnode.config import kinds
 from p2pnode.config.kinds import SettingKind
-from p2pnode.core.records.ending import STOP_GRACE_S_MAX
-from p2pnode.core.wire.spec import NetworkType
+from p2pnode.core.wire.spec import STOP_GRACE_S_MAX, NetworkType
 
 # A result that is ready on a Friday is still there for the next week's end.
 RESULT_RETENTION_H = 7 * 24

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import trio
 
-from p2pnode.config import NodeConfig
+from p2pnode.config.settings import NodeConfig
 from p2pnode.core.placement import arrival, locality
 from p2pnode.core.records.events import CapacityChanged
 from p2pnode.core.values import capabilities, cards

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import trio
 
-from p2pnode.config import NodeConfig
+from p2pnode.config.settings import NodeConfig
 from p2pnode.core.values import capabilities
 from p2pnode.core.values.images import ImageRule
 from p2pnode.core.values.internet import AllowedHost

@@ -21,7 +21,7 @@ from pathlib import Path
 import trio
 
 from p2pnode import identity
-from p2pnode.config import NodeConfig
+from p2pnode.config.settings import NodeConfig
 from p2pnode.core import jobfile
 from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.node import Core

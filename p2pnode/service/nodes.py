@@ -14,7 +14,7 @@ from p2pnode.api.shapes import (
     ServiceError,
     UnreachedJson,
 )
-from p2pnode.config import NodeConfig
+from p2pnode.config.settings import NodeConfig
 from p2pnode.core.node import Core
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire import protocols

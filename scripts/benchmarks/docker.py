@@ -16,7 +16,7 @@ import yaml
 
 from p2pnode.api.client import Client, find
 
-from .figures import ROOT, cpu_s, devnet, memory_bytes, node_pid, percentile, show
+from .figures import ROOT, cpu_s, devnet, memory_bytes, node_pid, options, percentile, show
 
 RUNS = 20
 # The first of each warm the caches of files and of connections.
@@ -59,6 +59,7 @@ def _all_at_once_s(call: Callable[[], float]) -> float:
 
 
 def main() -> None:
+    options("docker", __doc__).parse_args()
     subprocess.run([ROOT / "scripts/images"], check=True)
     with devnet(1) as directory:
         client = find(directory / "node-1", {})

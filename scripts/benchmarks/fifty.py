@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import signal
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from p2pnode.api.client import Client, find
 
-from .figures import P2PNODE, ROOT, devnet, node_pid, percentile, show_of
+from .figures import P2PNODE, ROOT, devnet, node_pid, options, percentile, show_of
 from .jobs import add_to
 
 NODES = 50
@@ -52,7 +51,7 @@ def done(client: Client, text: bytes) -> tuple[str, str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="scripts/bench fifty", description=__doc__)
+    parser = options("fifty", __doc__)
     parser.add_argument("--jobs", type=int, default=JOBS)
     jobs = parser.parse_args().jobs
     text = (ROOT / "devnet/jobs/noop.yaml").read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
@@ -38,6 +39,11 @@ class Figure:
     def row(self) -> str:
         aim = "" if self.aim is None else f"   {'(aim' if self.is_met else '(MISSED, aim'} {self.aim:g})"
         return f"{self.what:<56} {self.value:>14} {self.ratio:9.2f} x {self.yardstick}{aim}"
+
+
+def options(part: str, about: str | None) -> argparse.ArgumentParser:
+    """A part's options: those that the caller adds, and no others."""
+    return argparse.ArgumentParser(prog=f"scripts/bench {part}", description=about)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

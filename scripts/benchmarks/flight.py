@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 from p2pnode.api.client import find
 
-from .figures import ROOT, cpu_s, devnet, memory_bytes, node_pid, show_of
+from .figures import ROOT, cpu_s, devnet, memory_bytes, node_pid, options, show_of
 from .jobs import add_to
 
 NODES = 3
@@ -20,7 +19,7 @@ MEMORY_MB_AIMED = 85
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="scripts/bench flight", description=__doc__)
+    parser = options("flight", __doc__)
     parser.add_argument("--jobs", type=int, default=JOBS)
     jobs = parser.parse_args().jobs
     text = (ROOT / "devnet/jobs/noop.yaml").read_bytes()

@@ -7,14 +7,16 @@ larger than a table of peers, each node begins with the sample that its neighbou
 
 from __future__ import annotations
 
-import argparse
 import gc
 import heapq
 import itertools
+import json
 import random
 import time
 import tracemalloc
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 from p2pnode.core.job.asking import Asking
 from p2pnode.core.node import Core
@@ -46,7 +48,8 @@ from tests.fake_keys import FakeKeys
 from tests.sim.network import Node, Simulation
 from tests.sim.weather import EPOCH, Weather
 
-from .figures import percentile
+from .figures import NOW, options, percentile
+from .growth_picture import draw
 
 NODES = (10, 100, 1_000, 10_000)
 JOBS = (1, 100, 1_000)
@@ -63,6 +66,9 @@ DRAINED_S = 120.0
 FOLLOWED_MAX = 40
 TTL_MS = int(advert_interval_s(PEERS_MAX) * ADVERT_TTL_INTERVALS * 1000)
 LOOKS = 50
+# Whole nodes, their shells too, all of which connect with all: more take very long.
+SHELLS, SHELL_JOBS = (10, 30), 100
+PICTURE = NOW.with_name("growth.svg")
 
 
 def offer(number: int) -> Capacity:
@@ -346,18 +352,35 @@ def table_bytes(peers: int) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="scripts/bench growth", description=__doc__)
+    parser = options("growth", __doc__)
     parser.add_argument("--nodes", type=int, nargs="*", default=NODES)
     parser.add_argument("--jobs", type=int, nargs="*", default=JOBS)
+    parser.add_argument("--shells", type=int, nargs="*", default=SHELLS, help="networks of whole nodes")
+    parser.add_argument(
+        "--picture", type=Path, default=PICTURE, help="an SVG; its rows lie beside it as JSON"
+    )
     arguments = parser.parse_args()
     head = (
         f"{'nodes':>6} {'jobs':>7} {'placed':>7} {'msgs/job':>9} {'bytes/job':>10} {'p50':>8} {'p99':>8} "
         f"{'core/job':>9} {'adverts/s':>10} {'gossip B/s':>10} {'core us/s':>9} {'rank':>8} {'table':>8}"
     )
     print(head)
+    rows: list[dict[str, Any]] = []
     for nodes in arguments.nodes:
         for jobs in arguments.jobs:
-            print(measured(nodes, jobs).row(), flush=True)
+            figures = measured(nodes, jobs)
+            print(figures.row(), flush=True)
+            # Kept as they come: the largest may be ended before its time.
+            rows.append(asdict(figures))
+            arguments.picture.parent.mkdir(parents=True, exist_ok=True)
+            arguments.picture.with_suffix(".json").write_text(json.dumps(rows, indent=1))
+            arguments.picture.write_text(draw(rows))
+    print(f"drawn: {arguments.picture}")
+    # The module imports this one: its jobs and offers are the same.
+    from .growth_shell import measured as shells
+
+    for nodes in arguments.shells:
+        print(shells(nodes, SHELL_JOBS).row(), flush=True)
 
 
 if __name__ == "__main__":

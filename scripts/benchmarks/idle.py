@@ -5,13 +5,12 @@ In the first minute of the one of 16 jobs are submitted one after the other, bef
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 
 from p2pnode.api.client import find
 
-from .figures import ROOT, cpu_s, devnet, memory_bytes, node_pid, percentile, show, show_of
+from .figures import ROOT, cpu_s, devnet, memory_bytes, node_pid, options, percentile, show, show_of
 from .jobs import add_to
 
 SIZES = (3, 16, 50)
@@ -42,7 +41,7 @@ def first_minute(directory: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="scripts/bench idle", description=__doc__)
+    parser = options("idle", __doc__)
     parser.add_argument("--nodes", type=int, nargs="*", default=SIZES)
     for nodes in parser.parse_args().nodes:
         start = time.perf_counter()

@@ -26,7 +26,7 @@ from p2pnode.ipfs import car, unixfs
 from p2pnode.ipfs.adding import adding
 from p2pnode.ipfs.blocks import BlockStore
 
-from .figures import ROOT, devnet, show
+from .figures import ROOT, devnet, options, show
 
 ADDED_SIZE_BYTES = 1_000_000_000
 FETCHED_SIZE_BYTES = 100_000_000
@@ -153,6 +153,7 @@ def _kubo(repository: Path) -> Iterator[Path]:
 
 
 def main() -> None:
+    options("ipfs", __doc__).parse_args()
     with tempfile.TemporaryDirectory(prefix="p2pnode-bench-") as name:
         scratch = Path(name)
         path = write_random(scratch / "fetched", FETCHED_SIZE_BYTES)

@@ -24,7 +24,7 @@ from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.network.host import open_host
 from p2pnode.network.streams import Stream
 
-from .figures import ROOT, devnet, percentile, show
+from .figures import ROOT, devnet, options, percentile, show
 
 JOBS = 60
 REQUESTS = 300
@@ -141,4 +141,5 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["echo"]:
         trio.run(_echo, Path(sys.argv[2]))
     else:
+        options("jobs", __doc__).parse_args()
         main()

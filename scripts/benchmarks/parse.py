@@ -9,7 +9,7 @@ import yaml
 
 from p2pnode.core import jobfile
 
-from .figures import ROOT, percentile, show
+from .figures import ROOT, options, percentile, show
 
 RUNS = 300
 JOB_FILE = ROOT / "tests/jobfiles/batch.yaml"
@@ -25,6 +25,7 @@ def _median_s(call: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
+    options("parse", __doc__).parse_args()
     text = JOB_FILE.read_bytes()
     bare = _median_s(lambda: yaml.load(text, Loader=yaml.CSafeLoader))
     show(

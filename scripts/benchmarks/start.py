@@ -12,7 +12,7 @@ import time
 
 from p2pnode.api.client import find
 
-from .figures import P2PNODE, ROOT, cpu_s, devnet, memory_bytes, node_pid, percentile, show
+from .figures import P2PNODE, ROOT, cpu_s, devnet, memory_bytes, node_pid, options, percentile, show
 from .jobs import add_to
 
 STARTS = 25
@@ -59,5 +59,6 @@ def first_job_and_idle() -> None:
 
 
 if __name__ == "__main__":
+    options("start", __doc__).parse_args()
     help_start()
     first_job_and_idle()

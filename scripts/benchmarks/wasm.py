@@ -22,7 +22,7 @@ from p2pnode.engines.wasm.engine import WasmEngine
 from p2pnode.engines.wasm.worker.compiling import the_engine
 from p2pnode.engines.workload import Mount, Workload
 
-from .figures import ROOT, cpu_s, devnet, memory_bytes, node_pid, percentile, show
+from .figures import ROOT, cpu_s, devnet, memory_bytes, node_pid, options, percentile, show
 from .jobs import add_to
 
 STARTS = 40
@@ -166,6 +166,7 @@ def _proportional_bytes(pid: int) -> int:
 
 
 def main() -> None:
+    options("wasm", __doc__).parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         compute, lines = Path(scratch) / "compute.wasm", Path(scratch) / "lines.wasm"
         compute.write_bytes(wasmtime.wat2wasm(COMPUTE))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from p2pnode.config import SETTINGS, Setting, variable_of
+from p2pnode.config import variable_of
+from p2pnode.config.settings import SETTINGS, Setting
 
 HEAD = """\
 # Settings of the node as environment variables; the flags in the unit's command win. Commas stand between the

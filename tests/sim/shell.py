@@ -23,7 +23,8 @@ import trio
 import trio.testing
 
 from p2pnode.api.shapes import ServiceError
-from p2pnode.config import NodeConfig
+from p2pnode.config.kinds import PEER_IDS_MAX
+from p2pnode.config.settings import NodeConfig
 from p2pnode.core.node import Core
 from p2pnode.core.records.events import CapacityChanged, Received
 from p2pnode.core.records.lifecycle import JobRecord
@@ -150,7 +151,7 @@ class ShellSimulation:
             name=node.peer[-6:],
             mdns=False,
             preempt=node.preempts,
-            operators=tuple(self.nodes),
+            operators=tuple(self.nodes)[:PEER_IDS_MAX],
         )
         journal = Journal(node.directory)
         blocks = BlockStore(node.directory / "blocks", 10**9)

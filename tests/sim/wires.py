@@ -87,6 +87,7 @@ class SimStream:
 
     def _send(self, data: bytes, end: type[Exception] | None) -> None:
         assert self.other is not None
+        self._wires.sent_bytes += len(data)
         self._wires.carry(self._me, self._peer, lambda: self._arrive(data, end))
 
     def _arrive(self, data: bytes, end: type[Exception] | None) -> None:
@@ -213,6 +214,8 @@ class Wires:
         self.slow: dict[str, float] = {}
         self._lines: dict[tuple[str, str], trio.MemorySendChannel[tuple[float, Callable[[], None]]]] = {}
         self._healed = trio.Event()
+        # On all streams, since the beginning.
+        self.sent_bytes = 0
 
     def delay(self) -> float:
         return self._random.uniform(*self._delay_s)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
-from p2pnode.core.jobfile.template.expanded import Expanded
 from p2pnode.core.values.units import format_bytes, format_cpu
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.spec import (
@@ -29,7 +28,9 @@ from p2pnode.core.wire.spec import (
 from . import forms, yamltree
 from .jobfields import JOB
 from .problems import FileProblem, JobFileError, Report, Severity
-from .template import rendering, values
+
+if TYPE_CHECKING:
+    from .template.expanded import Expanded
 
 # Up to here a line may hold a comment, in which braces are nobody's business.
 _TEMPLATE_ACTION = re.compile(r"^[^#\n]*?(\{\{[^\n]{0,40})", re.MULTILINE)
@@ -73,9 +74,13 @@ def parse_template(text: str | bytes, variables: Mapping[str, str], name: str) -
         raise JobFileError(
             (FileProblem(name, exc.line, exc.column, "", Severity.ERROR, exc.message),)
         ) from exc
+    if "{{" not in readable:
+        return _read(_tree(readable, name, literal_braces=False), name)
+    from .template import rendering, values
+
     expanded = rendering.expand(readable, variables, name)
     try:
-        root = _tree(expanded.text, name, literal_braces="{{" in readable)
+        root = _tree(expanded.text, name, literal_braces=True)
         parsed = _read(root, name)
     except JobFileError as exc:
         raise JobFileError(_at_their_origin(values.blamed(exc.problems, expanded), expanded)) from exc

@@ -12,10 +12,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from p2pnode.core.records.ending import STOP_GRACE_S, STOP_GRACE_S_MAX
 from p2pnode.core.values import units
 from p2pnode.core.values.domains import DOMAIN_ALLOWED, parse_domain
 from p2pnode.core.wire.spec import (
+    STOP_GRACE_S,
+    STOP_GRACE_S_MAX,
     Network,
     NetworkType,
     Port,

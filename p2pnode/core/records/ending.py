@@ -8,17 +8,13 @@ from __future__ import annotations
 
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.fields import REASON_LENGTH_MAX
-from p2pnode.core.wire.spec import JobSpec
+from p2pnode.core.wire.spec import STOP_GRACE_S, JobSpec
 from p2pnode.core.wire.states import Fault
 
 from .events import Kill
 from .lifecycle import LONG_RUNNING
 from .reservations import Ending, Reservation, ReservationState
 
-# As Docker's own: servers finish their requests and write their state down in it.
-STOP_GRACE_S = 10
-# A peer gives no more unless its operator says so: whoever drains or updates it waits for every job.
-STOP_GRACE_S_MAX = 60
 # When the node itself ends: service managers kill it after 90 s, and results are stored after the grace.
 LEAVING_GRACE_S_MAX = 60
 # Hashing and storing some 100 GB.

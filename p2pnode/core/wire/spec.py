@@ -166,6 +166,12 @@ class Network(Record, frozen=True):
     ports: Annotated[tuple[Port, ...], Meta(max_length=MEMBERS_MAX)] = ()
 
 
+# As Docker's own: servers finish their requests and write their state down in it.
+STOP_GRACE_S = 10
+# A peer gives no more unless its operator says so: whoever drains or updates it waits for every job.
+STOP_GRACE_S_MAX = 60
+
+
 class Timeouts(Record, frozen=True):
     """Seconds; None where the job file sets none. `stop_grace_s`: from the stop signal to the kill."""
 

@@ -8,13 +8,12 @@ from math import inf
 
 from p2pnode.core.placement.matching import minus
 from p2pnode.core.placement.standing import Standing
-from p2pnode.core.records.ending import STOP_GRACE_S_MAX
 from p2pnode.core.records.events import Action, Send
 from p2pnode.core.records.reservations import Reservation, ReservationState
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.fields import REASON_LENGTH_MAX
 from p2pnode.core.wire.messages import Ask, Award, Capacity, Refusal
-from p2pnode.core.wire.spec import JobSpec
+from p2pnode.core.wire.spec import STOP_GRACE_S_MAX, JobSpec
 from p2pnode.core.wire.states import RefusalKind, Scheduling
 
 from .reservations import Reservations
