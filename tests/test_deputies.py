@@ -13,17 +13,30 @@ from p2pnode.core.node import Core
 from p2pnode.core.placement.adverts import Known
 from p2pnode.core.records import mandate
 from p2pnode.core.records.events import Action, JobSubmitted, PeerLost, Received, Rejected, SaveLines, Tick
-from p2pnode.core.records.lifecycle import JobRecord
+from p2pnode.core.records.lifecycle import LIVE, JobRecord
 from p2pnode.core.replication.replicas import COPIES_MAX, COPIES_PER_PEER_MAX
 from p2pnode.core.values.trust import ANYBODY, Trust
 from p2pnode.core.wire import codec, protocols
 from p2pnode.core.wire.codec import Untimely
+from p2pnode.core.wire.fields import MEMBERS_NAMED_MAX
 from p2pnode.core.wire.mandates import job_id
 from p2pnode.core.wire.messages import Adopt, Replicate
 from p2pnode.core.wire.spec import Constraint, JobSpec, JobType, Operator, Timeouts
-from p2pnode.core.wire.states import Scheduling
+from p2pnode.core.wire.states import Scheduling, Stage
 
-from .core_support import JOB, NONCE, a_command, a_mandate, advert, known, new_record, running, sent, spec
+from .core_support import (
+    JOB,
+    NONCE,
+    a_command,
+    a_mandate,
+    advert,
+    known,
+    new_record,
+    running,
+    sent,
+    spec,
+    update,
+)
 from .fake_keys import FakeKeys
 
 NORTH = Constraint(key="zone", operator=Operator.EQUALS, values=("north",))
@@ -210,6 +223,18 @@ def test_a_deputy_that_has_taken_over_names_whom_the_requester_trusts(
     theirs.owner = "me"
     Job(theirs, "me", FakeKeys("me"), known(*map(advert, "ab")), ("theirs",)).handle(Tick(), 1)
     assert set(theirs.deputies) == {"theirs", *named} or (not trusted and len(theirs.deputies) == 2)
+
+
+def test_an_owner_that_may_name_no_more_members_lets_what_runs_alone() -> None:
+    job, execution = running("a")
+    record, others = job.record, [f"m{number}" for number in range(MEMBERS_NAMED_MAX - 2)]
+    record.mandate = a_mandate("theirs", "me")
+    record.mandate = mandate.extended(FakeKeys("me"), record.mandate, "me", others)
+    lost = {"theirs", *others}
+    acting = Job(record, "me", FakeKeys("me"), known(*map(advert, "abc")), lost)
+    acting.handle(Tick(), 1)
+    assert not sent(acting.handle(Received("a", update(execution, 3, Stage.RUNNING)), 2), Adopt)
+    assert len(record.authority.members) == MEMBERS_NAMED_MAX and record.executions[execution].state in LIVE
 
 
 # Too few

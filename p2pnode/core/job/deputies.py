@@ -160,9 +160,11 @@ def _replace(transitions: JobTransitions, kept: tuple[str, ...], lost: Collectio
         recharter(transitions, (record.owner, *kept))
     else:
         more = [peer for peer in kept if peer not in record.authority.members]
-        if not more:
+        extended = mandate.extended(transitions.keys, record.mandate, transitions.me, more)
+        if extended is record.mandate:
+            # No more may be named, or nobody is left.
             return
-        record.mandate = mandate.extended(transitions.keys, record.mandate, transitions.me, more)
+        record.mandate = extended
     for peer in more:
         # A new deputy need not have kept what it was told before, as a reader or a past member.
         record.synced.pop(peer, None)
