@@ -97,7 +97,7 @@ def test_the_picture_of_growth_shows_the_most_jobs_of_each_size() -> None:
 def test_jobs_of_whole_nodes_are_placed_and_counted() -> None:
     figures = growth_shell.measured(3, 4)
     assert figures.placed == 4
-    assert figures.messages_per_job > 1 and figures.wire_bytes_per_job > 1_000 and figures.placed_p50_s > 0
+    assert figures.messages_per_job > 1 and figures.wire_bytes_per_job > 1_000 and figures.placed_p99_s > 0
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def _wait_for_ever(*_: Any) -> float:
 @pytest.mark.parametrize(
     ("scope", "where", "name", "fault", "failure"),
     [
-        ("lies", mandate, "obeys", _let_anybody, "second obeys first"),
+        ("lies", mandate, "obeys", _let_anybody, "has not ended"),
         ("lies", mandate.Authority, "may_command", _let_anybody, "the job of me was stopped"),
         ("deaths", Replication, "_wait_s", _wait_for_ever, "nobody has taken the job over"),
     ],

@@ -9,7 +9,7 @@ import pytest
 
 from p2pnode.core.job.asking import BETTER_WAIT_S, BID_WINDOW_S, ENOUGH_WAIT_S, REFUSAL_HOLDS_S
 from p2pnode.core.job.incoming import BID_MARGIN_S
-from p2pnode.core.job.transitions import AWARD_CONFIRM_S, TELL_DEPUTIES_S
+from p2pnode.core.job.transitions import AWARD_CONFIRM_S
 from p2pnode.core.records.events import PeerBack, PeerLost, Received, Tick
 from p2pnode.core.records.lifecycle import LIVE, OPEN, ExecutionState, JobState, Outcome
 from p2pnode.core.wire import codec
@@ -84,7 +84,6 @@ def test_a_refused_award_goes_to_the_next_bid() -> None:
 
 def test_an_award_that_is_not_confirmed_is_cancelled_and_goes_to_the_next_bid() -> None:
     job, _, _ = awarded("ab")
-    job.handle(Tick(), TELL_DEPUTIES_S)
     assert job.deadline == AWARD_CONFIRM_S
     actions = job.handle(Tick(), AWARD_CONFIRM_S)
     assert [peer for peer, _ in sent(actions, Cancel)] == ["a"]

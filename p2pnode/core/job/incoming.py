@@ -120,7 +120,9 @@ def updated(transitions: JobTransitions, peer: str, update: Update, now: float) 
     state = update.stage.state
     if state in lifecycle.EXECUTION_MOVES[execution.state]:
         execution.move(state, now)
-        transitions.note("Execution", update.detail or state.value, now, execution)
+        # The start is what people wait for, so it should not be lost with its owner.
+        runs = state is ExecutionState.RUNNING
+        transitions.note("Execution", update.detail or state.value, now, execution, urgent=runs)
     elif update.detail:
         transitions.note("Execution", update.detail, now, execution)
     seconds = run_limit_s(transitions.record.spec)

@@ -35,9 +35,7 @@ from .retries import back_off_s, is_last
 
 # The peer journals the award and answers at once; a loaded two-core machine takes tenths of a second.
 AWARD_CONFIRM_S = 5.0
-# News that is not urgent goes to deputies together, so often: also what was awarded, as most of what ends in
-# that time ends without a fault. Does its owner die instead, its peer tells the deputies of it, and whoever
-# takes over begins its replica anew.
+# News that is not urgent goes to deputies together, so often.
 TELL_DEPUTIES_S = 1.0
 
 
@@ -95,7 +93,7 @@ class JobTransitions:
             one.replica == missing.replica and one.state not in OPEN for one in record.now_of(*ExecutionState)
         )
         again = f", try {tries}" if tries > 1 else ""
-        self.note("Award", f"Awarded replica {missing.replica}{again}", now, best)
+        self.note("Award", f"Awarded replica {missing.replica}{again}", now, best, urgent=True)
 
     def adopt(self, execution: Execution) -> None:
         """Tell its peer who looks after it, and who the deputies are."""
