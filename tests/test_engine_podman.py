@@ -115,7 +115,8 @@ def engine() -> Iterator[DockerEngine]:
     """A Podman of these tests' own: nothing of it is in the system's directories."""
     if missing := [one for one in ("podman", "catatonit", "busybox") if not shutil.which(one)]:
         cannot_run(f"not installed: {' '.join(missing)}")
-    with tempfile.TemporaryDirectory(prefix="p2pnode-podman-") as made:
+    # A monitor of a container may still clean up after it, when all else has ended.
+    with tempfile.TemporaryDirectory(prefix="p2pnode-podman-", ignore_cleanup_errors=True) as made:
         directory = Path(made)
         # Its plainest storage is there on any file system.
         places = [f"--root={made}/root", f"--runroot={made}/run", "--storage-driver=vfs"]
