@@ -18,7 +18,6 @@ from p2pnode.core.link.neighbours import Neighbours
 from p2pnode.core.wire import addresses as addressing
 
 from .host import Connected, Disconnected, Host, Unreachable
-from .mdns import announce_and_find
 from .streams import NetworkError
 
 log = logging.getLogger(__name__)
@@ -103,6 +102,9 @@ class Discovery:
         self._host.watch(self._on_connection)
         async with trio.open_nursery() as nursery:
             if self._mdns:
+                # Its library takes 5 MB.
+                from .mdns import announce_and_find
+
                 own = self._host.addresses()
                 nursery.start_soon(announce_and_find, self._host.peer_id, own, self._on_found)
             nursery.start_soon(self._wake_when_grown)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import docker.types
+from typing import TYPE_CHECKING, Any
 
 from p2pnode.core.values.images import Say
 from p2pnode.engines.workload import Workload
+from p2pnode.system.lazily import Lazily
 
 from . import ports
 from .gpus import GivenCards
+
+if TYPE_CHECKING:
+    import docker
+    import docker.types
+else:
+    docker = Lazily("docker")
 
 # A shell pipeline needs ten; a large Java or Go program some hundred.
 PROCESSES_MAX = 1_024

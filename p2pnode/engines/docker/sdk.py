@@ -12,13 +12,8 @@ import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import docker
-import docker.auth
-import docker.errors
-import docker.types
-import docker.utils
 import trio
 
 from p2pnode.core.values.images import Say
@@ -27,9 +22,20 @@ from p2pnode.core.wire.states import Fault
 from p2pnode.core.worker import blame
 from p2pnode.engines.http import pause
 from p2pnode.engines.workload import Workload, environment, first_line
+from p2pnode.system.lazily import Lazily
 
 from . import host_config, podman, ports
 from .gpus import GivenCards
+
+if TYPE_CHECKING:
+    import docker
+    import docker.auth
+    import docker.errors
+    import docker.types
+    import docker.utils
+else:
+    # The SDK and its HTTP client are 8 MB, which a node without a Docker engine does not need.
+    docker = Lazily("docker")
 
 # The engine starts about 7 containers a second on two cores; more at once only makes each later.
 STARTS_AT_ONCE = 3
@@ -270,7 +276,11 @@ class Sdk:
         if self._client is None:
             is_tcp = self.socket_path.startswith("tcp://")
             url = self.socket_path if is_tcp else f"unix://{self.socket_path}"
-            make = partial(docker.APIClient, base_url=url, version="auto", timeout=TIMEOUT_S)
+
+            def make() -> docker.APIClient:
+                # In a thread, as the SDK is loaded here.
+                return docker.APIClient(base_url=url, version="auto", timeout=TIMEOUT_S)
+
             try:
                 client = await self.call(make)
                 version = await self.call(client.version)
