@@ -24,7 +24,7 @@ from p2pnode.core.records.events import (
     Start,
     Tick,
 )
-from p2pnode.core.records.lifecycle import JobState
+from p2pnode.core.records.lifecycle import LIVE, ExecutionState, JobState
 from p2pnode.core.records.reservations import ReservationState
 from p2pnode.core.wire.codec import BadMessage, Unreadable
 from p2pnode.core.wire.compartments import Compartment
@@ -198,6 +198,31 @@ def test_a_job_that_fails_by_itself_is_set_aside_and_all_others_go_on(
     jobs.crash()
     assert set(jobs.core.jobs) == {GOOD}
     assert jobs.core.aside.keys() == {BAD}
+
+
+def test_a_job_whose_node_would_talk_to_itself_of_it_for_ever_is_set_aside(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    itself = advert(ME, issued_ms=int(shell.time * 1000))
+    shell.driver.apply(AdvertHeard(signed(itself), itself, 3_600_000))
+    endless = job_id(ME, NONCE)
+    shell.driver.apply(JobSubmitted(endless, spec(), NONCE))
+    for one in shell.core.jobs[endless].record.of(ExecutionState.ASKED):
+        shell.driver.apply(Received(one.peer, bid(one.id, price=9, round=one.round)))
+    (own,) = (one.id for one in shell.core.jobs[endless].record.of(*LIVE) if one.peer == ME)
+    whole = Job._settle
+
+    def settle(self: Job, now: float) -> Any:
+        if self.record.id == endless:
+            # Its worker, this node, answers.
+            self._steps.send_adopt(ME, own, 1)
+        return whole(self, now)
+
+    monkeypatch.setattr(Job, "_settle", settle)
+    shell.driver.apply(PeerLost("a", "gone"))
+    assert shell.problems() == [("job", endless, True)]
+    assert not shell.core.jobs
+    assert "to itself in one step" in shell.journal.problems.all()[0].reason
 
 
 def test_a_job_that_fails_at_the_start_is_set_aside_and_not_tried_at_the_next(

@@ -6,7 +6,7 @@ A node asks itself as it asks any peer; such messages are handled here, in the s
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import inf
@@ -14,12 +14,7 @@ from math import inf
 from p2pnode.core.handovers import Handovers
 from p2pnode.core.job.owned import OwnedJobs
 from p2pnode.core.message_vetting import MessageVetting
-from p2pnode.core.placement.adverts import (
-    ADVERT_TTL_INTERVALS,
-    Advertising,
-    AdvertTable,
-    advert_interval_s,
-)
+from p2pnode.core.placement.adverts import ADVERT_TTL_INTERVALS, Advertising, AdvertTable, advert_interval_s
 from p2pnode.core.placement.ranking import rendezvous_hash
 from p2pnode.core.placement.standing import Standing
 from p2pnode.core.records.events import (
@@ -54,6 +49,7 @@ from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.replication.readings import Readings, whom_to_ask
 from p2pnode.core.replication.replicas import Replication
 from p2pnode.core.values.trust import ANYBODY, Trust
+from p2pnode.core.wire.compartments import Compartment, compartment
 from p2pnode.core.wire.mandates import Mandate
 from p2pnode.core.wire.messages import (
     Adopt,
@@ -85,6 +81,8 @@ NEWS_GAP_S = 0.25
 _OF_SHELL = (Need.RECEIPT, Need.INPUTS)
 # Jobs that a node looks after at once; beyond it, submissions are refused.
 JOBS_LIVE_MAX = 10_000
+# What this node says to itself of one thing in one step: an execution has some ten stages.
+TOLD_ITSELF_MAX = 100
 
 
 @dataclass(slots=True)
@@ -203,6 +201,7 @@ class Core:
     def _finish(self, actions: list[Action], now: float) -> list[Action]:
         """Deliver what this node says to itself, tell waiting jobs of news, advertise what changed."""
         done: list[Action] = []
+        told: Counter[str] = Counter()
         pending = deque(actions)
         while True:
             while pending:
@@ -210,9 +209,7 @@ class Core:
                 if isinstance(action, Send) and isinstance(action.message, Award):
                     self.table.gave(action.peer, action.message.spec.task.resources)
                 if isinstance(action, Send) and self._is_for_itself(action):
-                    pending.extend(
-                        self._message(self.me, action.message, Received(self.me, action.message), now)
-                    )
+                    pending.extend(self._tell_itself(action.message, told, now))
                 else:
                     if isinstance(action, Send) and isinstance(action.message, Ask):
                         self.table.asked(action.peer, now)
@@ -227,6 +224,17 @@ class Core:
         self.jobs.forget_ended()
         done += self._advertise(now)
         return done
+
+    def _tell_itself(self, message: Message, told: Counter[str], now: float) -> list[Action]:
+        """Deliver what this node says to itself; raises `Broken` where of one thing there is no end of it."""
+        job, execution = getattr(message, "job", ""), getattr(message, "execution", "")
+        told[execution or job] += 1
+        owned = self.jobs.of_execution(execution)
+        kind = Compartment.EXECUTION if execution and not owned else Compartment.JOB
+        with compartment(kind, owned.record.id if owned else execution or job):
+            if told[execution or job] > TOLD_ITSELF_MAX:
+                raise RuntimeError(f"more than {TOLD_ITSELF_MAX} messages of this node to itself in one step")
+        return self._message(self.me, message, Received(self.me, message), now)
 
     def _is_for_itself(self, action: Send) -> bool:
         return action.peer == self.me and need_of(action.message) not in _OF_SHELL
