@@ -81,7 +81,7 @@ NEWS_GAP_S = 0.25
 _OF_SHELL = (Need.RECEIPT, Need.INPUTS)
 # Jobs that a node looks after at once; beyond it, submissions are refused.
 JOBS_LIVE_MAX = 10_000
-# What this node says to itself of one thing in one step: an execution has some ten stages.
+# Messages of this node to itself about one thing in one step: an execution has some ten stages.
 TOLD_ITSELF_MAX = 100
 
 
