@@ -17,6 +17,7 @@ import io
 import platform
 import sys
 import tarfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -34,7 +35,9 @@ SOCKET_NAME = "socket"
 
 def possible() -> bool:
     """Whether there is such a program for this machine."""
-    return sys.platform == "linux" and _file(platform.machine()).exists()
+    with suppress(OSError):
+        return sys.platform == "linux" and bool(program(platform.machine()))
+    return False
 
 
 def image_tar(machine: str = platform.machine()) -> bytes:
