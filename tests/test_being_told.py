@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
+from weakref import ref
 
 import pytest
 import trio
@@ -55,6 +56,16 @@ def commands(changes: Changes, links: Links, jobs: dict[str, Any]) -> Commands:
 
 def job(*deputies: str) -> Any:
     return SimpleNamespace(record=SimpleNamespace(deputies=deputies))
+
+
+async def test_a_job_wakes_all_that_wait_for_it_and_nothing_is_kept_for_one_that_nobody_waits_for() -> None:
+    changes = Changes()
+    first, second, other = changes.of("j"), changes.of("j"), changes.of("k")
+    changes.note("j")
+    assert first.is_set() and second.is_set() and not other.is_set()
+    # A follower looks once more when its job has ended, and waits no more.
+    left = ref(changes.of("j"))
+    assert left() is None
 
 
 async def test_a_submission_returns_when_the_first_deputy_has_its_copy(autojump_clock: Any) -> None:

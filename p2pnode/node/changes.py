@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakValueDictionary
+
 import trio
 
 
@@ -9,7 +11,8 @@ class Changes:
     """One event for each job that somebody waits for."""
 
     def __init__(self) -> None:
-        self._events: dict[str, trio.Event] = {}
+        # Kept by those that wait alone: of a job that has ended no change comes that would drop its event.
+        self._events: WeakValueDictionary[str, trio.Event] = WeakValueDictionary()
         self._any = trio.Event()
         self._peers = trio.Event()
 

@@ -19,8 +19,8 @@ from p2pnode.core.wire.mandates import Charter, CommandAction, CommandBody, Exte
 from p2pnode.core.wire.signing import CHARTER_DOMAIN, COMMAND_DOMAIN, EXTENSION_DOMAIN, Keys, Signed
 from p2pnode.core.wire.spec import JobSpec
 
-# Read again and again while a job is looked after. Strangers' are among them: some MiB in all, as a rule.
-_READ_MAX = 2_048
+# Read again and again within a step, and in 20 us where it is not here; 1 kB each, of strangers as well.
+_READ_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
