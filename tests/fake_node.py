@@ -7,9 +7,11 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_type_hints
 
 import trio
 
+from p2pnode.api.queries import JobsQuery
 from p2pnode.api.server import open_api
 from p2pnode.api.services import Services
 from p2pnode.api.shapes import (
@@ -22,19 +24,17 @@ from p2pnode.api.shapes import (
     IdentityJson,
     JobJson,
     JobLineJson,
+    JobsJson,
     Json,
     LogChunk,
     NetworkJobsJson,
     NodeJson,
-    PinJson,
     PlanJson,
     ProblemJson,
     ResourcesJson,
     SchedulingJson,
     ServiceError,
     SubmittedJson,
-    UnreachedJson,
-    VersionJson,
 )
 from p2pnode.core import jobfile
 from p2pnode.core.records.lifecycle import JobState, Outcome
@@ -125,7 +125,7 @@ class FakeNode(FakeReach):
             spec=jobfile.render(spec),
             executions=[],
             version=1,
-            versions=[VersionJson(version=1, submitted=START, spec_hash=SPEC_HASH)],
+            versions=[{"version": 1, "submitted": START, "spec_hash": SPEC_HASH}],
             members=[{"peer": PEER, "name": "fake", "rank": 0}],
             serial=1,
             controllers=[],
@@ -139,26 +139,12 @@ class FakeNode(FakeReach):
         return SubmittedJson(id=job, version=1, change=Change.NEW)
 
     async def network_jobs(self) -> NetworkJobsJson:
-        lines = [
-            JobLineJson(
-                id=one["id"],
-                name=one["name"],
-                namespace=one["namespace"],
-                type=one["type"],
-                state=one["state"],
-                reason=one["reason"],
-                count=one["count"],
-                created=one["created"],
-                owner=one["owner"],
-                owner_name="fake",
-            )
-            for one in self.records.values()
-        ]
+        lines = [{field: one[field] for field in get_type_hints(JobLineJson)} for one in self.newest()]
         return {"jobs": lines, "silent": ["mute"]}
 
     def job_named(self, namespace: str, name: str) -> JobJson | None:
-        named = (one for one in self.jobs() if (one["namespace"], one["name"]) == (namespace, name))
-        return next(named, None)
+        wanted = namespace, name
+        return next((one for one in self.newest() if (one["namespace"], one["name"]) == wanted), None)
 
     async def rerun(self, job_id: str, reason: str) -> None:
         job = self.records[job_id]
@@ -219,8 +205,13 @@ class FakeNode(FakeReach):
         of_job = {one["id"] for one in self.records[job_id]["executions"]}
         return {id: codec.encode(one) for id, one in self.signed.items() if id in of_job}
 
-    def jobs(self) -> list[JobJson]:
+    def newest(self) -> list[JobJson]:
         return list(reversed(self.records.values()))
+
+    async def jobs(self, asked: JobsQuery) -> JobsJson:
+        found = [one for one in self.newest() if one["state"] in (asked.state or list(JobState))]
+        last = int(asked.after or 0) + asked.limit
+        return {"jobs": found[last - asked.limit : last], "next": str(last) if last < len(found) else None}
 
     def job(self, id_or_name: str) -> JobJson:
         found = [job for name, job in self.records.items() if name.startswith(id_or_name)]
@@ -287,7 +278,7 @@ class FakeNode(FakeReach):
             )
         ]
 
-    def unreached(self) -> list[UnreachedJson]:
+    def unreached(self) -> list[Json]:
         return []
 
     async def connect(self, address: str) -> str:
@@ -340,8 +331,8 @@ class FakeNode(FakeReach):
         if not found:
             raise ServiceError(Code.NOT_FOUND, f"no peer has {cid}")
 
-    def pins(self) -> list[PinJson]:
-        return [PinJson(cid=cid, what="result\x1b[31m", until=START) for cid in self.pinned]
+    def pins(self) -> list[Json]:
+        return [{"cid": cid, "what": "result\x1b[31m", "until": START} for cid in self.pinned]
 
     async def pin(self, cid: str, peers_hint: list[str]) -> None:
         self.pinned.append(cid)

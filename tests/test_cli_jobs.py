@@ -37,7 +37,7 @@ def parameters(served: Served) -> tuple[str, ...]:
 def test_templates_are_filled_in_before_a_job_is_sent(served: Served, template: str) -> None:
     assert main(["submit", template, "-V", "query=a,b=c", "-V", "name=works"]) == 0
     assert parameters(served) == ("a,b=c",)
-    assert [job["name"] for job in served.node.jobs()] == ["works"]
+    assert [job["name"] for job in served.node.newest()] == ["works"]
 
 
 def test_the_environment_fills_in_what_it_is_asked_for(
@@ -47,7 +47,7 @@ def test_the_environment_fills_in_what_it_is_asked_for(
     monkeypatch.setenv("name", "not asked for")
     assert main(["submit", template, "-E", "^query$"]) == 0
     assert parameters(served) == ("of the environment",)
-    assert served.node.jobs()[0]["name"] == "unnamed"
+    assert served.node.newest()[0]["name"] == "unnamed"
     assert main(["submit", template, "-E", "quer*", "-V", "query=given"]) == 0
     assert parameters(served) == ("given",)
 
@@ -132,32 +132,32 @@ def test_a_plan_that_no_peer_fits_exits_as_its_job_would(
 
 def test_a_described_job_can_be_submitted_again(served: Served, template: str, capfd: Output) -> None:
     main(["submit", template, "-V", "query=x: # y", "-V", "name=works"])
-    first = served.node.jobs()[0]
+    first = served.node.newest()[0]
     capfd.readouterr()
     assert main(["job", "describe", first["id"], "-o", "yaml"]) == 0
     Path("again.yaml").write_text(capfd.readouterr().out)
     assert main(["submit", "again.yaml"]) == 0
-    assert served.node.jobs()[0]["id"] != first["id"]
-    assert served.node.jobs()[0]["spec"] == first["spec"]
+    assert served.node.newest()[0]["id"] != first["id"]
+    assert served.node.newest()[0]["spec"] == first["spec"]
 
 
 def test_a_described_job_with_braces_says_how_to_submit_it_again(
     served: Served, template: str, capfd: Output
 ) -> None:
     main(["submit", template, "-V", "query={{x}}"])
-    job = served.node.jobs()[0]
+    job = served.node.newest()[0]
     capfd.readouterr()
     main(["job", "describe", job["id"], "-o", "yaml"])
     out, err = capfd.readouterr()
     assert "--no-template" in err
     Path("again.yaml").write_text(out)
     assert main(["submit", "--no-template", "again.yaml"]) == 0
-    assert served.node.jobs()[0]["spec"] == job["spec"]
+    assert served.node.newest()[0]["spec"] == job["spec"]
 
 
 def test_both_flags_for_json_give_the_same(served: Served, template: str, capfd: Output) -> None:
     main(["submit", template, "-V", "query=x"])
-    job = served.node.jobs()[0]["id"]
+    job = served.node.newest()[0]["id"]
     capfd.readouterr()
     answers = []
     for flags in (["--json"], ["-o", "json"]):
@@ -235,14 +235,14 @@ def test_waiting_ends_with_what_was_waited_for_or_with_its_time(
     assert main(["job", "wait", job, "--timeout", "0"]) == 5
     assert "has not ended" in capfd.readouterr().err
     main(["submit", template, "-V", "query=x", "-V", "name=exits-3"])
-    assert main(["job", "wait", served.node.jobs()[0]["id"]]) == 4
+    assert main(["job", "wait", served.node.newest()[0]["id"]]) == 4
 
 
 def test_a_job_is_begun_again(served: Served, template: str, capfd: Output) -> None:
     main(["submit", template, "-V", "query=x"])
-    job = served.node.jobs()[0]
+    job = served.node.newest()[0]
     assert main(["job", "rerun", "--no-wait", job["id"]]) == 0
-    assert served.node.jobs()[0]["run"] == 2
+    assert served.node.newest()[0]["run"] == 2
     assert main(["job", "rerun", job["id"]]) == 0
     assert "Completed" in capfd.readouterr().err
 

@@ -19,10 +19,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from p2pnode import __version__
 from p2pnode.core.jobfile.problems import JobFileError
 
+from . import openapi
+from .endpoints import ENDPOINTS
 from .handlers import Handlers
-from .requests import ALIVE_PATH, check_request
+from .requests import check_request
 from .services import Services
 from .shapes import Code, ServiceError
 
@@ -52,36 +55,10 @@ def make_app(services: Services, token: str) -> ASGIApp:
     """The ASGI application. `token` is what each request has to bring."""
     handlers = Handlers(services)
     routes = [
-        Route(ALIVE_PATH, handlers.alive),
-        Route("/api/v1/id", handlers.identity),
-        Route("/api/v1/jobs", handlers.jobs),
-        Route("/api/v1/jobs", handlers.submit, methods=["POST"]),
-        Route("/api/v1/network/jobs", handlers.network_jobs),
-        Route("/api/v1/jobs/{job}", handlers.job),
-        Route("/api/v1/jobs/{job}/versions/{version:int}", handlers.job_version),
-        Route("/api/v1/jobs/{job}/receipts", handlers.receipts),
-        Route("/api/v1/jobs/{job}/events", handlers.job_events),
-        Route("/api/v1/jobs/{job}/logs", handlers.logs),
-        Route("/api/v1/jobs/{job}/stop", handlers.stop, methods=["POST"]),
-        Route("/api/v1/jobs/{job}/rerun", handlers.rerun, methods=["POST"]),
-        Route("/api/v1/scheduling", handlers.scheduling),
-        Route("/api/v1/scheduling", handlers.schedule, methods=["POST"]),
-        Route("/api/v1/problems", handlers.problems),
-        Route("/api/v1/problems/{number:int}/retry", handlers.retry_problem, methods=["POST"]),
-        Route("/api/v1/problems/{number:int}", handlers.drop_problem, methods=["DELETE"]),
-        Route("/api/v1/plan", handlers.plan, methods=["POST"]),
-        Route("/api/v1/nodes", handlers.nodes),
-        Route("/api/v1/peers", handlers.connect, methods=["POST"]),
-        Route("/api/v1/metrics", handlers.metrics),
-        Route("/api/v1/ipfs", handlers.import_car, methods=["POST"]),
-        Route("/api/v1/ipfs/fetch/{cid}", handlers.fetch),
-        Route("/api/v1/ipfs/ls/{path:path}", handlers.list_directory),
-        Route("/api/v1/ipfs/resolve/{path:path}", handlers.resolve),
-        Route("/api/v1/ipfs/pins", handlers.pins),
-        Route("/api/v1/ipfs/pins/{cid}", handlers.pin, methods=["PUT"]),
-        Route("/api/v1/ipfs/pins/{cid}", handlers.unpin, methods=["DELETE"]),
-        Route("/ipfs/{cid}", handlers.export_car),
+        Route(one.path, getattr(handlers, one.name), methods=[one.method], name=one.name) for one in ENDPOINTS
     ]
+    document = JSONResponse(openapi.describe(__version__))
+    routes.append(Route(openapi.PATH, document))
     refusals = {
         ServiceError: _refuse,
         JobFileError: _refuse_job_file,
@@ -141,4 +118,5 @@ async def _refuse_http(request: Request, error: HTTPException) -> Response:
     return JSONResponse(
         {"error": code, "message": f"{request.method} {request.url.path}: {error.detail}"},
         status_code=error.status_code,
+        headers=error.headers,
     )

@@ -10,7 +10,7 @@ import http.client
 import json
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +21,7 @@ from .shapes import (
     CAR_MEDIA_TYPE,
     KEEP_ALIVE_INTERVAL_S,
     NODE_FILE,
+    PAGE_ROWS_MAX,
     TOKEN_FILE,
     Code,
     EntryJson,
@@ -28,6 +29,7 @@ from .shapes import (
     FetchedJson,
     IdentityJson,
     JobJson,
+    JobsJson,
     Json,
     LogChunk,
     NetworkJobsJson,
@@ -91,8 +93,26 @@ class Client:
     def plan(self, job_file: bytes, name: str) -> PlanJson:
         return cast(PlanJson, self._call("POST", f"/api/v1/plan?{urlencode({'name': name})}", job_file))
 
-    def jobs(self) -> list[JobJson]:
-        return cast(list[JobJson], self._call("GET", "/api/v1/jobs")["jobs"])
+    def jobs(
+        self,
+        *,
+        state: Sequence[str] = (),
+        type: Sequence[str] = (),
+        label: Sequence[str] = (),
+        namespace: str = "",
+        text: str = "",
+        limit: int = PAGE_ROWS_MAX,
+    ) -> list[JobJson]:
+        """The newest jobs that are as is asked, at most `limit` of them."""
+        asked = {"state": state, "type": type, "label": label, "namespace": namespace, "text": text}
+        found: list[JobJson] = []
+        after: str | None = ""
+        while after is not None and len(found) < limit:
+            rows = min(limit - len(found), PAGE_ROWS_MAX)
+            query = urlencode(asked | {"limit": rows, "after": after}, doseq=True)
+            page = cast(JobsJson, self._call("GET", f"/api/v1/jobs?{query}"))
+            found, after = found + page["jobs"], page.get("next")
+        return found
 
     def network_jobs(self) -> NetworkJobsJson:
         """The jobs that all known nodes own."""

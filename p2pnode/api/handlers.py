@@ -11,12 +11,12 @@ import trio
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from p2pnode.core.values.units import DURATION_S_MAX
-from p2pnode.core.wire.states import Scheduling
+from p2pnode.core import jobfile
+from p2pnode.core.wire.spec import DEFAULT_NAMESPACE
 
-from . import parameters
+from . import parameters, queries
 from .services import Services
-from .shapes import CALL_TIMEOUT_S, CAR_MEDIA_TYPE, Change, Code, Json, ServiceError
+from .shapes import CALL_TIMEOUT_S, CAR_MEDIA_TYPE, Change, Code, JobJson, Json, ServiceError
 from .streaming import Followers, Streaming
 
 # More than a laptop's disk should take unasked; a larger tree can be added in parts.
@@ -38,31 +38,38 @@ class Handlers:
         return JSONResponse(self._services.nodes.identity())
 
     async def jobs(self, request: Request) -> Response:
-        name, job = request.query_params.get("name"), request.query_params.get("job")
-        if job is not None:
+        asked = parameters.query(request, queries.JobsQuery)
+        if asked.job:
             # As below /jobs/, where a name with a slash has no place.
-            return JSONResponse({"jobs": [self._services.jobs.job(await self._found(job))]})
-        if name is None:
-            return JSONResponse({"jobs": self._services.jobs.jobs()})
-        namespace = request.query_params.get("namespace", "default")
-        await _in_time(self._services.reach.find_named(namespace, name))
-        found = self._services.jobs.job_named(namespace, name)
-        return JSONResponse({"jobs": [found] if found else []})
+            return _page([self._services.jobs.job(await self._found(asked.job))])
+        if asked.name:
+            namespace = asked.namespace or DEFAULT_NAMESPACE
+            await _in_time(self._services.reach.find_named(namespace, asked.name))
+            found = self._services.jobs.job_named(namespace, asked.name)
+            return _page([found] if found else [])
+        return JSONResponse(await _in_time(self._services.jobs.jobs(asked)))
 
     async def network_jobs(self, request: Request) -> Response:
         return JSONResponse(await _in_time(self._services.jobs.network_jobs()))
 
     async def submit(self, request: Request) -> Response:
-        spec = await parameters.job_file(request)
-        new = parameters.flag(request, "new")
-        if spec.name and not new:
+        asked = parameters.query(request, queries.SubmitQuery)
+        spec = (await parameters.job_file(request, asked.name)).spec
+        if spec.name and not asked.new:
             await _in_time(self._services.reach.find_named(spec.namespace, spec.name))
-        submitted = await _in_time(self._services.commands.submit(spec, new))
+        submitted = await _in_time(self._services.commands.submit(spec, asked.new))
         return JSONResponse(submitted, status_code=201 if submitted["change"] is Change.NEW else 200)
 
     async def plan(self, request: Request) -> Response:
-        spec = await parameters.job_file(request)
+        asked = parameters.query(request, queries.JobFileQuery)
+        spec = (await parameters.job_file(request, asked.name)).spec
         return JSONResponse(await _in_time(self._services.jobs.plan(spec)))
+
+    async def validate(self, request: Request) -> Response:
+        asked = parameters.query(request, queries.JobFileQuery)
+        parsed = await parameters.job_file(request, asked.name)
+        warnings = [str(one) for one in parsed.warnings]
+        return JSONResponse({"spec": jobfile.render(parsed.spec), "warnings": warnings})
 
     async def job(self, request: Request) -> Response:
         return JSONResponse(self._services.jobs.job(await self._job_of(request)))
@@ -83,21 +90,18 @@ class Handlers:
         return JSONResponse({"receipts": {execution: block.hex() for execution, block in found.items()}})
 
     async def job_events(self, request: Request) -> Response:
+        asked = parameters.query(request, queries.EventsQuery)
         job = await self._job_of(request)
-        since = parameters.number(request, "since", 0)
         return self._followers.stream(
-            self._services.jobs.job_events(job, since, parameters.flag(request, "follow")),
+            self._services.jobs.job_events(job, asked.since, asked.follow),
             beside=partial(self._services.reach.keep, job),
         )
 
     async def logs(self, request: Request) -> Response:
+        asked = parameters.query(request, queries.LogsQuery)
         job = await self._job_of(request)
-        stream = request.query_params.get("stream", "both")
-        if stream not in ("stdout", "stderr", "both"):
-            raise ServiceError(Code.BAD_REQUEST, f"stream is {stream!r}; it is stdout, stderr or both")
-        execution = request.query_params.get("execution")
         return self._followers.stream(
-            self._log_text(job, execution, stream, parameters.flag(request, "follow")),
+            self._log_text(job, asked.execution or None, asked.stream, asked.follow),
             beside=partial(self._services.reach.keep, job),
         )
 
@@ -111,13 +115,13 @@ class Handlers:
 
     async def stop(self, request: Request) -> Response:
         job = await self._job_of(request)
-        reason = await parameters.reason(request) or "stopped by its owner"
-        await _in_time(self._services.commands.stop(job, reason))
+        reason = parameters.one_line((await parameters.body(request, queries.ReasonBody)).reason)
+        await _in_time(self._services.commands.stop(job, reason or "stopped by its owner"))
         return JSONResponse(self._services.jobs.job(job))
 
     async def rerun(self, request: Request) -> Response:
         job = await self._job_of(request)
-        reason = await parameters.reason(request)
+        reason = parameters.one_line((await parameters.body(request, queries.ReasonBody)).reason)
         await _in_time(self._services.commands.rerun(job, reason))
         return JSONResponse(self._services.jobs.job(job))
 
@@ -125,22 +129,8 @@ class Handlers:
         return JSONResponse(self._services.nodes.scheduling())
 
     async def schedule(self, request: Request) -> Response:
-        body = await parameters.json_object(request)
-        scheduling, timeout_s = body.get("scheduling"), body.get("timeout_s")
-        if scheduling not in list(Scheduling):
-            raise ServiceError(
-                Code.BAD_REQUEST, f"the field scheduling has to be one of {', '.join(Scheduling)}"
-            )
-        if timeout_s is not None and (
-            isinstance(timeout_s, bool)
-            or not isinstance(timeout_s, int | float)
-            or not 0 <= timeout_s <= DURATION_S_MAX
-        ):
-            raise ServiceError(Code.BAD_REQUEST, "the field timeout_s has to be a number of seconds from 0")
-        leave = body.get("leave", False)
-        if not isinstance(leave, bool):
-            raise ServiceError(Code.BAD_REQUEST, "the field leave has to be true or false")
-        self._services.nodes.schedule(scheduling, timeout_s, leave)
+        asked = await parameters.body(request, queries.ScheduleBody)
+        self._services.nodes.schedule(asked.scheduling, asked.timeout_s, asked.leave)
         return JSONResponse(self._services.nodes.scheduling())
 
     async def problems(self, request: Request) -> Response:
@@ -159,9 +149,7 @@ class Handlers:
         return JSONResponse({"nodes": nodes.nodes(), "unreached": nodes.unreached()})
 
     async def connect(self, request: Request) -> Response:
-        address = (await parameters.json_object(request)).get("address")
-        if not isinstance(address, str):
-            raise ServiceError(Code.BAD_REQUEST, "the field address has to be a multiaddr")
+        address = (await parameters.body(request, queries.AddressBody)).address
         return JSONResponse({"peer": await _in_time(self._services.nodes.connect(address))})
 
     async def metrics(self, request: Request) -> Response:
@@ -173,25 +161,23 @@ class Handlers:
 
     async def export_car(self, request: Request) -> Response:
         """Answers as a trustless gateway does, with CAR only: the client verifies the blocks."""
-        if request.query_params.get("format", "car") != "car":
-            raise ServiceError(Code.BAD_REQUEST, "only format=car is served")
-        hints = request.query_params.getlist("peer")
+        hints = parameters.query(request, queries.CarQuery).peer
         generator = self._services.content.export_car(request.path_params["cid"], hints)
         # Before the head is sent, a CID that cannot be had is still an error status.
         first = await anext(generator, b"")
         return Streaming(_prepend(first, generator), CAR_MEDIA_TYPE)
 
     async def fetch(self, request: Request) -> Response:
-        hints = request.query_params.getlist("peer")
+        hints = parameters.query(request, queries.ContentQuery).peer
         return self._followers.stream(self._services.content.fetch(request.path_params["cid"], hints))
 
     async def list_directory(self, request: Request) -> Response:
-        hints = request.query_params.getlist("peer")
+        hints = parameters.query(request, queries.ContentQuery).peer
         entries = await _in_time(self._services.content.list_directory(request.path_params["path"], hints))
         return JSONResponse({"entries": entries})
 
     async def resolve(self, request: Request) -> Response:
-        hints = request.query_params.getlist("peer")
+        hints = parameters.query(request, queries.ContentQuery).peer
         cid = await _in_time(self._services.content.resolve(request.path_params["path"], hints))
         return JSONResponse({"cid": cid})
 
@@ -199,13 +185,18 @@ class Handlers:
         return JSONResponse({"pins": self._services.content.pins()})
 
     async def pin(self, request: Request) -> Response:
-        hints = request.query_params.getlist("peer")
+        hints = parameters.query(request, queries.ContentQuery).peer
         await _in_time(self._services.content.pin(request.path_params["cid"], hints))
         return JSONResponse({})
 
     async def unpin(self, request: Request) -> Response:
         self._services.content.unpin(request.path_params["cid"])
         return JSONResponse({})
+
+
+def _page(jobs: list[JobJson]) -> Response:
+    """A page that holds all there is."""
+    return JSONResponse({"jobs": jobs, "next": None})
 
 
 async def _prepend(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from functools import cache
+from typing import TypeVar, get_origin, get_type_hints
 
+import msgspec
 import trio
 from starlette.requests import Request
 
 from p2pnode.core import jobfile
+from p2pnode.core.jobfile import ParsedJob
 from p2pnode.core.jobfile.yamltree import TEXT_SIZE_BYTES_MAX
-from p2pnode.core.wire.spec import JobSpec
 
+from .queries import JsonBody, Query
 from .requests import check_texts
-from .shapes import Code, Json, ServiceError
+from .shapes import Code, ServiceError
 
 # Requests other than a job file or a CAR hold an id, a reason or an address.
 BODY_SIZE_BYTES_MAX = 64 * 1024
 BODY_TIMEOUT_S = 30.0
 # Between two pieces of a CAR on its way in: the client reads them from a disk.
 CHUNK_TIMEOUT_S = 60.0
+T = TypeVar("T")
+Q = TypeVar("Q", bound=Query)
+B = TypeVar("B", bound=JsonBody)
 
 
 async def chunks(request: Request, size_bytes_max: int) -> AsyncIterator[bytes]:
@@ -48,41 +55,57 @@ async def _body(request: Request, size_bytes_max: int) -> bytes:
         raise ServiceError(Code.TIMEOUT, f"the body took over {BODY_TIMEOUT_S:.0f} s") from None
 
 
-async def job_file(request: Request) -> JobSpec:
-    """The body as a job; raises `JobFileError`, whose problems name it as the query's `name` says."""
-    body = await _body(request, TEXT_SIZE_BYTES_MAX)
-    return jobfile.parse(body, request.query_params.get("name", "job")).spec
+async def job_file(request: Request, name: str) -> ParsedJob:
+    """The body as a job; raises `JobFileError`, whose problems call the file `name`."""
+    return jobfile.parse(await _body(request, TEXT_SIZE_BYTES_MAX), name)
 
 
-async def json_object(request: Request) -> Json:
-    """The body as a JSON object of plain texts, an empty one without; raises `ServiceError` for another."""
-    body = await _body(request, BODY_SIZE_BYTES_MAX)
+async def body(request: Request, kind: type[B]) -> B:
+    """The body as a JSON object of this type, empty without; raises `ServiceError` naming the field."""
+    data = await _body(request, BODY_SIZE_BYTES_MAX)
     try:
-        value = json.loads(body or b"{}")
+        value = json.loads(data or b"{}")
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise ServiceError(Code.BAD_REQUEST, "the body has to be a JSON object")
     check_texts(value)
-    return value
+    return _converted("field", value, kind, strict=True)
 
 
-async def reason(request: Request) -> str:
-    """The body's field `reason` on one line, as histories have it; "" without."""
-    found = (await json_object(request)).get("reason")
-    if not isinstance(found, str | None):
-        raise ServiceError(Code.BAD_REQUEST, "the field reason has to be a text")
-    return " ".join((found or "").split())
+def one_line(text: str | None) -> str:
+    """A text on one line, as histories have it; "" without."""
+    return " ".join((text or "").split())
 
 
-def flag(request: Request, name: str) -> bool:
-    """Whether a field of the query is set, and not to 0 or false."""
-    return request.query_params.get(name, "0") not in ("0", "false", "")
+def query(request: Request, kind: type[Q]) -> Q:
+    """The query as a `kind`; raises `ServiceError` naming a parameter that is strange, or there twice."""
+    several = _lists(kind)
+    values: dict[str, str | list[str]] = {}
+    for name, text in request.query_params.multi_items():
+        if name in several:
+            found = values.setdefault(name, [])
+            assert isinstance(found, list)
+            found.append(text)
+        elif name in values:
+            raise ServiceError(Code.BAD_REQUEST, f"the parameter {ascii(name)[1:-1]} is there twice")
+        else:
+            values[name] = text
+    return _converted("parameter", values, kind, strict=False)
 
 
-def number(request: Request, name: str, default: int) -> int:
-    """A field of the query as a whole number from 0; raises `ServiceError` for anything else."""
-    text = request.query_params.get(name, str(default))
-    if not (text.isascii() and text.isdecimal() and len(text) < 16):
-        raise ServiceError(Code.BAD_REQUEST, f"{name} is {text!r}; it has to be a whole number from 0")
-    return int(text)
+@cache
+def _lists(kind: type[Query]) -> frozenset[str]:
+    """The parameters that may be there several times."""
+    return frozenset(name for name, hint in get_type_hints(kind).items() if get_origin(hint) is list)
+
+
+def _converted(what: str, value: object, kind: type[T], *, strict: bool) -> T:
+    try:
+        return msgspec.convert(value, kind, strict=strict)
+    except msgspec.ValidationError as exc:
+        problem, _, place = str(exc).partition(" - at `$")
+        problem = problem.replace("`", "").replace("Object contains unknown field", "nothing is known of")
+        name = place.rstrip("`").lstrip(".")
+        said = f"the {what} {name}: {problem}" if name else f"of the {what}s: {problem}"
+        raise ServiceError(Code.BAD_REQUEST, said) from None

@@ -16,6 +16,7 @@ from p2pnode.api.shapes import (
     FetchedJson,
     IdentityJson,
     JobJson,
+    JobsJson,
     Json,
     LogChunk,
     NetworkJobsJson,
@@ -29,12 +30,14 @@ from p2pnode.api.shapes import (
 )
 from p2pnode.core.wire.spec import JobSpec
 
+from .queries import JobsQuery
+
 
 class JobService(Protocol):
     """Jobs as they are, here and on other nodes."""
 
-    def jobs(self) -> list[JobJson]:
-        """All jobs, newest first."""
+    async def jobs(self, asked: JobsQuery) -> JobsJson:
+        """A page of the jobs here that are as is asked; BAD_REQUEST where `after` is none of ours."""
 
     async def network_jobs(self) -> NetworkJobsJson:
         """Return the jobs that all known nodes own, this one included."""

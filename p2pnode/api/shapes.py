@@ -7,7 +7,9 @@ Times are Unix seconds, sizes bytes, CPU thousandths of a core.
 from __future__ import annotations
 
 import enum
-from typing import Any, TypedDict
+from typing import Annotated, Any, Required, TypedDict
+
+from p2pnode.core.wire.states import ExecutionState, Fault, JobState, Outcome, Scheduling
 
 Json = dict[str, Any]
 
@@ -20,6 +22,8 @@ TOKEN_LENGTH_MIN, TOKEN_LENGTH_MAX = 16, 512
 KEEP_ALIVE_INTERVAL_S = 10.0
 # The longest that a call other than a transfer may take.
 CALL_TIMEOUT_S = 60.0
+# The jobs in a page of a list: each is some 2 kB.
+PAGE_ROWS_MAX = 1_000
 CAR_MEDIA_TYPE = "application/vnd.ipld.car"
 
 
@@ -57,28 +61,23 @@ class ServiceError(Exception):
 
 
 class ExecutionJson(TypedDict):
-    """One execution that was awarded to a peer; bids that lost are in the history only."""
+    """An execution that was awarded to a peer; bids that lost are in the history only."""
 
     id: str
     peer: str
-    # "" where the peer's name is not known.
-    peer_name: str
+    peer_name: Annotated[str, "'' where the peer's name is not known."]
     replica: int
-    state: str
+    state: ExecutionState
     reason: str
-    # None: no program came to an end.
-    exit_code: int | None
-    # "job", "peer" or "network" for one that failed.
-    fault: str | None
+    exit_code: Annotated[int | None, "Null: no program came to an end."]
+    fault: Annotated[Fault | None, "Whose fault it is that it failed."]
     result_cid: str | None
     receipt_cid: str | None
     created: float
     modified: float
-    # The version of the job's file, and the run of the job, that it is for.
-    version: int
-    run: int
-    # The execution is of this run, and runs what the newest version says.
-    current: bool
+    version: Annotated[int, "The version of the job's file that it is for."]
+    run: Annotated[int, "The run of the job that it is for."]
+    current: Annotated[bool, "The execution is of this run, and runs what the newest version says."]
 
 
 class VersionJson(TypedDict):
@@ -94,35 +93,30 @@ class JobJson(TypedDict):
     name: str
     type: str
     namespace: str
-    state: str
+    state: JobState
     reason: str
-    # How it ended (`core.wire.states.Outcome`); None while it goes on.
-    outcome: str | None
+    outcome: Annotated[Outcome | None, "How it ended; null while it goes on."]
     priority: int
     count: int
     created: float
     modified: float
     owner: str
-    # The job in the form of a job file.
-    spec: Json
-    # In the order of their awards.
-    executions: list[ExecutionJson]
-    # The version of its file, and those still kept, the oldest first.
-    version: int
-    versions: list[VersionJson]
-    # "" where a name is not known.
-    owner_name: str
-    # The peers that may look after it, by rank: the requester, then its deputies. The owner does.
-    members: list[MemberJson]
-    # The requester's charters so far, and the nodes whose users may command the job beside its own.
-    serial: int
-    controllers: list[ControllerJson]
-    # How many deputies its file wants.
-    deputies_wanted: int
-    # The number of times that the job was begun.
-    run: int
-    # The first thing that went wrong in this run; "" for nothing.
-    first_failure: str
+    spec: Annotated[Json, "The job in the form of a job file."]
+    executions: Annotated[list[ExecutionJson], "In the order of their awards."]
+    version: Annotated[int, "The version of its file."]
+    versions: Annotated[list[VersionJson], "The versions of its file that are kept, the oldest first."]
+    owner_name: Annotated[str, "'' where a name is not known."]
+    members: Annotated[
+        list[MemberJson],
+        "The peers that may look after it, by rank: the requester, then its deputies. The owner does.",
+    ]
+    serial: Annotated[int, "The number of the requester's newest charter."]
+    controllers: Annotated[
+        list[ControllerJson], "The nodes whose users may command the job beside the requester's."
+    ]
+    deputies_wanted: Annotated[int, "How many deputies its file wants."]
+    run: Annotated[int, "The number of times that the job was begun."]
+    first_failure: Annotated[str, "The first thing that went wrong in this run; '' for nothing."]
 
 
 class Change(enum.StrEnum):
@@ -142,8 +136,7 @@ class ControllerJson(TypedDict):
 
 class MemberJson(TypedDict):
     peer: str
-    # "" where its name is not known.
-    name: str
+    name: Annotated[str, "'' where its name is not known."]
     rank: int
 
 
@@ -156,7 +149,7 @@ class SubmittedJson(TypedDict):
 class SchedulingJson(TypedDict):
     """Whether a node is schedulable, cordoned or draining, and how many executions hold its resources."""
 
-    scheduling: str
+    scheduling: Scheduling
     held: int
 
 
@@ -172,8 +165,7 @@ class JobLineJson(TypedDict):
     count: int
     created: float
     owner: str
-    # "" where the owner's name is not known.
-    owner_name: str
+    owner_name: Annotated[str, "'' where the owner's name is not known."]
 
 
 class NetworkJobsJson(TypedDict):
@@ -189,19 +181,24 @@ class EventJson(TypedDict):
     number: int
     at: float
     topic: str
-    # "" where it is about the whole job.
-    execution: str
+    execution: Annotated[str, "'' where it is about the whole job."]
     message: str
-    # The state of the execution, or of the job, after it.
-    state: str
+    state: Annotated[str, "The state of the execution, or of the job, after it."]
+
+
+class LogJson(TypedDict):
+    """A piece of what an execution wrote, as the API sends it."""
+
+    execution: str
+    stream: Annotated[str, "'stdout' or 'stderr'."]
+    data: Annotated[str, "Each character is one byte; it need not end at a line or a character."]
 
 
 class LogChunk(TypedDict):
     """A piece of what an execution wrote; `data` need not end at a line or a character."""
 
     execution: str
-    # "stdout" or "stderr".
-    stream: str
+    stream: Annotated[str, "'stdout' or 'stderr'."]
     data: bytes
 
 
@@ -223,14 +220,13 @@ class NodeJson(TypedDict):
     free: ResourcesJson
     addresses: list[str]
     connected: bool
-    # True for the node that answers.
-    self: bool
-    # "all", "nothing" (cordoned) or "draining".
-    scheduling: str
-    # Protocols that the peer speaks, as "link/4".
-    protocols: list[str]
-    # Why this node can ask nothing of it, whatever it offers; None where it can.
-    problem: str | None
+    self: Annotated[bool, "True for the node that answers."]
+    scheduling: Annotated[str, "'all', 'nothing' (cordoned) or 'draining'."]
+    protocols: Annotated[list[str], "Protocols that the peer speaks, as 'link/4'."]
+    problem: Annotated[
+        str | None,
+        "Why this node can ask nothing of it, whatever it offers; null where it can.",
+    ]
 
 
 class UnreachedJson(TypedDict):
@@ -238,8 +234,7 @@ class UnreachedJson(TypedDict):
 
     peer: str
     addresses: list[str]
-    # "" while the first dial goes on.
-    reason: str
+    reason: Annotated[str, "'' while the first dial goes on."]
 
 
 class AskedJson(TypedDict):
@@ -249,24 +244,22 @@ class AskedJson(TypedDict):
 
 class ReasonJson(TypedDict):
     reason: str
-    # How many peers it keeps from bidding.
-    peers: int
+    peers: Annotated[int, "How many peers it keeps from bidding."]
 
 
 class PlanJson(TypedDict):
     """The fate of a job if it were submitted now, from what this node knows."""
 
-    # How many executions it would begin with.
-    needed: int
-    # The best first.
-    asked: list[AskedJson]
+    needed: Annotated[int, "How many executions it would begin with."]
+    asked: Annotated[list[AskedJson], "The best first."]
     would_bid: int
     known: int
-    # Requirements that peers look up only when they are asked, and may refuse for then.
-    looked_up: list[str]
-    # The most frequent first: of peers that only lack room now, and of those that could never run it.
-    busy: list[ReasonJson]
-    unsuitable: list[ReasonJson]
+    looked_up: Annotated[
+        list[str],
+        "Requirements that peers look up only when they are asked, and may refuse for then.",
+    ]
+    busy: Annotated[list[ReasonJson], "Reasons of peers that only lack room now, the most frequent first."]
+    unsuitable: Annotated[list[ReasonJson], "Reasons of peers that could never run it, likewise."]
 
 
 class DockerJson(TypedDict):
@@ -274,8 +267,7 @@ class DockerJson(TypedDict):
 
     address: str
     chosen_by: str
-    # "": it does.
-    problem: str
+    problem: Annotated[str, "'': it does."]
 
 
 class IdentityJson(TypedDict):
@@ -288,8 +280,7 @@ class IdentityJson(TypedDict):
     data_dir: str
     engines: list[str]
     labels: dict[str, str]
-    # None: it runs nothing for others.
-    docker: DockerJson | None
+    docker: Annotated[DockerJson | None, "Null: it runs nothing for others."]
 
 
 class FetchedJson(TypedDict):
@@ -297,8 +288,7 @@ class FetchedJson(TypedDict):
 
     blocks: int
     size_bytes: int
-    # As the maker of the content says; None while that is not known.
-    total_bytes: int | None
+    total_bytes: Annotated[int | None, "As the maker of the content says; null while that is not known."]
 
 
 class EntryJson(TypedDict):
@@ -313,14 +303,11 @@ class ProblemJson(TypedDict):
     """Something that has failed on the node."""
 
     number: int
-    # "job", "execution", "message", "link" or "task", and which one.
-    kind: str
-    subject: str
+    kind: Annotated[str, "'job', 'execution', 'message', 'link' or 'task'."]
+    subject: Annotated[str, "Which one of that kind."]
     reason: str
-    # Where in the program, for those who mend it.
-    detail: str
-    # The subject takes part in nothing until it is tried again or dropped by hand.
-    aside: bool
+    detail: Annotated[str, "Where in the program, for those who mend it."]
+    aside: Annotated[bool, "The subject takes part in nothing until it is tried again or dropped by hand."]
     count: int
     first_at: float
     last_at: float
@@ -328,7 +315,71 @@ class ProblemJson(TypedDict):
 
 class PinJson(TypedDict):
     cid: str
-    # "result", "receipt", "added", "pinned by hand".
-    what: str
-    # None: until it is removed.
-    until: float | None
+    what: Annotated[str, "'result', 'receipt', 'added', 'pinned by hand'."]
+    until: Annotated[float | None, "Null: until it is removed."]
+
+
+# The answers that hold several of the above.
+
+
+class ErrorJson(TypedDict, total=False):
+    """The answer to a request that the node refuses or cannot serve."""
+
+    error: Required[Code]
+    message: Required[Annotated[str, "One sentence for a person, with what to do."]]
+    problems: Annotated[list[str], "Of a job file with errors: each with its line and field."]
+
+
+class AliveJson(TypedDict):
+    alive: bool
+
+
+class EmptyJson(TypedDict):
+    """Nothing more to say than that it was done."""
+
+
+class JobsJson(TypedDict):
+    """A page of jobs, newest first."""
+
+    jobs: list[JobJson]
+    next: Annotated[str | None, "The parameter `after` of the next page; null: there are no more."]
+
+
+class SpecJson(TypedDict):
+    spec: Annotated[Json, "In the form of a job file."]
+
+
+class ReceiptsJson(TypedDict):
+    receipts: Annotated[dict[str, str], "Of each execution the signed block in hexadecimal."]
+
+
+class ValidatedJson(TypedDict):
+    """A job file that can be submitted."""
+
+    spec: Annotated[Json, "The job as it was understood, with its defaults."]
+    warnings: Annotated[list[str], "Each with its line and field."]
+
+
+class ProblemsJson(TypedDict):
+    problems: Annotated[list[ProblemJson], "The newest first."]
+
+
+class NodesJson(TypedDict):
+    nodes: Annotated[list[NodeJson], "The node that answers first."]
+    unreached: Annotated[list[UnreachedJson], "Peers among the node's settings that are not connected."]
+
+
+class PeerJson(TypedDict):
+    peer: str
+
+
+class CidJson(TypedDict):
+    cid: str
+
+
+class EntriesJson(TypedDict):
+    entries: Annotated[list[EntryJson], "By name."]
+
+
+class PinsJson(TypedDict):
+    pins: Annotated[list[PinJson], "By CID."]

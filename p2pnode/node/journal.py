@@ -16,6 +16,7 @@ import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from math import inf
 from pathlib import Path
 from typing import TypeVar
 
@@ -108,6 +109,8 @@ class Journal:
                     self._db.execute(statement)
                 self.set_meta("store", uuid.uuid4().hex)
                 self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        # Not in older journals of this version.
+        self._db.execute("CREATE INDEX IF NOT EXISTS jobs_by_time ON jobs (created, id)")
 
     def close(self, *, well: bool = False) -> None:
         """Closes the journal; `well`: nothing is left over that a next start should be careful with."""
@@ -228,6 +231,22 @@ class Journal:
         """The newest jobs first."""
         rows = self._db.execute("SELECT id, record FROM jobs ORDER BY created DESC LIMIT ?", (limit,))
         return _decoded(rows, JobRecord, _log_unreadable)
+
+    def jobs_page(
+        self, after: tuple[float, str] | None, limit: int, namespace: str, ended: bool | None
+    ) -> tuple[list[JobRecord], tuple[float, str] | None]:
+        """The newest jobs first, those that come `after`; and the last row's place, None at the end.
+
+        `namespace` is "" for all, `ended` None for both. One that cannot be read is left out.
+        """
+        rows = self._db.execute(
+            "SELECT created, id, record FROM jobs WHERE (created, id) < (?, ?)"
+            " AND (?='' OR namespace=?) AND (? IS NULL OR ended=?)"
+            " ORDER BY created DESC, id DESC LIMIT ?",
+            (*(after or (inf, "")), namespace, namespace, ended, ended, limit),
+        ).fetchall()
+        records = _decoded(((id, record) for _, id, record in rows), JobRecord, _log_unreadable)
+        return records, rows[-1][:2] if len(rows) == limit else None
 
     def jobs_of(self, owner: str, limit: int) -> list[JobRecord]:
         """Return those of the newest jobs that `owner` looks after, the newest first."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 
+import trio
+
+from p2pnode.api.queries import JobsQuery
 from p2pnode.api.shapes import (
     Code,
     EventJson,
     ExecutionJson,
     JobJson,
     JobLineJson,
+    JobsJson,
     Json,
     NetworkJobsJson,
     PlanJson,
@@ -33,9 +37,12 @@ from p2pnode.node.changes import Changes
 from p2pnode.node.clock import Clock
 from p2pnode.node.journal import Journal
 
+from . import listing
 from .lookup import Lookup
 
-JOBS_LISTED_MAX = 1_000
+# A job is read in 0.2 ms: for that long a list holds up the node at most, and then goes on after all else.
+RECORDS_READ_AT_ONCE = 32
+RECORDS_READ_MAX = 2_048
 # The rows of a history that one of its followers holds while it sends them.
 HISTORY_ROWS_AT_ONCE = 64
 
@@ -80,8 +87,23 @@ class Jobs:
             "unsuitable": _reasons(found.unsuitable),
         }
 
-    def jobs(self) -> list[JobJson]:
-        return [self._job_json(record) for record in self._journal.jobs(JOBS_LISTED_MAX)]
+    async def jobs(self, asked: JobsQuery) -> JobsJson:
+        place, found = listing.place_of(asked.after), list[JobJson]()
+        ended = listing.ended_of(asked)
+        # A filter that fits few may read all; a page tells how far it came.
+        for _ in range(RECORDS_READ_MAX // RECORDS_READ_AT_ONCE):
+            records, last = self._journal.jobs_page(place, RECORDS_READ_AT_ONCE, asked.namespace, ended)
+            for record in records:
+                if listing.fits(record, asked):
+                    found.append(self._job_json(record))
+                    if len(found) == asked.limit:
+                        return {"jobs": found, "next": listing.name_of(record.created, record.id)}
+            if last is None:
+                return {"jobs": found, "next": None}
+            place = last
+            await trio.lowlevel.checkpoint()
+        assert place is not None
+        return {"jobs": found, "next": listing.name_of(*place)}
 
     async def network_jobs(self) -> NetworkJobsJson:
         core = self._core

@@ -127,7 +127,7 @@ class Nodes:
 
     def scheduling(self) -> SchedulingJson:
         worker = self._core.worker
-        return {"scheduling": worker.scheduling.value, "held": len(worker.held)}
+        return {"scheduling": worker.scheduling, "held": len(worker.held)}
 
     def schedule(self, scheduling: str, timeout_s: float | None, leave: bool) -> None:
         try:

@@ -15,6 +15,7 @@ from p2pnode.core.placement import constraints, forwarding, targets
 from p2pnode.core.values import mounts
 from p2pnode.core.values.units import AMOUNT_MAX, DURATION_ALLOWED
 from p2pnode.core.wire.spec import (
+    DEFAULT_NAMESPACE,
     DEPUTIES_DEFAULT,
     DEPUTIES_WANTED_MAX,
     RETRIES_MAX,
@@ -292,7 +293,7 @@ def _job(values: dict[str, Any], path: Path, report: Report) -> JobSpec | None:
         type=kind,
         task=values["Tasks"][0],
         name=values.get("Name", ""),
-        namespace=values.get("Namespace") or "default",
+        namespace=values.get("Namespace") or DEFAULT_NAMESPACE,
         priority=values.get("Priority", 0),
         count=1 if kind in _EVERYWHERE else values.get("Count", 1),
         deputies=values.get("Deputies", DEPUTIES_DEFAULT),

@@ -194,12 +194,16 @@ class Task(Open, frozen=True):
     timeouts: Timeouts = Timeouts()
 
 
+# The namespace of a job that names none.
+DEFAULT_NAMESPACE = "default"
+
+
 class JobSpec(Open, frozen=True):
     type: JobType
     task: Task
     # "": the job's id stands in for it.
     name: Text = ""
-    namespace: SomeText = "default"
+    namespace: SomeText = DEFAULT_NAMESPACE
     priority: Priority = 0
     count: Annotated[int, Meta(ge=0, le=REPLICAS_MAX)] = 1
     # How many peers keep a copy of the job, to take it over.

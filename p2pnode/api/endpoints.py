@@ -1,0 +1,265 @@
+"""The endpoints of the API, of which routes and OpenAPI are made: path, parameters, answers and access."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Any
+
+from . import queries, shapes
+from .queries import JsonBody, NoQuery, Query
+from .requests import ALIVE_PATH
+
+
+class Caller(enum.StrEnum):
+    """The least that a caller of an endpoint has to be."""
+
+    ANYBODY = "anybody"
+    READ = "read"
+    WRITE = "write"
+
+
+class Media(enum.StrEnum):
+    """The form of a body or an answer."""
+
+    JSON = "application/json"
+    # Server-sent events: each message holds one JSON object; an event `end` or `error` comes last.
+    EVENTS = "text/event-stream"
+    CAR = shapes.CAR_MEDIA_TYPE
+    JOB_FILE = "application/yaml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One method of one path. `name` is its handler's (`handlers.Handlers`) and its operation id."""
+
+    method: str
+    # A parameter may say its kind as Starlette does: `{version:int}`, `{path:path}`.
+    path: str
+    name: str
+    tag: str
+    summary: str
+    caller: Caller
+    # The type of the answer, of each message of a stream; None for bytes.
+    answer: Any = None
+    media: Media = Media.JSON
+    status: int = 200
+    query: type[Query] = NoQuery
+    # A type for JSON, a form for others.
+    body: type[JsonBody] | Media | None = None
+
+
+def _read(path: str, name: str, tag: str, summary: str, answer: Any, **more: Any) -> Endpoint:
+    return Endpoint(
+        method="GET",
+        path=path,
+        name=name,
+        tag=tag,
+        summary=summary,
+        answer=answer,
+        **{"caller": Caller.READ} | more,
+    )
+
+
+def _write(method: str, path: str, name: str, tag: str, summary: str, answer: Any, **more: Any) -> Endpoint:
+    return Endpoint(
+        method=method,
+        path=path,
+        name=name,
+        tag=tag,
+        summary=summary,
+        answer=answer,
+        caller=Caller.WRITE,
+        **more,
+    )
+
+
+_JOBS, _NODES, _CONTENT, _PROBLEMS = "jobs", "nodes", "content", "problems"
+_EVENTS = {"media": Media.EVENTS}
+_JOB = "/api/v1/jobs/{job}"
+
+ENDPOINTS = (
+    _read(
+        ALIVE_PATH,
+        "alive",
+        _NODES,
+        "Say that the node is there.",
+        shapes.AliveJson,
+        caller=Caller.ANYBODY,
+    ),
+    _read("/api/v1/id", "identity", _NODES, "Who this node is.", shapes.IdentityJson),
+    _read("/api/v1/jobs", "jobs", _JOBS, "The jobs here.", shapes.JobsJson, query=queries.JobsQuery),
+    _write(
+        "POST",
+        "/api/v1/jobs",
+        "submit",
+        _JOBS,
+        "Submit a job file: a new job, or a new version of the one of its name (then the status is 200).",
+        shapes.SubmittedJson,
+        status=201,
+        query=queries.SubmitQuery,
+        body=Media.JOB_FILE,
+    ),
+    _read("/api/v1/network/jobs", "network_jobs", _JOBS, "Jobs of all known nodes.", shapes.NetworkJobsJson),
+    _read(_JOB, "job", _JOBS, "A job, by its id, a unique prefix of it, or its name.", shapes.JobJson),
+    _read(
+        f"{_JOB}/versions/{{version:int}}",
+        "job_version",
+        _JOBS,
+        "A version of a job's file.",
+        shapes.SpecJson,
+    ),
+    _read(f"{_JOB}/receipts", "receipts", _JOBS, "The signed receipts of a job.", shapes.ReceiptsJson),
+    _read(
+        f"{_JOB}/events",
+        "job_events",
+        _JOBS,
+        "The history of a job.",
+        shapes.EventJson,
+        query=queries.EventsQuery,
+        **_EVENTS,
+    ),
+    _read(
+        f"{_JOB}/logs",
+        "logs",
+        _JOBS,
+        "What a job's programs wrote; each byte of `data` is one character (Latin-1).",
+        shapes.LogJson,
+        query=queries.LogsQuery,
+        **_EVENTS,
+    ),
+    _write("POST", f"{_JOB}/stop", "stop", _JOBS, "Stop a job.", shapes.JobJson, body=queries.ReasonBody),
+    _write(
+        "POST",
+        f"{_JOB}/rerun",
+        "rerun",
+        _JOBS,
+        "Begin a job again, ended or not.",
+        shapes.JobJson,
+        body=queries.ReasonBody,
+    ),
+    # Nothing is changed by these two, yet they bring a file: whoever may read may ask.
+    Endpoint(
+        method="POST",
+        path="/api/v1/plan",
+        name="plan",
+        tag=_JOBS,
+        summary="Who would be asked to run a job, and why not the others.",
+        caller=Caller.READ,
+        answer=shapes.PlanJson,
+        query=queries.JobFileQuery,
+        body=Media.JOB_FILE,
+    ),
+    Endpoint(
+        method="POST",
+        path="/api/v1/validate",
+        name="validate",
+        tag=_JOBS,
+        summary="Check a job file.",
+        caller=Caller.READ,
+        answer=shapes.ValidatedJson,
+        query=queries.JobFileQuery,
+        body=Media.JOB_FILE,
+    ),
+    _read("/api/v1/nodes", "nodes", _NODES, "The nodes known here.", shapes.NodesJson),
+    _write(
+        "POST",
+        "/api/v1/peers",
+        "connect",
+        _NODES,
+        "Connect to a peer.",
+        shapes.PeerJson,
+        body=queries.AddressBody,
+    ),
+    _read("/api/v1/metrics", "metrics", _NODES, "Figures about this node, by name.", shapes.Json),
+    _read("/api/v1/scheduling", "scheduling", _NODES, "What this node takes on.", shapes.SchedulingJson),
+    _write(
+        "POST",
+        "/api/v1/scheduling",
+        "schedule",
+        _NODES,
+        "Cordon this node, drain it, or have it take work again.",
+        shapes.SchedulingJson,
+        body=queries.ScheduleBody,
+    ),
+    _read("/api/v1/problems", "problems", _PROBLEMS, "What has failed on this node.", shapes.ProblemsJson),
+    _write(
+        "POST",
+        "/api/v1/problems/{number:int}/retry",
+        "retry_problem",
+        _PROBLEMS,
+        "Go on with what was set aside.",
+        shapes.EmptyJson,
+    ),
+    _write(
+        "DELETE",
+        "/api/v1/problems/{number:int}",
+        "drop_problem",
+        _PROBLEMS,
+        "Forget a problem, and what was set aside for it.",
+        shapes.EmptyJson,
+    ),
+    _write(
+        "POST",
+        "/api/v1/ipfs",
+        "import_car",
+        _CONTENT,
+        "Add the tree of a CAR, and pin it.",
+        shapes.CidJson,
+        status=201,
+        body=Media.CAR,
+    ),
+    _read(
+        "/api/v1/ipfs/fetch/{cid}",
+        "fetch",
+        _CONTENT,
+        "Bring the tree below a CID here, telling how far it is.",
+        shapes.FetchedJson,
+        query=queries.ContentQuery,
+        caller=Caller.WRITE,
+        **_EVENTS,
+    ),
+    _read(
+        "/api/v1/ipfs/ls/{path:path}",
+        "list_directory",
+        _CONTENT,
+        "The entries of a folder: CID, or CID/name/...",
+        shapes.EntriesJson,
+        query=queries.ContentQuery,
+    ),
+    _read(
+        "/api/v1/ipfs/resolve/{path:path}",
+        "resolve",
+        _CONTENT,
+        "The CID that CID/name/... leads to.",
+        shapes.CidJson,
+        query=queries.ContentQuery,
+    ),
+    _read("/api/v1/ipfs/pins", "pins", _CONTENT, "What is kept here.", shapes.PinsJson),
+    _write(
+        "PUT",
+        "/api/v1/ipfs/pins/{cid}",
+        "pin",
+        _CONTENT,
+        "Fetch the tree below a CID, and keep it.",
+        shapes.EmptyJson,
+        query=queries.ContentQuery,
+    ),
+    _write(
+        "DELETE",
+        "/api/v1/ipfs/pins/{cid}",
+        "unpin",
+        _CONTENT,
+        "Keep a tree no longer.",
+        shapes.EmptyJson,
+    ),
+    _read(
+        "/ipfs/{cid}",
+        "export_car",
+        _CONTENT,
+        "The tree below a CID as a CAR.",
+        None,
+        query=queries.CarQuery,
+        media=Media.CAR,
+    ),
+)

@@ -1,0 +1,144 @@
+"""The API's description in OpenAPI 3.1, made of its endpoints and the types that they read and give."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, get_type_hints, is_typeddict
+
+import msgspec
+
+from p2pnode.core.wire.codec import plain
+
+from . import shapes
+from .endpoints import ENDPOINTS, Caller, Endpoint, Media
+from .queries import JsonBody, Query
+from .shapes import Code, Json
+
+PATH = "/api/openapi.json"
+_REFERENCE = "#/components/schemas/{name}"
+# Starlette's kinds of path parameters, and theirs in JSON Schema.
+_PARAMETER = re.compile(r"\{(\w+)(?::(\w+))?\}")
+_DESCRIPTION = """\
+Whoever has the node's token may call it: `Authorization: Bearer TOKEN`; the token is in `api.token` in the
+node's data directory. Times are Unix seconds, sizes bytes, CPU thousandths of a core. Answers get new fields
+with new versions; what is here stays."""
+_SECURITY = {"token": {"type": "http", "scheme": "bearer"}}
+
+
+def describe(version: str) -> Json:
+    """The document, for a program of this version."""
+    kinds = [one.answer for one in ENDPOINTS if is_typeddict(one.answer)]
+    bodies = [one.body for one in ENDPOINTS if isinstance(one.body, type)]
+    _, schemas = msgspec.json.schema_components([*kinds, *bodies, shapes.ErrorJson], ref_template=_REFERENCE)
+    for kind in _typed_dicts([*kinds, shapes.ErrorJson]):
+        _tell(schemas[kind.__name__], kind)
+    paths: dict[str, Json] = {}
+    for endpoint in ENDPOINTS:
+        path = _PARAMETER.sub(r"{\1}", endpoint.path)
+        paths.setdefault(path, {})[endpoint.method.lower()] = _operation(endpoint)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "p2pnode", "version": version, "description": _DESCRIPTION},
+        "servers": [{"url": "/"}],
+        "security": [{"token": []}],
+        "paths": paths,
+        "components": {"schemas": schemas, "securitySchemes": _SECURITY},
+    }
+
+
+def _typed_dicts(kinds: list[Any]) -> Iterator[Any]:
+    """The types, and all that their fields are made of."""
+    seen: set[Any] = set()
+    while kinds:
+        kind = kinds.pop()
+        if is_typeddict(kind) and kind not in seen:
+            seen.add(kind)
+            yield kind
+            kinds += get_type_hints(kind).values()
+        else:
+            kinds += getattr(kind, "__args__", ())
+
+
+def _tell(schema: Json, kind: Any) -> None:
+    """Put what the code says of a type and its fields into its schema."""
+    schema["description"] = kind.__doc__ or ""
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        if said := next((one for one in getattr(hint, "__metadata__", ()) if isinstance(one, str)), None):
+            field = schema["properties"][name]
+            # Beside a reference other words are lost on old readers.
+            schema["properties"][name] = {"allOf": [field]} if "$ref" in field else field
+            schema["properties"][name]["description"] = said
+
+
+def _operation(endpoint: Endpoint) -> Json:
+    operation: Json = {
+        "operationId": endpoint.name,
+        "tags": [endpoint.tag],
+        "summary": endpoint.summary,
+        "parameters": [*_path_parameters(endpoint.path), *_query_parameters(endpoint.query)],
+        "responses": _responses(endpoint),
+    }
+    if endpoint.body is not None:
+        operation["requestBody"] = _request_body(endpoint.body)
+    if endpoint.caller is Caller.ANYBODY:
+        operation["security"] = []
+    return operation
+
+
+def _path_parameters(path: str) -> Iterator[Json]:
+    for name, kind in _PARAMETER.findall(path):
+        number, text = {"type": "integer", "minimum": 0}, {"type": "string", "minLength": 1}
+        schema = number if kind == "int" else text
+        yield {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _query_parameters(query: type[Query]) -> Iterator[Json]:
+    _, schemas = msgspec.json.schema_components([query], ref_template=_REFERENCE)
+    for name, schema in schemas[query.__name__]["properties"].items():
+        inlined = _inlined(schema, schemas)
+        description = inlined.pop("description", "")
+        yield {"name": name, "in": "query", "description": description, "schema": inlined}
+
+
+def _inlined(schema: Any, schemas: Json) -> Any:
+    """The schema without references: a parameter's types are no components."""
+    match schema:
+        case {"$ref": str(reference)}:
+            return _inlined(schemas[reference.rpartition("/")[2]], schemas)
+        case dict():
+            return {name: _inlined(value, schemas) for name, value in schema.items()}
+        case list():
+            return [_inlined(one, schemas) for one in schema]
+    return schema
+
+
+def _request_body(body: type[JsonBody] | Media) -> Json:
+    if isinstance(body, Media):
+        schema: Json = {"type": "string"} | ({"format": "binary"} if body is Media.CAR else {})
+        return {"required": True, "content": {str(body): {"schema": schema}}}
+    needed = any(field.required for field in msgspec.structs.fields(body))
+    return {"required": needed, "content": {str(Media.JSON): {"schema": _reference(body)}}}
+
+
+def _responses(endpoint: Endpoint) -> Json:
+    if endpoint.media is Media.CAR:
+        schema: Json = {"type": "string", "format": "binary"}
+    elif endpoint.media is Media.EVENTS:
+        schema = {"type": "string", "description": f"Events holding {endpoint.answer.__name__} each."}
+    else:
+        schema = _reference(endpoint.answer)
+    good = {"description": "Done.", "content": {str(endpoint.media): {"schema": schema}}}
+    refused = {"content": {str(Media.JSON): {"schema": _reference(shapes.ErrorJson)}}}
+    responses: Json = {str(endpoint.status): good}
+    if endpoint.name == "submit":
+        responses["200"] = good
+    responses["default"] = {"description": "Refused: " + ", ".join(Code), **refused}
+    return responses
+
+
+def _reference(kind: Any) -> Json:
+    if is_typeddict(kind) or (isinstance(kind, type) and issubclass(kind, JsonBody)):
+        return {"$ref": _REFERENCE.format(name=kind.__name__)}
+    schema: Json = plain(msgspec.json.schema(kind))
+    return schema
