@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import get_type_hints
@@ -17,10 +17,8 @@ from p2pnode.api.services import Services
 from p2pnode.api.shapes import (
     Change,
     Code,
-    EntryJson,
     EventJson,
     ExecutionJson,
-    FetchedJson,
     IdentityJson,
     JobJson,
     JobLineJson,
@@ -38,15 +36,12 @@ from p2pnode.api.shapes import (
 )
 from p2pnode.core import jobfile
 from p2pnode.core.records.lifecycle import JobState, Outcome
-from p2pnode.core.values import content_paths
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.messages import Signed
 from p2pnode.core.wire.spec import JobSpec
-from p2pnode.ipfs import car, cid, reading, unixfs
-from p2pnode.ipfs.blocks import BlockStore
-from p2pnode.ipfs.cid import BadCid
+from p2pnode.ipfs import cid, unixfs
 
+from .fake_content import FakeContent
 from .fake_reach import FakeReach
 from .fake_receipts import ENDS, EVENTS, PEER, SPEC_HASH, a_receipt, signed
 
@@ -59,21 +54,17 @@ def services_of(node: FakeNode) -> Services:
     return Services(jobs=node, commands=node, reach=node, logs=node, nodes=node, content=node, problems=node)
 
 
-class FakeNode(FakeReach):
+class FakeNode(FakeContent, FakeReach):
     """Implements every service of `api.services`."""
 
     def __init__(self, data_dir: Path) -> None:
+        super().__init__(data_dir)
         self.data_dir = data_dir
-        self.blocks = BlockStore(data_dir / "store")
         self.result = unixfs.add_directory(RESULT, self.blocks.put)
         self.records: dict[str, JobJson] = {}
         self.connected: list[str] = []
         self.submitted: list[JobSpec] = []
-        self.hints: list[str] = []
         self.planned: list[JobSpec] = []
-        self.fetched: list[str] = []
-        self.resolved: list[tuple[str, list[str]]] = []
-        self.pinned: list[str] = []
         self.troubles: list[ProblemJson] = []
         # Results of executions by replica, where they are not `result`.
         self.results: dict[int, str] = {}
@@ -284,63 +275,6 @@ class FakeNode(FakeReach):
     async def connect(self, address: str) -> str:
         self.connected.append(address)
         return PEER
-
-    async def import_car(self, chunks: AsyncIterator[bytes]) -> str:
-        data = b"".join([chunk async for chunk in chunks])
-        root = ""
-        try:
-            for cid, block in car.read_car_untrusted([data]):
-                self.blocks.put_verified(cid, block)
-                root = root or cid
-        except BadMessage as error:
-            raise ServiceError(Code.BAD_REQUEST, str(error)) from error
-        return root
-
-    async def export_car(self, cid: str, peers_hint: list[str]) -> AsyncGenerator[bytes, None]:
-        self.hints += peers_hint
-        self._known(cid)
-        for chunk in car.chunks_of(car.write_car(cid, self.blocks.get)):
-            yield chunk
-
-    async def fetch(self, cid: str, peers_hint: list[str]) -> AsyncGenerator[FetchedJson, None]:
-        self.fetched.append(cid)
-        yield FetchedJson(blocks=1, size_bytes=100, total_bytes=None)
-        self._known(cid)
-
-    async def list_directory(self, path: str, peers_hint: list[str]) -> list[EntryJson]:
-        found = reading.list_directory(await self.resolve(path, peers_hint), self.blocks.get)
-        return [EntryJson(name=one.name, cid=one.cid, size_bytes=one.size_bytes) for one in found]
-
-    async def resolve(self, path: str, peers_hint: list[str]) -> str:
-        self.resolved.append((path, peers_hint))
-        try:
-            root, names = content_paths.split(path)
-        except ValueError as error:
-            raise ServiceError(Code.BAD_REQUEST, str(error)) from error
-        self._known(root)
-        try:
-            return reading.resolve(root, names, self.blocks.get)
-        except reading.NoSuchPath as error:
-            raise ServiceError(Code.NO_SUCH_PATH, str(error)) from error
-
-    def _known(self, cid: str) -> None:
-        try:
-            found = self.blocks.has(cid)
-        except BadCid as error:
-            raise ServiceError(Code.BAD_REQUEST, str(error)) from error
-        if not found:
-            raise ServiceError(Code.NOT_FOUND, f"no peer has {cid}")
-
-    def pins(self) -> list[Json]:
-        return [{"cid": cid, "what": "result\x1b[31m", "until": START} for cid in self.pinned]
-
-    async def pin(self, cid: str, peers_hint: list[str]) -> None:
-        self.pinned.append(cid)
-
-    def unpin(self, cid: str) -> None:
-        if cid not in self.pinned:
-            raise ServiceError(Code.NOT_FOUND, f"{cid} is not pinned")
-        self.pinned.remove(cid)
 
     def problems(self) -> list[ProblemJson]:
         return self.troubles

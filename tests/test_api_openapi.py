@@ -129,3 +129,21 @@ def test_a_job_file_is_validated_without_being_submitted(served: Served) -> None
     assert status == 422
     assert json.loads(body)["problems"][0].startswith("a.yaml:1:1: error: ")
     assert served.node.submitted == []
+
+
+def test_a_file_of_a_result_is_answered_as_what_it_is_and_can_run_nothing(served: Served) -> None:
+    token = (served.node.data_dir / TOKEN_FILE).read_text()
+    with raw_http.connected(served.url) as connection:
+        path = f"/ipfs/{served.node.result}/outputs/answer.txt"
+        head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n"
+        connection.sendall(f"{head}Connection: close\r\n\r\n".encode())
+        answer = raw_http.to_end(connection)
+    assert b"forty-two" in answer
+    assert b"content-type: text/plain" in answer
+    assert b"content-security-policy: sandbox;" in answer
+    assert b"x-content-type-options: nosniff" in answer
+
+
+@pytest.mark.parametrize(("path", "status"), [("outputs", 400), ("outputs/none.txt", 404), ("%2e%2e/x", 400)])
+def test_what_is_no_file_of_a_result_is_refused(served: Served, path: str, status: int) -> None:
+    assert get(served, f"/ipfs/{served.node.result}/{path}")[0] == status

@@ -26,6 +26,8 @@ class Media(enum.StrEnum):
     # Server-sent events: each message holds one JSON object; an event `end` or `error` comes last.
     EVENTS = "text/event-stream"
     CAR = shapes.CAR_MEDIA_TYPE
+    # Whatever its name says.
+    BYTES = "*/*"
     JOB_FILE = "application/yaml"
 
 
@@ -252,6 +254,15 @@ ENDPOINTS = (
         _CONTENT,
         "Keep a tree no longer.",
         shapes.EmptyJson,
+    ),
+    _read(
+        "/ipfs/{cid}/{path:path}",
+        "file",
+        _CONTENT,
+        "A file below a CID; what a job wrote is no page of this node, so nothing in it is run.",
+        None,
+        query=queries.ContentQuery,
+        media=Media.BYTES,
     ),
     _read(
         "/ipfs/{cid}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from functools import partial
@@ -21,6 +22,13 @@ from .streaming import Followers, Streaming
 
 # More than a laptop's disk should take unasked; a larger tree can be added in parts.
 CAR_SIZE_BYTES_MAX = 64 * 1024**3
+UNKNOWN_MEDIA_TYPE = "application/octet-stream"
+# Content that a job wrote: a browser gives it an origin of its own, runs no script of it, takes no other type.
+FOREIGN = {
+    "content-security-policy": "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'",
+    "x-content-type-options": "nosniff",
+    "cross-origin-resource-policy": "same-origin",
+}
 T = TypeVar("T")
 
 
@@ -166,6 +174,15 @@ class Handlers:
         # Before the head is sent, a CID that cannot be had is still an error status.
         first = await anext(generator, b"")
         return Streaming(_prepend(first, generator), CAR_MEDIA_TYPE)
+
+    async def file(self, request: Request) -> Response:
+        path = f"{request.path_params['cid']}/{request.path_params['path']}"
+        hints = parameters.query(request, queries.ContentQuery).peer
+        generator = self._services.content.read_file(path, hints)
+        first = await anext(generator, b"")
+        response = Streaming(_prepend(first, generator), mimetypes.guess_type(path)[0] or UNKNOWN_MEDIA_TYPE)
+        response.headers.update(FOREIGN)
+        return response
 
     async def fetch(self, request: Request) -> Response:
         hints = parameters.query(request, queries.ContentQuery).peer

@@ -122,7 +122,7 @@ def _request_body(body: type[JsonBody] | Media) -> Json:
 
 
 def _responses(endpoint: Endpoint) -> Json:
-    if endpoint.media is Media.CAR:
+    if endpoint.media in (Media.CAR, Media.BYTES):
         schema: Json = {"type": "string", "format": "binary"}
     elif endpoint.media is Media.EVENTS:
         schema = {"type": "string", "description": f"Events holding {endpoint.answer.__name__} each."}

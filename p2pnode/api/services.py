@@ -142,6 +142,9 @@ class ContentService(Protocol):
         `peers_hint` are peers likely to hold it. NOT_FOUND, with the reason, comes before the first chunk.
         """
 
+    def read_file(self, path: str, peers_hint: list[str]) -> AsyncGenerator[bytes, None]:
+        """The bytes of the file at `CID/name/...`; NOT_FOUND, NO_SUCH_PATH come before the first chunk."""
+
     def fetch(self, cid: str, peers_hint: list[str]) -> AsyncGenerator[FetchedJson, None]:
         """Bring the whole tree below a CID here, telling how far it is; NOT_FOUND with the reason."""
 

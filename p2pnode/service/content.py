@@ -82,6 +82,17 @@ class Content:
             while (chunk := await trio.to_thread.run_sync(next, chunks, None)) is not None:
                 yield chunk
 
+    async def read_file(self, path: str, peers_hint: list[str]) -> AsyncGenerator[bytes, None]:
+        cid = await self.resolve(path, peers_hint)
+        with self._blocks.using(cid):
+            await self._fetched(cid, peers_hint)
+            try:
+                chunks = await trio.to_thread.run_sync(reading.read_file, cid, self._blocks.get)
+                while (chunk := await trio.to_thread.run_sync(next, chunks, None)) is not None:
+                    yield chunk
+            except (reading.NoSuchPath, BadMessage) as exc:
+                raise ServiceError(Code.BAD_REQUEST, str(exc)) from exc
+
     async def fetch(self, cid: str, peers_hint: list[str]) -> AsyncGenerator[FetchedJson, None]:
         _checked(cid)
         fetched = FetchedJson(blocks=0, size_bytes=0, total_bytes=None)
