@@ -23,7 +23,7 @@ from .streaming import Followers, Streaming
 # More than a laptop's disk should take unasked; a larger tree can be added in parts.
 CAR_SIZE_BYTES_MAX = 64 * 1024**3
 UNKNOWN_MEDIA_TYPE = "application/octet-stream"
-# Content that a job wrote: a browser gives it an origin of its own, runs no script of it, takes no other type.
+# Content that a job wrote: a browser gives it its own origin, runs no script of it, takes no other type.
 FOREIGN = {
     "content-security-policy": "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'",
     "x-content-type-options": "nosniff",
