@@ -49,6 +49,7 @@ from p2pnode.ipfs.cid import BadCid
 
 from .fake_reach import FakeReach
 from .fake_receipts import ENDS, EVENTS, PEER, SPEC_HASH, a_receipt, signed
+from .fake_settings import FakeSettings
 
 RESULT = {"stdout": b"42\n", "stderr": b"", "exitCode": b"0", "outputs": {"answer.txt": b"forty-two"}}
 START = 1_700_000_000.0
@@ -59,10 +60,11 @@ def services_of(node: FakeNode) -> Services:
     return Services(jobs=node, commands=node, reach=node, logs=node, nodes=node, content=node, problems=node)
 
 
-class FakeNode(FakeReach):
+class FakeNode(FakeReach, FakeSettings):
     """Implements every service of `api.services`."""
 
     def __init__(self, data_dir: Path) -> None:
+        super().__init__()
         self.data_dir = data_dir
         self.blocks = BlockStore(data_dir / "store")
         self.result = unixfs.add_directory(RESULT, self.blocks.put)
@@ -271,6 +273,7 @@ class FakeNode(FakeReach):
                 free=RESOURCES,
                 addresses=[],
                 connected=False,
+                issued=START,
                 self=True,
                 scheduling=self.takes,
                 protocols=["link/4"],
