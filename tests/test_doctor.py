@@ -24,7 +24,9 @@ ME = 1000
 DIRECTORY = PathFacts(Path("/d"), "directory", ME, 0o700, 10**12, 10**12)
 FILE = PathFacts(Path("/d/c"), "file", ME, 0o600)
 ENGINE = EngineFacts("unix:///s", "Docker's default", "", "Docker 29")
-CLOCK = ClockFacts(START, START - 10, monotonic=True)
+# In November 2026.
+NOW = START + 3 * checks.YEAR_S
+CLOCK = ClockFacts(NOW, monotonic=True)
 GB = 10**9
 
 
@@ -115,13 +117,17 @@ def a_problem(*, aside: bool) -> ProblemJson:
         (lambda: checks.open_files(4096), "ok", "4,096"),
         (lambda: checks.open_files(1024), "warn", "turned away"),
         (lambda: checks.open_files(1023), "FAIL", "a node needs 1,024"),
-        (lambda: checks.clock(CLOCK, NodeFacts()), "ok", "it runs"),
+        (lambda: checks.clock(CLOCK, NodeFacts()), "ok", "the year is 2026"),
         (lambda: checks.clock(replace(CLOCK, monotonic=False), NodeFacts()), "FAIL", "backwards"),
-        (lambda: checks.clock(replace(CLOCK, made=2 * START), NodeFacts()), "FAIL", "before this program"),
-        (lambda: checks.clock(replace(CLOCK, now=2 * START), NodeFacts()), "FAIL", "decades ahead"),
-        (lambda: checks.clock(CLOCK, of_peers(START, START - 500, START + 9000)), "ok", "with 3 peers"),
-        (lambda: checks.clock(CLOCK, of_peers(START + 61)), "warn", "61 s behind"),
-        (lambda: checks.clock(CLOCK, of_peers(START - 3661)), "warn", "were made 3661 s ago"),
+        (lambda: checks.clock(replace(CLOCK, now=0.0), of_peers(0.0)), "FAIL", "the year is 1970"),
+        (lambda: checks.clock(replace(CLOCK, now=2 * NOW), NodeFacts()), "FAIL", "the year is 2083"),
+        (
+            lambda: checks.clock(CLOCK, of_peers(NOW, NOW - 500, NOW + 9000)),
+            "ok",
+            "agrees with the adverts of its peers (3)",
+        ),
+        (lambda: checks.clock(CLOCK, of_peers(NOW + 61)), "warn", "61 s behind"),
+        (lambda: checks.clock(CLOCK, of_peers(NOW - 3661)), "warn", "were made 3661 s ago"),
         (lambda: checks.node(NodeFacts(), "1"), "ok", "none runs here"),
         (lambda: checks.node(NodeFacts(problem="away"), "1"), "FAIL", "away"),
         (lambda: checks.node(NodeFacts(an_identity("1")), "1"), "ok", f"here answers: {PEER}"),
@@ -155,7 +161,7 @@ def test_peers_that_are_not_reached_are_named_each(
     given = {"peer": PEER, "addresses": ["/ip4/192.0.2.7/tcp/1"], "reason": "refused"}
     found = checks.peers(NodeFacts(nodes=nodes, unreached=(given,) * unreached))  # type: ignore[arg-type]
     assert [str(one.level) for one in found] == levels
-    assert sum(one.text == f"/ip4/192.0.2.7/tcp/1/p2p/{PEER}: refused" for one in found) == unreached
+    assert sum(one.text == f"{PEER}: refused" for one in found) == unreached
 
 
 def test_a_quota_that_fits_is_no_finding() -> None:

@@ -47,6 +47,8 @@ from .shapes import (
 # The node is on this machine: it accepts at once or is not there.
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = CALL_TIMEOUT_S + 5.0
+# The node answers this at once, or is stuck.
+ALIVE_TIMEOUT_S = 5.0
 EVENT_TIMEOUT_S = 3 * KEEP_ALIVE_INTERVAL_S
 # The node may have to find a peer that holds the next block; its own deadlines are shorter.
 CAR_TIMEOUT_S = 300.0
@@ -81,6 +83,10 @@ class Client:
     @property
     def port(self) -> int:
         return self._port
+
+    def alive(self) -> None:
+        """Return if the node answers, also when all it could be asked takes long."""
+        self._call("GET", "/api/v1/alive", timeout_s=ALIVE_TIMEOUT_S)
 
     def identity(self) -> IdentityJson:
         return cast(IdentityJson, self._call("GET", "/api/v1/id"))

@@ -108,6 +108,7 @@ def _profile(place: NodePlace) -> dict[str, Any]:
     node = {"name": "", "peer": "", "api": ""}
     try:
         client = find(place.data_dir, {})
+        client.alive()
         identity = client.identity()
         node = {"name": identity["name"], "peer": identity["peer"], "api": client.url}
     except NodeUnreachable:
@@ -133,7 +134,9 @@ def _change(name: str, value: Any) -> int:
 def _running_one(place: NodePlace, name: str) -> SettingJson | None:
     """The setting as the node that runs here has it; None where none runs."""
     try:
-        found = find(place.data_dir, {}).settings()
+        client = find(place.data_dir, {})
+        client.alive()
+        found = client.settings()
     except NodeUnreachable:
         return None
     except ServiceError as error:

@@ -2,5 +2,5 @@
 
 `probes` look, with or without a node that runs; `checks` decide; `examination` has both in their order.
 
-May know what a node is made of and the API's client, not the node. Known by the command line's `doctor` alone.
+May know what a node is made of and the API's client, not the node. Known by the command line alone.
 """

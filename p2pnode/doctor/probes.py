@@ -16,7 +16,6 @@ from pathlib import Path
 
 import trio
 
-import p2pnode
 from p2pnode.api.client import NodeUnreachable, find, running_node
 from p2pnode.api.shapes import IdentityJson, NodeJson, ProblemJson, ServiceError, UnreachedJson
 from p2pnode.core.wire import addresses
@@ -26,7 +25,7 @@ from p2pnode.engines.docker.api import EngineGone, EngineRefused
 from p2pnode.engines.wasm import engine as wasm_engine
 from p2pnode.ipfs.kubo import KuboDaemon, KuboFailed
 
-# Neither answers nor refuses: as long as a person waits for one line.
+# An engine may neither answer nor refuse; a person waits so long for one line.
 ENGINE_ANSWERS_S = 15.0
 
 
@@ -121,19 +120,16 @@ def open_files_max() -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class ClockFacts:
-    """Unix times, in seconds."""
+    """The time, as Unix seconds."""
 
     now: float
-    # This program's own file was written then.
-    made: float
     # Time went on between two looks.
     monotonic: bool
 
 
 def clock() -> ClockFacts:
     before = time.monotonic()
-    made = Path(p2pnode.__file__).stat().st_mtime
-    return ClockFacts(time.time(), made, time.monotonic() >= before)
+    return ClockFacts(time.time(), time.monotonic() >= before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +151,7 @@ def node(data_dir: Path, environ: Mapping[str, str]) -> NodeFacts:
         if not environ.get("P2PNODE_API") and not _lives(data_dir):
             return NodeFacts()
         client = find(data_dir, environ)
+        client.alive()
         identity = client.identity()
         listened = {addresses.parse(one).port for one in identity["addresses"]}
         return NodeFacts(
