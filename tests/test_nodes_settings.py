@@ -14,7 +14,9 @@ import pytest
 
 from p2pnode.api.client import ALIVE_TIMEOUT_S, running_node
 from p2pnode.config import CONFIG_FILE
+from p2pnode.doctor import probes
 
+from .kubo_daemon import running_daemon
 from .nodes import EXIT_TIMEOUT_S, WAIT_S, Node, running_nodes, until
 
 
@@ -106,3 +108,11 @@ def test_two_profiles_are_two_nodes(tmp_path: Path) -> None:
         for process in started:
             process.send_signal(signal.SIGTERM)
         assert [process.wait(EXIT_TIMEOUT_S) for process in started] == [0, 0]
+
+
+def test_a_kubo_daemon_is_asked_for_its_version(tmp_path: Path) -> None:
+    with running_daemon(tmp_path) as api:
+        version, problem = probes.kubo(api)
+    assert (version.split(".")[0], problem) == ("0", "")
+    version, problem = probes.kubo(api)
+    assert version == "" and f"no Kubo daemon answers at {api}" in problem

@@ -109,7 +109,7 @@ def containers(found: EngineFacts, chosen: bool) -> Finding:
     where = f"{found.address} ({found.why})"
     if not found.problem:
         return ok("containers", f"{found.version} at {where}")
-    advice = "start it, or name another with --docker-host or DOCKER_HOST"
+    advice = "mend that, or choose another (p2pnode config explain docker_host)"
     if chosen:
         return fail("containers", found.problem, advice)
     return warn("containers", f"no containers run here: {found.problem}", advice)
