@@ -44,6 +44,7 @@ from p2pnode.ipfs import cid, unixfs
 from .fake_content import FakeContent
 from .fake_reach import FakeReach
 from .fake_receipts import ENDS, EVENTS, PEER, SPEC_HASH, a_receipt, signed
+from .fake_settings import FakeSettings
 
 RESULT = {"stdout": b"42\n", "stderr": b"", "exitCode": b"0", "outputs": {"answer.txt": b"forty-two"}}
 START = 1_700_000_000.0
@@ -54,11 +55,12 @@ def services_of(node: FakeNode) -> Services:
     return Services(jobs=node, commands=node, reach=node, logs=node, nodes=node, content=node, problems=node)
 
 
-class FakeNode(FakeContent, FakeReach):
+class FakeNode(FakeContent, FakeReach, FakeSettings):
     """Implements every service of `api.services`."""
 
     def __init__(self, data_dir: Path) -> None:
-        super().__init__(data_dir)
+        FakeContent.__init__(self, data_dir)
+        FakeSettings.__init__(self)
         self.data_dir = data_dir
         self.result = unixfs.add_directory(RESULT, self.blocks.put)
         self.records: dict[str, JobJson] = {}
@@ -262,6 +264,7 @@ class FakeNode(FakeContent, FakeReach):
                 free=RESOURCES,
                 addresses=[],
                 connected=False,
+                issued=START,
                 self=True,
                 scheduling=self.takes,
                 protocols=["link/4"],

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, urlencode, urlsplit
 
+from .refusals import raise_refusal, refusal
 from .shapes import (
     CALL_TIMEOUT_S,
     CAR_MEDIA_TYPE,
@@ -23,7 +24,6 @@ from .shapes import (
     NODE_FILE,
     PAGE_ROWS_MAX,
     TOKEN_FILE,
-    Code,
     EntryJson,
     EventJson,
     FetchedJson,
@@ -38,7 +38,7 @@ from .shapes import (
     PlanJson,
     ProblemJson,
     SchedulingJson,
-    ServiceError,
+    SettingJson,
     SubmittedJson,
     UnreachedJson,
     token_of,
@@ -47,6 +47,8 @@ from .shapes import (
 # The node is on this machine: it accepts at once or is not there.
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = CALL_TIMEOUT_S + 5.0
+# The node answers this at once, or is stuck.
+ALIVE_TIMEOUT_S = 5.0
 EVENT_TIMEOUT_S = 3 * KEEP_ALIVE_INTERVAL_S
 # The node may have to find a peer that holds the next block; its own deadlines are shorter.
 CAR_TIMEOUT_S = 300.0
@@ -78,8 +80,19 @@ class Client:
         self._idle: list[tuple[http.client.HTTPConnection, float]] = []
         weakref.finalize(self, _close_all, self._idle)
 
+    @property
+    def port(self) -> int:
+        return self._port
+
+    def alive(self) -> None:
+        """Return if the node answers, also when all it could be asked takes long."""
+        self._call("GET", "/api/v1/alive", timeout_s=ALIVE_TIMEOUT_S)
+
     def identity(self) -> IdentityJson:
         return cast(IdentityJson, self._call("GET", "/api/v1/id"))
+
+    def settings(self) -> list[SettingJson]:
+        return cast(list[SettingJson], self._call("GET", "/api/v1/settings")["settings"])
 
     def submit(self, job_file: bytes, name: str) -> str:
         """The id of the job that the file is; `name` is what its problems call the file."""
@@ -257,7 +270,7 @@ class Client:
                         response.read(CHUNK_SIZE_BYTES)
                     return
                 elif name == "data" and kind == "error":
-                    _raise_refusal(json.loads(value))
+                    raise_refusal(json.loads(value))
                 elif name == "data":
                     yield json.loads(value)
         raise NodeUnreachable(f"the node at {self.url} ended the stream: it is shutting down or has died")
@@ -287,7 +300,7 @@ class Client:
                     connection.request(method, path, body, headers)
                 response = connection.getresponse()
             if response.status >= 400:
-                _raise_refusal(_refusal(response))
+                raise_refusal(refusal(response))
             yield response
             if response.isclosed() and not response.will_close and not self._idle:
                 self._idle.append((connection, time.monotonic()))
@@ -330,26 +343,6 @@ def _close_all(idle: list[tuple[http.client.HTTPConnection, float]]) -> None:
 
 def _hints(peers: list[str]) -> str:
     return urlencode([("peer", peer) for peer in peers])
-
-
-def _refusal(response: http.client.HTTPResponse) -> Json:
-    text = response.read(ANSWER_SIZE_BYTES_MAX).decode(errors="replace")
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if isinstance(value, dict) and "message" in value:
-        return value
-    return {"error": Code.INTERNAL, "message": f"HTTP {response.status}: {text[:200]}"}
-
-
-def _raise_refusal(value: Json) -> None:
-    try:
-        code = Code(value["error"])
-    except ValueError:
-        code = Code.INTERNAL
-    problems = value.get("problems", [])
-    raise ServiceError(code, "; ".join([*problems, str(value["message"])]))
 
 
 def find(data_dir: Path, environ: Mapping[str, str]) -> Client:

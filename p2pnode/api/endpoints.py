@@ -90,6 +90,7 @@ ENDPOINTS = (
         caller=Caller.ANYBODY,
     ),
     _read("/api/v1/id", "identity", _NODES, "Who this node is.", shapes.IdentityJson),
+    _read("/api/v1/settings", "settings", _NODES, "How this node is set up.", shapes.SettingsJson),
     _read("/api/v1/jobs", "jobs", _JOBS, "The jobs here.", shapes.JobsJson, query=queries.JobsQuery),
     _write(
         "POST",

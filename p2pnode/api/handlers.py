@@ -45,6 +45,9 @@ class Handlers:
     async def identity(self, request: Request) -> Response:
         return JSONResponse(self._services.nodes.identity())
 
+    async def settings(self, request: Request) -> Response:
+        return JSONResponse({"settings": self._services.nodes.settings()})
+
     async def jobs(self, request: Request) -> Response:
         asked = parameters.query(request, queries.JobsQuery)
         if asked.job:

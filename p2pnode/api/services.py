@@ -25,6 +25,7 @@ from p2pnode.api.shapes import (
     PlanJson,
     ProblemJson,
     SchedulingJson,
+    SettingJson,
     SubmittedJson,
     UnreachedJson,
 )
@@ -107,6 +108,9 @@ class NodeService(Protocol):
     """This node and those that it knows."""
 
     def identity(self) -> IdentityJson: ...
+
+    def settings(self) -> list[SettingJson]:
+        """The node's settings, and where each is from."""
 
     def nodes(self) -> list[NodeJson]:
         """The nodes known, this one first."""

@@ -220,6 +220,7 @@ class NodeJson(TypedDict):
     free: ResourcesJson
     addresses: list[str]
     connected: bool
+    issued: Annotated[float, "When its advert was made, by its own clock."]
     self: Annotated[bool, "True for the node that answers."]
     scheduling: Annotated[str, "'all', 'nothing' (cordoned) or 'draining'."]
     protocols: Annotated[list[str], "Protocols that the peer speaks, as 'link/4'."]
@@ -281,6 +282,15 @@ class IdentityJson(TypedDict):
     engines: list[str]
     labels: dict[str, str]
     docker: Annotated[DockerJson | None, "Null: it runs nothing for others."]
+
+
+class SettingJson(TypedDict):
+    """A setting of a node; none of them holds a secret."""
+
+    name: str
+    value: Annotated[Any, "As config.toml has it; null: the node finds it by itself."]
+    origin: Annotated[str, "'flag', 'env', 'file', 'profile' or 'default'."]
+    where: Annotated[str, "The flag, the variable, PATH:LINE or the profile's name."]
 
 
 class FetchedJson(TypedDict):
@@ -367,6 +377,10 @@ class ProblemsJson(TypedDict):
 class NodesJson(TypedDict):
     nodes: Annotated[list[NodeJson], "The node that answers first."]
     unreached: Annotated[list[UnreachedJson], "Peers among the node's settings that are not connected."]
+
+
+class SettingsJson(TypedDict):
+    settings: list[SettingJson]
 
 
 class PeerJson(TypedDict):

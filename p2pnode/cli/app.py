@@ -10,6 +10,7 @@ import click
 
 from p2pnode.api.client import NodeUnreachable
 from p2pnode.api.shapes import Code, ServiceError
+from p2pnode.cli import options
 from p2pnode.cli.groups import Lazy, LazyGroup
 from p2pnode.cli.output import Styled, answer, close_stdout, say, show_crash
 from p2pnode.cli.status import CommandError, Status
@@ -43,6 +44,8 @@ SECTIONS = {
         "id": Lazy("Show who this node is and where it listens.", "nodes:show_id"),
         "node": Lazy("Look at the network, and take this node out of it.", "nodes:node"),
         "ipfs": Lazy("Put files into the node's block store, and fetch them.", "ipfs:ipfs"),
+        "config": Lazy("Look at settings and change them.", "config:config"),
+        "doctor": Lazy("Check this machine and its node.", "doctor:doctor"),
         "devnet": Lazy("Run a network of nodes on this machine.", "devnet:devnet"),
     },
     "Shell": {
@@ -54,6 +57,7 @@ EPILOG = """\
 \b
 Exit status:
   0  done; for a job: all its programs ran and exited 0
+  1  doctor found something that fails
   2  wrong usage, or a bad job file
   3  no suitable peer
   4  a program exited non-zero
@@ -63,6 +67,7 @@ Exit status:
 \b
 Environment:
   P2PNODE_DATA_DIR  the data directory of the node to use
+  P2PNODE_PROFILE   the profile of the node to use, as --profile
   P2PNODE_API       its API (http://127.0.0.1:PORT), where it is not the one
                     that the data directory names
   P2PNODE_TOKEN     the API's token, where it is not the data directory's
@@ -122,6 +127,9 @@ program = click.option(
         },
     )
 )
+
+
+program.params.append(options.profile())
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -45,6 +45,7 @@ class LazyGroup(click.Group):
         module, _, attribute = lazy.target.partition(":")
         command = getattr(importlib.import_module(f"p2pnode.cli.{module}"), attribute)
         assert isinstance(command, click.Command)
+        _give_profile(command)
         if not gc.isenabled():
             # All is imported now that `cli.main` turned the collector off for, and is there for good.
             gc.freeze()
@@ -70,6 +71,17 @@ class LazyGroup(click.Group):
         names = [name for name in self._lazy if name.startswith(incomplete)]
         items = [CompletionItem(name, help=self._lazy[name].short_help) for name in names]
         return items + click.Command.shell_complete(self, ctx, incomplete)
+
+
+def _give_profile(command: click.Command) -> None:
+    """Have the command, and those below it, take --profile as the program does."""
+    from p2pnode.cli import options
+
+    if not any(one.name == "profile" for one in command.params):
+        command.params.append(options.profile(hidden=True))
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            _give_profile(below)
 
 
 def _either(names: Sequence[str]) -> str:

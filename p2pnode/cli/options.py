@@ -4,17 +4,69 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
+from p2pnode.config import PROFILE_VARIABLE, ConfigError, check_profile
 from p2pnode.core.jobfile.template.variables import parse_assignment, select_environment
 from p2pnode.core.wire.addresses import parse_peer
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 job_id = click.argument("job_id", metavar="JOB")
+
+
+form = click.option(
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["table", "json", "yaml"]),
+    default="table",
+    help="Print it in this form.",
+)
+# In a context's `meta` where --profile was given.
+PROFILE_GIVEN = "p2pnode.profile"
+# The profile is the flag's, so nothing else of the environment names a node.
+_OTHER_NODES = ("P2PNODE_DATA_DIR", "P2PNODE_API", "P2PNODE_TOKEN")
+
+
+def _take_profile(ctx: click.Context, option: click.Parameter, name: str | None) -> None:
+    """Have this command, and those that it starts, use a profile's node."""
+    if name is None or ctx.resilient_parsing:
+        return
+    try:
+        check_profile(name)
+    except ConfigError as error:
+        raise click.UsageError(str(error), ctx) from error
+    if ctx.meta.setdefault(PROFILE_GIVEN, name) != name:
+        raise click.UsageError(f"two profiles are named: {ctx.meta[PROFILE_GIVEN]} and {name}")
+    before = dict(os.environ)
+    ctx.find_root().call_on_close(lambda: _put_back(before))
+    for variable in _OTHER_NODES:
+        os.environ.pop(variable, None)
+    os.environ[PROFILE_VARIABLE] = name
+
+
+def _put_back(before: Mapping[str, str]) -> None:
+    for variable in (*_OTHER_NODES, PROFILE_VARIABLE):
+        os.environ.pop(variable, None)
+        if variable in before:
+            os.environ[variable] = before[variable]
+
+
+def profile(*, hidden: bool = False) -> click.Option:
+    """The flag --profile, which each command has and the front page explains."""
+    return click.Option(
+        ["--profile"],
+        metavar="NAME",
+        expose_value=False,
+        is_eager=True,
+        hidden=hidden,
+        callback=_take_profile,
+        help="Use the node of this profile: data and settings of its own (config profiles).",
+    )
 
 
 class ParsedValue(click.ParamType[Any]):

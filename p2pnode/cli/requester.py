@@ -25,7 +25,13 @@ from p2pnode.api.shapes import ServiceError, UnreachedJson
 from p2pnode.cli.output import say
 from p2pnode.cli.ownfiles import make_directory
 from p2pnode.cli.status import CommandError, Status
-from p2pnode.config import CONFIG_FILE, default_data_dir
+from p2pnode.config import (
+    CONFIG_FILE,
+    DATA_DIR_VARIABLE,
+    PROFILE_VARIABLE,
+    default_data_dir,
+    place_of,
+)
 
 if TYPE_CHECKING:
     from p2pnode.config.settings import NodeConfig
@@ -47,7 +53,7 @@ ERROR_SIZE_BYTES_MAX = 2_000
 HERE_FOLDER = "here"
 HERE_LISTEN = "/ip4/127.0.0.1/tcp/0"
 # Settings of the user's node that would have one of `--here` meet others, or do without work.
-_NOT_HERE = frozenset({"listen", "peers", "mdns", "api_port", "compute", "data_dir"})
+_NOT_HERE = frozenset({"listen", "peers", "mdns", "api_port", "compute"})
 _HERE_HINT = "to run it on this machine alone, add --here"
 
 
@@ -108,18 +114,19 @@ def own_node() -> Iterator[Requester]:
     """A node of this command alone, which has the user's settings, meets nobody and leaves nothing."""
     from p2pnode.config import loading
 
-    own_dir = default_data_dir()
-    make_directory(own_dir / HERE_FOLDER)
-    settings = loading.settings_of(own_dir)
+    own = place_of(os.environ)
+    make_directory(own.data_dir / HERE_FOLDER)
+    settings = loading.settings_in(own.config_file)
     environ = {
         name: value
         for name, value in os.environ.items()
-        if name.removeprefix("P2PNODE_").lower() not in _NOT_HERE
+        if name.removeprefix("P2PNODE_").lower() not in _NOT_HERE and name != PROFILE_VARIABLE
     }
-    with tempfile.TemporaryDirectory(dir=own_dir / HERE_FOLDER, ignore_cleanup_errors=True) as directory:
+    with tempfile.TemporaryDirectory(dir=own.data_dir / HERE_FOLDER, ignore_cleanup_errors=True) as directory:
         kept = {name: value for name, value in settings.items() if name not in _NOT_HERE}
         (Path(directory) / CONFIG_FILE).write_text(loading.to_toml(kept))
         say("starting a node on this machine alone until this command ends")
+        environ[DATA_DIR_VARIABLE] = directory
         with _node(Path(directory), ["--no-mdns", "--no-deputy", "--listen", HERE_LISTEN], environ) as client:
             yield Requester(client, ephemeral=True, here=True)
 
@@ -134,7 +141,8 @@ def _runs(data_dir: Path) -> bool:
 
 @contextmanager
 def _node(data_dir: Path, arguments: Sequence[str], environ: Mapping[str, str]) -> Iterator[Client]:
-    command = [sys.executable, "-m", "p2pnode", "serve", "--data-dir", str(data_dir), "--api-port", "0"]
+    """A node on the data directory that the environment names."""
+    command = [sys.executable, "-m", "p2pnode", "serve", "--api-port", "0"]
     with tempfile.TemporaryFile() as errors:
         # A session of its own: Ctrl-C is ours to handle, and the node must outlive it for a moment.
         process = subprocess.Popen(

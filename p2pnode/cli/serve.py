@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from p2pnode.cli.options import PROFILE_GIVEN
 from p2pnode.config import loading
 from p2pnode.config.settings import SETTINGS, Setting
 
@@ -32,9 +33,11 @@ _DATA_DIR = click.Option(
 def serve(**flags: Any) -> int:
     """Run a node until it is interrupted.
 
-    Settings come from config.toml in the data directory, P2PNODE_... in the environment, and flags; the
-    later wins.
+    Settings come from config.toml in the data directory (config set), P2PNODE_... in the environment, and
+    flags; the later wins.
     """
+    if flags["data_dir"] and PROFILE_GIVEN in click.get_current_context().meta:
+        raise click.UsageError("--data-dir and --profile each name a node: give one of them")
     settings = loading.load(flags)
     # Last: this imports the network, which takes half a second.
     from p2pnode import serving

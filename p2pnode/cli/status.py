@@ -7,6 +7,8 @@ import enum
 
 class Status(enum.IntEnum):
     OK = 0
+    # A check of `doctor` fails.
+    UNWELL = 1
     USAGE = 2
     NO_PEER = 3
     PROGRAM = 4

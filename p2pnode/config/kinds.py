@@ -39,6 +39,8 @@ class SettingKind:
     metavar: str
     # The form that an error says was expected.
     expected: str
+    # A value as text; of a list, one entry.
+    example: str
     # Gives the value of text or TOML, or raises ValueError, whose words are shown only if it is a BadAddress.
     read: Callable[[object], object]
     # Gives the entries of a list in an environment variable's text.
@@ -169,62 +171,95 @@ def _texts(value: object) -> list[str]:
 NAME = SettingKind(
     "TEXT",
     "1 to 64 letters, digits, dots and dashes",
+    "here",
     _matching(rf"[A-Za-z0-9]([A-Za-z0-9._-]{{0,{NAME_LENGTH_MAX - 2}}}[A-Za-z0-9])?"),
 )
-PORT = SettingKind("PORT", "a port from 0 to 65535", _read_port)
-FLAG = SettingKind("", "true or false", _read_flag)
-SIZE = SettingKind("SIZE", "a size of at least 1GB, such as 50GB", _read_quota)
-GRACE = SettingKind("TIME", "a duration such as 60s", _read_duration)
-RETENTION = SettingKind("TIME", "a duration such as 168h", _read_duration)
-LOG_LEVEL = SettingKind("LEVEL", f"one of {', '.join(LOG_LEVELS)}", _read_log_level)
+PORT = SettingKind("PORT", "a port from 0 to 65535", "4701", _read_port)
+FLAG = SettingKind("", "true or false", "true", _read_flag)
+SIZE = SettingKind("SIZE", "a size of at least 1GB, such as 50GB", "50GB", _read_quota)
+GRACE = SettingKind("TIME", "a duration such as 60s", "60s", _read_duration)
+RETENTION = SettingKind("TIME", "a duration such as 168h", "168h", _read_duration)
+LOG_LEVEL = SettingKind("LEVEL", f"one of {', '.join(LOG_LEVELS)}", "info", _read_log_level)
 DOCKER_HOST = SettingKind(
     "ADDR",
     "unix:///PATH or tcp://127.0.0.1:PORT (no ssh://)",
+    "unix:///run/docker.sock",
     _matching(r"unix:///[^\s]+|tcp://(localhost|127\.[0-9.]+|\[::1\])(:[0-9]{1,5})?/?"),
 )
 IPFS_API = SettingKind(
     "ADDR",
     "a Kubo daemon such as /ip4/127.0.0.1/tcp/5001 or http://127.0.0.1:5001",
+    "http://127.0.0.1:5001",
     _matching(r"/(ip4|ip6|dns|dns4|dns6)/[^/\s]+/tcp/[0-9]{1,5}(/https?)?|https?://[^/\s@]+/?"),
 )
-LABELS = SettingKind("K=V", "at most 32 key=value pairs", _read_labels, _parts)
-LISTEN = SettingKind("ADDR", "multiaddrs such as /ip4/0.0.0.0/tcp/4001", _list_of(_read_listened_at), _words)
+LABELS = SettingKind("K=V", "at most 32 key=value pairs", "zone=north", _read_labels, _parts)
+LISTEN = SettingKind(
+    "ADDR",
+    "multiaddrs such as /ip4/0.0.0.0/tcp/4001",
+    "/ip4/0.0.0.0/tcp/4001",
+    _list_of(_read_listened_at),
+    _words,
+)
 PEERS = SettingKind(
     "ADDR",
     "multiaddrs such as /ip4/192.0.2.7/tcp/4001/p2p/12D3...",
+    "/ip4/192.0.2.7/tcp/4001/p2p/12D3KooWHHzSeKaY8xuZVzkLbKFfvNgPPeKhFBGrMbNzbm5akpqu",
     _list_of(addresses.parse_peer),
     _words,
 )
 PEER_IDS = SettingKind(
     "PEER",
     f"at most {PEER_IDS_MAX} peer ids of Ed25519 keys, such as 12D3KooW... (p2pnode id prints a node's)",
+    "12D3KooWHHzSeKaY8xuZVzkLbKFfvNgPPeKhFBGrMbNzbm5akpqu",
     _read_peer_ids,
     _words,
 )
 PATHS = SettingKind(
-    "PATH[:rw]", "absolute paths, such as /data or /data:rw", _list_of(_matching(r"(?s:/.*)")), _parts
+    "PATH[:rw]",
+    "absolute paths, such as /data or /data:rw",
+    "/srv/data:rw",
+    _list_of(_matching(r"(?s:/.*)")),
+    _parts,
 )
-VARIABLES = SettingKind("NAME", "names of variables, such as TOKEN or APP_*", _list_of(parse_pattern), _words)
+VARIABLES = SettingKind(
+    "NAME", "names of variables, such as TOKEN or APP_*", "APP_*", _list_of(parse_pattern), _words
+)
 HOSTS = SettingKind(
     "HOST[:PORT]",
     "hosts, such as files.example.lan or 192.0.2.7:9000",
+    "files.example.lan:9000",
     _list_of(_checked(AllowedHost.parse)),
     _words,
 )
 REGISTRIES = SettingKind(
-    "HOST[:PORT]", "hosts, such as registry.example.lan or 192.0.2.7:5000", HOSTS.read, _words
+    "HOST[:PORT]",
+    "hosts, such as registry.example.lan or 192.0.2.7:5000",
+    "registry.example.lan:5000",
+    HOSTS.read,
+    _words,
 )
 LOGINS = SettingKind(
-    "HOST[/PATH]", "registries or parts of them, such as ghcr.io/acme", _list_of(parse_login), _words
+    "HOST[/PATH]",
+    "registries or parts of them, such as ghcr.io/acme",
+    "ghcr.io/acme",
+    _list_of(parse_login),
+    _words,
 )
-NETWORKS = SettingKind("TYPE", "bridge, host or both", _read_networks, _words)
+NETWORKS = SettingKind("TYPE", "bridge, host or both", "bridge", _read_networks, _words)
 CAPABILITIES = SettingKind(
     "NAME",
     "names of Linux capabilities, such as NET_RAW, or none to give no usual ones",
+    "NET_RAW",
     _set_of(parse_allowed),
     _words,
 )
 BUCKETS = SettingKind(
-    "BUCKET", "names of buckets, or * for all", _list_of(_matching(r"\*|[A-Za-z0-9._-]{3,255}")), _words
+    "BUCKET",
+    "names of buckets, or * for all",
+    "results",
+    _list_of(_matching(r"\*|[A-Za-z0-9._-]{3,255}")),
+    _words,
 )
-IMAGE_RULES = SettingKind("IMAGE=WORD", RULE_FORM, _list_of(_checked(ImageRule.parse)), _words)
+IMAGE_RULES = SettingKind(
+    "IMAGE=WORD", RULE_FORM, "ghcr.io/acme/*=writable-root", _list_of(_checked(ImageRule.parse)), _words
+)

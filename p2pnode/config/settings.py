@@ -10,10 +10,11 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
-from p2pnode.config import kinds
+from p2pnode.config import DEFAULT_ORIGIN, SettingOrigin, kinds
 from p2pnode.config.kinds import SettingKind
+from p2pnode.core.values import units
 from p2pnode.core.wire.spec import STOP_GRACE_S_MAX, NetworkType
 
 # A result that is ready on a Friday is still there for the next week's end.
@@ -42,6 +43,8 @@ class NodeConfig:
     """One node's settings."""
 
     data_dir: Path
+    # By name; a default is in none.
+    origins: Mapping[str, SettingOrigin] = field(default_factory=dict, compare=False)
     # Need not be unique.
     name: Annotated[str, Setting("--name", kinds.NAME, "A name for people.", "the host's")] = field(
         default_factory=lambda: _host_name()
@@ -210,3 +213,44 @@ SETTINGS: Mapping[str, Setting] = {
     for name, hint in get_type_hints(NodeConfig, include_extras=True).items()
     for setting in getattr(hint, "__metadata__", ())
 }
+
+
+@dataclass(frozen=True, slots=True)
+class StandingSetting:
+    """A setting of one node as it stands."""
+
+    name: str
+    # As config.toml has it; None: the node finds it by itself.
+    value: object
+    origin: SettingOrigin
+
+    def plain(self) -> dict[str, Any]:
+        """The fields as JSON has them."""
+        return {
+            "name": self.name,
+            "value": self.value,
+            "origin": self.origin.source.value,
+            "where": self.origin.where,
+        }
+
+
+def standing(config: NodeConfig) -> list[StandingSetting]:
+    """All settings of a node, the data directory first; none of them takes a secret."""
+    pairs = [("data_dir", str(config.data_dir))] + [
+        (name, in_file(name, getattr(config, name))) for name in SETTINGS
+    ]
+    return [StandingSetting(name, value, config.origins.get(name, DEFAULT_ORIGIN)) for name, value in pairs]
+
+
+def in_file(name: str, value: object) -> object:
+    """A value as config.toml has it."""
+    kind = SETTINGS[name].kind
+    if isinstance(value, int) and kind is kinds.SIZE:
+        return units.format_bytes(value)
+    if isinstance(value, int) and kind in (kinds.GRACE, kinds.RETENTION):
+        return units.format_duration(value)
+    if isinstance(value, tuple):
+        return [str(one) for one in value]
+    if isinstance(value, Mapping):
+        return dict(value)
+    return value

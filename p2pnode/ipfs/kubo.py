@@ -43,6 +43,11 @@ class KuboDaemon:
         self.api = api
         self._multiaddr = multiaddr_of(api)
 
+    def version(self) -> str:
+        """The daemon's version; raises `KuboFailed`."""
+        with self._client() as client:
+            return str(client.version(timeout=CONNECT_TIMEOUT_S)["Version"])
+
     def add(self, root: str, stream: Iterable[bytes]) -> None:
         """Store and pin the graph of a CAR stream there; raises `KuboFailed` and what the stream raises."""
         with self._client() as client:

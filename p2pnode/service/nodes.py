@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from p2pnode import __version__
 from p2pnode.api.shapes import (
     Code,
@@ -12,9 +14,10 @@ from p2pnode.api.shapes import (
     ResourcesJson,
     SchedulingJson,
     ServiceError,
+    SettingJson,
     UnreachedJson,
 )
-from p2pnode.config.settings import NodeConfig
+from p2pnode.config.settings import NodeConfig, standing
 from p2pnode.core.node import Core
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire import protocols
@@ -69,6 +72,9 @@ class Nodes:
             "docker": self._docker(),
         }
 
+    def settings(self) -> list[SettingJson]:
+        return [cast(SettingJson, one.plain()) for one in standing(self._config)]
+
     def _docker(self) -> DockerJson | None:
         docker = self._engines.docker
         if docker is None:
@@ -95,6 +101,7 @@ class Nodes:
                     "free": _resources(capacity.free),
                     "addresses": list(advert.addresses),
                     "connected": peer in connected or peer == me,
+                    "issued": advert.issued_ms / 1000,
                     "self": peer == me,
                     "scheduling": capacity.scheduling.value,
                     "protocols": list(advert.protocols),

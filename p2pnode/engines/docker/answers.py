@@ -96,6 +96,8 @@ class Discovered(Struct, rename="pascal"):
 class Info(Struct, rename="pascal"):
     runtimes: dict[str, msgspec.Raw] | None = None
     discovered_devices: list[Discovered] | None = None
+    server_version: str = ""
+    docker_root_dir: str = ""
     # Podman alone says it.
     buildah_version: str = ""
     # Whether it can give these limits.

@@ -56,6 +56,18 @@ PROBE_S_MAX = 10.0
 SETUP_S_MAX = 60.0
 
 
+async def probe() -> str | None:
+    """None if a module runs here, else the reason why not."""
+    command = [sys.executable, "-P", "-m", f"{__package__}.worker.probe"]
+    with trio.move_on_after(PROBE_S_MAX):
+        result = await trio.run_process(command, capture_stderr=True, check=False)
+        if result.returncode == 0:
+            return None
+        lines = result.stderr.decode(errors="replace").strip().splitlines()
+        return f"wasmtime does not work here: {lines[-1] if lines else result.returncode}"
+    return f"wasmtime did not start within {PROBE_S_MAX:g} s"
+
+
 @dataclass(slots=True)
 class _Run:
     """The facts known of one worker while it runs."""
@@ -93,15 +105,9 @@ class WasmEngine:
         """None if wasmtime works here, else the reason why not; a success is asked for once only."""
         if self._works:
             return None
-        command = [sys.executable, "-P", "-m", f"{__package__}.worker.probe"]
-        with trio.move_on_after(PROBE_S_MAX):
-            result = await trio.run_process(command, capture_stderr=True, check=False)
-            self._works = result.returncode == 0
-            if self._works:
-                return None
-            lines = result.stderr.decode(errors="replace").strip().splitlines()
-            return f"wasmtime does not work here: {lines[-1] if lines else result.returncode}"
-        return f"wasmtime did not start within {PROBE_S_MAX:g} s"
+        problem = await probe()
+        self._works = problem is None
+        return problem
 
     async def networks(self) -> frozenset[NetworkType]:
         return frozenset({NetworkType.NONE})
