@@ -27,7 +27,7 @@ export function Network() {
     </section>
     ${data.unreached.length > 0 && html`<${Notice}>Not reached: ${data.unreached.map((one) =>
       html`<div><code>${one.addresses.join(", ")}</code> ${one.reason}</div>`)}<//>`}
-    <${Map} nodes=${nodes} />
+    <${NodeMap} nodes=${nodes} />
     <${Table} caption="Nodes" empty="No node is known." columns=${["Node", "State", "CPU", "Memory", "GPUs", "Engines", "Labels", "Runs"]}
       rows=${nodes.map((one) => ({ key: one.peer, id: one.peer, cells: row(one, runs.get(one.peer) || []) }))} />`;
 }
@@ -60,7 +60,7 @@ function row(node, runs) {
   ];
 }
 
-function Map({ nodes }) {
+function NodeMap({ nodes }) {
   const others = nodes.filter((one) => !one.self).slice(0, MAPPED_MAX);
   const me = nodes.find((one) => one.self);
   const [width, height] = [720, others.length > 16 ? 420 : 260];
