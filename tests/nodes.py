@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from p2pnode.api.client import Client, NodeUnreachable, find, running_node
+from p2pnode.api.channel import NodeUnreachable
+from p2pnode.api.client import Client, find, running_node
 from p2pnode.api.shapes import ExecutionJson, JobJson
 from p2pnode.engines.wasm.worker.worker import WAITS
 from p2pnode.identity import load_or_create

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from p2pnode.api.client import NodeUnreachable
+from p2pnode.api.channel import NodeUnreachable
 from p2pnode.api.shapes import Code, ServiceError
 from p2pnode.cli.groups import Lazy, LazyGroup
 from p2pnode.cli.output import Styled, answer, close_stdout, say, show_crash
@@ -43,6 +43,8 @@ SECTIONS = {
         "id": Lazy("Show who this node is and where it listens.", "nodes:show_id"),
         "node": Lazy("Look at the network, and take this node out of it.", "nodes:node"),
         "ipfs": Lazy("Put files into the node's block store, and fetch them.", "ipfs:ipfs"),
+        "token": Lazy("Let others use this node's API.", "tokens:token"),
+        "dashboard": Lazy("Open the node's page in a browser.", "dashboard:dashboard"),
         "devnet": Lazy("Run a network of nodes on this machine.", "devnet:devnet"),
     },
     "Shell": {
@@ -66,6 +68,8 @@ Environment:
   P2PNODE_API       its API (http://127.0.0.1:PORT), where it is not the one
                     that the data directory names
   P2PNODE_TOKEN     the API's token, where it is not the data directory's
+  P2PNODE_API_CA    a PEM file with the authorities to trust where P2PNODE_API
+                    begins with https
   NO_COLOR          no colours
 """
 
