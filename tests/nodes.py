@@ -177,9 +177,12 @@ class Node:
         return [event["message"] for event in self.client.job_events(job)]
 
     def cli(
-        self, *arguments: str, timeout_s: float = WAIT_S, merged: bool = False
+        self, *arguments: str, timeout_s: float = WAIT_S, merged: bool = False, token: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        """A command that talks to this node; `merged`: its stderr goes where its stdout does."""
+        """A command that talks to this node; `merged`: its stderr goes where its stdout does.
+
+        `token` stands in for the owner's.
+        """
         return subprocess.run(
             [sys.executable, "-m", "p2pnode", *arguments],
             stdout=subprocess.PIPE,
@@ -187,7 +190,7 @@ class Node:
             text=True,
             timeout=timeout_s,
             check=False,
-            env=environment(self.data_dir),
+            env=environment(self.data_dir) | ({"P2PNODE_TOKEN": token} if token else {}),
             cwd=self.data_dir.parent,
         )
 

@@ -14,7 +14,11 @@ from starlette.types import Scope
 
 from .endpoints import Caller, Endpoint
 from .sessions import Sessions
-from .shapes import Code, ServiceError, TokenKind
+from .shapes import (
+    Code,
+    ServiceError,
+)
+from .token_shapes import TokenKind
 from .tokens import TokenStore, digest_of
 
 SESSION_COOKIE = "p2pnode_session"

@@ -33,11 +33,10 @@ from .shapes import (
     ProblemJson,
     SchedulingJson,
     SubmittedJson,
-    TokenJson,
-    TokenKind,
     UnreachedJson,
     token_of,
 )
+from .token_shapes import TokenJson, TokenKind
 
 # The node may have to find a peer that holds the next block; its own deadlines are shorter.
 CAR_TIMEOUT_S = 300.0

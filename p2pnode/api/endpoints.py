@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from typing import Any
 
-from . import queries, shapes
+from . import queries, shapes, token_shapes
 from .queries import JsonBody, NoQuery, Query
 from .requests import ALIVE_PATH
 
@@ -269,7 +269,7 @@ ENDPOINTS = (
         "tokens",
         _ACCESS,
         "The named tokens of this node.",
-        shapes.TokensJson,
+        token_shapes.TokensJson,
         caller=Caller.WRITE,
     ),
     _write(
@@ -278,7 +278,7 @@ ENDPOINTS = (
         "create_token",
         _ACCESS,
         "Make a named token.",
-        shapes.NewTokenJson,
+        token_shapes.NewTokenJson,
         status=201,
         body=queries.TokenBody,
     ),
@@ -297,7 +297,7 @@ ENDPOINTS = (
         tag=_ACCESS,
         summary="Make a path that gives a browser a session with this token's rights, for 12 hours.",
         caller=Caller.READ,
-        answer=shapes.SessionJson,
+        answer=token_shapes.SessionJson,
         status=201,
         by_session=False,
     ),

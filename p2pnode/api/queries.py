@@ -11,7 +11,10 @@ from p2pnode.core.values.units import DURATION_S_MAX
 from p2pnode.core.wire.spec import JobType
 from p2pnode.core.wire.states import JobState, Scheduling
 
-from .shapes import PAGE_ROWS_MAX, TOKEN_NAME_PATTERN, TokenKind
+from .shapes import (
+    PAGE_ROWS_MAX,
+)
+from .token_shapes import TOKEN_NAME_PATTERN, TokenKind
 
 PAGE_ROWS = 100
 # Whole numbers that a float, and so JavaScript, tells apart.

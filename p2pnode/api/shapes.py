@@ -18,8 +18,6 @@ TOKEN_FILE = "api.token"
 NODE_FILE = "node.json"
 # The length of a token, which a header carries; an empty one would let everybody in.
 TOKEN_LENGTH_MIN, TOKEN_LENGTH_MAX = 16, 512
-# A named token's: it stands in paths and tables. Python's $ alone would let a line break follow.
-TOKEN_NAME_PATTERN = "^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$(?!\\n)"
 # Streams of events carry a comment this often; a client takes three missing ones for a dead node.
 KEEP_ALIVE_INTERVAL_S = 10.0
 # The longest that a call other than a transfer may take.
@@ -321,31 +319,6 @@ class PinJson(TypedDict):
     until: Annotated[float | None, "Null: until it is removed."]
 
 
-class TokenKind(enum.StrEnum):
-    """The right that a token gives."""
-
-    READ = "read"
-    WRITE = "write"
-
-
-class TokenJson(TypedDict):
-    """A named token; its secret is told once, when it is made."""
-
-    name: str
-    kind: TokenKind
-    created: float
-    last_used: Annotated[float | None, "To the hour; null: never."]
-    expires: Annotated[float | None, "Null: never."]
-
-
-class NewTokenJson(TypedDict):
-    token: Annotated[str, "The secret, which is told this once."]
-
-
-class SessionJson(TypedDict):
-    path: Annotated[str, "On this node: a browser that opens it within a minute has a session; works once."]
-
-
 # The answers that hold several of the above.
 
 
@@ -394,10 +367,6 @@ class ProblemsJson(TypedDict):
 class NodesJson(TypedDict):
     nodes: Annotated[list[NodeJson], "The node that answers first."]
     unreached: Annotated[list[UnreachedJson], "Peers among the node's settings that are not connected."]
-
-
-class TokensJson(TypedDict):
-    tokens: Annotated[list[TokenJson], "By name."]
 
 
 class PeerJson(TypedDict):

@@ -15,7 +15,11 @@ import msgspec
 from msgspec import Meta
 
 from .files import write_private
-from .shapes import TOKEN_NAME_PATTERN, Code, ServiceError, TokenJson, TokenKind
+from .shapes import (
+    Code,
+    ServiceError,
+)
+from .token_shapes import TOKEN_NAME_PATTERN, TokenJson, TokenKind
 
 log = logging.getLogger(__name__)
 

@@ -43,7 +43,7 @@ SECTIONS = {
         "id": Lazy("Show who this node is and where it listens.", "nodes:show_id"),
         "node": Lazy("Look at the network, and take this node out of it.", "nodes:node"),
         "ipfs": Lazy("Put files into the node's block store, and fetch them.", "ipfs:ipfs"),
-        "token": Lazy("Let others use this node's API.", "tokens:token"),
+        "token": Lazy("Let programs and people use this node's API.", "tokens:token"),
         "dashboard": Lazy("Open the node's page in a browser.", "dashboard:dashboard"),
         "devnet": Lazy("Run a network of nodes on this machine.", "devnet:devnet"),
     },

@@ -6,7 +6,7 @@ import time
 
 import click
 
-from p2pnode.api.shapes import TokenKind
+from p2pnode.api.token_shapes import TokenKind
 from p2pnode.cli import options
 from p2pnode.cli.groups import Group
 from p2pnode.cli.output import answer, answer_json, clock, say, table
