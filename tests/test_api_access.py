@@ -11,9 +11,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import trio
+from starlette.datastructures import Headers
+from trio.testing import MockClock
 
 from p2pnode.api import sessions, tokens
-from p2pnode.api.access import SESSION_COOKIE
+from p2pnode.api.access import SESSION_COOKIE, Door
 from p2pnode.api.client import Client, find
 from p2pnode.api.endpoints import ENDPOINTS, Caller, Endpoint
 from p2pnode.api.sessions import CODE_LIFETIME_S, SESSION_LIFETIME_S, SESSIONS_PER_TOKEN_MAX, Sessions
@@ -214,6 +217,22 @@ def test_a_token_holds_until_it_expires(tmp_path: Path) -> None:
     assert store.find(digest, NOW + 59) is not None
     assert store.find(digest, NOW + 60) is None
     assert [one["name"] for one in store.listed()] == ["ci"]
+
+
+@pytest.mark.parametrize("by_page", [False, True])
+async def test_what_goes_on_by_a_token_ends_when_it_expires(
+    tmp_path: Path, autojump_clock: MockClock, by_page: bool
+) -> None:
+    door = Door("owner", TokenStore(tmp_path / TOKENS_FILE), clock=trio.current_time)
+    headers = Headers(bearer(door.create_token("ci", TokenKind.READ, 3600)))
+    if by_page:
+        headers = Headers({"Cookie": f"{SESSION_COOKIE}={door.log_in(door.code_for(door.admit(headers)))}"})
+    began = trio.current_time()
+    with door.inside(door.admit(headers)):
+        await trio.sleep_forever()
+    assert 3600 - 1 <= trio.current_time() - began <= 3600
+    with pytest.raises(ServiceError):
+        door.admit(headers)
 
 
 def test_there_are_so_many_tokens_and_each_name_is_there_once(tmp_path: Path) -> None:
