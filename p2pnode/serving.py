@@ -21,7 +21,7 @@ from typing import Any
 
 import trio
 
-from p2pnode.api.server import open_api
+from p2pnode.api.server import ApiAddress, open_api
 from p2pnode.config import CONFIG_FILE
 from p2pnode.config.settings import NodeConfig
 from p2pnode.core.values.text import visible
@@ -205,7 +205,8 @@ async def _work(node: Node, end: _End) -> None:
         nursery.start_soon(keep_running, "capacity", capacity.run)
         nursery.start_soon(keep_running, "discovery", discovery.run)
         nursery.start_soon(keep_running, "spare", node.engines.keep_ready)
-        async with open_api(services_of(node, discovery), config.data_dir, config.api_port, has_room) as api:
+        address = ApiAddress(config.api_host, config.api_port, config.api_cert, config.api_key)
+        async with open_api(services_of(node, discovery), config.data_dir, address, has_room) as api:
             shed = partial(descriptors.watch, api.shed, shed_peers)
             nursery.start_soon(keep_running, "descriptors", shed)
             memory.settle()

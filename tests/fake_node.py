@@ -12,7 +12,7 @@ from typing import get_type_hints
 import trio
 
 from p2pnode.api.queries import JobsQuery
-from p2pnode.api.server import open_api
+from p2pnode.api.server import ApiAddress, open_api
 from p2pnode.api.services import Services
 from p2pnode.api.shapes import (
     Change,
@@ -301,16 +301,17 @@ class FakeNode(FakeContent, FakeReach, FakeSettings):
 class Served:
     """A fake node behind its door, in a thread of its own."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, address: ApiAddress | None = None) -> None:
         self.node = FakeNode(data_dir)
         self.url = ""
+        self._address = address or ApiAddress()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=trio.run, args=(self._serve,))
 
     async def _serve(self) -> None:
         self._token, self._stop = trio.lowlevel.current_trio_token(), trio.Event()
         try:
-            async with open_api(services_of(self.node), self.node.data_dir, 0) as api:
+            async with open_api(services_of(self.node), self.node.data_dir, self._address) as api:
                 self.url = api.url
                 self._ready.set()
                 await self._stop.wait()

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from p2pnode.api.client import Client, NodeUnreachable, find, running_node
+from p2pnode.api.channel import NodeUnreachable
+from p2pnode.api.client import Client, find, running_node
 from p2pnode.api.shapes import ExecutionJson, JobJson
 from p2pnode.engines.wasm.worker.worker import WAITS
 from p2pnode.identity import load_or_create
@@ -176,9 +177,12 @@ class Node:
         return [event["message"] for event in self.client.job_events(job)]
 
     def cli(
-        self, *arguments: str, timeout_s: float = WAIT_S, merged: bool = False
+        self, *arguments: str, timeout_s: float = WAIT_S, merged: bool = False, token: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        """A command that talks to this node; `merged`: its stderr goes where its stdout does."""
+        """A command that talks to this node; `merged`: its stderr goes where its stdout does.
+
+        `token` stands in for the owner's.
+        """
         return subprocess.run(
             [sys.executable, "-m", "p2pnode", *arguments],
             stdout=subprocess.PIPE,
@@ -186,7 +190,7 @@ class Node:
             text=True,
             timeout=timeout_s,
             check=False,
-            env=environment(self.data_dir),
+            env=environment(self.data_dir) | ({"P2PNODE_TOKEN": token} if token else {}),
             cwd=self.data_dir.parent,
         )
 

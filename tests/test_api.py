@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from p2pnode.api.client import Client, NodeUnreachable, find
+from p2pnode.api.channel import NodeUnreachable
+from p2pnode.api.client import Client, find
 from p2pnode.api.shapes import (
     NODE_FILE,
     TOKEN_FILE,

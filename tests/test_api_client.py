@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from p2pnode.api import client
+from p2pnode.api import channel
 from p2pnode.api.client import Client
 
 EVENTS = b'event: item\ndata: {"number": 1}\n\nevent: end\ndata: {}\n\n'
@@ -92,7 +92,7 @@ def test_a_command_never_goes_on_a_connection_that_may_be_closing(node: Node) ->
 
 
 def test_a_connection_that_was_idle_for_long_is_not_used(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "IDLE_S_MAX", 0.0)
+    monkeypatch.setattr(channel, "IDLE_S_MAX", 0.0)
     asker = node.client()
     assert [asker.jobs() for _ in range(2)] == [[], []]
     assert node.connections == 2

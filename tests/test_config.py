@@ -26,6 +26,8 @@ PEER = "12D3KooWHHzSeKaY8xuZVzkLbKFfvNgPPeKhFBGrMbNzbm5akpqu"
 # The settings of README's example.
 README = (ROOT / "README.md").read_text().replace("12D3Koo...", PEER)
 EXAMPLES = tomllib.loads(re.findall(r"```toml\n(.*?)```", README, re.DOTALL)[0])
+# Settings that are refused without another.
+PARTNERS = {"api_cert": "api_key", "api_key": "api_cert"}
 
 
 def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
@@ -72,6 +74,12 @@ def test_lists_are_read_from_every_source(tmp_path: Path) -> None:
         ({"trusted": [PEER[:-1]]}, {}, "", "--trust: expected at most 16 peer ids"),
         ({}, {"P2PNODE_OPERATORS": f"{PEER},0OIl"}, "", "P2PNODE_OPERATORS: expected at most 16 peer ids"),
         ({}, {}, 'trusted = "me"', "config.toml: trusted: expected at most 16 peer ids"),
+        ({"api_host": "0.0.0.0"}, {}, "", "api_host: 0.0.0.0 can be reached from other machines"),
+        ({"api_host": "::"}, {}, "", "set api_cert and api_key"),
+        ({"api_host": "localhost"}, {}, "", "--api-host: expected an IP address"),
+        ({}, {}, 'api_cert = "/a"', "api_cert and api_key belong together"),
+        ({"api_key": "/a"}, {}, "", "api_cert and api_key belong together"),
+        ({"api_key": "a"}, {}, "", "--api-key: expected an absolute path"),
         ({}, {"P2PNODE_DEPUTY": "maybe"}, "", "P2PNODE_DEPUTY: expected true or false"),
         ({"allow_registries": ["http://a"]}, {}, "", "--allow-registry: expected hosts"),
         ({"registry_logins": ["acme"]}, {}, "", "--registry-login: expected registries"),
@@ -118,10 +126,11 @@ def test_every_setting_is_the_same_from_every_source_and_of_its_field_s_type(
         # Such a flag says one thing only.
         typed = [setting.flag] if example is setting.says else []
     environ = {variable_of(name): ",".join(entries(example))}
+    beside = {variable_of(PARTNERS[name]): EXAMPLES[PARTNERS[name]]} if name in PARTNERS else {}
 
-    from_file = load({"data_dir": str(there)}, {})
-    from_environ = load({"data_dir": str(tmp_path)}, environ)
-    from_flags = load({**parsed(*typed), "data_dir": str(tmp_path)}, {})
+    from_file = load({"data_dir": str(there)}, beside)
+    from_environ = load({"data_dir": str(tmp_path)}, environ | beside)
+    from_flags = load({**parsed(*typed), "data_dir": str(tmp_path)}, beside)
     value = getattr(from_file, name)
     assert value == getattr(from_environ, name) == getattr(from_flags, name)
     assert msgspec.convert(value, get_type_hints(NodeConfig)[name]) == value
@@ -218,6 +227,17 @@ def test_without_any_source_a_node_has_a_name_and_a_free_port(tmp_path: Path) ->
     config = load({"data_dir": str(tmp_path / "new")}, {})
     assert config.name
     assert (config.api_port, config.compute, config.mdns) == (0, True, True)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1"])
+def test_the_api_is_on_loopback_without_tls(tmp_path: Path, host: str) -> None:
+    assert load({"data_dir": str(tmp_path)}, {}).api_host == "127.0.0.1"
+    assert load({"data_dir": str(tmp_path), "api_host": host}, {}).api_host == host
+
+
+def test_the_api_is_anywhere_with_tls(tmp_path: Path) -> None:
+    flags = {"data_dir": str(tmp_path), "api_host": "192.0.2.7", "api_cert": "/a", "api_key": "/b"}
+    assert load(flags, {}).api_host == "192.0.2.7"
 
 
 def test_a_node_has_at_most_16_operators_however_often_each_is_named(tmp_path: Path) -> None:

@@ -1,31 +1,35 @@
 """The application of the API: its routes, the guard before them, and how errors are answered.
 
-Whoever may read the token file may do what the node's owner may. A web page that the owner
-visits may not: it cannot know the token, and a name that resolves to 127.0.0.1 (DNS
-rebinding) is refused by its Host header. `/api/v1/alive` alone answers anybody.
+Whoever may read the token file may do what the node's owner may; named tokens and sessions (`access`)
+may do what their kind says. A web page that the owner visits may not: it cannot know a token, the cookie
+of a session works for the node's own page, and a name that resolves to 127.0.0.1 (DNS rebinding) is
+refused by its Host header. What `requests.PUBLIC` names answers anybody.
 """
 
 from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import trio
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from p2pnode import __version__
 from p2pnode.core.jobfile.problems import JobFileError
 
-from . import openapi
-from .endpoints import ENDPOINTS
+from . import openapi, pages
+from .access import VISITOR, Door, Visitor, check_access
+from .endpoints import ENDPOINTS, Endpoint
 from .handlers import Handlers
-from .requests import check_request
+from .login import Login
+from .requests import LOGIN_PATH, OwnHosts, check_plain, check_target, is_from_own_page, is_public
 from .services import Services
 from .shapes import Code, ServiceError
 
@@ -51,14 +55,20 @@ _STATUS = {
 }
 
 
-def make_app(services: Services, token: str) -> ASGIApp:
-    """The ASGI application. `token` is what each request has to bring."""
-    handlers = Handlers(services)
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def make_app(services: Services, door: Door, hosts: OwnHosts) -> ASGIApp:
+    """The ASGI application, for whom `door` lets in, at `hosts`."""
+    handlers = Handlers(services, door)
     routes = [
-        Route(one.path, getattr(handlers, one.name), methods=[one.method], name=one.name) for one in ENDPOINTS
+        Route(one.path, _checked(one, getattr(handlers, one.name)), methods=[one.method], name=one.name)
+        for one in ENDPOINTS
     ]
     document = JSONResponse(openapi.describe(__version__))
     routes.append(Route(openapi.PATH, document))
+    routes.append(Route(LOGIN_PATH, Login(door).answer))
+    routes += pages.routes()
     refusals = {
         ServiceError: _refuse,
         JobFileError: _refuse_job_file,
@@ -67,15 +77,27 @@ def make_app(services: Services, token: str) -> ASGIApp:
     }
     # Starlette types its handlers by `Exception` alone.
     app = Starlette(routes=routes, exception_handlers=refusals)  # type: ignore[arg-type]
-    return _Guard(app, token)
+    return _Guard(app, door, hosts)
+
+
+def _checked(endpoint: Endpoint, handler: Handler) -> Handler:
+    """The handler, for those who may use its endpoint."""
+
+    async def handle(request: Request) -> Response:
+        own_page = is_from_own_page(request.scope)
+        check_access(endpoint, request.scope[VISITOR], request.method, own_page)
+        return await handler(request)
+
+    return handle
 
 
 class _Guard:
-    """Lets in who brings the token to a local name; what fails inside costs one request and one log line."""
+    """Lets callers in at the node's hosts; what fails inside costs one request and one log line."""
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
+    def __init__(self, app: ASGIApp, door: Door, hosts: OwnHosts) -> None:
         self._app = app
-        self._bearer = f"Bearer {token}".encode()
+        self._door = door
+        self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -83,17 +105,41 @@ class _Guard:
         scope[_REFERENCE] = secrets.token_hex(REFERENCE_SIZE_BYTES)
         try:
             try:
-                check_request(scope, self._bearer)
+                visitor = scope[VISITOR] = self._admitted(scope)
             except ServiceError as error:
                 # A stranger's connection is not kept open for more.
                 await _error(error.code, error.message, {"connection": "close"})(scope, receive, send)
             else:
-                await self._app(scope, receive, send)
+                await self._serve(visitor, scope, receive, send)
         except* (ClientDisconnect, trio.BrokenResourceError, trio.TooSlowError):
             log.info("%s %s: the client went away", scope["method"], scope["path"])
         except* Exception:
             # The guard: one request's failure is not the node's.
             log.exception("%s %s failed (%s)", scope["method"], scope["path"], scope[_REFERENCE])
+
+    def _admitted(self, scope: Scope) -> Visitor | None:
+        """The caller; None for what anybody may ask. Raises `ServiceError`."""
+        check_target(scope, self._hosts)
+        visitor = None if is_public(scope["path"]) else self._door.admit(Headers(scope=scope))
+        check_plain(scope)
+        return visitor
+
+    async def _serve(self, visitor: Visitor | None, scope: Scope, receive: Receive, send: Send) -> None:
+        if visitor is None:
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def note_begun(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        with self._door.inside(visitor):
+            await self._app(scope, receive, note_begun)
+        if visitor.stay.cancelled_caught and not begun:
+            message = "the token was revoked or has expired, or the session has ended"
+            await _error(Code.UNAUTHORIZED, message, {"connection": "close"})(scope, receive, send)
 
 
 def _error(code: Code, message: str, headers: Mapping[str, str] | None = None, **more: object) -> Response:

@@ -1,26 +1,20 @@
 """A client of the API for programs that block, such as the command line.
 
-It stands on the standard library's `http.client`: nothing to import that a short command
-would wait for. A connection whose answer was read to its end serves the next question.
+`channel` is how it asks; here are the questions, and the node that is asked.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
-import time
-import weakref
+import ssl
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, cast
-from urllib.parse import quote, urlencode, urlsplit
+from typing import cast
+from urllib.parse import quote, urlencode
 
-from .refusals import raise_refusal, refusal
+from .channel import CHUNK_SIZE_BYTES, Channel, NodeUnreachable
 from .shapes import (
-    CALL_TIMEOUT_S,
     CAR_MEDIA_TYPE,
-    KEEP_ALIVE_INTERVAL_S,
     NODE_FILE,
     PAGE_ROWS_MAX,
     TOKEN_FILE,
@@ -43,42 +37,16 @@ from .shapes import (
     UnreachedJson,
     token_of,
 )
+from .token_shapes import TokenJson, TokenKind
 
-# The node is on this machine: it accepts at once or is not there.
-CONNECT_TIMEOUT_S = 5.0
-ANSWER_TIMEOUT_S = CALL_TIMEOUT_S + 5.0
 # The node answers this at once, or is stuck.
 ALIVE_TIMEOUT_S = 5.0
-EVENT_TIMEOUT_S = 3 * KEEP_ALIVE_INTERVAL_S
 # The node may have to find a peer that holds the next block; its own deadlines are shorter.
 CAR_TIMEOUT_S = 300.0
-CHUNK_SIZE_BYTES = 256 * 1024
-# The node closes a connection that has been idle for 5 s; one that it may be closing is not used.
-IDLE_S_MAX = 2.0
-# Listings are far smaller; what answers with more is no node.
-ANSWER_SIZE_BYTES_MAX = 256 * 1024**2
 
 
-class NodeUnreachable(Exception):
-    """No node answers where one should be; the message says where and what to do."""
-
-
-class Client:
-    """Calls the API at `url` (http://127.0.0.1:PORT).
-
-    Every method raises `NodeUnreachable`, and `ServiceError` where the node refuses.
-    """
-
-    def __init__(self, url: str, token: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname:
-            raise NodeUnreachable(f"{url!r} is no API address; it looks like http://127.0.0.1:4701")
-        self.url = url.rstrip("/")
-        self._host, self._port = parts.hostname, parts.port or 80
-        self._headers = {"Authorization": f"Bearer {token}"}
-        # At most one, with the time it was last used; a list, as threads may share a client.
-        self._idle: list[tuple[http.client.HTTPConnection, float]] = []
-        weakref.finalize(self, _close_all, self._idle)
+class Client(Channel):
+    """The API's calls, each a method."""
 
     @property
     def port(self) -> int:
@@ -243,102 +211,20 @@ class Client:
     def unpin(self, cid: str) -> None:
         self._call("DELETE", f"/api/v1/ipfs/pins/{quote(cid, safe='')}")
 
-    def _call_json(self, method: str, path: str, body: Json) -> Json:
-        return self._call(method, path, json.dumps(body).encode(), "application/json")
+    def tokens(self) -> list[TokenJson]:
+        return cast(list[TokenJson], self._call("GET", "/api/v1/tokens")["tokens"])
 
-    def _call(
-        self,
-        method: str,
-        path: str,
-        body: bytes | Iterable[bytes] | None = None,
-        media_type: str = "application/octet-stream",
-        timeout_s: float = ANSWER_TIMEOUT_S,
-    ) -> Json:
-        with self._response(method, path, body, media_type, timeout_s) as response:
-            return cast(Json, json.loads(response.read(ANSWER_SIZE_BYTES_MAX)))
+    def create_token(self, name: str, kind: TokenKind, lifetime_s: float | None) -> str:
+        """The secret of a new token."""
+        body = {"name": name, "kind": kind, "lifetime_s": lifetime_s}
+        return str(self._call_json("POST", "/api/v1/tokens", body)["token"])
 
-    def _events(self, path: str) -> Iterator[Any]:
-        with self._response("GET", path, timeout_s=EVENT_TIMEOUT_S) as response:
-            kind = ""
-            for line in iter(response.readline, b""):
-                name, _, value = line.decode().rstrip("\n").partition(": ")
-                if name == "event":
-                    kind = value
-                elif name == "data" and kind == "end":
-                    # Nothing but the end of the answer, after which the connection is free.
-                    with suppress(OSError, http.client.HTTPException):
-                        response.read(CHUNK_SIZE_BYTES)
-                    return
-                elif name == "data" and kind == "error":
-                    raise_refusal(json.loads(value))
-                elif name == "data":
-                    yield json.loads(value)
-        raise NodeUnreachable(f"the node at {self.url} ended the stream: it is shutting down or has died")
+    def revoke_token(self, name: str) -> None:
+        self._call("DELETE", f"/api/v1/tokens/{quote(name, safe='')}")
 
-    @contextmanager
-    def _response(
-        self,
-        method: str,
-        path: str,
-        body: bytes | Iterable[bytes] | None = None,
-        media_type: str = "application/octet-stream",
-        timeout_s: float = ANSWER_TIMEOUT_S,
-    ) -> Iterator[http.client.HTTPResponse]:
-        headers = self._headers | ({"Content-Type": media_type} if body is not None else {})
-        # Only a question may be asked twice, should the node close the connection just now.
-        connection = self._idle_connection() if method == "GET" else None
-        response = None
-        try:
-            if connection is not None:
-                response = _asked_again(connection, path, headers, timeout_s)
-            if connection is None or response is None:
-                connection = http.client.HTTPConnection(self._host, self._port, timeout=CONNECT_TIMEOUT_S)
-                connection.connect()
-                connection.sock.settimeout(timeout_s)
-                # A node that refuses before it has read all closes the connection: its answer says why.
-                with suppress(BrokenPipeError, ConnectionResetError):
-                    connection.request(method, path, body, headers)
-                response = connection.getresponse()
-            if response.status >= 400:
-                raise_refusal(refusal(response))
-            yield response
-            if response.isclosed() and not response.will_close and not self._idle:
-                self._idle.append((connection, time.monotonic()))
-                connection = None
-        except (OSError, http.client.HTTPException, UnicodeDecodeError, json.JSONDecodeError) as error:
-            reason = str(error) or type(error).__name__
-            raise NodeUnreachable(f"the node at {self.url} cannot be reached: {reason}") from error
-        finally:
-            if connection is not None:
-                connection.close()
-
-    def _idle_connection(self) -> http.client.HTTPConnection | None:
-        """A connection that the node has open still, as far as is known here; it is the caller's."""
-        with suppress(IndexError):
-            connection, used_s = self._idle.pop()
-            if time.monotonic() - used_s < IDLE_S_MAX:
-                return connection
-            connection.close()
-        return None
-
-
-def _asked_again(
-    connection: http.client.HTTPConnection, path: str, headers: Mapping[str, str], timeout_s: float
-) -> http.client.HTTPResponse | None:
-    """The answer to one more question, or None if the node has closed the connection meanwhile."""
-    connection.sock.settimeout(timeout_s)
-    try:
-        connection.request("GET", path, None, headers)
-        return connection.getresponse()
-    except ConnectionError:
-        # `RemoteDisconnected` is one.
-        connection.close()
-        return None
-
-
-def _close_all(idle: list[tuple[http.client.HTTPConnection, float]]) -> None:
-    for connection, _ in idle:
-        connection.close()
+    def begin_session(self) -> str:
+        """The address that gives a browser a session; works once, and for a minute."""
+        return self.url + str(self._call("POST", "/api/v1/sessions")["path"])
 
 
 def _hints(peers: list[str]) -> str:
@@ -363,7 +249,32 @@ def find(data_dir: Path, environ: Mapping[str, str]) -> Client:
         where = "P2PNODE_TOKEN" if given else str(data_dir / TOKEN_FILE)
         hint = "it lies in the node's data directory" if given else "start the node again for a new one"
         raise NodeUnreachable(f"{where} holds no token: {hint}")
-    return Client(url, token)
+    return Client(url, token, _trusted(url, data_dir, environ))
+
+
+def _trusted(url: str, data_dir: Path, environ: Mapping[str, str]) -> ssl.SSLContext | None:
+    """Trust in the authorities of `P2PNODE_API_CA`; or in just the certificate that the node here wrote down.
+
+    None: as the machine does.
+    """
+    if not url.startswith("https:"):
+        return None
+    if path := environ.get("P2PNODE_API_CA"):
+        try:
+            return ssl.create_default_context(cafile=path)
+        except OSError as error:
+            # `SSLError` is one.
+            reason = error.strerror or "it holds no certificate in PEM"
+            raise NodeUnreachable(f"P2PNODE_API_CA: {path} cannot be used: {reason}") from error
+    node = running_node(data_dir)
+    if node is None or node["api"] != url or "certificate" not in node:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # This one and no other, so that it need not name the address at which it is reached here.
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.load_verify_locations(cadata=str(node["certificate"]))
+    return context
 
 
 def running_node(data_dir: Path) -> Json | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import ssl
 from collections.abc import Callable
 
 import h11
@@ -37,18 +38,23 @@ HEAD_SIZE_BYTES_MAX = 16 * 1024
 # For a client that is told that there is no place: its request is read before, or it would not see why.
 REFUSAL_TIMEOUT_S = 0.5
 REFUSALS_MAX = 16
+# For the farewell of TLS, which a client that does not read would hold up.
+CLOSE_TIMEOUT_S = 1.0
 READ_SIZE_BYTES = 64 * 1024
 
 
 class Connections:
-    """All connections there are. `has_room` says whether the machine can hold more."""
+    """All connections there are, with `tls` in TLS. `has_room` says whether the machine can hold more."""
 
-    def __init__(self, app: AppWrapper, config: Config, has_room: Callable[[], bool]) -> None:
+    def __init__(
+        self, app: AppWrapper, config: Config, has_room: Callable[[], bool], tls: ssl.SSLContext | None
+    ) -> None:
         config.keep_alive_timeout = HEAD_TIMEOUT_S
         config.h11_max_incomplete_size = HEAD_SIZE_BYTES_MAX
         self._app = app
         self._config = config
         self._has_room = has_room
+        self._tls = tls
         # The oldest first.
         self._open: dict[_Connection, None] = {}
         self._refusals = 0
@@ -60,7 +66,7 @@ class Connections:
         if (full or tight) and not self._close_oldest_idle():
             await self._refuse(stream)
             return
-        connection = _Connection(self._app, self._config, stream)
+        connection = _Connection(self._app, self._config, stream, self._tls)
         self._open[connection] = None
         try:
             await connection.run()
@@ -91,7 +97,8 @@ class Connections:
     async def _refuse(self, stream: trio.SocketStream) -> None:
         self._refusals += 1
         try:
-            if self._refusals <= REFUSALS_MAX:
+            # Words in plain text mean nothing to a client that speaks TLS.
+            if self._refusals <= REFUSALS_MAX and self._tls is None:
                 with trio.move_on_after(REFUSAL_TIMEOUT_S):
                     await stream.receive_some(READ_SIZE_BYTES)
                     await stream.send_all(_NO_PLACE)
@@ -103,16 +110,25 @@ class Connections:
 
 
 class _Connection(TCPServer):
-    """Hypercorn's connection without TLS and HTTP/2, and with a deadline for each piece that it sends."""
+    """Hypercorn's connection without HTTP/2, and with a deadline for each piece that it sends."""
 
-    def __init__(self, app: AppWrapper, config: Config, stream: trio.SocketStream) -> None:
+    def __init__(
+        self, app: AppWrapper, config: Config, transport: trio.SocketStream, tls: ssl.SSLContext | None
+    ) -> None:
+        stream: trio.SocketStream | trio.SSLStream[trio.SocketStream] = transport
+        if tls is not None:
+            stream = trio.SSLStream(transport, tls, server_side=True, https_compatible=True)
         super().__init__(app, config, WorkerContext(None), ConnectionState({}), stream)  # type: ignore[arg-type]
+        self._transport = transport
+        self._in_tls = tls is not None
         # No whole head of a request is there.
         self.idle = True
 
     async def run(self) -> None:
-        socket = self.stream.socket
+        socket = self._transport.socket
         try:
+            if self._in_tls and not await self._greeted():
+                return
             client = parse_socket_addr(socket.family, socket.getpeername())
             server = parse_socket_addr(socket.family, socket.getsockname())
             async with TaskGroup() as self._task_group:
@@ -122,7 +138,7 @@ class _Connection(TCPServer):
                     self.context,
                     self._task_group,
                     self.state,
-                    False,
+                    self._in_tls,
                     client,
                     server,
                     self.protocol_send,
@@ -132,7 +148,22 @@ class _Connection(TCPServer):
         except OSError:
             log.debug("a connection of the API broke", exc_info=True)
         finally:
-            await self._close()
+            with trio.move_on_after(CLOSE_TIMEOUT_S):
+                await self._close()
+
+    async def _greeted(self) -> bool:
+        """Whether the client speaks TLS, and has done so in time."""
+        try:
+            with trio.fail_after(HEAD_TIMEOUT_S):
+                await self.stream.do_handshake()
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+            log.debug("a client of the API did not come to speak TLS", exc_info=True)
+            return False
+        return True
+
+    async def _initiate_server_close(self) -> None:
+        with trio.move_on_after(CLOSE_TIMEOUT_S):
+            await super()._initiate_server_close()
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, Updated):
@@ -150,7 +181,7 @@ class _Connection(TCPServer):
 
     def abort(self) -> None:
         """Closes it at once, whatever it waits for."""
-        self.stream.socket.close()
+        self._transport.socket.close()
 
 
 class _Http1(H11Protocol):

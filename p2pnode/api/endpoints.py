@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from typing import Any
 
-from . import queries, shapes
+from . import queries, shapes, token_shapes
 from .queries import JsonBody, NoQuery, Query
 from .requests import ALIVE_PATH
 
@@ -49,6 +49,8 @@ class Endpoint:
     query: type[Query] = NoQuery
     # A type for JSON, a form for others.
     body: type[JsonBody] | Media | None = None
+    # The session of a page does as well as its token.
+    by_session: bool = True
 
 
 def _read(path: str, name: str, tag: str, summary: str, answer: Any, **more: Any) -> Endpoint:
@@ -76,7 +78,7 @@ def _write(method: str, path: str, name: str, tag: str, summary: str, answer: An
     )
 
 
-_JOBS, _NODES, _CONTENT, _PROBLEMS = "jobs", "nodes", "content", "problems"
+_JOBS, _NODES, _CONTENT, _PROBLEMS, _ACCESS = "jobs", "nodes", "content", "problems", "access"
 _EVENTS = {"media": Media.EVENTS}
 _JOB = "/api/v1/jobs/{job}"
 
@@ -273,5 +275,51 @@ ENDPOINTS = (
         None,
         query=queries.CarQuery,
         media=Media.CAR,
+    ),
+    _read(
+        "/api/v1/tokens",
+        "tokens",
+        _ACCESS,
+        "The named tokens of this node.",
+        token_shapes.TokensJson,
+        caller=Caller.WRITE,
+    ),
+    _write(
+        "POST",
+        "/api/v1/tokens",
+        "create_token",
+        _ACCESS,
+        "Make a named token.",
+        token_shapes.NewTokenJson,
+        status=201,
+        body=queries.TokenBody,
+    ),
+    _write(
+        "DELETE",
+        "/api/v1/tokens/{name}",
+        "revoke_token",
+        _ACCESS,
+        "Revoke a token, which ends its sessions and what is asked by it.",
+        shapes.EmptyJson,
+    ),
+    Endpoint(
+        method="POST",
+        path="/api/v1/sessions",
+        name="begin_session",
+        tag=_ACCESS,
+        summary="Make a path that gives a browser a session with this token's rights, for 12 hours.",
+        caller=Caller.READ,
+        answer=token_shapes.SessionJson,
+        status=201,
+        by_session=False,
+    ),
+    Endpoint(
+        method="DELETE",
+        path="/api/v1/sessions",
+        name="end_session",
+        tag=_ACCESS,
+        summary="End the session that asks.",
+        caller=Caller.READ,
+        answer=shapes.EmptyJson,
     ),
 )

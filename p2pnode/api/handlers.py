@@ -15,7 +15,8 @@ from starlette.responses import JSONResponse, Response
 from p2pnode.core import jobfile
 from p2pnode.core.wire.spec import DEFAULT_NAMESPACE
 
-from . import parameters, queries
+from . import login, parameters, queries
+from .access import Door, visitor_of
 from .services import Services
 from .shapes import CALL_TIMEOUT_S, CAR_MEDIA_TYPE, Change, Code, JobJson, Json, ServiceError
 from .streaming import Followers, Streaming
@@ -29,14 +30,17 @@ FOREIGN = {
     "x-content-type-options": "nosniff",
     "cross-origin-resource-policy": "same-origin",
 }
+# For answers with a secret in them.
+UNKEPT = {"cache-control": "no-store"}
 T = TypeVar("T")
 
 
 class Handlers:
     """The handlers, one for each route (`app`); what they raise, `ServiceError` above all, `app` answers."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, door: Door) -> None:
         self._services = services
+        self._door = door
         self._followers = Followers()
 
     async def alive(self, request: Request) -> Response:
@@ -212,6 +216,26 @@ class Handlers:
     async def unpin(self, request: Request) -> Response:
         self._services.content.unpin(request.path_params["cid"])
         return JSONResponse({})
+
+    async def tokens(self, request: Request) -> Response:
+        return JSONResponse({"tokens": self._door.tokens.listed()})
+
+    async def create_token(self, request: Request) -> Response:
+        asked = await parameters.body(request, queries.TokenBody)
+        secret = self._door.create_token(asked.name, asked.kind, asked.lifetime_s)
+        return JSONResponse({"token": secret}, status_code=201, headers=UNKEPT)
+
+    async def revoke_token(self, request: Request) -> Response:
+        self._door.revoke_token(request.path_params["name"], visitor_of(request.scope))
+        return JSONResponse({})
+
+    async def begin_session(self, request: Request) -> Response:
+        code = self._door.code_for(visitor_of(request.scope))
+        return JSONResponse({"path": login.path_for(code)}, status_code=201, headers=UNKEPT)
+
+    async def end_session(self, request: Request) -> Response:
+        self._door.log_out(visitor_of(request.scope))
+        return JSONResponse({}, headers=login.forgotten(request))
 
 
 def _page(jobs: list[JobJson]) -> Response:

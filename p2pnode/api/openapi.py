@@ -11,19 +11,25 @@ import msgspec
 from p2pnode.core.wire.codec import plain
 
 from . import shapes
+from .access import SESSION_COOKIE
 from .endpoints import ENDPOINTS, Caller, Endpoint, Media
 from .queries import JsonBody, Query
 from .shapes import Code, Json
 
 PATH = "/api/openapi.json"
+_KINDS = {Caller.READ: "read or write", Caller.WRITE: "write"}
 _REFERENCE = "#/components/schemas/{name}"
 # Starlette's kinds of path parameters, and theirs in JSON Schema.
 _PARAMETER = re.compile(r"\{(\w+)(?::(\w+))?\}")
 _DESCRIPTION = """\
-Whoever has the node's token may call it: `Authorization: Bearer TOKEN`; the token is in `api.token` in the
-node's data directory. Times are Unix seconds, sizes bytes, CPU thousandths of a core. Answers get new fields
+Whoever has a token may call it: `Authorization: Bearer TOKEN`. The owner's, which may do all, is in
+`api.token` in the node's data directory; others are of kind read or write, which the security of each
+operation names. Times are Unix seconds, sizes bytes, CPU thousandths of a core. Answers get new fields
 with new versions; what is here stays."""
-_SECURITY = {"token": {"type": "http", "scheme": "bearer"}}
+_SECURITY = {
+    "token": {"type": "http", "scheme": "bearer"},
+    "session": {"type": "apiKey", "in": "cookie", "name": SESSION_COOKIE},
+}
 
 
 def describe(version: str) -> Json:
@@ -41,7 +47,6 @@ def describe(version: str) -> Json:
         "openapi": "3.1.0",
         "info": {"title": "p2pnode", "version": version, "description": _DESCRIPTION},
         "servers": [{"url": "/"}],
-        "security": [{"token": []}],
         "paths": paths,
         "components": {"schemas": schemas, "securitySchemes": _SECURITY},
     }
@@ -81,9 +86,18 @@ def _operation(endpoint: Endpoint) -> Json:
     }
     if endpoint.body is not None:
         operation["requestBody"] = _request_body(endpoint.body)
-    if endpoint.caller is Caller.ANYBODY:
-        operation["security"] = []
+    operation["security"] = _security(endpoint)
+    if endpoint.caller is not Caller.ANYBODY:
+        operation["description"] = f"Needs a token of kind {_KINDS[endpoint.caller]}."
     return operation
+
+
+def _security(endpoint: Endpoint) -> list[Json]:
+    """The ways to be let in, each with the kind of token that it needs."""
+    if endpoint.caller is Caller.ANYBODY:
+        return []
+    ways = ("token", "session") if endpoint.by_session else ("token",)
+    return [{way: [str(endpoint.caller)]} for way in ways]
 
 
 def _path_parameters(path: str) -> Iterator[Json]:

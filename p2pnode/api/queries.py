@@ -11,7 +11,10 @@ from p2pnode.core.values.units import DURATION_S_MAX
 from p2pnode.core.wire.spec import JobType
 from p2pnode.core.wire.states import JobState, Scheduling
 
-from .shapes import PAGE_ROWS_MAX
+from .shapes import (
+    PAGE_ROWS_MAX,
+)
+from .token_shapes import TOKEN_NAME_PATTERN, TokenKind
 
 PAGE_ROWS = 100
 # Whole numbers that a float, and so JavaScript, tells apart.
@@ -105,6 +108,16 @@ class ScheduleBody(JsonBody):
         | None
     ) = None
     leave: Annotated[bool, Meta(description="The node ends once nothing runs there.")] = False
+
+
+class TokenBody(JsonBody):
+    """A token to make."""
+
+    name: Annotated[str, Meta(pattern=TOKEN_NAME_PATTERN)]
+    kind: TokenKind
+    lifetime_s: (
+        Annotated[float, Meta(ge=1, le=DURATION_S_MAX, description="In seconds; null: without end.")] | None
+    ) = None
 
 
 class AddressBody(JsonBody):

@@ -1,10 +1,9 @@
-"""Checks of a request before any route sees it: it is for this node, of its owner, and in plain text."""
+"""Checks of a request before any route sees it: it is for this node, and in plain text."""
 
 from __future__ import annotations
 
-import hmac
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import unquote_to_bytes
 
 from starlette.datastructures import Headers
@@ -13,32 +12,61 @@ from starlette.types import Scope
 from .shapes import Code, ServiceError
 
 ALIVE_PATH = "/api/v1/alive"
+LOGIN_PATH = "/login"
+# Answered without a token, and so without a secret in the answer; one that ends in / stands for all below it.
+PUBLIC = (ALIVE_PATH, "/", LOGIN_PATH, "/page/")
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
-_LOCAL_HOST = re.compile(rf"({'|'.join(map(re.escape, LOCAL_NAMES))})(:[0-9]{{1,5}})?", re.IGNORECASE)
 # Controls of ASCII and Latin-1; tab and line breaks are white space, which loses form where it means nothing.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 
-def check_request(scope: Scope, bearer: bytes) -> None:
-    """Raises `ServiceError` for a request that is not for this node, not its owner's, or not text."""
-    headers = Headers(scope=scope)
-    hosts = headers.getlist("host")
-    if len(hosts) != 1 or not _LOCAL_HOST.fullmatch(hosts[0]):
-        said = " and ".join(map(repr, hosts)) or "missing"
-        raise ServiceError(
-            Code.UNAUTHORIZED, f"the Host header is {said}; this API answers at {LOCAL_NAMES[0]} only"
-        )
+class OwnHosts:
+    """The hosts that this node answers for, in the form of a Host header."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        """`names` are those beside the local ones; `*.` before one stands for one label."""
+        self.names = (*LOCAL_NAMES, *names)
+        self._form = re.compile(rf"({'|'.join(map(_host_form, self.names))})(:[0-9]{{1,5}})?", re.IGNORECASE)
+
+    def has(self, host: str) -> bool:
+        return self._form.fullmatch(host) is not None
+
+
+def _host_form(name: str) -> str:
+    one_label = name.startswith("*.")
+    return "[a-z0-9_-]+" + re.escape(name[1:]) if one_label else re.escape(name)
+
+
+def is_public(path: str) -> bool:
+    """Whether anybody may ask for it."""
+    return path in PUBLIC or any(one != "/" and one.endswith("/") and path.startswith(one) for one in PUBLIC)
+
+
+def check_target(scope: Scope, hosts: OwnHosts) -> None:
+    """Raises `ServiceError` for a request that is not for this node."""
+    given = Headers(scope=scope).getlist("host")
+    if len(given) != 1 or not hosts.has(given[0]):
+        said = " and ".join(map(repr, given)) or "missing"
+        only = ", ".join(name for name in hosts.names if name not in LOCAL_NAMES[1:])
+        raise ServiceError(Code.UNAUTHORIZED, f"the Host header is {said}; this API answers at {only} only")
     if not scope["raw_path"].startswith(b"/"):
         raise ServiceError(Code.BAD_REQUEST, "the request's target has to be a path")
-    if scope["path"] == ALIVE_PATH:
-        return
-    tokens = headers.getlist("authorization")
-    if len(tokens) != 1 or not hmac.compare_digest(tokens[0].encode("latin-1"), bearer):
-        reason = "the token is missing or wrong; it is in api.token in the node's data directory"
-        raise ServiceError(Code.UNAUTHORIZED, reason)
+
+
+def check_plain(scope: Scope) -> None:
+    """Raises `ServiceError` for a request whose target is not plain text."""
     _check_encoded("the path", scope["raw_path"], _CONTROLS)
     _check_encoded("the query", scope["query_string"].replace(b"+", b" "), _CONTROLS)
+
+
+def is_from_own_page(scope: Scope) -> bool:
+    """Whether a browser says that a page of this very host and port asks; `check_target` has seen it."""
+    headers = Headers(scope=scope)
+    sites, origins = headers.getlist("sec-fetch-site"), headers.getlist("origin")
+    if sites:
+        return sites == ["same-origin"]
+    return [one.lower() for one in origins] == [f"{scope['scheme']}://{headers['host'].lower()}"]
 
 
 def check_texts(value: object) -> None:

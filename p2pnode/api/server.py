@@ -1,11 +1,12 @@
-"""The API on a socket: loopback only, its token and its address in the data directory.
+"""The API on a socket: on loopback, or with TLS anywhere; its token and its address in the data directory.
 
-`api.token` holds the secret that each request brings (mode 0600, made once); `node.json` says
-where the node that runs now is: `{api, pid, peer, name}`. It is there while the API is open.
+`api.token` holds the owner's secret (mode 0600, made once); `node.json` says where the node that runs now
+is: `{api, pid, peer, name}`, with TLS `certificate` as well. It is there while the API is open.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import logging
 import os
@@ -24,17 +25,34 @@ from p2pnode.api.app import make_app
 from p2pnode.api.connections import Connections
 from p2pnode.api.services import Services
 
+from . import certificates
+from .access import Door
+from .certificates import Certified
+from .files import write_private
+from .requests import OwnHosts
 from .shapes import (
     NODE_FILE,
     TOKEN_FILE,
     token_of,
 )
+from .tokens import SECRET_SIZE_BYTES, TOKENS_FILE, TokenStore
 
 log = logging.getLogger(__name__)
 
 # Connections that wait to be accepted.
 BACKLOG = 128
-TOKEN_SIZE_BYTES = 32
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiAddress:
+    """The IP address and port (0: a free one) to listen at; with a certificate and its key in TLS."""
+
+    host: str = LOOPBACK
+    port: int = 0
+    # PEM files; "": none.
+    cert: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +65,11 @@ class Api:
 
 @asynccontextmanager
 async def open_api(
-    services: Services, data_dir: Path, port: int, has_room: Callable[[], bool] = lambda: True
+    services: Services, data_dir: Path, address: ApiAddress, has_room: Callable[[], bool] = lambda: True
 ) -> AsyncIterator[Api]:
-    """The API, open while the block runs. Port 0 takes a free one; without room no more come in.
+    """The API, open while the block runs; without room no more come in.
 
-    Raises `OSError` where the port is taken or the directory cannot be written.
+    Raises `OSError` where the port is taken, or the certificate or the directory cannot be used.
     """
     config = hypercorn.config.Config()
     # A limit would end a long answer whose client has nothing more to say; `Connections` has the deadlines.
@@ -59,16 +77,20 @@ async def open_api(
     # Its own handler would write to the terminal; what matters is logged by the app's guard.
     config.errorlog = logging.getLogger("p2pnode.api.http")
     config.include_server_header = False
-    app = make_app(services, _token(data_dir / TOKEN_FILE))
-    connections = Connections(hypercorn.utils.wrap_app(app, 0, "asgi"), config, has_room)  # type: ignore[arg-type]
+    tls = certificates.load(Path(address.cert), Path(address.key)) if address.cert else None
+    door = Door(_token(data_dir / TOKEN_FILE), TokenStore(data_dir / TOKENS_FILE))
+    app = make_app(services, door, _hosts(address.host, tls))
+    wrapped = hypercorn.utils.wrap_app(app, 0, "asgi")  # type: ignore[arg-type]
+    connections = Connections(wrapped, config, has_room, tls.context if tls else None)
     path = data_dir / NODE_FILE
-    listener = _listen(port)
-    url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
+    listener = _listen(address)
+    port = listener.socket.getsockname()[1]
+    url = f"{'https' if tls else 'http'}://{_bracketed(_reached_at(address.host))}:{port}"
     async with trio.open_nursery() as nursery:
         await nursery.start(trio.serve_listeners, connections.serve, [listener])
         identity = services.nodes.identity()
         node = {"api": url, "pid": os.getpid(), "peer": identity["peer"], "name": identity["name"]}
-        _write_private(path, json.dumps(node))
+        write_private(path, json.dumps(node | ({"certificate": tls.pem} if tls else {})))
         try:
             yield Api(url, connections.shed)
         finally:
@@ -78,16 +100,34 @@ async def open_api(
             nursery.cancel_scope.cancel()
 
 
-def _listen(port: int) -> trio.SocketListener:
-    bound = socket.socket()
+def _hosts(host: str, tls: Certified | None) -> OwnHosts:
+    own = [] if host == LOOPBACK or ipaddress.ip_address(host).is_unspecified else [_bracketed(host)]
+    return OwnHosts(dict.fromkeys([*own, *(tls.names if tls else ())]))
+
+
+def _reached_at(host: str) -> str:
+    """The address at which programs on this machine reach a listener."""
+    address = ipaddress.ip_address(host)
+    if not address.is_unspecified:
+        return host
+    return LOOPBACK if address.version == 4 else "::1"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _listen(address: ApiAddress) -> trio.SocketListener:
+    bound = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
-        bound.bind(("127.0.0.1", port))
+        bound.bind((address.host, address.port))
         bound.listen(BACKLOG)
     except OSError as exc:
         bound.close()
-        raise OSError(f"cannot open the API at 127.0.0.1:{port}: {exc.strerror}") from exc
+        place = f"{_bracketed(address.host)}:{address.port}"
+        raise OSError(f"cannot open the API at {place}: {exc.strerror}") from exc
     return trio.SocketListener(trio.socket.from_stdlib_socket(bound))
 
 
@@ -97,15 +137,6 @@ def _token(path: Path) -> str:
     if token is None:
         if path.exists():
             log.warning("%s held no token, and has a new one", path)
-        token = secrets.token_urlsafe(TOKEN_SIZE_BYTES)
-        _write_private(path, token)
+        token = secrets.token_urlsafe(SECRET_SIZE_BYTES)
+        write_private(path, token)
     return token
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write it whole or not at all, for the owner's eyes."""
-    part = path.with_name(path.name + ".part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    part.replace(path)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from p2pnode.api.client import NodeUnreachable
+from p2pnode.api.channel import NodeUnreachable
 from p2pnode.api.shapes import Code, ServiceError
 from p2pnode.cli import options
 from p2pnode.cli.groups import Lazy, LazyGroup
@@ -46,6 +46,8 @@ SECTIONS = {
         "ipfs": Lazy("Put files into the node's block store, and fetch them.", "ipfs:ipfs"),
         "config": Lazy("Look at settings and change them.", "config:config"),
         "doctor": Lazy("Check this machine and its node.", "doctor:doctor"),
+        "token": Lazy("Let programs and people use this node's API.", "tokens:token"),
+        "dashboard": Lazy("Open the node's page in a browser.", "dashboard:dashboard"),
         "devnet": Lazy("Run a network of nodes on this machine.", "devnet:devnet"),
     },
     "Shell": {
@@ -71,6 +73,8 @@ Environment:
   P2PNODE_API       its API (http://127.0.0.1:PORT), where it is not the one
                     that the data directory names
   P2PNODE_TOKEN     the API's token, where it is not the data directory's
+  P2PNODE_API_CA    a PEM file with the authorities to trust where P2PNODE_API
+                    begins with https
   NO_COLOR          no colours
 """
 

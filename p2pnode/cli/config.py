@@ -9,7 +9,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from p2pnode.api.client import NodeUnreachable, find
+from p2pnode.api.channel import NodeUnreachable
+from p2pnode.api.client import find
 from p2pnode.api.shapes import Code, ServiceError, SettingJson
 from p2pnode.cli import options
 from p2pnode.cli.groups import Group

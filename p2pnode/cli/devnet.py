@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from p2pnode import config
-from p2pnode.api.client import NodeUnreachable
+from p2pnode.api.channel import NodeUnreachable
 from p2pnode.api.shapes import NodeJson, ServiceError
 from p2pnode.cli import devnet_nodes, options, processes, topology
 from p2pnode.cli.devnet_nodes import DevnetNode

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from p2pnode.api.client import Client, NodeUnreachable
+from p2pnode.api.channel import NodeUnreachable
+from p2pnode.api.client import Client
 from p2pnode.api.shapes import (
     Code,
     ExecutionJson,

@@ -6,7 +6,7 @@ import time
 
 import click
 
-from p2pnode.api.client import NodeUnreachable
+from p2pnode.api.channel import NodeUnreachable
 from p2pnode.api.shapes import DockerJson, ResourcesJson
 from p2pnode.cli import options
 from p2pnode.cli.groups import Group

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from p2pnode.api.client import Client, NodeUnreachable, find, running_node
+from p2pnode.api.channel import NodeUnreachable
+from p2pnode.api.client import Client, find, running_node
 from p2pnode.api.shapes import ServiceError, UnreachedJson
 from p2pnode.cli.output import say
 from p2pnode.cli.ownfiles import make_directory
@@ -51,9 +52,11 @@ POLL_INTERVAL_S = 0.05
 ERROR_SIZE_BYTES_MAX = 2_000
 # In the data directory: a node of `--here` is on the disk, and where Docker may mount from.
 HERE_FOLDER = "here"
+# A node for one command is its user's alone.
+LOOPBACK = "127.0.0.1"
 HERE_LISTEN = "/ip4/127.0.0.1/tcp/0"
 # Settings of the user's node that would have one of `--here` meet others, or do without work.
-_NOT_HERE = frozenset({"listen", "peers", "mdns", "api_port", "compute"})
+_NOT_HERE = frozenset({"listen", "peers", "mdns", "api_host", "api_port", "api_cert", "api_key", "compute"})
 _HERE_HINT = "to run it on this machine alone, add --here"
 
 
@@ -142,7 +145,7 @@ def _runs(data_dir: Path) -> bool:
 @contextmanager
 def _node(data_dir: Path, arguments: Sequence[str], environ: Mapping[str, str]) -> Iterator[Client]:
     """A node on the data directory that the environment names."""
-    command = [sys.executable, "-m", "p2pnode", "serve", "--api-port", "0"]
+    command = [sys.executable, "-m", "p2pnode", "serve", "--api-host", LOOPBACK, "--api-port", "0"]
     with tempfile.TemporaryFile() as errors:
         # A session of its own: Ctrl-C is ours to handle, and the node must outlive it for a moment.
         process = subprocess.Popen(

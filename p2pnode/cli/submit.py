@@ -11,7 +11,8 @@ from pathlib import Path
 
 import click
 
-from p2pnode.api.client import Client, NodeUnreachable
+from p2pnode.api.channel import NodeUnreachable
+from p2pnode.api.client import Client
 from p2pnode.api.shapes import Change, JobJson, ServiceError
 from p2pnode.cli import differences, jobfiles, options
 from p2pnode.cli.lines import Lines

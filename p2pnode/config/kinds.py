@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -118,6 +119,10 @@ def _read_port(value: object) -> int:
     return value
 
 
+def _read_ip_address(value: object) -> str:
+    return str(ipaddress.ip_address(_text(value)))
+
+
 def _read_flag(value: object) -> bool:
     said = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
     if (read := said.get(str(value).lower())) is None:
@@ -175,6 +180,13 @@ NAME = SettingKind(
     _matching(rf"[A-Za-z0-9]([A-Za-z0-9._-]{{0,{NAME_LENGTH_MAX - 2}}}[A-Za-z0-9])?"),
 )
 PORT = SettingKind("PORT", "a port from 0 to 65535", "4701", _read_port)
+IP_ADDRESS = SettingKind("IP", "an IP address such as 127.0.0.1 or 0.0.0.0", "127.0.0.1", _read_ip_address)
+FILE = SettingKind(
+    "FILE",
+    "an absolute path such as /etc/p2pnode/api.pem",
+    "/etc/p2pnode/api.pem",
+    _matching(r"(?s:/.+)"),
+)
 FLAG = SettingKind("", "true or false", "true", _read_flag)
 SIZE = SettingKind("SIZE", "a size of at least 1GB, such as 50GB", "50GB", _read_quota)
 GRACE = SettingKind("TIME", "a duration such as 60s", "60s", _read_duration)

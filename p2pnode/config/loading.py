@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
@@ -48,7 +49,20 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> N
     for variable in ENDPOINT_VARIABLES:
         if not _ENDPOINT.fullmatch(environ.get(variable, "http://none")):
             raise ConfigError(f"the environment's {variable}: expected a URL such as https://s3.example.com")
-    return NodeConfig(data_dir=place.data_dir, origins={"data_dir": place.origin} | origins, **values)
+    config = NodeConfig(data_dir=place.data_dir, origins={"data_dir": place.origin} | origins, **values)
+    _check_api(config)
+    return config
+
+
+def _check_api(config: NodeConfig) -> None:
+    """Raise `ConfigError` where the API would send tokens over a network in plain text."""
+    if bool(config.api_cert) != bool(config.api_key):
+        raise ConfigError("api_cert and api_key belong together: set both, or neither")
+    if not config.api_cert and not ipaddress.ip_address(config.api_host).is_loopback:
+        raise ConfigError(
+            f"api_host: {config.api_host} can be reached from other machines, so the API has to speak TLS"
+            " there: set api_cert and api_key"
+        )
 
 
 def _from_file(path: Path) -> tuple[dict[str, Any], dict[str, SettingOrigin]]:

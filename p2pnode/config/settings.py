@@ -19,6 +19,7 @@ from p2pnode.core.wire.spec import STOP_GRACE_S_MAX, NetworkType
 
 # A result that is ready on a Friday is still there for the next week's end.
 RESULT_RETENTION_H = 7 * 24
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,20 @@ class NodeConfig:
     )
     # With /p2p/PEER.
     peers: Annotated[tuple[str, ...], Setting("--peer", kinds.PEERS, "A node to join through.")] = ()
-    # On 127.0.0.1. Port 0: a free one.
-    api_port: Annotated[
-        int, Setting("--api-port", kinds.PORT, "The port of the local API.", "a free one")
-    ] = 0
+    # One that is no loopback needs a certificate (loading).
+    api_host: Annotated[
+        str,
+        Setting("--api-host", kinds.IP_ADDRESS, "The IP address of the API; others' need TLS.", LOOPBACK),
+    ] = LOOPBACK
+    # "": no TLS.
+    api_cert: Annotated[
+        str, Setting("--api-cert", kinds.FILE, "The API's certificate or chain, in PEM: it speaks TLS.")
+    ] = ""
+    api_key: Annotated[
+        str, Setting("--api-key", kinds.FILE, "The key of the certificate, in PEM without a passphrase.")
+    ] = ""
+    # Port 0: a free one.
+    api_port: Annotated[int, Setting("--api-port", kinds.PORT, "The port of the API.", "a free one")] = 0
     labels: Annotated[Mapping[str, str], Setting("--label", kinds.LABELS, "A label for constraints.")] = (
         field(default_factory=dict)
     )

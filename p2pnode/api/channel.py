@@ -1,0 +1,158 @@
+"""A client's connection to the API: questions and answers, streams of events, and what goes wrong there.
+
+This stands on the standard library's `http.client`: nothing to import that a short command
+would wait for. A connection whose answer was read to its end serves the next question.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import time
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from .refusals import raise_refusal, refusal
+from .shapes import CALL_TIMEOUT_S, KEEP_ALIVE_INTERVAL_S, Json
+
+# The node is on this machine: it accepts at once or is not there.
+CONNECT_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = CALL_TIMEOUT_S + 5.0
+EVENT_TIMEOUT_S = 3 * KEEP_ALIVE_INTERVAL_S
+CHUNK_SIZE_BYTES = 256 * 1024
+# The node closes a connection that has been idle for 5 s; one that it may be closing is not used.
+IDLE_S_MAX = 2.0
+# Listings are far smaller; what answers with more is no node.
+ANSWER_SIZE_BYTES_MAX = 256 * 1024**2
+
+
+class NodeUnreachable(Exception):
+    """No node answers where one should be; the message says where and what to do."""
+
+
+class Channel:
+    """Asks the API at `url` (http://127.0.0.1:PORT); `tls` says whom to trust where it begins with https.
+
+    What asks raises `NodeUnreachable`, and `ServiceError` where the node refuses.
+    """
+
+    def __init__(self, url: str, token: str, tls: ssl.SSLContext | None = None) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise NodeUnreachable(f"{url!r} is no API address; it looks like http://127.0.0.1:4701")
+        self.url = url.rstrip("/")
+        self._tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
+        self._host, self._port = parts.hostname, parts.port or (443 if self._tls else 80)
+        self._headers = {"Authorization": f"Bearer {token}"}
+        # At most one, with the time it was last used; a list, as threads may share a client.
+        self._idle: list[tuple[http.client.HTTPConnection, float]] = []
+        weakref.finalize(self, _close_all, self._idle)
+
+    def _call_json(self, method: str, path: str, body: Json) -> Json:
+        return self._call(method, path, json.dumps(body).encode(), "application/json")
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | Iterable[bytes] | None = None,
+        media_type: str = "application/octet-stream",
+        timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> Json:
+        with self._response(method, path, body, media_type, timeout_s) as response:
+            return cast(Json, json.loads(response.read(ANSWER_SIZE_BYTES_MAX)))
+
+    def _events(self, path: str) -> Iterator[Any]:
+        with self._response("GET", path, timeout_s=EVENT_TIMEOUT_S) as response:
+            kind = ""
+            for line in iter(response.readline, b""):
+                name, _, value = line.decode().rstrip("\n").partition(": ")
+                if name == "event":
+                    kind = value
+                elif name == "data" and kind == "end":
+                    # Nothing but the end of the answer, after which the connection is free.
+                    with suppress(OSError, http.client.HTTPException):
+                        response.read(CHUNK_SIZE_BYTES)
+                    return
+                elif name == "data" and kind == "error":
+                    raise_refusal(json.loads(value))
+                elif name == "data":
+                    yield json.loads(value)
+        reason = "it is shutting down or has died, or the token does not hold any more"
+        raise NodeUnreachable(f"the node at {self.url} ended the stream: {reason}")
+
+    @contextmanager
+    def _response(
+        self,
+        method: str,
+        path: str,
+        body: bytes | Iterable[bytes] | None = None,
+        media_type: str = "application/octet-stream",
+        timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> Iterator[http.client.HTTPResponse]:
+        headers = self._headers | ({"Content-Type": media_type} if body is not None else {})
+        # Only a question may be asked twice, should the node close the connection just now.
+        connection = self._idle_connection() if method == "GET" else None
+        response = None
+        try:
+            if connection is not None:
+                response = _asked_again(connection, path, headers, timeout_s)
+            if connection is None or response is None:
+                connection = self._new_connection()
+                connection.connect()
+                connection.sock.settimeout(timeout_s)
+                # A node that refuses before it has read all closes the connection: its answer says why.
+                with suppress(BrokenPipeError, ConnectionResetError):
+                    connection.request(method, path, body, headers)
+                response = connection.getresponse()
+            if response.status >= 400:
+                raise_refusal(refusal(response))
+            yield response
+            if response.isclosed() and not response.will_close and not self._idle:
+                self._idle.append((connection, time.monotonic()))
+                connection = None
+        except (OSError, http.client.HTTPException, UnicodeDecodeError, json.JSONDecodeError) as error:
+            reason = str(error) or type(error).__name__
+            raise NodeUnreachable(f"the node at {self.url} cannot be reached: {reason}") from error
+        finally:
+            if connection is not None:
+                connection.close()
+
+    def _new_connection(self) -> http.client.HTTPConnection:
+        if self._tls is None:
+            return http.client.HTTPConnection(self._host, self._port, timeout=CONNECT_TIMEOUT_S)
+        return http.client.HTTPSConnection(
+            self._host, self._port, timeout=CONNECT_TIMEOUT_S, context=self._tls
+        )
+
+    def _idle_connection(self) -> http.client.HTTPConnection | None:
+        """A connection that the node has open still, as far as is known here; it is the caller's."""
+        with suppress(IndexError):
+            connection, used_s = self._idle.pop()
+            if time.monotonic() - used_s < IDLE_S_MAX:
+                return connection
+            connection.close()
+        return None
+
+
+def _asked_again(
+    connection: http.client.HTTPConnection, path: str, headers: Mapping[str, str], timeout_s: float
+) -> http.client.HTTPResponse | None:
+    """The answer to one more question, or None if the node has closed the connection meanwhile."""
+    connection.sock.settimeout(timeout_s)
+    try:
+        connection.request("GET", path, None, headers)
+        return connection.getresponse()
+    except ConnectionError:
+        # `RemoteDisconnected` is one.
+        connection.close()
+        return None
+
+
+def _close_all(idle: list[tuple[http.client.HTTPConnection, float]]) -> None:
+    for connection, _ in idle:
+        connection.close()
