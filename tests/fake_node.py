@@ -308,7 +308,11 @@ class FakeNode(FakeReach):
         self._known(cid)
 
     async def list_directory(self, path: str, peers_hint: list[str]) -> list[EntryJson]:
-        found = reading.list_directory(await self.resolve(path, peers_hint), self.blocks.get)
+        root = await self.resolve(path, peers_hint)
+        try:
+            found = reading.list_directory(root, self.blocks.get)
+        except reading.NoSuchPath as error:
+            raise ServiceError(Code.NO_SUCH_PATH, str(error)) from error
         return [EntryJson(name=one.name, cid=one.cid, size_bytes=one.size_bytes) for one in found]
 
     async def resolve(self, path: str, peers_hint: list[str]) -> str:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import trio
 from starlette.applications import Starlette
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -25,7 +26,7 @@ from p2pnode.core.jobfile.problems import JobFileError
 from . import openapi
 from .endpoints import ENDPOINTS
 from .handlers import Handlers
-from .requests import check_request
+from .requests import NUMBER_DIGITS_MAX, check_request
 from .services import Services
 from .shapes import Code, ServiceError
 
@@ -51,11 +52,18 @@ _STATUS = {
 }
 
 
+class _Number(IntegerConvertor):
+    regex = f"[0-9]{{1,{NUMBER_DIGITS_MAX}}}"
+
+
+register_url_convertor("number", _Number())
+
+
 def make_app(services: Services, token: str) -> ASGIApp:
     """The ASGI application. `token` is what each request has to bring."""
     handlers = Handlers(services)
     routes = [
-        Route(one.path, getattr(handlers, one.name), methods=[one.method], name=one.name) for one in ENDPOINTS
+        Route(path, _of_method(by_method), methods=list(by_method)) for path, by_method in _paths(handlers)
     ]
     document = JSONResponse(openapi.describe(__version__))
     routes.append(Route(openapi.PATH, document))
@@ -68,6 +76,24 @@ def make_app(services: Services, token: str) -> ASGIApp:
     # Starlette types its handlers by `Exception` alone.
     app = Starlette(routes=routes, exception_handlers=refusals)  # type: ignore[arg-type]
     return _Guard(app, token)
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def _paths(handlers: Handlers) -> Iterable[tuple[str, Mapping[str, Handler]]]:
+    """Each path with its handlers by method: as one route, so that a refusal's `Allow` names them all."""
+    found: dict[str, dict[str, Handler]] = {}
+    for one in ENDPOINTS:
+        found.setdefault(one.path, {})[one.method] = getattr(handlers, one.name)
+    return found.items()
+
+
+def _of_method(by_method: Mapping[str, Handler]) -> Handler:
+    async def handle(request: Request) -> Response:
+        return await by_method["GET" if request.method == "HEAD" else request.method](request)
+
+    return handle
 
 
 class _Guard:

@@ -34,7 +34,7 @@ class Endpoint:
     """One method of one path. `name` is its handler's (`handlers.Handlers`) and its operation id."""
 
     method: str
-    # A parameter may say its kind as Starlette does: `{version:int}`, `{path:path}`.
+    # A parameter may say its kind as Starlette does: `{version:number}`, `{path:path}`.
     path: str
     name: str
     tag: str
@@ -103,7 +103,7 @@ ENDPOINTS = (
     _read("/api/v1/network/jobs", "network_jobs", _JOBS, "Jobs of all known nodes.", shapes.NetworkJobsJson),
     _read(_JOB, "job", _JOBS, "A job, by its id, a unique prefix of it, or its name.", shapes.JobJson),
     _read(
-        f"{_JOB}/versions/{{version:int}}",
+        f"{_JOB}/versions/{{version:number}}",
         "job_version",
         _JOBS,
         "A version of a job's file.",
@@ -185,7 +185,7 @@ ENDPOINTS = (
     _read("/api/v1/problems", "problems", _PROBLEMS, "What has failed on this node.", shapes.ProblemsJson),
     _write(
         "POST",
-        "/api/v1/problems/{number:int}/retry",
+        "/api/v1/problems/{number:number}/retry",
         "retry_problem",
         _PROBLEMS,
         "Go on with what was set aside.",
@@ -193,7 +193,7 @@ ENDPOINTS = (
     ),
     _write(
         "DELETE",
-        "/api/v1/problems/{number:int}",
+        "/api/v1/problems/{number:number}",
         "drop_problem",
         _PROBLEMS,
         "Forget a problem, and what was set aside for it.",
