@@ -11,6 +11,7 @@ from typing import get_type_hints
 
 import trio
 
+from p2pnode.api.exposition import Metric, gauge
 from p2pnode.api.queries import JobsQuery
 from p2pnode.api.server import open_api
 from p2pnode.api.services import Services
@@ -360,6 +361,9 @@ class FakeNode(FakeReach):
             if one["number"] == number:
                 return one
         raise ServiceError(Code.NOT_FOUND, f"there is no problem {number}")
+
+    def prometheus(self) -> list[Metric]:
+        return [gauge("p2pnode_jobs", "Jobs.", len(self.records))]
 
     def metrics(self) -> Json:
         return {"jobs": len(self.records)}

@@ -26,6 +26,8 @@ class Media(enum.StrEnum):
     # Server-sent events: each message holds one JSON object; an event `end` or `error` comes last.
     EVENTS = "text/event-stream"
     CAR = shapes.CAR_MEDIA_TYPE
+    # Prometheus' text format.
+    METRICS = "text/plain; version=0.0.4; charset=utf-8"
     JOB_FILE = "application/yaml"
 
 
@@ -40,7 +42,7 @@ class Endpoint:
     tag: str
     summary: str
     caller: Caller
-    # The type of the answer, of each message of a stream; None for bytes.
+    # The type of the answer, of each message of a stream; None for bytes and text.
     answer: Any = None
     media: Media = Media.JSON
     status: int = 200
@@ -172,6 +174,14 @@ ENDPOINTS = (
         body=queries.AddressBody,
     ),
     _read("/api/v1/metrics", "metrics", _NODES, "Figures about this node, by name.", shapes.Json),
+    _read(
+        "/metrics",
+        "prometheus",
+        _NODES,
+        "Metrics of this node, for Prometheus to scrape.",
+        None,
+        media=Media.METRICS,
+    ),
     _read("/api/v1/scheduling", "scheduling", _NODES, "What this node takes on.", shapes.SchedulingJson),
     _write(
         "POST",

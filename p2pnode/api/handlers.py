@@ -14,7 +14,8 @@ from starlette.responses import JSONResponse, Response
 from p2pnode.core import jobfile
 from p2pnode.core.wire.spec import DEFAULT_NAMESPACE
 
-from . import parameters, queries
+from . import exposition, parameters, queries
+from .endpoints import Media
 from .services import Services
 from .shapes import CALL_TIMEOUT_S, CAR_MEDIA_TYPE, Change, Code, JobJson, Json, ServiceError
 from .streaming import Followers, Streaming
@@ -154,6 +155,10 @@ class Handlers:
 
     async def metrics(self, request: Request) -> Response:
         return JSONResponse(self._services.nodes.metrics())
+
+    async def prometheus(self, request: Request) -> Response:
+        text = exposition.render(self._services.nodes.prometheus())
+        return Response(text, media_type=Media.METRICS)
 
     async def import_car(self, request: Request) -> Response:
         chunks = parameters.chunks(request, CAR_SIZE_BYTES_MAX)

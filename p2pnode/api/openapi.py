@@ -20,7 +20,7 @@ PATH = "/api/openapi.json"
 _REFERENCE = "#/components/schemas/{name}"
 # Starlette's kinds of path parameters, and theirs in JSON Schema.
 _PARAMETER = re.compile(r"\{(\w+)(?::(\w+))?\}")
-# Of path parameters that are more than a text.
+# Schemas for path parameters that are more than a text.
 _CID = "bafkreifzjut3te7nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
 _FORMATS = {
     "cid": {"type": "string", "format": "cid", "examples": [_CID]},
@@ -151,6 +151,8 @@ def _request_body(body: type[JsonBody] | Media) -> Json:
 def _responses(endpoint: Endpoint) -> Json:
     if endpoint.media is Media.CAR:
         schema: Json = {"type": "string", "format": "binary"}
+    elif endpoint.media is Media.METRICS:
+        schema = {"type": "string"}
     elif endpoint.media is Media.EVENTS:
         schema = _event(endpoint.answer)
     else:

@@ -12,7 +12,7 @@ from starlette.types import Scope
 
 from .shapes import Code, ServiceError
 
-# Of a number in a path: JavaScript tells them apart, and SQLite holds them.
+# Numbers in paths: JavaScript tells them apart, and SQLite holds them.
 NUMBER_DIGITS_MAX = 15
 ALIVE_PATH = "/api/v1/alive"
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
@@ -20,7 +20,7 @@ _LOCAL_HOST = re.compile(rf"({'|'.join(map(re.escape, LOCAL_NAMES))})(:[0-9]{{1,
 # Controls of ASCII and Latin-1; tab and line breaks are white space, which loses form where it means nothing.
 _CONTROL = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
 _CONTROLS = re.compile(f"[{_CONTROL}]")
-# What the checks below let through, as JSON Schema says it.
+# The text that the checks below let through, as JSON Schema says it.
 PLAIN_PATTERN = f"^[^{_CONTROL}]*$"
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 

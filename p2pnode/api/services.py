@@ -30,6 +30,7 @@ from p2pnode.api.shapes import (
 )
 from p2pnode.core.wire.spec import JobSpec
 
+from .exposition import Metric
 from .queries import JobsQuery
 
 
@@ -128,6 +129,9 @@ class NodeService(Protocol):
 
     def metrics(self) -> Json:
         """Figures about the node, by name."""
+
+    def prometheus(self) -> list[Metric]:
+        """Metrics of the node, of a number of samples that does not grow."""
 
 
 class ContentService(Protocol):

@@ -340,6 +340,7 @@ class Node:
             nursery.start_soon(self.driver.run)
             keep_running = self.guards.keep_running
             nursery.start_soon(keep_running, "block store", self.results.run)
+            nursery.start_soon(keep_running, "loop lag", self.driver.counts.watch_lag)
             await self.resume()
             watch_peers = partial(self.peer_watch.run, self.links, self.strangers)
             nursery.start_soon(keep_running, "failure detector", watch_peers)
