@@ -47,6 +47,7 @@ from p2pnode.core.wire.spec import JobSpec
 from p2pnode.ipfs import car, cid, reading, unixfs
 from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.ipfs.cid import BadCid
+from p2pnode.system.audit_log import AuditLog
 
 from .fake_reach import FakeReach
 from .fake_receipts import ENDS, EVENTS, PEER, SPEC_HASH, a_receipt, signed
@@ -57,7 +58,17 @@ RESOURCES = ResourcesJson(cpu_millis=2000, memory_bytes=4_000_000_000, disk_byte
 
 
 def services_of(node: FakeNode) -> Services:
-    return Services(jobs=node, commands=node, reach=node, logs=node, nodes=node, content=node, problems=node)
+    others = dict.fromkeys(("jobs", "commands", "reach", "logs", "nodes", "content", "problems"), node)
+    return Services(**others, audit=AuditLog(node.data_dir))
+
+
+@contextmanager
+def translated(kind: type[Exception], code: Code) -> Iterator[None]:
+    """Answers an error of this kind as the API does."""
+    try:
+        yield
+    except kind as error:
+        raise ServiceError(code, str(error)) from error
 
 
 class FakeNode(FakeReach):
@@ -289,12 +300,10 @@ class FakeNode(FakeReach):
     async def import_car(self, chunks: AsyncIterator[bytes]) -> str:
         data = b"".join([chunk async for chunk in chunks])
         root = ""
-        try:
+        with translated(BadMessage, Code.BAD_REQUEST):
             for cid, block in car.read_car_untrusted([data]):
                 self.blocks.put_verified(cid, block)
                 root = root or cid
-        except BadMessage as error:
-            raise ServiceError(Code.BAD_REQUEST, str(error)) from error
         return root
 
     async def export_car(self, cid: str, peers_hint: list[str]) -> AsyncGenerator[bytes, None]:
@@ -310,29 +319,21 @@ class FakeNode(FakeReach):
 
     async def list_directory(self, path: str, peers_hint: list[str]) -> list[EntryJson]:
         root = await self.resolve(path, peers_hint)
-        try:
+        with translated(reading.NoSuchPath, Code.NO_SUCH_PATH):
             found = reading.list_directory(root, self.blocks.get)
-        except reading.NoSuchPath as error:
-            raise ServiceError(Code.NO_SUCH_PATH, str(error)) from error
         return [EntryJson(name=one.name, cid=one.cid, size_bytes=one.size_bytes) for one in found]
 
     async def resolve(self, path: str, peers_hint: list[str]) -> str:
         self.resolved.append((path, peers_hint))
-        try:
+        with translated(ValueError, Code.BAD_REQUEST):
             root, names = content_paths.split(path)
-        except ValueError as error:
-            raise ServiceError(Code.BAD_REQUEST, str(error)) from error
         self._known(root)
-        try:
+        with translated(reading.NoSuchPath, Code.NO_SUCH_PATH):
             return reading.resolve(root, names, self.blocks.get)
-        except reading.NoSuchPath as error:
-            raise ServiceError(Code.NO_SUCH_PATH, str(error)) from error
 
     def _known(self, cid: str) -> None:
-        try:
+        with translated(BadCid, Code.BAD_REQUEST):
             found = self.blocks.has(cid)
-        except BadCid as error:
-            raise ServiceError(Code.BAD_REQUEST, str(error)) from error
         if not found:
             raise ServiceError(Code.NOT_FOUND, f"no peer has {cid}")
 

@@ -145,7 +145,7 @@ def prometheus(pair: tuple[Node, Node], tmp_path: Path) -> Iterator[str]:
 
 
 def ask(prometheus: str, path: str, **query: str) -> Any:
-    """What its API answers; None while it does not."""
+    """The answer of its API; None while it gives none."""
     try:
         with urllib.request.urlopen(f"{prometheus}/api/v1/{path}?{urllib.parse.urlencode(query)}") as answer:
             return json.load(answer)["data"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import trio
 from starlette.applications import Starlette
@@ -24,10 +24,11 @@ from p2pnode import __version__
 from p2pnode.core.jobfile.problems import JobFileError
 
 from . import openapi
-from .endpoints import ENDPOINTS
+from .audit import Handler, audited
+from .endpoints import ENDPOINTS, Caller
 from .handlers import Handlers
 from .requests import NUMBER_DIGITS_MAX, check_request
-from .services import Services
+from .services import AuditService, Services
 from .shapes import Code, ServiceError
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,8 @@ def make_app(services: Services, token: str) -> ASGIApp:
     """The ASGI application. `token` is what each request has to bring."""
     handlers = Handlers(services)
     routes = [
-        Route(path, _of_method(by_method), methods=list(by_method)) for path, by_method in _paths(handlers)
+        Route(path, _of_method(by_method), methods=list(by_method))
+        for path, by_method in _paths(handlers, services.audit)
     ]
     document = JSONResponse(openapi.describe(__version__))
     routes.append(Route(openapi.PATH, document))
@@ -78,14 +80,14 @@ def make_app(services: Services, token: str) -> ASGIApp:
     return _Guard(app, token)
 
 
-Handler = Callable[[Request], Awaitable[Response]]
-
-
-def _paths(handlers: Handlers) -> Iterable[tuple[str, Mapping[str, Handler]]]:
+def _paths(handlers: Handlers, audit_log: AuditService) -> Iterable[tuple[str, Mapping[str, Handler]]]:
     """Each path with its handlers by method: as one route, so that a refusal's `Allow` names them all."""
     found: dict[str, dict[str, Handler]] = {}
     for one in ENDPOINTS:
-        found.setdefault(one.path, {})[one.method] = getattr(handlers, one.name)
+        handler: Handler = getattr(handlers, one.name)
+        if one.caller is Caller.WRITE:
+            handler = audited(one.name, handler, audit_log)
+        found.setdefault(one.path, {})[one.method] = handler
     return found.items()
 
 

@@ -6,7 +6,7 @@ when the client goes away.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -181,6 +181,13 @@ class ProblemService(Protocol):
         """Forget a problem, and what was set aside for it."""
 
 
+class AuditService(Protocol):
+    """The log of what was asked of this node."""
+
+    def note(self, caller: str, action: str, about: Mapping[str, object], result: str) -> None:
+        """Keep that `caller` asked for this, and what came of it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """All that the API is answered with."""
@@ -192,3 +199,4 @@ class Services:
     nodes: NodeService
     content: ContentService
     problems: ProblemService
+    audit: AuditService

@@ -47,4 +47,5 @@ def services_of(node: Node, discovery: Discovery) -> Services:
         ),
         content=Content(node.blocks, node.bitswap, node.fetching, node.nursery),
         problems=FaultReports(node.journal, node.driver, node.intake, node.executor),
+        audit=node.audit_log,
     )
