@@ -48,7 +48,7 @@ class FakeContent:
             for chunk in reading.read_file(cid, self.blocks.get):
                 yield chunk
         except reading.NoSuchPath as error:
-            raise ServiceError(Code.BAD_REQUEST, str(error)) from error
+            raise ServiceError(Code.NO_SUCH_PATH, str(error)) from error
 
     async def fetch(self, cid: str, peers_hint: list[str]) -> AsyncGenerator[FetchedJson, None]:
         self.fetched.append(cid)
@@ -60,7 +60,7 @@ class FakeContent:
         try:
             found = list(reading.list_directory(cid, self.blocks.get))
         except reading.NoSuchPath as error:
-            raise ServiceError(Code.BAD_REQUEST, str(error)) from error
+            raise ServiceError(Code.NO_SUCH_PATH, str(error)) from error
         return [EntryJson(name=one.name, cid=one.cid, size_bytes=one.size_bytes) for one in found]
 
     async def resolve(self, path: str, peers_hint: list[str]) -> str:

@@ -11,6 +11,7 @@ from typing import get_type_hints
 
 import trio
 
+from p2pnode.api.exposition import Metric, gauge
 from p2pnode.api.queries import JobsQuery
 from p2pnode.api.server import ApiAddress, open_api
 from p2pnode.api.services import Services
@@ -40,6 +41,7 @@ from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Signed
 from p2pnode.core.wire.spec import JobSpec
 from p2pnode.ipfs import cid, unixfs
+from p2pnode.system.audit_log import AuditLog
 
 from .fake_content import FakeContent
 from .fake_reach import FakeReach
@@ -52,7 +54,8 @@ RESOURCES = ResourcesJson(cpu_millis=2000, memory_bytes=4_000_000_000, disk_byte
 
 
 def services_of(node: FakeNode) -> Services:
-    return Services(jobs=node, commands=node, reach=node, logs=node, nodes=node, content=node, problems=node)
+    others = dict.fromkeys(("jobs", "commands", "reach", "logs", "nodes", "content", "problems"), node)
+    return Services(**others, audit=AuditLog(node.data_dir))
 
 
 class FakeNode(FakeContent, FakeReach, FakeSettings):
@@ -293,6 +296,9 @@ class FakeNode(FakeContent, FakeReach, FakeSettings):
             if one["number"] == number:
                 return one
         raise ServiceError(Code.NOT_FOUND, f"there is no problem {number}")
+
+    def prometheus(self) -> list[Metric]:
+        return [gauge("p2pnode_jobs", "Jobs.", len(self.records))]
 
     def metrics(self) -> Json:
         return {"jobs": len(self.records)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,13 @@ def test_people_at_a_controllers_node_without_a_copy_do_all_that_those_at_the_re
     done(b, "job", "rerun", "--no-wait", job)
     network.running(a, job, run=3)
     done(b, "job", "stop", job)
+
+    # The requester's audit log tells whose users have stopped the job; the stranger did nothing there.
+    told = [json.loads(line) for line in (a.data_dir / "audit.log").read_text().splitlines()]
+    stops = [one for one in told if one["action"] == "stop" and one["job"] == job]
+    assert stops[0]["reason"] == "enough"
+    assert {one["caller"] for one in stops} == {f"peer {b.peer}"}
+    assert len(stops) == 2
 
 
 def test_a_controllers_node_follows_a_job_while_its_requester_is_gone_and_a_deputy_acts(

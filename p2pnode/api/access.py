@@ -22,17 +22,21 @@ from .token_shapes import TokenKind
 from .tokens import TokenStore, digest_of
 
 SESSION_COOKIE = "p2pnode_session"
+# The name, among callers, of whoever brings the token in the data directory.
+OWNER = "owner"
 # In a request's scope.
 VISITOR = "p2pnode.visitor"
 # These change nothing by what they are; an endpoint may still need write.
 _READING = ("GET", "HEAD")
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Visitor:
     """The caller of a request that is being answered."""
 
     kind: TokenKind
+    # The caller as the audit log has it.
+    name: str
     # Digests of its token and, for a page, its session ("": none).
     token: str
     session: str = ""
@@ -87,7 +91,7 @@ class Door:
             session = self._sessions.find(digest, now)
             if session and (visitor := self._visitor(session.token, now)):
                 ends = session.ends if visitor.ends is None else min(session.ends, visitor.ends)
-                return Visitor(kind=visitor.kind, token=visitor.token, session=digest, ends=ends)
+                return Visitor(visitor.kind, visitor.name, visitor.token, session=digest, ends=ends)
         raise ServiceError(
             Code.UNAUTHORIZED, "the session has ended, and no token is given; begin one: p2pnode dashboard"
         )
@@ -125,9 +129,9 @@ class Door:
         return found[0] if found and self._visitor(found[1], now) else None
 
     def log_out(self, visitor: Visitor) -> None:
-        """End the caller's session, and what goes on by it; BAD_REQUEST where it has none."""
+        """End the caller's session, and what goes on by it; CONFLICT where it has none."""
         if not visitor.session:
-            raise ServiceError(Code.BAD_REQUEST, "this ends a page's session, and a token was given instead")
+            raise ServiceError(Code.CONFLICT, "this ends a page's session, and a token was given instead")
         self._sessions.end(visitor.session)
         self._send_out(lambda one: one.session == visitor.session, visitor)
 
@@ -141,12 +145,12 @@ class Door:
 
     def _visitor(self, digest: str, now: float) -> Visitor | None:
         if hmac.compare_digest(digest, self._owner):
-            return Visitor(kind=TokenKind.WRITE, token=digest)
+            return Visitor(TokenKind.WRITE, OWNER, digest)
         token = self.tokens.find(digest, now)
         if token is None:
             return None
         self.tokens.note_used(token, now)
-        return Visitor(kind=token.kind, token=digest, ends=token.expires)
+        return Visitor(token.kind, f"token {token.name}", digest, ends=token.expires)
 
     def _send_out(self, gone: Callable[[Visitor], bool], but: Visitor) -> None:
         for one in self._inside:

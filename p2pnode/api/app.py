@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Iterable, Mapping
 
 import trio
 from starlette.applications import Starlette
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -26,11 +27,20 @@ from p2pnode.core.jobfile.problems import JobFileError
 
 from . import openapi, pages
 from .access import VISITOR, Door, Visitor, check_access
-from .endpoints import ENDPOINTS, Endpoint
+from .audit import CALLER, Handler, audited
+from .endpoints import ENDPOINTS, Caller, Endpoint
 from .handlers import Handlers
 from .login import Login
-from .requests import LOGIN_PATH, OwnHosts, check_plain, check_target, is_from_own_page, is_public
-from .services import Services
+from .requests import (
+    LOGIN_PATH,
+    NUMBER_DIGITS_MAX,
+    OwnHosts,
+    check_plain,
+    check_target,
+    is_from_own_page,
+    is_public,
+)
+from .services import AuditService, Services
 from .shapes import Code, ServiceError
 
 log = logging.getLogger(__name__)
@@ -55,15 +65,19 @@ _STATUS = {
 }
 
 
-Handler = Callable[[Request], Awaitable[Response]]
+class _Number(IntegerConvertor):
+    regex = f"[0-9]{{1,{NUMBER_DIGITS_MAX}}}"
+
+
+register_url_convertor("number", _Number())
 
 
 def make_app(services: Services, door: Door, hosts: OwnHosts) -> ASGIApp:
     """The ASGI application, for whom `door` lets in, at `hosts`."""
     handlers = Handlers(services, door)
     routes = [
-        Route(one.path, _checked(one, getattr(handlers, one.name)), methods=[one.method], name=one.name)
-        for one in ENDPOINTS
+        Route(path, _of_method(by_method), methods=list(by_method))
+        for path, by_method in _paths(handlers, services.audit)
     ]
     document = JSONResponse(openapi.describe(__version__))
     routes.append(Route(openapi.PATH, document))
@@ -87,6 +101,24 @@ def _checked(endpoint: Endpoint, handler: Handler) -> Handler:
         own_page = is_from_own_page(request.scope)
         check_access(endpoint, request.scope[VISITOR], request.method, own_page)
         return await handler(request)
+
+    return handle
+
+
+def _paths(handlers: Handlers, audit_log: AuditService) -> Iterable[tuple[str, Mapping[str, Handler]]]:
+    """Each path with its handlers by method: as one route, so that a refusal's `Allow` names them all."""
+    found: dict[str, dict[str, Handler]] = {}
+    for one in ENDPOINTS:
+        handler: Handler = _checked(one, getattr(handlers, one.name))
+        if one.caller is Caller.WRITE:
+            handler = audited(one.name, handler, audit_log)
+        found.setdefault(one.path, {})[one.method] = handler
+    return found.items()
+
+
+def _of_method(by_method: Mapping[str, Handler]) -> Handler:
+    async def handle(request: Request) -> Response:
+        return await by_method["GET" if request.method == "HEAD" else request.method](request)
 
     return handle
 
@@ -122,6 +154,8 @@ class _Guard:
         check_target(scope, self._hosts)
         visitor = None if is_public(scope["path"]) else self._door.admit(Headers(scope=scope))
         check_plain(scope)
+        if visitor:
+            scope[CALLER] = visitor.name
         return visitor
 
     async def _serve(self, visitor: Visitor | None, scope: Scope, receive: Receive, send: Send) -> None:

@@ -28,6 +28,8 @@ class Media(enum.StrEnum):
     CAR = shapes.CAR_MEDIA_TYPE
     # Whatever its name says.
     BYTES = "*/*"
+    # Prometheus' text format.
+    METRICS = "text/plain; version=0.0.4; charset=utf-8"
     JOB_FILE = "application/yaml"
 
 
@@ -36,13 +38,13 @@ class Endpoint:
     """One method of one path. `name` is its handler's (`handlers.Handlers`) and its operation id."""
 
     method: str
-    # A parameter may say its kind as Starlette does: `{version:int}`, `{path:path}`.
+    # A parameter may say its kind as Starlette does: `{version:number}`, `{path:path}`.
     path: str
     name: str
     tag: str
     summary: str
     caller: Caller
-    # The type of the answer, of each message of a stream; None for bytes.
+    # The type of the answer, of each message of a stream; None for bytes and text.
     answer: Any = None
     media: Media = Media.JSON
     status: int = 200
@@ -108,7 +110,7 @@ ENDPOINTS = (
     _read("/api/v1/network/jobs", "network_jobs", _JOBS, "Jobs of all known nodes.", shapes.NetworkJobsJson),
     _read(_JOB, "job", _JOBS, "A job, by its id, a unique prefix of it, or its name.", shapes.JobJson),
     _read(
-        f"{_JOB}/versions/{{version:int}}",
+        f"{_JOB}/versions/{{version:number}}",
         "job_version",
         _JOBS,
         "A version of a job's file.",
@@ -177,6 +179,14 @@ ENDPOINTS = (
         body=queries.AddressBody,
     ),
     _read("/api/v1/metrics", "metrics", _NODES, "Figures about this node, by name.", shapes.Json),
+    _read(
+        "/metrics",
+        "prometheus",
+        _NODES,
+        "Metrics of this node, for Prometheus to scrape.",
+        None,
+        media=Media.METRICS,
+    ),
     _read("/api/v1/scheduling", "scheduling", _NODES, "What this node takes on.", shapes.SchedulingJson),
     _write(
         "POST",
@@ -190,7 +200,7 @@ ENDPOINTS = (
     _read("/api/v1/problems", "problems", _PROBLEMS, "What has failed on this node.", shapes.ProblemsJson),
     _write(
         "POST",
-        "/api/v1/problems/{number:int}/retry",
+        "/api/v1/problems/{number:number}/retry",
         "retry_problem",
         _PROBLEMS,
         "Go on with what was set aside.",
@@ -198,7 +208,7 @@ ENDPOINTS = (
     ),
     _write(
         "DELETE",
-        "/api/v1/problems/{number:int}",
+        "/api/v1/problems/{number:number}",
         "drop_problem",
         _PROBLEMS,
         "Forget a problem, and what was set aside for it.",

@@ -15,8 +15,9 @@ from starlette.responses import JSONResponse, Response
 from p2pnode.core import jobfile
 from p2pnode.core.wire.spec import DEFAULT_NAMESPACE
 
-from . import login, parameters, queries
+from . import audit, exposition, login, parameters, queries
 from .access import Door, visitor_of
+from .endpoints import Media
 from .services import Services
 from .shapes import CALL_TIMEOUT_S, CAR_MEDIA_TYPE, Change, Code, JobJson, Json, ServiceError
 from .streaming import Followers, Streaming
@@ -72,7 +73,9 @@ class Handlers:
         spec = (await parameters.job_file(request, asked.name)).spec
         if spec.name and not asked.new:
             await _in_time(self._services.reach.find_named(spec.namespace, spec.name))
+        audit.tell(request, name=spec.name, namespace=spec.namespace)
         submitted = await _in_time(self._services.commands.submit(spec, asked.new))
+        audit.tell(request, job=submitted["id"], version=submitted["version"], change=submitted["change"])
         return JSONResponse(submitted, status_code=201 if submitted["change"] is Change.NEW else 200)
 
     async def plan(self, request: Request) -> Response:
@@ -131,12 +134,14 @@ class Handlers:
     async def stop(self, request: Request) -> Response:
         job = await self._job_of(request)
         reason = parameters.one_line((await parameters.body(request, queries.ReasonBody)).reason)
+        audit.tell(request, job=job, reason=reason)
         await _in_time(self._services.commands.stop(job, reason or "stopped by its owner"))
         return JSONResponse(self._services.jobs.job(job))
 
     async def rerun(self, request: Request) -> Response:
         job = await self._job_of(request)
         reason = parameters.one_line((await parameters.body(request, queries.ReasonBody)).reason)
+        audit.tell(request, job=job, reason=reason)
         await _in_time(self._services.commands.rerun(job, reason))
         return JSONResponse(self._services.jobs.job(job))
 
@@ -145,6 +150,7 @@ class Handlers:
 
     async def schedule(self, request: Request) -> Response:
         asked = await parameters.body(request, queries.ScheduleBody)
+        audit.tell(request, scheduling=asked.scheduling, timeout_s=asked.timeout_s, leave=asked.leave)
         self._services.nodes.schedule(asked.scheduling, asked.timeout_s, asked.leave)
         return JSONResponse(self._services.nodes.scheduling())
 
@@ -165,14 +171,21 @@ class Handlers:
 
     async def connect(self, request: Request) -> Response:
         address = (await parameters.body(request, queries.AddressBody)).address
+        audit.tell(request, address=address)
         return JSONResponse({"peer": await _in_time(self._services.nodes.connect(address))})
 
     async def metrics(self, request: Request) -> Response:
         return JSONResponse(self._services.nodes.metrics())
 
+    async def prometheus(self, request: Request) -> Response:
+        text = exposition.render(self._services.nodes.prometheus())
+        return Response(text, media_type=Media.METRICS)
+
     async def import_car(self, request: Request) -> Response:
         chunks = parameters.chunks(request, CAR_SIZE_BYTES_MAX)
-        return JSONResponse({"cid": await self._services.content.import_car(chunks)}, status_code=201)
+        cid = await self._services.content.import_car(chunks)
+        audit.tell(request, cid=cid)
+        return JSONResponse({"cid": cid}, status_code=201)
 
     async def export_car(self, request: Request) -> Response:
         """Answers as a trustless gateway does, with CAR only: the client verifies the blocks."""

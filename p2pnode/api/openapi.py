@@ -14,6 +14,7 @@ from . import shapes
 from .access import SESSION_COOKIE
 from .endpoints import ENDPOINTS, Caller, Endpoint, Media
 from .queries import JsonBody, Query
+from .requests import NUMBER_DIGITS_MAX, PLAIN_PATTERN
 from .shapes import Code, Json
 
 PATH = "/api/openapi.json"
@@ -21,6 +22,17 @@ _KINDS = {Caller.READ: "read or write", Caller.WRITE: "write"}
 _REFERENCE = "#/components/schemas/{name}"
 # Starlette's kinds of path parameters, and theirs in JSON Schema.
 _PARAMETER = re.compile(r"\{(\w+)(?::(\w+))?\}")
+# Schemas for path parameters that are more than a text.
+_CID = "bafkreifzjut3te7nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
+_FORMATS = {
+    "cid": {"type": "string", "format": "cid", "examples": [_CID]},
+    "path": {
+        "type": "string",
+        "format": "cid-path",
+        "description": "CID, or CID/name/...",
+        "examples": [_CID],
+    },
+}
 _DESCRIPTION = """\
 Whoever has a token may call it: `Authorization: Bearer TOKEN`. The owner's, which may do all, is in
 `api.token` in the node's data directory; others are of kind read or write, which the security of each
@@ -43,6 +55,8 @@ def describe(version: str) -> Json:
     for endpoint in ENDPOINTS:
         path = _PARAMETER.sub(r"{\1}", endpoint.path)
         paths.setdefault(path, {})[endpoint.method.lower()] = _operation(endpoint)
+    for body in bodies:
+        schemas[body.__name__] = _plain(schemas[body.__name__])
     return {
         "openapi": "3.1.0",
         "info": {"title": "p2pnode", "version": version, "description": _DESCRIPTION},
@@ -102,8 +116,9 @@ def _security(endpoint: Endpoint) -> list[Json]:
 
 def _path_parameters(path: str) -> Iterator[Json]:
     for name, kind in _PARAMETER.findall(path):
-        number, text = {"type": "integer", "minimum": 0}, {"type": "string", "minLength": 1}
-        schema = number if kind == "int" else text
+        number = {"type": "integer", "minimum": 0, "maximum": 10**NUMBER_DIGITS_MAX - 1}
+        text = _plain({"type": "string", "minLength": 1})
+        schema = number if kind == "number" else _FORMATS.get(name, text)
         yield {"name": name, "in": "path", "required": True, "schema": schema}
 
 
@@ -112,7 +127,19 @@ def _query_parameters(query: type[Query]) -> Iterator[Json]:
     for name, schema in schemas[query.__name__]["properties"].items():
         inlined = _inlined(schema, schemas)
         description = inlined.pop("description", "")
-        yield {"name": name, "in": "query", "description": description, "schema": inlined}
+        yield {"name": name, "in": "query", "description": description, "schema": _plain(inlined)}
+
+
+def _plain(schema: Any) -> Any:
+    """The schema with its texts as `requests` lets them in: without control characters."""
+    match schema:
+        case {"type": "string"} if not schema.keys() & {"enum", "pattern"}:
+            return schema | {"pattern": PLAIN_PATTERN}
+        case dict():
+            return {name: _plain(value) for name, value in schema.items()}
+        case list():
+            return [_plain(one) for one in schema]
+    return schema
 
 
 def _inlined(schema: Any, schemas: Json) -> Any:
@@ -138,8 +165,10 @@ def _request_body(body: type[JsonBody] | Media) -> Json:
 def _responses(endpoint: Endpoint) -> Json:
     if endpoint.media in (Media.CAR, Media.BYTES):
         schema: Json = {"type": "string", "format": "binary"}
+    elif endpoint.media is Media.METRICS:
+        schema = {"type": "string"}
     elif endpoint.media is Media.EVENTS:
-        schema = {"type": "string", "description": f"Events holding {endpoint.answer.__name__} each."}
+        schema = _event(endpoint.answer)
     else:
         schema = _reference(endpoint.answer)
     good = {"description": "Done.", "content": {str(endpoint.media): {"schema": schema}}}
@@ -149,6 +178,26 @@ def _responses(endpoint: Endpoint) -> Json:
         responses["200"] = good
     responses["default"] = {"description": "Refused: " + ", ".join(Code), **refused}
     return responses
+
+
+def _event(kind: Any) -> Json:
+    """The schema of one event of a stream, as OpenAPI's registry of media types has it."""
+    kinds = {
+        "message": _reference(kind),
+        "end": _reference(shapes.EmptyJson),
+        "error": _reference(shapes.ErrorJson),
+    }
+    forms = [
+        {
+            "properties": {
+                "event": {"const": name},
+                "data": {"type": "string", "contentMediaType": str(Media.JSON), "contentSchema": schema},
+            }
+        }
+        for name, schema in kinds.items()
+    ]
+    described = "Each event; the last is `end` or `error`, and a stream without has broken off."
+    return {"description": described, "type": "object", "required": ["event", "data"], "oneOf": forms}
 
 
 def _reference(kind: Any) -> Json:

@@ -11,13 +11,18 @@ from starlette.types import Scope
 
 from .shapes import Code, ServiceError
 
+# Numbers in paths: JavaScript tells them apart, and SQLite holds them.
+NUMBER_DIGITS_MAX = 15
 ALIVE_PATH = "/api/v1/alive"
 LOGIN_PATH = "/login"
 # Answered without a token, and so without a secret in the answer; one that ends in / stands for all below it.
 PUBLIC = (ALIVE_PATH, "/", LOGIN_PATH, "/page/")
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 # Controls of ASCII and Latin-1; tab and line breaks are white space, which loses form where it means nothing.
-_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_CONTROL = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
+_CONTROLS = re.compile(f"[{_CONTROL}]")
+# The text that the checks below let through, as JSON Schema says it.
+PLAIN_PATTERN = f"^[^{_CONTROL}]*$"
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 

@@ -6,7 +6,7 @@ when the client goes away.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +31,7 @@ from p2pnode.api.shapes import (
 )
 from p2pnode.core.wire.spec import JobSpec
 
+from .exposition import Metric
 from .queries import JobsQuery
 
 
@@ -133,6 +134,9 @@ class NodeService(Protocol):
     def metrics(self) -> Json:
         """Figures about the node, by name."""
 
+    def prometheus(self) -> list[Metric]:
+        """Metrics of the node, of a number of samples that does not grow."""
+
 
 class ContentService(Protocol):
     """Files by their CIDs."""
@@ -184,6 +188,13 @@ class ProblemService(Protocol):
         """Forget a problem, and what was set aside for it."""
 
 
+class AuditService(Protocol):
+    """The log of what was asked of this node."""
+
+    def note(self, caller: str, action: str, about: Mapping[str, object], result: str) -> None:
+        """Keep that `caller` asked for this, and what came of it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """All that the API is answered with."""
@@ -195,3 +206,4 @@ class Services:
     nodes: NodeService
     content: ContentService
     problems: ProblemService
+    audit: AuditService

@@ -98,6 +98,11 @@ CREATE TABLE IF NOT EXISTS tried (compartment TEXT NOT NULL, subject TEXT NOT NU
         row = self._db.execute(f"SELECT {_COLUMNS} FROM problems WHERE number=?", (number,)).fetchone()
         return _problem(row) if row else None
 
+    def count(self) -> tuple[int, int]:
+        """How many there are, and how many of them are set aside."""
+        row = self._db.execute("SELECT count(*), coalesce(sum(aside), 0) FROM problems").fetchone()
+        return row[0], row[1]
+
     def remove(self, number: int) -> None:
         with self._transaction():
             self._db.execute("DELETE FROM problems WHERE number=?", (number,))

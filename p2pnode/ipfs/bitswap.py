@@ -94,6 +94,9 @@ class Bitswap:
         self._fetches: list[Fetch] = []
         self._fetch_slots = trio.Semaphore(FETCHES_MAX)
         self._disk = trio.CapacityLimiter(DISK_THREADS_MAX)
+        # The blocks that were fetched and served since the node began.
+        self.fetched_bytes = 0
+        self.served_bytes = 0
 
     async def fetch_dag(
         self,
@@ -175,6 +178,7 @@ class Bitswap:
                 message = await self._next_message(peer)
                 if message is not None:
                     stream = await self._send(peer.peer, stream, message)
+                    self.served_bytes += sum(len(data) for _, data in message.blocks)
                     continue
                 with trio.move_on_after(SEND_IDLE_S):
                     await peer.work.wait()
@@ -275,6 +279,7 @@ class Bitswap:
                 fetch.fail(exc)
             return
         for multihash, size_bytes, links in stored:
+            self.fetched_bytes += size_bytes
             for fetch in self._fetches:
                 fetch.arrived(name, multihash, size_bytes, links[fetch.reach])
             self._pass_on(multihash)

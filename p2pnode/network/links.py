@@ -160,6 +160,12 @@ class Links:
         """How many messages the peer has not acknowledged."""
         return self._ends[peer].link.waiting if peer in self._ends else 0
 
+    @property
+    def figures(self) -> tuple[int, int]:
+        """How many links are up, and how many messages wait in all outboxes."""
+        links = [end.link for end in self._ends.values()]
+        return sum(link.is_up for link in links), sum(link.waiting for link in links)
+
     async def run(self, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serves and tends the links until cancelled."""
         async with trio.open_nursery() as nursery:

@@ -45,6 +45,7 @@ from p2pnode.core.wire.reasons import reason_of
 from p2pnode.faults.problems import JournalError
 
 from .clock import Clock
+from .counts import Counts
 from .journal import Journal
 from .step import Effect, OwnEnd, SendToPeer, Step
 
@@ -102,6 +103,7 @@ class Driver:
     ) -> None:
         """`send` raises `OutboxFull` and `CannotSend`."""
         self.core = core
+        self.counts = Counts()
         self._journal = journal
         self._clock = clock
         self._effects = effects
@@ -138,6 +140,7 @@ class Driver:
         while True:
             try:
                 self._step(partial(self.core.handle, event, self._clock.now()), delivered)
+                self.counts.event(event)
                 return
             except (JournalError, BadMessage):
                 raise
@@ -260,6 +263,7 @@ class Driver:
         except Exception:
             self._undo(step.sent)
             raise
+        self.counts.step(step.counted)
         for effect in step.effects:
             self._perform(effect)
         for job in step.changed:

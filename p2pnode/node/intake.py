@@ -10,11 +10,14 @@ import traceback
 
 from p2pnode.core.records import vetting
 from p2pnode.core.records.events import ReceiptRefused
+from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.compartments import Compartment
-from p2pnode.core.wire.messages import Ended, Message
+from p2pnode.core.wire.mandates import CommandBody
+from p2pnode.core.wire.messages import Command, Ended, Message
 from p2pnode.core.wire.reasons import reason_of
 from p2pnode.faults.caution import Caution
+from p2pnode.system.audit_log import AuditLog
 
 from .driver import Driver, EventRefused
 from .journal import Journal
@@ -22,11 +25,14 @@ from .message_needs import MessageNeeds
 
 
 class Intake:
-    def __init__(self, driver: Driver, journal: Journal, needs: MessageNeeds, caution: Caution) -> None:
+    def __init__(
+        self, driver: Driver, journal: Journal, needs: MessageNeeds, caution: Caution, audit_log: AuditLog
+    ) -> None:
         self._driver = driver
         self._journal = journal
         self._needs = needs
         self._caution = caution
+        self._audit_log = audit_log
 
     async def deliver(self, peer: str, sequence: int, payload: bytes) -> None:
         """Handle a link's message, and commit its number with its effects; raises `BadMessage`."""
@@ -57,4 +63,17 @@ class Intake:
             if isinstance(message, Ended):
                 self._driver.apply(ReceiptRefused(peer, message.execution, reason_of(exc)))
             raise
-        self._driver.apply(event, None if sequence is None else (peer, sequence))
+        delivered = None if sequence is None else (peer, sequence)
+        if not isinstance(message, Command) or self._has(message):
+            self._driver.apply(event, delivered)
+            return
+        self._driver.apply(event, delivered)
+        if self._has(message):
+            body = codec.decode(message.signed.body, CommandBody)
+            about = {"job": message.job, "reason": body.reason, "brought_by": peer}
+            self._audit_log.note(f"peer {body.controller}", body.action, about, "done")
+
+    def _has(self, command: Command) -> bool:
+        """Whether the job's record has a controller's command, as it has once that was found true."""
+        record = self._journal.readable_job(command.job)
+        return record is not None and command.signed in record.commands

@@ -27,6 +27,7 @@ from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import State, Unreadable
 from p2pnode.core.wire.messages import Line
 from p2pnode.faults.problems import JournalError, Problems
+from p2pnode.system.histogram import DISK_BOUNDS_S, Histogram
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ class Journal:
     def __init__(self, directory: Path) -> None:
         """Opens the journal in `directory`, making it where there is none; raises `JournalError`."""
         self._path = directory / FILE_NAME
+        self.commits = Histogram(DISK_BOUNDS_S)
         try:
             directory.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
@@ -147,7 +149,8 @@ class Journal:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             yield
-            self._db.execute("COMMIT")
+            with self.commits:
+                self._db.execute("COMMIT")
         except BaseException as exc:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")

@@ -66,6 +66,7 @@ from p2pnode.network.links import Links
 from p2pnode.network.protocols import jobs, logs
 from p2pnode.network.strangers import Strangers
 from p2pnode.network.streams import Stream
+from p2pnode.system.audit_log import AuditLog
 
 from .advertiser import Advertiser
 from .changes import Changes
@@ -114,6 +115,7 @@ class Node:
         self.bitswap = bitswap
         self.nursery = nursery
         self.clock = Clock()
+        self.audit_log = AuditLog(config.data_dir)
         self.changes = Changes()
         self.engines = engines
         kubo = KuboDaemon(config.ipfs_api) if config.ipfs_api else None
@@ -142,7 +144,7 @@ class Node:
         )
         self.adverts = self._make_advertiser(core)
         self.peer_watch = PeerWatch(core, self.changes, self.tell)
-        self.intake = Intake(self.driver, journal, self.needs, self.caution)
+        self.intake = Intake(self.driver, journal, self.needs, self.caution, self.audit_log)
         self.links = self._make_links()
         self.scheduling = OperatorScheduling(self.driver, journal, self.clock, self.changes)
 
@@ -340,6 +342,7 @@ class Node:
             nursery.start_soon(self.driver.run)
             keep_running = self.guards.keep_running
             nursery.start_soon(keep_running, "block store", self.results.run)
+            nursery.start_soon(keep_running, "loop lag", self.driver.counts.watch_lag)
             await self.resume()
             watch_peers = partial(self.peer_watch.run, self.links, self.strangers)
             nursery.start_soon(keep_running, "failure detector", watch_peers)

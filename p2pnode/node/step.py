@@ -27,11 +27,12 @@ from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.fields import LINES_PER_MESSAGE_MAX
-from p2pnode.core.wire.messages import Ask, Ended, Message, Replicate
+from p2pnode.core.wire.messages import Ask, Bid, Ended, Message, Refusal, Replicate
 from p2pnode.core.wire.reasons import reason_of
 from p2pnode.network.link_owner import CannotSend, OutboxFull
 
 from .clock import Clock
+from .counts import Counted
 from .journal import Journal
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class Step:
         self.changed: dict[str, None] = {}
         # The peers with something new in their outboxes.
         self.sent: set[str] = set()
+        self.counted: list[Counted] = []
 
     def take(self, decide: Callable[[], list[Action]]) -> None:
         """Write what `decide` returns, and what the events that follow from it lead to.
@@ -88,6 +90,7 @@ class Step:
         journal = self._journal
         # All was decided before the first is written: a record that is to be saved twice is the same.
         saved: dict[str, JobRecord | Reservation] = {}
+        ended: list[str] = []
         for action in actions:
             match action:
                 case SaveJob(record) if saved.get(record.id) is record:
@@ -105,6 +108,8 @@ class Step:
                     journal.drop_job(job)
                     self.changed[job] = None
                 case SaveLines(job, lines, anew):
+                    if not anew and any(line.topic == "End" for line in lines):
+                        ended.append(job)
                     if anew:
                         journal.replace_history(job, lines)
                     for line in () if anew else lines:
@@ -118,6 +123,11 @@ class Step:
                     journal.drop_reservation(execution)
                 case Start() | Kill() | Advertise():
                     self.effects.append(action)
+        for job in ended:
+            # The end of another's job is its owner's to count.
+            own = saved.get(job)
+            if isinstance(own, JobRecord) and own.owner == self._core.me and own.outcome is not None:
+                self.counted.append(own.outcome)
 
     def _write_send(self, action: Send, peer: str, message: Message) -> None:
         """Put a message into its peer's outbox; one to this node itself becomes an event or an effect."""
@@ -130,6 +140,8 @@ class Step:
                 return
             case Replicate(full=True):
                 message = self._with_history(message)
+            case Bid() | Refusal():
+                self.counted.append(message)
         self.sent.add(peer)
         try:
             self._send(peer, message)

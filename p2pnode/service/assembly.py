@@ -11,6 +11,7 @@ from .content import Content
 from .jobs import Jobs
 from .logs import Logs, Sources
 from .lookup import Lookup
+from .metrics import Metrics
 from .nodes import Nodes
 from .problems import FaultReports
 from .reach import JobReach
@@ -42,7 +43,9 @@ def services_of(node: Node, discovery: Discovery) -> Services:
             node.executor,
             node.blocks,
             node.scheduling,
+            Metrics(node),
         ),
         content=Content(node.blocks, node.bitswap, node.fetching, node.nursery),
         problems=FaultReports(node.journal, node.driver, node.intake, node.executor),
+        audit=node.audit_log,
     )

@@ -90,7 +90,9 @@ class Content:
                 chunks = await trio.to_thread.run_sync(reading.read_file, cid, self._blocks.get)
                 while (chunk := await trio.to_thread.run_sync(next, chunks, None)) is not None:
                     yield chunk
-            except (reading.NoSuchPath, BadMessage) as exc:
+            except reading.NoSuchPath as exc:
+                raise ServiceError(Code.NO_SUCH_PATH, str(exc)) from exc
+            except BadMessage as exc:
                 raise ServiceError(Code.BAD_REQUEST, str(exc)) from exc
 
     async def fetch(self, cid: str, peers_hint: list[str]) -> AsyncGenerator[FetchedJson, None]:
@@ -163,7 +165,7 @@ class Content:
             try:
                 return await trio.to_thread.run_sync(self._read_entries, cid)
             except reading.NoSuchPath as exc:
-                raise ServiceError(Code.BAD_REQUEST, str(exc)) from exc
+                raise ServiceError(Code.NO_SUCH_PATH, str(exc)) from exc
             except BadMessage as exc:
                 raise ServiceError(Code.BAD_REQUEST, f"{cid} cannot be listed: {exc}") from exc
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from p2pnode import __version__
+from p2pnode.api.exposition import Metric
 from p2pnode.api.shapes import (
     Code,
     DockerJson,
@@ -33,6 +34,8 @@ from p2pnode.node.engines import Engines
 from p2pnode.node.executor import Executor
 from p2pnode.node.scheduling import OperatorScheduling
 
+from .metrics import Metrics
+
 CONNECT_TIMEOUT_S = 10.0
 
 
@@ -49,6 +52,7 @@ class Nodes:
         executor: Executor,
         blocks: BlockStore,
         scheduling: OperatorScheduling,
+        metrics: Metrics,
     ) -> None:
         self._config = config
         self._core = core
@@ -58,6 +62,7 @@ class Nodes:
         self._executor = executor
         self._blocks = blocks
         self._scheduling = scheduling
+        self._metrics = metrics
 
     def identity(self) -> IdentityJson:
         capacity = self._core.worker.capacity
@@ -152,6 +157,9 @@ class Nodes:
             "executions_running": len(self._executor.executions),
             "blocks_size_bytes": self._blocks.size_bytes,
         }
+
+    def prometheus(self) -> list[Metric]:
+        return self._metrics.all()
 
 
 def _resources(one: Resources) -> ResourcesJson:

@@ -12,6 +12,7 @@ import logging
 import os
 import resource
 from collections.abc import Awaitable, Callable
+from math import inf
 
 import trio
 
@@ -38,16 +39,23 @@ def raise_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def limit() -> float:
+    """The descriptors that this process may have."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return inf if soft == resource.RLIM_INFINITY else soft
+
+
+def in_use() -> int:
+    """The descriptors that this process has; raises `OSError` where there is none left for a look."""
+    return len(os.listdir(_DIRECTORY))
+
+
 def are_tight() -> bool:
     """Whether over `TIGHT_PERCENT` of the descriptors that this process may have are in use."""
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if limit == resource.RLIM_INFINITY:
-        return False
     try:
-        used = len(os.listdir(_DIRECTORY))
+        return in_use() * 100 > limit() * TIGHT_PERCENT
     except OSError as exc:
         return exc.errno in (errno.EMFILE, errno.ENFILE)
-    return used * 100 > limit * TIGHT_PERCENT
 
 
 async def watch(*sheds: Shed) -> None:
@@ -55,12 +63,11 @@ async def watch(*sheds: Shed) -> None:
     told = False
     while True:
         if (tight := are_tight()) and not told:
-            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
             log.warning(
                 "over %d %% of %d file descriptors are in use: connections nobody needs are closed;"
                 " more can be had by a higher `ulimit -n`",
                 TIGHT_PERCENT,
-                limit,
+                limit(),
             )
         told = tight
         for shed in sheds:

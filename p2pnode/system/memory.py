@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import resource
+from pathlib import Path
 
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1
@@ -16,6 +18,15 @@ MAPPED_SIZE_BYTES_MIN = 1024 * 1024
 KEPT_SIZE_BYTES_MAX = 2 * 1024 * 1024
 # Threads wait for disks here; more arenas make them no faster.
 ARENAS_MAX = 2
+
+
+def resident_bytes() -> int:
+    """The memory that this process has now; the most that it had, where the system tells only that."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    except OSError:
+        # Bytes on macOS, the system without /proc.
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def give_back() -> None:

@@ -45,14 +45,14 @@ function byPeer(jobs) {
 const stateOf = (node) => (node.self ? "this node" : node.connected ? "connected" : "heard of");
 
 function row(node, runs) {
-  const bar = (label, field, text) => html`<${Bar} label=${label} used=${node.total[field] - node.free[field]}
+  const bar = (label, field, text) => html`<${Bar} label=${`${label} of ${node.name}`} shown="" used=${node.total[field] - node.free[field]}
     total=${node.total[field]} text=${`${text(node.free[field])} of ${text(node.total[field])} free`} />`;
   return [
     html`<b>${node.name || "unnamed"}</b><br /><code title=${node.peer}>…${node.peer.slice(-8)}</code>`,
     html`<${State} of=${node.scheduling} /><br /><small>${stateOf(node)}</small>
       ${node.problem && html`<br /><small class="bad">${node.problem}</small>`}`,
-    bar("", "cpu_millis", cores),
-    bar("", "memory_bytes", size),
+    bar("CPU", "cpu_millis", cores),
+    bar("Memory", "memory_bytes", size),
     node.total.gpus ? `${node.free.gpus} of ${node.total.gpus} free` : "",
     node.engines.join(", "),
     Object.entries(node.labels).map(([key, value]) => html`<span class="label">${key}=${value}</span> `),

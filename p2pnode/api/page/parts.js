@@ -44,12 +44,12 @@ const KINDS = {
 
 export const State = ({ of }) => html`<span class=${`state ${KINDS[of] || "off"}`}>${of}</span>`;
 
-export function Bar({ label, used, total, text }) {
+export function Bar({ label, shown = label, used, total, text }) {
   const share = total ? Math.min(1, Math.max(0, used / total)) : 0;
   return html`<div class="bar" role="meter" aria-label=${label} aria-valuemin="0" aria-valuemax="100"
     aria-valuenow=${Math.round(share * 100)} aria-valuetext=${text}>
     <span class=${share > 0.9 ? "fill full" : "fill"} style=${{ width: `${share * 100}%` }}></span>
-    <span class="bartext"><b>${label}</b> ${text}</span></div>`;
+    <span class="bartext">${shown && html`<b>${shown}</b> `}${text}</span></div>`;
 }
 
 export function Notice({ error, kind = "bad", children }) {

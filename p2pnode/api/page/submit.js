@@ -64,7 +64,7 @@ export function Submit({ from }) {
     area.current.setSelectionRange(start, start + (text.split("\n")[line - 1] || "").length);
   };
   return html`<h1>Submit a job</h1>
-    <p>Paste a job file, drop one here, or <label class="file">choose one <input type="file" accept=".yaml,.yml,.json" onChange=${drop} /></label>.
+    <p>Paste a job file, drop one here, or <label class="pick">choose one <input type="file" accept=".yaml,.yml,.json" onChange=${drop} /></label>.
       Bacalhau's files are taken as they are.</p>
     <div class="editor" onDragOver=${(event) => event.preventDefault()} onDrop=${drop}>
       <${Gutter} text=${text} problems=${problems} area=${area} />

@@ -60,6 +60,10 @@ class Reservations(Mapping[str, Reservation]):
         """The reservations in these states; of each, in the order in which they came to it."""
         return [one for state in states for one in self._by_state[state].values()]
 
+    def by_state(self) -> dict[ReservationState, int]:
+        """How many there are in each state."""
+        return {state: len(ones) for state, ones in self._by_state.items()}
+
     @property
     def holding(self) -> list[Reservation]:
         """The reservations that hold resources."""
