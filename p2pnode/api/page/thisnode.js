@@ -24,7 +24,7 @@ export function ThisNode({ identity }) {
       <${Bar} label="Disk" used=${me.total.disk_bytes - me.free.disk_bytes} total=${me.total.disk_bytes}
         text=${`${size(me.free.disk_bytes)} of ${size(me.total.disk_bytes)} free`} />
       ${me.total.gpus > 0 && html`<p>${me.free.gpus} of ${me.total.gpus} GPUs free</p>`}</section>`}
-    <${Scheduling} /><${Problems} /><${Figures} />`;
+    <${Scheduling} /><${Problems} /><${Settings} /><${Figures} />`;
 }
 
 function Scheduling() {
@@ -51,6 +51,14 @@ function Problems() {
         html`<span class="reason">${one.reason}</span>`, one.count, html`<${Ago} at=${one.last_at} />`,
         html`<div class="actions">${one.aside && html`<button type="button" class="small" onClick=${() => act(() => post(`/api/v1/problems/${one.number}/retry`))}>Retry</button>`}
           <${Twice} ask="Forget it?" act=${() => act(() => call("DELETE", `/api/v1/problems/${one.number}`))}>Drop<//></div>`] }))} />`}</section>`;
+}
+
+function Settings() {
+  const { data } = useFresh("/api/v1/settings", 0);
+  if (!data) return null;
+  return html`<details><summary>Settings</summary><${Table} caption="Settings, and where each came from" empty="" columns=${["Name", "Value", "From", "Where"]}
+    rows=${data.settings.map((one) => ({ key: one.name, cells: [one.name, one.value === null ? "" : JSON.stringify(one.value), one.origin, one.where] }))} />
+    <p><small><code>p2pnode config explain NAME</code> says what one means; <code>config set</code> changes it.</small></p></details>`;
 }
 
 function Figures() {
