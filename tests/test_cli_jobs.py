@@ -274,6 +274,17 @@ def test_the_networks_jobs_are_listed_and_who_is_silent_is_said(served: Served, 
     assert said.err == "1 of the known nodes did not answer: mute\n"
 
 
+def test_a_list_is_narrowed_by_filters_which_the_networks_has_not(served: Served, capfd: Output) -> None:
+    main(["submit", service_file()])
+    job = capfd.readouterr().out.strip()
+    assert main(["job", "list", "--state", "running", "--state", "failed"]) == 0
+    assert job[:10] in capfd.readouterr().out
+    assert main(["job", "list", "--state", "failed"]) == 0
+    assert job[:10] not in capfd.readouterr().out
+    assert main(["job", "list", "--network", "--state", "failed"]) == 2
+    assert "cannot be filtered" in capfd.readouterr().err
+
+
 def test_a_version_of_a_job_is_shown_as_a_file_that_can_be_submitted(served: Served, capfd: Output) -> None:
     main(["submit", service_file()])
     job = capfd.readouterr().out.strip()

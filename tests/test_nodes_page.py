@@ -144,6 +144,15 @@ def test_what_a_job_says_is_text_and_no_markup(page: Page) -> None:
     assert page.locator("main img, main script").count() == 0
 
 
+def test_an_endpoint_is_tried_from_the_description_of_the_api(page: Page) -> None:
+    page.get_by_role("link", name="API", exact=True).click()
+    endpoint = page.locator("details", has_text="The nodes known here.")
+    endpoint.locator("summary").click()
+    endpoint.get_by_role("button", name="Send").click()
+    expect(endpoint.get_by_role("status")).to_contain_text("200 application/json")
+    expect(endpoint.locator("pre")).to_contain_text('"name": "page-node"')
+
+
 def test_who_logs_out_sees_nothing_more(page: Page, node: Node) -> None:
     page.get_by_role("button", name="Log out").click()
     expect(page.get_by_text("p2pnode dashboard")).to_be_visible()
@@ -161,7 +170,7 @@ def test_each_view_has_no_serious_fault_for_a_screen_reader_and_fits_a_phone(
     page.set_viewport_size({"width": width, "height": 800})
     job = node.client.jobs()[-1]["id"]
     tabs = ("overview", "history", "logs", "results", "file")
-    for view in ("network", "jobs", "submit", "node", *(f"job/{job}/{tab}" for tab in tabs)):
+    for view in ("network", "jobs", "submit", "node", "api", *(f"job/{job}/{tab}" for tab in tabs)):
         page.goto(f"{node.client.url}/#/{view}")
         expect(page.get_by_role("heading", level=1)).to_be_visible()
         found = Axe().run(page).response["violations"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from p2pnode.api.shapes import ExecutionJson, JobJson, MemberJson
+from p2pnode.api.shapes import PAGE_ROWS_MAX, ExecutionJson, JobJson, MemberJson
 from p2pnode.cli import control, options
 from p2pnode.cli.groups import Group
 from p2pnode.cli.output import (
@@ -24,7 +24,8 @@ from p2pnode.cli.requester import running
 from p2pnode.cli.status import Status
 from p2pnode.core.jobfile import yamltree
 from p2pnode.core.records.lifecycle import LIVE, OPEN, ExecutionState
-from p2pnode.core.wire.spec import WITHOUT_DEPUTIES
+from p2pnode.core.wire.spec import WITHOUT_DEPUTIES, JobType
+from p2pnode.core.wire.states import JobState
 
 
 @click.group(cls=Group)
@@ -40,13 +41,35 @@ for _command in (control.rerun, control.wait, control.history, control.execution
 
 
 @job.command("list")
-@click.option("--network", is_flag=True, help="The jobs of all nodes that this one knows.")
+@click.option("--network", is_flag=True, help="The jobs of all nodes that this one knows, unfiltered.")
+@click.option("--state", multiple=True, type=click.Choice(list(JobState), case_sensitive=False))
+@click.option("--type", "types", multiple=True, type=click.Choice(list(JobType), case_sensitive=False))
+@click.option("--label", "labels", multiple=True, metavar="KEY[=VALUE]", help="With all of these labels.")
+@click.option("--namespace", default="", help="Of this namespace only.")
+@click.option("--text", default="", help="With this text in id, name or reason, in any case.")
+@click.option("-n", "--limit", type=click.IntRange(min=1), default=PAGE_ROWS_MAX, show_default=True)
 @options.as_json
-def list_jobs(network: bool, as_json: bool) -> int:
-    """List the jobs that this node owns or keeps a copy of, newest first."""
+def list_jobs(
+    network: bool,
+    state: tuple[JobState, ...],
+    types: tuple[JobType, ...],
+    labels: tuple[str, ...],
+    namespace: str,
+    text: str,
+    limit: int,
+    as_json: bool,
+) -> int:
+    """List the jobs that this node owns or keeps a copy of, newest first.
+
+    Filters narrow the list; an option that is given twice means either, --label both.
+    """
     if network:
+        if state or types or labels or namespace or text:
+            raise click.UsageError(
+                "the jobs of other nodes cannot be filtered: leave out --network, or filters"
+            )
         return _list_network(as_json)
-    jobs = running().jobs()
+    jobs = running().jobs(state=state, type=types, label=labels, namespace=namespace, text=text, limit=limit)
     if as_json:
         answer_json({"jobs": jobs})
         return Status.OK

@@ -1,6 +1,7 @@
 // The page's frame: where one is (in the address behind #), who is logged in, light or dark.
 import { html, render, useEffect, useState } from "./vendor/preact.js";
 import { call, session, useFresh } from "./api.js";
+import { ApiDoc } from "./apidoc.js";
 import { Job } from "./job.js";
 import { Jobs } from "./jobs.js";
 import { Network } from "./network.js";
@@ -8,7 +9,7 @@ import { Notice } from "./parts.js";
 import { Submit } from "./submit.js";
 import { ThisNode } from "./thisnode.js";
 
-const VIEWS = [["network", "Network"], ["jobs", "Jobs"], ["submit", "Submit"], ["node", "This node"]];
+const VIEWS = [["network", "Network"], ["jobs", "Jobs"], ["submit", "Submit"], ["node", "This node"], ["api", "API"]];
 const THEMES = ["auto", "light", "dark"];
 
 function place() {
@@ -80,6 +81,7 @@ function View({ here, identity }) {
   if (name === "jobs") return html`<${Jobs} query=${here.query} />`;
   if (name === "submit") return html`<${Submit} from=${here.query.get("from")} />`;
   if (name === "node") return html`<${ThisNode} identity=${identity} />`;
+  if (name === "api") return html`<${ApiDoc} />`;
   return html`<${Network} />`;
 }
 
