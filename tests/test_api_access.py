@@ -311,7 +311,11 @@ def test_a_browser_logs_in_once_by_an_address_and_out(served: Served) -> None:
 
     page = {"Cookie": value}
     assert status(served, "GET", "/api/v1/id", page) == 200
-    assert status(served, "GET", "/api/v1/id", {"Cookie": f"{SESSION_COOKIE}=theirs; {value}"}) == 200
+    name, _, secret = value.partition("=")
+    assert status(served, "GET", "/api/v1/id", {"Cookie": f"{name}=theirs; {value}"}) == 200
+    # A node at another port of this host has a cookie of its own beside it.
+    assert name == f"{SESSION_COOKIE}_{urlsplit(served.url).port}"
+    assert status(served, "GET", "/api/v1/id", {"Cookie": f"{SESSION_COOKIE}_1={secret}"}) == 401
     assert status(served, "DELETE", "/api/v1/sessions", page | OWN_PAGE) == 200
     assert status(served, "GET", "/api/v1/id", page) == 401
     assert status(served, "DELETE", "/api/v1/sessions", bearer_of_owner(served)) == 409

@@ -21,6 +21,7 @@ from .shapes import (
 from .token_shapes import TokenKind
 from .tokens import TokenStore, digest_of
 
+# Followed by the port, where one is asked.
 SESSION_COOKIE = "p2pnode_session"
 # The name, among callers, of whoever brings the token in the data directory.
 OWNER = "owner"
@@ -158,10 +159,17 @@ class Door:
                 one.stay.cancel()
 
 
+def session_cookie(headers: Headers) -> str:
+    """The cookie's name at the host that is asked: browsers keep one set for all ports of a host."""
+    port = headers.get("host", "").rpartition(":")[2]
+    return f"{SESSION_COOKIE}_{port}" if port.isdecimal() else SESSION_COOKIE
+
+
 def _session_secrets(headers: Headers) -> Iterator[str]:
     """The values of all cookies of our name: another page of this host may have set one beside ours."""
+    wanted = session_cookie(headers)
     for header in headers.getlist("cookie"):
         for pair in header.split(";"):
             name, _, value = pair.strip().partition("=")
-            if name == SESSION_COOKIE:
+            if name == wanted:
                 yield value

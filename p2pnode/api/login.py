@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from .access import SESSION_COOKIE, Door
+from .access import Door, session_cookie
 from .requests import LOGIN_PATH
 from .sessions import SESSION_LIFETIME_S
 
@@ -46,4 +46,4 @@ def forgotten(request: Request) -> Mapping[str, str]:
 def _cookie(request: Request, value: str, age_s: int) -> Mapping[str, str]:
     secure = "; Secure" if request.url.scheme == "https" else ""
     flags = f"Path=/; Max-Age={age_s}; HttpOnly; SameSite=Strict{secure}"
-    return {"set-cookie": f"{SESSION_COOKIE}={value}; {flags}"}
+    return {"set-cookie": f"{session_cookie(request.headers)}={value}; {flags}"}
