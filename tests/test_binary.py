@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,6 +129,15 @@ def test_one_file_serves_submits_and_runs_a_wasm_job_where_there_is_no_python(no
     (job,) = json.loads(command(node, "job", "list", "--json"))["jobs"]
     assert job["state"] == "Completed"
     assert len(list((node / "home/.cache/p2pnode").iterdir())) == 1
+    # The chroot shares this machine's loopback.
+    api = json.loads((node / "home/node/node.json").read_text())["api"]
+    for path, file in (
+        ("/", "index.html"),
+        ("/page/main.js", "main.js"),
+        ("/page/vendor/preact.js", "vendor/preact.js"),
+    ):
+        with urllib.request.urlopen(api + path) as answer:
+            assert answer.read() == (ROOT / "p2pnode/api/page" / file).read_bytes()
 
 
 def test_the_unit_is_valid_and_gives_flags_that_there_are(tmp_path: Path) -> None:

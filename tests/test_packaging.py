@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+from fnmatch import fnmatch
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -55,3 +57,20 @@ def test_the_project_pins_nothing_that_libp2p_pins_otherwise() -> None:
             if specifier.operator == "==":
                 assert theirs.specifier.contains(specifier.version), theirs
     assert not OVERRIDDEN.keys() & ours.keys()
+
+
+def test_the_one_file_holds_each_file_that_stands_beside_the_code() -> None:
+    script = (ROOT / "scripts/binary").read_text()
+    given = re.findall(r'--add-data "\$PWD/([^:"]+):', script)
+    beside = [
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "p2pnode").rglob("*")
+        # Sources are not read by the program, and the commit is written by the build.
+        if path.is_file() and path.suffix not in (".py", ".pyc", ".c") and path.name != "commit.txt"
+    ]
+    assert "p2pnode/api/page/index.html" in beside
+    assert [
+        one
+        for one in beside
+        if not any(fnmatch(one, place) or one.startswith(f"{place}/") for place in given)
+    ] == []
