@@ -89,6 +89,16 @@ async def test_pages_hold_each_job_once_also_those_of_one_moment_and_with_new_on
     assert last["next"] is None
 
 
+@pytest.mark.parametrize("created", [0.0, -5.0, 1e-7, 1e22, 1.1])
+async def test_a_page_follows_a_job_of_any_moment_that_a_peer_may_tell(
+    journal: Journal, created: float
+) -> None:
+    for id in ("j-1", "j-2"):
+        save(journal, id, created)
+    first = await page(journal, limit=1)
+    assert await names(journal, after=first["next"]) == ["j-1"]
+
+
 async def test_a_page_without_a_job_leads_on_where_more_is_to_be_read(journal: Journal) -> None:
     with journal.transaction():
         save(journal, "j-wanted", 0.0, name="needle")
@@ -99,7 +109,7 @@ async def test_a_page_without_a_job_leads_on_where_more_is_to_be_read(journal: J
     assert await names(journal, text="needle", after=first["next"]) == ["j-wanted"]
 
 
-@pytest.mark.parametrize("after", ["x", "1.0", "nan-j-1", "inf-j-1", "1.0-", "-"])
+@pytest.mark.parametrize("after", ["x", "1.0", "j-1@nan", "j-1@-inf", "@1.0", "j-1@", "@"])
 async def test_a_place_that_no_page_gave_is_refused(journal: Journal, after: str) -> None:
     with pytest.raises(ServiceError, match="it has to be `next` of the page before") as refused:
         await page(journal, after=after)

@@ -41,14 +41,14 @@ def ended_of(asked: JobsQuery) -> bool | None:
 
 def name_of(created: float, id: str) -> str:
     """The place behind a job, as `next` gives and `after` takes it."""
-    return f"{created!r}-{id}"
+    return f"{id}@{created!r}"
 
 
 def place_of(name: str) -> tuple[float, str] | None:
     """The place that `name_of` named, None for the begin; raises `ServiceError`."""
     if not name:
         return None
-    created, _, id = name.partition("-")
+    id, _, created = name.rpartition("@")
     try:
         at = float(created)
     except ValueError:
