@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 from p2pnode.api import endpoints, handlers, openapi
 from p2pnode.api.client import Client, find
 from p2pnode.api.shapes import TOKEN_FILE
+from p2pnode.ipfs import unixfs
 from tests import raw_http
 from tests.fake_node import Served
 
@@ -142,6 +143,15 @@ def test_a_file_of_a_result_is_answered_as_what_it_is_and_can_run_nothing(served
     assert b"content-type: text/plain" in answer
     assert b"content-security-policy: sandbox;" in answer
     assert b"x-content-type-options: nosniff" in answer
+
+
+def test_a_packed_file_is_not_taken_for_what_is_in_it(served: Served) -> None:
+    root = unixfs.add_directory({"a.txt.gz": b"packed"}, served.node.blocks.put)
+    token = (served.node.data_dir / TOKEN_FILE).read_text()
+    with raw_http.connected(served.url) as connection:
+        head = f"GET /ipfs/{root}/a.txt.gz HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n"
+        connection.sendall(f"{head}Connection: close\r\n\r\n".encode())
+        assert b"content-type: application/octet-stream" in raw_http.to_end(connection)
 
 
 @pytest.mark.parametrize(("path", "status"), [("outputs", 404), ("outputs/none.txt", 404), ("%2e%2e/x", 400)])

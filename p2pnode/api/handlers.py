@@ -200,7 +200,10 @@ class Handlers:
         hints = parameters.query(request, queries.ContentQuery).peer
         generator = self._services.content.read_file(path, hints)
         first = await anext(generator, b"")
-        response = Streaming(_prepend(first, generator), mimetypes.guess_type(path)[0] or UNKNOWN_MEDIA_TYPE)
+        media_type, packed = mimetypes.guess_type(path)
+        if media_type is None or packed:
+            media_type = UNKNOWN_MEDIA_TYPE
+        response = Streaming(_prepend(first, generator), media_type)
         response.headers.update(FOREIGN)
         return response
 
