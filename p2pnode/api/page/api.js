@@ -57,17 +57,22 @@ export async function bytes(path, limit) {
   return { blob: blob.slice(0, limit, blob.type), whole };
 }
 
-// Events of the node until the end of the stream; gives what stops it.
-export function stream(path, onItem, onEnd) {
+// Events of the node until the end of the stream; gives what stops it. `onOpen` is told of each connection: the
+// browser opens a broken one again, and then all comes anew.
+export function stream(path, onItem, onEnd, onOpen = () => {}) {
   const source = new EventSource(path);
+  source.onopen = onOpen;
   source.onmessage = (event) => onItem(JSON.parse(event.data));
   source.addEventListener("end", () => {
     source.close();
     onEnd("");
   });
   source.addEventListener("error", (event) => {
-    // Without data it is the connection, which the browser opens again.
-    if (event.data === undefined) return;
+    // Without data it is the connection, which the browser opens again unless the node refuses it.
+    if (event.data === undefined) {
+      if (source.readyState === EventSource.CLOSED) onEnd("The node refuses this now: too many are open, or you are logged out.");
+      return;
+    }
     source.close();
     onEnd(JSON.parse(event.data).message);
   });

@@ -67,6 +67,8 @@ export function Logs({ job }) {
     }, (reason) => {
       later();
       setEnded(reason);
+    }, () => {
+      kept.current = new Lines();
     });
     return () => {
       clearTimeout(timer);

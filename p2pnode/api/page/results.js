@@ -5,6 +5,8 @@ import { Copy, Notice, Table, shortId, size } from "./parts.js";
 
 const SHOWN_BYTES_MAX = 1024 * 1024;
 const ROWS_MAX = 500;
+// A folder may have 100,000; a browser that shows them all stands still.
+const ENTRIES_MAX = 1000;
 const PICTURES = /^image\/(png|jpeg|gif|webp|avif|bmp)$/;
 
 export function Results({ job }) {
@@ -43,9 +45,10 @@ function Browser({ cid, peer }) {
   return html`${crumbs}<${Notice} error=${error} />
     ${!entries && !file && !error && html`<p>Fetching…</p>`}
     ${entries && html`<${Table} caption="Files" empty="The folder is empty." columns=${["Name", "Size", "CID"]}
-      rows=${entries.map((one) => ({ key: one.name, cells: [
+      rows=${entries.slice(0, ENTRIES_MAX).map((one) => ({ key: one.name, cells: [
         html`<button type="button" class="link" onClick=${() => setNames([...names, one.name])}>${one.name}</button>`,
-        size(one.size_bytes), html`<code class="cid" title=${one.cid}>…${one.cid.slice(-10)}</code>`] }))} />`}
+        size(one.size_bytes), html`<code class="cid" title=${one.cid}>…${one.cid.slice(-10)}</code>`] }))} />
+      ${entries.length > ENTRIES_MAX && html`<p>The first ${ENTRIES_MAX} of ${entries.length}; <code>p2pnode ipfs ls</code> has all.</p>`}`}
     ${file && html`<${File} key=${path} name=${names[names.length - 1] || cid} href=${`/ipfs/${path}?${hint}`} blob=${file.blob} whole=${file.whole} />`}`;
 }
 
