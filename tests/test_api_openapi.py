@@ -98,6 +98,15 @@ def test_a_parameter_that_cannot_be_is_named(served: Served, query: str, said: s
     assert said in body["message"]
 
 
+def test_a_text_of_another_form_is_told_the_form_in_words(served: Served) -> None:
+    token = (served.node.data_dir / TOKEN_FILE).read_text()
+    body = b'{"name": "bad/name", "kind": "read"}'
+    start = "POST /api/v1/tokens HTTP/1.1"
+    status, answer = raw_http.answer(served.url, token, start, "Host: 127.0.0.1", body=body)
+    assert status == 400
+    assert json.loads(answer)["message"].startswith("the field name: expected 1 to 64 letters, digits")
+
+
 def test_a_list_comes_in_pages_to_its_end(served: Served) -> None:
     client = client_of(served)
     ids = [client.submit(JOB % f"job-{number}".encode(), "job.yaml") for number in range(5)]

@@ -270,7 +270,7 @@ def _trusted(url: str, data_dir: Path, environ: Mapping[str, str]) -> ssl.SSLCon
     if node is None or node["api"] != url or "certificate" not in node:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # This one and no other, so that it need not name the address at which it is reached here.
+    # Trust in this certificate alone: it need not name the address at which it is reached here.
     context.check_hostname = False
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.load_verify_locations(cadata=str(node["certificate"]))

@@ -24,7 +24,7 @@ BODY_SIZE_BYTES_MAX = 64 * 1024
 BODY_TIMEOUT_S = 30.0
 # Between two pieces of a CAR on its way in: the client reads them from a disk.
 CHUNK_TIMEOUT_S = 60.0
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 Q = TypeVar("Q", bound=Query)
 B = TypeVar("B", bound=JsonBody)
 
@@ -94,6 +94,13 @@ def query(request: Request, kind: type[Q]) -> Q:
     return _converted("parameter", values, kind, strict=False)
 
 
+def _form(kind: type[msgspec.Struct], name: str) -> str:
+    """The form of a text, in the words of its description."""
+    metadata = getattr(get_type_hints(kind, include_extras=True)[name], "__metadata__", ())
+    described = (one.description for one in metadata if isinstance(one, msgspec.Meta))
+    return next(filter(None, described), "a text of another form")
+
+
 @cache
 def _lists(kind: type[Query]) -> frozenset[str]:
     """The parameters that may be there several times."""
@@ -107,5 +114,7 @@ def _converted(what: str, value: object, kind: type[T], *, strict: bool) -> T:
         problem, _, place = str(exc).partition(" - at `$")
         problem = problem.replace("`", "").replace("Object contains unknown field", "nothing is known of")
         name = place.rstrip("`").lstrip(".")
+        if "matching regex" in problem:
+            problem = f"expected {_form(kind, name)}"
         said = f"the {what} {name}: {problem}" if name else f"of the {what}s: {problem}"
         raise ServiceError(Code.BAD_REQUEST, said) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -14,7 +14,7 @@ from p2pnode.core.wire.states import JobState, Scheduling
 from .shapes import (
     PAGE_ROWS_MAX,
 )
-from .token_shapes import TOKEN_NAME_PATTERN, TokenKind
+from .token_shapes import TOKEN_NAME_FORM, TOKEN_NAME_PATTERN, TokenKind
 
 PAGE_ROWS = 100
 # Whole numbers that a float, and so JavaScript, tells apart.
@@ -73,7 +73,7 @@ class LogsQuery(Query):
     """A part of a job's output."""
 
     execution: Annotated[Text, Meta(description="An execution, or a unique prefix; all without.")] = ""
-    stream: Annotated[str, Meta(pattern="^(stdout|stderr|both)$")] = "both"
+    stream: Literal["stdout", "stderr", "both"] = "both"
     follow: Follow = False
 
 
@@ -86,7 +86,7 @@ class ContentQuery(Query):
 class CarQuery(ContentQuery):
     """The form of content: CAR only, as of a trustless gateway, so that the client verifies it."""
 
-    format: Annotated[str, Meta(pattern="^car$")] = "car"
+    format: Literal["car"] = "car"
 
 
 class JsonBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -113,7 +113,7 @@ class ScheduleBody(JsonBody):
 class TokenBody(JsonBody):
     """A token to make."""
 
-    name: Annotated[str, Meta(pattern=TOKEN_NAME_PATTERN)]
+    name: Annotated[str, Meta(pattern=TOKEN_NAME_PATTERN, description=TOKEN_NAME_FORM)]
     kind: TokenKind
     lifetime_s: (
         Annotated[float, Meta(ge=1, le=DURATION_S_MAX, description="In seconds; null: without end.")] | None

@@ -6,6 +6,7 @@ import enum
 from typing import Annotated, TypedDict
 
 # A name stands in paths and tables. Python's $ alone would let a line break follow.
+TOKEN_NAME_FORM = "1 to 64 letters, digits, dots, dashes and underscores, letters or digits at both ends"
 TOKEN_NAME_PATTERN = "^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$(?!\\n)"
 
 
