@@ -33,7 +33,7 @@ function Scheduling() {
   const set = (scheduling) => act(() => post("/api/v1/scheduling", { scheduling }));
   if (!data) return html`<${Notice} error=${error} />`;
   return html`<section class="card"><h2>Work <${State} of=${data.scheduling} /></h2>
-    <p>${data.held} executions hold resources here.</p>
+    <p>${data.held === 1 ? "1 execution holds" : `${data.held} executions hold`} resources here.</p>
     <div class="actions">
       ${data.scheduling !== "schedulable" && html`<button type="button" class="main" onClick=${() => set("schedulable")}>Take work again</button>`}
       ${data.scheduling === "schedulable" && html`<button type="button" onClick=${() => set("cordoned")}>Cordon</button>`}
