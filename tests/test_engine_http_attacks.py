@@ -260,6 +260,8 @@ from tests.test_engine_docker import shell
 node, directory, kind = sys.argv[1:]
 # The interpreter may be installed where only root can read, so what is needed is imported before.
 import encodings.ascii, encodings.idna, encodings.latin_1, docker.types
+import dns.rdata
+dns.rdata.load_all_types()
 from p2pnode.engines.http import pause
 assert pause.possible()
 os.setgroups([os.stat(SOCKET).st_gid])
