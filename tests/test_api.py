@@ -12,14 +12,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from p2pnode.api.channel import NodeUnreachable
-from p2pnode.api.client import Client, find
 from p2pnode.api.shapes import (
     NODE_FILE,
     TOKEN_FILE,
     Code,
     ServiceError,
 )
+from p2pnode.client.calls import Client
+from p2pnode.client.channel import NodeUnreachable
+from p2pnode.client.finding import find
 from p2pnode.ipfs import cid
 from tests.fake_node import PEER, Served
 

@@ -17,7 +17,6 @@ from trio.testing import MockClock
 
 from p2pnode.api import sessions, tokens
 from p2pnode.api.access import SESSION_COOKIE, Door
-from p2pnode.api.client import Client, find
 from p2pnode.api.endpoints import ENDPOINTS, Caller, Endpoint
 from p2pnode.api.sessions import CODE_LIFETIME_S, SESSION_LIFETIME_S, SESSIONS_PER_TOKEN_MAX, Sessions
 from p2pnode.api.shapes import (
@@ -28,6 +27,8 @@ from p2pnode.api.shapes import (
 )
 from p2pnode.api.token_shapes import TokenKind
 from p2pnode.api.tokens import TOKENS_FILE, TOKENS_MAX, TokenStore, digest_of
+from p2pnode.client.calls import Client
+from p2pnode.client.finding import find
 from tests.fake_node import Served
 
 ENDLESS = b"Name: endless\nType: batch\nTasks:\n- Engine: {Type: docker, Params: {Image: busybox}}\n"

@@ -9,8 +9,8 @@ from contextlib import suppress
 
 import pytest
 
-from p2pnode.api import channel
-from p2pnode.api.client import Client
+from p2pnode.client import channel
+from p2pnode.client.calls import Client
 
 EVENTS = b'event: item\ndata: {"number": 1}\n\nevent: end\ndata: {}\n\n'
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (

@@ -11,8 +11,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from p2pnode.api import endpoints, handlers, openapi
-from p2pnode.api.client import Client, find
 from p2pnode.api.shapes import TOKEN_FILE
+from p2pnode.client.calls import Client
+from p2pnode.client.finding import find
 from p2pnode.ipfs import unixfs
 from tests import raw_http
 from tests.fake_node import Served

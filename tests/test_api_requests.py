@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from p2pnode.api import connections, streaming
-from p2pnode.api.client import find
 from p2pnode.api.shapes import TOKEN_FILE, Code, ServiceError
+from p2pnode.client.finding import find
 from tests import raw_http
 from tests.fake_node import PEER, Served
 from tests.nodes import until

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from p2pnode.api import openapi
-from p2pnode.api.client import find
 from p2pnode.api.endpoints import ENDPOINTS
 from p2pnode.api.shapes import TOKEN_FILE
+from p2pnode.client.finding import find
 from tests.fake_node import Served
 
 ROOT = Path(__file__).parent.parent

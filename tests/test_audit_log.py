@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from p2pnode.api.client import find
 from p2pnode.api.shapes import ServiceError
+from p2pnode.client.finding import find
 from p2pnode.system.audit_log import FILE_NAME, OLD_FILES_MAX, TEXT_LENGTH_MAX, AuditLog
 from tests.fake_node import Served
 

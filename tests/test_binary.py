@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from p2pnode.api.client import running_node
+from p2pnode.client.finding import running_node
 
 from .docker_engine import cannot_run, require_docker
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from p2pnode.api.client import ALIVE_TIMEOUT_S, running_node
+from p2pnode.client.calls import ALIVE_TIMEOUT_S
+from p2pnode.client.finding import running_node
 from p2pnode.config import CONFIG_FILE
 from p2pnode.doctor import probes
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 import click
 
-from p2pnode.api.channel import NodeUnreachable
 from p2pnode.api.shapes import Code, ServiceError
 from p2pnode.cli import options
 from p2pnode.cli.groups import Lazy, LazyGroup
 from p2pnode.cli.output import Styled, answer, close_stdout, say, show_crash
 from p2pnode.cli.status import CommandError, Status
+from p2pnode.client.channel import NodeUnreachable
 from p2pnode.config import ConfigError
 
 PROGRAM = "p2pnode"

@@ -9,14 +9,14 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from p2pnode.api.channel import NodeUnreachable
-from p2pnode.api.client import find
 from p2pnode.api.shapes import Code, ServiceError, SettingJson
 from p2pnode.cli import options
 from p2pnode.cli.groups import Group
 from p2pnode.cli.output import answer, answer_document, answer_json, fields, say, short_peer, table
 from p2pnode.cli.requester import running
 from p2pnode.cli.status import Status
+from p2pnode.client.channel import NodeUnreachable
+from p2pnode.client.finding import find
 from p2pnode.config import NodePlace, editing, loading, place_of, profiles, variable_of
 from p2pnode.config.settings import SETTINGS, NodeConfig, Setting, StandingSetting, in_file, standing
 from p2pnode.core.jobfile import yamltree

@@ -16,7 +16,6 @@ from typing import Any
 import click
 
 from p2pnode import config
-from p2pnode.api.channel import NodeUnreachable
 from p2pnode.api.shapes import NodeJson, ServiceError
 from p2pnode.cli import devnet_nodes, options, processes, topology
 from p2pnode.cli.devnet_nodes import DevnetNode
@@ -25,6 +24,7 @@ from p2pnode.cli.output import answer, answer_json, draw_again, is_live, say, sh
 from p2pnode.cli.ownfiles import make_directory
 from p2pnode.cli.progress import Progress
 from p2pnode.cli.status import CommandError, Status
+from p2pnode.client.channel import NodeUnreachable
 
 READY_TIMEOUT_S = 60.0
 # Each is a Python that starts: a second and a half of a core, of which a machine may have two.

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from p2pnode.api.client import Client, find, running_node
 from p2pnode.cli import processes
 from p2pnode.cli.ownfiles import check_directory
 from p2pnode.cli.processes import ProcessName
 from p2pnode.cli.status import CommandError, Status
+from p2pnode.client.calls import Client
+from p2pnode.client.finding import find, running_node
 
 STATE_FILE = "devnet.json"
 LOG_FILE = "node.log"

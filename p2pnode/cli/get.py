@@ -9,8 +9,6 @@ from typing import Any
 
 import click
 
-from p2pnode.api.channel import NodeUnreachable
-from p2pnode.api.client import Client
 from p2pnode.api.shapes import (
     Code,
     ExecutionJson,
@@ -34,6 +32,8 @@ from p2pnode.cli.results import (
 )
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.cli.unfolding import UNASKED_ENTRIES_MAX, UNASKED_SIZE_BYTES_MAX, Unfolding
+from p2pnode.client.calls import Client
+from p2pnode.client.channel import NodeUnreachable
 from p2pnode.core.values import content_paths
 from p2pnode.core.values.units import format_bytes, parse_bytes
 from p2pnode.ipfs import cid

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from p2pnode import identity
-from p2pnode.api.client import Client
 from p2pnode.api.shapes import ExecutionJson, JobJson
 from p2pnode.cli.output import answer_json, as_json, say, short_id, short_peer
 from p2pnode.cli.ownfiles import write_file
 from p2pnode.cli.status import CommandError, Status
+from p2pnode.client.calls import Client
 from p2pnode.core.records import vetting
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage

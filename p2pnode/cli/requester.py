@@ -20,12 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from p2pnode.api.channel import NodeUnreachable
-from p2pnode.api.client import Client, find, running_node
 from p2pnode.api.shapes import ServiceError, UnreachedJson
 from p2pnode.cli.output import say
 from p2pnode.cli.ownfiles import make_directory
 from p2pnode.cli.status import CommandError, Status
+from p2pnode.client.calls import Client
+from p2pnode.client.channel import NodeUnreachable
+from p2pnode.client.finding import find, running_node
 from p2pnode.config import (
     CONFIG_FILE,
     DATA_DIR_VARIABLE,

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from p2pnode.api.client import Client
 from p2pnode.api.shapes import ExecutionJson, JobJson
 from p2pnode.cli.output import say
 from p2pnode.cli.progress import Progress
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.cli.unfolding import Unfolding
+from p2pnode.client.calls import Client
 from p2pnode.core.values import content_paths
 from p2pnode.core.values.units import ENTRY_SIZE_BYTES, about_bytes
 from p2pnode.core.wire.codec import BadMessage

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import click
 
-from p2pnode.api.channel import NodeUnreachable
-from p2pnode.api.client import Client
 from p2pnode.api.shapes import Change, JobJson, ServiceError
 from p2pnode.cli import differences, jobfiles, options
 from p2pnode.cli.lines import Lines
@@ -21,6 +19,8 @@ from p2pnode.cli.output import answer, answer_json, clock_ms, say, short_id, sta
 from p2pnode.cli.progress import Progress
 from p2pnode.cli.requester import Requester, any_node, own_node
 from p2pnode.cli.status import CommandError, Status
+from p2pnode.client.calls import Client
+from p2pnode.client.channel import NodeUnreachable
 from p2pnode.core.records.lifecycle import LONG_RUNNING
 from p2pnode.core.wire.spec import JobType
 from p2pnode.core.wire.states import ExecutionState, Outcome

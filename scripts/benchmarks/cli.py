@@ -11,7 +11,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from p2pnode.api.client import find
+from p2pnode.client.finding import find
 
 from .figures import P2PNODE, ROOT, devnet, options, percentile, show, show_of
 from .jobs import add_to

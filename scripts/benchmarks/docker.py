@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import yaml
 
-from p2pnode.api.client import Client, find
+from p2pnode.client.calls import Client
+from p2pnode.client.finding import find
 
 from .figures import ROOT, cpu_s, devnet, memory_bytes, node_pid, options, percentile, show
 

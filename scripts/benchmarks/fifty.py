@@ -12,7 +12,8 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from p2pnode.api.client import Client, find
+from p2pnode.client.calls import Client
+from p2pnode.client.finding import find
 
 from .figures import P2PNODE, ROOT, devnet, node_pid, options, percentile, show_of
 from .jobs import add_to

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from p2pnode.api.client import find
+from p2pnode.client.finding import find
 
 from .figures import ROOT, cpu_s, devnet, memory_bytes, node_pid, options, show_of
 from .jobs import add_to

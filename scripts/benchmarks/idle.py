@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from p2pnode.api.client import find
+from p2pnode.client.finding import find
 
 from .figures import ROOT, cpu_s, devnet, memory_bytes, node_pid, options, percentile, show, show_of
 from .jobs import add_to

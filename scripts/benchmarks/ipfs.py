@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from p2pnode.api.client import find
+from p2pnode.client.finding import find
 from p2pnode.ipfs import car, unixfs
 from p2pnode.ipfs.adding import adding
 from p2pnode.ipfs.blocks import BlockStore

@@ -15,7 +15,8 @@ from pathlib import Path
 import trio
 
 from p2pnode import identity
-from p2pnode.api.client import Client, find
+from p2pnode.client.calls import Client
+from p2pnode.client.finding import find
 from p2pnode.core import jobfile
 from p2pnode.engines.wasm.engine import WasmEngine
 from p2pnode.engines.workload import Mount, Workload

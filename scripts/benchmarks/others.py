@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from p2pnode.api.client import find
+from p2pnode.client.finding import find
 
 from .figures import ROOT, devnet, options, percentile, show
 from .jobs import add_to

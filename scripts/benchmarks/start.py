@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-from p2pnode.api.client import find
+from p2pnode.client.finding import find
 
 from .figures import P2PNODE, ROOT, cpu_s, devnet, memory_bytes, node_pid, options, percentile, show
 from .jobs import add_to

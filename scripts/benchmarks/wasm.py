@@ -15,7 +15,8 @@ import trio
 import wasmtime
 import yaml
 
-from p2pnode.api.client import Client, find
+from p2pnode.client.calls import Client
+from p2pnode.client.finding import find
 from p2pnode.core.wire.spec import Resources, Task
 from p2pnode.core.wire.spec import WasmTask as WasmTask
 from p2pnode.engines.wasm.engine import WasmEngine

@@ -16,8 +16,9 @@ from contextlib import contextmanager, suppress
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+from p2pnode.api.shapes import CALL_TIMEOUT_S, KEEP_ALIVE_INTERVAL_S, Json
+
 from .refusals import raise_refusal, refusal
-from .shapes import CALL_TIMEOUT_S, KEEP_ALIVE_INTERVAL_S, Json
 
 # The node is on this machine: it accepts at once or is not there.
 CONNECT_TIMEOUT_S = 5.0

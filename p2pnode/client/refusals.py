@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 
-from .shapes import Code, Json, ServiceError
+from p2pnode.api.shapes import Code, Json, ServiceError
 
 # A bad job file's problems are some lines; what answers with more is no node.
 REFUSAL_SIZE_BYTES_MAX = 16 * 1024**2

@@ -5,19 +5,13 @@
 
 from __future__ import annotations
 
-import json
-import ssl
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 from urllib.parse import quote, urlencode
 
-from .channel import CHUNK_SIZE_BYTES, Channel, NodeUnreachable
-from .shapes import (
+from p2pnode.api.shapes import (
     CAR_MEDIA_TYPE,
-    NODE_FILE,
     PAGE_ROWS_MAX,
-    TOKEN_FILE,
     EntryJson,
     EventJson,
     FetchedJson,
@@ -35,9 +29,10 @@ from .shapes import (
     SettingJson,
     SubmittedJson,
     UnreachedJson,
-    token_of,
 )
-from .token_shapes import TokenJson, TokenKind
+from p2pnode.api.token_shapes import TokenJson, TokenKind
+
+from .channel import CHUNK_SIZE_BYTES, Channel
 
 # The node answers this at once, or is stuck.
 ALIVE_TIMEOUT_S = 5.0
@@ -229,75 +224,3 @@ class Client(Channel):
 
 def _hints(peers: list[str]) -> str:
     return urlencode([("peer", peer) for peer in peers])
-
-
-def find(data_dir: Path, environ: Mapping[str, str]) -> Client:
-    """The node to talk to: `P2PNODE_API` names it, or else the one that runs on `data_dir`.
-
-    The token is `P2PNODE_TOKEN`, or else the data directory's. Raises `NodeUnreachable`.
-    """
-    url = environ.get("P2PNODE_API") or _running(data_dir)
-    given = environ.get("P2PNODE_TOKEN")
-    text = given or _read(data_dir / TOKEN_FILE)
-    if text is None:
-        raise NodeUnreachable(
-            f"no token for {url}: set P2PNODE_DATA_DIR to the node's data directory (now {data_dir})"
-            " or P2PNODE_TOKEN"
-        )
-    token = token_of(text)
-    if token is None:
-        where = "P2PNODE_TOKEN" if given else str(data_dir / TOKEN_FILE)
-        hint = "it lies in the node's data directory" if given else "start the node again for a new one"
-        raise NodeUnreachable(f"{where} holds no token: {hint}")
-    return Client(url, token, _trusted(url, data_dir, environ))
-
-
-def _trusted(url: str, data_dir: Path, environ: Mapping[str, str]) -> ssl.SSLContext | None:
-    """Trust in the authorities of `P2PNODE_API_CA`; or in just the certificate that the node here wrote down.
-
-    None: as the machine does.
-    """
-    if not url.startswith("https:"):
-        return None
-    if path := environ.get("P2PNODE_API_CA"):
-        try:
-            return ssl.create_default_context(cafile=path)
-        except OSError as error:
-            # `SSLError` is one.
-            reason = error.strerror or "it holds no certificate in PEM"
-            raise NodeUnreachable(f"P2PNODE_API_CA: {path} cannot be used: {reason}") from error
-    node = running_node(data_dir)
-    if node is None or node["api"] != url or "certificate" not in node:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # Trust in this certificate alone: it need not name the address at which it is reached here.
-    context.check_hostname = False
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.load_verify_locations(cadata=str(node["certificate"]))
-    return context
-
-
-def running_node(data_dir: Path) -> Json | None:
-    """`{api, pid, peer, name}` as the node on a data directory wrote it; it may have died since."""
-    text = _read(data_dir / NODE_FILE)
-    try:
-        node = json.loads(text) if text else None
-    except ValueError:
-        return None
-    return node if isinstance(node, dict) and {"api", "pid", "peer", "name"} <= node.keys() else None
-
-
-def _running(data_dir: Path) -> str:
-    node = running_node(data_dir)
-    if node is None:
-        raise NodeUnreachable(f"no node runs on {data_dir}; start one with: p2pnode serve")
-    return str(node["api"])
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace").strip()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise NodeUnreachable(f"{path} cannot be read: {error.strerror}") from error
