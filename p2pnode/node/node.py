@@ -73,6 +73,7 @@ from .changes import Changes
 from .clock import Clock
 from .driver import Driver, EventRefused
 from .engines import Engines
+from .entering import Entering
 from .executor import Executor
 from .fetching import Fetching
 from .intake import Intake
@@ -131,6 +132,9 @@ class Node:
         core = self._make_core()
         self.log_orders = LogOrders(config.data_dir / "log-orders", blocks.pins.__contains__)
         self.executor = self._make_executor()
+        self.entering = Entering(
+            me, engines.by_name, core.worker.reservations.get, self.audit_log, allow_exec=config.allow_exec
+        )
         self.strangers = Strangers()
         self.strangers.know(addressing.by_peer(config.peers))
         self.needs = MessageNeeds(core, journal, self.inputs, self._keep_receipt_of)

@@ -1,4 +1,4 @@
-"""Messages of an `exec`: a program begun in a running execution, and its input and output (protocols/exec.md)."""
+"""Messages of an exec: a program begun in a running execution, its input and output (protocols/exec.md)."""
 
 from __future__ import annotations
 

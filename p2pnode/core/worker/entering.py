@@ -1,4 +1,4 @@
-"""Who may enter an execution that runs here (protocols/exec.md), and with how many programs at once."""
+"""Rules of who may enter an execution that runs here (protocols/exec.md), and with how many programs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ ENTERED_PER_EXECUTION_MAX = 4
 # Each holds a connection to the engine and up to a window of output.
 ENTERED_MAX = 16
 
-NOT_ALLOWED = "this peer lets nobody enter executions: its operator has to set allow_exec (serve --allow-exec)"
+NOT_ALLOWED = (
+    "this peer lets nobody enter executions: its operator has to set allow_exec (serve --allow-exec)"
+)
 
 
 class CannotEnter(Exception):
@@ -78,10 +80,12 @@ def vet_untrusted(signed: Signed, sender: str, me: str, keys: Keys) -> ExecBody:
     return body
 
 
-def check_may_enter(reservation: Reservation | None, body: ExecBody, me: str, *, allow_exec: bool) -> None:
-    """Raises `CannotEnter` unless the controller may enter this execution now.
+def check_may_enter(
+    reservation: Reservation | None, body: ExecBody, me: str, *, allow_exec: bool
+) -> Reservation:
+    """The execution, which the controller may enter now; raises `CannotEnter` where it may not.
 
-    Of `allow_exec` the node's own users need nothing, where the job is theirs.
+    The node's own users need no `allow_exec`, where the job is theirs.
     """
     may_know = (
         reservation is not None
@@ -97,6 +101,7 @@ def check_may_enter(reservation: Reservation | None, body: ExecBody, me: str, *,
         raise CannotEnter(NOT_ALLOWED)
     if reservation.state is not ReservationState.RUNNING:
         raise CannotEnter(f"the execution is {reservation.state}, and can be entered while it is running")
+    return reservation
 
 
 class Places:
