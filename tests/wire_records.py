@@ -7,7 +7,16 @@ from typing import Any
 from hypothesis import strategies as st
 
 from p2pnode.core.wire import fields, mandates, messages, spec, states
-from p2pnode.core.wire.exec import ExecBody, ExecEnd, ExecInput, ExecOutput, ExecRequest, ExecResize, Terminal
+from p2pnode.core.wire.exec import (
+    ExecBody,
+    ExecEnd,
+    ExecInput,
+    ExecOutput,
+    ExecRequest,
+    ExecResize,
+    ExecTaken,
+    Terminal,
+)
 from p2pnode.core.wire.inquiries import LogsPiece, LogsRequest
 from p2pnode.core.wire.mandates import NONCE_SIZE_BYTES, Charter, CommandBody, Extension, Mandate
 from p2pnode.core.wire.messages import Advert, Capacity, Receipt
@@ -334,5 +343,6 @@ RECORDS: dict[str, st.SearchStrategy[Any]] = {
     "exec-from-peer": st.builds(
         ExecOutput, stream=st.sampled_from(["stdout", "stderr"]), data=st.binary(max_size=99)
     )
+    | st.builds(ExecTaken, size_bytes=st.integers(1, 2**18))
     | st.builds(ExecEnd, exit_code=optional(st.integers(0, 255)), reason=_TEXTS),
 }

@@ -14,6 +14,10 @@ COMMAND_SIZE_BYTES_MAX = 8 * 1024
 ARGUMENTS_MAX = 64
 # One read of a pipe or socket; it shares a connection with everything else.
 EXEC_DATA_SIZE_BYTES_MAX = 64 * 1024
+# Data that a side may send before the other has taken some: 0.1 s of a fast line, and no burden to who waits.
+EXEC_WINDOW_BYTES = 256 * 1024
+# A piece counts as this at least: each costs whoever keeps it more than its bytes.
+PIECE_COST_BYTES_MIN = 256
 # A terminal's own limit: its size is told in 16 bits.
 SIDE_MAX = 65_535
 
@@ -66,6 +70,12 @@ class ExecResize(Record, frozen=True, tag_field="kind", tag="exec-resize"):
     rows: Side
 
 
+class ExecTaken(Record, frozen=True, tag_field="kind", tag="exec-taken"):
+    """So much more of what the other side has sent is taken, by the program or by whoever reads."""
+
+    size_bytes: Annotated[int, Meta(ge=1, le=EXEC_WINDOW_BYTES)]
+
+
 class ExecOutput(Record, frozen=True, tag_field="kind", tag="exec-output"):
     """The next bytes of the program; none are a sign of life. A terminal has stdout only."""
 
@@ -80,5 +90,11 @@ class ExecEnd(Record, frozen=True, tag_field="kind", tag="exec-end"):
     reason: Reason
 
 
-FromController = ExecInput | ExecResize
-FromPeer = ExecOutput | ExecEnd
+FromController = ExecInput | ExecResize | ExecTaken
+FromPeer = ExecOutput | ExecEnd | ExecTaken
+
+
+def cost_bytes(piece: ExecInput | ExecOutput) -> int:
+    """How much of the window a piece takes: a sign of life nothing."""
+    is_sign = not piece.data and not (isinstance(piece, ExecInput) and piece.end)
+    return 0 if is_sign else max(len(piece.data), PIECE_COST_BYTES_MIN)
