@@ -133,7 +133,7 @@ class Node:
         self.log_orders = LogOrders(config.data_dir / "log-orders", blocks.pins.__contains__)
         self.executor = self._make_executor()
         self.entering = Entering(
-            me, engines.by_name, core.worker.reservations.get, self.audit_log, allow_exec=config.allow_exec
+            me, engines.by_name, self._reservation, self.audit_log, allow_exec=config.allow_exec
         )
         self.strangers = Strangers()
         self.strangers.know(addressing.by_peer(config.peers))
@@ -326,10 +326,13 @@ class Node:
         self.strangers.know([peer])
 
     def log_files_for(self, peer: str, execution: str) -> tuple[Path, Path, Sequence[int]] | None:
-        reservation = self.driver.core.worker.reservations.get(execution)
+        reservation = self._reservation(execution)
         if reservation is None or not owner_tracking.may_read(reservation, peer):
             return None
         return self.executor.log_files(execution)
+
+    def _reservation(self, execution: str) -> Reservation | None:
+        return self.driver.core.worker.reservations.get(execution)
 
     # Tasks
 

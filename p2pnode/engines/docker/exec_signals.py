@@ -27,13 +27,15 @@ async def end_session(leader: int, container: str, grace_s: float) -> None:
 
     An engine has each program that it begins lead one.
     """
-    await trio.to_thread.run_sync(_signal, leader, container, signal.SIGHUP)
-    with trio.move_on_after(grace_s):
-        while await trio.to_thread.run_sync(_members, leader, container):  # noqa: ASYNC110
-            await trio.sleep(LOOK_INTERVAL_S)
-    left = await trio.to_thread.run_sync(_signal, leader, container, signal.SIGKILL)
-    if left:
-        log.warning("a program that was begun by exec goes on in %s: this node may not end it", container)
+    for number in (signal.SIGHUP, signal.SIGKILL):
+        refused = await trio.to_thread.run_sync(_signal, leader, container, number)
+        if refused:
+            log.warning("a program that was begun by exec goes on in %s: this node may not end it", container)
+            return
+        with trio.move_on_after(grace_s):
+            while await trio.to_thread.run_sync(_members, leader, container):  # noqa: ASYNC110
+                await trio.sleep(LOOK_INTERVAL_S)
+            return
 
 
 def _signal(leader: int, container: str, number: signal.Signals) -> int:
