@@ -16,6 +16,6 @@ def marked() -> int:
         try:
             found += MARK.encode() in path.read_bytes()
         except OSError:
-            # It has ended.
+            # Ended since.
             continue
     return found

@@ -156,3 +156,31 @@ def test_a_controller_that_vanishes_takes_its_program_along(
     until("the program is gone", lambda: not marked())
     network.open.finish(body.execution)
     assert network.a.ended(body.job)["state"] == "Completed"
+
+
+def test_an_execution_has_room_for_a_few_programs_and_again_once_one_has_left(network: Network) -> None:
+    body = codec.replace(network.begin(network.open), command=("cat",))
+    signed = mandate.sign(CONTROLLER, EXEC_DOMAIN, body)
+
+    async def crowd() -> None:
+        async with open_host(CONTROLLER, [LOOPBACK]) as host, trio.open_nursery() as nursery:
+
+            async def hold(task_status: trio.TaskStatus[None]) -> None:
+                async with exec.entered(host, body.peer, signed):
+                    task_status.started()
+                    await trio.sleep_forever()
+
+            with trio.fail_after(WAIT_S):
+                await host.connect(body.peer, [network.open.address.rpartition("/p2p/")[0]], WAIT_S)
+                for _ in range(entering.ENTERED_PER_EXECUTION_MAX - 1):
+                    await nursery.start(hold)
+                async with exec.entered(host, body.peer, signed) as last:
+                    with pytest.raises(CannotEnter, match="end one of them first"):
+                        await nursery.start(hold)
+                    await last.end_input()
+                    assert await last.read() is None
+                await nursery.start(hold)
+            nursery.cancel_scope.cancel()
+
+    trio.run(crowd)
+    network.open.finish(body.execution)

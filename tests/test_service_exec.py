@@ -1,4 +1,4 @@
-"""Executions as users enter them: which one is meant, who may not, and what comes of it, here and far away."""
+"""Executions as users enter them: which one is meant, who may not, and what comes of it."""
 
 from __future__ import annotations
 
