@@ -31,6 +31,8 @@ LOOK_INTERVAL_S = 0.05
 END_S_MAX = 10.0
 # Keys that leave a terminal's program alone: nobody types them. Docker's own hold Ctrl-P back.
 DETACH_KEYS = "ctrl-^,ctrl-_,ctrl-^,ctrl-_,ctrl-^"
+# The most shown of a program's name: a line of a terminal, about.
+SHOWN_LENGTH_MAX = 80
 LOST = "the engine has lost the program; the peer's log says how"
 NOT_RUNNING = "the execution's program is not running any more"
 
@@ -98,7 +100,7 @@ class _Program:
                 return
             if not found.running and found.exit_code is not None:
                 raise CannotEnter(
-                    f"the container cannot run {self._body.command[0]!r}:"
+                    f"the container cannot run {self._body.command[0][:SHOWN_LENGTH_MAX]!r}:"
                     " it has no such program, or its user may not"
                 )
             await trio.sleep(LOOK_INTERVAL_S)

@@ -18,6 +18,8 @@ import trio
 # How often it is looked whether they are gone.
 LOOK_INTERVAL_S = 0.05
 _PROC = Path("/proc")
+# A program may begin others while it is killed.
+_SIGNALS = (signal.SIGHUP, signal.SIGKILL, signal.SIGKILL)
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +29,7 @@ async def end_session(leader: int, container: str, grace_s: float) -> None:
 
     An engine has each program that it begins lead one.
     """
-    for number in (signal.SIGHUP, signal.SIGKILL):
+    for number in _SIGNALS:
         refused = await trio.to_thread.run_sync(_signal, leader, container, number)
         if refused:
             log.warning("a program that was begun by exec goes on in %s: this node may not end it", container)
