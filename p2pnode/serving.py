@@ -42,7 +42,7 @@ from p2pnode.node.capacity import CapacityWatch
 from p2pnode.node.engines import engines_of
 from p2pnode.node.journal import Journal
 from p2pnode.node.node import Node
-from p2pnode.service.assembly import services_of
+from p2pnode.service.assembly import describer_of, services_of
 
 from . import identity
 from .system import descriptors, memory
@@ -209,6 +209,8 @@ async def _work(node: Node, end: _End) -> None:
         async with open_api(services_of(node, discovery), config.data_dir, address, has_room) as api:
             shed = partial(descriptors.watch, api.shed, shed_peers)
             nursery.start_soon(keep_running, "descriptors", shed)
+            tell_ends = partial(node.teller.run, describer_of(node), api.url)
+            nursery.start_soon(keep_running, "job ends", tell_ends)
             memory.settle()
             _say_ready(config.name, node.me.peer_id, host.addresses(), api.url)
             async with trio.open_nursery() as waiting:

@@ -285,7 +285,7 @@ class IdentityJson(TypedDict):
 
 
 class SettingJson(TypedDict):
-    """A setting of a node; none of them holds a secret."""
+    """A setting of a node; of URLs that may hold a secret the host alone."""
 
     name: str
     value: Annotated[Any, "As config.toml has it; null: the node finds it by itself."]

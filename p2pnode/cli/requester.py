@@ -57,7 +57,10 @@ HERE_FOLDER = "here"
 LOOPBACK = "127.0.0.1"
 HERE_LISTEN = "/ip4/127.0.0.1/tcp/0"
 # Settings of the user's node that would have one of `--here` meet others, or do without work.
-_NOT_HERE = frozenset({"listen", "peers", "mdns", "api_host", "api_port", "api_cert", "api_key", "compute"})
+_NOT_HERE = frozenset(
+    {"listen", "peers", "mdns", "api_host", "api_port", "api_cert", "api_key", "compute"}
+    | {"on_job_end", "job_end_webhooks"}
+)
 _HERE_HINT = "to run it on this machine alone, add --here"
 
 

@@ -66,6 +66,7 @@ from p2pnode.network.links import Links
 from p2pnode.network.protocols import jobs, logs
 from p2pnode.network.strangers import Strangers
 from p2pnode.network.streams import Stream
+from p2pnode.notices.teller import Teller
 from p2pnode.system.audit_log import AuditLog
 
 from .advertiser import Advertiser
@@ -128,6 +129,7 @@ class Node:
         self.publishers = Publishers(self.results.add_result, access, config.data_dir / "published")
         self.caution = Caution(journal.problems, ended_well=journal.ended_well)
         self.guards = Guards(self.note_problem, lambda error: self.driver.fail(error))
+        self.teller = Teller(config, journal.notices, self.clock, self.guards, self.note_hook)
         core = self._make_core()
         self.log_orders = LogOrders(config.data_dir / "log-orders", blocks.pins.__contains__)
         self.executor = self._make_executor()
@@ -228,6 +230,10 @@ class Node:
             self.journal.problems.add(kind, subject, reason_of(error), detail, aside=False)
         except JournalError as exc:
             self.driver.fail(exc)
+
+    def note_hook(self, name: str, reason: str) -> None:
+        """Keep for people why an end of a job could not be told."""
+        self.journal.problems.add(Compartment.TASK, name, reason, aside=False)
 
     # Effects
 

@@ -101,6 +101,8 @@ class Step:
                     self._write_send(action, peer, message)
                 case SaveJob(record):
                     saved[record.id] = record
+                    if self._is_new_end(record):
+                        journal.notices.add(record, self._clock.now())
                     if journal.save_job(record):
                         self.changed[record.id] = None
                 case DropJob(job):
@@ -128,6 +130,13 @@ class Step:
             own = saved.get(job)
             if isinstance(own, JobRecord) and own.owner == self._core.me and own.outcome is not None:
                 self.counted.append(own.outcome)
+
+    def _is_new_end(self, record: JobRecord) -> bool:
+        """Whether the operator is to be told of it: a job of this node's users, whoever saw it to its end."""
+        if not (record.ended and self._journal.notices.is_wanted and record.requester == self._core.me):
+            return False
+        before = self._journal.readable_job(record.id)
+        return before is None or not before.ended or before.run != record.run
 
     def _write_send(self, action: Send, peer: str, message: Message) -> None:
         """Put a message into its peer's outbox; one to this node itself becomes an event or an effect."""
