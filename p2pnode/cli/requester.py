@@ -150,6 +150,8 @@ def _runs(data_dir: Path) -> bool:
 def _node(data_dir: Path, arguments: Sequence[str], environ: Mapping[str, str]) -> Iterator[Client]:
     """A node on the data directory that the environment names."""
     command = [sys.executable, "-m", "p2pnode", "serve", "--api-host", LOOPBACK, "--api-port", "0"]
+    # Words for people: its last line is what is shown where it does not start.
+    command += ["--log-format", "text"]
     with tempfile.TemporaryFile() as errors:
         # A session of its own: Ctrl-C is ours to handle, and the node must outlive it for a moment.
         process = subprocess.Popen(

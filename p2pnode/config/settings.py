@@ -223,6 +223,9 @@ class NodeConfig:
     log_level: Annotated[
         str, Setting("--log-level", kinds.LOG_LEVEL, "error, warning, info or debug.", "warning")
     ] = "warning"
+    log_format: Annotated[
+        str, Setting("--log-format", kinds.LOG_FORMAT, "text, or json: an object a line.", "text")
+    ] = "text"
 
 
 def _host_name() -> str:

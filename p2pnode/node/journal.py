@@ -29,6 +29,7 @@ from p2pnode.core.wire.messages import Line
 from p2pnode.faults.problems import JournalError, Problems
 from p2pnode.notices.table import NoticeTable
 from p2pnode.system.histogram import DISK_BOUNDS_S, Histogram
+from p2pnode.system.log_lines import concerning
 
 log = logging.getLogger(__name__)
 
@@ -384,4 +385,5 @@ def _decoded(rows: Iterable[tuple[str, bytes]], kind: type[R], unreadable: ToldU
 
 
 def _log_unreadable(name: str, error: Unreadable) -> None:
-    log.warning("the journal's record of %s cannot be read: %s", name, error)
+    with concerning(job=name):
+        log.warning("the journal's record of %s cannot be read: %s", name, error)

@@ -30,6 +30,7 @@ from p2pnode.core.wire.fields import LINES_PER_MESSAGE_MAX
 from p2pnode.core.wire.messages import Ask, Bid, Ended, Message, Refusal, Replicate
 from p2pnode.core.wire.reasons import reason_of
 from p2pnode.network.link_owner import CannotSend, OutboxFull
+from p2pnode.system.log_lines import concerning
 
 from .clock import Clock
 from .counts import Counted
@@ -155,10 +156,12 @@ class Step:
         try:
             self._send(peer, message)
         except OutboxFull as exc:
-            log.warning("%s", exc)
+            with concerning(peer=peer):
+                log.warning("%s", exc)
             self._pending.append(PeerLost(peer, str(exc)))
         except CannotSend as exc:
-            log.warning("%s", exc)
+            with concerning(peer=peer):
+                log.warning("%s", exc)
             self._pending.append(Rejected(peer, message, reason_of(exc)))
 
     def _with_history(self, message: Replicate) -> Replicate:

@@ -22,6 +22,7 @@ from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.wire.compartments import Compartment
 from p2pnode.core.wire.reasons import reason_of
 from p2pnode.faults.guards import Guards
+from p2pnode.system.log_lines import concerning
 
 from .command import EndCommand
 from .plan import (
@@ -36,7 +37,7 @@ from .plan import (
     Try,
     Woken,
 )
-from .table import NoticeTable
+from .table import KeptNotice, NoticeTable
 from .target import GoneAway, Notice, NotTaken, Target, target_name
 from .webhook import Webhook, load_or_make_secret
 
@@ -134,6 +135,10 @@ class Teller:
     async def _answer(self, run: _Run, number: int, target: Target) -> Answered:
         kept = self._table.get(number)
         assert kept is not None
+        with concerning(anew=True, job=kept.record.id):
+            return await self._told(run, kept, target, number)
+
+    async def _told(self, run: _Run, kept: KeptNotice, target: Target, number: int) -> Answered:
         ended = datetime.fromtimestamp(kept.ended_at, UTC).isoformat(timespec="milliseconds")
         notice = Notice(kept.id, run.describe(kept.record), ended.replace("+00:00", "Z"))
         try:
