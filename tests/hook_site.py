@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 
 @dataclass
@@ -31,7 +33,8 @@ class HookSite:
 
 
 @contextmanager
-def running_hooks() -> Iterator[HookSite]:
+def running_hooks(tls: tuple[Path, Path] | None = None) -> Iterator[HookSite]:
+    """`tls`: the files of its key and its certificate."""
     over = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -55,6 +58,10 @@ def running_hooks() -> Iterator[HookSite]:
             """Nothing: pytest's output is for people."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls[1], tls[0])
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from .hook_site import HookSite, running_hooks
-from .nodes import Node, running_nodes, until
+from .job_views import deputies_of
+from .nodes import Node, know_each_other, running_nodes, until
 from .programs import waiting_module, wasm_job
 
 SCRIPT = """\
@@ -70,3 +71,29 @@ def test_an_end_is_told_by_a_node_that_was_killed_before_it_could(
     until("its end is told, too", lambda: site.posted[-1].headers["webhook-id"] == f"{job}-2")
     until("to both", lambda: len((tmp_path / "jobs").read_text().splitlines()) == 2)
     assert not list(tmp_path.rglob("pwned"))
+
+
+def test_an_end_that_a_deputy_saw_is_told_when_the_requester_is_back_and_by_it_alone(
+    tmp_path: Path, site: HookSite
+) -> None:
+    with running_nodes(tmp_path) as nodes:
+        a = nodes.start("a", "--no-compute", "--job-end-webhook", site.url("/a"))
+        b, c = (nodes.start(one, "--job-end-webhook", site.url(f"/{one}"), peers=(a,)) for one in "bc")
+        know_each_other(a, b, c)
+        module = tmp_path / "waiting.wasm"
+        module.write_bytes(waiting_module())
+        job = a.submit(wasm_job(a.add(module)))
+        execution = a.execution(job, "Running")
+        until("it has two deputies", lambda: len(deputies_of(a, job)) == 2)
+        worker = nodes.of(execution["peer"])
+        a.kill()
+        worker.finish(execution["id"])
+        deputy = until(
+            "a deputy acts", lambda: next((n for n in (b, c) if n.job(job)["owner"] == n.peer), None)
+        )
+        assert deputy.ended(job)["state"] == "Completed"
+        assert site.posted == []
+        a.start()
+        until("it is told", lambda: site.posted)
+        assert [(one.path, one.headers["webhook-id"]) for one in site.posted] == [("/a", f"{job}-1")]
+        assert json.loads(site.posted[0].body)["data"]["outcome"] == "completed"

@@ -95,6 +95,12 @@ def test_what_was_tried_before_a_restart_goes_on_where_it_was() -> None:
     assert machine.handle(failed(1), 100.0) == [Postpone(Delivery(1, "a", 100.0 + WAITS_S[4], 5))]
 
 
+def test_a_clock_that_was_set_back_over_a_restart_delays_no_end_for_years() -> None:
+    machine, _ = plan("a")
+    machine.handle(Delivery(1, "a", due=1e9, tries=1), 50.0)
+    assert machine.deadline == 50.0 + WAITS_S[-1]
+
+
 def test_few_are_tried_at_once_and_a_slow_target_holds_up_no_other() -> None:
     machine, _ = plan("a", "b")
     begun = [one for n in range(AT_ONCE_MAX + 2) for one in machine.handle(Delivery(n, "a", 0.0), 0.0)]

@@ -133,7 +133,7 @@ class NoticePlan:
         actions: list[PlanAction] = []
         match event:
             case Delivery():
-                actions += self._added(event)
+                actions += self._added(event, now)
             case Answered() if event.notice in self._queues[event.target].busy:
                 actions += self._answered(event, now)
             case _:
@@ -146,12 +146,13 @@ class NoticePlan:
                     actions.append(Try(notice, target))
         return actions
 
-    def _added(self, one: Delivery) -> list[PlanAction]:
+    def _added(self, one: Delivery, now: float) -> list[PlanAction]:
         queue = self._queues.get(one.target)
         if queue is None or queue.gone:
             return [Forget(one.notice, one.target)]
         queue.tries[one.notice] = one.tries
-        heapq.heappush(queue.due, (one.due, one.notice))
+        # A machine whose clock was set back since must not wait for years.
+        heapq.heappush(queue.due, (min(one.due, now + WAITS_S[-1]), one.notice))
         if len(queue.tries) <= WAITING_MAX:
             return []
         oldest = next(notice for notice in queue.tries if notice not in queue.busy)

@@ -1,18 +1,24 @@
-"""The command that is told the end of a job: what it is given, and how it is held to its limits."""
+"""Targets of the ends of jobs: a command, what it is given and its limits; a webhook that speaks TLS."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
+from p2pnode.data import web
 from p2pnode.notices.command import OUTPUT_LENGTH_MAX, EndCommand
 from p2pnode.notices.target import NotTaken
+from p2pnode.notices.webhook import Webhook
 
+from .docker_engine import cannot_run
+from .hook_site import running_hooks
 from .nodes import until
-from .test_notices import notice
+from .test_data_url import certificate
+from .test_notices import SECRET, notice
 
 
 def command(tmp_path: Path, script: str, *arguments: str) -> EndCommand:
@@ -69,3 +75,31 @@ async def test_a_command_that_does_not_end_is_ended_with_all_it_began(
 async def test_a_command_that_cannot_be_run_is_a_failed_try(tmp_path: Path, name: str) -> None:
     with pytest.raises(NotTaken, match="/none cannot be run"):
         await EndCommand([f"{tmp_path}/none"], {}).tell(notice(name))
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted", "said"),
+    [
+        ("localhost", True, ""),
+        ("localhost", False, "certificate verify failed"),
+        ("127.0.0.1", True, "certificate verify failed"),
+    ],
+)
+async def test_a_webhook_is_told_over_tls_only_if_it_is_who_its_url_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, trusted: bool, said: str
+) -> None:
+    if not shutil.which("openssl"):
+        cannot_run("openssl is not installed")
+    key, made = certificate(tmp_path, "localhost")
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(made))
+    web._ssl_context.cache_clear()
+    with running_hooks(tls=(key, made)) as site:
+        webhook = Webhook(f"https://{host}:{site.port}/x", SECRET)
+        if said:
+            with pytest.raises(NotTaken, match=said):
+                await webhook.tell(notice())
+        else:
+            await webhook.tell(notice())
+        assert len(site.posted) == (0 if said else 1)
+    web._ssl_context.cache_clear()
