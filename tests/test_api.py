@@ -19,7 +19,7 @@ from p2pnode.api.shapes import (
     ServiceError,
 )
 from p2pnode.client.calls import Client
-from p2pnode.client.channel import NodeUnreachable
+from p2pnode.client.errors import NodeUnreachable
 from p2pnode.client.finding import find
 from p2pnode.ipfs import cid
 from tests.fake_node import PEER, Served

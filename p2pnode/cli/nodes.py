@@ -13,7 +13,7 @@ from p2pnode.cli.output import answer, answer_json, fields, say, short_peer, tab
 from p2pnode.cli.problems import problems
 from p2pnode.cli.requester import not_reached, running
 from p2pnode.cli.status import CommandError, Status
-from p2pnode.client.channel import NodeUnreachable
+from p2pnode.client.errors import NodeUnreachable
 from p2pnode.core.values.units import about_bytes, parse_duration
 from p2pnode.core.wire.states import Scheduling
 

@@ -13,14 +13,14 @@ import click
 
 from p2pnode.api.shapes import Change, JobJson, ServiceError
 from p2pnode.cli import differences, jobfiles, options
-from p2pnode.cli.lines import Lines
 from p2pnode.cli.options import GivenFile, Waiting
 from p2pnode.cli.output import answer, answer_json, clock_ms, say, short_id, state
 from p2pnode.cli.progress import Progress
 from p2pnode.cli.requester import Requester, any_node, own_node
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.client.calls import Client
-from p2pnode.client.channel import NodeUnreachable
+from p2pnode.client.errors import NodeUnreachable
+from p2pnode.client.lines import Lines
 from p2pnode.core.records.lifecycle import LONG_RUNNING
 from p2pnode.core.wire.spec import JobType
 from p2pnode.core.wire.states import ExecutionState, Outcome
@@ -198,7 +198,7 @@ def _say_all(lines: Iterable[str]) -> None:
 
 
 def _report(job: JobJson, elapsed_s: float, as_json: bool) -> int:
-    from p2pnode.cli.results import final_executions
+    from p2pnode.client.executions import final_executions
 
     finals = final_executions(job)
     if as_json:
@@ -219,8 +219,8 @@ def _report(job: JobJson, elapsed_s: float, as_json: bool) -> int:
 def _report_here(client: Client, job: JobJson, elapsed_s: float, as_json: bool) -> int:
     """As `_report`, with the results fetched: they go with the node."""
     from p2pnode.cli.get import get_results
-    from p2pnode.cli.results import final_executions
-    from p2pnode.cli.unfolding import Unfolding
+    from p2pnode.client.executions import final_executions
+    from p2pnode.client.unfolding import Unfolding
 
     directory = None
     if any(execution["result_cid"] for execution in final_executions(job)):

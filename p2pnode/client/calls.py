@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 from urllib.parse import quote, urlencode
@@ -117,10 +118,16 @@ class Client(Channel):
         found = self._call("GET", f"/api/v1/jobs/{quote(job, safe='')}/receipts")["receipts"]
         return {execution: bytes.fromhex(block) for execution, block in found.items()}
 
-    def job_events(self, job: str, since: int = 0, follow: bool = False) -> Iterator[EventJson]:
-        """The history after number `since`; with `follow` until the job has ended."""
+    def job_events(
+        self, job: str, since: int = 0, follow: bool = False, timeout_s: float | None = None
+    ) -> Iterator[EventJson]:
+        """The history after number `since`; with `follow` until the job has ended.
+
+        Raises `WaitTimeout` after `timeout_s`.
+        """
         query = urlencode({"since": since, "follow": int(follow)})
-        for event in self._events(f"/api/v1/jobs/{job}/events?{query}"):
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        for event in self._events(f"/api/v1/jobs/{job}/events?{query}", deadline_s):
             yield cast(EventJson, event)
 
     def logs(
@@ -177,9 +184,10 @@ class Client(Channel):
     def export_car(self, cid: str, peers: list[str]) -> Iterator[bytes]:
         """The tree below a CID as a CAR, piece by piece; `peers` are likely to hold it."""
         query = urlencode([("format", "car"), *(("peer", peer) for peer in peers)])
-        with self._response(
-            "GET", f"/ipfs/{quote(cid, safe='')}?{query}", timeout_s=CAR_TIMEOUT_S
-        ) as response:
+        with self._response("GET", f"/ipfs/{quote(cid, safe='')}?{query}", timeout_s=CAR_TIMEOUT_S) as (
+            response,
+            _,
+        ):
             while chunk := response.read(CHUNK_SIZE_BYTES):
                 yield chunk
 

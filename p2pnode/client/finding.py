@@ -10,7 +10,7 @@ from pathlib import Path
 from p2pnode.api.shapes import NODE_FILE, TOKEN_FILE, Json, token_of
 
 from .calls import Client
-from .channel import NodeUnreachable
+from .errors import NodeUnreachable
 
 
 def find(data_dir: Path, environ: Mapping[str, str]) -> Client:
