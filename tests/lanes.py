@@ -15,6 +15,7 @@ NOT_QUICK = (
     r"test_(api_schemathesis|cli_terminal|descriptors|layers|version)\.py",
     r"test_cli\.py::test_(a_closed_pipe|completion_prints|ctrl_c_while|help_imports|help_takes|submit_imports|shells_complete)",
     r"test_api_tls\.py",
+    r"test_python_client_guide\.py",
     r"test_bench_others\.py",
     r"test_doctor\.py::test_a_broken_file",
     r"test_bench_summary\.py::test_wrong_words",

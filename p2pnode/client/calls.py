@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import cast
 from urllib.parse import quote, urlencode
 
@@ -120,7 +120,7 @@ class Client(Channel):
 
     def job_events(
         self, job: str, since: int = 0, follow: bool = False, timeout_s: float | None = None
-    ) -> Iterator[EventJson]:
+    ) -> Generator[EventJson, None, None]:
         """The history after number `since`; with `follow` until the job has ended.
 
         Raises `WaitTimeout` after `timeout_s`.
@@ -132,7 +132,7 @@ class Client(Channel):
 
     def logs(
         self, job: str, execution: str | None = None, stream: str = "both", follow: bool = False
-    ) -> Iterator[LogChunk]:
+    ) -> Generator[LogChunk, None, None]:
         query = {"stream": stream, "follow": int(follow)} | ({"execution": execution} if execution else {})
         for event in self._events(f"/api/v1/jobs/{job}/logs?{urlencode(query)}"):
             # The server says why.
@@ -181,7 +181,7 @@ class Client(Channel):
         """Send a CAR in pieces; gives its root's CID."""
         return str(self._call("POST", "/api/v1/ipfs", car, CAR_MEDIA_TYPE, CAR_TIMEOUT_S)["cid"])
 
-    def export_car(self, cid: str, peers: list[str]) -> Iterator[bytes]:
+    def export_car(self, cid: str, peers: list[str]) -> Generator[bytes, None, None]:
         """The tree below a CID as a CAR, piece by piece; `peers` are likely to hold it."""
         query = urlencode([("format", "car"), *(("peer", peer) for peer in peers)])
         with self._response("GET", f"/ipfs/{quote(cid, safe='')}?{query}", timeout_s=CAR_TIMEOUT_S) as (
