@@ -2,8 +2,8 @@
 
     from p2pnode.client import connect
 
-    node = connect()
-    result = node.submit("job.yaml").result()
+    mine = connect()
+    result = mine.submit("job.yaml").result()
     print(result.stdout)
 
 `connect` finds the node that runs here, as the command line does. The same on trio is `p2pnode.client.trio`.
@@ -71,3 +71,7 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_ROOMS.get(name, 'errors')}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

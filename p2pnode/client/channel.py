@@ -126,6 +126,8 @@ class Channel:
             if response.status >= 400:
                 raise_refusal(refusal(response))
             yield response, sock
+            # From here on another thread may use the connection.
+            watched.close()
             if response.isclosed() and not response.will_close and not self._idle and not interrupt.is_set:
                 self._idle.append((connection, time.monotonic()))
                 connection = None

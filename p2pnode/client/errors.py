@@ -32,7 +32,7 @@ class Refused(ClientError, ServiceError):
 
 
 class JobFailed(ClientError):
-    """A job has ended and has no result; `outcome` is null where it has one elsewhere or goes on."""
+    """A job has ended without the result that was asked for; `job` is its id."""
 
     def __init__(self, message: str, job: str, outcome: str | None, reason: str) -> None:
         super().__init__(message)

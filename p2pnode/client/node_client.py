@@ -65,7 +65,7 @@ class NodeClient:
     def plan(
         self, job: JobSource, *, variables: Mapping[str, str] | None = None, template: bool = True
     ) -> PlanJson:
-        """Who would be asked to run a job if it were submitted now, and why not the others."""
+        """The peers that would be asked to run a job if it were submitted now, and why not the others."""
         file = _valid(job, variables, template)
         return self._client.plan(file.text, file.name)
 
@@ -105,7 +105,7 @@ class NodeClient:
     def add(self, path: str | os.PathLike[str]) -> str:
         """Put a file or directory into the node's store; gives its CID, for inputs `ipfs://CID`.
 
-        What can't be held there, such as a pipe, is left out with a warning. Raises `OSError`.
+        A pipe and its like can't be held there, and is left out with a warning. Raises `OSError`.
         """
         from p2pnode.ipfs.unixfs import CannotAdd
 

@@ -49,7 +49,7 @@ class JobResult(ResultView):
 
     @property
     def stdout(self) -> str:
-        """What the program wrote there, up to `READ_SIZE_BYTES_MAX` (else `ResultTooLarge`).
+        """The text that the program wrote there, up to `READ_SIZE_BYTES_MAX` (else `ResultTooLarge`).
 
         Bytes that are no UTF-8 are replaced.
         """

@@ -1,9 +1,9 @@
 """The client for programs on trio: all that `NodeClient`, `SubmittedJob` and `JobResult` do, awaited.
 
-    import p2pnode.client.trio
+    from p2pnode.client.trio import connect
 
-    async with p2pnode.client.trio.connect() as node:
-        job = await node.submit("job.yaml")
+    async with connect() as mine:
+        job = await mine.submit("job.yaml")
         async for line in job.logs(follow=True):
             print(line)
         result = await job.result()
@@ -217,7 +217,7 @@ def _connecting(
     return call
 
 
-# `client.connect` with its arguments and errors, for `async with`.
+# `connecting.connect` with its arguments and errors, for `async with`.
 connect = _connecting(connecting.connect)
 
 
