@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -84,8 +84,8 @@ def fetch(
         room.ask = watcher.ask
         room.has_come(bring(client, wanted, peers, watcher))
         watcher.show(f"writing {destination}")
-        blocks = car.blocks_in_order(client.export_car(wanted, peers))
-        export(wanted, blocks, destination, room=room, note=watcher.say)
+        with closing(client.export_car(wanted, peers)) as stream:
+            export(wanted, car.blocks_in_order(stream), destination, room=room, note=watcher.say)
 
 
 def fetch_into(
@@ -101,8 +101,8 @@ def fetch_into(
     room.ask = watcher.ask
     room.has_come(bring(client, wanted, peers, watcher))
     watcher.show(f"writing {name}")
-    blocks = car.blocks_in_order(client.export_car(wanted, peers))
-    write(wanted, blocks, folder, name, room, watcher.say)
+    with closing(client.export_car(wanted, peers)) as stream:
+        write(wanted, car.blocks_in_order(stream), folder, name, room, watcher.say)
 
 
 def fetch_car(
@@ -124,11 +124,12 @@ def fetch_car(
             for root, peers in wanted:
                 room.has_come(bring(client, root, peers, watcher))
                 watcher.show(f"writing {file}")
-                # Put together anew from verified blocks, so that none is missing.
-                for piece in car.sections(root, car.blocks_in_order(client.export_car(root, peers))):
-                    # As for files: a billion tiny blocks take long before they take much.
-                    room.add(max(len(piece), ENTRY_SIZE_BYTES))
-                    output.write(piece)
+                with closing(client.export_car(root, peers)) as stream:
+                    # Put together anew from verified blocks, so that none is missing.
+                    for piece in car.sections(root, car.blocks_in_order(stream)):
+                        # As for files: a billion tiny blocks take long before they take much.
+                        room.add(max(len(piece), ENTRY_SIZE_BYTES))
+                        output.write(piece)
         partial.place("car")
 
 
