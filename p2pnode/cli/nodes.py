@@ -27,9 +27,10 @@ DRAIN_GRACE_S = 60.0
 @options.as_json
 def show_id(as_json: bool) -> int:
     """Show who this node is and where it listens."""
-    identity = running().identity()
+    client = running()
+    identity = client.identity()
     if as_json:
-        answer_json(identity)
+        answer_json({**identity, "api": client.url})
         return Status.OK
     pairs = [
         ("Peer", identity["peer"]),
@@ -39,6 +40,7 @@ def show_id(as_json: bool) -> int:
         *(("Docker", text) for text in _docker(identity["docker"])),
         ("Labels", _labels(identity["labels"])),
         ("Data", identity["data_dir"]),
+        ("API", client.url),
         *(("Address", address) for address in identity["addresses"]),
     ]
     for line in fields(pairs):
