@@ -9,7 +9,7 @@ import click
 from p2pnode.api.shapes import DockerJson, ResourcesJson
 from p2pnode.cli import options
 from p2pnode.cli.groups import Group
-from p2pnode.cli.output import answer, answer_json, fields, say, short_peer, table
+from p2pnode.cli.output import answer, answer_json, clock, fields, say, short_id, short_peer, table
 from p2pnode.cli.problems import problems
 from p2pnode.cli.requester import not_reached, running
 from p2pnode.cli.status import CommandError, Status
@@ -85,6 +85,31 @@ def list_nodes(as_json: bool) -> int:
     return Status.OK
 
 
+@node.command("executions")
+@options.as_json
+def list_executions(as_json: bool) -> int:
+    """List what runs on this node, and for whom; what waits for room, too."""
+    found = running().hosted()
+    if as_json:
+        answer_json({"executions": found})
+        return Status.OK
+    rows = [
+        [
+            one["id"],
+            one["name"] or short_id(one["job"]),
+            one["state"],
+            one["engine"],
+            *_resources(one["resources"]),
+            one["owner_name"] or short_peer(one["owner"]),
+            clock(one["created"]),
+        ]
+        for one in found
+    ]
+    for line in table(["ID", "JOB", "STATE", "ENGINE", "CPU", "MEMORY", "DISK", "OWNER", "CREATED"], rows):
+        answer(line)
+    return Status.OK
+
+
 @node.command()
 def cordon() -> int:
     """Take on nothing new; what runs here goes on."""
@@ -133,6 +158,10 @@ def drain(timeout_s: int, wait: bool, stay: bool) -> int:
         if found["scheduling"] != Scheduling.DRAINING:
             raise CommandError(Status.FAILED, "the node is no longer draining: someone else has changed that")
     return Status.OK
+
+
+def _resources(one: ResourcesJson) -> list[str]:
+    return [f"{one['cpu_millis'] / 1000:g}", about_bytes(one["memory_bytes"]), about_bytes(one["disk_bytes"])]
 
 
 def _free_of_total(free: ResourcesJson, total: ResourcesJson) -> list[str]:
