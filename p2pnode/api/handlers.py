@@ -247,6 +247,7 @@ class Handlers:
 
     async def create_token(self, request: Request) -> Response:
         asked = await parameters.body(request, queries.TokenBody)
+        audit.tell(request, name=asked.name, kind=asked.kind)
         secret = self._door.create_token(asked.name, asked.kind, asked.lifetime_s)
         return JSONResponse({"token": secret}, status_code=201, headers=UNKEPT)
 
