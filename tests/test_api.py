@@ -122,6 +122,14 @@ def client_of(served: Served) -> Client:
     return find(served.node.data_dir, {})
 
 
+def test_what_runs_here_is_listed_by_its_state(served: Served) -> None:
+    client = client_of(served)
+    assert [one["state"] for one in client.hosted()] == ["running", "waiting"]
+    assert [one["state"] for one in client.hosted(["waiting"])] == ["waiting"]
+    with pytest.raises(ServiceError, match="the parameter state"):
+        client.hosted(["Running"])
+
+
 def test_a_bad_job_file_comes_back_with_its_problems(served: Served) -> None:
     with pytest.raises(ServiceError, match=r"job\.yaml:1:1: error: ") as caught:
         client_of(served).submit(b"Nonsense: 1", "job.yaml")

@@ -10,11 +10,13 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import cast
 from urllib.parse import quote, urlencode
 
+from p2pnode.api.execution_shapes import HostedJson
 from p2pnode.api.shapes import (
     CAR_MEDIA_TYPE,
     PAGE_ROWS_MAX,
     EntryJson,
     EventJson,
+    ExecutionJson,
     FetchedJson,
     IdentityJson,
     JobJson,
@@ -112,6 +114,16 @@ class Client(Channel):
         """A version of a job's file."""
         path = f"/api/v1/jobs/{quote(id_or_name, safe='')}/versions/{version}"
         return cast(Json, self._call("GET", path)["spec"])
+
+    def executions(self, job: str, state: Sequence[str] = ()) -> list[ExecutionJson]:
+        """The executions of a job, in the order of their awards."""
+        path = f"/api/v1/jobs/{quote(job, safe='')}/executions?{urlencode({'state': state}, doseq=True)}"
+        return cast(list[ExecutionJson], self._call("GET", path)["executions"])
+
+    def hosted(self, state: Sequence[str] = ()) -> list[HostedJson]:
+        """The executions on the node, waiting ones too; in these states only, where some are given."""
+        path = f"/api/v1/executions?{urlencode({'state': state}, doseq=True)}"
+        return cast(list[HostedJson], self._call("GET", path)["executions"])
 
     def receipts(self, job: str) -> dict[str, bytes]:
         """The signed receipts of a job's executions, by their ids; nothing of them is verified."""
