@@ -6,7 +6,7 @@ when the client goes away.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,8 +29,10 @@ from p2pnode.api.shapes import (
     SubmittedJson,
     UnreachedJson,
 )
+from p2pnode.core.records.reservations import ReservationState
 from p2pnode.core.wire.spec import JobSpec
 
+from .execution_shapes import HostedJson
 from .exposition import Metric
 from .queries import JobsQuery
 
@@ -118,6 +120,9 @@ class NodeService(Protocol):
 
     def unreached(self) -> list[UnreachedJson]:
         """The peers among the node's settings that are not connected."""
+
+    def hosted(self, states: Sequence[ReservationState]) -> list[HostedJson]:
+        """The executions on this node in these states, or else all that have not ended; the newest first."""
 
     async def connect(self, address: str) -> str:
         """Connect to a peer by its multiaddr (with /p2p/PEER) and give its id."""

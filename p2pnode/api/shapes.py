@@ -222,7 +222,7 @@ class NodeJson(TypedDict):
     connected: bool
     issued: Annotated[float, "When its advert was made, by its own clock."]
     self: Annotated[bool, "True for the node that answers."]
-    scheduling: Annotated[str, "'all', 'nothing' (cordoned) or 'draining'."]
+    scheduling: Annotated[str, "'schedulable', 'cordoned' or 'draining'."]
     protocols: Annotated[list[str], "Protocols that the peer speaks, as 'link/4'."]
     problem: Annotated[
         str | None,

@@ -15,7 +15,7 @@ from p2pnode.cli.groups import Group
 from p2pnode.cli.output import answer, answer_document, answer_json, fields, say, short_peer, table
 from p2pnode.cli.requester import running
 from p2pnode.cli.status import Status
-from p2pnode.client.channel import NodeUnreachable
+from p2pnode.client.errors import NodeUnreachable
 from p2pnode.client.finding import find
 from p2pnode.config import NodePlace, editing, loading, place_of, profiles, variable_of
 from p2pnode.config.settings import (

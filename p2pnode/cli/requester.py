@@ -25,7 +25,7 @@ from p2pnode.cli.output import say
 from p2pnode.cli.ownfiles import make_directory
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.client.calls import Client
-from p2pnode.client.channel import NodeUnreachable
+from p2pnode.client.errors import NodeUnreachable
 from p2pnode.client.finding import find, running_node
 from p2pnode.config import (
     CONFIG_FILE,

@@ -40,6 +40,7 @@ def services_of(node: Node, discovery: Discovery) -> Services:
         logs=Logs(lookup, sources),
         nodes=Nodes(
             node.config,
+            lookup,
             core,
             node.host,
             discovery,
