@@ -12,9 +12,10 @@ NOT_QUICK = (
     # Engines, nodes and programs, as processes.
     r"test_engine_(bridge|cgroups|docker|http_attacks|http_pause|podman|stop|wasm)",
     r"test_(binary|devnet|gpus_docker|ipfs_kubo|nodes_|two_versions|data_s3\.py|data_publishers)",
-    r"test_(api_schemathesis|cli_terminal|descriptors|layers|version)\.py",
+    r"test_(api_schemathesis|cli_terminal|descriptors|guides|layers|version)\.py",
     r"test_cli\.py::test_(a_closed_pipe|completion_prints|ctrl_c_while|help_imports|help_takes|submit_imports|shells_complete)",
     r"test_api_tls\.py",
+    r"test_python_client_guide\.py",
     r"test_bench_others\.py",
     r"test_doctor\.py::test_a_broken_file",
     r"test_bench_summary\.py::test_wrong_words",
@@ -24,6 +25,7 @@ NOT_QUICK = (
     r"test_gpus\.py::test_the_driver_is_a_program",
     r"test_ipfs_result_store\.py::test_(a_result_gets_to_a_daemon|nothing_is_lost_while)",
     r"test_identity\.py::test_the_module_does_not_import",
+    r"test_notice_targets\.py",
     r"test_mutations\.py::test_tests_and_networks",
     r"test_private\.py::test_another_user",
     # Real networks, on this machine's clock.

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from p2pnode.api.shapes import ExecutionJson, JobJson
 from p2pnode.client.calls import Client
-from p2pnode.client.channel import NodeUnreachable
+from p2pnode.client.errors import NodeUnreachable
 from p2pnode.client.finding import find, running_node
 from p2pnode.engines.wasm.worker.worker import WAITS
 from p2pnode.identity import load_or_create

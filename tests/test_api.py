@@ -19,7 +19,7 @@ from p2pnode.api.shapes import (
     ServiceError,
 )
 from p2pnode.client.calls import Client
-from p2pnode.client.channel import NodeUnreachable
+from p2pnode.client.errors import NodeUnreachable
 from p2pnode.client.finding import find
 from p2pnode.ipfs import cid
 from tests.fake_node import PEER, Served
@@ -120,6 +120,14 @@ def test_a_node_is_found_by_its_address_and_token(served: Served, tmp_path: Path
 
 def client_of(served: Served) -> Client:
     return find(served.node.data_dir, {})
+
+
+def test_what_runs_here_is_listed_by_its_state(served: Served) -> None:
+    client = client_of(served)
+    assert [one["state"] for one in client.hosted()] == ["running", "waiting"]
+    assert [one["state"] for one in client.hosted(["waiting"])] == ["waiting"]
+    with pytest.raises(ServiceError, match="the parameter state"):
+        client.hosted(["Running"])
 
 
 def test_a_bad_job_file_comes_back_with_its_problems(served: Served) -> None:

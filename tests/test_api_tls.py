@@ -13,7 +13,7 @@ import pytest
 from p2pnode.api import certificates, connections
 from p2pnode.api.server import ApiAddress
 from p2pnode.api.shapes import TOKEN_FILE
-from p2pnode.client.channel import NodeUnreachable
+from p2pnode.client.errors import NodeUnreachable
 from p2pnode.client.finding import find
 from tests.fake_node import PEER, Served
 from tests.raw_http import TIMEOUT_S, to_end

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from p2pnode.api.shapes import ServiceError
+from p2pnode.api.token_shapes import TokenKind
 from p2pnode.client.finding import find
 from p2pnode.system.audit_log import FILE_NAME, OLD_FILES_MAX, TEXT_LENGTH_MAX, AuditLog
 from tests.fake_node import Served
@@ -45,6 +46,13 @@ def test_what_a_user_has_asked_for_is_told_with_what_came_of_it(served: Served, 
     assert refused["job"] == "j-unknown"
     assert {one["caller"] for one in lines(tmp_path)} == {"owner"}
     assert (tmp_path / FILE_NAME).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_new_token_is_told_by_its_name_and_never_by_its_secret(served: Served, tmp_path: Path) -> None:
+    secret = find(tmp_path, {}).create_token("ci", TokenKind.READ, None)
+    (line,) = lines(tmp_path)
+    assert (line["action"], line["name"], line["kind"]) == ("create_token", "ci", "read")
+    assert secret not in (tmp_path / FILE_NAME).read_text()
 
 
 def test_a_job_file_with_errors_is_told_as_such(served: Served, tmp_path: Path) -> None:

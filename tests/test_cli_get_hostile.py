@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from p2pnode.cli import ownfiles, unfolding
+from p2pnode.cli import ownfiles
 from p2pnode.cli.main import main
 from p2pnode.cli.status import CommandError
-from p2pnode.cli.unfolding import Unfolding
+from p2pnode.client import unfolding
+from p2pnode.client.unfolding import Unfolding
 from p2pnode.ipfs import dagpb, partial
 from p2pnode.ipfs.partial import CannotExport, partial_folder
 from tests.fake_node import Served

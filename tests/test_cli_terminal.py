@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from p2pnode.cli.lines import LINE_SIZE_BYTES_MAX, Lines
 from p2pnode.cli.main import main
+from p2pnode.client.lines import LINE_SIZE_BYTES_MAX, Lines
 from p2pnode.core.values.text import visible, width
 from p2pnode.ipfs import unixfs
 from tests import fake_node

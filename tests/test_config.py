@@ -85,6 +85,13 @@ def test_lists_are_read_from_every_source(tmp_path: Path) -> None:
         ({"registry_logins": ["acme"]}, {}, "", "--registry-login: expected registries"),
         ({}, {"P2PNODE_ALLOW_HOSTS": "http://a"}, "", "P2PNODE_ALLOW_HOSTS: expected hosts"),
         ({}, {}, 's3_buckets = ["a/b"]', "config.toml: s3_buckets: expected names of buckets"),
+        ({"on_job_end": ["tell"]}, {}, "", "--on-job-end: expected an absolute path"),
+        ({}, {}, 'on_job_end = "/bin/tell -x"', "config.toml: on_job_end: expected an absolute path"),
+        ({"job_end_webhooks": ["ftp://a.example"]}, {}, "", "--job-end-webhook: expected at most 8 http"),
+        ({"job_end_webhooks": ["https://a.example/x#y"]}, {}, "", "--job-end-webhook: expected at most 8"),
+        ({"job_end_webhooks": ["https://"]}, {}, "", "--job-end-webhook: expected at most 8"),
+        ({"job_end_webhooks": ["https://a.example:99999"]}, {}, "", "--job-end-webhook: expected at most 8"),
+        ({"job_end_webhooks": [f"http://a{n}.example" for n in range(9)]}, {}, "", "expected at most 8"),
         ({}, {"AWS_ENDPOINT_URL": "s3.example.com"}, "", "AWS_ENDPOINT_URL: expected a URL"),
     ],
 )

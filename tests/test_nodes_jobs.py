@@ -272,3 +272,21 @@ def test_a_command_without_a_node_gives_status_6(network: Network, tmp_path: Pat
     done = nobody.cli("job", "list")
     assert done.returncode == 6
     assert "no node runs on" in done.stderr
+
+
+def test_a_node_tells_what_it_runs_and_for_whom_and_a_job_what_it_has_left(network: Network) -> None:
+    a = network.a
+    job = a.submit(wasm_job(network.waiting))
+    execution = a.execution(job, "Running")
+    worker = network.of(execution["peer"])
+    worker.begun(execution["id"])
+    (hosted,) = (one for one in worker.client.hosted(["running"]) if one["job"] == job)
+    assert (hosted["id"], hosted["owner"], hosted["owner_name"]) == (execution["id"], a.peer, "a")
+    assert (hosted["engine"], hosted["type"]) == ("wasm", "batch")
+    assert execution["id"] in worker.cli("node", "executions").stdout
+    assert [one["id"] for one in a.client.executions(job, ["Running"])] == [execution["id"]]
+    worker.finish(execution["id"])
+    assert a.ended(job)["state"] == "Completed"
+    assert a.client.executions(job, ["Running"]) == []
+    assert not any(one["job"] == job for one in worker.client.hosted())
+    assert any(one["job"] == job for one in worker.client.hosted(["ended"]))

@@ -65,8 +65,10 @@ def test_the_one_file_holds_each_file_that_stands_beside_the_code() -> None:
     beside = [
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "p2pnode").rglob("*")
-        # Sources are not read by the program, and the commit is written by the build.
-        if path.is_file() and path.suffix not in (".py", ".pyc", ".c") and path.name != "commit.txt"
+        # Sources and the mark of types are not read by the program, and the commit is written by the build.
+        if path.is_file()
+        and path.suffix not in (".py", ".pyc", ".c")
+        and path.name not in ("commit.txt", "py.typed")
     ]
     assert "p2pnode/api/page/index.html" in beside
     assert [

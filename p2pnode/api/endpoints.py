@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from typing import Any
 
-from . import queries, shapes, token_shapes
+from . import execution_shapes, queries, shapes, token_shapes
 from .queries import JsonBody, NoQuery, Query
 from .requests import ALIVE_PATH
 
@@ -116,6 +116,14 @@ ENDPOINTS = (
         "A version of a job's file.",
         shapes.SpecJson,
     ),
+    _read(
+        f"{_JOB}/executions",
+        "executions",
+        _JOBS,
+        "The executions of a job.",
+        execution_shapes.ExecutionsJson,
+        query=queries.ExecutionsQuery,
+    ),
     _read(f"{_JOB}/receipts", "receipts", _JOBS, "The signed receipts of a job.", shapes.ReceiptsJson),
     _read(
         f"{_JOB}/events",
@@ -177,6 +185,14 @@ ENDPOINTS = (
         "Connect to a peer.",
         shapes.PeerJson,
         body=queries.AddressBody,
+    ),
+    _read(
+        "/api/v1/executions",
+        "hosted_executions",
+        _NODES,
+        "What runs on this node, and for whom.",
+        execution_shapes.HostedExecutionsJson,
+        query=queries.HostedQuery,
     ),
     _read("/api/v1/metrics", "metrics", _NODES, "Figures about this node, by name.", shapes.Json),
     _read(

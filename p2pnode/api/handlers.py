@@ -103,6 +103,15 @@ class Handlers:
         job, version = await self._job_of(request), request.path_params["version"]
         return JSONResponse({"spec": self._services.jobs.job_version(job, version)})
 
+    async def executions(self, request: Request) -> Response:
+        wanted = parameters.query(request, queries.ExecutionsQuery).state
+        found = self._services.jobs.job(await self._job_of(request))["executions"]
+        return JSONResponse({"executions": [one for one in found if not wanted or one["state"] in wanted]})
+
+    async def hosted_executions(self, request: Request) -> Response:
+        wanted = parameters.query(request, queries.HostedQuery).state
+        return JSONResponse({"executions": self._services.nodes.hosted(wanted)})
+
     async def receipts(self, request: Request) -> Response:
         found = self._services.jobs.receipts(await self._job_of(request))
         return JSONResponse({"receipts": {execution: block.hex() for execution, block in found.items()}})
@@ -238,6 +247,7 @@ class Handlers:
 
     async def create_token(self, request: Request) -> Response:
         asked = await parameters.body(request, queries.TokenBody)
+        audit.tell(request, name=asked.name, kind=asked.kind)
         secret = self._door.create_token(asked.name, asked.kind, asked.lifetime_s)
         return JSONResponse({"token": secret}, status_code=201, headers=UNKEPT)
 

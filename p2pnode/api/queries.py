@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from p2pnode.core.records.reservations import ReservationState
 from p2pnode.core.values.units import DURATION_S_MAX
 from p2pnode.core.wire.spec import JobType
-from p2pnode.core.wire.states import JobState, Scheduling
+from p2pnode.core.wire.states import ExecutionState, JobState, Scheduling
 
 from .shapes import (
     PAGE_ROWS_MAX,
@@ -67,6 +68,20 @@ class EventsQuery(Query):
 
     since: Annotated[int, Meta(ge=0, le=NUMBER_MAX, description="After the event of this number.")] = 0
     follow: Follow = False
+
+
+class ExecutionsQuery(Query):
+    """The executions of a job that are wanted."""
+
+    state: Annotated[list[ExecutionState], Meta(description="In one of these states.")] = []
+
+
+class HostedQuery(Query):
+    """The executions here that are wanted."""
+
+    state: Annotated[
+        list[ReservationState], Meta(description="In one of these states; without: all that have not ended.")
+    ] = []
 
 
 class LogsQuery(Query):

@@ -30,9 +30,11 @@ from p2pnode.api.shapes import (
     SubmittedJson,
     UnreachedJson,
 )
+from p2pnode.core.records.reservations import ReservationState
 from p2pnode.core.wire.exec import StreamName, Terminal
 from p2pnode.core.wire.spec import JobSpec
 
+from .execution_shapes import HostedJson
 from .exposition import Metric
 from .queries import JobsQuery
 
@@ -150,6 +152,9 @@ class NodeService(Protocol):
 
     def unreached(self) -> list[UnreachedJson]:
         """The peers among the node's settings that are not connected."""
+
+    def hosted(self, states: Sequence[ReservationState]) -> list[HostedJson]:
+        """The executions on this node in these states, or else all that have not ended; the newest first."""
 
     async def connect(self, address: str) -> str:
         """Connect to a peer by its multiaddr (with /p2p/PEER) and give its id."""

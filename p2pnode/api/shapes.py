@@ -222,7 +222,7 @@ class NodeJson(TypedDict):
     connected: bool
     issued: Annotated[float, "When its advert was made, by its own clock."]
     self: Annotated[bool, "True for the node that answers."]
-    scheduling: Annotated[str, "'all', 'nothing' (cordoned) or 'draining'."]
+    scheduling: Annotated[str, "'schedulable', 'cordoned' or 'draining'."]
     protocols: Annotated[list[str], "Protocols that the peer speaks, as 'link/4'."]
     problem: Annotated[
         str | None,
@@ -285,7 +285,7 @@ class IdentityJson(TypedDict):
 
 
 class SettingJson(TypedDict):
-    """A setting of a node; none of them holds a secret."""
+    """A setting of a node; of URLs that may hold a secret the host alone."""
 
     name: str
     value: Annotated[Any, "As config.toml has it; null: the node finds it by itself."]

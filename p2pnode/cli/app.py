@@ -13,7 +13,7 @@ from p2pnode.cli import options
 from p2pnode.cli.groups import Lazy, LazyGroup
 from p2pnode.cli.output import Styled, answer, close_stdout, say, show_crash
 from p2pnode.cli.status import CommandError, Status
-from p2pnode.client.channel import NodeUnreachable
+from p2pnode.client.errors import ClientError, NodeUnreachable
 from p2pnode.config import ConfigError
 
 PROGRAM = "p2pnode"
@@ -95,6 +95,8 @@ class _Program(LazyGroup):
             return _fail(Status.UNREACHABLE, str(error))
         except ServiceError as error:
             return _fail(_STATUS_OF_CODE.get(error.code, Status.FAILED), error.message)
+        except ClientError as error:
+            return _fail(Status.FAILED, str(error))
         except KeyboardInterrupt:
             return Status.INTERRUPTED
         except BrokenPipeError:

@@ -15,10 +15,18 @@ from p2pnode.cli.groups import Group
 from p2pnode.cli.output import answer, answer_document, answer_json, fields, say, short_peer, table
 from p2pnode.cli.requester import running
 from p2pnode.cli.status import Status
-from p2pnode.client.channel import NodeUnreachable
+from p2pnode.client.errors import NodeUnreachable
 from p2pnode.client.finding import find
 from p2pnode.config import NodePlace, editing, loading, place_of, profiles, variable_of
-from p2pnode.config.settings import SETTINGS, NodeConfig, Setting, StandingSetting, in_file, standing
+from p2pnode.config.settings import (
+    SETTINGS,
+    NodeConfig,
+    Setting,
+    StandingSetting,
+    in_file,
+    shown_value,
+    standing,
+)
 from p2pnode.core.jobfile import yamltree
 
 
@@ -127,7 +135,7 @@ def _change(name: str, value: Any) -> int:
         return Status.OK
     editing.replace(path, editing.with_setting(before, name, value, path))
     now = next(one for one in standing(loading.load({})) if one.name == name)
-    say(f"{path}: {name} is {'no longer set' if value is None else _text(name, value)}")
+    say(f"{path}: {name} is {'no longer set' if value is None else _text(name, shown_value(name, value))}")
     say(restart_line(now, _running_one(place, name)))
     return Status.OK
 
@@ -157,7 +165,8 @@ def restart_line(now: StandingSetting, runs: SettingJson | None) -> str:
         return "no node runs here: the next start takes it"
     if runs["origin"] in ("flag", "env"):
         return f"the node that runs has {now.name} from {_origin(runs)}, which wins over the file"
-    if runs["value"] == now.value:
+    # A hidden value may differ in what is not seen.
+    if runs["value"] == now.value and not (now.name in SETTINGS and SETTINGS[now.name].kind.shown):
         return "the node that runs has it so already"
     return "the node that runs goes on as before: start it again"
 

@@ -24,7 +24,7 @@ from p2pnode.cli.output import answer, answer_json, draw_again, is_live, say, sh
 from p2pnode.cli.ownfiles import make_directory
 from p2pnode.cli.progress import Progress
 from p2pnode.cli.status import CommandError, Status
-from p2pnode.client.channel import NodeUnreachable
+from p2pnode.client.errors import NodeUnreachable
 
 READY_TIMEOUT_S = 60.0
 # Each is a Python that starts: a second and a half of a core, of which a machine may have two.

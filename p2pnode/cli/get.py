@@ -19,21 +19,21 @@ from p2pnode.cli import options
 from p2pnode.cli.merging import merge
 from p2pnode.cli.output import answer, say, short_id
 from p2pnode.cli.ownfiles import make_directory
-from p2pnode.cli.receipts import say_whose_word, verified, write_receipts
+from p2pnode.cli.receipts import checked, say_whose_word, write_receipts
 from p2pnode.cli.requester import any_node, running
 from p2pnode.cli.results import (
     failing,
     fetch,
     fetch_car,
     fetch_into,
-    final_executions,
     parse_cid,
     parse_path,
 )
 from p2pnode.cli.status import CommandError, Status
-from p2pnode.cli.unfolding import UNASKED_ENTRIES_MAX, UNASKED_SIZE_BYTES_MAX, Unfolding
 from p2pnode.client.calls import Client
-from p2pnode.client.channel import NodeUnreachable
+from p2pnode.client.errors import NodeUnreachable
+from p2pnode.client.executions import final_executions
+from p2pnode.client.unfolding import UNASKED_ENTRIES_MAX, UNASKED_SIZE_BYTES_MAX, Unfolding
 from p2pnode.core.values import content_paths
 from p2pnode.core.values.units import format_bytes, parse_bytes
 from p2pnode.ipfs import cid
@@ -219,7 +219,7 @@ def _results(
     if unverified:
         say("receipts are not verified: these results are by the word of the node that was asked alone")
     else:
-        verified(client, job, with_result)
+        checked(client, job, with_result)
         say_whose_word(with_result)
     return _below(client, results, names) if names else results
 

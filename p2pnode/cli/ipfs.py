@@ -14,7 +14,8 @@ from p2pnode.cli.progress import Progress
 from p2pnode.cli.requester import any_node, running
 from p2pnode.cli.results import parse_cid, parse_path
 from p2pnode.cli.status import Status
-from p2pnode.cli.unfolding import Unfolding
+from p2pnode.client import content
+from p2pnode.client.unfolding import Unfolding
 from p2pnode.core.values import content_paths
 from p2pnode.core.values.units import about_bytes
 
@@ -86,7 +87,7 @@ def pin_add(what: str, peers: tuple[str, ...]) -> int:
     for peer in peers:
         client.connect(peer)
     with Progress(plain=False) as progress:
-        results.bring(client, wanted, [], progress)
+        content.bring(client, wanted, [], progress)
         client.pin(wanted, [])
     answer(wanted)
     return Status.OK

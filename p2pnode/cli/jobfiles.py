@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from p2pnode.cli.options import GivenFile
 from p2pnode.cli.output import Styled, say
 from p2pnode.cli.status import CommandError, Status
-from p2pnode.core import jobfile
+from p2pnode.client import jobfiles as client_jobfiles
+from p2pnode.client.jobfiles import JobFile
 from p2pnode.core.jobfile.problems import FileProblem, JobFileError, Severity
-from p2pnode.core.jobfile.template.variables import spread
 from p2pnode.core.jobfile.yamltree import TEXT_SIZE_BYTES_MAX
-from p2pnode.core.wire.spec import JobSpec
-
-
-@dataclass(frozen=True, slots=True)
-class JobFile:
-    """A job file that is valid."""
-
-    # The name that its problems give it.
-    name: str
-    # As a node takes it: without templates.
-    text: bytes
-    parsed: jobfile.ParsedJob
-
-    @property
-    def spec(self) -> JobSpec:
-        return self.parsed.spec
 
 
 def read(given: GivenFile) -> JobFile:
@@ -39,20 +21,7 @@ def read(given: GivenFile) -> JobFile:
     Raises `JobFileError`, and `CommandError` if it cannot be read.
     """
     text, name = _read(given.path)
-    if given.variables is None:
-        parsed = jobfile.parse(text, name, literal_braces=True)
-    else:
-        variables = spread(given.variables, text.decode(errors="replace"))
-        parsed = jobfile.parse_template(text, variables, name)
-    return JobFile(name, for_a_node(text, parsed.spec), parsed)
-
-
-def for_a_node(text: bytes, spec: JobSpec) -> bytes:
-    """A job file as a node takes it, which knows no templates: the file itself, unless it has braces."""
-    if b"{{" not in text:
-        return text
-    # In JSON every text is quoted, so that braces which are meant are not taken for a template.
-    return json.dumps(jobfile.render(spec), ensure_ascii=False).encode()
+    return client_jobfiles.read_text(text, name, given.variables)
 
 
 def read_valid(given: GivenFile) -> JobFile:
@@ -83,7 +52,6 @@ def _read(path: str) -> tuple[bytes, str]:
             if sys.stdin.isatty():
                 say("reading the job file from the terminal; Ctrl-D ends it")
             return sys.stdin.buffer.read(TEXT_SIZE_BYTES_MAX + 1), "<stdin>"
-        with Path(path).open("rb") as file:
-            return file.read(TEXT_SIZE_BYTES_MAX + 1), path
+        return client_jobfiles.read_file(Path(path)), path
     except OSError as error:
         raise CommandError(Status.USAGE, f"{path}: {error.strerror}") from error

@@ -9,11 +9,11 @@ import click
 from p2pnode.api.shapes import DockerJson, ResourcesJson
 from p2pnode.cli import options
 from p2pnode.cli.groups import Group
-from p2pnode.cli.output import answer, answer_json, fields, say, short_peer, table
+from p2pnode.cli.output import answer, answer_json, clock, fields, say, short_id, short_peer, table
 from p2pnode.cli.problems import problems
 from p2pnode.cli.requester import not_reached, running
 from p2pnode.cli.status import CommandError, Status
-from p2pnode.client.channel import NodeUnreachable
+from p2pnode.client.errors import NodeUnreachable
 from p2pnode.core.values.units import about_bytes, parse_duration
 from p2pnode.core.wire.states import Scheduling
 
@@ -27,9 +27,10 @@ DRAIN_GRACE_S = 60.0
 @options.as_json
 def show_id(as_json: bool) -> int:
     """Show who this node is and where it listens."""
-    identity = running().identity()
+    client = running()
+    identity = client.identity()
     if as_json:
-        answer_json(identity)
+        answer_json({**identity, "api": client.url})
         return Status.OK
     pairs = [
         ("Peer", identity["peer"]),
@@ -39,6 +40,7 @@ def show_id(as_json: bool) -> int:
         *(("Docker", text) for text in _docker(identity["docker"])),
         ("Labels", _labels(identity["labels"])),
         ("Data", identity["data_dir"]),
+        ("API", client.url),
         *(("Address", address) for address in identity["addresses"]),
     ]
     for line in fields(pairs):
@@ -80,6 +82,31 @@ def list_nodes(as_json: bool) -> int:
         answer(line)
     for given in unreached:
         say(not_reached(given))
+    return Status.OK
+
+
+@node.command("executions")
+@options.as_json
+def list_executions(as_json: bool) -> int:
+    """List what runs on this node, and for whom; what waits for room, too."""
+    found = running().hosted()
+    if as_json:
+        answer_json({"executions": found})
+        return Status.OK
+    rows = [
+        [
+            one["id"],
+            one["name"] or short_id(one["job"]),
+            one["state"],
+            one["engine"],
+            *_resources(one["resources"]),
+            one["owner_name"] or short_peer(one["owner"]),
+            clock(one["created"]),
+        ]
+        for one in found
+    ]
+    for line in table(["ID", "JOB", "STATE", "ENGINE", "CPU", "MEMORY", "DISK", "OWNER", "CREATED"], rows):
+        answer(line)
     return Status.OK
 
 
@@ -131,6 +158,10 @@ def drain(timeout_s: int, wait: bool, stay: bool) -> int:
         if found["scheduling"] != Scheduling.DRAINING:
             raise CommandError(Status.FAILED, "the node is no longer draining: someone else has changed that")
     return Status.OK
+
+
+def _resources(one: ResourcesJson) -> list[str]:
+    return [f"{one['cpu_millis'] / 1000:g}", about_bytes(one["memory_bytes"]), about_bytes(one["disk_bytes"])]
 
 
 def _free_of_total(free: ResourcesJson, total: ResourcesJson) -> list[str]:

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, TextIO, TypeAlias
 
+from p2pnode.client.shortening import short_id as short_id
+from p2pnode.client.shortening import short_peer as short_peer
 from p2pnode.core.values.text import (
     cut,
     ljust,
@@ -28,7 +30,6 @@ from p2pnode.core.values.text import (
     width,
 )
 
-SHORT_ID_LENGTH = 8
 # A table's cells are cut at this width, but for the last of a row, which widens no other row: a CID has 59.
 CELL_COLUMNS_MAX = 60
 _COLOURS = {"red": 31, "green": 32, "yellow": 33, "dim": 2, "bold": 1}
@@ -112,17 +113,6 @@ def fields(pairs: Iterable[tuple[str, str]]) -> list[str]:
 def state(text: str) -> Styled:
     """A job's or execution's state in its colour."""
     return Styled(text, _STATE_COLOURS.get(text, "bold"))
-
-
-def short_id(text: str) -> str:
-    """`j-1234abcd` for a job's or execution's id."""
-    prefix, dash, rest = text.partition("-")
-    return f"{prefix}{dash}{rest[:SHORT_ID_LENGTH]}" if dash else text
-
-
-def short_peer(peer: str) -> str:
-    """The end of a peer id; all ids begin alike."""
-    return peer[-SHORT_ID_LENGTH:]
 
 
 def clock(at: float) -> str:

@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
-from p2pnode.cli import jobfiles, options, results, runflags, submit
+from p2pnode.cli import options, results, runflags, submit
 from p2pnode.cli.groups import Group
 from p2pnode.cli.options import ParsedValue, Waiting
 from p2pnode.cli.output import Styled, answer_job_file, say
 from p2pnode.cli.status import CommandError, Status
+from p2pnode.client.jobfiles import for_a_node
 from p2pnode.core import jobfile
 from p2pnode.core.jobfile import yamltree
 from p2pnode.core.jobfile.problems import JobFileError
@@ -188,4 +189,5 @@ def _run(
     if dry_run:
         answer_job_file(text)
         return Status.OK
-    return submit.run(jobfiles.for_a_node(text.encode(), parsed.spec), parsed.spec.type, name, waiting, files)
+    sent = for_a_node(text.encode(), parsed.spec)
+    return submit.run(sent, parsed.spec.type, name, waiting, files)

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import click
 
-from p2pnode.api.shapes import Change, JobJson, ServiceError
+from p2pnode.api.shapes import Change, JobJson
 from p2pnode.cli import differences, jobfiles, options
-from p2pnode.cli.lines import Lines
 from p2pnode.cli.options import GivenFile, Waiting
 from p2pnode.cli.output import answer, answer_json, clock_ms, say, short_id, state
 from p2pnode.cli.progress import Progress
 from p2pnode.cli.requester import Requester, any_node, own_node
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.client.calls import Client
-from p2pnode.client.channel import NodeUnreachable
+from p2pnode.client.errors import ClientError, NodeUnreachable
+from p2pnode.client.jobs import SubmittedJob
 from p2pnode.core.records.lifecycle import LONG_RUNNING
 from p2pnode.core.wire.spec import JobType
 from p2pnode.core.wire.states import ExecutionState, Outcome
@@ -140,36 +140,31 @@ def _answer_unwaited(client: Client, job_id: str, as_json: bool) -> None:
 def _watch(client: Client, job_id: str, follow: bool, since: int) -> float:
     """Show what happens until the job has ended, or runs for good; gives the seconds that it took."""
     say(f"job {job_id}")
-    job = client.job(job_id)
-    until_runs = job["type"] in LONG_RUNNING and not follow
+    job = SubmittedJob(client, client.job(job_id))
+    until_runs = job.record["type"] in LONG_RUNNING and not follow
     with Progress() as progress:
-        logs = threading.Thread(target=_follow_logs, args=(client, job_id, progress), daemon=True)
+        logs = threading.Thread(target=_follow_logs, args=(job, progress), daemon=True)
         if follow:
             logs.start()
-        if until_runs and runs(job):
+        if until_runs and runs(job.record):
             return progress.elapsed_s
-        for event in client.job_events(job_id, since, follow=True):
+        for event in job.history(since=since, follow=True):
             progress.show(
                 f"{short_id(event['execution'] or job_id)}  {event['message']}", clock_ms(event["at"])
             )
-            if until_runs and runs(client.job(job_id)):
+            if until_runs and runs(job.refresh().record):
                 return progress.elapsed_s
         if follow:
             logs.join(LAST_LOGS_TIMEOUT_S)
         return progress.elapsed_s
 
 
-def _follow_logs(client: Client, job_id: str, progress: Progress) -> None:
-    lines = Lines()
+def _follow_logs(job: SubmittedJob, progress: Progress) -> None:
     try:
-        for chunk in client.logs(job_id, follow=True):
-            about = short_id(chunk["execution"])
-            for line in lines.of((about, chunk["stream"]), chunk["data"]):
-                progress.above(about, line)
-    except (NodeUnreachable, ServiceError) as error:
+        for line in job.logs(follow=True):
+            progress.above(short_id(line.execution), line.data)
+    except ClientError as error:
         progress.say(f"the output cannot be followed: {error}")
-    for (about, _), line in lines.rest():
-        progress.above(about, line)
 
 
 def _interrupted(requester: Requester, job_id: str) -> None:
@@ -198,7 +193,7 @@ def _say_all(lines: Iterable[str]) -> None:
 
 
 def _report(job: JobJson, elapsed_s: float, as_json: bool) -> int:
-    from p2pnode.cli.results import final_executions
+    from p2pnode.client.executions import final_executions
 
     finals = final_executions(job)
     if as_json:
@@ -219,8 +214,8 @@ def _report(job: JobJson, elapsed_s: float, as_json: bool) -> int:
 def _report_here(client: Client, job: JobJson, elapsed_s: float, as_json: bool) -> int:
     """As `_report`, with the results fetched: they go with the node."""
     from p2pnode.cli.get import get_results
-    from p2pnode.cli.results import final_executions
-    from p2pnode.cli.unfolding import Unfolding
+    from p2pnode.client.executions import final_executions
+    from p2pnode.client.unfolding import Unfolding
 
     directory = None
     if any(execution["result_cid"] for execution in final_executions(job)):

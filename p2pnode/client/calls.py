@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import cast
 from urllib.parse import quote, urlencode
 
+from p2pnode.api.execution_shapes import HostedJson
 from p2pnode.api.shapes import (
     CAR_MEDIA_TYPE,
     PAGE_ROWS_MAX,
     EntryJson,
     EventJson,
+    ExecutionJson,
     FetchedJson,
     IdentityJson,
     JobJson,
@@ -112,20 +115,36 @@ class Client(Channel):
         path = f"/api/v1/jobs/{quote(id_or_name, safe='')}/versions/{version}"
         return cast(Json, self._call("GET", path)["spec"])
 
+    def executions(self, job: str, state: Sequence[str] = ()) -> list[ExecutionJson]:
+        """The executions of a job, in the order of their awards."""
+        path = f"/api/v1/jobs/{quote(job, safe='')}/executions?{urlencode({'state': state}, doseq=True)}"
+        return cast(list[ExecutionJson], self._call("GET", path)["executions"])
+
+    def hosted(self, state: Sequence[str] = ()) -> list[HostedJson]:
+        """The executions on the node, waiting ones too; in these states only, where some are given."""
+        path = f"/api/v1/executions?{urlencode({'state': state}, doseq=True)}"
+        return cast(list[HostedJson], self._call("GET", path)["executions"])
+
     def receipts(self, job: str) -> dict[str, bytes]:
         """The signed receipts of a job's executions, by their ids; nothing of them is verified."""
         found = self._call("GET", f"/api/v1/jobs/{quote(job, safe='')}/receipts")["receipts"]
         return {execution: bytes.fromhex(block) for execution, block in found.items()}
 
-    def job_events(self, job: str, since: int = 0, follow: bool = False) -> Iterator[EventJson]:
-        """The history after number `since`; with `follow` until the job has ended."""
+    def job_events(
+        self, job: str, since: int = 0, follow: bool = False, timeout_s: float | None = None
+    ) -> Generator[EventJson, None, None]:
+        """The history after number `since`; with `follow` until the job has ended.
+
+        Raises `WaitTimeout` after `timeout_s`.
+        """
         query = urlencode({"since": since, "follow": int(follow)})
-        for event in self._events(f"/api/v1/jobs/{job}/events?{query}"):
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        for event in self._events(f"/api/v1/jobs/{job}/events?{query}", deadline_s):
             yield cast(EventJson, event)
 
     def logs(
         self, job: str, execution: str | None = None, stream: str = "both", follow: bool = False
-    ) -> Iterator[LogChunk]:
+    ) -> Generator[LogChunk, None, None]:
         query = {"stream": stream, "follow": int(follow)} | ({"execution": execution} if execution else {})
         for event in self._events(f"/api/v1/jobs/{job}/logs?{urlencode(query)}"):
             # The server says why.
@@ -174,12 +193,13 @@ class Client(Channel):
         """Send a CAR in pieces; gives its root's CID."""
         return str(self._call("POST", "/api/v1/ipfs", car, CAR_MEDIA_TYPE, CAR_TIMEOUT_S)["cid"])
 
-    def export_car(self, cid: str, peers: list[str]) -> Iterator[bytes]:
+    def export_car(self, cid: str, peers: list[str]) -> Generator[bytes, None, None]:
         """The tree below a CID as a CAR, piece by piece; `peers` are likely to hold it."""
         query = urlencode([("format", "car"), *(("peer", peer) for peer in peers)])
-        with self._response(
-            "GET", f"/ipfs/{quote(cid, safe='')}?{query}", timeout_s=CAR_TIMEOUT_S
-        ) as response:
+        with self._response("GET", f"/ipfs/{quote(cid, safe='')}?{query}", timeout_s=CAR_TIMEOUT_S) as (
+            response,
+            _,
+        ):
             while chunk := response.read(CHUNK_SIZE_BYTES):
                 yield chunk
 

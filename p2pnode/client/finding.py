@@ -10,7 +10,7 @@ from pathlib import Path
 from p2pnode.api.shapes import NODE_FILE, TOKEN_FILE, Json, token_of
 
 from .calls import Client
-from .channel import NodeUnreachable
+from .errors import NodeUnreachable
 
 
 def find(data_dir: Path, environ: Mapping[str, str]) -> Client:
@@ -42,12 +42,7 @@ def _trusted(url: str, data_dir: Path, environ: Mapping[str, str]) -> ssl.SSLCon
     if not url.startswith("https:"):
         return None
     if path := environ.get("P2PNODE_API_CA"):
-        try:
-            return ssl.create_default_context(cafile=path)
-        except OSError as error:
-            # `SSLError` is one.
-            reason = error.strerror or "it holds no certificate in PEM"
-            raise NodeUnreachable(f"P2PNODE_API_CA: {path} cannot be used: {reason}") from error
+        return trust(path, "P2PNODE_API_CA")
     node = running_node(data_dir)
     if node is None or node["api"] != url or "certificate" not in node:
         return None
@@ -57,6 +52,16 @@ def _trusted(url: str, data_dir: Path, environ: Mapping[str, str]) -> ssl.SSLCon
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.load_verify_locations(cadata=str(node["certificate"]))
     return context
+
+
+def trust(path: str, where: str) -> ssl.SSLContext:
+    """Trust in the authorities of a PEM file; `where` its path stands. Raises `NodeUnreachable`."""
+    try:
+        return ssl.create_default_context(cafile=path)
+    except OSError as error:
+        # `SSLError` is one.
+        reason = error.strerror or "it holds no certificate in PEM"
+        raise NodeUnreachable(f"{where}: {path} cannot be used: {reason}") from error
 
 
 def running_node(data_dir: Path) -> Json | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 
-from p2pnode.api.shapes import Code, Json, ServiceError
+from p2pnode.api.shapes import Code, Json
+
+from .errors import Refused
 
 # A bad job file's problems are some lines; what answers with more is no node.
 REFUSAL_SIZE_BYTES_MAX = 16 * 1024**2
@@ -28,4 +30,4 @@ def raise_refusal(value: Json) -> None:
     except ValueError:
         code = Code.INTERNAL
     problems = value.get("problems", [])
-    raise ServiceError(code, "; ".join([*problems, str(value["message"])]))
+    raise Refused(code, "; ".join([*problems, str(value["message"])]))

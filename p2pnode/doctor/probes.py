@@ -17,7 +17,7 @@ from pathlib import Path
 import trio
 
 from p2pnode.api.shapes import IdentityJson, NodeJson, ProblemJson, ServiceError, UnreachedJson
-from p2pnode.client.channel import NodeUnreachable
+from p2pnode.client.errors import NodeUnreachable
 from p2pnode.client.finding import find, running_node
 from p2pnode.core.wire import addresses
 from p2pnode.engines.docker import api, discovery, limits

@@ -142,7 +142,7 @@ class _Export:
         seen: set[str] = set()
         with _opened(folder, [name]) as directory:
             for link in self._reader.entries(node):
-                _check_name(link.name)
+                check_name(link.name)
                 # Also where upper and lower case are one: mkdir and "x" would fail, and say less.
                 if link.name in seen:
                     raise BadMessage(f"a directory has two entries {link.name!r}")
@@ -167,7 +167,8 @@ def _opened(folder: int, names: Sequence[str]) -> Iterator[int]:
         os.close(below)
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raise `BadMessage` for what can't be the name of a file."""
     encoded = name.encode(errors="surrogateescape")
     if not name or name in (".", "..") or b"/" in encoded or b"\0" in encoded:
         raise BadMessage(f"a directory has an entry with the name {name[:80]!r}")

@@ -112,6 +112,11 @@ class Reader:
         return next((link.cid for link in node.links if link.name == name), None)
 
 
+def is_raw(cid: str) -> bool:
+    """Whether a CID is of a raw block, which is a file."""
+    return cids.parse(cid).codec == "raw"
+
+
 def resolve(root: str, names: Sequence[str], get_block: GetBlock) -> str:
     """The CID that a path leads to from `root`; symbolic links are not followed.
 

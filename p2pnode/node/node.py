@@ -66,6 +66,7 @@ from p2pnode.network.links import Links
 from p2pnode.network.protocols import jobs, logs
 from p2pnode.network.strangers import Strangers
 from p2pnode.network.streams import Stream
+from p2pnode.notices.teller import Teller
 from p2pnode.system.audit_log import AuditLog
 
 from .advertiser import Advertiser
@@ -129,6 +130,7 @@ class Node:
         self.publishers = Publishers(self.results.add_result, access, config.data_dir / "published")
         self.caution = Caution(journal.problems, ended_well=journal.ended_well)
         self.guards = Guards(self.note_problem, lambda error: self.driver.fail(error))
+        self.teller = Teller(config, journal.notices, self.clock, self.guards, self.note_hook)
         core = self._make_core()
         self.log_orders = LogOrders(config.data_dir / "log-orders", blocks.pins.__contains__)
         self.executor = self._make_executor()
@@ -138,14 +140,7 @@ class Node:
         self.strangers = Strangers()
         self.strangers.know(addressing.by_peer(config.peers))
         self.needs = MessageNeeds(core, journal, self.inputs, self._keep_receipt_of)
-        self.driver = Driver(
-            core,
-            journal,
-            self.clock,
-            self,
-            self._send,
-            self.needs.of_own_end,
-        )
+        self.driver = Driver(core, journal, self.clock, self, self._send, self.needs.of_own_end)
         self.adverts = self._make_advertiser(core)
         self.peer_watch = PeerWatch(core, self.changes, self.tell)
         self.intake = Intake(self.driver, journal, self.needs, self.caution, self.audit_log)
@@ -232,6 +227,10 @@ class Node:
             self.journal.problems.add(kind, subject, reason_of(error), detail, aside=False)
         except JournalError as exc:
             self.driver.fail(exc)
+
+    def note_hook(self, name: str, reason: str) -> None:
+        """Keep for people why an end of a job could not be told."""
+        self.journal.problems.add(Compartment.TASK, name, reason, aside=False)
 
     # Effects
 

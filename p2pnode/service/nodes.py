@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 from p2pnode import __version__
+from p2pnode.api.execution_shapes import HostedJson
 from p2pnode.api.exposition import Metric
 from p2pnode.api.shapes import (
     Code,
@@ -20,6 +22,7 @@ from p2pnode.api.shapes import (
 )
 from p2pnode.config.settings import NodeConfig, standing
 from p2pnode.core.node import Core
+from p2pnode.core.records.reservations import Reservation, ReservationState
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire import protocols
 from p2pnode.core.wire.spec import Resources
@@ -34,6 +37,7 @@ from p2pnode.node.engines import Engines
 from p2pnode.node.executor import Executor
 from p2pnode.node.scheduling import OperatorScheduling
 
+from .lookup import Lookup
 from .metrics import Metrics
 
 CONNECT_TIMEOUT_S = 10.0
@@ -45,6 +49,7 @@ class Nodes:
     def __init__(
         self,
         config: NodeConfig,
+        lookup: Lookup,
         core: Core,
         host: Host,
         discovery: Discovery,
@@ -55,6 +60,7 @@ class Nodes:
         metrics: Metrics,
     ) -> None:
         self._config = config
+        self._lookup = lookup
         self._core = core
         self._host = host
         self._discovery = discovery
@@ -114,6 +120,27 @@ class Nodes:
                 }
             )
         return sorted(found, key=lambda one: (not one["self"], one["name"], one["peer"]))
+
+    def hosted(self, states: Sequence[ReservationState]) -> list[HostedJson]:
+        wanted = states or [one for one in ReservationState if one is not ReservationState.ENDED]
+        found = self._core.worker.reservations.of(*dict.fromkeys(wanted))
+        return [self._hosted_json(one) for one in sorted(found, key=lambda one: -one.created)]
+
+    def _hosted_json(self, one: Reservation) -> HostedJson:
+        spec = one.award.spec if one.award else None
+        return {
+            "id": one.execution,
+            "job": one.job,
+            "name": (spec.name or one.job) if spec else "",
+            "type": spec.type if spec else "",
+            "engine": one.requirements.engine,
+            "state": one.state,
+            "owner": one.owner,
+            "owner_name": self._lookup.known_name(one.owner),
+            "priority": one.priority,
+            "resources": _resources(one.requirements.resources),
+            "created": round(one.created, 3),
+        }
 
     async def connect(self, address: str) -> str:
         try:

@@ -39,6 +39,7 @@ export const shortId = (id) => (id || "").slice(0, 10);
 const KINDS = {
   Completed: "good", Running: "live", Publishing: "live", Preparing: "live", Awarded: "live",
   Failed: "bad", Lost: "bad", Stopped: "off", Cancelled: "off", Pending: "wait", Queued: "wait",
+  running: "live", publishing: "live", preparing: "live", bid: "wait", waiting: "wait", ending: "off", ended: "off",
   schedulable: "good", cordoned: "wait", draining: "wait",
 };
 

@@ -1,7 +1,7 @@
 // This node: what it lends, whether it takes work, what has failed on it, its figures.
 import { html } from "./vendor/preact.js";
 import { call, post, useFresh } from "./api.js";
-import { Ago, Bar, Copy, Notice, State, Table, Twice, cores, size, useAct } from "./parts.js";
+import { Ago, Bar, Copy, Notice, State, Table, Twice, cores, shortId, size, useAct } from "./parts.js";
 
 export function ThisNode({ identity }) {
   const nodes = useFresh("/api/v1/nodes");
@@ -24,7 +24,7 @@ export function ThisNode({ identity }) {
       <${Bar} label="Disk" used=${me.total.disk_bytes - me.free.disk_bytes} total=${me.total.disk_bytes}
         text=${`${size(me.free.disk_bytes)} of ${size(me.total.disk_bytes)} free`} />
       ${me.total.gpus > 0 && html`<p>${me.free.gpus} of ${me.total.gpus} GPUs free</p>`}</section>`}
-    <${Scheduling} /><${Problems} /><${Settings} /><${Figures} />`;
+    <${Scheduling} /><${Hosted} /><${Problems} /><${Settings} /><${Figures} />`;
 }
 
 function Scheduling() {
@@ -39,6 +39,16 @@ function Scheduling() {
       ${data.scheduling === "schedulable" && html`<button type="button" onClick=${() => set("cordoned")}>Cordon</button>`}
       ${data.scheduling !== "draining" && html`<${Twice} ask="Move all away?" act=${() => set("draining")}>Drain<//>`}</div>
     <p><small>Cordoned, it takes nothing new; draining, what runs moves to other nodes.</small></p><${Notice} error=${failed} /></section>`;
+}
+
+function Hosted() {
+  const { data, error } = useFresh("/api/v1/executions");
+  if (!data) return html`<${Notice} error=${error} />`;
+  return html`<section><h2>What runs here</h2><${Table} caption="What runs on this node, and for whom"
+    empty="Nothing runs here, and nothing waits to." columns=${["Execution", "Job", "State", "Engine", "CPU", "Memory", "For", "Since"]}
+    rows=${data.executions.map((one) => ({ key: one.id, cells: [html`<code>${shortId(one.id)}</code>`, one.name || shortId(one.job),
+      html`<${State} of=${one.state} />`, one.engine, cores(one.resources.cpu_millis), size(one.resources.memory_bytes),
+      one.owner_name || one.owner.slice(-8), html`<${Ago} at=${one.created} />`] }))} /></section>`;
 }
 
 function Problems() {
