@@ -44,6 +44,7 @@ from p2pnode.ipfs import cid, unixfs
 from p2pnode.system.audit_log import AuditLog
 
 from .fake_content import FakeContent
+from .fake_exec import FakeExec
 from .fake_reach import FakeReach
 from .fake_receipts import ENDS, EVENTS, PEER, SPEC_HASH, a_receipt, signed
 from .fake_settings import FakeSettings
@@ -55,7 +56,7 @@ RESOURCES = ResourcesJson(cpu_millis=2000, memory_bytes=4_000_000_000, disk_byte
 
 def services_of(node: FakeNode) -> Services:
     others = dict.fromkeys(("jobs", "commands", "reach", "logs", "nodes", "content", "problems"), node)
-    return Services(**others, audit=AuditLog(node.data_dir))
+    return Services(**others, exec=node.exec, audit=AuditLog(node.data_dir))
 
 
 class FakeNode(FakeContent, FakeReach, FakeSettings):
@@ -65,6 +66,7 @@ class FakeNode(FakeContent, FakeReach, FakeSettings):
         FakeContent.__init__(self, data_dir)
         FakeSettings.__init__(self)
         self.data_dir = data_dir
+        self.exec = FakeExec()
         self.result = unixfs.add_directory(RESULT, self.blocks.put)
         self.records: dict[str, JobJson] = {}
         self.connected: list[str] = []

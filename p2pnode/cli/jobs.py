@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from p2pnode.api.shapes import PAGE_ROWS_MAX, ExecutionJson, JobJson, MemberJson
-from p2pnode.cli import control, options
+from p2pnode.cli import control, exec, options
 from p2pnode.cli.groups import Group
 from p2pnode.cli.output import (
     ProgramOutput,
@@ -38,6 +38,7 @@ def job() -> None:
 
 for _command in (control.rerun, control.wait, control.history, control.executions, control.versions):
     job.add_command(_command)
+job.add_command(exec.exec)
 
 
 @job.command("list")
