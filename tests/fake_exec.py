@@ -1,4 +1,4 @@
-"""Programs that a fake node begins: `cat`, `exits CODE`, and others, which say something and exit with 7."""
+"""Programs that a fake node begins, by their names; one of another name says something and exits with 7."""
 
 from __future__ import annotations
 
@@ -7,19 +7,25 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from p2pnode.api.shapes import ServiceError
-from p2pnode.core.wire.exec import Terminal
+from p2pnode.core.wire.exec import ExecEnd, StreamName, Terminal
+from p2pnode.core.worker.entering import CannotEnter
 from p2pnode.service.exec import ExecSession
 
 from .fake_program import FakeProgram
 
 EXECUTION = "e-" + "e" * 32
-# Of `flood`: more than all that may be on its way.
+# The output of `flood`: more than all that may be on its way.
 FLOOD = bytes(range(256)) * 256 * 160
+
+
+class _Lost(FakeProgram):
+    async def ended(self) -> ExecEnd:
+        raise CannotEnter("the peer was lost")
 
 
 @dataclass
 class Begun:
-    """What was asked for, and the program that it led to."""
+    """A wish to begin a program, and the program that it led to."""
 
     job: str
     execution: str | None
@@ -72,8 +78,12 @@ def _program(command: Sequence[str], stdin: bool) -> tuple[FakeProgram, bool]:
             return FakeProgram(takes=False), True
         case ["exits", code]:
             return FakeProgram(exit_code=int(code)), False
+        case ["lost"]:
+            return _Lost(("stdout", b"the last\n")), False
         case ["flood"]:
             size = 65_536
-            pieces = [("stdout", FLOOD[at : at + size]) for at in range(0, len(FLOOD), size)]
+            pieces: list[tuple[StreamName, bytes]] = [
+                ("stdout", FLOOD[at : at + size]) for at in range(0, len(FLOOD), size)
+            ]
             return FakeProgram(*pieces, exit_code=0), False
     return FakeProgram(("stdout", b"out \xff\x1b[2J\n"), ("stderr", b"err\n")), False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import get_type_hints
@@ -333,5 +333,13 @@ class Served:
         try:
             yield self
         finally:
+            self.end()
+
+    def end(self) -> None:
+        if self._thread.is_alive():
             self._token.run_sync_soon(self._stop.set)
             self._thread.join()
+
+    def do(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Have the node's thread do it."""
+        trio.from_thread.run(work, trio_token=self._token)

@@ -37,7 +37,7 @@ class ExecSessions:
     """The programs that go on now, by the ids of their sessions."""
 
     def __init__(self) -> None:
-        self._open: dict[str, _Talk] = {}
+        self._open: dict[str, Talk] = {}
         self._count = 0
 
     def response(
@@ -53,7 +53,7 @@ class ExecSessions:
     async def resize(self, request: Request, columns: int, rows: int) -> None:
         await self._of(request).session.resize(columns, rows)
 
-    def _of(self, request: Request) -> _Talk:
+    def _of(self, request: Request) -> Talk:
         """The session that a path names; that of another caller is not there."""
         found = self._open.get(request.path_params["session"])
         if found is None or found.owner != _owner_of(request):
@@ -73,7 +73,7 @@ class ExecSessions:
             self._count -= 1
 
     @contextmanager
-    def named(self, talk: _Talk) -> Iterator[str]:
+    def named(self, talk: Talk) -> Iterator[str]:
         """The id by which a program is found during the block."""
         session = secrets.token_urlsafe(SESSION_ID_SIZE_BYTES)
         self._open[session] = talk
@@ -83,7 +83,7 @@ class ExecSessions:
             del self._open[session]
 
 
-class _Talk:
+class Talk:
     """One program, as requests reach it."""
 
     def __init__(self, owner: Owner, session: Session, *, takes_input: bool) -> None:
@@ -140,7 +140,7 @@ class _Begun(Response):
                 stack.enter_context(self._sessions.place())
                 session = await stack.enter_async_context(self._opening)
                 audit.tell(self._request, execution=session.execution)
-            talk = _Talk(_owner_of(self._request), session, takes_input=self._stdin)
+            talk = Talk(_owner_of(self._request), session, takes_input=self._stdin)
             name = stack.enter_context(self._sessions.named(talk))
             await events_of(_messages(name, session), beside=talk.feed)(scope, receive, send)
 

@@ -30,7 +30,7 @@ def size() -> tuple[int, int]:
 
 
 def kind() -> str:
-    """What programs know it by."""
+    """The TERM that programs know it by."""
     named = os.environ.get("TERM", "")
     return named if _TYPE.fullmatch(named) else NO_TYPE
 

@@ -15,7 +15,7 @@ from .interrupts import current_interrupt
 if TYPE_CHECKING:
     from .calls import Client
 
-# What the node takes at once.
+# The node takes no more at once.
 PIECE_SIZE_BYTES_MAX = 64 * 1024
 # The program has ended, or has closed its stdin: its reader learns that.
 _TOO_LATE = (Code.NOT_FOUND, Code.CONFLICT)
