@@ -41,12 +41,19 @@ class EnteredProgram:
         self.reason = ""
 
     def output(self) -> Generator[tuple[str, bytes], None, None]:
-        """The output until the program has ended; raises `NodeUnreachable` where the node is lost."""
-        for one in self._events:
-            if "stream" in one:
-                yield one["stream"], one["data"].encode("latin-1")
-            else:
-                self.exit_code, self.reason = one["exit_code"], one["reason"]
+        """The output until the program has ended.
+
+        Raises `NodeUnreachable` where the node is lost, and `Interrupted` where another thread closes it.
+        """
+        try:
+            for one in self._events:
+                if "stream" in one:
+                    yield one["stream"], one["data"].encode("latin-1")
+                else:
+                    self.exit_code, self.reason = one["exit_code"], one["reason"]
+        except ClientError:
+            self._interrupt.check()
+            raise
 
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
         return self.output()
