@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from p2pnode.client.exec import EnteredProgram
 from p2pnode.core.worker import entering
+from p2pnode.system.audit_log import FILE_NAME
 
 from .docker_engine import BUSYBOX, require_docker
 from .nodes import Node, Nodes, environment, know_each_other, running_nodes, until
@@ -104,6 +106,27 @@ def test_an_operator_who_lets_nobody_in_is_told_of(network: Network) -> None:
 def test_users_of_another_node_are_refused(network: Network, job: str) -> None:
     done = execute(network.shut, job, "true")
     assert done.returncode == 5 and b"error:" in done.stderr and done.stdout == b""
+
+
+def test_a_node_s_own_users_enter_their_own_jobs_and_name_one_of_several(network: Network) -> None:
+    node = network.shut
+    door = [{"Key": "door", "Operator": "=", "Values": ["shut"]}]
+    job = node.submit(docker_job(BUSYBOX, WAITING_SHELL, Count=2, Constraints=door))
+    until("both run", lambda: [one["state"] for one in node.job(job)["executions"]] == ["Running"] * 2)
+    ids = [one["id"] for one in node.job(job)["executions"]]
+    refused = execute(node, job, "true")
+    assert refused.returncode == 2 and b"give the execution with -e" in refused.stderr
+    assert all(id[:14] in refused.stderr.decode() for id in ids)
+    for id in ids:
+        done = execute(node, "-i", "-e", id[:14], job, "sh", "-c", "cat; exit 4", given=id.encode())
+        assert (done.stdout, done.returncode) == (id.encode(), 4)
+    # Twice: as the users have it, and as the peer, which this node is as well.
+    lines = [json.loads(line) for line in (node.data_dir / FILE_NAME).read_text().splitlines()]
+    noted = [(one["caller"], one["execution"], one["result"]) for one in lines if one["action"] == "exec"]
+    me = f"peer {node.peer}"
+    assert sorted(noted) == sorted(
+        [("owner", "", "ambiguous")] + [(who, id, "done") for who in ("owner", me) for id in ids]
+    )
 
 
 def test_wasm_has_nothing_to_enter(network: Network) -> None:
