@@ -163,6 +163,17 @@ def test_ctrl_c_ends_the_program(served: Served, job: str) -> None:
     until("the program has ended", lambda: served.node.exec.begun[0].has_ended)
 
 
+def test_a_reader_that_has_seen_enough_ends_the_program(served: Served, job: str) -> None:
+    process = subprocess.Popen(command(job, "flood"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout.read(3) == FLOOD[:3]
+    process.stdout.close()
+    assert process.wait(TIMEOUT_S) == 141
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    until("the program has ended", lambda: served.node.exec.begun[0].has_ended)
+
+
 def test_without_a_terminal_of_its_own_what_a_program_writes_is_made_visible(job: str) -> None:
     with at_terminal(job, "hello") as shown:
         shown.see(b"err")

@@ -8,8 +8,11 @@ from collections.abc import Iterator
 import pytest
 import trio
 
+from p2pnode.api.shapes import Code
 from p2pnode.client import EnteredProgram, Interrupted, NodeClient, Refused, SubmittedJob
 from p2pnode.client import connect as connect_blocking
+from p2pnode.client.calls import Client
+from p2pnode.client.exec import PIECE_SIZE_BYTES_MAX
 from p2pnode.client.trio import TrioProgram, connect
 from tests.fake_exec import EXECUTION
 from tests.fake_node import Served
@@ -64,6 +67,27 @@ def test_a_program_that_another_thread_closes_ends_for_who_reads_it(
 def test_what_does_not_begin_is_refused(job: SubmittedJob) -> None:
     with pytest.raises(Refused, match="command"):
         job.exec([])
+
+
+class _Busy(Client):
+    """A node's API whose program reads nothing for two requests' time."""
+
+    def __init__(self) -> None:
+        super().__init__("http://127.0.0.1:9", "token")
+        self.asked: list[bytes] = []
+
+    def exec_input(self, session: str, data: bytes, end: bool = False) -> None:
+        self.asked.append(data)
+        if len(self.asked) < 3:
+            raise Refused(Code.TIMEOUT, "the program has read nothing")
+
+
+def test_input_that_a_program_does_not_read_is_sent_again_until_it_does() -> None:
+    client = _Busy()
+    events = (one for one in ({"session": "s", "execution": EXECUTION},))
+    EnteredProgram(client, events).send(b"x" * PIECE_SIZE_BYTES_MAX + b"y")
+    first = b"x" * PIECE_SIZE_BYTES_MAX
+    assert client.asked == [first, first, first, b"y"]
 
 
 async def test_on_trio_one_task_reads_while_another_sends(served: Served) -> None:
