@@ -1,0 +1,83 @@
+"""The terminal as a whole, drawn by `rich`, and its keys; all is put back at the end.
+
+The second place that writes to it: as in `cli.output`, all is made visible here, whoever calls.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import termios
+import tty
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from p2pnode.cli.output import Part, Styled
+from p2pnode.core.values.text import visible
+
+from .keys import keys_of
+from .state import Size
+
+KEYS_SIZE_BYTES_MAX = 4096
+
+
+class Screen:
+    """The alternate screen, with keys as they are pressed, for as long as its block lasts."""
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False, markup=False, emoji=False)
+        self._live = Live(
+            console=self._console,
+            screen=True,
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self.fd = sys.stdin.fileno()
+        self._before = termios.tcgetattr(self.fd)
+
+    def __enter__(self) -> Screen:
+        try:
+            tty.setcbreak(self.fd)
+            self._live.start()
+        except BaseException:
+            self._put_back()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._put_back()
+
+    @property
+    def size(self) -> Size:
+        return Size(self._console.size.width, self._console.size.height)
+
+    def show(self, rows: Iterable[Sequence[Part]]) -> None:
+        """Fill the screen with these."""
+        lines = [Text.assemble(*map(_rich, row)) for row in rows]
+        whole = Text("\n", no_wrap=True, overflow="crop", end="").join(lines)
+        self._live.update(whole, refresh=True)
+
+    def keys(self) -> list[str] | None:
+        """What was pressed, once there is something to read; None where the terminal has gone."""
+        try:
+            data = os.read(self.fd, KEYS_SIZE_BYTES_MAX)
+        except OSError:
+            return None
+        return keys_of(data) if data else None
+
+    def _put_back(self) -> None:
+        try:
+            self._live.stop()
+        finally:
+            termios.tcsetattr(self.fd, termios.TCSAFLUSH, self._before)
+
+
+def _rich(part: Part) -> tuple[str, str]:
+    return (visible(part.text), part.colour) if isinstance(part, Styled) else (visible(part), "")
