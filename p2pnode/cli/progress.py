@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from types import TracebackType
+from typing import Self
 
 from p2pnode.cli.output import ProgramOutput, ask, draw, is_live, say
 
@@ -28,7 +29,7 @@ class Progress:
         self._lock = threading.Lock()
         self._painter = threading.Thread(target=self._paint, daemon=True)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         if self._live:
             self._painter.start()
         return self

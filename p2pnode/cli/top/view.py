@@ -48,7 +48,8 @@ def snapshot(state: TopState) -> list[Shown]:
     for pane in Pane:
         cells = [[cell.text for cell in one.cells] for one in state.entries(pane)]
         shown = table([one.heading for one in COLUMNS[pane]], cells)
-        lines += [[], *([line] for line in shown)]
+        lines.append([])
+        lines += [[line] for line in shown]
         if more := _more(state.seen, pane):
             lines.append([more])
     return lines
