@@ -33,6 +33,8 @@ class _Shown:
     # The last that its peer told of it.
     message: str
     peer: str = ""
+    # Behind each message: its peer's name, or else its id.
+    by: str = ""
     transfer: Transfer | None = None
     # Of this transfer the first that was told, and when; the newest is in `transfer`.
     began_bytes: int = 0
@@ -51,21 +53,18 @@ class _Shown:
 
     def line(self, peer_columns: int) -> str:
         peer = ljust(cut(self.peer or short_id(self.id), peer_columns), peer_columns)
-        told = self._told() if self.transfer else "" if self.message == self.state else visible(self.message)
+        message = self.message.removesuffix(f" ({self.by})")
+        told = _told(self.transfer, self._rate()) if self.transfer else visible(message)
+        if message == self.state:
+            told = ""
         return f"  {peer}  {self.state:<{_STATE_COLUMNS}}  {told}".rstrip()
 
-    def _told(self) -> str:
-        assert self.transfer is not None
-        one, parts = self.transfer, []
-        if one.share is not None:
-            parts.append(f"{bar(one.share, BAR_COLUMNS)} {one.share:4.0%}")
-        if one.here_bytes is not None:
-            whole = f" of {about_bytes(one.whole_bytes)}" if one.whole_bytes is not None else ""
-            parts.append(about_bytes(one.here_bytes) + whole)
-            since_s = self.told_at - self.began_at
-            if since_s >= RATE_S_MIN:
-                parts.append(f"{about_bytes(int((one.here_bytes - self.began_bytes) / since_s))}/s")
-        return "  ".join([*parts, visible(one.what)])
+    def _rate(self) -> str:
+        since_s = self.told_at - self.began_at
+        here_bytes = self.transfer.here_bytes if self.transfer else None
+        if here_bytes is None or since_s < RATE_S_MIN:
+            return ""
+        return f"{about_bytes(int((here_bytes - self.began_bytes) / since_s))}/s"
 
 
 class JobBlock:
@@ -89,6 +88,7 @@ class JobBlock:
         for one in executions:
             if one["state"] in LIVE:
                 shown = self._under_way.setdefault(one["id"], _Shown(one["id"], one["state"], one["state"]))
+                shown.by = one["peer_name"] or one["peer"]
                 shown.peer = visible(one["peer_name"]) or short_peer(one["peer"])
 
     def note(self, event: EventJson) -> None:
@@ -98,7 +98,7 @@ class JobBlock:
             self._state, self._message = state, event["message"]
         elif state in LIVE:
             self._under_way.setdefault(id, _Shown(id, state, "")).note(event)
-        elif state in tuple(OPEN):
+        elif state in OPEN:
             self._message = event["message"]
         elif self._under_way.pop(id, None):
             self._ended[state] += 1
@@ -123,3 +123,13 @@ class JobBlock:
 
     def _shown(self) -> list[_Shown]:
         return list(self._under_way.values())[:EXECUTIONS_SHOWN_MAX]
+
+
+def _told(one: Transfer, rate: str) -> str:
+    parts = []
+    if one.share is not None:
+        parts.append(f"{bar(one.share, BAR_COLUMNS)} {one.share:4.0%}")
+    if one.here_bytes is not None:
+        whole = f" of {about_bytes(one.whole_bytes)}" if one.whole_bytes is not None else ""
+        parts.append(about_bytes(one.here_bytes) + whole)
+    return "  ".join(filter(None, [*parts, rate, visible(one.what)]))

@@ -32,7 +32,7 @@ from p2pnode.core.values.text import (
 
 # A table's cells are cut at this width, but for the last of a row, which widens no other row: a CID has 59.
 CELL_COLUMNS_MAX = 60
-_COLOURS = {"red": 31, "green": 32, "yellow": 33, "dim": 2, "bold": 1}
+_COLOURS = {"red": 31, "green": 32, "yellow": 33, "dim": 2, "bold": 1, "reverse": 7}
 _STATE_COLOURS = {"Completed": "green", "Failed": "red", "Lost": "red", "Stopped": "yellow"}
 _ERASE_LINE = "\r\x1b[2K"
 StreamName: TypeAlias = Literal["stdout", "stderr"]

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from p2pnode.core.values.units import parse_bytes
 
 _SIZE = r"[0-9]{1,4}(?:\.[0-9]{1,3})? [KMGTPE]?B"
-# "fetching /data: 1.04 MB of 3 MB", "pulling image busybox: 45%", "s3://results/a: 12 KB".
+# "fetching /data: 1.04 MB of 3 MB (ada)", "pulling image busybox: 45% (ada)", "s3://results/a: 12 KB (ada)":
+# the API puts the peer's name behind.
 _TOLD = re.compile(
     rf"(?P<what>.+): (?:[0-9]+ of [0-9]+ objects, )?"
-    rf"(?:(?P<here>{_SIZE})(?: of (?P<whole>{_SIZE}))?|(?P<percent>[0-9]{{1,3}})%)"
+    rf"(?:(?P<here>{_SIZE})(?: of (?P<whole>{_SIZE}))?|(?P<percent>[0-9]{{1,3}})%)(?: \(.*\))?"
 )
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from p2pnode.cli.bars import bar
-from p2pnode.cli.output import Styled
-from p2pnode.core.values.text import cut, ljust, visible, width
+from p2pnode.cli.output import Part, Styled
+from p2pnode.core.values.text import cut, visible, width
 
 GAP = "  "
 BAR_COLUMNS = 6
@@ -69,12 +69,14 @@ def widths(columns: Sequence[Column], entries: Sequence[Entry], available: int) 
     return dict(sorted(found.items()))
 
 
-def drawn(cells: Sequence[Cell], shown: dict[int, int]) -> list[Styled]:
+def drawn(cells: Sequence[Cell], shown: dict[int, int]) -> list[Part]:
     """A row of these cells."""
-    return [
-        Styled(ljust(shortened(cells[index].drawn, columns), columns) + GAP, cells[index].colour)
-        for index, columns in shown.items()
-    ]
+    parts: list[Part] = []
+    for index, columns in shown.items():
+        text = shortened(cells[index].drawn, columns)
+        colour = cells[index].colour
+        parts += [Styled(text, colour) if colour else text, " " * (columns - width(text)) + GAP]
+    return parts[:-1]
 
 
 def shortened(text: str, columns: int) -> str:

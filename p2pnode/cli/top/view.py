@@ -89,8 +89,8 @@ def _pane(state: TopState, pane: Pane, height: int, columns: int) -> list[Shown]
     rows = entries[offset : offset + height]
     shown = widths(COLUMNS[pane], entries, columns)
     headings = [Cell(one.heading, "dim") for one in COLUMNS[pane]]
-    lines: list[Shown] = [_title(state, pane, len(entries), offset, height), [*drawn(headings, shown)]]
-    lines += [[*drawn(row.cells, shown)] for row in rows]
+    lines: list[Shown] = [_title(state, pane, len(entries), offset, height), drawn(headings, shown)]
+    lines += [drawn(row.cells, shown) for row in rows]
     return lines + [[] for _ in range(height - len(rows))]
 
 
