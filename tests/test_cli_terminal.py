@@ -78,6 +78,7 @@ def evil(served: Served, capfd: Output, monkeypatch: pytest.MonkeyPatch) -> str:
         "node list",
         "job list",
         "job list --network",
+        "top --once",
         "job describe JOB",
         "job describe JOB -o yaml",
         "job history JOB",

@@ -36,7 +36,7 @@ class _Shown:
     # Behind each message: its peer's name, or else its id.
     by: str = ""
     transfer: Transfer | None = None
-    # Of this transfer the first that was told, and when; the newest is in `transfer`.
+    # The first that was told of this transfer, and when; `transfer` has the newest.
     began_bytes: int = 0
     began_at: float = 0.0
     told_at: float = 0.0

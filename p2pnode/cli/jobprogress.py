@@ -43,7 +43,7 @@ class JobProgress(Progress):
 
     def _draw(self, frame: str) -> None:
         lines = self._block.lines(self.elapsed_s, frame)
-        # What has scrolled out of the window could not be drawn anew.
+        # A row that has scrolled out of the window could not be drawn anew.
         lines = lines[: max(1, shutil.get_terminal_size().lines - 1)]
         draw_block(lines, self._drawn)
         self._drawn = len(lines)

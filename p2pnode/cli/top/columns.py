@@ -20,7 +20,7 @@ class Column:
 
     heading: str
     rank: int
-    # It is made narrower down to this before others go.
+    # Down to this all are made narrower before one goes.
     columns_min: int
     columns_max: int
 

@@ -1,4 +1,4 @@
-"""What a node tells, as the entries of `top`: nodes with their bars, and jobs."""
+"""Makes entries of what a node tells: nodes with their bars, and jobs."""
 
 from __future__ import annotations
 

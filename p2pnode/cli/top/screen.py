@@ -65,7 +65,7 @@ class Screen:
         self._live.update(whole, refresh=True)
 
     def keys(self) -> list[str] | None:
-        """What was pressed, once there is something to read; None where the terminal has gone."""
+        """The keys that were pressed, once there is something to read; None where the terminal has gone."""
         try:
             data = os.read(self.fd, KEYS_SIZE_BYTES_MAX)
         except OSError:

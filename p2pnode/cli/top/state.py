@@ -39,7 +39,7 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Looking:
     """How a pane is looked at."""
 
     order: int = 0
@@ -47,8 +47,8 @@ class Choice:
     offset: int = 0
 
 
-def _choices() -> dict[Pane, Choice]:
-    return {pane: Choice() for pane in Pane}
+def _choices() -> dict[Pane, Looking]:
+    return {pane: Looking() for pane in Pane}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +56,12 @@ class TopState:
     """All that a view is made of."""
 
     seen: Seen
-    # Of the moment that is shown, in Unix time.
+    # The moment that is shown, in Unix time.
     now: float
     # Why the node cannot be asked; "" while it can.
     problem: str = ""
     pane: Pane = Pane.JOBS
-    choices: Mapping[Pane, Choice] = field(default_factory=_choices)
+    choices: Mapping[Pane, Looking] = field(default_factory=_choices)
     # A filter is being typed.
     typing: bool = False
     # The page of keys is shown.
@@ -69,7 +69,7 @@ class TopState:
     ended: bool = False
 
     @property
-    def choice(self) -> Choice:
+    def choice(self) -> Looking:
         """The choice of the pane that keys are for."""
         return self.choices[self.pane]
 
