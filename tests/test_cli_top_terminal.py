@@ -37,7 +37,7 @@ class Terminal:
     """A window of 100 columns with a program in it."""
 
     def __init__(self, command: tuple[str, ...]) -> None:
-        self._ours, self._its = pty.openpty()
+        self._ours, self._its = self._open = list(pty.openpty())
         self.resize(100, 24)
         self._before = termios.tcgetattr(self._its)
         self.process = subprocess.Popen(command, stdin=self._its, stdout=self._its, stderr=self._its)
@@ -71,11 +71,15 @@ class Terminal:
     def is_as_before(self) -> bool:
         return termios.tcgetattr(self._its) == self._before
 
+    def hang_up(self) -> None:
+        """Close the window."""
+        while self._open:
+            os.close(self._open.pop())
+
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
-        os.close(self._ours)
-        os.close(self._its)
+        self.hang_up()
 
 
 @contextmanager
@@ -112,6 +116,13 @@ def test_top_shows_a_job_and_leaves_the_terminal_as_it_was(
         assert window.end() == status
         assert SHOW_CURSOR in window.text and window.text.endswith(ORIGINAL)
         assert window.is_as_before
+
+
+def test_top_ends_with_its_window(served: Served) -> None:
+    with terminal(*MODULE, "top") as window:
+        window.until("q quit")
+        window.hang_up()
+        assert window.process.wait(WAIT_S_MAX) == 0
 
 
 def test_keys_and_a_new_size_change_what_top_shows(served: Served) -> None:

@@ -120,14 +120,10 @@ def _watch(client: Client, state: TopState, interval_s: float) -> int:
     from .screen import Screen
 
     with Waker() as waker, Screen() as screen, _asking(client, interval_s, waker) as asking:
-        while not (state.ended or waker.ending):
+        while not (state.ended or waker.ending or screen.gone):
             state = asking.news(state)
             screen.show(view(state, screen.size))
-            if not waker.wait([screen.fd], asking.left_s):
-                continue
-            keys = screen.keys()
-            if keys is None:
-                break
-            for key in keys:
-                state = pressed(state, key, screen.size)
+            if waker.wait([screen.fd], asking.left_s):
+                for key in screen.read_keys():
+                    state = pressed(state, key, screen.size)
         return waker.ending

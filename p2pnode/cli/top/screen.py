@@ -9,7 +9,8 @@ import os
 import sys
 import termios
 import tty
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console
@@ -38,6 +39,8 @@ class Screen:
             redirect_stderr=False,
         )
         self.fd = sys.stdin.fileno()
+        # The window was closed: nobody looks, and nothing is to be put back.
+        self.gone = False
         self._before = termios.tcgetattr(self.fd)
 
     def __enter__(self) -> Screen:
@@ -62,21 +65,31 @@ class Screen:
         """Fill the screen with these."""
         lines = [Text.assemble(*map(_rich, row)) for row in rows]
         whole = Text("\n", no_wrap=True, overflow="crop", end="").join(lines)
-        self._live.update(whole, refresh=True)
+        with self._unless_gone():
+            self._live.update(whole, refresh=True)
 
-    def keys(self) -> list[str] | None:
-        """The keys that were pressed, once there is something to read; None where the terminal has gone."""
-        try:
+    def read_keys(self) -> list[str]:
+        """The keys that were pressed, once there is something to read."""
+        data = b""
+        with self._unless_gone():
             data = os.read(self.fd, KEYS_SIZE_BYTES_MAX)
-        except OSError:
-            return None
-        return keys_of(data) if data else None
+        self.gone = self.gone or not data
+        return keys_of(data)
 
     def _put_back(self) -> None:
         try:
-            self._live.stop()
+            with self._unless_gone():
+                self._live.stop()
         finally:
-            termios.tcsetattr(self.fd, termios.TCSAFLUSH, self._before)
+            with self._unless_gone():
+                termios.tcsetattr(self.fd, termios.TCSAFLUSH, self._before)
+
+    @contextmanager
+    def _unless_gone(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, termios.error):
+            self.gone = True
 
 
 def _rich(part: Part) -> tuple[str, str]:
