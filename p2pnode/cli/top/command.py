@@ -43,7 +43,7 @@ REDRAW_INTERVAL_S = 1.0
 def top(interval_s: float, once: bool) -> int:
     """Watch the network and its jobs, live.
 
-    Nodes with what they have left and what is known to run there, and the jobs that this node owns or keeps
+    Nodes with what is taken of them and what is known to run there, and the jobs that this node owns or keeps
     a copy of. ? shows the keys. Where stdout is no terminal it prints what there is now, as --once does.
     """
     client = running()
