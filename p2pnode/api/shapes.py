@@ -73,7 +73,7 @@ class ExecutionJson(TypedDict):
     fault: Annotated[Fault | None, "Whose fault it is that it failed."]
     result_cid: Annotated[str | None, "The address of its result; null: none."]
     receipt_cid: Annotated[str | None, "The address of the peer's signed receipt; null: none."]
-    created: Annotated[float, "When it was awarded."]
+    created: Annotated[float, "When its peer was asked."]
     modified: Annotated[float, "When its state changed last."]
     version: Annotated[int, "The version of the job's file that it is for."]
     run: Annotated[int, "The run of the job that it is for."]
