@@ -93,7 +93,7 @@ class JobJson(TypedDict):
     name: Annotated[str, "Its Name."]
     type: Annotated[str, "batch, ops, service or daemon."]
     namespace: Annotated[str, "Its Namespace."]
-    state: Annotated[JobState, "Pending, Queued or Running, then Completed, Failed or Stopped."]
+    state: Annotated[JobState, "Until it has ended, how far it is."]
     reason: Annotated[str, "Why it is in this state; '' where nothing is to be said."]
     outcome: Annotated[Outcome | None, "How it ended; null while it goes on."]
     priority: Annotated[int, "Its Priority; more urgent jobs have a higher one."]
@@ -312,7 +312,7 @@ class EntryJson(TypedDict):
 class ProblemJson(TypedDict):
     """Something that has failed on the node."""
 
-    number: Annotated[int, "What --show, --retry and --drop take."]
+    number: Annotated[int, "What '--show', '--retry' and '--drop' take."]
     kind: Annotated[str, "'job', 'execution', 'message', 'link' or 'task'."]
     subject: Annotated[str, "Which one of that kind."]
     reason: Annotated[str, "What went wrong."]

@@ -53,7 +53,7 @@ class VersionsJson(TypedDict):
 class FileProblemJson(TypedDict):
     """A mistake in a job file, or a warning."""
 
-    file: Annotated[str, "The file as it was named; <stdin>."]
+    file: Annotated[str, "The file as it was named; '<stdin>'."]
     line: Annotated[int, "From 1."]
     column: Annotated[int, "From 1."]
     field: Annotated[str, "The path of the field, such as Tasks[0].Engine."]
@@ -102,7 +102,7 @@ class ExplainedSettingJson(TypedDict):
 class ProfileJson(TypedDict):
     """A profile, and the node that runs on it."""
 
-    profile: Annotated[str, "What --profile takes."]
+    profile: Annotated[str, "What '--profile' takes."]
     name: Annotated[str, "The node's name; '': none runs."]
     peer: Annotated[str, "The node's id; '': none runs."]
     api: Annotated[str, "The address of its API; '': none runs."]
