@@ -31,7 +31,7 @@ from p2pnode.ipfs.result_store import default_quota_bytes
 from p2pnode.network.discovery import Discovery
 from p2pnode.network.gossip import open_gossip
 from p2pnode.network.host import open_host
-from p2pnode.network.protocols import logs
+from p2pnode.network.protocols import exec, logs
 from p2pnode.network.protocols.adverts import serve_table
 from p2pnode.network.protocols.jobs import serve_jobs
 from p2pnode.network.streams import NetworkError
@@ -159,6 +159,7 @@ async def _work(node: Node, end: _End) -> None:
     serve_table(host, node.adverts.table_for)
     serve_jobs(host, node.own_jobs)
     host.handle(logs.PROTOCOL, node.serve_logs, time_limit_s=logs.SERVE_TIME_S_MAX)
+    host.handle(exec.PROTOCOL, node.entering.serve, time_limit_s=exec.SERVE_TIME_S_MAX)
     node.log_orders.serve(host)
     host.watch(node.adverts.on_connection)
     host.watch_doubles(node.adverts.on_double, node.adverts.on_double_gone)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,6 +104,17 @@ def test_a_job_is_submitted_watched_and_its_result_read(page: Page) -> None:
     expect(page.get_by_role("cell", name="winter", exact=True)).to_be_visible()
     page.get_by_role("link", name="Logs", exact=True).click()
     expect(page.get_by_role("status").filter(has_text="lines")).not_to_contain_text("live")
+
+
+def test_the_example_runs_as_it_stands(page: Page) -> None:
+    page.get_by_role("link", name="Submit", exact=True).click()
+    page.get_by_role("button", name="container").click()
+    expect(page.get_by_label("Job file")).to_have_value(re.compile("Image: busybox"))
+    page.get_by_role("button", name="WASM").click()
+    page.get_by_role("button", name="Submit", exact=True).click()
+    expect(page.get_by_role("heading", name="hello Completed")).to_be_visible()
+    page.get_by_role("link", name="Logs", exact=True).click()
+    expect(page.get_by_text("hello from a peer")).to_be_visible()
 
 
 def test_an_error_stands_at_its_line_and_nothing_can_be_submitted(page: Page) -> None:

@@ -176,7 +176,14 @@ ENDPOINTS = (
         query=queries.JobFileQuery,
         body=Media.JOB_FILE,
     ),
-    _read("/api/v1/nodes", "nodes", _NODES, "The nodes known here.", shapes.NodesJson),
+    _read(
+        "/api/v1/nodes",
+        "nodes",
+        _NODES,
+        "The nodes known here.",
+        shapes.NodesJson,
+        query=queries.NodesQuery,
+    ),
     _write(
         "POST",
         "/api/v1/peers",

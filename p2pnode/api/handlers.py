@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from p2pnode.core import jobfile
 from p2pnode.core.wire.spec import DEFAULT_NAMESPACE
 
-from . import audit, exposition, login, parameters, queries
+from . import audit, exposition, login, node_pages, parameters, queries
 from .access import Door, visitor_of
 from .endpoints import Media
 from .services import Services
@@ -175,8 +175,9 @@ class Handlers:
         return JSONResponse({})
 
     async def nodes(self, request: Request) -> Response:
-        nodes = self._services.nodes
-        return JSONResponse({"nodes": nodes.nodes(), "unreached": nodes.unreached()})
+        asked, nodes = parameters.query(request, queries.NodesQuery), self._services.nodes
+        found, following = node_pages.page(nodes.nodes(), asked)
+        return JSONResponse({"nodes": found, "next": following, "unreached": nodes.unreached()})
 
     async def connect(self, request: Request) -> Response:
         address = (await parameters.body(request, queries.AddressBody)).address

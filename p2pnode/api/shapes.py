@@ -375,7 +375,8 @@ class ProblemsJson(TypedDict):
 
 
 class NodesJson(TypedDict):
-    nodes: Annotated[list[NodeJson], "The node that answers first."]
+    nodes: Annotated[list[NodeJson], "The node that answers first, the others by name."]
+    next: Annotated[str | None, "The parameter `after` of the next page; null: there are no more."]
     unreached: Annotated[list[UnreachedJson], "Peers among the node's settings that are not connected."]
 
 

@@ -136,6 +136,15 @@ class NodeConfig:
             "A variable of this environment that jobs may have, or names with *.",
         ),
     ] = ()
+    # Their own users may anyway, on their own node and into their own jobs (core.worker.entering).
+    allow_exec: Annotated[
+        bool,
+        Setting(
+            "--allow-exec",
+            kinds.FLAG,
+            "Let those who control a job begin programs in its executions here, such as a shell.",
+        ),
+    ] = False
     # In S3 endpoints as well.
     allow_hosts: Annotated[
         tuple[str, ...],
