@@ -15,11 +15,12 @@ from p2pnode.api.shapes import (
     IdentityJson,
     JobJson,
     NetworkJobsJson,
-    NodesJson,
+    NodeJson,
     PinJson,
     PlanJson,
     ProblemsJson,
     SettingsJson,
+    UnreachedJson,
     VersionJson,
 )
 from p2pnode.api.token_shapes import TokensJson
@@ -29,6 +30,13 @@ class OwnIdentityJson(IdentityJson):
     """The node that answers, and where."""
 
     api: Annotated[str, "The address of its API."]
+
+
+class NodeListJson(TypedDict):
+    """The nodes that this one knows, itself among them."""
+
+    nodes: Annotated[list[NodeJson], "The node that answers first, the others by name."]
+    unreached: Annotated[list[UnreachedJson], "Peers among the node's settings that are not connected."]
 
 
 class JobListJson(TypedDict):
@@ -148,7 +156,7 @@ ANSWERS: Mapping[str, Any] = {
     "validate": ValidityJson,
     "plan": PlanJson,
     "id": OwnIdentityJson,
-    "node list": NodesJson,
+    "node list": NodeListJson,
     "node executions": HostedExecutionsJson,
     "node problems": ProblemsJson,
     "ipfs ls": list[EntryJson],
