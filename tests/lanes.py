@@ -18,6 +18,7 @@ NOT_QUICK = (
     r"test_python_client_guide\.py",
     r"test_bench_others\.py",
     r"test_doctor\.py::test_a_broken_file",
+    r"test_cli_forms\.py::test_the_doctor",
     r"test_bench_summary\.py::test_wrong_words",
     r"test_data_url\.py::test_over_https",
     r"test_docker_host\.py::test_the_real_engine",
