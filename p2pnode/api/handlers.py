@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from p2pnode.core import jobfile
+from p2pnode.core.jobfile import yamltree
 from p2pnode.core.wire.spec import DEFAULT_NAMESPACE
 
 from . import audit, exposition, login, node_pages, parameters, queries
@@ -101,7 +102,8 @@ class Handlers:
 
     async def job_version(self, request: Request) -> Response:
         job, version = await self._job_of(request), request.path_params["version"]
-        return JSONResponse({"spec": self._services.jobs.job_version(job, version)})
+        spec = self._services.jobs.job_version(job, version)
+        return JSONResponse({"spec": spec, "text": yamltree.dump(spec)})
 
     async def executions(self, request: Request) -> Response:
         wanted = parameters.query(request, queries.ExecutionsQuery).state

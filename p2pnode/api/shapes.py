@@ -355,19 +355,8 @@ class JobsJson(TypedDict):
     next: Annotated[str | None, "The parameter `after` of the next page; null: there are no more."]
 
 
-class SpecJson(TypedDict):
-    spec: Annotated[Json, "In the form of a job file."]
-
-
 class ReceiptsJson(TypedDict):
     receipts: Annotated[dict[str, str], "Of each execution the signed block in hexadecimal."]
-
-
-class ValidatedJson(TypedDict):
-    """A job file that can be submitted."""
-
-    spec: Annotated[Json, "The job as it was understood, with its defaults."]
-    warnings: Annotated[list[str], "Each with its line and field."]
 
 
 class ProblemsJson(TypedDict):

@@ -58,11 +58,13 @@ node.add_command(problems)
 
 
 @node.command("list")
+@click.option("--label", "labels", multiple=True, metavar="KEY[=VALUE]", help="With all of these labels.")
+@click.option("--text", default="", help="With this text in name or peer id, in any case.")
 @takes_form(names="ids alone")
-def list_nodes(form: OutputForm) -> int:
+def list_nodes(labels: tuple[str, ...], text: str, form: OutputForm) -> int:
     """List the nodes that this one knows."""
     client = running()
-    nodes, unreached = client.nodes(), client.unreached()
+    nodes, unreached = client.nodes(label=labels, text=text), client.unreached()
     value = {"nodes": nodes, "unreached": unreached}
     answer_form(form, value, listing(_NODES, nodes), (one["peer"] for one in nodes))
     if form.is_table:
