@@ -12,19 +12,16 @@ import logging
 import os
 import signal
 import stat
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import trio
 
 from p2pnode.api.server import ApiAddress, open_api
 from p2pnode.config import CONFIG_FILE
 from p2pnode.config.settings import NodeConfig
-from p2pnode.core.values.text import visible
 from p2pnode.core.wire.addresses import BadAddress
 from p2pnode.core.wire.compartments import Compartment
 from p2pnode.faults.problems import JournalError
@@ -34,7 +31,7 @@ from p2pnode.ipfs.result_store import default_quota_bytes
 from p2pnode.network.discovery import Discovery
 from p2pnode.network.gossip import open_gossip
 from p2pnode.network.host import open_host
-from p2pnode.network.protocols import logs
+from p2pnode.network.protocols import exec, logs
 from p2pnode.network.protocols.adverts import serve_table
 from p2pnode.network.protocols.jobs import serve_jobs
 from p2pnode.network.streams import NetworkError
@@ -42,12 +39,10 @@ from p2pnode.node.capacity import CapacityWatch
 from p2pnode.node.engines import engines_of
 from p2pnode.node.journal import Journal
 from p2pnode.node.node import Node
-from p2pnode.service.assembly import services_of
+from p2pnode.service.assembly import describer_of, services_of
 
 from . import identity
-from .system import descriptors, memory
-
-log = logging.getLogger(__name__)
+from .system import descriptors, log_lines, memory
 
 # Exit statuses of `serve`.
 STATUS_OK = 0
@@ -56,31 +51,16 @@ STATUS_FAILED = 1
 PRIVATE_FOLDERS = ("blocks", "executions", "input-cache", "kubo", "log-orders", "published", "wasm-cache")
 
 
-class LogLine(logging.Formatter):
-    """A record as one line, whatever the peers' words in it hold; below it a traceback, set in."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        return visible(super().formatMessage(record))
-
-    def formatException(self, ei: Any) -> str:
-        return "\n".join(f"  | {visible(line)}" for line in super().formatException(ei).split("\n"))
-
-    def formatStack(self, stack_info: str) -> str:
-        return "\n".join(f"  | {visible(line)}" for line in stack_info.split("\n"))
-
-
 def serve(config: NodeConfig) -> int:
     """Run a node until it is told to end; its exit status."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LogLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=config.log_level.upper(), handlers=[handler])
+    log_lines.set_up(config.log_level, config.log_format)
     status = STATUS_OK
     descriptors.raise_limit()
     memory.give_back()
     try:
         trio.run(_run, config)
     except* (JournalError, NetworkError, BadAddress, identity.IdentityError, OSError) as group:
-        print(f"p2pnode: {visible(_sentence(_first(group)))}", file=sys.stderr)  # noqa: T201
+        log_lines.tell(config.log_format, logging.ERROR, f"p2pnode: {_sentence(_first(group))}")
         status = STATUS_FAILED
     return status
 
@@ -179,6 +159,7 @@ async def _work(node: Node, end: _End) -> None:
     serve_table(host, node.adverts.table_for)
     serve_jobs(host, node.own_jobs)
     host.handle(logs.PROTOCOL, node.serve_logs, time_limit_s=logs.SERVE_TIME_S_MAX)
+    host.handle(exec.PROTOCOL, node.entering.serve, time_limit_s=exec.SERVE_TIME_S_MAX)
     node.log_orders.serve(host)
     host.watch(node.adverts.on_connection)
     host.watch_doubles(node.adverts.on_double, node.adverts.on_double_gone)
@@ -209,8 +190,10 @@ async def _work(node: Node, end: _End) -> None:
         async with open_api(services_of(node, discovery), config.data_dir, address, has_room) as api:
             shed = partial(descriptors.watch, api.shed, shed_peers)
             nursery.start_soon(keep_running, "descriptors", shed)
+            tell_ends = partial(node.teller.run, describer_of(node), api.url)
+            nursery.start_soon(keep_running, "job ends", tell_ends)
             memory.settle()
-            _say_ready(config.name, node.me.peer_id, host.addresses(), api.url)
+            _say_ready(config, node.me.peer_id, host.addresses(), api.url)
             async with trio.open_nursery() as waiting:
 
                 async def end_when_empty() -> None:
@@ -242,13 +225,13 @@ def has_room() -> bool:
     return not descriptors.are_tight()
 
 
-def _say_ready(name: str, peer: str, addresses: Sequence[str], api: str) -> None:
+def _say_ready(config: NodeConfig, peer: str, addresses: Sequence[str], api: str) -> None:
     lines = [
-        f"p2pnode {name} is ready: {peer}",
+        f"p2pnode {config.name} is ready: {peer}",
         *(f"  listens at {one}" for one in addresses),
         f"  API {api}",
     ]
-    print("\n".join(map(visible, lines)), file=sys.stderr, flush=True)  # noqa: T201
+    log_lines.tell(config.log_format, logging.INFO, *lines)
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:

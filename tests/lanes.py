@@ -18,6 +18,7 @@ NOT_QUICK = (
     r"test_python_client_guide\.py",
     r"test_bench_others\.py",
     r"test_doctor\.py::test_a_broken_file",
+    r"test_cli_forms\.py::test_the_doctor",
     r"test_bench_summary\.py::test_wrong_words",
     r"test_data_url\.py::test_over_https",
     r"test_docker_host\.py::test_the_real_engine",
@@ -25,6 +26,7 @@ NOT_QUICK = (
     r"test_gpus\.py::test_the_driver_is_a_program",
     r"test_ipfs_result_store\.py::test_(a_result_gets_to_a_daemon|nothing_is_lost_while)",
     r"test_identity\.py::test_the_module_does_not_import",
+    r"test_notice_targets\.py",
     r"test_mutations\.py::test_tests_and_networks",
     r"test_private\.py::test_another_user",
     # Real networks, on this machine's clock.

@@ -1,4 +1,4 @@
-"""The golden vectors and schemas of adverts, placement, execution, ownership, logs and jobs."""
+"""The golden vectors and schemas of adverts, placement, execution, ownership, logs, jobs and exec."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ import pytest
 
 from p2pnode.core.records import mandate, vetting
 from p2pnode.core.wire import codec
+from p2pnode.core.wire.exec import ExecBody, ExecRequest, FromController, FromPeer
 from p2pnode.core.wire.inquiries import JobsPage, LogOrderAnswer, LogOrderRequest, LogsPiece, LogsRequest
 from p2pnode.core.wire.mandates import Charter, CommandBody, Extension, Mandate, job_id
 from p2pnode.core.wire.messages import Adopt, Advert, Command, Message, Owned, Receipt, Replicate
 from p2pnode.core.wire.signing import Signed
+from p2pnode.core.worker import entering
 from p2pnode.identity import Identity
 
 from .cddl_support import PROTOCOLS, definitions
 
-PAGES = ("advert", "placement", "execution", "ownership", "logs", "jobs")
+PAGES = ("advert", "placement", "execution", "ownership", "logs", "jobs", "exec")
 # Names in a vector's "kind": the type in the code, and the rule of the schema.
 KINDS: dict[str, tuple[Any, str]] = {
     "message": (Message, "placement-message / execution-message / ownership-message"),
@@ -35,6 +37,10 @@ KINDS: dict[str, tuple[Any, str]] = {
     "log-order-request": (LogOrderRequest, "log-order-request"),
     "log-order-answer": (LogOrderAnswer, "log-order-answer"),
     "jobs-page": (JobsPage, "jobs-page"),
+    "exec-request": (ExecRequest, "exec-request"),
+    "exec-body": (ExecBody, "exec-body"),
+    "exec-from-controller": (FromController, "exec-from-controller"),
+    "exec-from-peer": (FromPeer, "exec-from-peer"),
 }
 # The peers whose keys protocols/README.md names, and the job that most vectors are about.
 PEER, REQUESTER, CONTROLLER = (Identity(bytes(range(first, first + 32))) for first in range(3))
@@ -67,6 +73,8 @@ def read_untrusted(data: bytes, kind: Any) -> Any:
                 mandate.vet_spec(record.spec, authority, record.commands)
         case Command(signed=signed):
             mandate.vet_command(signed, mandate.read(good("ownership", "mandate")[0]), PEER)
+        case ExecRequest(signed=signed):
+            entering.vet_untrusted(signed, CONTROLLER.peer_id, PEER.peer_id, PEER)
     return record
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
+from p2pnode.api.shapes import SettingJson
 from p2pnode.cli import config as command
 from p2pnode.cli.app import program
 from p2pnode.cli.main import main
@@ -150,6 +151,26 @@ def test_a_password_in_a_wrong_address_is_not_shown(own: Path, capfd: Output) ->
     assert main(["config", "list"]) == 2
     err = capfd.readouterr().err
     assert "http://***@host:5001" in err and "secret" not in err
+
+
+def test_a_webhook_s_secrets_are_shown_nowhere(own: Path, capfd: Output) -> None:
+    url = "https://s3cret-user:s3cret@hooks.example.com:8443/s3cret?t=s3cret"
+    assert main(["config", "set", "job_end_webhooks", url]) == 0
+    assert f'job_end_webhooks = ["{url}"]' in (own / CONFIG_FILE).read_text()
+    for words in (["list"], ["list", "-o", "json"], ["explain", "job_end_webhooks"]):
+        assert main(["config", *words]) == 0
+    assert main(["config", "set", "job_end_webhooks", f"{url}#fragment"]) == 2
+    out, err = capfd.readouterr()
+    assert out.count("https://hooks.example.com:8443/***") == 3
+    assert "s3cret" not in out + err
+
+
+def test_a_hidden_value_that_looks_the_same_may_still_be_another() -> None:
+    shown = ["https://hooks.example.com/***"]
+    runs = SettingJson(name="job_end_webhooks", value=shown, origin="file", where="f:1")
+    assert "start it again" in command.restart_line(
+        StandingSetting("job_end_webhooks", shown, FROM_FILE), runs
+    )
 
 
 def test_a_file_that_is_no_toml_is_left_as_it_is(own: Path, capfd: Output) -> None:

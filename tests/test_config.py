@@ -19,15 +19,21 @@ from p2pnode.config.kinds import PEER_IDS_MAX
 from p2pnode.config.loading import load, to_toml
 from p2pnode.config.settings import SETTINGS, NodeConfig
 from p2pnode.core.wire import peer_ids
+from scripts import settings_page
 from scripts.packaging import defaults
 
 ROOT = Path(__file__).parent.parent
 PEER = "12D3KooWHHzSeKaY8xuZVzkLbKFfvNgPPeKhFBGrMbNzbm5akpqu"
-# The settings of README's example.
-README = (ROOT / "README.md").read_text().replace("12D3Koo...", PEER)
-EXAMPLES = tomllib.loads(re.findall(r"```toml\n(.*?)```", README, re.DOTALL)[0])
+# The settings of the example in docs/settings.md.
+EXAMPLE = settings_page.PAGE.read_text().replace("12D3Koo...", PEER)
+EXAMPLES = tomllib.loads(re.findall(r"```toml\n(.*?)```", EXAMPLE, re.DOTALL)[0])
 # Settings that are refused without another.
 PARTNERS = {"api_cert": "api_key", "api_key": "api_cert"}
+
+
+def test_the_page_of_settings_has_them_all() -> None:
+    page = settings_page.PAGE.read_text()
+    assert page == settings_page.renewed(page), "renew it: .venv/bin/python -m scripts.settings_page"
 
 
 def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
@@ -85,6 +91,13 @@ def test_lists_are_read_from_every_source(tmp_path: Path) -> None:
         ({"registry_logins": ["acme"]}, {}, "", "--registry-login: expected registries"),
         ({}, {"P2PNODE_ALLOW_HOSTS": "http://a"}, "", "P2PNODE_ALLOW_HOSTS: expected hosts"),
         ({}, {}, 's3_buckets = ["a/b"]', "config.toml: s3_buckets: expected names of buckets"),
+        ({"on_job_end": ["tell"]}, {}, "", "--on-job-end: expected an absolute path"),
+        ({}, {}, 'on_job_end = "/bin/tell -x"', "config.toml: on_job_end: expected an absolute path"),
+        ({"job_end_webhooks": ["ftp://a.example"]}, {}, "", "--job-end-webhook: expected at most 8 http"),
+        ({"job_end_webhooks": ["https://a.example/x#y"]}, {}, "", "--job-end-webhook: expected at most 8"),
+        ({"job_end_webhooks": ["https://"]}, {}, "", "--job-end-webhook: expected at most 8"),
+        ({"job_end_webhooks": ["https://a.example:99999"]}, {}, "", "--job-end-webhook: expected at most 8"),
+        ({"job_end_webhooks": [f"http://a{n}.example" for n in range(9)]}, {}, "", "expected at most 8"),
         ({}, {"AWS_ENDPOINT_URL": "s3.example.com"}, "", "AWS_ENDPOINT_URL: expected a URL"),
     ],
 )

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 import trio
 
+from p2pnode.core.wire.exec import ExecBody, ExecEnd, Terminal
 from p2pnode.core.wire.spec import DockerTask, Network, NetworkType, Resources
 from p2pnode.core.wire.states import Fault
+from p2pnode.core.worker.entering import CannotEnter
 from p2pnode.engines.docker import kernel_log, podman
 from p2pnode.engines.docker.engine import DockerEngine
 from p2pnode.engines.workload import ProgramEnd
@@ -22,6 +24,7 @@ from p2pnode.engines.workload import ProgramEnd
 from .docker_engine import BUSYBOX, cannot_run
 from .engine_support import Calls, make_workload, read, run
 from .nodes import until
+from .own_programs import MARK, marked
 
 START_S_MAX = 20.0
 COMMANDS = ("sh", "sleep", "echo", "cat")
@@ -201,3 +204,41 @@ async def test_podman_has_no_bridge_and_says_what_has(engine: DockerEngine, tmp_
     task = DockerTask(image=BUSYBOX, parameters=("sh", "-c", "echo hello"))
     ended = await run(engine, make_workload(tmp_path, task, network=Network(type=NetworkType.BRIDGE)))
     assert (ended.fault, ended.reason) == (Fault.PEER, podman.NO_BRIDGE)
+
+
+async def test_podman_begins_programs_in_a_container_and_none_is_left_behind(
+    engine: DockerEngine, tmp_path: Path
+) -> None:
+    workload = make_workload(tmp_path, DockerTask(image=BUSYBOX, parameters=("sleep", "600")))
+    calls = Calls()
+
+    def wanted(*command: str, terminal: Terminal | None = None) -> ExecBody:
+        return ExecBody(
+            job=workload.job_id,
+            execution=workload.execution_id,
+            peer="node",
+            controller="me",
+            command=command,
+            terminal=terminal,
+            stdin=True,
+        )
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run, engine, workload, calls)
+            await calls.started_event.wait()
+            async with engine.enter(wanted("sh", "-c", "cat; exit 7")) as program:
+                await program.write(b"hello")
+                assert await program.read() == ("stdout", b"hello")
+                await program.end_input()
+                assert await program.read() is None
+                assert await program.ended() == ExecEnd(exit_code=7, reason="")
+            for terminal in (None, Terminal(columns=80, rows=24, type="xterm")):
+                async with engine.enter(wanted("sleep", MARK, terminal=terminal)) as program:
+                    while not marked():  # noqa: ASYNC110 - another process begins it
+                        await trio.sleep(0.02)
+                assert marked() == 0
+            with pytest.raises(CannotEnter):
+                async with engine.enter(wanted("no-such")):
+                    pytest.fail("it began")
+            nursery.cancel_scope.cancel()

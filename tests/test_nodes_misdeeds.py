@@ -41,7 +41,7 @@ from p2pnode.core.wire.messages import (
 from p2pnode.core.wire.states import RefusalKind, Stage
 from p2pnode.network import links
 from p2pnode.network.link_end import HEADER_SIZE_BYTES
-from p2pnode.network.protocols import adverts, logs
+from p2pnode.network.protocols import adverts, exec, logs
 from p2pnode.network.streams import NetworkError
 from p2pnode.node import log_orders
 
@@ -269,7 +269,10 @@ async def claims_of_jobs_that_are_not_its_own(enemy: Enemy, victim: str, other: 
 
 
 async def silent_streams_and_log_requests(enemy: Enemy, victim: str, other: str) -> None:
-    for protocol in (links.PROTOCOL, adverts.PROTOCOL, logs.PROTOCOL, log_orders.PROTOCOL):
+    for protocol in (
+        *(links.PROTOCOL, adverts.PROTOCOL, logs.PROTOCOL, log_orders.PROTOCOL),
+        exec.PROTOCOL,
+    ):
         for _ in range(10):
             with suppress(NetworkError):
                 stream = await enemy.open(victim, protocol)

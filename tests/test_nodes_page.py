@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,6 +106,17 @@ def test_a_job_is_submitted_watched_and_its_result_read(page: Page) -> None:
     expect(page.get_by_role("status").filter(has_text="lines")).not_to_contain_text("live")
 
 
+def test_the_example_runs_as_it_stands(page: Page) -> None:
+    page.get_by_role("link", name="Submit", exact=True).click()
+    page.get_by_role("button", name="container").click()
+    expect(page.get_by_label("Job file")).to_have_value(re.compile("Image: busybox"))
+    page.get_by_role("button", name="WASM").click()
+    page.get_by_role("button", name="Submit", exact=True).click()
+    expect(page.get_by_role("heading", name="hello Completed")).to_be_visible()
+    page.get_by_role("link", name="Logs", exact=True).click()
+    expect(page.get_by_text("hello from a peer")).to_be_visible()
+
+
 def test_an_error_stands_at_its_line_and_nothing_can_be_submitted(page: Page) -> None:
     page.get_by_role("link", name="Submit", exact=True).click()
     page.get_by_label("Job file").fill("Name: x\nType: batch\nKount: 2\nTasks: []\n")
@@ -126,6 +138,21 @@ def test_a_job_is_planned_stopped_and_found_by_a_filter_in_the_address(page: Pag
     page.get_by_label("Text").fill("no such job")
     expect(page.get_by_text("No job is like that.")).to_be_visible()
     assert "text=no+such+job" in page.url
+
+
+def test_versions_of_a_file_are_compared_as_files_and_used_again(page: Page) -> None:
+    service = NOWHERE.replace("batch", "service").replace("nowhere", "changed")
+    submit(page, service)
+    expect(page.get_by_role("heading", name="changed")).to_be_visible()
+    submit(page, service.replace("mars", "venus"))
+    page.get_by_role("link", name="File", exact=True).click()
+    page.get_by_label("Compared with").select_option("1")
+    expect(page.locator(".removed")).to_contain_text("mars")
+    expect(page.locator(".added")).to_contain_text("venus")
+    page.get_by_role("link", name="Use its file").click()
+    expect(page.get_by_label("Job file")).to_have_value(re.compile(r"^Name: changed\nType: service\n"))
+    page.go_back()
+    twice(page, "Stop", "Stop it now?")
 
 
 def test_the_node_is_drained_and_takes_work_again(page: Page) -> None:

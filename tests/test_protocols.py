@@ -1,4 +1,4 @@
-"""Code, CDDL and golden vectors of adverts, placement, execution and logs, held together."""
+"""Code, CDDL and golden vectors of adverts, placement, execution, logs and exec, held together."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ from p2pnode.core.placement.matching import requirements_of
 from p2pnode.core.records import mandate
 from p2pnode.core.wire import codec, messages
 from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.exec import ExecBody
 from p2pnode.core.wire.mandates import Charter, CommandBody, Extension
 from p2pnode.core.wire.messages import Advert, Receipt
 from p2pnode.core.wire.signing import (
     CHARTER_DOMAIN,
     COMMAND_DOMAIN,
+    EXEC_DOMAIN,
     EXTENSION_DOMAIN,
     RECEIPT_DOMAIN,
     Signed,
@@ -53,6 +55,7 @@ _OVERLOOKED = {
     "award: bytes",
     "award: field of the other engine",
     "logs-piece: text for bytes",
+    "exec-from-controller: text for bytes",
     "bid: text in an extension",
     "award: other engine with an image",
 }
@@ -173,13 +176,17 @@ def test_signatures_in_the_vectors_hold_for_their_own_domain_only() -> None:
             None,
             [one.signed for one in good("ownership", "message") if isinstance(one, messages.Command)],
         ),
+        (ExecBody, EXEC_DOMAIN, CONTROLLER, [one.signed for one in good("exec", "exec-request")]),
     ],
-    ids=["charter", "extension", "command"],
+    ids=["charter", "extension", "command", "exec"],
 )
-def test_a_signature_over_what_a_mandate_says_holds_for_its_own_domain_only(
+def test_a_signature_over_what_a_peer_may_do_holds_for_its_own_domain_only(
     kind: Any, domain: bytes, signer: identity.Identity | None, found: list[Signed]
 ) -> None:
-    domains = {CHARTER_DOMAIN, EXTENSION_DOMAIN, COMMAND_DOMAIN, RECEIPT_DOMAIN, advertiser.DOMAIN}
+    domains = {
+        *(CHARTER_DOMAIN, EXTENSION_DOMAIN, COMMAND_DOMAIN, EXEC_DOMAIN, RECEIPT_DOMAIN),
+        advertiser.DOMAIN,
+    }
     assert found
     for signed in found:
         record = codec.decode_untrusted(signed.body, kind)

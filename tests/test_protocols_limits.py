@@ -11,14 +11,18 @@ from p2pnode.core.placement import adverts, arrival, standing
 from p2pnode.core.records import ending, vetting
 from p2pnode.core.replication import replicas
 from p2pnode.core.wire import codec, fields, log_order, spec
+from p2pnode.core.wire import exec as exec_records
 from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.exec import ExecInput, ExecOutput, FromController, FromPeer
 from p2pnode.core.wire.inquiries import LogOrderAnswer, LogsPiece
 from p2pnode.core.wire.messages import Advert
 from p2pnode.core.wire.spec import Resources
-from p2pnode.core.worker import bidding, executions, owner_tracking, queueing
+from p2pnode.core.worker import bidding, entering, executions, owner_tracking, queueing
 from p2pnode.core.worker import state as worker_state
+from p2pnode.engines.docker.exec import HANGUP_GRACE_S
 from p2pnode.network import gossip
 from p2pnode.network.protocols import adverts as pull
+from p2pnode.network.protocols import exec as exec_streams
 from p2pnode.network.protocols import logs
 from p2pnode.node import log_orders
 
@@ -42,6 +46,16 @@ def test_a_piece_of_a_log_is_limited() -> None:
     too_much = codec.encode(LogsPiece(stream="stdout", data=bytes(fields.LOGS_PIECE_SIZE_BYTES_MAX + 1)))
     with pytest.raises(BadMessage):
         codec.decode_untrusted(too_much, LogsPiece)
+
+
+def test_a_frame_of_an_exec_is_limited() -> None:
+    most = ExecOutput(stream="stdout", data=bytes(exec_records.EXEC_DATA_SIZE_BYTES_MAX))
+    assert len(codec.encode(most)) <= exec_streams.FRAME_SIZE_BYTES_MAX
+    for good_frame, kind in ((most, FromPeer), (ExecInput(data=most.data, end=False), FromController)):
+        assert codec.decode_untrusted(codec.encode(good_frame), kind) == good_frame
+        too_much = codec.replace(good_frame, data=most.data + b"x")
+        with pytest.raises(BadMessage, match="length"):
+            codec.decode_untrusted(codec.encode(too_much), kind)
 
 
 def typical_advert(labels: dict[str, str]) -> bytes:
@@ -164,6 +178,23 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
             f"{log_order.RUNS_MAX:,}",
             f"{log_orders.ASKED_BURST:g} times at once",
             f"{log_orders.ASKED_RATE_PER_S:g} times in a second",
+        ],
+        "exec": [
+            exec_streams.PROTOCOL,
+            f"{exec_streams.FRAME_SIZE_BYTES_MAX:,}",
+            f"{exec_records.EXEC_DATA_SIZE_BYTES_MAX:,}",
+            f"{exec_records.COMMAND_SIZE_BYTES_MAX:,}",
+            f"1 to {exec_records.ARGUMENTS_MAX},",
+            f"within {exec_streams.REQUEST_TIMEOUT_S:g} s",
+            f"nothing for {exec_streams.KEEP_ALIVE_INTERVAL_S:g} s",
+            f"nothing for {exec_streams.READ_TIMEOUT_S:g} s",
+            f"within {exec_streams.WRITE_TIMEOUT_S:g} s ends",
+            f"at most {exec_records.EXEC_WINDOW_BYTES:,} bytes of data",
+            f"as {exec_records.PIECE_COST_BYTES_MIN:,} bytes at least",
+            f"when {exec_streams.TOLD_BYTES_MIN:,} bytes are taken",
+            f"{entering.ENTERED_PER_EXECUTION_MAX} programs are in this",
+            f"{entering.ENTERED_MAX} on this peer",
+            f"SIGKILL {HANGUP_GRACE_S:g} s later",
         ],
     }
     for page, stated in limits.items():

@@ -16,7 +16,7 @@ from p2pnode.core.values.text import (
     visible_lines,
     width,
 )
-from p2pnode.serving import LogLine
+from p2pnode.system.log_lines import TextLines
 
 
 @pytest.mark.parametrize(
@@ -85,6 +85,6 @@ def test_a_peers_words_cannot_forge_a_line_of_the_log() -> None:
     except ValueError as error:
         info = (ValueError, error, error.__traceback__)
     record = logging.LogRecord("p2pnode", logging.INFO, "", 0, "refused: %s", (forged,), info)
-    first, *traceback = LogLine("%(levelname)s %(message)s").format(record).split("\n")
+    first, *traceback = TextLines("%(levelname)s %(message)s").format(record).split("\n")
     assert first.startswith("INFO refused: x\\n2026") and "\\x1b[1A\\u202e" in first
     assert traceback and all(line.startswith("  | ") and visible(line) == line for line in traceback)

@@ -7,6 +7,16 @@ from typing import Any
 from hypothesis import strategies as st
 
 from p2pnode.core.wire import fields, mandates, messages, spec, states
+from p2pnode.core.wire.exec import (
+    ExecBody,
+    ExecEnd,
+    ExecInput,
+    ExecOutput,
+    ExecRequest,
+    ExecResize,
+    ExecTaken,
+    Terminal,
+)
 from p2pnode.core.wire.inquiries import LogsPiece, LogsRequest
 from p2pnode.core.wire.mandates import NONCE_SIZE_BYTES, Charter, CommandBody, Extension, Mandate
 from p2pnode.core.wire.messages import Advert, Capacity, Receipt
@@ -126,6 +136,7 @@ _MANDATES = st.builds(Mandate, charter=_SIGNED, chain=some(_SIGNED))
 _MEMBERS = st.lists(_SOME, min_size=1, max_size=3).map(tuple)
 _NAMED = {"execution": _EXECUTIONS, "round": _COUNTERS}
 _COUNTS = st.integers(1, fields.COUNTER_MAX)
+_SIDES = st.integers(1, 65_535)
 _FAULTS = optional(st.sampled_from(states.Fault))
 _REPLICAS = st.integers(0, spec.REPLICAS_MAX - 1)
 _MESSAGES = st.one_of(
@@ -309,4 +320,29 @@ RECORDS: dict[str, st.SearchStrategy[Any]] = {
     "logs-piece": st.builds(
         LogsPiece, stream=st.sampled_from(["stdout", "stderr"]), data=st.binary(max_size=99)
     ),
+    "exec-request": st.builds(ExecRequest, signed=_SIGNED),
+    "exec-body": st.builds(
+        ExecBody,
+        job=_JOBS,
+        execution=_EXECUTIONS,
+        peer=_SOME,
+        controller=_SOME,
+        command=st.lists(_TEXTS, min_size=1, max_size=3).map(tuple),
+        terminal=optional(
+            st.builds(
+                Terminal,
+                columns=_SIDES,
+                rows=_SIDES,
+                type=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9+._-]{0,63}", fullmatch=True),
+            )
+        ),
+        stdin=st.booleans(),
+    ),
+    "exec-from-controller": st.builds(ExecInput, data=st.binary(max_size=99), end=st.booleans())
+    | st.builds(ExecResize, columns=_SIDES, rows=_SIDES),
+    "exec-from-peer": st.builds(
+        ExecOutput, stream=st.sampled_from(["stdout", "stderr"]), data=st.binary(max_size=99)
+    )
+    | st.builds(ExecTaken, size_bytes=st.integers(1, 2**18))
+    | st.builds(ExecEnd, exit_code=optional(st.integers(0, 255)), reason=_TEXTS),
 }

@@ -9,6 +9,7 @@ refused by its Host header. What `requests.PUBLIC` names answers anybody.
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 from collections.abc import Iterable, Mapping
 
@@ -24,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from p2pnode import __version__
 from p2pnode.core.jobfile.problems import JobFileError
+from p2pnode.system.log_lines import concerning
 
 from . import openapi, pages
 from .access import VISITOR, Door, Visitor, check_access
@@ -44,6 +46,9 @@ from .services import AuditService, Services
 from .shapes import Code, ServiceError
 
 log = logging.getLogger(__name__)
+
+# A job's id in a path.
+_JOB = re.compile(r"/(j-[0-9a-f]+)(?:/|$)")
 
 # A number by which a person finds what failed in the log.
 REFERENCE_SIZE_BYTES = 4
@@ -135,6 +140,11 @@ class _Guard:
         if scope["type"] != "http":
             raise ValueError(f"this API does not serve {scope['type']}")
         scope[_REFERENCE] = secrets.token_hex(REFERENCE_SIZE_BYTES)
+        job = _JOB.search(scope["path"])
+        with concerning(job=job[1] if job else ""):
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             try:
                 visitor = scope[VISITOR] = self._admitted(scope)

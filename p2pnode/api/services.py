@@ -7,6 +7,7 @@ when the client goes away.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,6 +31,7 @@ from p2pnode.api.shapes import (
     UnreachedJson,
 )
 from p2pnode.core.records.reservations import ReservationState
+from p2pnode.core.wire.exec import StreamName, Terminal
 from p2pnode.core.wire.spec import JobSpec
 
 from .execution_shapes import HostedJson
@@ -105,6 +107,36 @@ class LogService(Protocol):
         self, job_id: str, execution: str | None, stream: str, follow: bool
     ) -> AsyncGenerator[LogChunk, None]:
         """Yield executions' output; `stream` is "stdout", "stderr" or "both"; a prefix names an execution."""
+
+
+class Session(Protocol):
+    """A program begun in an execution. `exit_code` and `reason` are known once the output has ended."""
+
+    exit_code: int | None
+    reason: str
+
+    async def send(self, data: bytes) -> None: ...
+
+    async def end_input(self) -> None: ...
+
+    async def resize(self, columns: int, rows: int) -> None: ...
+
+    def __aiter__(self) -> AsyncIterator[tuple[StreamName, bytes]]: ...
+
+
+class ExecService(Protocol):
+    """Programs that users begin in running executions."""
+
+    def open(
+        self,
+        job: str,
+        execution: str | None,
+        command: Sequence[str],
+        terminal: Terminal | None,
+        *,
+        stdin: bool,
+    ) -> AbstractAsyncContextManager[Session]:
+        """A program that has begun, and ends with the block; a prefix names an execution."""
 
 
 class NodeService(Protocol):

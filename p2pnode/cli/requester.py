@@ -57,7 +57,10 @@ HERE_FOLDER = "here"
 LOOPBACK = "127.0.0.1"
 HERE_LISTEN = "/ip4/127.0.0.1/tcp/0"
 # Settings of the user's node that would have one of `--here` meet others, or do without work.
-_NOT_HERE = frozenset({"listen", "peers", "mdns", "api_host", "api_port", "api_cert", "api_key", "compute"})
+_NOT_HERE = frozenset(
+    {"listen", "peers", "mdns", "api_host", "api_port", "api_cert", "api_key", "compute"}
+    | {"on_job_end", "job_end_webhooks"}
+)
 _HERE_HINT = "to run it on this machine alone, add --here"
 
 
@@ -147,6 +150,8 @@ def _runs(data_dir: Path) -> bool:
 def _node(data_dir: Path, arguments: Sequence[str], environ: Mapping[str, str]) -> Iterator[Client]:
     """A node on the data directory that the environment names."""
     command = [sys.executable, "-m", "p2pnode", "serve", "--api-host", LOOPBACK, "--api-port", "0"]
+    # Words for people: its last line is what is shown where it does not start.
+    command += ["--log-format", "text"]
     with tempfile.TemporaryFile() as errors:
         # A session of its own: Ctrl-C is ours to handle, and the node must outlive it for a moment.
         process = subprocess.Popen(

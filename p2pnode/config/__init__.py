@@ -8,7 +8,7 @@ read by `loading`, and put into the file by `editing`; here is what each command
 
 A profile is a data directory and a file of its own, for one network of several.
 
-May know the core. Known by `node`, `service`, `serving`, `doctor` and the command line.
+May know the core. Known by `node`, `notices`, `service`, `serving`, `doctor` and the command line.
 """
 
 from __future__ import annotations

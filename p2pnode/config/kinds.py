@@ -7,10 +7,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from p2pnode.core.placement.forwarding import parse_pattern
 from p2pnode.core.values import units
 from p2pnode.core.values.capabilities import parse_allowed
+from p2pnode.core.values.domains import parse_domain
 from p2pnode.core.values.images import RULE_FORM, ImageRule
 from p2pnode.core.values.internet import AllowedHost
 from p2pnode.core.values.registries import parse_login
@@ -18,6 +20,7 @@ from p2pnode.core.wire import addresses, peer_ids
 from p2pnode.core.wire.spec import NetworkType
 
 LOG_LEVELS = ("error", "warning", "info", "debug")
+LOG_FORMATS = ("text", "json")
 # As long as an advert's fields may be (core.wire.messages).
 NAME_LENGTH_MAX = 64
 LABELS_MAX = 32
@@ -26,6 +29,10 @@ LABEL_LENGTH_MAX = 256
 PEER_IDS_MAX = 16
 # Below this one input of a usual size does not fit.
 STORE_QUOTA_BYTES_MIN = 1_000_000_000
+# Each job's end is told to all of them, and each may hold up as many tries as the next.
+WEBHOOKS_MAX = 8
+# Servers and proxies take some 2,000 characters at least, and few more.
+URL_LENGTH_MAX = 2_000
 # These lead past the node's own gate; a program has none of them unless the operator says so.
 LENDABLE_NETWORKS = (NetworkType.BRIDGE, NetworkType.HOST)
 
@@ -46,6 +53,8 @@ class SettingKind:
     read: Callable[[object], object]
     # Gives the entries of a list in an environment variable's text.
     split: Callable[[str], list[str]] | None = None
+    # Gives what is shown of an entry that may hold a secret; None: all of it.
+    shown: Callable[[str], str] | None = None
 
 
 def _words(text: str) -> list[str]:
@@ -151,6 +160,41 @@ def _read_log_level(value: object) -> str:
     return level
 
 
+def _read_log_format(value: object) -> str:
+    if (form := _text(value).lower()) not in LOG_FORMATS:
+        raise ValueError(form)
+    return form
+
+
+def _read_command(value: object) -> tuple[str, ...]:
+    """A program and its arguments, as they are: no shell reads them."""
+    words = tuple(_texts(value))
+    if not all(word.startswith("/") for word in words[:1]) or any("\0" in word for word in words):
+        raise ValueError(value)
+    return words
+
+
+def _read_webhooks(value: object) -> tuple[str, ...]:
+    urls = tuple(dict.fromkeys(_texts(value)))
+    if len(urls) > WEBHOOKS_MAX:
+        raise ValueError(value)
+    for url in urls:
+        parts = urlsplit(url)
+        seen = url.isascii() and url.isprintable() and " " not in url
+        if parts.scheme not in ("http", "https") or parts.fragment or not seen or len(url) > URL_LENGTH_MAX:
+            raise ValueError(url)
+        parse_domain(parts.hostname or "")
+        if parts.port == 0:
+            raise ValueError(url)
+    return urls
+
+
+def url_without_secrets(url: str) -> str:
+    """The scheme, host and port of a URL: a user, a path or a query may be what lets in."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/***"
+
+
 def _read_quota(value: object) -> int:
     if (size_bytes := units.parse_bytes(_text(value))) < STORE_QUOTA_BYTES_MIN:
         raise ValueError(value)
@@ -192,6 +236,22 @@ SIZE = SettingKind("SIZE", "a size of at least 1GB, such as 50GB", "50GB", _read
 GRACE = SettingKind("TIME", "a duration such as 60s", "60s", _read_duration)
 RETENTION = SettingKind("TIME", "a duration such as 168h", "168h", _read_duration)
 LOG_LEVEL = SettingKind("LEVEL", f"one of {', '.join(LOG_LEVELS)}", "info", _read_log_level)
+LOG_FORMAT = SettingKind("FORM", f"one of {', '.join(LOG_FORMATS)}", "json", _read_log_format)
+COMMAND = SettingKind(
+    "WORD",
+    "an absolute path such as /usr/local/bin/tell, then the arguments, one by one",
+    "/usr/local/bin/tell",
+    _read_command,
+    _parts,
+)
+WEBHOOKS = SettingKind(
+    "URL",
+    f"at most {WEBHOOKS_MAX} http or https URLs without a fragment, such as https://hooks.example.com/jobs",
+    "https://hooks.example.com/jobs",
+    _read_webhooks,
+    _words,
+    url_without_secrets,
+)
 DOCKER_HOST = SettingKind(
     "ADDR",
     "unix:///PATH or tcp://127.0.0.1:PORT (no ssh://)",

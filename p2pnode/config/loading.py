@@ -169,7 +169,10 @@ def read_value(name: str, value: object, where: str) -> object:
     except addresses.BadAddress as error:
         raise ConfigError(_without_logins(f"{where}: expected {kind.expected}; {error}")) from error
     except ValueError as error:
-        raise ConfigError(_without_logins(f"{where}: expected {kind.expected}, got {value!r}")) from error
+        got = "" if kind.shown else f", got {value!r}"
+        raise ConfigError(_without_logins(f"{where}: expected {kind.expected}{got}")) from (
+            None if kind.shown else error
+        )
 
 
 def _without_logins(text: str) -> str:

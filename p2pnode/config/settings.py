@@ -136,6 +136,15 @@ class NodeConfig:
             "A variable of this environment that jobs may have, or names with *.",
         ),
     ] = ()
+    # Their own users may anyway, on their own node and into their own jobs (core.worker.entering).
+    allow_exec: Annotated[
+        bool,
+        Setting(
+            "--allow-exec",
+            kinds.FLAG,
+            "Let those who control a job begin programs in its executions here, such as a shell.",
+        ),
+    ] = False
     # In S3 endpoints as well.
     allow_hosts: Annotated[
         tuple[str, ...],
@@ -207,9 +216,25 @@ class NodeConfig:
         str,
         Setting("--ipfs-api", kinds.IPFS_API, "A Kubo daemon that gets results too and is asked for inputs."),
     ] = ""
+    # The words of a program, which no shell reads; (): none.
+    on_job_end: Annotated[
+        tuple[str, ...],
+        Setting(
+            "--on-job-end",
+            kinds.COMMAND,
+            "A command, word by word, that is given each ended job of this node's users, as JSON.",
+        ),
+    ] = ()
+    job_end_webhooks: Annotated[
+        tuple[str, ...],
+        Setting("--job-end-webhook", kinds.WEBHOOKS, "A URL that each such job is posted to, signed."),
+    ] = ()
     log_level: Annotated[
         str, Setting("--log-level", kinds.LOG_LEVEL, "error, warning, info or debug.", "warning")
     ] = "warning"
+    log_format: Annotated[
+        str, Setting("--log-format", kinds.LOG_FORMAT, "text, or json: an object a line.", "text")
+    ] = "text"
 
 
 def _host_name() -> str:
@@ -231,7 +256,7 @@ class StandingSetting:
     """A setting of one node as it stands."""
 
     name: str
-    # As config.toml has it; None: the node finds it by itself.
+    # As config.toml has it, but for secrets; None: the node finds it by itself.
     value: object
     origin: SettingOrigin
 
@@ -246,11 +271,17 @@ class StandingSetting:
 
 
 def standing(config: NodeConfig) -> list[StandingSetting]:
-    """All settings of a node, the data directory first; none of them takes a secret."""
+    """All settings of a node, the data directory first; what may be a secret in them is hidden."""
     pairs = [("data_dir", str(config.data_dir))] + [
-        (name, in_file(name, getattr(config, name))) for name in SETTINGS
+        (name, shown_value(name, in_file(name, getattr(config, name)))) for name in SETTINGS
     ]
     return [StandingSetting(name, value, config.origins.get(name, DEFAULT_ORIGIN)) for name, value in pairs]
+
+
+def shown_value(name: str, value: object) -> object:
+    """A value as config.toml has it, but for what may be a secret in it."""
+    shown = SETTINGS[name].kind.shown
+    return list(map(shown, value)) if shown is not None and isinstance(value, list) else value
 
 
 def in_file(name: str, value: object) -> object:

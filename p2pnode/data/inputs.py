@@ -278,7 +278,9 @@ class _Fetching:
             raise
         except NoSuchPath as exc:
             raise DataFailed(Fault.JOB, str(exc)) from exc
-        except (BlockUnavailable, BadMessage, CannotExport, NetworkError) as exc:
+        except BlockUnavailable as exc:
+            raise DataFailed(Fault.NETWORK, f"{exc} (p2pnode ipfs add FILE puts it into a node)") from exc
+        except (BadMessage, CannotExport, NetworkError) as exc:
             raise DataFailed(Fault.NETWORK, str(exc)) from exc
         self.budget.take(size_bytes)
 

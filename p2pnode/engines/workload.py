@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ import trio
 from p2pnode.core.records.program_end import ProgramEnd as ProgramEnd
 from p2pnode.core.records.program_end import failed as failed
 from p2pnode.core.records.program_end import not_begun as not_begun
+from p2pnode.core.wire.exec import ExecBody
 from p2pnode.core.wire.fields import REASON_LENGTH_MAX
 from p2pnode.core.wire.log_order import STDERR, STDOUT, LogOrder
 from p2pnode.core.wire.spec import (
@@ -29,6 +31,7 @@ from p2pnode.core.wire.spec import (
     SomeEngine,
     Task,
 )
+from p2pnode.core.worker.entering import Entered
 from p2pnode.system import trees
 
 # The most that one stream of one execution may keep. A result is fetched whole; more is data, not a log.
@@ -115,6 +118,9 @@ class Engine(Protocol):
         is called again with the same execution: Docker goes on with the container that is still
         there, WASM starts over.
         """
+
+    def enter(self, body: ExecBody) -> AbstractAsyncContextManager[Entered]:
+        """A program begun in an execution that runs, ended when the block is left; raises `CannotEnter`."""
 
 
 def first_line(text: str) -> str:

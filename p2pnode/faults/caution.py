@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import trio
 
 from p2pnode.core.wire.compartments import Compartment
+from p2pnode.system.log_lines import concerning, ids_of
 
 from .problems import Problems
 
@@ -31,7 +32,8 @@ class Caution:
         self._suspects = frozenset(problems.take_tried()) if not ended_well else frozenset()
         for kind, subject in sorted(self._suspects):
             reason = "the node ended while it was at this, right after a start that followed another such end"
-            log.error("set aside the %s %s: %s", kind, subject, reason)
+            with concerning(**ids_of(kind, subject)):
+                log.error("set aside the %s %s: %s", kind, subject, reason)
             problems.add(kind, subject, reason, aside=kind is not Compartment.MESSAGE)
 
     def is_suspect(self, kind: Compartment, subject: str) -> bool:

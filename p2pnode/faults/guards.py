@@ -16,6 +16,7 @@ import trio
 from p2pnode.core.wire.compartments import Compartment
 from p2pnode.core.wire.reasons import reason_of
 from p2pnode.faults.problems import JournalError
+from p2pnode.system.log_lines import concerning, ids_of
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +44,15 @@ class Guards:
     ) -> Iterator[None]:
         """Stop every error raised in the block, but for cancellation, and tell `failed` of it."""
         try:
-            yield
+            with concerning(**ids_of(kind, subject)):
+                yield
         # The one blind except of the shell.
         except BaseException as exc:  # noqa: BLE001
             ours, others = _split(exc)
             if ours is not None:
-                self._take(kind, subject, ours)
-                failed(ours)
+                with concerning(**ids_of(kind, subject)):
+                    self._take(kind, subject, ours)
+                    failed(ours)
             if others is not None:
                 raise others from None
 
@@ -79,7 +82,7 @@ class Guards:
         """Begins a task in the nursery that ends alone."""
 
         async def run() -> None:
-            with self.guard(kind, subject):
+            with concerning(anew=True), self.guard(kind, subject):
                 await task()
 
         nursery.start_soon(run)

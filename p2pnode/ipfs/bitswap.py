@@ -34,6 +34,7 @@ from p2pnode.ipfs.bitswap_streams import PROTOCOLS, BitswapHost, BitswapStream, 
 from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.ipfs.fetch import Fetch, Links, Reach, links_of
 from p2pnode.network.streams import NetworkError
+from p2pnode.system.log_lines import concerning
 
 log = logging.getLogger(__name__)
 K = TypeVar("K")
@@ -185,7 +186,8 @@ class Bitswap:
                 if not peer.work.is_set():
                     return
         except NetworkError as exc:
-            log.info("bitswap: nothing can be sent to %s: %s", peer.peer, exc)
+            with concerning(anew=True, peer=peer.peer):
+                log.info("bitswap: nothing can be sent to %s: %s", peer.peer, exc)
             # The peer asks again when it is back; a fetch does so too.
             for queue in (peer.wants, peer.presences, peer.blocks):
                 queue.clear()

@@ -16,6 +16,7 @@ import trio
 
 from p2pnode.core.link.neighbours import Neighbours
 from p2pnode.core.wire import addresses as addressing
+from p2pnode.system.log_lines import concerning
 
 from .host import Connected, Disconnected, Host, Unreachable
 from .streams import NetworkError
@@ -146,9 +147,10 @@ class Discovery:
         )
         for peer in look.dial:
             addresses = [*self._given.get(peer, ()), *known[peer]]
-            nursery.start_soon(self._dial, peer, list(dict.fromkeys(addresses)))
+            nursery.start_soon(self._dial_alone, peer, list(dict.fromkeys(addresses)))
         for peer in look.close:
-            log.debug("the idle connection with %s is closed", peer)
+            with concerning(peer=peer):
+                log.debug("the idle connection with %s is closed", peer)
             nursery.start_soon(self._host.disconnect, peer)
         return look.again_at
 
@@ -160,6 +162,10 @@ class Discovery:
         if overdue and reason not in given.told and len(given.told) < REASONS_TOLD_MAX:
             given.told.add(reason)
             log.warning("the given peer %s is not reached: %s", given.peer, reason)
+
+    async def _dial_alone(self, peer: str, addresses: Sequence[str]) -> None:
+        with concerning(anew=True, peer=peer):
+            await self._dial(peer, addresses)
 
     async def _dial(self, peer: str, addresses: Sequence[str]) -> None:
         failed = False

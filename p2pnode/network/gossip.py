@@ -29,6 +29,7 @@ from p2pnode.core.values.rate import TokenBucket
 from p2pnode.core.wire import protocols
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.fields import ADVERT_SIZE_BYTES_MAX
+from p2pnode.system.log_lines import concerning
 
 from .host import Connected, Disconnected, Host
 from .libp2p_tasks import again_and_again, guard_tasks
@@ -161,7 +162,8 @@ class _SafePubsub(Pubsub):  # type: ignore[misc]  # libp2p is not followed by my
         try:
             super()._handle_dead_peer(peer_id)
         except Exception:
-            log.exception("libp2p's gossip did not forget %s", peer_id)
+            with concerning(peer=str(peer_id)):
+                log.exception("libp2p's gossip did not forget %s", peer_id)
 
     async def push_msg(self, msg_forwarder: ID, msg: rpc_pb2.Message) -> None:
         now = trio.current_time()
@@ -170,11 +172,12 @@ class _SafePubsub(Pubsub):  # type: ignore[misc]  # libp2p is not followed by my
                 return
             if not self._buckets[msg_forwarder].allows(1, now):
                 return
-        # A guard: junk ids, keys and signatures raise whatever the parser of theirs raises.
-        try:
-            await super().push_msg(msg_forwarder, msg)
-        except Exception as exc:  # noqa: BLE001
-            log.info("dropped a gossiped message from %s: %r", msg_forwarder, exc)
+        with concerning(anew=True, peer=str(msg_forwarder)):
+            # A guard: junk ids, keys and signatures raise whatever the parser of theirs raises.
+            try:
+                await super().push_msg(msg_forwarder, msg)
+            except Exception as exc:  # noqa: BLE001
+                log.info("dropped a gossiped message from %s: %r", msg_forwarder, exc)
 
     async def write_msg(self, stream: INetStream, rpc_msg: rpc_pb2.RPC) -> bool:
         # The sender's addresses, signed: dials go by adverts, and whoever gets them verifies them each time.
@@ -185,7 +188,8 @@ class _SafePubsub(Pubsub):  # type: ignore[misc]  # libp2p is not followed by my
         """Count against `forwarder` that it has sent what no honest neighbour forwards."""
         alone_s = self._patience[forwarder].refuse(trio.current_time())
         if alone_s:
-            log.warning("%s keeps gossiping what is refused; not heard for %.0f s", forwarder, alone_s)
+            with concerning(peer=str(forwarder)):
+                log.warning("%s keeps gossiping what is refused; not heard for %.0f s", forwarder, alone_s)
 
     def on_connection(self, event: Connected | Disconnected) -> None:
         """Forgets of peers that are gone what a new connection would not better."""

@@ -26,6 +26,7 @@ from multiaddr.utils import get_thin_waist_addresses
 
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.identity import Identity
+from p2pnode.system.log_lines import concerning
 
 from .admission import Admission
 from .dependency_logs import limit_dependency_logs
@@ -229,6 +230,10 @@ class Host:
 
         async def guarded(inner: INetStream) -> None:
             peer = str(inner.muxed_conn.peer_id)
+            with concerning(anew=True, peer=peer):
+                await serve(inner, peer)
+
+        async def serve(inner: INetStream, peer: str) -> None:
             key = (peer, "")
             if self._inbound[key] >= STREAMS_PER_PEER_MAX:
                 await inner.reset()

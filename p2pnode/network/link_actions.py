@@ -34,6 +34,7 @@ from p2pnode.core.link.failure_detector import (
     PeerForgot,
 )
 from p2pnode.core.link.machine import Link
+from p2pnode.system.log_lines import concerning
 
 from .link_end import LinkEnd
 from .link_owner import CannotSend, LinkJournal, OutboxFull
@@ -73,6 +74,10 @@ class LinkActions:
 
         Raises `OutboxFull` and `CannotSend` for a `Refuse`, and what the journal raises.
         """
+        with concerning(peer=end.peer):
+            self._perform(end, actions)
+
+    def _perform(self, end: LinkEnd, actions: Sequence[Action]) -> None:
         for action in actions:
             match action:
                 case SendFrame(number, data):

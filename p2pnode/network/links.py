@@ -42,6 +42,7 @@ from p2pnode.core.wire.codec import BadMessage, Untimely
 from p2pnode.core.wire.compartments import Compartment
 from p2pnode.core.wire.reasons import reason_of
 from p2pnode.faults.guards import Guards
+from p2pnode.system.log_lines import concerning
 
 from .host import Connected, Disconnected, Host, PeerSilent
 from .link_actions import LinkActions
@@ -213,7 +214,8 @@ class Links:
                 # A link that fails at once, and again, must not keep this node busy.
                 await trio.sleep(FAILED_WAIT_S)
                 end.failed_here = False
-            with self._guards.guard(Compartment.LINK, end.peer, lambda exc: self._failed_here(end, exc)):
+            guard = self._guards.guard(Compartment.LINK, end.peer, lambda exc: self._failed_here(end, exc))
+            with concerning(anew=True), guard:
                 await self._tend_well(end)
 
     async def _tend_well(self, end: LinkEnd) -> None:

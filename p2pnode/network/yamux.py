@@ -29,6 +29,8 @@ from libp2p.stream_muxer.yamux.yamux import (
     YamuxStream,
 )
 
+from p2pnode.system.log_lines import concerning
+
 log = logging.getLogger(__name__)
 
 # One connection has twice the windows (256 KiB) of all streams that a peer may have for one protocol.
@@ -120,7 +122,8 @@ class BoundedYamux(Yamux):  # type: ignore[misc]  # libp2p is not followed by my
     async def _read_data_body(self, length: int) -> bytes:
         unread = sum(map(len, self.stream_buffers.values()))
         if unread + length > UNREAD_SIZE_BYTES_MAX:
-            log.info("%s sends more than is read: its connection is closed", self.peer_id)
+            with concerning(peer=str(self.peer_id)):
+                log.info("%s sends more than is read: its connection is closed", self.peer_id)
             self.event_shutting_down.set()
             await self._cleanup_on_error()
             raise IncompleteReadError(f"{unread} bytes wait to be read")

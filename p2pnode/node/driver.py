@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from math import inf
-from typing import Protocol
+from typing import Literal, Protocol
 
 import trio
 
@@ -43,6 +43,7 @@ from p2pnode.core.wire.messages import (
 )
 from p2pnode.core.wire.reasons import reason_of
 from p2pnode.faults.problems import JournalError
+from p2pnode.system.log_lines import LineIds, concerning, ids_of
 
 from .clock import Clock
 from .counts import Counts
@@ -55,6 +56,8 @@ log = logging.getLogger(__name__)
 BROKEN_PER_EVENT_MAX = 100
 # A tick that fails for no one job's sake, or leads to nothing, is not tried again at once.
 TICK_RETRY_S = 1.0
+# As `concerning` calls them, and all messages, events and records.
+_IDS: tuple[Literal["job", "execution", "peer"], ...] = ("job", "execution", "peer")
 
 
 class EventRefused(Exception):
@@ -136,6 +139,10 @@ class Driver:
         """
         if self._failure is not None:
             raise self._failure
+        with concerning(**_ids_in(event)):
+            self._apply(event, delivered)
+
+    def _apply(self, event: Event, delivered: tuple[str, int] | None) -> None:
         broken: set[str] = set()
         while True:
             try:
@@ -159,6 +166,10 @@ class Driver:
 
     def set_aside(self, kind: Compartment, subject: str, error: BaseException) -> None:
         """Let a job or an execution take part in nothing until a person says so."""
+        with concerning(**ids_of(kind, subject)):
+            self._set_aside(kind, subject, error)
+
+    def _set_aside(self, kind: Compartment, subject: str, error: BaseException) -> None:
         reason, detail = reason_of(error), "".join(traceback.format_exception(error))
         log.error("set aside the %s %s: %s", kind, subject, reason, exc_info=error)
         reservation = self.core.worker.reservations.get(subject) if kind is Compartment.EXECUTION else None
@@ -272,6 +283,10 @@ class Driver:
         self._wake.set()
 
     def _perform(self, effect: Effect) -> None:
+        with concerning(**_ids_in(effect)):
+            self._perform_well(effect)
+
+    def _perform_well(self, effect: Effect) -> None:
         try:
             match effect:
                 case Start():
@@ -299,6 +314,17 @@ class Driver:
         """Note that the journal could not be written, by whomever: `run` ends the node with that."""
         self._failure = self._failure or error
         self._failed.set()
+
+
+def _ids_in(what: Event | Effect) -> LineIds:
+    """The ids that an event or an effect names, as `concerning` takes them."""
+    parts = [what, getattr(what, "message", None), getattr(what, "reservation", None)]
+    found: LineIds = {}
+    for part in parts:
+        for name in _IDS:
+            if isinstance(id := getattr(part, name, None), str):
+                found[name] = id
+    return found
 
 
 def _refused(event: Event, error: BaseException) -> EventRefused:

@@ -20,6 +20,7 @@ from p2pnode.engines.docker.engine import DockerEngine
 from p2pnode.engines.docker.gpus import Gpus
 from p2pnode.engines.wasm.engine import WasmEngine
 from p2pnode.engines.workload import Engine
+from p2pnode.system.log_lines import concerning
 from p2pnode.system.removal import remove_tree
 
 log = logging.getLogger(__name__)
@@ -54,8 +55,9 @@ class Engines:
     async def reap(self, known: Collection[str]) -> None:
         """Remove the containers of this node that belong to no execution in `known`."""
         if self.docker is not None and await self.docker.engine.available() is None:
-            for container in await self.docker.engine.reap(set(known)):
-                log.info("removed the container %s, which nobody waits for", container)
+            for execution in await self.docker.engine.reap(set(known)):
+                with concerning(execution=execution):
+                    log.info("removed the container of %s, which nobody waits for", execution)
 
     async def remove(self, directory: Path) -> str:
         """Remove an execution's directory; why some of it is left, or ""."""

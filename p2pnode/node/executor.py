@@ -38,6 +38,7 @@ from p2pnode.data.publishers import Publishers, Result, needs_publishing
 from p2pnode.engines.workload import Engine, Mount, ProgramEnd, Workload, failed
 from p2pnode.faults.caution import Caution
 from p2pnode.faults.guards import Guards
+from p2pnode.system.log_lines import concerning
 
 from . import ended_on_disk
 from .ended_on_disk import EndedOnDisk
@@ -104,7 +105,7 @@ class Executor:
         execution = self._running[action.reservation.execution] = LocalExecution(
             action.reservation, action.award
         )
-        self._nursery.start_soon(self._run, execution)
+        self._nursery.start_soon(self._run_alone, execution)
 
     def kill(self, action: Kill) -> None:
         """End an execution as its owner or this node says; nothing, where it does not run."""
@@ -138,7 +139,14 @@ class Executor:
 
     async def _remove_left(self, directory: Path) -> None:
         if left := await self._remove_directory(directory):
-            log.warning("cannot remove all that %s left: %s", directory.name, left)
+            with concerning(execution=directory.name):
+                log.warning("cannot remove all that %s left: %s", directory.name, left)
+
+    async def _run_alone(self, execution: LocalExecution) -> None:
+        """Run it as a task of its own, whatever event has begun it."""
+        about = execution.reservation
+        with concerning(anew=True, job=about.job, execution=execution.id, peer=about.owner):
+            await self._run(execution)
 
     async def _run(self, execution: LocalExecution) -> None:
         id = execution.id

@@ -1,6 +1,6 @@
 """The journal: what a node must find again after any crash, in one SQLite file.
 
-Jobs, their history, reservations, the outboxes of the links, peers' addresses. Everything that one
+Jobs, their history, reservations, outboxes of links, peers' addresses, ends to be told. Everything that one
 event causes is written in one transaction (`transaction`), with the number of the link's
 message that caused it: after a crash that message was handled with all its effects, or
 will come again. Calls are synchronous and take well under a millisecond; write-ahead
@@ -27,7 +27,9 @@ from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import State, Unreadable
 from p2pnode.core.wire.messages import Line
 from p2pnode.faults.problems import JournalError, Problems
+from p2pnode.notices.table import NoticeTable
 from p2pnode.system.histogram import DISK_BOUNDS_S, Histogram
+from p2pnode.system.log_lines import concerning
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +80,7 @@ class Journal:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self.problems = Problems(self._db, self.transaction)
+            self.notices = NoticeTable(self._db, self.transaction)
             self._make()
             # Stays so until `close`: a journal found like this at the next start has not ended in good order.
             self.ended_well = self.meta("ended_well") != "no"
@@ -113,6 +116,8 @@ class Journal:
                 self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         # Not in older journals of this version.
         self._db.execute("CREATE INDEX IF NOT EXISTS jobs_by_time ON jobs (created, id)")
+        for statement in NoticeTable.SCHEMA.strip().split(";\n"):
+            self._db.execute(statement)
 
     def close(self, *, well: bool = False) -> None:
         """Closes the journal; `well`: nothing is left over that a next start should be careful with."""
@@ -181,14 +186,7 @@ class Journal:
         """Save a job, unless it is here as it is; whether it was saved."""
         with self.transaction():
             spec = record.spec
-            row = (
-                record.id,
-                record.created,
-                int(record.ended),
-                spec.namespace,
-                spec.name,
-                codec.pack(record),
-            )
+            row = (record.id, record.created, record.ended, spec.namespace, spec.name, codec.pack(record))
             done = self._db.execute(
                 "INSERT INTO jobs VALUES (?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET"
                 " created=excluded.created, ended=excluded.ended, namespace=excluded.namespace,"
@@ -266,17 +264,8 @@ class Journal:
                 "SELECT coalesce(max(number),0) FROM history WHERE job=?", (job,)
             ).fetchone()
             if last < HISTORY_ROWS_MAX or line.topic == "End":
-                row = (
-                    job,
-                    last + 1,
-                    line.at_ms,
-                    line.topic,
-                    line.execution,
-                    line.peer,
-                    line.text,
-                    line.state,
-                )
-                self._db.execute("INSERT INTO history VALUES (?,?,?,?,?,?,?,?)", row)
+                row = (line.at_ms, line.topic, line.execution, line.peer, line.text, line.state)
+                self._db.execute("INSERT INTO history VALUES (?,?,?,?,?,?,?,?)", (job, last + 1, *row))
 
     def replace_history(self, job: str, lines: Sequence[Line]) -> None:
         """The lines as another node has them, in place of those that are here."""
@@ -396,4 +385,5 @@ def _decoded(rows: Iterable[tuple[str, bytes]], kind: type[R], unreadable: ToldU
 
 
 def _log_unreadable(name: str, error: Unreadable) -> None:
-    log.warning("the journal's record of %s cannot be read: %s", name, error)
+    with concerning(job=name):
+        log.warning("the journal's record of %s cannot be read: %s", name, error)

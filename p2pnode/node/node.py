@@ -66,6 +66,7 @@ from p2pnode.network.links import Links
 from p2pnode.network.protocols import jobs, logs
 from p2pnode.network.strangers import Strangers
 from p2pnode.network.streams import Stream
+from p2pnode.notices.teller import Teller
 from p2pnode.system.audit_log import AuditLog
 
 from .advertiser import Advertiser
@@ -73,6 +74,7 @@ from .changes import Changes
 from .clock import Clock
 from .driver import Driver, EventRefused
 from .engines import Engines
+from .entering import Entering
 from .executor import Executor
 from .fetching import Fetching
 from .intake import Intake
@@ -128,20 +130,17 @@ class Node:
         self.publishers = Publishers(self.results.add_result, access, config.data_dir / "published")
         self.caution = Caution(journal.problems, ended_well=journal.ended_well)
         self.guards = Guards(self.note_problem, lambda error: self.driver.fail(error))
+        self.teller = Teller(config, journal.notices, self.clock, self.guards, self.note_hook)
         core = self._make_core()
         self.log_orders = LogOrders(config.data_dir / "log-orders", blocks.pins.__contains__)
         self.executor = self._make_executor()
+        self.entering = Entering(
+            me, engines.by_name, self._reservation, self.audit_log, allow_exec=config.allow_exec
+        )
         self.strangers = Strangers()
         self.strangers.know(addressing.by_peer(config.peers))
         self.needs = MessageNeeds(core, journal, self.inputs, self._keep_receipt_of)
-        self.driver = Driver(
-            core,
-            journal,
-            self.clock,
-            self,
-            self._send,
-            self.needs.of_own_end,
-        )
+        self.driver = Driver(core, journal, self.clock, self, self._send, self.needs.of_own_end)
         self.adverts = self._make_advertiser(core)
         self.peer_watch = PeerWatch(core, self.changes, self.tell)
         self.intake = Intake(self.driver, journal, self.needs, self.caution, self.audit_log)
@@ -228,6 +227,10 @@ class Node:
             self.journal.problems.add(kind, subject, reason_of(error), detail, aside=False)
         except JournalError as exc:
             self.driver.fail(exc)
+
+    def note_hook(self, name: str, reason: str) -> None:
+        """Keep for people why an end of a job could not be told."""
+        self.journal.problems.add(Compartment.TASK, name, reason, aside=False)
 
     # Effects
 
@@ -322,10 +325,13 @@ class Node:
         self.strangers.know([peer])
 
     def log_files_for(self, peer: str, execution: str) -> tuple[Path, Path, Sequence[int]] | None:
-        reservation = self.driver.core.worker.reservations.get(execution)
+        reservation = self._reservation(execution)
         if reservation is None or not owner_tracking.may_read(reservation, peer):
             return None
         return self.executor.log_files(execution)
+
+    def _reservation(self, execution: str) -> Reservation | None:
+        return self.driver.core.worker.reservations.get(execution)
 
     # Tasks
 

@@ -24,6 +24,7 @@ from p2pnode.core.wire.messages import Message
 from p2pnode.core.wire.reasons import one_line
 from p2pnode.network.links import Links
 from p2pnode.network.strangers import Strangers
+from p2pnode.system.log_lines import concerning
 
 from .changes import Changes
 
@@ -48,7 +49,8 @@ class PeerWatch:
     def on_link(self, event: LinkEvent) -> None:
         """Take in what has happened to a link; it must not block."""
         if isinstance(event, MessageRejected):
-            self._rejected(event.peer, event.payload, one_line(event.reason))
+            with concerning(peer=event.peer):
+                self._rejected(event.peer, event.payload, one_line(event.reason))
             return
         for found in self._detector.handle(event, trio.current_time()):
             self._tell(found)

@@ -30,6 +30,7 @@ from p2pnode.core.wire.fields import LINES_PER_MESSAGE_MAX
 from p2pnode.core.wire.messages import Ask, Bid, Ended, Message, Refusal, Replicate
 from p2pnode.core.wire.reasons import reason_of
 from p2pnode.network.link_owner import CannotSend, OutboxFull
+from p2pnode.system.log_lines import concerning
 
 from .clock import Clock
 from .counts import Counted
@@ -101,6 +102,8 @@ class Step:
                     self._write_send(action, peer, message)
                 case SaveJob(record):
                     saved[record.id] = record
+                    if self._is_new_end(record):
+                        journal.notices.add(record, self._clock.now())
                     if journal.save_job(record):
                         self.changed[record.id] = None
                 case DropJob(job):
@@ -129,6 +132,13 @@ class Step:
             if isinstance(own, JobRecord) and own.owner == self._core.me and own.outcome is not None:
                 self.counted.append(own.outcome)
 
+    def _is_new_end(self, record: JobRecord) -> bool:
+        """Whether the operator is to be told of it: a job of this node's users, whoever saw it to its end."""
+        if not (record.ended and self._journal.notices.is_wanted and record.requester == self._core.me):
+            return False
+        before = self._journal.readable_job(record.id)
+        return before is None or not before.ended or before.run != record.run
+
     def _write_send(self, action: Send, peer: str, message: Message) -> None:
         """Put a message into its peer's outbox; one to this node itself becomes an event or an effect."""
         match message:
@@ -146,10 +156,12 @@ class Step:
         try:
             self._send(peer, message)
         except OutboxFull as exc:
-            log.warning("%s", exc)
+            with concerning(peer=peer):
+                log.warning("%s", exc)
             self._pending.append(PeerLost(peer, str(exc)))
         except CannotSend as exc:
-            log.warning("%s", exc)
+            with concerning(peer=peer):
+                log.warning("%s", exc)
             self._pending.append(Rejected(peer, message, reason_of(exc)))
 
     def _with_history(self, message: Replicate) -> Replicate:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from p2pnode.api.services import Services
+from p2pnode.api.shapes import JobJson
+from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.network.discovery import Discovery
 from p2pnode.node.node import Node
 
@@ -20,7 +24,7 @@ from .reach import JobReach
 def services_of(node: Node, discovery: Discovery) -> Services:
     """Return the services that the API of this node is answered with."""
     core = node.driver.core
-    lookup = Lookup(node.journal, core.table, core.me, node.config.name)
+    lookup = _lookup(node)
     sources = Sources(
         clock=node.clock,
         changes=node.changes,
@@ -30,7 +34,7 @@ def services_of(node: Node, discovery: Discovery) -> Services:
         log_orders=node.log_orders,
     )
     return Services(
-        jobs=Jobs(lookup, node.journal, core, node.clock, node.changes, node.inputs, node.host),
+        jobs=_jobs(node, lookup),
         commands=Commands(lookup, node.journal, node.driver, node.changes, node.links),
         reach=JobReach(lookup, node.journal, node.driver, node.changes, node.clock, node.host),
         logs=Logs(lookup, sources),
@@ -50,3 +54,18 @@ def services_of(node: Node, discovery: Discovery) -> Services:
         problems=FaultReports(node.journal, node.driver, node.intake, node.executor),
         audit=node.audit_log,
     )
+
+
+def describer_of(node: Node) -> Callable[[JobRecord], JobJson]:
+    """Return what makes of a record the job as the API gives it."""
+    return _jobs(node, _lookup(node)).job_json
+
+
+def _jobs(node: Node, lookup: Lookup) -> Jobs:
+    core = node.driver.core
+    return Jobs(lookup, node.journal, core, node.clock, node.changes, node.inputs, node.host)
+
+
+def _lookup(node: Node) -> Lookup:
+    core = node.driver.core
+    return Lookup(node.journal, core.table, core.me, node.config.name)

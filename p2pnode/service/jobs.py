@@ -95,7 +95,7 @@ class Jobs:
             records, last = self._journal.jobs_page(place, RECORDS_READ_AT_ONCE, asked.namespace, ended)
             for record in records:
                 if listing.fits(record, asked):
-                    found.append(self._job_json(record))
+                    found.append(self.job_json(record))
                     if len(found) == asked.limit:
                         return {"jobs": found, "next": listing.name_of(record.created, record.id)}
             if last is None:
@@ -133,10 +133,10 @@ class Jobs:
 
     def job_named(self, namespace: str, name: str) -> JobJson | None:
         record = self._journal.job_named(namespace, name)
-        return self._job_json(record) if record else None
+        return self.job_json(record) if record else None
 
     def job(self, id_or_name: str) -> JobJson:
-        return self._job_json(self._lookup.record(id_or_name))
+        return self.job_json(self._lookup.record(id_or_name))
 
     def job_version(self, id_or_name: str, version: int) -> Json:
         record = self._lookup.record(id_or_name)
@@ -185,7 +185,8 @@ class Jobs:
         record = self._journal.job(job_id)
         return record is None or record.ended
 
-    def _job_json(self, record: JobRecord) -> JobJson:
+    def job_json(self, record: JobRecord) -> JobJson:
+        """A job as people get it."""
         spec = record.spec
         awarded = [one for one in record.executions.values() if one.state not in OPEN]
         return {

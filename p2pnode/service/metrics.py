@@ -57,6 +57,13 @@ class Metrics:
             {outcome.value: count for outcome, count in counts.jobs_ended.items()},
         )
         yield by_label(
+            MetricType.COUNTER,
+            "p2pnode_job_end_notices_total",
+            "Tries to tell the ends of jobs to on_job_end and job_end_webhooks; dropped: given up.",
+            "outcome",
+            {outcome.value: count for outcome, count in self._node.teller.counts.items()},
+        )
+        yield by_label(
             MetricType.GAUGE,
             "p2pnode_executions",
             "Executions that this node knows of as a worker; those that have ended hold nothing.",

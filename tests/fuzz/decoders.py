@@ -14,6 +14,7 @@ from p2pnode.core.link import frames
 from p2pnode.core.records import vetting
 from p2pnode.core.wire import addresses, codec, peer_ids
 from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.exec import ExecBody, ExecEnd, ExecInput, ExecOutput, ExecRequest
 from p2pnode.core.wire.inquiries import JobsPage, LogsPiece, LogsRequest
 from p2pnode.core.wire.messages import Advert, Receipt
 from p2pnode.core.wire.signing import Signed
@@ -44,7 +45,10 @@ DECODERS: dict[str, _Decoder] = {
     "message": (vetting.message_untrusted, (BadMessage,)),
     **{
         kind.__name__: (_record(kind), (BadMessage,))
-        for kind in (Advert, Signed, Receipt, LogsRequest, LogsPiece, JobsPage, Page)
+        for kind in (
+            *(Advert, Signed, Receipt, LogsRequest, LogsPiece, JobsPage, Page),
+            *(ExecRequest, ExecBody, ExecInput, ExecOutput, ExecEnd),
+        )
     },
     "frame": (frames.decode_frame_untrusted, (BadMessage,)),
     "hello": (frames.decode_hello_untrusted, (BadMessage,)),

@@ -6,7 +6,27 @@ import { Notice, useAct } from "./parts.js";
 const CHECK_MS = 400;
 const YAML = "application/yaml";
 const FILE = "job.yaml";
-const EXAMPLE = `Name: hello
+// Prints a line, by WASI's fd_write: it runs on every node, and needs nothing to be fetched.
+const HELLO = "AGFzbQEAAAABDAJgBH9/f38Bf2AAAAIjARZ3YXNpX3NuYXBzaG90X3ByZXZpZXcxCGZkX3dyaXRlAAADAgEBBQMBAAEHEwIGbWVtb3J5" +
+  "AgAGX3N0YXJ0AAEKDwENAEEBQQBBAUEgEAAaCwsgAQBBAAsaCAAAABIAAABoZWxsbyBmcm9tIGEgcGVlcgo=";
+const EXAMPLES = {
+  WASM: `Name: hello
+Type: batch
+Count: 1
+Tasks:
+  - Name: main
+    Engine:
+      Type: wasm
+      Params:
+        EntryModule: /hello.wasm
+    InputSources:
+      - Target: /hello.wasm
+        Source:
+          Type: inline
+          Params:
+            URL: "data:application/wasm;base64,${HELLO}"
+`,
+  container: `Name: hello
 Type: batch
 Count: 1
 Tasks:
@@ -16,7 +36,8 @@ Tasks:
       Params:
         Image: busybox
         Parameters: [echo, hello from a peer]
-`;
+`,
+};
 
 // "job.yaml:3:5: error: ..." as its line and text.
 const PROBLEM = /^[^:]*:(\d+):(\d+): (error|warning): (.*)$/s;
@@ -27,7 +48,7 @@ function parsed(problem) {
 }
 
 export function Submit({ from }) {
-  const [text, setText] = useState(EXAMPLE);
+  const [text, setText] = useState(EXAMPLES.WASM);
   const [problems, setProblems] = useState([]);
   const [plan, setPlan] = useState(null);
   const [asNew, setAsNew] = useState(false);
@@ -35,7 +56,9 @@ export function Submit({ from }) {
   const area = useRef(null);
   useEffect(() => {
     if (!from) return;
-    get(`/api/v1/jobs/${from}`).then((job) => setText(JSON.stringify(job.spec, null, 2)), () => {});
+    get(`/api/v1/jobs/${from}`)
+      .then((job) => get(`/api/v1/jobs/${job.id}/versions/${job.version}`))
+      .then((version) => setText(version.text), () => {});
   }, [from]);
   useEffect(() => {
     setPlan(null);
@@ -65,7 +88,8 @@ export function Submit({ from }) {
   };
   return html`<h1>Submit a job</h1>
     <p>Paste a job file, drop one here, or <label class="pick">choose one <input type="file" accept=".yaml,.yml,.json" onChange=${drop} /></label>.
-      Bacalhau's files are taken as they are.</p>
+      Bacalhau's files are taken as they are. Examples: ${Object.entries(EXAMPLES).map(([name, example]) =>
+        html`<button type="button" class="small" onClick=${() => setText(example)}>${name}</button> `)}</p>
     <div class="editor" onDragOver=${(event) => event.preventDefault()} onDrop=${drop}>
       <${Gutter} text=${text} problems=${problems} area=${area} />
       <textarea ref=${area} aria-label="Job file" spellcheck="false" wrap="off" value=${text}

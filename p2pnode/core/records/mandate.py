@@ -14,6 +14,7 @@ from functools import lru_cache
 from p2pnode.core.values.trust import Trust
 from p2pnode.core.wire import codec, extensions
 from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.exec import ExecBody
 from p2pnode.core.wire.fields import MEMBERS_NAMED_MAX, SIGNED_WILL_SIZE_BYTES_MAX
 from p2pnode.core.wire.mandates import Charter, CommandAction, CommandBody, Extension, Mandate, job_id
 from p2pnode.core.wire.signing import CHARTER_DOMAIN, COMMAND_DOMAIN, EXTENSION_DOMAIN, Keys, Signed
@@ -45,7 +46,7 @@ class Authority:
         return peer == self.requester or peer in self.charter.controllers
 
 
-def sign(keys: Keys, domain: bytes, record: Charter | Extension | CommandBody) -> Signed:
+def sign(keys: Keys, domain: bytes, record: Charter | Extension | CommandBody | ExecBody) -> Signed:
     """The record with this node's signature."""
     body = codec.encode(record)
     return Signed(body=body, signature=keys.sign(domain, body))

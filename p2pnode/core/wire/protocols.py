@@ -12,7 +12,8 @@ ADVERTS_TOPIC = ADVERTS.removeprefix("/")
 JOBS = "/p2pnode/jobs/1"
 LOGS = "/p2pnode/logs/1"
 LOG_ORDER = "/p2pnode/log-order/1"
-ALL = (LINK, ADVERTS, JOBS, LOGS, LOG_ORDER)
+EXEC = "/p2pnode/exec/1"
+ALL = (LINK, ADVERTS, JOBS, LOGS, LOG_ORDER, EXEC)
 # No stream: who names it in adverts keeps copies of others' jobs, and takes them over.
 DEPUTY = "deputy/1"
 # As adverts and people have them.

@@ -130,6 +130,21 @@ class PullEvent(Struct, rename="camel"):
     progress_detail: PullDetail | None = None
 
 
+class ExecCreated(Struct, rename="pascal"):
+    # Becomes a part of a path.
+    id: Annotated[str, Meta(pattern=r"^[0-9a-f]{1,128}\Z")]
+
+
+class ExecState(Struct, rename="pascal"):
+    """A program that was begun in a container."""
+
+    running: bool
+    container: str = field(name="ContainerID")
+    exit_code: Annotated[int, Meta(ge=0, le=255)] | None = None
+    # 0: it did not begin.
+    pid: Pid = 0
+
+
 class Waited(Struct, rename="pascal"):
     status_code: int
 

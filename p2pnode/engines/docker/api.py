@@ -10,10 +10,12 @@ A `socket_path` is the path of a unix socket, or tcp://HOST:PORT of this machine
 from __future__ import annotations
 
 import errno
+import json
+import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpcore
@@ -63,6 +65,13 @@ class EngineRefused(Exception):
         self.status = status
 
 
+class Readable(Protocol):
+    """Bytes as they come."""
+
+    async def read_some(self) -> bytes:
+        """The next bytes, b"" at the end; raises `EngineGone`."""
+
+
 class Body:
     """The rest of an answer, as it comes."""
 
@@ -88,6 +97,31 @@ class Body:
         return data
 
 
+class Hijacked:
+    """A connection that the engine has left to a program's streams."""
+
+    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
+        self._inner = inner
+
+    async def read_some(self) -> bytes:
+        """The next bytes, b"" at the end; raises `EngineGone`."""
+        with _gone():
+            return await self._inner.read(READ_SIZE_BYTES)
+
+    async def write(self, data: bytes) -> None:
+        """Send all of it, as the program takes it; raises `EngineGone`."""
+        with _gone():
+            await self._inner.write(data)
+
+    def end_writing(self) -> None:
+        """Close the program's stdin, and go on reading."""
+        try:
+            self._inner.get_extra_info("socket").shutdown(socket.SHUT_WR)
+        except OSError:
+            # The engine has closed it.
+            return
+
+
 @asynccontextmanager
 async def stream(
     socket_path: str,
@@ -95,22 +129,47 @@ async def stream(
     path: str,
     headers: Mapping[str, str] = NO_HEADERS,
     answer_s_max: float = ANSWER_S_MAX,
+    wanted: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Body]:
-    """An answer whose body may take any time. Raises `EngineGone`, `EngineRefused`."""
+    """An answer whose body may take any time; `wanted` goes as JSON. Raises `EngineGone`, `EngineRefused`."""
+    async with _answer(socket_path, method, path, headers, answer_s_max, wanted) as response:
+        yield Body(response)
+
+
+@asynccontextmanager
+async def hijacked(socket_path: str, path: str, wanted: Mapping[str, Any]) -> AsyncIterator[Hijacked]:
+    """A connection that becomes that with a program. Raises `EngineGone`, `EngineRefused`."""
+    headers = {"Connection": "Upgrade", "Upgrade": "tcp"}
+    async with _answer(socket_path, "POST", path, headers, ANSWER_S_MAX, wanted) as response:
+        if "network_stream" not in response.extensions or response.status != 101:
+            raise EngineGone(f"the Docker engine answered {response.status}, and leaves no connection")
+        yield Hijacked(response.extensions["network_stream"])
+
+
+@asynccontextmanager
+async def _answer(
+    socket_path: str,
+    method: str,
+    path: str,
+    headers: Mapping[str, str],
+    answer_s_max: float,
+    wanted: Mapping[str, Any] | None,
+) -> AsyncIterator[httpcore.Response]:
     url, path_of_socket = _place(socket_path, path)
-    sent = {"Host": "docker", "Content-Length": "0", "Connection": "close", **headers}
+    content = b"" if wanted is None else json.dumps(wanted).encode()
+    kind = {} if wanted is None else {"Content-Type": "application/json"}
+    sent = {"Host": "docker", "Content-Length": str(len(content)), "Connection": "close", **kind, **headers}
     async with AsyncExitStack() as stack:
         connection = httpcore.AsyncHTTPConnection(url.origin, uds=path_of_socket)
         await stack.enter_async_context(connection)
-        request = connection.stream(method, url, headers=list(sent.items()))
+        request = connection.stream(method, url, headers=list(sent.items()), content=content)
         with trio.move_on_after(answer_s_max) as deadline, _gone(socket_path):
             response = await stack.enter_async_context(request)
         if deadline.cancelled_caught:
             raise EngineGone(f"the Docker engine did not answer within {answer_s_max:g} s")
-        body = Body(response)
         if response.status >= 300:
-            raise EngineRefused(response.status, _message(await body.read_all()))
-        yield body
+            raise EngineRefused(response.status, _message(await Body(response).read_all()))
+        yield response
 
 
 async def ask(socket_path: str, path: str, kind: type[T]) -> T:
@@ -121,10 +180,10 @@ async def ask(socket_path: str, path: str, kind: type[T]) -> T:
         raise EngineGone(str(error)) from error
 
 
-async def order(socket_path: str, method: str, path: str) -> bytes:
+async def order(socket_path: str, method: str, path: str, wanted: Mapping[str, Any] | None = None) -> bytes:
     """Have the engine do something short; its answer. Raises `EngineGone`, `EngineRefused`."""
     with trio.move_on_after(ANSWER_S_MAX):
-        async with stream(socket_path, method, path) as body:
+        async with stream(socket_path, method, path, wanted=wanted) as body:
             return await body.read_all()
     raise EngineGone(f"the Docker engine did not answer within {ANSWER_S_MAX:g} s")
 
@@ -196,7 +255,7 @@ async def remove_container(socket_path: str, container: str) -> None:
             return
 
 
-async def output(body: Body) -> AsyncIterator[tuple[int, bytes]]:
+async def output(body: Readable) -> AsyncIterator[tuple[int, bytes]]:
     """(1 for stdout or 2 for stderr, bytes) of an attach or logs stream, in order.
 
     Each frame has a head of one byte for the stream, three of padding, and the length

@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -30,10 +30,12 @@ from p2pnode.core.values.images import ImageRule, Say, said_of
 from p2pnode.core.values.internet import AllowedHost
 from p2pnode.core.values.registries import WELL_KNOWN_ONLY, Registries
 from p2pnode.core.wire import codec
+from p2pnode.core.wire.exec import ExecBody
 from p2pnode.core.wire.fields import REASON_LENGTH_MAX
 from p2pnode.core.wire.spec import DockerTask, NetworkType
 from p2pnode.core.wire.states import Fault
 from p2pnode.core.worker import blame
+from p2pnode.core.worker.entering import Entered
 from p2pnode.engines.http import netns
 from p2pnode.engines.http.upstream import Resolve, resolve
 from p2pnode.engines.workload import (
@@ -52,6 +54,7 @@ from p2pnode.system.trees import space_bytes, strip_privileges
 from . import (
     api,
     bridge,
+    exec,
     follow,
     images,
     limits,
@@ -195,6 +198,9 @@ class DockerEngine:
                 await self._sdk.call(_strip_privileges, writable)
         reason, fault = blame.with_left(ended.reason, ended.fault, left)
         return codec.replace(ended, reason=reason[:REASON_LENGTH_MAX], fault=fault)
+
+    def enter(self, body: ExecBody) -> AbstractAsyncContextManager[Entered]:
+        return exec.entered(self._socket, body)
 
     async def remove(self, directory: Path) -> str:
         """Remove the directory of an execution that does not run; why some of it is left, or ""."""

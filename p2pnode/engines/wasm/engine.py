@@ -13,6 +13,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,8 +21,10 @@ from typing import Any
 
 import trio
 
+from p2pnode.core.wire.exec import ExecBody
 from p2pnode.core.wire.spec import NetworkType
 from p2pnode.core.wire.states import Fault
+from p2pnode.core.worker.entering import CannotEnter, Entered
 from p2pnode.engines.workload import (
     WATCH_INTERVAL_S,
     LogFile,
@@ -111,6 +114,9 @@ class WasmEngine:
 
     async def networks(self) -> frozenset[NetworkType]:
         return frozenset({NetworkType.NONE})
+
+    def enter(self, body: ExecBody) -> AbstractAsyncContextManager[Entered]:
+        raise CannotEnter("a WASM program has no shell to enter, nor room for another program")
 
     async def run(
         self, workload: Workload, started: Callable[[], None], progress: Callable[[str], None]
