@@ -15,7 +15,7 @@ BAR_COLUMNS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class PaneColumn:
     """A column; where there is no room for all, those of the highest `rank` go first, and of rank 0 none."""
 
     heading: str
@@ -50,7 +50,7 @@ class Entry:
         return any(text.casefold() in cell.text.casefold() for cell in self.cells)
 
 
-def widths(columns: Sequence[Column], entries: Sequence[Entry], available: int) -> dict[int, int]:
+def widths(columns: Sequence[PaneColumn], entries: Sequence[Entry], available: int) -> dict[int, int]:
     """The width of each column that is shown, by its index."""
     natural = [
         min(one.columns_max, max([width(one.heading), *(width(row.cells[index].drawn) for row in entries)]))

@@ -13,30 +13,30 @@ from p2pnode.core.values.units import about_bytes
 from p2pnode.core.wire.spec import JobType
 from p2pnode.core.wire.states import Scheduling
 
-from .columns import Cell, Column, Entry
+from .columns import Cell, Entry, PaneColumn
 from .seen import Seen, running
 
 NODE_COLUMNS = (
-    Column("NAME", 0, 8, 28),
-    Column("STATE", 0, 8, 11),
-    Column("CPU", 0, 11, 11),
-    Column("MEMORY", 0, 11, 11),
-    Column("EXECS", 1, 5, 6),
-    Column("RUNS", 2, 10, 60),
-    Column("ENGINES", 3, 7, 24),
-    Column("CPU USED", 4, 8, 16),
-    Column("MEMORY USED", 5, 11, 22),
-    Column("PEER", 6, 8, 8),
+    PaneColumn("NAME", 0, 8, 28),
+    PaneColumn("STATE", 0, 8, 11),
+    PaneColumn("CPU", 0, 11, 11),
+    PaneColumn("MEMORY", 0, 11, 11),
+    PaneColumn("EXECS", 1, 5, 6),
+    PaneColumn("RUNS", 2, 10, 60),
+    PaneColumn("ENGINES", 3, 7, 24),
+    PaneColumn("CPU USED", 4, 8, 16),
+    PaneColumn("MEMORY USED", 5, 11, 22),
+    PaneColumn("PEER", 6, 8, 8),
 )
 JOB_COLUMNS = (
-    Column("ID", 0, 10, 10),
-    Column("NAME", 0, 8, 32),
-    Column("TYPE", 3, 7, 7),
-    Column("STATE", 0, 9, 9),
-    Column("RUNNING", 1, 7, 9),
-    Column("AGE", 2, 4, 5),
-    Column("OWNER", 4, 6, 20),
-    Column("REASON", 5, 10, 200),
+    PaneColumn("ID", 0, 10, 10),
+    PaneColumn("NAME", 0, 8, 32),
+    PaneColumn("TYPE", 3, 7, 7),
+    PaneColumn("STATE", 0, 9, 9),
+    PaneColumn("RUNNING", 1, 7, 9),
+    PaneColumn("AGE", 2, 4, 5),
+    PaneColumn("OWNER", 4, 6, 20),
+    PaneColumn("REASON", 5, 10, 200),
 )
 # The orders that a pane can be in; the first is that of the beginning.
 NODE_ORDERS = ("name", "state", "cpu", "memory", "executions")

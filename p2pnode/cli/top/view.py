@@ -8,12 +8,12 @@ from p2pnode.cli.output import Part, Styled, table
 from p2pnode.cli.output import state as state_of
 from p2pnode.core.values.text import visible, width
 
-from .columns import Cell, Column, drawn, shortened, widths
+from .columns import Cell, PaneColumn, drawn, shortened, widths
 from .entries import JOB_COLUMNS, NODE_COLUMNS
 from .seen import ENDED_JOBS_MAX, LIVE_JOBS_MAX, Seen
 from .state import ORDERS, Pane, Size, TopState, heights
 
-COLUMNS: Mapping[Pane, tuple[Column, ...]] = {Pane.NODES: NODE_COLUMNS, Pane.JOBS: JOB_COLUMNS}
+COLUMNS: Mapping[Pane, tuple[PaneColumn, ...]] = {Pane.NODES: NODE_COLUMNS, Pane.JOBS: JOB_COLUMNS}
 KEYS = (
     ("q", "quit"),
     ("Tab", "the other pane"),
