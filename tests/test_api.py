@@ -21,6 +21,7 @@ from p2pnode.api.shapes import (
 from p2pnode.client.calls import Client
 from p2pnode.client.errors import NodeUnreachable
 from p2pnode.client.finding import find
+from p2pnode.core import jobfile
 from p2pnode.ipfs import cid
 from tests.fake_node import PEER, Served
 
@@ -120,6 +121,12 @@ def test_a_node_is_found_by_its_address_and_token(served: Served, tmp_path: Path
 
 def client_of(served: Served) -> Client:
     return find(served.node.data_dir, {})
+
+
+def test_a_version_of_a_file_is_told_as_a_file_too(served: Served) -> None:
+    job = client_of(served).submit(JOB, "job.yaml")
+    _, body = request(served, f"/api/v1/jobs/{job}/versions/1", bearer(served))
+    assert jobfile.parse(json.loads(body)["text"].encode(), "text").spec == served.node.submitted[-1]
 
 
 def test_what_runs_here_is_listed_by_its_state(served: Served) -> None:

@@ -71,6 +71,17 @@ def evil(served: Served, capfd: Output, monkeypatch: pytest.MonkeyPatch) -> str:
     return job
 
 
+LISTS = (
+    "id",
+    "node list",
+    "job list",
+    "job list --network",
+    "job executions JOB",
+    "ipfs pin ls",
+    "ipfs ls CID",
+)
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -78,12 +89,14 @@ def evil(served: Served, capfd: Output, monkeypatch: pytest.MonkeyPatch) -> str:
         "node list",
         "job list",
         "job list --network",
+        "top --once",
         "job describe JOB",
         "job describe JOB -o yaml",
         "job history JOB",
         "job executions JOB",
         "job versions JOB",
         "job versions JOB --show 1",
+        *(f"{command} -o {form}" for command in LISTS for form in ("wide", "yaml", "name")),
         "job wait JOB",
         "job stop JOB",
         "job rerun JOB",
@@ -190,6 +203,23 @@ def test_a_long_name_widens_no_table_on_a_terminal_and_is_whole_elsewhere(
         assert main(output) == 0
         out = capfd.readouterr().out
         assert long in out or json.dumps(long)[1:-1] in out
+
+
+def test_a_long_reason_is_cut_where_the_terminal_ends_and_is_whole_in_wide_and_elsewhere(
+    served: Served, capfd: Output, plain_terminal: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "90")
+    long = "no peer can take it: " * 20
+    main(["submit", "--no-wait", job_file("works")])
+    (job,) = served.node.records.values()
+    job["reason"] = long
+    heading, row = on_a_terminal("job", "list").splitlines()
+    assert width(row) == 90 and row.endswith("\u2026") and "no peer can take it" in row
+    assert heading.endswith("REASON")
+    assert long.strip() in on_a_terminal("job", "list", "-o", "wide")
+    capfd.readouterr()
+    assert main(["job", "list"]) == 0
+    assert long.strip() in capfd.readouterr().out
 
 
 @pytest.fixture

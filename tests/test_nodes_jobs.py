@@ -283,7 +283,7 @@ def test_a_node_tells_what_it_runs_and_for_whom_and_a_job_what_it_has_left(netwo
     (hosted,) = (one for one in worker.client.hosted(["running"]) if one["job"] == job)
     assert (hosted["id"], hosted["owner"], hosted["owner_name"]) == (execution["id"], a.peer, "a")
     assert (hosted["engine"], hosted["type"]) == ("wasm", "batch")
-    assert execution["id"] in worker.cli("node", "executions").stdout
+    assert worker.cli("node", "executions", "-o", "name").stdout.split() == [execution["id"]]
     assert [one["id"] for one in a.client.executions(job, ["Running"])] == [execution["id"]]
     worker.finish(execution["id"])
     assert a.ended(job)["state"] == "Completed"

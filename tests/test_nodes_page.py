@@ -140,6 +140,21 @@ def test_a_job_is_planned_stopped_and_found_by_a_filter_in_the_address(page: Pag
     assert "text=no+such+job" in page.url
 
 
+def test_versions_of_a_file_are_compared_as_files_and_used_again(page: Page) -> None:
+    service = NOWHERE.replace("batch", "service").replace("nowhere", "changed")
+    submit(page, service)
+    expect(page.get_by_role("heading", name="changed")).to_be_visible()
+    submit(page, service.replace("mars", "venus"))
+    page.get_by_role("link", name="File", exact=True).click()
+    page.get_by_label("Compared with").select_option("1")
+    expect(page.locator(".removed")).to_contain_text("mars")
+    expect(page.locator(".added")).to_contain_text("venus")
+    page.get_by_role("link", name="Use its file").click()
+    expect(page.get_by_label("Job file")).to_have_value(re.compile(r"^Name: changed\nType: service\n"))
+    page.go_back()
+    twice(page, "Stop", "Stop it now?")
+
+
 def test_the_node_is_drained_and_takes_work_again(page: Page) -> None:
     page.get_by_role("link", name="This node").click()
     twice(page, "Drain", "Move all away?")

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from typing import Any
 
-from . import exec_shapes, execution_shapes, queries, shapes, token_shapes
+from . import exec_shapes, execution_shapes, file_shapes, queries, shapes, token_shapes
 from .queries import JsonBody, NoQuery, Query
 from .requests import ALIVE_PATH
 
@@ -117,7 +117,7 @@ ENDPOINTS = (
         "job_version",
         _JOBS,
         "A version of a job's file.",
-        shapes.SpecJson,
+        file_shapes.SpecJson,
     ),
     _read(
         f"{_JOB}/executions",
@@ -206,11 +206,18 @@ ENDPOINTS = (
         tag=_JOBS,
         summary="Check a job file.",
         caller=Caller.READ,
-        answer=shapes.ValidatedJson,
+        answer=file_shapes.ValidatedJson,
         query=queries.JobFileQuery,
         body=Media.JOB_FILE,
     ),
-    _read("/api/v1/nodes", "nodes", _NODES, "The nodes known here.", shapes.NodesJson),
+    _read(
+        "/api/v1/nodes",
+        "nodes",
+        _NODES,
+        "The nodes known here.",
+        shapes.NodesJson,
+        query=queries.NodesQuery,
+    ),
     _write(
         "POST",
         "/api/v1/peers",

@@ -18,17 +18,17 @@ class ExecutionsJson(TypedDict):
 class HostedJson(TypedDict):
     """An execution that holds resources of this node, or waits for them."""
 
-    id: str
-    job: str
+    id: Annotated[str, "The execution's id, e-..."]
+    job: Annotated[str, "The job's id, j-..."]
     name: Annotated[str, "The job's name; '' before the execution is awarded, which brings the job's file."]
     type: Annotated[str, "The job's type; '' before the award."]
-    engine: str
-    state: ReservationState
+    engine: Annotated[str, "What runs it, such as wasm or docker."]
+    state: Annotated[ReservationState, "How far it is."]
     owner: Annotated[str, "The peer that looks after the job now."]
     owner_name: Annotated[str, "'' where it is not known."]
-    priority: int
-    resources: ResourcesJson
-    created: float
+    priority: Annotated[int, "The job's Priority."]
+    resources: Annotated[ResourcesJson, "What it holds, or waits for."]
+    created: Annotated[float, "When this node was asked."]
 
 
 class HostedExecutionsJson(TypedDict):

@@ -14,10 +14,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from p2pnode.core import jobfile
+from p2pnode.core.jobfile import yamltree
 from p2pnode.core.wire.exec import EXEC_DATA_SIZE_BYTES_MAX
 from p2pnode.core.wire.spec import DEFAULT_NAMESPACE
 
-from . import audit, exec_shapes, exposition, login, parameters, queries
+from . import audit, exec_shapes, exposition, login, node_pages, parameters, queries
 from .access import Door, visitor_of
 from .endpoints import Media
 from .exec_sessions import ExecSessions
@@ -105,7 +106,8 @@ class Handlers:
 
     async def job_version(self, request: Request) -> Response:
         job, version = await self._job_of(request), request.path_params["version"]
-        return JSONResponse({"spec": self._services.jobs.job_version(job, version)})
+        spec = self._services.jobs.job_version(job, version)
+        return JSONResponse({"spec": spec, "text": yamltree.dump(spec)})
 
     async def executions(self, request: Request) -> Response:
         wanted = parameters.query(request, queries.ExecutionsQuery).state
@@ -201,8 +203,9 @@ class Handlers:
         return JSONResponse({})
 
     async def nodes(self, request: Request) -> Response:
-        nodes = self._services.nodes
-        return JSONResponse({"nodes": nodes.nodes(), "unreached": nodes.unreached()})
+        asked, nodes = parameters.query(request, queries.NodesQuery), self._services.nodes
+        found, following = node_pages.page(nodes.nodes(), asked)
+        return JSONResponse({"nodes": found, "next": following, "unreached": nodes.unreached()})
 
     async def connect(self, request: Request) -> Response:
         address = (await parameters.body(request, queries.AddressBody)).address

@@ -76,6 +76,18 @@ class ExecutionsQuery(Query):
     state: Annotated[list[ExecutionState], Meta(description="In one of these states.")] = []
 
 
+class NodesQuery(Query):
+    """The nodes that are wanted, and a page of them."""
+
+    label: Annotated[
+        list[Text], Meta(description="With all of these labels: KEY=VALUE or KEY.", max_length=16)
+    ] = []
+    text: Annotated[Text, Meta(description="With this text in name or peer id, in any case.")] = ""
+    connected: Annotated[bool | None, Meta(description="Only those that are, or are not.")] = None
+    limit: Annotated[int, Meta(ge=1, le=PAGE_ROWS_MAX, description="Nodes in a page.")] = PAGE_ROWS_MAX
+    after: Annotated[Text, Meta(description="`next` of the page before.")] = ""
+
+
 class HostedQuery(Query):
     """The executions here that are wanted."""
 

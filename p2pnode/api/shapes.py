@@ -63,44 +63,44 @@ class ServiceError(Exception):
 class ExecutionJson(TypedDict):
     """An execution that was awarded to a peer; bids that lost are in the history only."""
 
-    id: str
-    peer: str
+    id: Annotated[str, "The execution's id, e-..."]
+    peer: Annotated[str, "The id of the peer that runs it."]
     peer_name: Annotated[str, "'' where the peer's name is not known."]
-    replica: int
-    state: ExecutionState
-    reason: str
+    replica: Annotated[int, "Its number among the job's executions, from 0."]
+    state: Annotated[ExecutionState, "Until it has ended, how far it is."]
+    reason: Annotated[str, "Why it is in this state; '' where nothing is to be said."]
     exit_code: Annotated[int | None, "Null: no program came to an end."]
     fault: Annotated[Fault | None, "Whose fault it is that it failed."]
-    result_cid: str | None
-    receipt_cid: str | None
-    created: float
-    modified: float
+    result_cid: Annotated[str | None, "The address of its result; null: none."]
+    receipt_cid: Annotated[str | None, "The address of the peer's signed receipt; null: none."]
+    created: Annotated[float, "When its peer was asked."]
+    modified: Annotated[float, "When its state changed last."]
     version: Annotated[int, "The version of the job's file that it is for."]
     run: Annotated[int, "The run of the job that it is for."]
     current: Annotated[bool, "The execution is of this run, and runs what the newest version says."]
 
 
 class VersionJson(TypedDict):
-    version: int
-    submitted: float
-    spec_hash: str
+    version: Annotated[int, "Its number, from 1."]
+    submitted: Annotated[float, "When it was submitted."]
+    spec_hash: Annotated[str, "The SHA-256 of the file as peers get it."]
 
 
 class JobJson(TypedDict):
     """A job: what `submit --json` and `job describe --json` print."""
 
-    id: str
-    name: str
-    type: str
-    namespace: str
-    state: JobState
-    reason: str
+    id: Annotated[str, "The job's id, j-..."]
+    name: Annotated[str, "Its Name."]
+    type: Annotated[str, "batch, ops, service or daemon."]
+    namespace: Annotated[str, "Its Namespace."]
+    state: Annotated[JobState, "Until it has ended, how far it is."]
+    reason: Annotated[str, "Why it is in this state; '' where nothing is to be said."]
     outcome: Annotated[Outcome | None, "How it ended; null while it goes on."]
-    priority: int
-    count: int
-    created: float
-    modified: float
-    owner: str
+    priority: Annotated[int, "Its Priority; more urgent jobs have a higher one."]
+    count: Annotated[int, "How many executions it wants."]
+    created: Annotated[float, "When it was submitted."]
+    modified: Annotated[float, "When it changed last."]
+    owner: Annotated[str, "The id of the peer that looks after it now."]
     spec: Annotated[Json, "The job in the form of a job file."]
     executions: Annotated[list[ExecutionJson], "In the order of their awards."]
     version: Annotated[int, "The version of its file."]
@@ -130,14 +130,14 @@ class Change(enum.StrEnum):
 class ControllerJson(TypedDict):
     """A node whose users may stop, change and rerun the job, beside the requester's."""
 
-    peer: str
-    name: str
+    peer: Annotated[str, "Its id."]
+    name: Annotated[str, "'' where its name is not known."]
 
 
 class MemberJson(TypedDict):
-    peer: str
+    peer: Annotated[str, "Its id."]
     name: Annotated[str, "'' where its name is not known."]
-    rank: int
+    rank: Annotated[int, "0: the requester; from 1: its deputies."]
 
 
 class SubmittedJson(TypedDict):
@@ -156,33 +156,33 @@ class SchedulingJson(TypedDict):
 class JobLineJson(TypedDict):
     """A job as its owner tells it to anybody."""
 
-    id: str
-    name: str
-    namespace: str
-    type: str
-    state: str
-    reason: str
-    count: int
-    created: float
-    owner: str
+    id: Annotated[str, "The job's id, j-..."]
+    name: Annotated[str, "Its Name."]
+    namespace: Annotated[str, "Its Namespace."]
+    type: Annotated[str, "batch, ops, service or daemon."]
+    state: Annotated[str, "As its owner says."]
+    reason: Annotated[str, "Why it is in this state; '' where nothing is to be said."]
+    count: Annotated[int, "How many executions it wants."]
+    created: Annotated[float, "When it was submitted."]
+    owner: Annotated[str, "The id of the peer that looks after it."]
     owner_name: Annotated[str, "'' where the owner's name is not known."]
 
 
 class NetworkJobsJson(TypedDict):
     """The jobs of all known nodes, newest first, and the nodes that have not answered in time."""
 
-    jobs: list[JobLineJson]
-    silent: list[str]
+    jobs: Annotated[list[JobLineJson], "Newest first."]
+    silent: Annotated[list[str], "The names, or ids, of nodes that have not answered."]
 
 
 class EventJson(TypedDict):
     """A line of a job's history. Numbers grow by one from 1 for each job."""
 
-    number: int
-    at: float
-    topic: str
+    number: Annotated[int, "Its number in the job's history."]
+    at: Annotated[float, "When it happened."]
+    topic: Annotated[str, "The kind of what happened."]
     execution: Annotated[str, "'' where it is about the whole job."]
-    message: str
+    message: Annotated[str, "A sentence for a person."]
     state: Annotated[str, "The state of the execution, or of the job, after it."]
 
 
@@ -203,23 +203,23 @@ class LogChunk(TypedDict):
 
 
 class ResourcesJson(TypedDict):
-    cpu_millis: int
-    memory_bytes: int
-    disk_bytes: int
-    gpus: int
+    cpu_millis: Annotated[int, "Thousandths of a core."]
+    memory_bytes: Annotated[int, "Memory in bytes."]
+    disk_bytes: Annotated[int, "Disk in bytes."]
+    gpus: Annotated[int, "Cards."]
 
 
 class NodeJson(TypedDict):
     """A node as this one knows it: from its advert, or itself."""
 
-    peer: str
-    name: str
-    engines: list[str]
-    labels: dict[str, str]
-    total: ResourcesJson
-    free: ResourcesJson
-    addresses: list[str]
-    connected: bool
+    peer: Annotated[str, "The node's id."]
+    name: Annotated[str, "Its name, which others may have too."]
+    engines: Annotated[list[str], "What can run jobs there, such as wasm and docker."]
+    labels: Annotated[dict[str, str], "What Constraints of jobs select it by."]
+    total: Annotated[ResourcesJson, "All that it lends."]
+    free: Annotated[ResourcesJson, "The part that is free now."]
+    addresses: Annotated[list[str], "Where it can be reached, as multiaddrs."]
+    connected: Annotated[bool, "This node is connected to it."]
     issued: Annotated[float, "When its advert was made, by its own clock."]
     self: Annotated[bool, "True for the node that answers."]
     scheduling: Annotated[str, "'schedulable', 'cordoned' or 'draining'."]
@@ -233,18 +233,18 @@ class NodeJson(TypedDict):
 class UnreachedJson(TypedDict):
     """A peer that the user gave to the node, and that is not connected."""
 
-    peer: str
-    addresses: list[str]
+    peer: Annotated[str, "The peer's id."]
+    addresses: Annotated[list[str], "The addresses that were given."]
     reason: Annotated[str, "'' while the first dial goes on."]
 
 
 class AskedJson(TypedDict):
-    peer: str
-    name: str
+    peer: Annotated[str, "The peer's id."]
+    name: Annotated[str, "Its name."]
 
 
 class ReasonJson(TypedDict):
-    reason: str
+    reason: Annotated[str, "A sentence for a person."]
     peers: Annotated[int, "How many peers it keeps from bidding."]
 
 
@@ -253,8 +253,8 @@ class PlanJson(TypedDict):
 
     needed: Annotated[int, "How many executions it would begin with."]
     asked: Annotated[list[AskedJson], "The best first."]
-    would_bid: int
-    known: int
+    would_bid: Annotated[int, "How many peers would bid for it."]
+    known: Annotated[int, "How many peers this node knows."]
     looked_up: Annotated[
         list[str],
         "Requirements that peers look up only when they are asked, and may refuse for then.",
@@ -266,28 +266,28 @@ class PlanJson(TypedDict):
 class DockerJson(TypedDict):
     """The Docker engine that a node uses: where, by what it was chosen, and why it does not run jobs now."""
 
-    address: str
-    chosen_by: str
+    address: Annotated[str, "Where the engine listens."]
+    chosen_by: Annotated[str, "The flag, variable, context or socket that led to it."]
     problem: Annotated[str, "'': it does."]
 
 
 class IdentityJson(TypedDict):
     """The node that answers."""
 
-    peer: str
-    name: str
-    version: str
-    addresses: list[str]
-    data_dir: str
-    engines: list[str]
-    labels: dict[str, str]
+    peer: Annotated[str, "The node's id."]
+    name: Annotated[str, "Its name."]
+    version: Annotated[str, "Its program's version."]
+    addresses: Annotated[list[str], "Where it listens, as multiaddrs."]
+    data_dir: Annotated[str, "Its data directory."]
+    engines: Annotated[list[str], "What can run jobs here, such as wasm and docker."]
+    labels: Annotated[dict[str, str], "What Constraints of jobs select it by."]
     docker: Annotated[DockerJson | None, "Null: it runs nothing for others."]
 
 
 class SettingJson(TypedDict):
     """A setting of a node; of URLs that may hold a secret the host alone."""
 
-    name: str
+    name: Annotated[str, "As in config.toml."]
     value: Annotated[Any, "As config.toml has it; null: the node finds it by itself."]
     origin: Annotated[str, "'flag', 'env', 'file', 'profile' or 'default'."]
     where: Annotated[str, "The flag, the variable, PATH:LINE or the profile's name."]
@@ -304,27 +304,27 @@ class FetchedJson(TypedDict):
 class EntryJson(TypedDict):
     """An entry of a directory; `size_bytes` is that of all blocks below it, as the directory's maker says."""
 
-    name: str
-    cid: str
-    size_bytes: int
+    name: Annotated[str, "Its name in the directory."]
+    cid: Annotated[str, "Its address."]
+    size_bytes: Annotated[int, "All blocks below it, in bytes."]
 
 
 class ProblemJson(TypedDict):
     """Something that has failed on the node."""
 
-    number: int
+    number: Annotated[int, "What '--show', '--retry' and '--drop' take."]
     kind: Annotated[str, "'job', 'execution', 'message', 'link' or 'task'."]
     subject: Annotated[str, "Which one of that kind."]
-    reason: str
+    reason: Annotated[str, "What went wrong."]
     detail: Annotated[str, "Where in the program, for those who mend it."]
     aside: Annotated[bool, "The subject takes part in nothing until it is tried again or dropped by hand."]
-    count: int
-    first_at: float
-    last_at: float
+    count: Annotated[int, "How often it has happened."]
+    first_at: Annotated[float, "When it happened first."]
+    last_at: Annotated[float, "When it happened last."]
 
 
 class PinJson(TypedDict):
-    cid: str
+    cid: Annotated[str, "The address of what is kept."]
     what: Annotated[str, "'result', 'receipt', 'added', 'pinned by hand'."]
     until: Annotated[float | None, "Null: until it is removed."]
 
@@ -355,19 +355,8 @@ class JobsJson(TypedDict):
     next: Annotated[str | None, "The parameter `after` of the next page; null: there are no more."]
 
 
-class SpecJson(TypedDict):
-    spec: Annotated[Json, "In the form of a job file."]
-
-
 class ReceiptsJson(TypedDict):
     receipts: Annotated[dict[str, str], "Of each execution the signed block in hexadecimal."]
-
-
-class ValidatedJson(TypedDict):
-    """A job file that can be submitted."""
-
-    spec: Annotated[Json, "The job as it was understood, with its defaults."]
-    warnings: Annotated[list[str], "Each with its line and field."]
 
 
 class ProblemsJson(TypedDict):
@@ -375,12 +364,13 @@ class ProblemsJson(TypedDict):
 
 
 class NodesJson(TypedDict):
-    nodes: Annotated[list[NodeJson], "The node that answers first."]
+    nodes: Annotated[list[NodeJson], "The node that answers first, the others by name."]
+    next: Annotated[str | None, "The parameter `after` of the next page; null: there are no more."]
     unreached: Annotated[list[UnreachedJson], "Peers among the node's settings that are not connected."]
 
 
 class SettingsJson(TypedDict):
-    settings: list[SettingJson]
+    settings: Annotated[list[SettingJson], "One for each, by declaration."]
 
 
 class PeerJson(TypedDict):

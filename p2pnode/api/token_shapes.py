@@ -20,9 +20,9 @@ class TokenKind(enum.StrEnum):
 class TokenJson(TypedDict):
     """A named token; its secret is told once, when it is made."""
 
-    name: str
-    kind: TokenKind
-    created: float
+    name: Annotated[str, "As 'token create' was given it."]
+    kind: Annotated[TokenKind, "The right that it gives."]
+    created: Annotated[float, "When it was made."]
     last_used: Annotated[float | None, "To the hour; null: never."]
     expires: Annotated[float | None, "Null: never."]
 

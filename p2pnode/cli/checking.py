@@ -8,6 +8,8 @@ import click
 
 from p2pnode.api.shapes import PlanJson, ReasonJson
 from p2pnode.cli import jobfiles, options
+from p2pnode.cli.answers import FileProblemJson, ValidityJson
+from p2pnode.cli.forms import OutputForm, answer_form, takes_form
 from p2pnode.cli.options import GivenFile
 from p2pnode.cli.output import answer, answer_json, fields, short_peer
 from p2pnode.cli.requester import any_node
@@ -18,14 +20,14 @@ from p2pnode.core.jobfile.schema import schema
 
 @click.command()
 @options.job_file
-@options.as_json
-def validate(given: GivenFile, as_json: bool) -> int:
+@takes_form()
+def validate(given: GivenFile, form: OutputForm) -> int:
     """Check a job file and send nothing.
 
     SPEC is a job file; without it, or with -, standard input is read. All that is wrong with it
     is shown at once, with line and column.
     """
-    if not as_json:
+    if form.is_table:
         job = jobfiles.read_valid(given)
         answer(f"{job.name}: a valid {job.spec.type.value} job")
         return Status.OK
@@ -33,15 +35,16 @@ def validate(given: GivenFile, as_json: bool) -> int:
         problems, valid = jobfiles.read(given).parsed.warnings, True
     except JobFileError as error:
         problems, valid = error.problems, False
-    answer_json({"valid": valid, "problems": [_problem_json(one) for one in problems]})
+    # A table's lines were shown above.
+    answer_form(form, ValidityJson(valid=valid, problems=list(map(_problem_json, problems))), lambda wide: ())
     return Status.OK if valid else Status.USAGE
 
 
 @click.command()
 @options.job_file
-@options.as_json
+@takes_form()
 @options.peers
-def plan(given: GivenFile, as_json: bool, peers: tuple[str, ...]) -> int:
+def plan(given: GivenFile, form: OutputForm, peers: tuple[str, ...]) -> int:
     """Show who would be asked to run a job, and why not the others.
 
     SPEC is a job file; without it, or with -, standard input is read. It goes by what the node
@@ -50,11 +53,7 @@ def plan(given: GivenFile, as_json: bool, peers: tuple[str, ...]) -> int:
     job = jobfiles.read_valid(given)
     with any_node(peers) as requester:
         found = requester.client.plan(job.text, job.name)
-    if as_json:
-        answer_json(found)
-    else:
-        for line in fields(_plan_fields(found)):
-            answer(line)
+    answer_form(form, found, lambda wide: fields(_plan_fields(found, wide)))
     return Status.OK if found["would_bid"] or found["busy"] else Status.NO_PEER
 
 
@@ -70,13 +69,16 @@ def spec() -> int:
     return Status.OK
 
 
-def _plan_fields(found: PlanJson) -> list[tuple[str, str]]:
+def _plan_fields(found: PlanJson, wide: bool) -> list[tuple[str, str]]:
     return [
         ("Executions", str(found["needed"])),
         ("Peers known", str(found["known"])),
         ("Would bid", str(found["would_bid"])),
         *(("If they have", f"{one} (looked up on each peer when it is asked)") for one in found["looked_up"]),
-        *(("Asked", f"{one['name']} ({short_peer(one['peer'])})") for one in found["asked"]),
+        *(
+            ("Asked", f"{one['name']} ({one['peer'] if wide else short_peer(one['peer'])})")
+            for one in found["asked"]
+        ),
         *_reasons("Busy", found["busy"]),
         *_reasons("Unsuitable", found["unsuitable"]),
     ]
@@ -86,12 +88,12 @@ def _reasons(heading: str, reasons: Iterable[ReasonJson]) -> list[tuple[str, str
     return [(heading, f"{one['peers']}: {one['reason']}") for one in reasons]
 
 
-def _problem_json(one: FileProblem) -> dict[str, object]:
-    return {
-        "file": one.file,
-        "line": one.line,
-        "column": one.column,
-        "field": one.path,
-        "severity": one.severity.value,
-        "message": one.message,
-    }
+def _problem_json(one: FileProblem) -> FileProblemJson:
+    return FileProblemJson(
+        file=one.file,
+        line=one.line,
+        column=one.column,
+        field=one.path,
+        severity=one.severity.value,
+        message=one.message,
+    )

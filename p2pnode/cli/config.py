@@ -10,9 +10,10 @@ import click
 from click.shell_completion import CompletionItem
 
 from p2pnode.api.shapes import Code, ServiceError, SettingJson
-from p2pnode.cli import options
+from p2pnode.cli.answers import ExplainedSettingJson, ProfileJson
+from p2pnode.cli.forms import Column, OutputForm, answer_form, column, listing, takes_form, wide_column
 from p2pnode.cli.groups import Group
-from p2pnode.cli.output import answer, answer_document, answer_json, fields, say, short_peer, table
+from p2pnode.cli.output import fields, say, short_peer
 from p2pnode.cli.requester import running
 from p2pnode.cli.status import Status
 from p2pnode.client.errors import NodeUnreachable
@@ -27,7 +28,6 @@ from p2pnode.config.settings import (
     shown_value,
     standing,
 )
-from p2pnode.core.jobfile import yamltree
 
 
 def _names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -44,12 +44,11 @@ def config() -> None:
 
 @config.command("list")
 @click.option("--running", "of_running", is_flag=True, help="Those that the running node was started with.")
-@options.form
-def list_settings(of_running: bool, form: str) -> int:
+@takes_form(names="names alone")
+def list_settings(of_running: bool, form: OutputForm) -> int:
     """List the settings that serve would have here, and where each is from."""
     found = running().settings() if of_running else [one.plain() for one in standing(loading.load({}))]
-    rows = [[one["name"], _text(one["name"], one["value"]), _origin(one)] for one in found]
-    _answer(form, {"settings": found}, ["NAME", "VALUE", "FROM"], rows)
+    answer_form(form, {"settings": found}, listing(_SETTINGS, found), (one["name"] for one in found))
     return Status.OK
 
 
@@ -71,59 +70,75 @@ def unset(name: str) -> int:
 
 @config.command()
 @_name
-def explain(name: str) -> int:
+@takes_form()
+def explain(name: str, form: OutputForm) -> int:
     """Say what a setting means, how it is given, and how it stands now."""
+    found = explained(name)
+    answer_form(form, found, lambda wide: fields(_explained_fields(found)))
+    return Status.OK
+
+
+def explained(name: str) -> ExplainedSettingJson:
     setting = loading.setting_named(name)
     now = next(one for one in standing(loading.load({})) if one.name == name)
     flag = f"{setting.flag} {setting.kind.example}" if setting.kind.metavar else setting.flag
     example = {name: in_file(name, loading.read_value(name, _example(setting), name))}
-    pairs = [
-        ("Setting", name),
-        ("Meaning", setting.help if setting.kind.metavar else f"{_text(name, setting.says)}: {setting.help}"),
-        ("Form", setting.kind.expected),
-        ("Default", _default(name)),
-        ("Flag", f"{flag}, may be repeated" if setting.kind.split else flag),
-        ("Variable", f"{variable_of(name)}={setting.kind.example}"),
-        ("In the file", loading.to_toml(example).strip()),
-        ("Now", _text(name, now.value)),
-        ("From", str(now.origin)),
+    return ExplainedSettingJson(
+        name=name,
+        meaning=setting.help if setting.kind.metavar else f"{_text(name, setting.says)}: {setting.help}",
+        form=setting.kind.expected,
+        default=_default(name),
+        flag=flag,
+        repeated=bool(setting.kind.split),
+        variable=f"{variable_of(name)}={setting.kind.example}",
+        example=loading.to_toml(example).strip(),
+        value=now.value,
+        origin=now.origin.source.value,
+        where=now.origin.where,
+    )
+
+
+def _explained_fields(found: ExplainedSettingJson) -> list[tuple[str, str]]:
+    return [
+        ("Setting", found["name"]),
+        ("Meaning", found["meaning"]),
+        ("Form", found["form"]),
+        ("Default", found["default"]),
+        ("Flag", f"{found['flag']}, may be repeated" if found["repeated"] else found["flag"]),
+        ("Variable", found["variable"]),
+        ("In the file", found["example"]),
+        ("Now", _text(found["name"], found["value"])),
+        ("From", _origin(found)),
     ]
-    for line in fields(pairs):
-        answer(line)
-    return Status.OK
 
 
 @config.command("profiles")
-@options.form
-def list_profiles(form: str) -> int:
+@takes_form(names="names alone")
+def list_profiles(form: OutputForm) -> int:
     """List the profiles and the nodes that run on them; --profile NAME makes one."""
     found = [_profile(place) for place in profiles()]
-    rows = [
-        [
-            one["profile"],
-            one["name"] or "-",
-            short_peer(one["peer"]) or "-",
-            one["api"] or "-",
-            one["data_dir"],
-        ]
-        for one in found
-    ]
-    _answer(form, {"profiles": found}, ["PROFILE", "NODE", "PEER", "API", "DATA"], rows)
+    answer_form(form, {"profiles": found}, listing(_PROFILES, found), (one["profile"] for one in found))
     return Status.OK
 
 
-def _profile(place: NodePlace) -> dict[str, Any]:
+def _profile(place: NodePlace) -> ProfileJson:
     """A profile and the node that runs on it, if one does."""
-    node = {"name": "", "peer": "", "api": ""}
+    found = ProfileJson(
+        profile=place.profile,
+        name="",
+        peer="",
+        api="",
+        data_dir=str(place.data_dir),
+        config_file=str(place.config_file),
+    )
     try:
         client = find(place.data_dir, {})
         client.alive()
         identity = client.identity()
-        node = {"name": identity["name"], "peer": identity["peer"], "api": client.url}
+        found.update({"name": identity["name"], "peer": identity["peer"], "api": client.url})
     except NodeUnreachable:
         pass
-    places = {"data_dir": str(place.data_dir), "config_file": str(place.config_file)}
-    return {"profile": place.profile, **node, **places}
+    return found
 
 
 def _change(name: str, value: Any) -> int:
@@ -171,16 +186,6 @@ def restart_line(now: StandingSetting, runs: SettingJson | None) -> str:
     return "the node that runs goes on as before: start it again"
 
 
-def _answer(form: str, value: Any, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    if form == "json":
-        answer_json(value)
-    elif form == "yaml":
-        answer_document(yamltree.dump(value))
-    else:
-        for line in table(headings, rows):
-            answer(line)
-
-
 def _origin(one: Mapping[str, Any]) -> str:
     return f"{one['origin']} {one['where']}".rstrip()
 
@@ -203,3 +208,18 @@ def _text(name: str, value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key}={one}" for key, one in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+_SETTINGS: Sequence[Column[Mapping[str, Any]]] = (
+    column("NAME", lambda one: one["name"]),
+    column("VALUE", lambda one: _text(one["name"], one["value"])),
+    column("FROM", _origin),
+)
+_PROFILES: Sequence[Column[ProfileJson]] = (
+    column("PROFILE", lambda one: one["profile"]),
+    column("NODE", lambda one: one["name"] or "-"),
+    column("PEER", lambda one: short_peer(one["peer"]) or "-", lambda one: one["peer"] or "-"),
+    column("API", lambda one: one["api"] or "-"),
+    wide_column("SETTINGS", lambda one: one["config_file"]),
+    column("DATA", lambda one: one["data_dir"]),
+)

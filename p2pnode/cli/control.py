@@ -6,18 +6,9 @@ import time
 
 import click
 
-from p2pnode.cli import options, submit
-from p2pnode.cli.output import (
-    answer,
-    answer_job_file,
-    answer_json,
-    clock,
-    clock_ms,
-    say,
-    short_id,
-    short_peer,
-    table,
-)
+from p2pnode.cli import jobcolumns, options, submit
+from p2pnode.cli.forms import OutputForm, answer_form, listing, takes_form
+from p2pnode.cli.output import answer_job_file, answer_json, say, short_id
 from p2pnode.cli.requester import running
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.core.jobfile import yamltree
@@ -79,58 +70,31 @@ def wait(job_id: str, state: str, timeout_s: int | None) -> int:
 
 @click.command()
 @options.job_id
-@options.as_json
-def history(job_id: str, as_json: bool) -> int:
+@takes_form()
+def history(job_id: str, form: OutputForm) -> int:
     """Show what happened to a job, in order."""
     client = running()
     events = list(client.job_events(client.job(job_id)["id"]))
-    if as_json:
-        answer_json({"events": events})
-        return Status.OK
-    rows = [
-        [clock_ms(one["at"]), short_id(one["execution"]), one["topic"], one["state"], one["message"]]
-        for one in events
-    ]
-    for line in table(["TIME", "EXECUTION", "TOPIC", "STATE", "EVENT"], rows):
-        answer(line)
+    answer_form(form, {"events": events}, listing(jobcolumns.EVENTS, events))
     return Status.OK
 
 
 @click.command()
 @options.job_id
-@options.as_json
-def executions(job_id: str, as_json: bool) -> int:
+@takes_form(names="ids alone")
+def executions(job_id: str, form: OutputForm) -> int:
     """List a job's executions in the order of their awards."""
     found = running().job(job_id)["executions"]
-    if as_json:
-        answer_json({"executions": found})
-        return Status.OK
-    rows = [
-        [
-            one["id"],
-            str(one["replica"]),
-            str(one["run"]),
-            str(one["version"]),
-            one["peer_name"] or short_peer(one["peer"]),
-            one["state"],
-            "" if one["exit_code"] is None else str(one["exit_code"]),
-            clock(one["created"]),
-            clock(one["modified"]),
-            one["reason"],
-        ]
-        for one in found
-    ]
-    headings = ["ID", "REPLICA", "RUN", "VERSION", "PEER", "STATE", "EXIT", "CREATED", "MODIFIED", "REASON"]
-    for line in table(headings, rows):
-        answer(line)
+    lines = listing(jobcolumns.EXECUTIONS, found, prose_last=True)
+    answer_form(form, {"executions": found}, lines, (one["id"] for one in found))
     return Status.OK
 
 
 @click.command()
 @options.job_id
 @click.option("--show", type=click.IntRange(1), metavar="VERSION", help="Print the job file of a version.")
-@options.as_json
-def versions(job_id: str, show: int | None, as_json: bool) -> int:
+@takes_form(names="numbers alone")
+def versions(job_id: str, show: int | None, form: OutputForm) -> int:
     """List the versions of a job's file that are kept, the oldest first.
 
     To go back to one, submit what --show prints.
@@ -139,23 +103,12 @@ def versions(job_id: str, show: int | None, as_json: bool) -> int:
     job = client.job(job_id)
     if show is not None:
         spec = client.job_version(job["id"], show)
-        if as_json:
+        if form is OutputForm.JSON:
             answer_json(spec)
         else:
             answer_job_file(yamltree.dump(spec))
         return Status.OK
-    if as_json:
-        answer_json({"version": job["version"], "versions": job["versions"]})
-        return Status.OK
-    rows = [
-        [
-            str(one["version"]),
-            clock(one["submitted"]),
-            "yes" if one["version"] == job["version"] else "",
-            str(sum(execution["version"] == one["version"] for execution in job["executions"])),
-        ]
-        for one in job["versions"]
-    ]
-    for line in table(["VERSION", "SUBMITTED", "CURRENT", "EXECUTIONS"], rows):
-        answer(line)
+    value = {"version": job["version"], "versions": job["versions"]}
+    numbers = (str(one["version"]) for one in job["versions"])
+    answer_form(form, value, listing(jobcolumns.versions(job), job["versions"]), numbers)
     return Status.OK

@@ -11,16 +11,17 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 
 from p2pnode import config
 from p2pnode.api.shapes import NodeJson, ServiceError
-from p2pnode.cli import devnet_nodes, options, processes, topology
+from p2pnode.cli import devnet_nodes, processes, topology
+from p2pnode.cli.answers import DevnetNodeJson
 from p2pnode.cli.devnet_nodes import DevnetNode
+from p2pnode.cli.forms import OutputForm, answer_form, takes_form
 from p2pnode.cli.groups import Group
-from p2pnode.cli.output import answer, answer_json, draw_again, is_live, say, short_peer, table
+from p2pnode.cli.output import answer, draw_again, is_live, say, short_peer, table
 from p2pnode.cli.ownfiles import make_directory
 from p2pnode.cli.progress import Progress
 from p2pnode.cli.status import CommandError, Status
@@ -94,16 +95,13 @@ def up(count: int | None, topology_file: Path | None, detach: bool, directory: P
 
 
 @devnet.command()
-@options.as_json
+@takes_form(names="names alone")
 @_in_directory
-def status(as_json: bool, directory: Path) -> int:
+def status(form: OutputForm, directory: Path) -> int:
     """List the nodes."""
     nodes = _nodes(directory)
-    if as_json:
-        answer_json({"nodes": [_node_json(node) for node in nodes]})
-    else:
-        for line in _table(nodes, {}):
-            answer(line)
+    value = {"nodes": [_node_json(node) for node in nodes]}
+    answer_form(form, value, lambda wide: _table(nodes, {}, wide), (node.name for node in nodes))
     return Status.OK
 
 
@@ -213,7 +211,7 @@ def _show(nodes: list[DevnetNode], directory: Path) -> None:
     raise CommandError(Status.FAILED, "all nodes have ended by themselves", *devnet_nodes.log_tail(nodes[0]))
 
 
-def _table(nodes: list[DevnetNode], known: Mapping[str, list[NodeJson]]) -> list[str]:
+def _table(nodes: list[DevnetNode], known: Mapping[str, list[NodeJson]], wide: bool = False) -> list[str]:
     """`known` is what each node knows of the network, where that is to be shown."""
     rows = []
     for node in nodes:
@@ -227,7 +225,7 @@ def _table(nodes: list[DevnetNode], known: Mapping[str, list[NodeJson]]) -> list
         rows.append(
             [
                 node.name,
-                short_peer(api["peer"]) if api else "",
+                (api["peer"] if wide else short_peer(api["peer"])) if api else "",
                 node.state,
                 *([str(sum(one["connected"] for one in seen)), used] if known else []),
                 str(node.process.pid),
@@ -236,19 +234,19 @@ def _table(nodes: list[DevnetNode], known: Mapping[str, list[NodeJson]]) -> list
             ]
         )
     more = ["CONNECTED", "CPU IN USE"] if known else []
-    return table(["NAME", "PEER", "STATE", *more, "PID", "API", "DATA"], rows)
+    return table(["NAME", "PEER", "STATE", *more, "PID", "API", "DATA"], rows, whole=wide)
 
 
-def _node_json(node: DevnetNode) -> dict[str, Any]:
+def _node_json(node: DevnetNode) -> DevnetNodeJson:
     api = node.api or {}
-    return {
-        "name": node.name,
-        "peer": api.get("peer"),
-        "pid": node.process.pid,
-        "api": api.get("api"),
-        "data_dir": str(node.data_dir),
-        "state": node.state,
-    }
+    return DevnetNodeJson(
+        name=node.name,
+        peer=api.get("peer"),
+        pid=node.process.pid,
+        api=api.get("api"),
+        data_dir=str(node.data_dir),
+        state=node.state,
+    )
 
 
 def _hint(command: str, directory: Path, evaluated: bool = False) -> str:

@@ -6,10 +6,9 @@ from dataclasses import asdict
 
 import click
 
-from p2pnode.cli import options
-from p2pnode.cli.output import Styled, answer, answer_document, answer_json
+from p2pnode.cli.forms import OutputForm, answer_form, takes_form
+from p2pnode.cli.output import Styled, answer
 from p2pnode.cli.status import Status
-from p2pnode.core.jobfile import yamltree
 from p2pnode.core.values.text import ljust
 
 _COLOURS = {"ok": "green", "warn": "yellow", "FAIL": "red"}
@@ -18,8 +17,8 @@ _LEVEL_COLUMNS, _CHECK_COLUMNS = 4, 10
 
 
 @click.command()
-@options.form
-def doctor(form: str) -> int:
+@takes_form()
+def doctor(form: OutputForm) -> int:
     """Check this machine and its node.
 
     With or without a node that runs; the exit status is 1 if a check fails.
@@ -30,12 +29,10 @@ def doctor(form: str) -> int:
     found = []
     for one in examination.examine():
         found.append(asdict(one))
-        if form == "table":
+        if form.is_table:
             text = f"{one.text}; {one.advice}" if one.advice else one.text
             level = Styled(ljust(one.level, _LEVEL_COLUMNS), _COLOURS[one.level])
             answer(level, "  ", ljust(one.check, _CHECK_COLUMNS), "  ", text)
-    if form == "json":
-        answer_json({"checks": found})
-    elif form == "yaml":
-        answer_document(yamltree.dump({"checks": [one | {"level": str(one["level"])} for one in found]}))
+    # A table's lines are shown as they are found.
+    answer_form(form, {"checks": found}, lambda wide: ())
     return Status.UNWELL if any(one["level"] == "FAIL" for one in found) else Status.OK

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from p2pnode.api.shapes import EntryJson, PinJson
 from p2pnode.cli import options, results
+from p2pnode.cli.forms import Column, OutputForm, answer_form, column, listing, takes_form
 from p2pnode.cli.get import get_path, writing
 from p2pnode.cli.groups import Group
-from p2pnode.cli.output import answer, answer_json, clock, table
+from p2pnode.cli.output import answer, clock, rfc3339
 from p2pnode.cli.progress import Progress
 from p2pnode.cli.requester import any_node, running
 from p2pnode.cli.results import parse_cid, parse_path
@@ -56,19 +59,14 @@ def get(what: str, output: str | None, car: Path | None, room: Unfolding, peers:
 
 @ipfs.command("ls")
 @click.argument("what", metavar="CID[/PATH]")
-@options.as_json
+@takes_form(names="names alone")
 @options.peers
-def list_directory(what: str, as_json: bool, peers: tuple[str, ...]) -> int:
+def list_directory(what: str, form: OutputForm, peers: tuple[str, ...]) -> int:
     """List a directory without fetching what is in it."""
     root, names = parse_path(what)
     with any_node(peers) as requester:
         entries = requester.client.list_directory(content_paths.join(parse_cid(root), names), [])
-    if as_json:
-        answer_json(entries)
-        return Status.OK
-    rows = [[entry["name"], about_bytes(entry["size_bytes"]), entry["cid"]] for entry in entries]
-    for line in table(["NAME", "SIZE", "CID"], rows):
-        answer(line)
+    answer_form(form, entries, listing(_ENTRIES, entries), (one["name"] for one in entries))
     return Status.OK
 
 
@@ -102,14 +100,25 @@ def pin_remove(what: str) -> int:
 
 
 @pin.command("ls")
-@options.as_json
-def pin_list(as_json: bool) -> int:
+@takes_form(names="CIDs alone")
+def pin_list(form: OutputForm) -> int:
     """Show what the node keeps, and until when."""
     pins = running().pins()
-    if as_json:
-        answer_json(pins)
-        return Status.OK
-    rows = [[one["cid"], clock(one["until"]) if one["until"] else "-", one["what"] or "-"] for one in pins]
-    for line in table(["CID", "UNTIL", "WHAT"], rows):
-        answer(line)
+    answer_form(form, pins, listing(_PINS, pins), (one["cid"] for one in pins))
     return Status.OK
+
+
+_ENTRIES: Sequence[Column[EntryJson]] = (
+    column("NAME", lambda one: one["name"]),
+    column("SIZE", lambda one: about_bytes(one["size_bytes"]), lambda one: str(one["size_bytes"])),
+    column("CID", lambda one: one["cid"]),
+)
+_PINS: Sequence[Column[PinJson]] = (
+    column("CID", lambda one: one["cid"]),
+    column(
+        "UNTIL",
+        lambda one: clock(one["until"]) if one["until"] else "-",
+        lambda one: rfc3339(one["until"]) if one["until"] else "-",
+    ),
+    column("WHAT", lambda one: one["what"] or "-"),
+)

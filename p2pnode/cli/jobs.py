@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import click
 
-from p2pnode.api.shapes import PAGE_ROWS_MAX, ExecutionJson, JobJson, MemberJson
-from p2pnode.cli import control, exec, options
+from p2pnode.api.shapes import PAGE_ROWS_MAX, EventJson, ExecutionJson, JobJson, MemberJson
+from p2pnode.cli import control, exec, jobcolumns, options
+from p2pnode.cli.forms import OutputForm, answer_form, labels_text, listing, takes_form
 from p2pnode.cli.groups import Group
+from p2pnode.cli.jobcolumns import named
 from p2pnode.cli.output import (
     ProgramOutput,
-    answer,
     answer_job_file,
-    answer_json,
     clock,
-    clock_ms,
     fields,
+    rfc3339,
     say,
     short_id,
-    short_peer,
-    table,
 )
 from p2pnode.cli.requester import running
 from p2pnode.cli.status import Status
@@ -49,7 +49,7 @@ job.add_command(exec.exec)
 @click.option("--namespace", default="", help="Of this namespace only.")
 @click.option("--text", default="", help="With this text in id, name or reason, in any case.")
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=PAGE_ROWS_MAX, show_default=True)
-@options.as_json
+@takes_form(names="ids alone")
 def list_jobs(
     network: bool,
     state: tuple[JobState, ...],
@@ -58,7 +58,7 @@ def list_jobs(
     namespace: str,
     text: str,
     limit: int,
-    as_json: bool,
+    form: OutputForm,
 ) -> int:
     """List the jobs that this node owns or keeps a copy of, newest first.
 
@@ -69,39 +69,17 @@ def list_jobs(
             raise click.UsageError(
                 "the jobs of other nodes cannot be filtered: leave out --network, or filters"
             )
-        return _list_network(as_json)
+        return _list_network(form)
     jobs = running().jobs(state=state, type=types, label=labels, namespace=namespace, text=text, limit=limit)
-    if as_json:
-        answer_json({"jobs": jobs})
-        return Status.OK
-    rows = [
-        [short_id(one["id"]), one["name"], one["type"], one["state"], clock(one["created"]), one["reason"]]
-        for one in jobs
-    ]
-    for line in table(["ID", "NAME", "TYPE", "STATE", "CREATED", "REASON"], rows):
-        answer(line)
+    lines = listing(jobcolumns.JOBS, jobs, prose_last=True)
+    answer_form(form, {"jobs": jobs}, lines, (one["id"] for one in jobs))
     return Status.OK
 
 
-def _list_network(as_json: bool) -> int:
+def _list_network(form: OutputForm) -> int:
     found = running().network_jobs()
-    if as_json:
-        answer_json(found)
-    else:
-        rows = [
-            [
-                short_id(one["id"]),
-                one["name"],
-                one["type"],
-                one["state"],
-                clock(one["created"]),
-                one["owner_name"] or short_peer(one["owner"]),
-                one["reason"],
-            ]
-            for one in found["jobs"]
-        ]
-        for line in table(["ID", "NAME", "TYPE", "STATE", "CREATED", "OWNER", "REASON"], rows):
-            answer(line)
+    lines = listing(jobcolumns.NETWORK_JOBS, found["jobs"], prose_last=True)
+    answer_form(form, found, lines, (one["id"] for one in found["jobs"]))
     if found["silent"]:
         say(f"{len(found['silent'])} of the known nodes did not answer: {', '.join(found['silent'])}")
     return Status.OK
@@ -109,41 +87,35 @@ def _list_network(as_json: bool) -> int:
 
 @job.command()
 @options.job_id
-@click.option("-o", "--output", "form", type=click.Choice(["yaml", "json"]), help="Print it in this form.")
-@click.option("--json", "form", flag_value="json", help="As -o json.")
-def describe(job_id: str, form: str | None) -> int:
+@takes_form(names="its id", yaml="a job file that can be submitted again")
+def describe(job_id: str, form: OutputForm) -> int:
     """Show a job, its executions and its history.
 
-    As JSON it is the object that `submit --json` gives; as YAML it is a job file that can be submitted
-    again.
+    As JSON it is the object that `submit --json` gives.
     """
     client = running()
     found = client.job(job_id)
-    if form == "json":
-        answer_json(found)
-        return Status.OK
-    if form == "yaml":
+    if form is OutputForm.YAML:
         answer_job_file(yamltree.dump(found["spec"]))
         return Status.OK
-    for line in fields(_header(found)):
-        answer(line)
-    if found["executions"]:
-        answer()
-        answer("Executions")
-        for line in table(
-            ["ID", "REPLICA", "PEER", "STATE", "EXIT", "MODIFIED", "RESULT", "REASON"],
-            [_execution_row(one) for one in found["executions"]],
-        ):
-            answer(line)
-    answer()
-    answer("History")
-    events = [
-        [clock_ms(event["at"]), short_id(event["execution"]), event["topic"], event["message"]]
-        for event in client.job_events(found["id"])
-    ]
-    for line in table(["TIME", "EXECUTION", "TOPIC", "EVENT"], events):
-        answer(line)
+    events = client.job_events(found["id"])
+    answer_form(form, found, lambda wide: _described(found, events, wide), [found["id"]])
     return Status.OK
+
+
+def _described(job: JobJson, events: Iterable[EventJson], wide: bool) -> Iterator[str]:
+    yield from fields(_header(job, wide))
+    if job["executions"]:
+        yield ""
+        yield "Executions"
+        yield from listing(jobcolumns.EXECUTIONS_BRIEFLY, job["executions"])(wide)
+    if results := [one for one in job["executions"] if one["result_cid"] or one["receipt_cid"]]:
+        yield ""
+        yield "Results"
+        yield from listing(jobcolumns.RESULTS, results)(wide)
+    yield ""
+    yield "History"
+    yield from listing(jobcolumns.EVENTS_BRIEFLY, events)(wide)
 
 
 @job.command()
@@ -193,46 +165,31 @@ def stop(job_id: str, reason: str) -> int:
     return Status.OK
 
 
-def _header(job: JobJson) -> list[tuple[str, str]]:
+def _header(job: JobJson, wide: bool) -> list[tuple[str, str]]:
+    at = rfc3339 if wide else clock
     return [
         ("ID", job["id"]),
         ("Name", job["name"]),
         ("Type", job["type"]),
         ("Namespace", job["namespace"]),
+        ("Labels", labels_text(job["spec"].get("Labels", {}))),
         ("State", job["state"]),
         ("Reason", job["reason"]),
         ("First failure", job["first_failure"]),
         ("Priority", str(job["priority"])),
         ("Count", "" if job["type"] in ("ops", "daemon") else str(job["count"])),
-        ("Created", clock(job["created"])),
-        ("Modified", clock(job["modified"])),
+        ("Created", at(job["created"])),
+        ("Modified", at(job["modified"])),
         ("Version", str(job["version"])),
         ("Run", str(job["run"])),
-        ("Owner", _named(job["owner_name"], job["owner"])),
+        ("Owner", named(job["owner_name"], job["owner"])),
         ("Charter", f"number {job['serial']} of its requester"),
         *(("Member", _member(one, job["owner"])) for one in job["members"]),
-        *(("Controller", _named(one["name"], one["peer"])) for one in job["controllers"]),
+        *(("Controller", named(one["name"], one["peer"])) for one in job["controllers"]),
         ("Deputies", "" if job["deputies_wanted"] else f"0: {WITHOUT_DEPUTIES}"),
     ]
 
 
 def _member(one: MemberJson, owner: str) -> str:
     role = "requester" if one["rank"] == 0 else f"deputy {one['rank']}"
-    return f"{_named(one['name'], one['peer'])}, {role}{', acts now' * (one['peer'] == owner)}"
-
-
-def _named(name: str, peer: str) -> str:
-    return f"{name} ({peer})" if name else peer
-
-
-def _execution_row(one: ExecutionJson) -> list[str]:
-    return [
-        short_id(one["id"]),
-        str(one["replica"]),
-        one["peer_name"] or short_peer(one["peer"]),
-        one["state"],
-        "" if one["exit_code"] is None else str(one["exit_code"]),
-        clock(one["modified"]),
-        one["result_cid"] or "",
-        one["reason"],
-    ]
+    return f"{named(one['name'], one['peer'])}, {role}{', acts now' * (one['peer'] == owner)}"

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 
 import click
 
-from p2pnode.api.shapes import DockerJson, ResourcesJson
+from p2pnode.api.execution_shapes import HostedJson
+from p2pnode.api.shapes import DockerJson, NodeJson, ResourcesJson
 from p2pnode.cli import options
+from p2pnode.cli.answers import OwnIdentityJson
+from p2pnode.cli.forms import (
+    Column,
+    OutputForm,
+    answer_form,
+    column,
+    labels_text,
+    listing,
+    takes_form,
+    time_column,
+    wide_column,
+)
 from p2pnode.cli.groups import Group
-from p2pnode.cli.output import answer, answer_json, clock, fields, say, short_id, short_peer, table
+from p2pnode.cli.jobcolumns import named
+from p2pnode.cli.output import fields, say, short_id, short_peer
 from p2pnode.cli.problems import problems
 from p2pnode.cli.requester import not_reached, running
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.client.errors import NodeUnreachable
 from p2pnode.core.values.units import about_bytes, parse_duration
 from p2pnode.core.wire.states import Scheduling
+from p2pnode.system.host_resources import BUILT_IN_LABELS
 
 # The API answers how many executions are left, and tells of no change; a look is one small request.
 POLL_INTERVAL_S = 0.2
@@ -24,27 +40,12 @@ DRAIN_GRACE_S = 60.0
 
 
 @click.command("id")
-@options.as_json
-def show_id(as_json: bool) -> int:
+@takes_form(names="its id alone")
+def show_id(form: OutputForm) -> int:
     """Show who this node is and where it listens."""
     client = running()
-    identity = client.identity()
-    if as_json:
-        answer_json({**identity, "api": client.url})
-        return Status.OK
-    pairs = [
-        ("Peer", identity["peer"]),
-        ("Name", identity["name"]),
-        ("Version", identity["version"]),
-        ("Engines", ", ".join(identity["engines"])),
-        *(("Docker", text) for text in _docker(identity["docker"])),
-        ("Labels", _labels(identity["labels"])),
-        ("Data", identity["data_dir"]),
-        ("API", client.url),
-        *(("Address", address) for address in identity["addresses"]),
-    ]
-    for line in fields(pairs):
-        answer(line)
+    identity = OwnIdentityJson(**client.identity(), api=client.url)
+    answer_form(form, identity, lambda wide: fields(_identity_fields(identity, wide)), [identity["peer"]])
     return Status.OK
 
 
@@ -57,56 +58,27 @@ node.add_command(problems)
 
 
 @node.command("list")
-@options.as_json
-def list_nodes(as_json: bool) -> int:
+@click.option("--label", "labels", multiple=True, metavar="KEY[=VALUE]", help="With all of these labels.")
+@click.option("--text", default="", help="With this text in name or peer id, in any case.")
+@takes_form(names="ids alone")
+def list_nodes(labels: tuple[str, ...], text: str, form: OutputForm) -> int:
     """List the nodes that this one knows."""
     client = running()
-    nodes, unreached = client.nodes(), client.unreached()
-    if as_json:
-        answer_json({"nodes": nodes, "unreached": unreached})
-        return Status.OK
-    rows = [
-        [
-            one["name"],
-            short_peer(one["peer"]),
-            "self" if one["self"] else "yes" if one["connected"] else "no",
-            ",".join(one["engines"]),
-            *_free_of_total(one["free"], one["total"]),
-            f"nothing: {one['problem']}" if one["problem"] else one["scheduling"],
-            _labels(one["labels"]),
-        ]
-        for one in nodes
-    ]
-    headings = ["NAME", "PEER", "CONNECTED", "ENGINES", "CPU FREE", "MEMORY FREE", "DISK FREE", "SCHEDULING"]
-    for line in table([*headings, "LABELS"], rows):
-        answer(line)
-    for given in unreached:
-        say(not_reached(given))
+    nodes, unreached = client.nodes(label=labels, text=text), client.unreached()
+    value = {"nodes": nodes, "unreached": unreached}
+    answer_form(form, value, listing(_NODES, nodes), (one["peer"] for one in nodes))
+    if form.is_table:
+        for given in unreached:
+            say(not_reached(given))
     return Status.OK
 
 
 @node.command("executions")
-@options.as_json
-def list_executions(as_json: bool) -> int:
+@takes_form(names="ids alone")
+def list_executions(form: OutputForm) -> int:
     """List what runs on this node, and for whom; what waits for room, too."""
     found = running().hosted()
-    if as_json:
-        answer_json({"executions": found})
-        return Status.OK
-    rows = [
-        [
-            one["id"],
-            one["name"] or short_id(one["job"]),
-            one["state"],
-            one["engine"],
-            *_resources(one["resources"]),
-            one["owner_name"] or short_peer(one["owner"]),
-            clock(one["created"]),
-        ]
-        for one in found
-    ]
-    for line in table(["ID", "JOB", "STATE", "ENGINE", "CPU", "MEMORY", "DISK", "OWNER", "CREATED"], rows):
-        answer(line)
+    answer_form(form, {"executions": found}, listing(_HOSTED, found), (one["id"] for one in found))
     return Status.OK
 
 
@@ -160,15 +132,17 @@ def drain(timeout_s: int, wait: bool, stay: bool) -> int:
     return Status.OK
 
 
-def _resources(one: ResourcesJson) -> list[str]:
-    return [f"{one['cpu_millis'] / 1000:g}", about_bytes(one["memory_bytes"]), about_bytes(one["disk_bytes"])]
-
-
-def _free_of_total(free: ResourcesJson, total: ResourcesJson) -> list[str]:
+def _identity_fields(identity: OwnIdentityJson, wide: bool) -> list[tuple[str, str]]:
     return [
-        f"{free['cpu_millis'] / 1000:g} of {total['cpu_millis'] / 1000:g}",
-        f"{about_bytes(free['memory_bytes'])} of {about_bytes(total['memory_bytes'])}",
-        f"{about_bytes(free['disk_bytes'])} of {about_bytes(total['disk_bytes'])}",
+        ("Peer", identity["peer"]),
+        ("Name", identity["name"]),
+        ("Version", identity["version"]),
+        ("Engines", ", ".join(identity["engines"])),
+        *(("Docker", text) for text in _docker(identity["docker"])),
+        ("Labels", labels_text(identity["labels"] if wide else _own(identity["labels"]))),
+        ("Data", identity["data_dir"]),
+        ("API", identity["api"]),
+        *(("Address", address) for address in identity["addresses"]),
     ]
 
 
@@ -178,5 +152,53 @@ def _docker(found: DockerJson | None) -> list[str]:
     return [f"{found['address']} ({found['chosen_by']})", *([found["problem"]] if found["problem"] else [])]
 
 
-def _labels(labels: dict[str, str]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in sorted(labels.items()))
+def _own(labels: Mapping[str, str]) -> Mapping[str, str]:
+    """Labels without those that every node has."""
+    return {key: value for key, value in labels.items() if key not in BUILT_IN_LABELS}
+
+
+def _cores(one: ResourcesJson) -> str:
+    return f"{one['cpu_millis'] / 1000:g}"
+
+
+def _free_bytes(free: int, total: int) -> str:
+    """`1.5/4 GB`, or `500 MB/4 GB` where the units differ."""
+    amount, unit = about_bytes(free).split()
+    of = about_bytes(total)
+    return f"{amount}/{of}" if of.endswith(f" {unit}") else f"{amount} {unit}/{of}"
+
+
+_NODES: Sequence[Column[NodeJson]] = (
+    column("NAME", lambda one: one["name"]),
+    column("PEER", lambda one: short_peer(one["peer"]), lambda one: one["peer"]),
+    column("CONNECTED", lambda one: "self" if one["self"] else "yes" if one["connected"] else "no"),
+    column("ENGINES", lambda one: ",".join(one["engines"])),
+    column("CPU FREE", lambda one: f"{_cores(one['free'])}/{_cores(one['total'])}"),
+    column("MEMORY FREE", lambda one: _free_bytes(one["free"]["memory_bytes"], one["total"]["memory_bytes"])),
+    column("DISK FREE", lambda one: _free_bytes(one["free"]["disk_bytes"], one["total"]["disk_bytes"])),
+    wide_column("GPU FREE", lambda one: f"{one['free']['gpus']}/{one['total']['gpus']}"),
+    column("SCHEDULING", lambda one: f"nothing: {one['problem']}" if one["problem"] else one["scheduling"]),
+    time_column("ADVERT", lambda one: one["issued"], in_table=False),
+    wide_column("PROTOCOLS", lambda one: ",".join(one["protocols"])),
+    wide_column("ADDRESSES", lambda one: ",".join(one["addresses"])),
+    column("LABELS", lambda one: labels_text(_own(one["labels"])), lambda one: labels_text(one["labels"])),
+)
+_HOSTED: Sequence[Column[HostedJson]] = (
+    column("ID", lambda one: short_id(one["id"]), lambda one: one["id"]),
+    column("JOB", lambda one: one["name"] or short_id(one["job"]), lambda one: one["job"]),
+    wide_column("NAME", lambda one: one["name"]),
+    wide_column("TYPE", lambda one: one["type"]),
+    wide_column("PRIORITY", lambda one: str(one["priority"])),
+    column("STATE", lambda one: one["state"]),
+    column("ENGINE", lambda one: one["engine"]),
+    column("CPU", lambda one: _cores(one["resources"])),
+    column("MEMORY", lambda one: about_bytes(one["resources"]["memory_bytes"])),
+    column("DISK", lambda one: about_bytes(one["resources"]["disk_bytes"])),
+    wide_column("GPU", lambda one: str(one["resources"]["gpus"])),
+    column(
+        "OWNER",
+        lambda one: one["owner_name"] or short_peer(one["owner"]),
+        lambda one: named(one["owner_name"], one["owner"]),
+    ),
+    time_column("CREATED", lambda one: one["created"]),
+)

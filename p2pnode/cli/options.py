@@ -17,15 +17,6 @@ from p2pnode.core.wire.addresses import parse_peer
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 job_id = click.argument("job_id", metavar="JOB")
 
-
-form = click.option(
-    "-o",
-    "--output",
-    "form",
-    type=click.Choice(["table", "json", "yaml"]),
-    default="table",
-    help="Print it in this form.",
-)
 # In a context's `meta` where --profile was given.
 PROFILE_GIVEN = "p2pnode.profile"
 # The profile is the flag's, so nothing else of the environment names a node.

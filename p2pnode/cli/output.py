@@ -1,9 +1,9 @@
-"""The one place that writes to the terminal: the answer on stdout, everything else on stderr.
+"""The one place that writes lines to the terminal: the answer on stdout, everything else on stderr.
 
 What is written may quote peers, jobs and files, so all of it is made visible here (`core.values.text`),
 whoever calls: no text can move the cursor, add a line, or look like another. Line breaks, colours
-and the live line are this module's own. Other modules of the command line can't reach the streams:
-a rule of ruff (pyproject.toml) forbids it.
+and live lines are this module's own. Other modules of the command line can't reach the streams:
+a rule of ruff (pyproject.toml) forbids it. The full screen of `top.screen` keeps to the same.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ from p2pnode.core.values.text import (
 
 # A table's cells are cut at this width, but for the last of a row, which widens no other row: a CID has 59.
 CELL_COLUMNS_MAX = 60
-_COLOURS = {"red": 31, "green": 32, "yellow": 33, "dim": 2, "bold": 1}
+# A narrow terminal breaks its lines: less of a reason would say nothing.
+PROSE_COLUMNS_MIN = 20
+_COLUMN_GAP = "  "
+_COLOURS = {"red": 31, "green": 32, "yellow": 33, "dim": 2, "bold": 1, "reverse": 7}
 _STATE_COLOURS = {"Completed": "green", "Failed": "red", "Lost": "red", "Stopped": "yellow"}
 _ERASE_LINE = "\r\x1b[2K"
 StreamName: TypeAlias = Literal["stdout", "stderr"]
@@ -90,17 +93,31 @@ def ask(question: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines with aligned columns; on a terminal no cell is wide enough to push others out of sight."""
-    shown = _short if sys.stdout.isatty() else visible
+def table(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], *, whole: bool = False, prose_last: bool = False
+) -> list[str]:
+    """Lines with aligned columns; on a terminal no cell is wide enough to push others out of sight.
+
+    `whole`: nothing is cut there either. `prose_last`: the last column is cut where the terminal ends.
+    """
+    cuts = sys.stdout.isatty() and not whole
+    shown = _short if cuts else visible
     cells = [list(headings), *([*map(shown, row[:-1]), visible(row[-1])] for row in rows)]
     widths = [max(width(row[column]) for row in cells) for column in range(len(headings))]
-    return ["  ".join(map(ljust, row, widths)).rstrip() for row in cells]
+    if cuts and prose_last:
+        before = sum(widths[:-1]) + len(_COLUMN_GAP) * (len(headings) - 1)
+        columns = max(shutil.get_terminal_size().columns - before, PROSE_COLUMNS_MIN)
+        widths[-1] = min(widths[-1], columns)
+        cells = [[*row[:-1], _cut(row[-1], columns)] for row in cells]
+    return [_COLUMN_GAP.join(map(ljust, row, widths)).rstrip() for row in cells]
 
 
 def _short(text: str) -> str:
-    text = visible(text)
-    return text if width(text) <= CELL_COLUMNS_MAX else cut(text, CELL_COLUMNS_MAX - 1) + "…"
+    return _cut(visible(text), CELL_COLUMNS_MAX)
+
+
+def _cut(text: str, columns: int) -> str:
+    return text if width(text) <= columns else cut(text, columns - 1) + "…"
 
 
 def fields(pairs: Iterable[tuple[str, str]]) -> list[str]:
@@ -129,14 +146,36 @@ def clock_ms(at: float) -> str:
     return time.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S", local) + f".{int(at % 1 * 1000):03d}"
 
 
+def rfc3339(at: float) -> str:
+    """A Unix time for programs and other time zones."""
+    # Years of five digits too, which a peer may tell of and datetime has not.
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
+def rfc3339_ms(at: float) -> str:
+    """The same to the millisecond."""
+    return f"{rfc3339(at)[:-1]}.{int(at % 1 * 1000):03d}Z"
+
+
 def is_live() -> bool:
     """Whether stderr is a terminal on which lines can be drawn anew."""
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
+def is_whole_screen() -> bool:
+    """Whether stdin and stdout are a terminal that can be drawn on as a whole."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
 def draw(line: str) -> None:
     """Replace the live line, the last one on stderr; "" removes it."""
     _write(sys.stderr, _ERASE_LINE + _fitting(line))
+
+
+def draw_block(lines: Sequence[str], before: int) -> None:
+    """Replace the last `before` lines on stderr, where the cursor is in the last of them; () removes them."""
+    up_again = f"\x1b[{before - 1}A" if before > 1 else ""
+    _write(sys.stderr, f"\r{up_again}\x1b[J" + "\n".join(map(_fitting, lines)))
 
 
 def draw_again(lines: Sequence[str], before: int) -> None:

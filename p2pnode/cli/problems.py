@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import click
 
 from p2pnode.api.shapes import ProblemJson
-from p2pnode.cli import options
-from p2pnode.cli.output import answer, answer_document, answer_json, clock, fields, say, table
+from p2pnode.cli.forms import Column, OutputForm, answer_form, column, listing, takes_form, time_column
+from p2pnode.cli.output import clock, fields, rfc3339, say
 from p2pnode.cli.requester import running
 from p2pnode.cli.status import CommandError, Status
 
@@ -15,8 +17,8 @@ from p2pnode.cli.status import CommandError, Status
 @click.option("--show", type=int, metavar="N", help="All that is known of problem N.")
 @click.option("--retry", type=int, metavar="N", help="Go on with what was set aside as problem N.")
 @click.option("--drop", type=int, metavar="N", help="Forget problem N, and what was set aside with it.")
-@options.as_json
-def problems(show: int | None, retry: int | None, drop: int | None, as_json: bool) -> int:
+@takes_form(names="numbers alone")
+def problems(show: int | None, retry: int | None, drop: int | None, form: OutputForm) -> int:
     """List what has failed on this node.
 
     A job or execution that fails by itself is set aside: the node goes on without it, also after a
@@ -38,45 +40,44 @@ def problems(show: int | None, retry: int | None, drop: int | None, as_json: boo
         found = [one for one in found if one["number"] == show]
         if not found:
             raise CommandError(Status.USAGE, f"there is no problem {show}")
-    if as_json:
-        answer_json({"problems": found})
-    elif show is not None:
-        _show(found[0])
+    if form.is_table and not found:
+        say("nothing has failed on this node")
+        return Status.OK
+    numbers = [str(one["number"]) for one in found]
+    if show is None:
+        answer_form(form, {"problems": found}, listing(_PROBLEMS, found, prose_last=True), numbers)
     else:
-        _list(found)
+        answer_form(form, {"problems": found}, lambda wide: _shown(found[0], wide), numbers)
     return Status.OK
 
 
-def _list(found: list[ProblemJson]) -> None:
-    if not found:
-        say("nothing has failed on this node")
-        return
-    rows = [
+def _state(one: ProblemJson) -> str:
+    return "set aside" if one["aside"] else "goes on"
+
+
+_PROBLEMS: Sequence[Column[ProblemJson]] = (
+    column("NO", lambda one: str(one["number"])),
+    time_column("FIRST", lambda one: one["first_at"], in_table=False),
+    time_column("LAST", lambda one: one["last_at"]),
+    column("WHAT", lambda one: one["kind"]),
+    column("WHICH", lambda one: one["subject"]),
+    column("STATE", _state),
+    column("TIMES", lambda one: str(one["count"])),
+    column("REASON", lambda one: one["reason"]),
+)
+
+
+def _shown(one: ProblemJson, wide: bool) -> Iterator[str]:
+    at = rfc3339 if wide else clock
+    yield from fields(
         [
-            str(one["number"]),
-            clock(one["last_at"]),
-            one["kind"],
-            one["subject"],
-            "set aside" if one["aside"] else "goes on",
-            str(one["count"]),
-            one["reason"],
+            ("Problem", str(one["number"])),
+            ("What", f"{one['kind']} {one['subject']}"),
+            ("State", _state(one)),
+            ("Times", str(one["count"])),
+            ("First", at(one["first_at"])),
+            ("Last", at(one["last_at"])),
+            ("Reason", one["reason"]),
         ]
-        for one in found
-    ]
-    for line in table(["NO", "LAST", "WHAT", "WHICH", "STATE", "TIMES", "REASON"], rows):
-        answer(line)
-
-
-def _show(one: ProblemJson) -> None:
-    pairs = [
-        ("Problem", str(one["number"])),
-        ("What", f"{one['kind']} {one['subject']}"),
-        ("State", "set aside" if one["aside"] else "goes on"),
-        ("Times", str(one["count"])),
-        ("First", clock(one["first_at"])),
-        ("Last", clock(one["last_at"])),
-        ("Reason", one["reason"]),
-    ]
-    for line in fields(pairs):
-        answer(line)
-    answer_document(one["detail"])
+    )
+    yield from one["detail"].removesuffix("\n").split("\n")

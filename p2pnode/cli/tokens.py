@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import click
 
-from p2pnode.api.token_shapes import TokenKind
+from p2pnode.api.token_shapes import TokenJson, TokenKind
 from p2pnode.cli import options
+from p2pnode.cli.forms import Column, OutputForm, answer_form, column, listing, takes_form, time_column
 from p2pnode.cli.groups import Group
-from p2pnode.cli.output import answer, answer_json, clock, say, table
+from p2pnode.cli.output import answer, clock, rfc3339, say
 from p2pnode.cli.requester import running
 from p2pnode.cli.status import Status
 from p2pnode.core.values.units import parse_duration
@@ -39,28 +41,14 @@ def create(name: str, read: bool, lifetime_s: int | None) -> int:
 
 
 @token.command("list")
-@options.as_json
-def list_tokens(as_json: bool) -> int:
+@takes_form(names="names alone")
+def list_tokens(form: OutputForm) -> int:
     """List the tokens that were made here, without their secrets."""
     found = running().tokens()
-    if as_json:
-        answer_json({"tokens": found})
-        return Status.OK
-    if not found:
+    if form.is_table and not found:
         say("no token was made here; the owner's, in api.token in the data directory, is not listed")
         return Status.OK
-    rows = [
-        [
-            one["name"],
-            one["kind"],
-            clock(one["created"]),
-            "never" if one["last_used"] is None else clock(one["last_used"]),
-            _expires(one["expires"]),
-        ]
-        for one in found
-    ]
-    for line in table(["NAME", "KIND", "CREATED", "LAST USED", "EXPIRES"], rows):
-        answer(line)
+    answer_form(form, {"tokens": found}, listing(_TOKENS, found), (one["name"] for one in found))
     return Status.OK
 
 
@@ -73,7 +61,21 @@ def revoke(name: str) -> int:
     return Status.OK
 
 
-def _expires(at: float | None) -> str:
+def _expires(one: TokenJson) -> str:
+    at = one["expires"]
     if at is None:
         return "never"
     return clock(at) if at > time.time() else "expired"
+
+
+_TOKENS: Sequence[Column[TokenJson]] = (
+    column("NAME", lambda one: one["name"]),
+    column("KIND", lambda one: one["kind"]),
+    time_column("CREATED", lambda one: one["created"]),
+    column(
+        "LAST USED",
+        lambda one: "never" if one["last_used"] is None else clock(one["last_used"]),
+        lambda one: "never" if one["last_used"] is None else rfc3339(one["last_used"]),
+    ),
+    column("EXPIRES", _expires, lambda one: "never" if one["expires"] is None else rfc3339(one["expires"])),
+)

@@ -200,8 +200,20 @@ class Client(Channel):
     def drop_problem(self, number: int) -> None:
         self._call("DELETE", f"/api/v1/problems/{number}")
 
-    def nodes(self) -> list[NodeJson]:
-        return cast(list[NodeJson], self._call("GET", "/api/v1/nodes")["nodes"])
+    def nodes(
+        self, *, label: Sequence[str] = (), text: str = "", connected: bool | None = None
+    ) -> list[NodeJson]:
+        """The nodes that are as is asked, the one that answers first."""
+        asked = {"label": label, "text": text}
+        if connected is not None:
+            asked["connected"] = str(connected).lower()
+        found: list[NodeJson] = []
+        after: str | None = ""
+        while after is not None:
+            query = urlencode(asked | {"after": after}, doseq=True)
+            page = self._call("GET", f"/api/v1/nodes?{query}")
+            found, after = found + page["nodes"], page.get("next")
+        return found
 
     def unreached(self) -> list[UnreachedJson]:
         return cast(list[UnreachedJson], self._call("GET", "/api/v1/nodes")["unreached"])

@@ -98,9 +98,12 @@ class NodeClient:
         )
         return [SubmittedJob(self._client, one) for one in found]
 
-    def nodes(self) -> list[NodeJson]:
-        """The nodes that this one knows, itself among them."""
-        return self._client.nodes()
+    def nodes(
+        self, *, label: str | Sequence[str] = (), text: str = "", connected: bool | None = None
+    ) -> list[NodeJson]:
+        """The nodes that this one knows, itself first; only those that are as is asked."""
+        labels = [label] if isinstance(label, str) else label
+        return self._client.nodes(label=labels, text=text, connected=connected)
 
     def add(self, path: str | os.PathLike[str]) -> str:
         """Put a file or directory into the node's store; gives its CID, for inputs `ipfs://CID`.

@@ -17,7 +17,7 @@ export function Network() {
   const busy = (field, text) => `${text(sum("total", field) - sum("free", field))} of ${text(sum("total", field))} in use`;
   return html`<h1>Network</h1><${Notice} error=${error} />
     <section class="cards" aria-label="All nodes together">
-      <div class="card"><b class="big">${nodes.length}</b> nodes known,
+      <div class="card"><b class="big">${nodes.length}</b> nodes known${data.next ? " and more" : ""},
         ${" "}${nodes.filter((one) => one.connected || one.self).length} of them connected</div>
       <div class="card"><${Bar} label="CPU" used=${sum("total", "cpu_millis") - sum("free", "cpu_millis")}
         total=${sum("total", "cpu_millis")} text=${busy("cpu_millis", cores)} />

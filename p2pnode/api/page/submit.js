@@ -56,7 +56,9 @@ export function Submit({ from }) {
   const area = useRef(null);
   useEffect(() => {
     if (!from) return;
-    get(`/api/v1/jobs/${from}`).then((job) => setText(JSON.stringify(job.spec, null, 2)), () => {});
+    get(`/api/v1/jobs/${from}`)
+      .then((job) => get(`/api/v1/jobs/${job.id}/versions/${job.version}`))
+      .then((version) => setText(version.text), () => {});
   }, [from]);
   useEffect(() => {
     setPlan(null);

@@ -15,7 +15,7 @@ export function Versions({ job }) {
     for (const version of [shown, against]) {
       if (!version || specs[version]) continue;
       get(`/api/v1/jobs/${job.id}/versions/${version}`).then(
-        ({ spec }) => setSpecs((before) => ({ ...before, [version]: JSON.stringify(spec, null, 2) })), setError);
+        ({ text }) => setSpecs((before) => ({ ...before, [version]: text })), setError);
     }
   }, [shown, against]);
   const choice = (title, value, set, none) => html`<label>${title} <select value=${value} onChange=${(event) => set(Number(event.target.value))}>

@@ -1,0 +1,170 @@
+"""The shapes of what commands print as JSON and YAML, where these are not the API's own.
+
+docs/output.md is made of them; their fields are only ever added to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypedDict
+
+from p2pnode.api.execution_shapes import ExecutionsJson, HostedExecutionsJson
+from p2pnode.api.shapes import (
+    EntryJson,
+    EventJson,
+    IdentityJson,
+    JobJson,
+    NetworkJobsJson,
+    NodeJson,
+    PinJson,
+    PlanJson,
+    ProblemsJson,
+    SettingsJson,
+    UnreachedJson,
+    VersionJson,
+)
+from p2pnode.api.token_shapes import TokensJson
+
+
+class OwnIdentityJson(IdentityJson):
+    """The node that answers, and where."""
+
+    api: Annotated[str, "The address of its API."]
+
+
+class NodeListJson(TypedDict):
+    """The nodes that this one knows, itself among them."""
+
+    nodes: Annotated[list[NodeJson], "The node that answers first, the others by name."]
+    unreached: Annotated[list[UnreachedJson], "Peers among the node's settings that are not connected."]
+
+
+class JobListJson(TypedDict):
+    """The jobs that a node owns or keeps a copy of."""
+
+    jobs: Annotated[list[JobJson], "Newest first."]
+
+
+class HistoryJson(TypedDict):
+    """The history of a job."""
+
+    events: Annotated[list[EventJson], "In order."]
+
+
+class VersionsJson(TypedDict):
+    """The versions of a job's file that are kept."""
+
+    version: Annotated[int, "The newest."]
+    versions: Annotated[list[VersionJson], "The oldest first."]
+
+
+class FileProblemJson(TypedDict):
+    """A mistake in a job file, or a warning."""
+
+    file: Annotated[str, "The file as it was named; '<stdin>'."]
+    line: Annotated[int, "From 1."]
+    column: Annotated[int, "From 1."]
+    field: Annotated[str, "The path of the field, such as Tasks[0].Engine."]
+    severity: Annotated[str, "'error' or 'warning'."]
+    message: Annotated[str, "A sentence with what to do."]
+
+
+class ValidityJson(TypedDict):
+    """Whether a job file can be submitted."""
+
+    valid: Annotated[bool, "False: it has errors."]
+    problems: Annotated[list[FileProblemJson], "Its errors; those of a valid file are warnings."]
+
+
+class CheckJson(TypedDict):
+    """A check of this machine or its node."""
+
+    check: Annotated[str, "The name of what was looked at."]
+    level: Annotated[str, "'ok', 'warn' or 'FAIL'."]
+    text: Annotated[str, "What was found."]
+    advice: Annotated[str, "What to do about it; '' for nothing."]
+
+
+class ChecksJson(TypedDict):
+    """All checks, in their order."""
+
+    checks: Annotated[list[CheckJson], "In the order in which they were made."]
+
+
+class ExplainedSettingJson(TypedDict):
+    """A setting of a node, explained."""
+
+    name: Annotated[str, "As in config.toml."]
+    meaning: Annotated[str, "What it is for."]
+    form: Annotated[str, "What is expected."]
+    default: Annotated[str, "What holds where it is not given."]
+    flag: Annotated[str, "As serve takes it."]
+    repeated: Annotated[bool, "The flag may be given more than once."]
+    variable: Annotated[str, "As the environment has it."]
+    example: Annotated[str, "As config.toml has it."]
+    value: Annotated[Any, "As it stands now; null: the node finds it by itself."]
+    origin: Annotated[str, "'flag', 'env', 'file', 'profile' or 'default'."]
+    where: Annotated[str, "The flag, the variable, PATH:LINE or the profile's name."]
+
+
+class ProfileJson(TypedDict):
+    """A profile, and the node that runs on it."""
+
+    profile: Annotated[str, "What '--profile' takes."]
+    name: Annotated[str, "The node's name; '': none runs."]
+    peer: Annotated[str, "The node's id; '': none runs."]
+    api: Annotated[str, "The address of its API; '': none runs."]
+    data_dir: Annotated[str, "Its data directory."]
+    config_file: Annotated[str, "Its file of settings, which may not exist."]
+
+
+class ProfilesJson(TypedDict):
+    """The profiles of this user."""
+
+    profiles: Annotated[list[ProfileJson], "By name."]
+
+
+class DevnetNodeJson(TypedDict):
+    """A node of a devnet."""
+
+    name: Annotated[str, "Its name."]
+    peer: Annotated[str | None, "Its id; null: it is not ready."]
+    pid: Annotated[int, "Its process."]
+    api: Annotated[str | None, "The address of its API; null: it is not ready."]
+    data_dir: Annotated[str, "Its data directory."]
+    state: Annotated[str, "'starting', 'ready' or 'ended'."]
+
+
+class DevnetJson(TypedDict):
+    """A devnet."""
+
+    nodes: Annotated[list[DevnetNodeJson], "As they were started."]
+
+
+# Each command that gives JSON, and the shape of that.
+ANSWERS: Mapping[str, Any] = {
+    "submit": JobJson,
+    "docker run": JobJson,
+    "wasm run": JobJson,
+    "job list": JobListJson,
+    "job list --network": NetworkJobsJson,
+    "job describe": JobJson,
+    "job rerun": JobJson,
+    "job history": HistoryJson,
+    "job executions": ExecutionsJson,
+    "job versions": VersionsJson,
+    "validate": ValidityJson,
+    "plan": PlanJson,
+    "id": OwnIdentityJson,
+    "node list": NodeListJson,
+    "node executions": HostedExecutionsJson,
+    "node problems": ProblemsJson,
+    "ipfs ls": list[EntryJson],
+    "ipfs pin ls": list[PinJson],
+    "config list": SettingsJson,
+    "config explain": ExplainedSettingJson,
+    "config profiles": ProfilesJson,
+    "doctor": ChecksJson,
+    "token list": TokensJson,
+    "devnet status": DevnetJson,
+}
