@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from p2pnode.core.job.asking import BETTER_WAIT_S, BID_WINDOW_S, ENOUGH_WAIT_S, REFUSAL_HOLDS_S
+from p2pnode.core.job.asking import BETTER_WAIT_S, BID_WINDOW_S, ENOUGH_WAIT_S
 from p2pnode.core.job.incoming import BID_MARGIN_S
+from p2pnode.core.job.refusals import REFUSAL_HOLDS_S
 from p2pnode.core.job.transitions import AWARD_CONFIRM_S
 from p2pnode.core.records.events import PeerBack, PeerLost, Received, Tick
 from p2pnode.core.records.lifecycle import LIVE, OPEN, ExecutionState, JobState, Outcome

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pnode.core.job import asking, deputies, incoming, machine, transitions
+from p2pnode.core.job import asking, deputies, incoming, machine, refusals, transitions
 from p2pnode.core.jobfile import kinds, yamltree
 from p2pnode.core.link import detection_times
 from p2pnode.core.placement import adverts, arrival, standing
@@ -122,7 +122,8 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
             f"{asking.ENOUGH_WAIT_S:g} s",
             f"{asking.BETTER_WAIT_S:g} s later",
             f"after {arrival.PATIENCE_S_MAX:g} s",
-            f"{asking.REFUSAL_HOLDS_S:g} s",
+            f"{refusals.REFUSAL_HOLDS_S:g} s",
+            f"{refusals.REFUSED_AWARD_HOLDS_S / 60:g} minutes",
             f"{transitions.AWARD_CONFIRM_S:g} s",
             f"{incoming.BID_MARGIN_S:g} s",
             f"{worker_state.BID_VALID_S:g} s",

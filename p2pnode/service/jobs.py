@@ -76,7 +76,7 @@ class Jobs:
             or ""
         )
         core = self._core
-        found = plan.plan(spec, core.me, core.table.known, self._clock.now(), lacks)
+        found = plan.plan(spec, core.me, core.table.known, self._clock.now(), lacks, core.trust)
         return {
             "needed": found.needed,
             "asked": [{"peer": advert.peer, "name": advert.name} for advert in found.asked],

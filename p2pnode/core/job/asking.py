@@ -37,11 +37,13 @@ from p2pnode.core.records.lifecycle import (
     ExecutionState,
     JobRecord,
 )
+from p2pnode.core.values.trust import ANYBODY, Trust
 from p2pnode.core.wire.messages import Advert, Ask, Requirements, execution_id
 from p2pnode.core.wire.spec import JobType
 from p2pnode.core.wire.states import RefusalKind, Scheduling
 
-from .desired import MissingPlacement
+from .desired import MissingPlacement, why_misplaced
+from .refusals import held_until, holds
 from .retries import TRIES_PER_PEER_MAX, failures_by_peer
 
 # A first answer over a fresh connection takes tenths of a second on a loaded machine.
@@ -61,16 +63,12 @@ QUEUE_TIMEOUT_S = 10 * 60.0
 ASKS_PER_PEER_MAX = 16
 # Asks in one round of a job that runs everywhere: each is a message and a record.
 ASKS_EVERYWHERE_MAX = 500
-# A silent peer's advert may stay the same for as long as it lives: after a while it is asked again.
-REFUSAL_HOLDS_S = 60.0
 # Why a peer is not asked that could be.
 FARTHER = "would have to fetch what a peer that is waited for has"
 # Peers with room that a round chooses among, of so many that more would change little; a job of many replicas
 # chooses among so many for each.
 CONSIDERED_MAX = 100
 CONSIDERED_PER_REPLICA = 4
-# Peers that a line of history names, of those that were asked.
-NAMED_MAX = 8
 
 
 @dataclass
@@ -80,6 +78,8 @@ class Asking:
     record: JobRecord
     known: Mapping[str, Known]
     now: float
+    # The acting node's own.
+    trust: Trust = ANYBODY
 
     @cached_property
     def need(self) -> Requirements:
@@ -145,9 +145,7 @@ class Asking:
         """The peers that a round for `needed` replicas asks, the best first."""
         held_back = self._held_back(needed)
         ranked = [one for one in self._rooms_first() if one.peer not in held_back]
-        roomy = sum(
-            why_not_peer(self.need, one) is None and one.peer not in self._out_of_reach for one in ranked
-        )
+        roomy = sum(self.why_not(one) is None and one.peer not in self._out_of_reach for one in ranked)
         return ranked[: asks_for(needed)] if roomy < needed else ranked[: min(roomy, asks_for(needed))]
 
     def _rooms_first(self) -> list[Advert]:
@@ -340,8 +338,8 @@ class Asking:
 
     def wakes(self) -> float:
         """When a job with nobody to ask looks again, should nothing happen before."""
-        holds = (refused.at + REFUSAL_HOLDS_S for refused in self.record.refusals.values())
-        times = (at for at in (*holds, *self._asked_from.values()) if at > self.now)
+        refused = (held_until(one) for one in self.record.refusals.values())
+        times = (at for at in (*refused, *self._asked_from.values()) if at > self.now)
         return min(self.waits_until(), *times, inf)
 
     def why_waiting(self) -> str:
@@ -374,7 +372,7 @@ class Asking:
 
     def _find_infeasible(self, peer: str) -> Infeasible | None:
         advert, record = self.known[peer].advert, self.record
-        infeasible = why_not_peer(self.need, advert)
+        infeasible = self.why_not(advert)
         if infeasible is not None and infeasible.refusal_kind is RefusalKind.UNSUITABLE:
             return infeasible
         tries = self.failures.get(peer, 0)
@@ -384,16 +382,13 @@ class Asking:
         if opened is not None:
             return Infeasible(RefusalKind.BUSY, opened.reason or "is being asked")
         refused = record.refusals.get(peer)
-        held = refused and advert.number <= refused.number and self.now < refused.at + REFUSAL_HOLDS_S
-        if refused is not None and held:
+        if refused is not None and holds(refused, advert.number, self.now):
             return Infeasible(refused.refusal_kind, refused.reason)
         if infeasible is not None and advert.capacity.scheduling is Scheduling.SCHEDULABLE:
             return Infeasible(infeasible.refusal_kind, infeasible.reason, askable=True)
         return infeasible
 
-
-def listed(peers: Sequence[str]) -> str:
-    """So many peers, and who the first of them are."""
-    named = ", ".join(peers[:NAMED_MAX])
-    more = f" and {len(peers) - NAMED_MAX} more" if len(peers) > NAMED_MAX else ""
-    return f"{len(peers)} peer{'s' if len(peers) > 1 else ''}: {named}{more}"
+    def why_not(self, advert: Advert) -> Infeasible | None:
+        """Why a peer gets nothing of the job, or not now, by its advert and its requester's policy."""
+        reason = why_misplaced(self.record, advert, self.trust)
+        return Infeasible(RefusalKind.UNSUITABLE, reason) if reason else why_not_peer(self.need, advert)

@@ -1,10 +1,10 @@
 """The deputies of a job: which peers are named, and when they are told. The acting owner's side.
 
 As many are named as the job wants, those that run nothing of it before others: peers that say in their
-adverts that they look after jobs, meet the job's Constraints, and are trusted where its requester names whom
-it trusts. The requester names them in its charter, and replaces one that falls silent by another charter; the
-former one may still hold its copy, so it is remembered as a past member, which is told. Any other owner can
-only name more, behind the present members.
+adverts that they look after jobs, meet the job's Constraints, are trusted where its requester names whom it
+trusts, and are where its policy places jobs. The requester names them in its charter, and replaces one that
+falls silent by another charter; the former one may still hold its copy, so it is remembered as a past member,
+which is told. Any other owner can only name more, behind the present members.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ def why_no_deputy(record: JobRecord, advert: Advert, trust: Trust) -> str | None
     if (distrusted := trust.why_not(advert.peer)) is not None:
         return distrusted
     labels = advert.capacity.labels
+    if (misplaced := trust.why_not_placed(advert.peer, labels)) is not None:
+        return misplaced
     unmet = (constraints.why_not(one, labels) for one in constraints.requirements(record.spec.constraints))
     return next((reason for reason in unmet if reason is not None), None)
 

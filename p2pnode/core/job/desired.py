@@ -27,6 +27,8 @@ from p2pnode.core.records.lifecycle import (
     ExecutionState,
     JobRecord,
 )
+from p2pnode.core.values.trust import Trust
+from p2pnode.core.wire.messages import Advert
 from p2pnode.core.wire.spec import REPLICAS_MAX, JobType
 from p2pnode.core.wire.states import Scheduling
 
@@ -41,6 +43,19 @@ class MissingPlacement:
 
     replica: int
     peer: str | None = None
+
+
+def why_misplaced(record: JobRecord, advert: Advert, trust: Trust) -> str | None:
+    """Why the policy of the job's requester places nothing on a peer, which only its own node knows."""
+    own = record.requester == record.owner
+    return trust.why_not_placed(advert.peer, advert.capacity.labels) if own else None
+
+
+def placeable(record: JobRecord, known: Table, trust: Trust) -> Table:
+    """The peers on which the job may be placed, by its requester's policy."""
+    if not trust.places:
+        return known
+    return {peer: one for peer, one in known.items() if why_misplaced(record, one.advert, trust) is None}
 
 
 def missing_placements(record: JobRecord, known: Table) -> list[MissingPlacement]:

@@ -72,7 +72,7 @@ def refused(transitions: JobTransitions, peer: str, refusal: Refusal, now: float
         transitions.note("Refusal", refusal.reason, now, execution)
         del transitions.record.executions[execution.id]
     elif execution.state is ExecutionState.AWARDED and not execution.unconfirmed:
-        transitions.remember_refusal(peer, refusal.refusal_kind, refusal.reason, now)
+        transitions.remember_refusal(peer, refusal.refusal_kind, refusal.reason, now, of_award=True)
         transitions.note("Refusal", refusal.reason, now, execution)
         execution.move(ExecutionState.CANCELLED, now, refusal.reason)
     elif execution.state in LIVE and execution.unconfirmed:

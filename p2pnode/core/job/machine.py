@@ -20,6 +20,7 @@ from collections.abc import Collection, Iterable, Mapping
 from math import inf
 
 from p2pnode.core.placement.adverts import Known
+from p2pnode.core.placement.matching import listed
 from p2pnode.core.records import mandate
 from p2pnode.core.records.events import (
     Action,
@@ -55,8 +56,8 @@ from p2pnode.core.wire.signing import Keys, Signed
 from p2pnode.core.wire.spec import JobSpec, JobType
 
 from . import conclusion, deputies, handover, incoming
-from .asking import BETTER_WAIT_S, ENOUGH_WAIT_S, Asking, listed
-from .desired import MissingPlacement, learn_targets, missing_placements, surplus
+from .asking import BETTER_WAIT_S, ENOUGH_WAIT_S, Asking
+from .desired import MissingPlacement, learn_targets, missing_placements, placeable, surplus
 from .retries import hopeless
 from .transitions import JobTransitions
 
@@ -103,7 +104,7 @@ class Job:
             self._hold_until = now + HOLD_S
             ask = WhoOwns(job=record.id, owner=record.owner, whole=False)
             self._steps.actions += [Send(peer, ask) for peer in record.deputies]
-        self._steps.actions += Asking(record, self._known, now).again()
+        self._steps.actions += Asking(record, self._known, now, self._trust).again()
         return self._settle(now)
 
     def heard_all_the_time(self, peers: Iterable[str]) -> None:
@@ -283,8 +284,8 @@ class Job:
             )
             return
         if record.spec.type in EVERYWHERE:
-            learn_targets(record, self._known)
-        for execution, reason in surplus(record, self._known):
+            learn_targets(record, placeable(record, self._known, self._trust))
+        for execution, reason in surplus(record, placeable(record, self._known, self._trust)):
             if execution.state in LIVE:
                 transitions.cancel(execution, reason, now)
         missing = self._missing()
@@ -309,7 +310,7 @@ class Job:
             transitions.queue(f"waits before another try: {self._why_again(missing)}", now)
 
     def _missing(self) -> list[MissingPlacement]:
-        return missing_placements(self.record, self._known)
+        return missing_placements(self.record, placeable(self.record, self._known, self._trust))
 
     def _why_again(self, missing: list[MissingPlacement]) -> str:
         replicas = {one.replica for one in missing}
@@ -327,7 +328,7 @@ class Job:
 
     def _place(self, wanted: list[MissingPlacement], now: float) -> None:
         record, transitions = self.record, self._steps
-        asking = Asking(record, self._known, now)
+        asking = Asking(record, self._known, now, self._trust)
         bound = {one.peer: one for one in wanted if one.peer is not None}
         if record.spec.type in EVERYWHERE:
             for bid in record.of(ExecutionState.BID):
@@ -352,7 +353,7 @@ class Job:
                 transitions.award(wanted.pop(0), bids, now)
         if not wanted and not self._lacks_targets():
             return
-        round = Asking(record, self._known, now).begin_round(wanted)
+        round = Asking(record, self._known, now, self._trust).begin_round(wanted)
         if round:
             record.waiting_since = None
             transitions.actions += round
@@ -389,5 +390,5 @@ class Job:
         times += [at for at in later if at > now]
         waits = any(at <= now for at in later) or self._lacks_targets()
         if waits and not record.of(ExecutionState.ASKED, ExecutionState.BID):
-            times.append(Asking(record, self._known, now).wakes())
+            times.append(Asking(record, self._known, now, self._trust).wakes())
         return min(times, default=inf)

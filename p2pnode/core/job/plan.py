@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 from p2pnode.core.placement import forwarding
 from p2pnode.core.placement.adverts import Known
-from p2pnode.core.placement.matching import Infeasible, why_not_peer
+from p2pnode.core.placement.matching import Infeasible
 from p2pnode.core.records import mandate
 from p2pnode.core.records.lifecycle import EVERYWHERE, new_record
-from p2pnode.core.values.trust import ANYBODY
+from p2pnode.core.values.trust import ANYBODY, Trust
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import Record
 from p2pnode.core.wire.mandates import NONCE_SIZE_BYTES, Mandate
@@ -43,18 +43,20 @@ class Plan(Record, frozen=True):
 _NO_JOB = "j-" + "0" * 32
 
 
-def plan(spec: JobSpec, me: str, known: Mapping[str, Known], now: float, lacks: str = "") -> Plan:
-    """The plan for a job that `me` would own, with this table of peers.
+def plan(
+    spec: JobSpec, me: str, known: Mapping[str, Known], now: float, lacks: str = "", trust: Trust = ANYBODY
+) -> Plan:
+    """The plan for a job that `me` would own, with this table of peers, and `trust` in some.
 
     `lacks` is why `me` itself does not have what peers look up when they are asked; "" if it has.
     """
     table = {peer: one for peer, one in known.items() if not (lacks and peer == me)}
     charter = mandate.first_charter(_NO_JOB, bytes(NONCE_SIZE_BYTES), me, spec, ANYBODY)
     unsigned = Mandate(charter=Signed(body=codec.encode(charter), signature=bytes(64)))
-    asking = Asking(new_record(unsigned, spec, now), table, now)
-    found = [why_not_peer(asking.need, one.advert) for one in table.values()]
+    asking = Asking(new_record(unsigned, spec, now), table, now, trust)
+    found = [asking.why_not(one.advert) for one in table.values()]
     if len(table) < len(known):
-        infeasible = why_not_peer(asking.need, known[me].advert)
+        infeasible = asking.why_not(known[me].advert)
         found.append(Infeasible(RefusalKind.UNSUITABLE, lacks) if infeasible is None else infeasible)
     counts = {
         refusal_kind: Counter(

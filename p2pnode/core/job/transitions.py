@@ -29,8 +29,9 @@ from p2pnode.core.wire.messages import Adopt, Award, Cancel, Line, Release
 from p2pnode.core.wire.signing import Keys
 from p2pnode.core.wire.states import Fault, RefusalKind
 
-from .asking import REFUSAL_HOLDS_S, Asking
+from .asking import Asking
 from .desired import MissingPlacement
+from .refusals import held_until
 from .retries import back_off_s, is_last
 
 # The peer journals the award and answers at once; a loaded two-core machine takes tenths of a second.
@@ -144,13 +145,15 @@ class JobTransitions:
             if wait_s and not is_last(record, execution.replica):
                 self.note("Retry", f"Replica {execution.replica} is tried again in {wait_s:.1f} s", now)
 
-    def remember_refusal(self, peer: str, refusal_kind: RefusalKind, reason: str, now: float) -> None:
+    def remember_refusal(
+        self, peer: str, refusal_kind: RefusalKind, reason: str, now: float, *, of_award: bool = False
+    ) -> None:
         known = self.known.get(peer)
         number = known.advert.number if known else 0
         held = self.record.refusals.items()
-        self.record.refusals = {peer: one for peer, one in held if now < one.at + REFUSAL_HOLDS_S}
+        self.record.refusals = {peer: one for peer, one in held if now < held_until(one)}
         self.record.refusals[peer] = PastRefusal(
-            number=number, refusal_kind=refusal_kind, reason=reason, at=now
+            number=number, refusal_kind=refusal_kind, reason=reason, at=now, of_award=of_award
         )
 
     def end(self, state: JobState, outcome: Outcome, reason: str, now: float) -> None:

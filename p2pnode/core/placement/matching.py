@@ -8,7 +8,7 @@ same cause gives the same text on every peer ("97 of 100: no docker engine").
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from msgspec import UNSET
@@ -38,6 +38,8 @@ from .constraints import why_not as constraint_why_not
 from .locality import cache_keys_of
 
 RESOURCE_NAMES = ("cpu_millis", "memory_bytes", "disk_bytes", "gpus")
+# Peers that a line of history names, of those that were asked.
+NAMED_MAX = 8
 NOTHING = Resources(cpu_millis=0, memory_bytes=0)
 
 SCHEDULING_REASONS = {
@@ -153,6 +155,13 @@ def grouped(reasons: Iterable[str], total: int) -> str:
     """Reasons of many peers in one line, the most frequent first: "2 of 3: no docker engine"."""
     counts = sorted(Counter(reasons).items(), key=lambda item: (-item[1], item[0]))
     return "; ".join(f"{count} of {total}: {reason}" for reason, count in counts)
+
+
+def listed(peers: Sequence[str]) -> str:
+    """So many peers, and who the first of them are."""
+    named = ", ".join(peers[:NAMED_MAX])
+    more = f" and {len(peers) - NAMED_MAX} more" if len(peers) > NAMED_MAX else ""
+    return f"{len(peers)} peer{'s' if len(peers) > 1 else ''}: {named}{more}"
 
 
 def infeasible_reason(need: Requirements, capacity: Capacity) -> str | None:

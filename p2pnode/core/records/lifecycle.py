@@ -137,12 +137,16 @@ class Execution(State, kw_only=True):
 
 
 class PastRefusal(Record, frozen=True):
-    """A peer's refusal, and the number of its advert then: until a newer one, it is not asked again."""
+    """A peer's refusal, and the number of its advert then: until a newer one, it is not asked again.
+
+    One of an award was decided by the whole job, and holds whatever the peer advertises.
+    """
 
     number: int
     refusal_kind: RefusalKind
     reason: str
     at: float
+    of_award: bool = False
 
 
 class Claim(Record, frozen=True):

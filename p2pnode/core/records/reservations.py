@@ -54,6 +54,9 @@ class Reservation(State, kw_only=True):
     # The members that may look after it, from the award on.
     mandate: Mandate | None = None
     job: str
+    # The job's own requester and namespace, from the award on; "": not known yet.
+    requester: str = ""
+    namespace: str = ""
     round: int
     spec_hash: str
     priority: int

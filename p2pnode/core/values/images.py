@@ -46,13 +46,18 @@ class ImageRule:
         return cls(_named(pattern), frozenset(map(Say, words.split("+"))))
 
     def holds_for(self, image: str) -> bool:
-        name = normal(image)
-        return any(fnmatchcase(name, self.pattern + end) for end in ("", ":*", "@*"))
+        return fits_form(self.pattern, image)
 
 
 def said_of(rules: Iterable[ImageRule], image: str) -> frozenset[Say]:
     """The words that all the rules together say of an image."""
     return frozenset[Say]().union(*(rule.says for rule in rules if rule.holds_for(image)))
+
+
+def fits_form(form: str, image: str) -> bool:
+    """Whether an image's name is of a form, with `*` for any text; without a tag, of all tags."""
+    pattern, name = _named(form), normal(image)
+    return any(fnmatchcase(name, pattern + end) for end in ("", ":*", "@*"))
 
 
 def normal(image: str) -> str:

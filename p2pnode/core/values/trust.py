@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from .places import Place, why_not_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,11 +15,17 @@ class Trust:
     # The nodes whose users are this one's, too.
     operators: tuple[str, ...] = ()
     peers: tuple[str, ...] = ()
+    # Where its jobs go, as its policy says; where none is named, anywhere.
+    places: tuple[Place, ...] = ()
 
     def why_not(self, peer: str) -> str | None:
         """Why a peer is not entrusted with a job; None where it is."""
         named = (*self.operators, *self.peers)
         return "is neither an operator nor trusted" if named and peer not in named else None
+
+    def why_not_placed(self, peer: str, labels: Mapping[str, str]) -> str | None:
+        """Why no job of this node goes to a peer with such labels; None where one may."""
+        return why_not_in(self.places, peer, labels)
 
 
 # For jobs of others: their requesters' choice is not known here.

@@ -19,7 +19,7 @@ from p2pnode.core.wire.compartments import Compartment, compartment
 from p2pnode.core.wire.messages import Ask, Bid
 from p2pnode.core.wire.states import Fault, RefusalKind, Scheduling
 
-from . import executions, queueing
+from . import admission, executions, queueing
 from .state import BID_VALID_S, WorkerState, refuse
 
 # Asks that wait here for room: a few for each job of each requester of a busy network.
@@ -41,15 +41,29 @@ def asked(worker: WorkerState, peer: str, ask: Ask, lacks: str, now: float) -> l
     if reservation is not None:
         repeat = reservation.owner == peer and reservation.state is ReservationState.BID
         return [_bid(worker, reservation, now)] if repeat else []
-    refused = _why_not(worker, peer, ask, lacks, now)
+    reservation = _waiting(worker, peer, ask, now)
+    refused = _why_not(worker, peer, ask, lacks, now) or admission.why_not_ask(worker, reservation)
     if refused is not None:
         refusal_kind, reason = refused
         worker.refused_busy |= refusal_kind is RefusalKind.BUSY
         return [refuse(peer, ask, refusal_kind, reason)]
-    reservation = Reservation(
+    saved = worker.reservations.save(reservation)
+    waiting = queueing.waiting(worker.reservations, worker.standing, now)
+    room = _room(worker, now)
+    if room.has(reservation):
+        return _make_bid(worker, reservation, now)
+    over = room.over_quota(reservation)
+    reason = f"{over or 'busy'}; the ask waits there as number {waiting.index(reservation) + 1}"
+    queued = refuse(peer, ask, RefusalKind.QUEUED, reason)
+    return [saved, queued, *([] if over else _preempt(worker, reservation, now))]
+
+
+def _waiting(worker: WorkerState, peer: str, ask: Ask, now: float) -> Reservation:
+    return Reservation(
         execution=ask.execution,
         owner=peer,
         job=ask.job,
+        namespace=worker.namespaces.get(ask.job, ""),
         round=ask.round,
         spec_hash=ask.spec_hash,
         priority=ask.priority,
@@ -59,12 +73,6 @@ def asked(worker: WorkerState, peer: str, ask: Ask, lacks: str, now: float) -> l
         deadline=now + WAIT_TIMEOUT_S,
         created=now,
     )
-    saved = worker.reservations.save(reservation)
-    waiting = queueing.waiting(worker.reservations, worker.standing, now)
-    if _room(worker, now).has(reservation):
-        return _make_bid(worker, reservation, now)
-    reason = f"busy; the ask waits there as number {waiting.index(reservation) + 1}"
-    return [saved, refuse(peer, ask, RefusalKind.QUEUED, reason), *_preempt(worker, reservation, now)]
 
 
 def grant(worker: WorkerState, now: float) -> list[Action]:
@@ -122,7 +130,7 @@ def _why_not(
 
 def _room(worker: WorkerState, now: float) -> queueing.Room:
     assert worker.capacity is not None
-    return queueing.Room(worker.capacity, worker.reservations, worker.standing, now)
+    return queueing.Room(worker.capacity, worker.reservations, worker.standing, worker.policy, now)
 
 
 def _make_bid(worker: WorkerState, reservation: Reservation, now: float) -> list[Action]:

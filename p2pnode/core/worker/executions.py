@@ -20,7 +20,7 @@ from p2pnode.core.wire.messages import Award, Ended
 from p2pnode.core.wire.spec import JobSpec
 from p2pnode.core.wire.states import Fault, RefusalKind, Stage
 
-from . import owner_tracking
+from . import admission, owner_tracking
 from .state import WorkerState, refuse
 
 # Pulling a large image over a slow line; without a limit a stuck pull would hold its resources for ever.
@@ -30,8 +30,11 @@ ENDED_KEPT_S = 60 * 60.0
 ENDED_KEPT_MAX = 1_000
 
 
-def awarded(worker: WorkerState, peer: str, award: Award, now: float) -> list[Action]:
-    """Start what was bid for; an award that comes twice starts one program."""
+def awarded(worker: WorkerState, peer: str, award: Award, lacks: str, now: float) -> list[Action]:
+    """Start what was bid for; an award that comes twice starts one program.
+
+    `lacks` is why the operator's probe refuses it, by the shell's word; "" where it does not.
+    """
     reservation = worker.of_owner(peer, award.execution)
     if reservation is None or reservation.state is ReservationState.WAITING:
         reason = "no such bid is open: it expired, was released or was used"
@@ -46,6 +49,13 @@ def awarded(worker: WorkerState, peer: str, award: Award, now: float) -> list[Ac
     if wrong is not None:
         worker.standing.missed(peer, now)
         return [refuse(peer, award, RefusalKind.UNSUITABLE, wrong), worker.drop(reservation)]
+    refused = admission.why_not_award(worker, reservation, award, lacks)
+    if refused is not None:
+        refusal_kind, reason = refused
+        # Its requester could not know: no miss. Dropped first, so that what was refused is not news of room.
+        dropped = worker.drop(reservation)
+        worker.refused_busy |= refusal_kind is RefusalKind.BUSY
+        return [refuse(peer, award, refusal_kind, reason), dropped]
     worker.standing.awarded(peer, now)
     reservation.award, reservation.mandate = award, award.mandate
     reservation.state, reservation.deadline = ReservationState.PREPARING, now + PREPARE_TIMEOUT_S

@@ -76,8 +76,8 @@ class Worker(WorkerState):
         match event:
             case Received(peer, Ask() as ask, lacks=lacks):
                 return bidding.asked(self, peer, ask, lacks, now)
-            case Received(peer, Award() as award):
-                return executions.awarded(self, peer, award, now)
+            case Received(peer, Award() as award, lacks=lacks):
+                return executions.awarded(self, peer, award, lacks, now)
             case Received(peer, Release(execution=execution)):
                 reservation = self.of_owner(peer, execution)
                 if reservation is None or reservation.state not in _OPEN:

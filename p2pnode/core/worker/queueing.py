@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from p2pnode.core.placement.matching import RESOURCE_NAMES, fits, minus
+from p2pnode.core.placement.policy import Policy
 from p2pnode.core.placement.standing import Standing
 from p2pnode.core.records.reservations import Reservation, ReservationState
 from p2pnode.core.wire.messages import Capacity
@@ -66,10 +67,10 @@ class Room:
     """The free room, and how much of it open bids to whom may hold; as of now, and of these reservations."""
 
     def __init__(
-        self, capacity: Capacity, reservations: Reservations, standing: Standing, now: float
+        self, capacity: Capacity, reservations: Reservations, standing: Standing, policy: Policy, now: float
     ) -> None:
-        self._standing, self._now = standing, now
-        held = reservations.holding
+        self._standing, self._policy, self._now = standing, policy, now
+        held = self._held = reservations.holding
         bids = reservations.of(ReservationState.BID)
         self._count = len(held)
         self._total = capacity.total
@@ -89,9 +90,16 @@ class Room:
     def has(self, reservation: Reservation) -> bool:
         """Is there room for what waits?
 
-        It takes free resources, fewer than `LOANS_MAX` loans, and fewer of its owner's bids than it may hold;
-        strangers share a part of the node.
+        It takes free resources, fewer than `LOANS_MAX` loans, fewer of its owner's bids than it may hold, and
+        the rest of a quota; strangers share a part of the node.
         """
+        return self._has_room(reservation) and self.over_quota(reservation) is None
+
+    def over_quota(self, reservation: Reservation) -> str | None:
+        """The quota that what waits exceeds, in words; None where it keeps within all."""
+        return self._policy.over_quota(reservation, self._held, self._standing.me)
+
+    def _has_room(self, reservation: Reservation) -> bool:
         if self._count >= LOANS_MAX or not fits(reservation.requirements.resources, self._free):
             return False
         owner, now = reservation.owner, self._now
