@@ -21,6 +21,8 @@ import trio
 
 from p2pnode.api.server import ApiAddress, open_api
 from p2pnode.config import CONFIG_FILE
+from p2pnode.config.policy import PolicyFile
+from p2pnode.config.policy import load as load_policy
 from p2pnode.config.settings import NodeConfig
 from p2pnode.core.wire.addresses import BadAddress
 from p2pnode.core.wire.compartments import Compartment
@@ -52,13 +54,14 @@ PRIVATE_FOLDERS = ("blocks", "executions", "input-cache", "kubo", "log-orders", 
 
 
 def serve(config: NodeConfig) -> int:
-    """Run a node until it is told to end; its exit status."""
+    """Run a node until it is told to end; its exit status. Raises `ConfigError` for a wrong policy."""
+    policy = load_policy(config)
     log_lines.set_up(config.log_level, config.log_format)
     status = STATUS_OK
     descriptors.raise_limit()
     memory.give_back()
     try:
-        trio.run(_run, config)
+        trio.run(_run, config, policy)
     except* (JournalError, NetworkError, BadAddress, identity.IdentityError, OSError) as group:
         log_lines.tell(config.log_format, logging.ERROR, f"p2pnode: {_sentence(_first(group))}")
         status = STATUS_FAILED
@@ -74,7 +77,7 @@ class _End:
     alone: bool = False
 
 
-async def _run(config: NodeConfig) -> None:
+async def _run(config: NodeConfig, policy: PolicyFile) -> None:
     end = _End()
     # Before anything is opened: a signal that comes while the node starts must not tear it.
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
@@ -90,11 +93,11 @@ async def _run(config: NodeConfig) -> None:
                     end.told.set()
 
             nursery.start_soon(end_on_signal)
-            await _run_node(config, end)
+            await _run_node(config, policy, end)
             nursery.cancel_scope.cancel()
 
 
-async def _run_node(config: NodeConfig, end: _End) -> None:
+async def _run_node(config: NodeConfig, policy: PolicyFile, end: _End) -> None:
     make_private(config.data_dir)
     journal = Journal(config.data_dir)
     me = identity.load_or_create(config.data_dir)
@@ -110,7 +113,7 @@ async def _run_node(config: NodeConfig, end: _End) -> None:
             trio.open_nursery() as effects,
         ):
             engines = engines_of(config, me.peer_id)
-            node = Node(config, me, journal, host, blocks, bitswap, engines, effects)
+            node = Node(config, me, journal, host, blocks, bitswap, engines, effects, policy)
             async with open_gossip(host, node.adverts.heard) as node.adverts.gossip:
                 await _work(node, end)
             effects.cancel_scope.cancel()

@@ -107,6 +107,65 @@ class ExplainedSettingJson(TypedDict):
     where: Annotated[str, "The flag, the variable, PATH:LINE or the profile's name."]
 
 
+class TakeRuleJson(TypedDict):
+    """A rule on jobs; an empty list or object names nothing, so all fits it."""
+
+    name: Annotated[str, "As refusals have it."]
+    decision: Annotated[str, "'take' or 'refuse'."]
+    requesters: Annotated[list[str], "Peers."]
+    namespaces: Annotated[list[str], "Namespaces."]
+    engines: Annotated[list[str], "Engines."]
+    networks: Annotated[list[str], "Types of network."]
+    images: Annotated[list[str], "Images."]
+    modules: Annotated[list[str], "CIDs of WASM modules."]
+    labels: Annotated[dict[str, str], "Labels of the job."]
+
+
+class QuotaJson(TypedDict):
+    """The most that a requester or namespace holds at once."""
+
+    each: Annotated[str, "'requester' or 'namespace'."]
+    of: Annotated[list[str], "Which of them; none named: all."]
+    executions: Annotated[int | None, "Executions; null: any number."]
+    resources: Annotated[dict[str, int], "By resource: cpu_millis, memory_bytes, disk_bytes, gpus."]
+
+
+class PlaceJson(TypedDict):
+    """Peers to which the node's own jobs go."""
+
+    name: Annotated[str, "As 'plan' has it."]
+    peers: Annotated[list[str], "Peers; none named: all."]
+    labels: Annotated[dict[str, str], "Labels that a peer has to have."]
+
+
+class PolicyJson(TypedDict):
+    """The policy of a node."""
+
+    file: Annotated[str, "Where it is from."]
+    exists: Annotated[bool, "False: there is no such file, and no rule."]
+    take: Annotated[list[TakeRuleJson], "In order; the first that fits decides."]
+    otherwise: Annotated[str, "'take' or 'refuse'."]
+    quotas: Annotated[list[QuotaJson], "All hold."]
+    places: Annotated[list[PlaceJson], "One has to fit; none: jobs go anywhere."]
+
+
+class PolicyDecisionJson(TypedDict):
+    """A decision on a job."""
+
+    decision: Annotated[str, "'taken', 'refused' or 'open': it takes more than an ask tells."]
+    rule: Annotated[str, "The rule that decides, or that may; '': none fits."]
+    reason: Annotated[str, "As a refusal has it; '' where it is not refused."]
+
+
+class PolicyCheckJson(TypedDict):
+    """What a node's policy says of a job."""
+
+    file: Annotated[str, "The policy's."]
+    requester: Annotated[str, "The peer that asks; '': one that no rule names."]
+    ask: Annotated[PolicyDecisionJson, "By what an ask tells."]
+    award: Annotated[PolicyDecisionJson, "By the whole job."]
+
+
 class ProfileJson(TypedDict):
     """A profile, and the node that runs on it."""
 
@@ -164,6 +223,8 @@ ANSWERS: Mapping[str, Any] = {
     "config list": SettingsJson,
     "config explain": ExplainedSettingJson,
     "config profiles": ProfilesJson,
+    "policy show": PolicyJson,
+    "policy check": PolicyCheckJson,
     "doctor": ChecksJson,
     "token list": TokensJson,
     "devnet status": DevnetJson,

@@ -46,6 +46,7 @@ SECTIONS = {
         "top": Lazy("Watch the network and its jobs, live.", "top.command:top"),
         "ipfs": Lazy("Put files into the node's block store, and fetch them.", "ipfs:ipfs"),
         "config": Lazy("Look at settings and change them.", "config:config"),
+        "policy": Lazy("Look at whose jobs this node takes, and try one.", "policy:policy"),
         "doctor": Lazy("Check this machine and its node.", "doctor:doctor"),
         "token": Lazy("Let programs and people use this node's API.", "tokens:token"),
         "dashboard": Lazy("Open the node's page in a browser.", "dashboard:dashboard"),

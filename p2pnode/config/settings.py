@@ -92,6 +92,16 @@ class NodeConfig:
             "A peer to entrust this node's jobs to, and where one is named no others.",
         ),
     ] = ()
+    # "": policy.toml in the data directory, if it is there (config.policy).
+    policy: Annotated[
+        str,
+        Setting(
+            "--policy",
+            kinds.FILE,
+            "The rules on whose jobs are taken, and where this node's go.",
+            "policy.toml in the data directory",
+        ),
+    ] = ""
     # For this node's own jobs: of anybody.
     preempt: Annotated[
         bool, Setting("--preempt", kinds.FLAG, "For want of room end less urgent work of the same owner.")

@@ -93,6 +93,12 @@ def store_quota(quota_bytes: int | None, total_bytes: int) -> Finding | None:
     )
 
 
+def policy(problem: str, path: str) -> Finding:
+    if problem:
+        return fail("policy", problem, "mend the file: serve does not start with it")
+    return ok("policy", f"{path} is valid")
+
+
 def config_file(found: PathFacts, problem: str, user: int) -> Finding:
     check, path = "config", found.path
     if problem:

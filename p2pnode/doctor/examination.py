@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 
 from p2pnode import __version__
-from p2pnode.config import ConfigError, loading, place_of
+from p2pnode.config import ConfigError, loading, place_of, policy
 from p2pnode.config.settings import NodeConfig
 from p2pnode.core.wire import addresses
 
@@ -27,6 +27,7 @@ def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
     except ConfigError as error:
         problem = str(error)
     yield checks.config_file(probes.path_facts(place.config_file), problem, user)
+    yield from _policy(config)
     if quota := checks.store_quota(config.store_quota, data.total_bytes):
         yield quota
     if config.compute:
@@ -41,6 +42,16 @@ def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
         yield checks.problems(node)
     if config.ipfs_api:
         yield checks.kubo(*probes.kubo(config.ipfs_api))
+
+
+def _policy(config: NodeConfig) -> Iterator[Finding]:
+    try:
+        found = policy.load(config)
+    except ConfigError as error:
+        yield checks.policy(str(error), "")
+    else:
+        if found.exists:
+            yield checks.policy("", str(found.path))
 
 
 def _engines(config: NodeConfig, environ: Mapping[str, str]) -> Iterator[Finding]:

@@ -21,9 +21,8 @@ from pathlib import Path
 import trio
 
 from p2pnode import identity
+from p2pnode.config.policy import PolicyFile
 from p2pnode.config.settings import NodeConfig
-from p2pnode.core import jobfile
-from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.node import Core
 from p2pnode.core.placement.arrival import FetchRate
 from p2pnode.core.records import receipts
@@ -38,7 +37,6 @@ from p2pnode.core.records.events import (
 from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.values.internet import AllowedHost
-from p2pnode.core.values.trust import Trust
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire import codec, protocols
 from p2pnode.core.wire.codec import BadMessage
@@ -46,7 +44,6 @@ from p2pnode.core.wire.compartments import Compartment
 from p2pnode.core.wire.messages import Ask, Award, Ended, Message, Release, Replicate, WhoOwns
 from p2pnode.core.wire.reasons import reason_of
 from p2pnode.core.wire.signing import RECEIPT_DOMAIN, Signed
-from p2pnode.core.wire.spec import JobSpec
 from p2pnode.core.worker import owner_tracking
 from p2pnode.data.inputs import Access, Inputs, Ipfs
 from p2pnode.data.local import AllowedPath
@@ -72,6 +69,7 @@ from p2pnode.system.audit_log import AuditLog
 from .advertiser import Advertiser
 from .changes import Changes
 from .clock import Clock
+from .deciding import make_core
 from .driver import Driver, EventRefused
 from .engines import Engines
 from .entering import Entering
@@ -107,6 +105,7 @@ class Node:
         bitswap: Bitswap,
         engines: Engines,
         nursery: trio.Nursery,
+        policy: PolicyFile,
     ) -> None:
         """`nursery` is for what an effect begins; it ends with the node."""
         self.config = config
@@ -131,7 +130,7 @@ class Node:
         self.caution = Caution(journal.problems, ended_well=journal.ended_well)
         self.guards = Guards(self.note_problem, lambda error: self.driver.fail(error))
         self.teller = Teller(config, journal.notices, self.clock, self.guards, self.note_hook)
-        core = self._make_core()
+        core = make_core(me, config, policy, self.inputs)
         self.log_orders = LogOrders(config.data_dir / "log-orders", blocks.pins.__contains__)
         self.executor = self._make_executor()
         self.entering = Entering(
@@ -146,19 +145,6 @@ class Node:
         self.intake = Intake(self.driver, journal, self.needs, self.caution, self.audit_log)
         self.links = self._make_links()
         self.scheduling = OperatorScheduling(self.driver, journal, self.clock, self.changes)
-
-    def _make_core(self) -> Core:
-        core = Core(
-            self.me.peer_id,
-            _why_not_spec,
-            self.me,
-            self.config.preempt,
-            declines=lambda spec: self.inputs.lacks_variables(spec.task),
-            deputy=self.config.deputy,
-            trust=Trust(self.config.operators, self.config.trusted),
-        )
-        core.worker.stop_grace_s_max = self.config.max_stop_grace
-        return core
 
     def _make_executor(self) -> Executor:
         return Executor(
@@ -389,11 +375,3 @@ def _access(config: NodeConfig) -> Access:
         variables=config.allow_env,
         environment=os.environ,
     )
-
-
-def _why_not_spec(spec: JobSpec) -> str | None:
-    try:
-        jobfile.check(spec)
-    except JobFileError as exc:
-        return f"the job is not valid: {exc.problems[0].message}"
-    return None

@@ -24,6 +24,7 @@ import trio.testing
 
 from p2pnode.api.shapes import ServiceError
 from p2pnode.config.kinds import PEER_IDS_MAX
+from p2pnode.config.policy import POLICY_FILE, PolicyFile
 from p2pnode.config.settings import NodeConfig
 from p2pnode.core.node import Core
 from p2pnode.core.records.events import CapacityChanged, Received
@@ -167,6 +168,7 @@ class ShellSimulation:
                     SimBitswap(),  # type: ignore[arg-type]
                     Engines(None, {"wasm": SimPrograms(self)}),  # type: ignore[dict-item]
                     nursery,
+                    PolicyFile(node.directory / POLICY_FILE),
                 )
                 # Turns are measured on the processor's clock, which no seed knows.
                 shell.strangers._clock = lambda: 0.0

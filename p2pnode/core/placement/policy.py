@@ -8,7 +8,7 @@ node's own jobs are its operator's: for them counts only what names this node by
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from p2pnode.core.records.reservations import Reservation
@@ -103,6 +103,20 @@ class TakeRule:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What an execution holds, and for whom."""
+
+    requester: str
+    # "": its award has yet to tell.
+    namespace: str
+    resources: Resources
+
+
+def holding_of(one: Reservation) -> Holding:
+    return Holding(one.requester or one.owner, one.namespace, one.requirements.resources)
+
+
 class QuotaParty(enum.StrEnum):
     """The parties that each have a quota of their own."""
 
@@ -120,20 +134,19 @@ class Quota:
     # By the names of `Resources`.
     resources: Mapping[str, int] = field(default_factory=dict)
 
-    def party(self, one: Reservation, me: str) -> str:
-        """The party that has this quota and holds the reservation; "" where it has none."""
-        requester = one.requester or one.owner
-        party = requester if self.each is QuotaParty.REQUESTER else one.namespace
-        if (self.of and not any_fits(self.of, party)) or (requester == me and me not in self.of):
+    def party(self, one: Holding, me: str) -> str:
+        """The party that has this quota and holds it; "" where it has none."""
+        party = one.requester if self.each is QuotaParty.REQUESTER else one.namespace
+        if (self.of and not any_fits(self.of, party)) or (one.requester == me and me not in self.of):
             return ""
         return party
 
-    def over(self, count: int, held: Iterable[Resources]) -> str | None:
-        """The limit that so many executions with such resources together exceed; None where none is."""
-        if self.executions is not None and count > self.executions:
+    def over(self, held: Collection[Holding]) -> str | None:
+        """The limit that these together exceed; None where none is."""
+        if self.executions is not None and len(held) > self.executions:
             return f"{self.executions} execution{'s' * (self.executions != 1)}"
         for name, limit in self.resources.items():
-            if sum(getattr(one, name) for one in held) > limit:
+            if sum(getattr(one.resources, name) for one in held) > limit:
                 return f"{_WORDS[name]} {_FORMS[name](limit)}"
         return None
 
@@ -162,21 +175,20 @@ class Policy:
         differs = next((rule for rule in maybe if rule.takes is not decision.taken), None)
         return Decision(None, differs.name) if differs else decision
 
-    def too_large(self, one: Reservation, me: str) -> str | None:
-        """Why a reservation alone is more than a quota of its party's; None where it is not."""
+    def too_large(self, one: Holding, me: str) -> str | None:
+        """Why an execution alone is more than a quota of its party's; None where it is not."""
         for quota in self.quotas:
-            if quota.party(one, me) and (limit := quota.over(1, [one.requirements.resources])):
+            if quota.party(one, me) and (limit := quota.over([one])):
                 return f"larger than its quota for each {quota.each}: {limit}"
         return None
 
-    def over_quota(self, one: Reservation, held: Iterable[Reservation], me: str) -> str | None:
-        """Why a party may not hold this reservation beside the others that are held; None where it may."""
-        others = [other for other in held if other.execution != one.execution] if self.quotas else []
+    def over_quota(self, one: Holding, others: Iterable[Holding], me: str) -> str | None:
+        """Why a party may not hold this beside the others that are held; None where it may."""
+        held = list(others)
         for quota in self.quotas:
             if party := quota.party(one, me):
-                theirs = [other for other in others if quota.party(other, me) == party]
-                used = [other.requirements.resources for other in (*theirs, one)]
-                if limit := quota.over(len(used), used):
+                theirs = [other for other in held if quota.party(other, me) == party]
+                if limit := quota.over([*theirs, one]):
                     return f"its quota for each {quota.each} is used up: {limit}"
         return None
 

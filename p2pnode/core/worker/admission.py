@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pnode.core.placement.policy import QuotaParty, facts_of_ask, facts_of_job
+from p2pnode.core.placement.policy import QuotaParty, facts_of_ask, facts_of_job, holding_of
 from p2pnode.core.records import mandate
 from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.wire.messages import Award
@@ -16,9 +16,9 @@ NAMESPACES_KEPT_MAX = 1_000
 
 def why_not_ask(worker: WorkerState, reservation: Reservation) -> tuple[RefusalKind, str] | None:
     """Why an ask never gets a bid, whatever the job turns out to be; None where it may."""
-    me = worker.standing.me
-    decision = worker.policy.decide(facts_of_ask(reservation.owner, reservation.requirements), me)
-    reason = decision.reason if decision.taken is False else worker.policy.too_large(reservation, me)
+    me, policy = worker.standing.me, worker.policy
+    decision = policy.decide(facts_of_ask(reservation.owner, reservation.requirements), me)
+    reason = decision.reason if decision.taken is False else policy.too_large(holding_of(reservation), me)
     return (RefusalKind.UNSUITABLE, reason) if reason else None
 
 
@@ -35,9 +35,10 @@ def why_not_award(
     decision = policy.decide(facts_of_job(reservation.requester, award.spec), me)
     if not decision.taken:
         return RefusalKind.UNSUITABLE, decision.reason
-    if reason := lacks or policy.too_large(reservation, me):
+    if reason := lacks or policy.too_large(holding_of(reservation), me):
         return RefusalKind.UNSUITABLE, reason
-    over = policy.over_quota(reservation, worker.held, me)
+    others = [holding_of(one) for one in worker.held if one is not reservation]
+    over = policy.over_quota(holding_of(reservation), others, me)
     if over is None:
         return None
     if any(quota.each is QuotaParty.NAMESPACE for quota in policy.quotas):

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from p2pnode.core.placement.matching import RESOURCE_NAMES, fits, minus
-from p2pnode.core.placement.policy import Policy
+from p2pnode.core.placement.policy import Policy, holding_of
 from p2pnode.core.placement.standing import Standing
 from p2pnode.core.records.reservations import Reservation, ReservationState
 from p2pnode.core.wire.messages import Capacity
@@ -70,7 +70,8 @@ class Room:
         self, capacity: Capacity, reservations: Reservations, standing: Standing, policy: Policy, now: float
     ) -> None:
         self._standing, self._policy, self._now = standing, policy, now
-        held = self._held = reservations.holding
+        held = reservations.holding
+        self._held = [holding_of(one) for one in held] if policy.quotas else []
         bids = reservations.of(ReservationState.BID)
         self._count = len(held)
         self._total = capacity.total
@@ -97,7 +98,7 @@ class Room:
 
     def over_quota(self, reservation: Reservation) -> str | None:
         """The quota that what waits exceeds, in words; None where it keeps within all."""
-        return self._policy.over_quota(reservation, self._held, self._standing.me)
+        return self._policy.over_quota(holding_of(reservation), self._held, self._standing.me)
 
     def _has_room(self, reservation: Reservation) -> bool:
         if self._count >= LOANS_MAX or not fits(reservation.requirements.resources, self._free):
