@@ -55,6 +55,8 @@ COMMANDS: dict[str, tuple[list[str] | None, list[str]]] = {
     "job versions JOB": (["1"], ["SHA-256"]),
     "plan works.yaml": (None, [PEER]),
     "validate works.yaml": (None, []),
+    "policy show": (None, []),
+    "policy check works.yaml": (None, []),
     "config list": (["data_dir"], []),
     "config list --running": (["name", "api_port", "store_quota"], []),
     "config explain labels": (None, []),

@@ -99,7 +99,7 @@ class _Reading:
                 raise self._error((name,), f"no such field; there are {', '.join(_TOP)}")
         otherwise = self._values.get("otherwise", "take")
         rules = [
-            TakeRule(found.pop("name", f"[[take]] {number}"), found.pop("decision"), **found)
+            TakeRule(found.pop("name", f"take rule {number}"), found.pop("decision"), **found)
             for number, found in enumerate(self._tables("take", _TAKE, needs="decision"), start=1)
         ]
         places = [

@@ -1,0 +1,87 @@
+"""Policies of real nodes: what one refuses by rule, what waits for a quota, and where jobs go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from p2pnode.config.policy import POLICY_FILE
+
+from .nodes import Node, know_each_other, running_nodes, until
+from .programs import text_of, waiting_module, wasm_job
+
+RULES = """\
+[[take]]
+decision = "refuse"
+name = "no bob"
+namespaces = ["bob-*"]
+
+[[quota]]
+each = "requester"
+executions = 1
+"""
+
+
+class Network(SimpleNamespace):
+    asks: Node
+    lends: Node
+    waiting: str
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    directory = tmp_path_factory.mktemp("nodes")
+    with running_nodes(directory) as nodes:
+        lends = nodes.new("lends")
+        lends.data_dir.mkdir()
+        (lends.data_dir / POLICY_FILE).write_text(RULES)
+        lends.start()
+        asks = nodes.start("asks", "--no-compute", peers=(lends,))
+        know_each_other(asks, lends)
+        module = directory / "waiting.wasm"
+        module.write_bytes(waiting_module())
+        yield Network(asks=asks, lends=lends, waiting=asks.add(module))
+
+
+def test_a_job_of_a_namespace_that_a_rule_refuses_fails_and_names_the_rule(
+    network: Network, tmp_path: Path
+) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_bytes(text_of({**wasm_job(network.waiting), "Namespace": "bob-1"}))
+    done = network.asks.cli("submit", str(path))
+    assert done.returncode == 3, done.stderr
+    assert "its policy refuses it: no bob" in done.stderr
+    tried = network.lends.cli("policy", "check", str(path), "--requester", network.asks.peer)
+    assert tried.returncode == 3
+    assert "refused: its policy refuses it: no bob" in tried.stdout
+
+
+def test_a_job_beyond_a_quota_waits_and_runs_when_it_is_free(network: Network) -> None:
+    asks, lends = network.asks, network.lends
+    first = asks.submit(wasm_job(network.waiting))
+    running = asks.execution(first, "Running")
+    second = asks.submit(wasm_job(network.waiting))
+    until(
+        "the second waits for the quota",
+        lambda: any("its quota for each requester is used up: 1 exec" in one for one in asks.history(second)),
+    )
+    lends.finish(running["id"])
+    asks.ended(first)
+    lends.finish(asks.execution(second, "Running")["id"])
+    assert asks.ended(second)["state"] == "Completed"
+
+
+def test_the_plan_names_the_places_that_a_peer_is_not_in(network: Network, tmp_path: Path) -> None:
+    asks = network.asks
+    asks.end()
+    (asks.data_dir / POLICY_FILE).write_text('[[place]]\nlabels = { zone = "north" }\n')
+    asks.start()
+    know_each_other(asks, network.lends)
+    path = tmp_path / "job.yaml"
+    path.write_bytes(text_of(wasm_job(network.waiting)))
+    done = asks.cli("plan", str(path))
+    assert done.returncode == 3, done.stderr
+    assert "is not where this node's policy places its jobs: zone=north" in done.stdout
