@@ -1,4 +1,4 @@
-"""Whose jobs a node takes: its rules and quotas, and the file that they are from."""
+"""A policy: its rules and quotas on whose jobs a node takes, and the file that they are from."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ TEAM = 'otherwise = "refuse"\n[[take]]\ndecision = "take"\nname = "data"\nlabels
         ("", ask(), (True, "")),
         (HOST, ask(), (True, "")),
         (HOST, ask(network="host"), (False, "no host")),
-        # What an ask does not tell leaves it open ...
+        # Words that an ask does not tell leave it open ...
         (BOBS, ask(), (None, "bob")),
         (BOBS, job(namespace="bob-1"), (False, "bob")),
         (BOBS, job(namespace="bobby"), (True, "")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from p2pnode.core.job.refusals import REFUSED_AWARD_HOLDS_S
-from p2pnode.core.placement.policy import Policy, Quota, QuotaParty, TakeRule
+from p2pnode.core.placement.policy import TakePolicy, Quota, QuotaParty, TakeRule
 from p2pnode.core.records.events import Finished, Received, Start, Tick
 from p2pnode.core.records.reservations import ReservationState
 from p2pnode.core.values.places import Place
@@ -16,13 +16,13 @@ from p2pnode.core.worker.machine import Worker
 from .core_support import advert, ask, award, bid, known, new_job, receipt, sent, signed, spec
 from .worker_support import ASK, ID, new, refusal_of
 
-NO_WASM = Policy((TakeRule("no wasm", takes=False, engines=("wasm",)),))
-NO_BOB = Policy((TakeRule("no bob", takes=False, namespaces=("bob",)),))
-ONE_EACH = Policy(quotas=(Quota(QuotaParty.REQUESTER, executions=1),))
-ONE_OF_A_NAMESPACE = Policy(quotas=(Quota(QuotaParty.NAMESPACE, executions=1),))
+NO_WASM = TakePolicy((TakeRule("no wasm", takes=False, engines=("wasm",)),))
+NO_BOB = TakePolicy((TakeRule("no bob", takes=False, namespaces=("bob",)),))
+ONE_EACH = TakePolicy(quotas=(Quota(QuotaParty.REQUESTER, executions=1),))
+ONE_OF_A_NAMESPACE = TakePolicy(quotas=(Quota(QuotaParty.NAMESPACE, executions=1),))
 
 
-def under(policy: Policy) -> Worker:
+def under(policy: TakePolicy) -> Worker:
     worker = new()
     worker.policy = policy
     return worker
@@ -72,7 +72,7 @@ def test_an_ask_beyond_a_requester_s_quota_waits_until_it_is_free_and_others_do_
 
 
 def test_a_job_larger_than_its_quota_is_never_taken() -> None:
-    too_small = Policy(quotas=(Quota(QuotaParty.REQUESTER, resources={"cpu_millis": 500}),))
+    too_small = TakePolicy(quotas=(Quota(QuotaParty.REQUESTER, resources={"cpu_millis": 500}),))
     refusal = refusal_of(under(too_small))
     assert (refusal.refusal_kind, refusal.reason) == (
         RefusalKind.UNSUITABLE,

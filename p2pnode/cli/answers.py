@@ -158,7 +158,7 @@ class PolicyDecisionJson(TypedDict):
 
 
 class PolicyCheckJson(TypedDict):
-    """What a node's policy says of a job."""
+    """The word of a node's policy on a job."""
 
     file: Annotated[str, "The policy's."]
     requester: Annotated[str, "The peer that asks; '': one that no rule names."]

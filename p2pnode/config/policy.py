@@ -16,7 +16,7 @@ from typing import Any
 from p2pnode.config import ConfigError
 from p2pnode.config.loading import parse_text, read_text
 from p2pnode.config.settings import NodeConfig
-from p2pnode.core.placement.policy import NO_POLICY, Policy, Quota, QuotaParty, TakeRule
+from p2pnode.core.placement.policy import NO_POLICY, TakePolicy, Quota, QuotaParty, TakeRule
 from p2pnode.core.values import units
 from p2pnode.core.values.places import Place
 from p2pnode.core.wire import peer_ids
@@ -39,7 +39,7 @@ class PolicyFile:
 
     path: Path
     exists: bool = False
-    policy: Policy = NO_POLICY
+    policy: TakePolicy = NO_POLICY
     places: tuple[Place, ...] = ()
 
 
@@ -106,7 +106,7 @@ class _Reading:
             Place(found.pop("name", _shown(found)), **found)
             for found in self._tables("place", _PLACE, needs="peers or labels")
         ]
-        policy = Policy(
+        policy = TakePolicy(
             tuple(rules), self._read(("otherwise",), _TAKE["decision"], otherwise), tuple(self._quotas())
         )
         return PolicyFile(self._path, True, policy, tuple(places))

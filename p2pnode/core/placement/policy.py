@@ -152,7 +152,7 @@ class Quota:
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class TakePolicy:
     """Rules in their order, and quotas."""
 
     rules: tuple[TakeRule, ...] = ()
@@ -194,7 +194,7 @@ class Policy:
 
 
 # Everything is taken, as far as there is room.
-NO_POLICY = Policy()
+NO_POLICY = TakePolicy()
 
 
 def facts_of_ask(requester: str, need: Requirements) -> Facts:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from p2pnode.core.placement.matching import RESOURCE_NAMES, fits, minus
-from p2pnode.core.placement.policy import Policy, holding_of
+from p2pnode.core.placement.policy import TakePolicy, holding_of
 from p2pnode.core.placement.standing import Standing
 from p2pnode.core.records.reservations import Reservation, ReservationState
 from p2pnode.core.wire.messages import Capacity
@@ -67,7 +67,7 @@ class Room:
     """The free room, and how much of it open bids to whom may hold; as of now, and of these reservations."""
 
     def __init__(
-        self, capacity: Capacity, reservations: Reservations, standing: Standing, policy: Policy, now: float
+        self, capacity: Capacity, reservations: Reservations, standing: Standing, policy: TakePolicy, now: float
     ) -> None:
         self._standing, self._policy, self._now = standing, policy, now
         held = reservations.holding

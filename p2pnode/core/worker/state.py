@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from p2pnode.core.placement.matching import minus
-from p2pnode.core.placement.policy import NO_POLICY, Policy
+from p2pnode.core.placement.policy import NO_POLICY, TakePolicy
 from p2pnode.core.placement.standing import Standing
 from p2pnode.core.records.events import Action, Send
 from p2pnode.core.records.reservations import Reservation, ReservationState
@@ -44,8 +44,8 @@ class WorkerState:
     # The longest time that a program here may take to end once it is told to.
     stop_grace_s_max: int = STOP_GRACE_S_MAX
     standing: Standing = field(default_factory=Standing)
-    policy: Policy = NO_POLICY
-    # Of jobs whose awards found their quota used up: their asks wait (`admission`).
+    policy: TakePolicy = NO_POLICY
+    # The namespaces of jobs whose awards found a quota used up: their asks wait (`admission`).
     namespaces: dict[str, str] = field(default_factory=dict)
     # The peers that are silent; kept by the participant.
     lost: Collection[str] = frozenset()
