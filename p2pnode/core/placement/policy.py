@@ -105,7 +105,7 @@ class TakeRule:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What an execution holds, and for whom."""
+    """The resources that an execution holds, and for whom."""
 
     requester: str
     # "": its award has yet to tell.
