@@ -26,7 +26,7 @@ NOT_QUICK = (
     r"test_gpus\.py::test_the_driver_is_a_program",
     r"test_ipfs_result_store\.py::test_(a_result_gets_to_a_daemon|nothing_is_lost_while)",
     r"test_identity\.py::test_the_module_does_not_import",
-    r"test_notice_targets\.py",
+    r"test_(notice_targets|probe)\.py",
     r"test_mutations\.py::test_tests_and_networks",
     r"test_private\.py::test_another_user",
     # Real networks, on this machine's clock.

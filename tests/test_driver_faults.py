@@ -36,6 +36,7 @@ from p2pnode.core.worker.state import WorkerState
 from p2pnode.node.driver import Driver, EventRefused
 from p2pnode.node.journal import Journal
 from p2pnode.node.message_needs import MessageNeeds
+from p2pnode.notices.probe import Probe
 
 from .core_support import NONCE, a_mandate, advert, ask, award, bid, capacity, receipt, signed, spec
 from .fake_keys import FakeKeys
@@ -62,7 +63,8 @@ class Shell:
     def open(self) -> None:
         self.journal = Journal(self.directory)
         self.core = Core(ME, lambda spec: None, FakeKeys(ME))
-        needs = MessageNeeds(self.core, self.journal, None, lambda peer, signed: None)  # type: ignore[arg-type]
+        probe = Probe((), lambda name, reason: None)
+        needs = MessageNeeds(self.core, self.journal, None, probe, lambda peer, signed: None)  # type: ignore[arg-type]
         self.driver = Driver(self.core, self.journal, self, self, self._send, needs.of_own_end)  # type: ignore[arg-type]
 
     def crash(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -72,6 +73,25 @@ def test_a_job_beyond_a_quota_waits_and_runs_when_it_is_free(network: Network) -
     asks.ended(first)
     lends.finish(asks.execution(second, "Running")["id"])
     assert asks.ended(second)["state"] == "Completed"
+
+
+def test_a_job_that_the_operator_s_program_refuses_fails_with_its_words(
+    network: Network, tmp_path: Path
+) -> None:
+    lends = network.lends
+    lends.end()
+    words = ["/bin/sh", "-c", "grep -q for-real || { echo only for real >&2; exit 1; }"]
+    (lends.data_dir / POLICY_FILE).write_text(f"[probe]\ncommand = {json.dumps(words)}\n")
+    lends.start()
+    know_each_other(network.asks, lends)
+    path = tmp_path / "job.yaml"
+    path.write_bytes(text_of(wasm_job(network.waiting)))
+    done = network.asks.cli("submit", str(path))
+    assert done.returncode == 3, done.stderr
+    assert "its operator's probe refuses it: only for real" in done.stderr
+    taken = network.asks.submit(wasm_job(network.waiting, Namespace="for-real"))
+    lends.finish(network.asks.execution(taken, "Running")["id"])
+    assert network.asks.ended(taken)["state"] == "Completed"
 
 
 def test_the_plan_names_the_places_that_a_peer_is_not_in(network: Network, tmp_path: Path) -> None:

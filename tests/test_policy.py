@@ -178,6 +178,9 @@ def test_a_job_goes_where_one_of_the_places_fits() -> None:
         ('[[quota]]\neach = "requester"\nmemory = 16', ':3: .*memory: expected a size, such as "16gb"'),
         ("[[place]]", r":1: \[\[place\]\] 1: peers or labels is missing"),
         ("[place]\npeers = []", r":1: place: expected tables \[\[place\]\]"),
+        ('[probe]\nurl = "http://a.example"', ":1: probe: expected a table"),
+        ('[probe]\ncommand = ["probe"]', ":1: probe: expected as its command an absolute path"),
+        ("[probe]\ncommand = []", ":1: probe: expected as its command"),
         ("= 1", "not TOML"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from p2pnode.core.job.refusals import REFUSED_AWARD_HOLDS_S
-from p2pnode.core.placement.policy import TakePolicy, Quota, QuotaParty, TakeRule
+from p2pnode.core.placement.policy import Quota, QuotaParty, TakePolicy, TakeRule
 from p2pnode.core.records.events import Finished, Received, Start, Tick
 from p2pnode.core.records.reservations import ReservationState
 from p2pnode.core.values.places import Place

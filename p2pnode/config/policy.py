@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from p2pnode.config import ConfigError
+from p2pnode.config import ConfigError, kinds
 from p2pnode.config.loading import parse_text, read_text
 from p2pnode.config.settings import NodeConfig
-from p2pnode.core.placement.policy import NO_POLICY, TakePolicy, Quota, QuotaParty, TakeRule
+from p2pnode.core.placement.policy import NO_POLICY, Quota, QuotaParty, TakePolicy, TakeRule
 from p2pnode.core.values import units
 from p2pnode.core.values.places import Place
 from p2pnode.core.wire import peer_ids
@@ -26,7 +26,7 @@ POLICY_FILE = "policy.toml"
 # A line or so of a refusal, which quotes it.
 RULE_NAME_LENGTH_MAX = 80
 
-_TOP = ("otherwise", "take", "quota", "place")
+_TOP = ("otherwise", "take", "quota", "place", "probe")
 _DECISIONS = {"take": True, "refuse": False}
 _ID_PATTERN = re.compile(r"[1-9A-HJ-NP-Za-km-z*?]{1,64}")
 _CID = re.compile(r"[A-Za-z0-9]{40,128}")
@@ -41,6 +41,8 @@ class PolicyFile:
     exists: bool = False
     policy: TakePolicy = NO_POLICY
     places: tuple[Place, ...] = ()
+    # The words of the operator's own program, asked at each award; (): none.
+    probe: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,16 @@ class _Reading:
         policy = TakePolicy(
             tuple(rules), self._read(("otherwise",), _TAKE["decision"], otherwise), tuple(self._quotas())
         )
-        return PolicyFile(self._path, True, policy, tuple(places))
+        return PolicyFile(self._path, True, policy, tuple(places), self._probe())
+
+    def _probe(self) -> tuple[str, ...]:
+        table = self._values.get("probe")
+        if table is None:
+            return ()
+        if not isinstance(table, dict) or list(table) != ["command"]:
+            raise self._error(("probe",), "expected a table [probe] with command, and nothing else")
+        words: tuple[str, ...] = self._read(("probe",), _COMMAND, table["command"])
+        return words
 
     def _quotas(self) -> list[Quota]:
         found = self._tables("quota", _QUOTA, needs="each")
@@ -194,6 +205,12 @@ def _cid(text: str) -> str:
     return text
 
 
+def _command(value: object) -> object:
+    if not value:
+        raise ValueError(value)
+    return kinds.COMMAND.read(value)
+
+
 def _labels(value: object) -> dict[str, str]:
     if not isinstance(value, dict) or not value:
         raise ValueError(value)
@@ -246,4 +263,5 @@ _LIMITS = {
     "disk": "disk_bytes",
     "gpus": "gpus",
 }
+_COMMAND = _Field(f"as its command {kinds.COMMAND.expected}", _command)
 _PLACE = {"name": _NAME, "peers": _PEERS, "labels": _LABELS}

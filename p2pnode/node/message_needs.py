@@ -10,10 +10,12 @@ from p2pnode.core.records import vetting
 from p2pnode.core.records.events import Received
 from p2pnode.core.records.lifecycle import LIVE, JobRecord
 from p2pnode.core.records.needs import Need, need_of
+from p2pnode.core.records.reservations import ReservationState
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.messages import Ask, Ended, Message, Receipt
+from p2pnode.core.wire.messages import Ask, Award, Ended, Message, Receipt
 from p2pnode.core.wire.signing import RECEIPT_DOMAIN
 from p2pnode.data.inputs import Inputs
+from p2pnode.notices.probe import Probe
 
 from .journal import Journal
 
@@ -22,12 +24,18 @@ class MessageNeeds:
     """Makes of a message the event with which the core handles it."""
 
     def __init__(
-        self, core: Core, journal: Journal, inputs: Inputs, keep_receipt: Callable[[str, bytes], None]
+        self,
+        core: Core,
+        journal: Journal,
+        inputs: Inputs,
+        probe: Probe,
+        keep_receipt: Callable[[str, bytes], None],
     ) -> None:
         """`keep_receipt` stores the signed receipt of a peer."""
         self._core = core
         self._journal = journal
         self._inputs = inputs
+        self._probe = probe
         self._keep_receipt = keep_receipt
 
     async def of_peer_untrusted(self, peer: str, message: Message) -> Received:
@@ -37,6 +45,9 @@ class MessageNeeds:
                 return self._ended_untrusted(peer, message)
             case Ask():
                 return await self.of_ask(peer, message)
+            case Award() if self._probe and self._is_of_a_bid(peer, message):
+                lacks = await self._probe.why_not(message.spec, peer)
+                return Received(peer, message, lacks=lacks)
             case _ if need_of(message) is Need.RECORD:
                 job = getattr(message, "job", "")
                 return Received(peer, message, record=None if self._holds(job) else self._journal.job(job))
@@ -49,6 +60,13 @@ class MessageNeeds:
             return Received(peer, ask)
         lacks = await self._inputs.lacks(ask.requirements.directories, ask.requirements.engine)
         return Received(peer, ask, lacks=lacks)
+
+    def _is_of_a_bid(self, peer: str, award: Award) -> bool:
+        """Whether an award takes up an open bid, with its job: nothing else is worth a look."""
+        reservation = self._core.worker.of_owner(peer, award.execution)
+        if reservation is None or reservation.state is not ReservationState.BID:
+            return False
+        return codec.digest(award.spec) == reservation.spec_hash
 
     def of_own_end(self, ended: Ended) -> Received:
         """The event of the end of an execution of this node's own job on itself."""

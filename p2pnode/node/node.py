@@ -63,6 +63,7 @@ from p2pnode.network.links import Links
 from p2pnode.network.protocols import jobs, logs
 from p2pnode.network.strangers import Strangers
 from p2pnode.network.streams import Stream
+from p2pnode.notices.probe import Probe
 from p2pnode.notices.teller import Teller
 from p2pnode.system.audit_log import AuditLog
 
@@ -138,7 +139,8 @@ class Node:
         )
         self.strangers = Strangers()
         self.strangers.know(addressing.by_peer(config.peers))
-        self.needs = MessageNeeds(core, journal, self.inputs, self._keep_receipt_of)
+        probe = Probe(policy.probe, self.note_hook)
+        self.needs = MessageNeeds(core, journal, self.inputs, probe, self._keep_receipt_of)
         self.driver = Driver(core, journal, self.clock, self, self._send, self.needs.of_own_end)
         self.adverts = self._make_advertiser(core)
         self.peer_watch = PeerWatch(core, self.changes, self.tell)
@@ -215,7 +217,7 @@ class Node:
             self.driver.fail(exc)
 
     def note_hook(self, name: str, reason: str) -> None:
-        """Keep for people why an end of a job could not be told."""
+        """Keep for people why a program or URL of the operator's failed."""
         self.journal.problems.add(Compartment.TASK, name, reason, aside=False)
 
     # Effects

@@ -33,7 +33,7 @@ class Received:
 
     `record` is what the journal has of a job that a receipt or a message about ownership names, if the core
     does not hold it: one that has ended. `lacks` is what an ask needs of this node's disk and may not
-    have, or has not.
+    have, or has not, or why the operator's probe refuses an award.
     """
 
     peer: str

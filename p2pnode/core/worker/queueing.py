@@ -67,7 +67,12 @@ class Room:
     """The free room, and how much of it open bids to whom may hold; as of now, and of these reservations."""
 
     def __init__(
-        self, capacity: Capacity, reservations: Reservations, standing: Standing, policy: TakePolicy, now: float
+        self,
+        capacity: Capacity,
+        reservations: Reservations,
+        standing: Standing,
+        policy: TakePolicy,
+        now: float,
     ) -> None:
         self._standing, self._policy, self._now = standing, policy, now
         held = reservations.holding
