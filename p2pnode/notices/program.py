@@ -22,7 +22,7 @@ _PIECE_SIZE_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class ProgramEnd:
+class CommandEnd:
     # None: it was ended, as it took too long.
     status: int | None
     printed: bytes
@@ -30,7 +30,7 @@ class ProgramEnd:
 
 async def run_program(
     words: Sequence[str], environment: Mapping[str, str], text: bytes, limit_s: float, *, errors_only: bool
-) -> ProgramEnd:
+) -> CommandEnd:
     """Run it for so long at most; `errors_only` throws away its stdout.
 
     Raises `OSError`, and `ValueError` for a name that no variable can hold.
@@ -54,7 +54,7 @@ async def run_program(
                 os.killpg(process.pid, signal.SIGKILL)
         with trio.CancelScope(shield=True):
             await process.wait()
-    return ProgramEnd(None if time_limit.cancelled_caught else process.returncode, bytes(printed))
+    return CommandEnd(None if time_limit.cancelled_caught else process.returncode, bytes(printed))
 
 
 async def _attend(process: trio.Process, text: bytes, printed: bytearray) -> None:
