@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from p2pnode.api.execution_shapes import HostedJson
-from p2pnode.api.shapes import DockerJson, NodeJson, ResourcesJson
+from p2pnode.api.shapes import DockerJson, NetworkJson, NodeJson, ResourcesJson
 from p2pnode.cli import options
 from p2pnode.cli.answers import OwnIdentityJson
 from p2pnode.cli.forms import (
@@ -29,6 +29,7 @@ from p2pnode.cli.problems import problems
 from p2pnode.cli.requester import not_reached, running
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.client.errors import NodeUnreachable
+from p2pnode.core.records.membership import OPEN_NETWORK, described
 from p2pnode.core.values.units import about_bytes, parse_duration
 from p2pnode.core.wire.states import Scheduling
 from p2pnode.system.host_resources import BUILT_IN_LABELS
@@ -141,9 +142,17 @@ def _identity_fields(identity: OwnIdentityJson, wide: bool) -> list[tuple[str, s
         *(("Docker", text) for text in _docker(identity["docker"])),
         ("Labels", labels_text(identity["labels"] if wide else _own(identity["labels"]))),
         ("Data", identity["data_dir"]),
+        ("Network", network_text(identity.get("network"))),
         ("API", identity["api"]),
         *(("Address", address) for address in identity["addresses"]),
     ]
+
+
+def network_text(found: NetworkJson | None) -> str:
+    """The network of a node, as a line."""
+    if found is None:
+        return OPEN_NETWORK
+    return described(found["name"], found["operator"], found["role"], found["expires"], time.time())
 
 
 def _docker(found: DockerJson | None) -> list[str]:

@@ -12,10 +12,12 @@ import enum
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire import codec, extensions
 from p2pnode.core.wire.codec import BadMessage, Untimely
+from p2pnode.core.wire.fields import MOMENT_MS_MAX
 from p2pnode.core.wire.membership import (
     MEMBERSHIP_BODY_SIZE_BYTES_MAX,
     InvitationBody,
@@ -26,6 +28,7 @@ from p2pnode.core.wire.membership import (
 )
 from p2pnode.core.wire.signing import INVITATION_DOMAIN, MEMBER_DOMAIN, Keys, Signed
 
+OPEN_NETWORK = "the open network"
 # The form of a token; another form gets another number.
 TOKEN_PREFIX = "p2pnet1-"
 # A body with extensions and eight addresses, and a third more by base64; one line still.
@@ -63,6 +66,11 @@ class Member:
     joined_ms: int
     # The number of the invitation.
     invitation: int
+
+    @property
+    def expires(self) -> float | None:
+        """The Unix time at which the membership ends; None: never."""
+        return None if self.expires_ms == MOMENT_MS_MAX else self.expires_ms / 1000
 
     def may(self, right: Right) -> bool:
         return right in RIGHTS[self.role]
@@ -129,6 +137,15 @@ def read(membership: Membership) -> Member:
         joined_ms=body.joined_ms,
         invitation=invitation.number,
     )
+
+
+def described(name: str, operator: str, role: str, expires: float | None, now: float) -> str:
+    """The network and this node's place in it, as a line for people; times are Unix times."""
+    until = ""
+    if expires is not None:
+        day = datetime.fromtimestamp(expires, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        until = f" until {day}" if now < expires else f", expired {day}"
+    return f"network {name} (private), operator {operator}, role {role}{until}"
 
 
 def write_token(token: InvitationToken) -> str:
