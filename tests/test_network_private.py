@@ -122,7 +122,7 @@ class Pieces(IRawConnection):  # type: ignore[misc]  # libp2p is not followed by
 
 
 def said(data: bytes, key: bytes = KEY) -> bytes:
-    """What another implementation sends: its nonce, and what it says."""
+    """The bytes that another implementation sends: its nonce, and its words encrypted."""
     nonce = secrets.token_bytes(24)
     return nonce + xsalsa20(key, nonce).encrypt(data)
 

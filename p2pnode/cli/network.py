@@ -132,8 +132,9 @@ def leave(forget_operator_key: bool) -> int:
 @click.command()
 @click.argument("token")
 def join(token: str) -> int:
-    """Join a private network by a TOKEN of p2pnode network invite; - reads it from stdin.
+    """Join a private network by a token.
 
+    TOKEN is what p2pnode network invite printed; - reads it from stdin, which no list of processes shows.
     Nobody is asked: the token holds all that is needed.
     """
     data_dir = default_data_dir()
@@ -192,7 +193,7 @@ def _say_next(data_dir: Path, *more: str) -> None:
 def _say_if_not_yet(data_dir: Path, own: OwnNetwork | None) -> None:
     running = _running(data_dir)
     if running is not None and not _is_in(running, own):
-        say(f"the node that runs is in {network_text(running.get('network'))} until it is started again")
+        say(f"the node that runs is in {network_text(running.get('network'))}, until it is started again")
 
 
 def _addresses(data_dir: Path, own: OwnNetwork) -> Sequence[str]:

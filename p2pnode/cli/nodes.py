@@ -152,7 +152,8 @@ def network_text(found: NetworkJson | None) -> str:
     """The network of a node, as a line."""
     if found is None:
         return OPEN_NETWORK
-    return described(found["name"], found["operator"], found["role"], found["expires"], time.time())
+    line = described(found["name"], found["operator"], found["role"], found["expires"], time.time())
+    return line.removeprefix("network ")
 
 
 def _docker(found: DockerJson | None) -> list[str]:

@@ -65,7 +65,7 @@ class PrivateConnection(RawConnection):  # type: ignore[misc]  # libp2p is not f
         self._key = key
         self._encrypt: Any = None
         self._decrypt: Any = None
-        # What came that nobody has asked for as yet.
+        # Decrypted bytes that nobody has asked for as yet.
         self._received = b""
 
     async def write(self, data: bytes) -> None:
