@@ -126,3 +126,12 @@ def test_a_damaged_network_file_keeps_the_node_from_starting_in_the_open_network
         node.start(ready=False)
         assert node.process is not None and node.process.wait(30) == 1
         assert "network.key is damaged" in node.printed()
+
+
+def test_a_command_without_a_node_joins_by_the_token_s_addresses(tmp_path: Path) -> None:
+    with running_nodes(tmp_path) as nodes:
+        ada, bob = made(nodes, "ada", "acme"), nodes.new("bob")
+        assert bob.cli("join", token_of(ada)).returncode == 0
+        done = bob.cli("plan", str(JOBS / "noop.yaml"), timeout_s=60)
+        assert "no peer is named" not in done.stderr
+        assert "ada" in done.stdout + done.stderr, done.stderr
