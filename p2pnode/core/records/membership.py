@@ -150,7 +150,11 @@ def described(name: str, operator: str, role: str, expires: float | None, now: f
 
 def write_token(token: InvitationToken) -> str:
     """The token as one line."""
-    data = codec.encode(token)
+    return as_line(codec.encode(token))
+
+
+def as_line(data: bytes) -> str:
+    """The line of a token whose inside these bytes are."""
     framed = len(data).to_bytes(_LENGTH_SIZE_BYTES, "big") + data + _checksum(data)
     return TOKEN_PREFIX + base64.urlsafe_b64encode(framed).decode().rstrip("=")
 
