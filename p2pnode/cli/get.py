@@ -180,7 +180,7 @@ def _named_job(what: str, first: str, path: tuple[str, ...], why_no_cid: str) ->
 
     On the node that runs: none is started for what may be a slip.
     """
-    hint = "a job is named by its id or a prefix of it, j-..., or by its Name"
+    hint = options.HOW_JOBS_ARE_NAMED
     readings = [(what, ()), (first, path)] if path else [(first, path)]
     for name, names in readings:
         try:

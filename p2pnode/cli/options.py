@@ -16,6 +16,9 @@ from p2pnode.core.wire.addresses import parse_peer
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 job_id = click.argument("job_id", metavar="JOB")
+HOW_JOBS_ARE_NAMED = (
+    "a job is named by its id or a prefix of it, j-..., or by its Name; see p2pnode job list [--network]"
+)
 
 # In a context's `meta` where --profile was given.
 PROFILE_GIVEN = "p2pnode.profile"
