@@ -8,6 +8,8 @@ import pytest
 from p2pnode.cli import familiar
 from p2pnode.cli.app import program
 from p2pnode.cli.main import main
+from tests.fake_node import Served
+from tests.test_cli import job_file
 
 
 def all_commands(group: click.Group, words: tuple[str, ...] = ()) -> dict[str, click.Command]:
@@ -75,3 +77,31 @@ def test_a_group_says_in_whole_sentences_what_its_commands_do(capfd: pytest.Capt
     main(["node", "--help"])
     help_text = capfd.readouterr().out
     assert "finish or move away, then leave the" in " ".join(help_text.split())
+
+
+def test_who_names_no_job_that_is_there_learns_how_jobs_are_named(
+    served: Served, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["job", "describe", "e-12345678"]) == 5
+    assert "a job is named by its id" in capfd.readouterr().err
+
+
+def test_a_job_without_a_name_of_its_own_shows_its_id_once(
+    served: Served, capfd: pytest.CaptureFixture[str]
+) -> None:
+    main(["submit", "--no-wait", job_file("works")])
+    (job,) = served.node.records.values()
+    job["name"] = job["id"] = "j-" + 32 * "a"
+    capfd.readouterr()
+    main(["job", "list"])
+    assert job["id"] not in capfd.readouterr().out
+
+
+def test_an_address_in_the_environment_that_leads_to_no_node_is_named(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("P2PNODE_API", "http://127.0.0.1:9")
+    monkeypatch.setenv("P2PNODE_TOKEN", "0" * 64)
+    assert main(["id"]) == 6
+    err = capfd.readouterr().err
+    assert "Errno" not in err and "P2PNODE_API names that node" in err
