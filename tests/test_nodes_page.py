@@ -188,6 +188,20 @@ def test_who_logs_out_sees_nothing_more(page: Page, node: Node) -> None:
     expect(page.get_by_role("heading", name="Network")).to_be_visible()
 
 
+def test_who_is_logged_out_while_away_is_told_why(page: Page) -> None:
+    page.evaluate("fetch('/api/v1/sessions', { method: 'DELETE' })")
+    expect(page.get_by_role("status")).to_contain_text("The session has ended")
+    expect(page.get_by_text("or one that p2pnode token create has printed")).to_be_visible()
+
+
+def test_a_phone_shows_a_table_as_cards_without_empty_rows(page: Page, node: Node) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(f"{node.client.url}/#/jobs?state=Completed")
+    caption = page.get_by_role("caption").bounding_box()
+    assert caption is not None and caption["width"] > 300
+    expect(page.locator("td:empty").first).to_be_hidden()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1200, 390])
 def test_each_view_has_no_serious_fault_for_a_screen_reader_and_fits_a_phone(
