@@ -105,3 +105,32 @@ def test_an_address_in_the_environment_that_leads_to_no_node_is_named(
     assert main(["id"]) == 6
     err = capfd.readouterr().err
     assert "Errno" not in err and "P2PNODE_API names that node" in err
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("ipfs add /nope", "error: /nope: No such file or directory"),
+        ("ipfs get bafynope", "'bafynope': not a CID"),
+        ("docker run -it busybox sh", "programs here have no terminal"),
+        ("get endless", "when it has ended: p2pnode job wait j-"),
+        ("node problems --show 7", "there is no problem 7; see p2pnode node problems"),
+    ],
+)
+def test_a_slip_is_answered_with_what_was_typed_and_what_to_do(
+    served: Served, capfd: pytest.CaptureFixture[str], typed: str, said: str
+) -> None:
+    main(["submit", "--no-wait", job_file("endless")])
+    words = [served.node.newest()[0]["id"] if word == "endless" else word for word in typed.split()]
+    assert main(words) != 0
+    assert said in capfd.readouterr().err
+
+
+def test_a_profile_without_a_node_is_named_in_what_starts_one(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("P2PNODE_DATA_DIR", "P2PNODE_API"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("P2PNODE_PROFILE", "none-of-this-name")
+    assert main(["id"]) == 6
+    assert "p2pnode --profile none-of-this-name serve" in capfd.readouterr().err

@@ -15,7 +15,7 @@ from p2pnode.cli.groups import Lazy, LazyGroup
 from p2pnode.cli.output import Styled, answer, close_stdout, say, show_crash
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.client.errors import ClientError, NodeUnreachable
-from p2pnode.config import ConfigError
+from p2pnode.config import PROFILE_VARIABLE, ConfigError
 
 PROGRAM = "p2pnode"
 # Help is easier to read in lines that are not too long, however wide the terminal.
@@ -60,7 +60,7 @@ EPILOG = """\
 \b
 Exit status:
   0  done; for a job: all its programs ran and exited 0
-  1  doctor found something that fails
+  1  doctor found something that fails, or serve could not start
   2  wrong usage, or a bad job file
   3  no suitable peer
   4  a program exited non-zero
@@ -170,6 +170,8 @@ def front_page() -> str:
 
 def _which_node() -> tuple[str, ...]:
     """Where a command's node comes from, or could."""
+    if profile := os.environ.get(PROFILE_VARIABLE):
+        return (f"for the profile {profile}: p2pnode --profile {profile} serve",)
     if os.environ.get("P2PNODE_API"):
         return ("P2PNODE_API names that node: start it again, or unset the variable",)
     from p2pnode.cli import devnet_nodes

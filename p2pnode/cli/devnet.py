@@ -123,7 +123,7 @@ def down(directory: Path) -> int:
     """End all the nodes."""
     alive = [node.process for node in devnet_nodes.read(directory) if node.process.alive]
     processes.end(alive)
-    say(f"ended {len(alive)} nodes in {directory}")
+    say(f"ended {len(alive)} {'node' if len(alive) == 1 else 'nodes'} in {directory}")
     return Status.OK
 
 

@@ -214,7 +214,10 @@ def _results(
         reason = f", {job['reason']}" if job["reason"] else ""
         others = [short_id(one["id"]) for one in job["executions"] if one["result_cid"]]
         hint = f"; an earlier execution has: get --execution {others[-1]}" if others else ""
-        raise CommandError(Status.FAILED, f"{job['id']} has no results: {job['state']}{reason}{hint}")
+        waits = (
+            [f"when it has ended: p2pnode job wait {short_id(job['id'])}"] if job["outcome"] is None else []
+        )
+        raise CommandError(Status.FAILED, f"{job['id']} has no results: {job['state']}{reason}{hint}", *waits)
     with_result = [one for one, _ in results]
     if unverified:
         say("receipts are not verified: these results are by the word of the node that was asked alone")

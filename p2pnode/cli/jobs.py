@@ -42,7 +42,8 @@ class _Jobs(Group):
         try:
             return int(super().invoke(ctx))
         except ServiceError as error:
-            if error.code is not Code.NOT_FOUND:
+            # An execution or a version may be what is not there.
+            if error.code is not Code.NOT_FOUND or "no job " not in error.message:
                 raise
             raise CommandError(Status.FAILED, error.message, options.HOW_JOBS_ARE_NAMED) from error
 

@@ -125,6 +125,10 @@ def input_source(text: str) -> dict[str, Any]:
         case "file" if rest:
             source = _typed("local", SourcePath=rest, **options)
         case _:
+            if text == "t":
+                raise ValueError(
+                    "docker's -it: programs here have no terminal; --follow shows what they write"
+                )
             allowed = (
                 "ipfs://CID[/PATH], s3://BUCKET/KEY, http://..., https://... or file:///PATH, with :/TARGET"
             )
