@@ -120,7 +120,8 @@ def test_the_example_runs_as_it_stands(page: Page) -> None:
 def test_a_file_that_is_dropped_beside_the_editor_is_taken_as_well(page: Page) -> None:
     page.get_by_role("link", name="Submit", exact=True).click()
     expect(page.get_by_label("Job file")).to_be_visible()
-    made = "() => { const d = new DataTransfer(); d.items.add(new File(['Name: dropped'], 'x.yaml')); return d; }"
+    file = "new File(['Name: dropped'], 'x.yaml')"
+    made = f"() => {{ const all = new DataTransfer(); all.items.add({file}); return all; }}"
     page.dispatch_event("h1", "drop", {"dataTransfer": page.evaluate_handle(made)})
     expect(page.get_by_label("Job file")).to_have_value("Name: dropped")
 

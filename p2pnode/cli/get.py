@@ -72,7 +72,7 @@ def writing(command: Callable[..., int]) -> Callable[..., int]:
 
 
 @click.command()
-@click.argument("what", metavar="JOB[/PATH]|CID[/PATH]")
+@click.argument("what", metavar="JOB[/PATH]|CID[/PATH]", shell_complete=options.complete_jobs)
 @click.option(
     "-o",
     "--output",
