@@ -64,7 +64,7 @@ def missing() -> str:
 
 @cache
 def is_podman() -> bool:
-    """Whether it is Podman that answers: what it lacks is in README's table of engines."""
+    """Whether it is Podman that answers: what it lacks is in docs/engines.md's table."""
     command = ["docker", "version", "--format", "{{json .Server.Components}}"]
     return "Podman" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 

@@ -28,7 +28,7 @@ LOOK_AGAIN_S = 20.0
 END_TIMEOUT_S = 15.0
 # Commands that change nothing, so that they may be given again until they print what the guide shows.
 _LOOKS = re.compile(
-    r"p2pnode (node (list|problems)|job (list|describe|history|executions|logs|versions)|id|doctor|plan)"
+    r"p2pnode (node (list|problems)|job (list|describe|history|executions|logs|versions)|id|doctor|plan|top)"
     r"|curl|cat"
 )
 _PEER = re.compile(r"12D3KooW(Ada|Bob|Cyd)\.\.\.")

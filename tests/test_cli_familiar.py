@@ -112,7 +112,7 @@ def test_an_address_in_the_environment_that_leads_to_no_node_is_named(
     [
         ("ipfs add /nope", "error: /nope: No such file or directory"),
         ("ipfs get bafynope", "'bafynope': not a CID"),
-        ("docker run -it busybox sh", "programs here have no terminal"),
+        ("docker run -it busybox sh", "it begins without a terminal"),
         ("get endless", "when it has ended: p2pnode job wait j-"),
         ("node problems --show 7", "there is no problem 7; see p2pnode node problems"),
     ],

@@ -89,6 +89,7 @@ LISTS = (
         "node list",
         "job list",
         "job list --network",
+        "top --once",
         "job describe JOB",
         "job describe JOB -o yaml",
         "job history JOB",

@@ -19,15 +19,21 @@ from p2pnode.config.kinds import PEER_IDS_MAX
 from p2pnode.config.loading import load, to_toml
 from p2pnode.config.settings import SETTINGS, NodeConfig
 from p2pnode.core.wire import peer_ids
+from scripts import settings_page
 from scripts.packaging import defaults
 
 ROOT = Path(__file__).parent.parent
 PEER = "12D3KooWHHzSeKaY8xuZVzkLbKFfvNgPPeKhFBGrMbNzbm5akpqu"
-# The settings of README's example.
-README = (ROOT / "README.md").read_text().replace("12D3Koo...", PEER)
-EXAMPLES = tomllib.loads(re.findall(r"```toml\n(.*?)```", README, re.DOTALL)[0])
+# The settings of the example in docs/settings.md.
+EXAMPLE = settings_page.PAGE.read_text().replace("12D3Koo...", PEER)
+EXAMPLES = tomllib.loads(re.findall(r"```toml\n(.*?)```", EXAMPLE, re.DOTALL)[0])
 # Settings that are refused without another.
 PARTNERS = {"api_cert": "api_key", "api_key": "api_cert"}
+
+
+def test_the_page_of_settings_has_them_all() -> None:
+    page = settings_page.PAGE.read_text()
+    assert page == settings_page.renewed(page), "renew it: .venv/bin/python -m scripts.settings_page"
 
 
 def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:

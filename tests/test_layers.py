@@ -263,7 +263,7 @@ def test_the_places_of_decisions_are_those_that_newcomers_asked_for() -> None:
 
 
 def not_there(places: str, what: str) -> list[str]:
-    """The names in a row of README's map that are not in the rooms that it is about."""
+    """The names in a row of ARCHITECTURE's map that are not in the rooms that it is about."""
     tops = (ROOT, ROOT / "p2pnode", ROOT / "p2pnode" / "core")
     rooms = [top / place for top in tops for place in re.findall(r"`([\w/.]+)`", places)]
     return [
@@ -273,7 +273,7 @@ def not_there(places: str, what: str) -> list[str]:
     ]
 
 
-MAP = [row for row in rows("README.md", "The map") if re.match(r" `(p2pnode|core)/", row[0])]
+MAP = [row for row in rows("ARCHITECTURE.md", "The map") if re.match(r" `(p2pnode|core)/", row[0])]
 
 
 @pytest.mark.parametrize(("places", "what"), MAP, ids=[row[0].strip() for row in MAP])

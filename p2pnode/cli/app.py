@@ -44,6 +44,7 @@ SECTIONS = {
         "serve": Lazy("Run a node until it is interrupted.", "serve:serve"),
         "id": Lazy("Show who this node is and where it listens.", "nodes:show_id"),
         "node": Lazy("Look at the network, and take this node out of it.", "nodes:node"),
+        "top": Lazy("Watch the network and its jobs, live.", "top.command:top"),
         "ipfs": Lazy("Put files into the node's block store, and fetch them.", "ipfs:ipfs"),
         "config": Lazy("Look at settings and change them.", "config:config"),
         "doctor": Lazy("Check this machine and its node.", "doctor:doctor"),

@@ -78,12 +78,12 @@ def unset(name: str) -> int:
 @takes_form()
 def explain(name: str, form: OutputForm) -> int:
     """Say what a setting means, how it is given, and how it stands now."""
-    found = _explained(name)
+    found = explained(name)
     answer_form(form, found, lambda wide: fields(_explained_fields(found)))
     return Status.OK
 
 
-def _explained(name: str) -> ExplainedSettingJson:
+def explained(name: str) -> ExplainedSettingJson:
     setting = loading.setting_named(name)
     now = next(one for one in standing(loading.load({})) if one.name == name)
     flag = f"{setting.flag} {setting.kind.example}" if setting.kind.metavar else setting.flag

@@ -70,12 +70,12 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
 }
 NEEDLESS: Mapping[str, str] = {
     "--file": "leave it out, the file is named without a flag",
-    "--interactive": "programs here have no terminal; --follow shows what they write",
+    "--interactive": "it begins without a terminal; p2pnode job exec -it enters what runs",
     "--privileged": "containers here are never privileged (a job file asks for capabilities with CapAdd)",
     "--rm": "leave it out, a container is removed when it has ended",
-    "--tty": "programs here have no terminal; --follow shows what they write",
+    "--tty": "it begins without a terminal; p2pnode job exec -it enters what runs",
     "-f": "leave it out, the file is named without a flag",
-    "-t": "programs here have no terminal; --follow shows what they write",
+    "-t": "it begins without a terminal; p2pnode job exec -it enters what runs",
 }
 SUGGESTIONS_MAX = 3
 

@@ -15,7 +15,7 @@ from p2pnode.api.shapes import (
     MemberJson,
     ServiceError,
 )
-from p2pnode.cli import control, jobcolumns, options
+from p2pnode.cli import control, exec, jobcolumns, options
 from p2pnode.cli.forms import OutputForm, answer_form, labels_text, listing, takes_form
 from p2pnode.cli.groups import Group
 from p2pnode.cli.jobcolumns import named
@@ -225,5 +225,12 @@ def _member(one: MemberJson, owner: str) -> str:
     return f"{named(one['name'], one['peer'])}, {role}{', acts now' * (one['peer'] == owner)}"
 
 
-for _command in (control.rerun, control.wait, control.history, control.executions, control.versions):
+for _command in (
+    control.rerun,
+    control.wait,
+    control.history,
+    control.executions,
+    control.versions,
+    exec.exec,
+):
     job.add_command(_command)

@@ -1,9 +1,9 @@
-"""The one place that writes to the terminal: the answer on stdout, everything else on stderr.
+"""The one place that writes lines to the terminal: the answer on stdout, everything else on stderr.
 
 What is written may quote peers, jobs and files, so all of it is made visible here (`core.values.text`),
 whoever calls: no text can move the cursor, add a line, or look like another. Line breaks, colours
-and the live line are this module's own. Other modules of the command line can't reach the streams:
-a rule of ruff (pyproject.toml) forbids it.
+and live lines are this module's own. Other modules of the command line can't reach the streams:
+a rule of ruff (pyproject.toml) forbids it. The full screen of `top.screen` keeps to the same.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CELL_COLUMNS_MAX = 60
 # A narrow terminal breaks its lines: less of a reason would say nothing.
 PROSE_COLUMNS_MIN = 20
 _COLUMN_GAP = "  "
-_COLOURS = {"red": 31, "green": 32, "yellow": 33, "dim": 2, "bold": 1}
+_COLOURS = {"red": 31, "green": 32, "yellow": 33, "dim": 2, "bold": 1, "reverse": 7}
 _STATE_COLOURS = {"Completed": "green", "Failed": "red", "Lost": "red", "Stopped": "yellow"}
 _LIVE_SIGNS = "…⠋"
 _ERASE_LINE = "\r\x1b[2K"
@@ -163,9 +163,20 @@ def is_live() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and _encodes(sys.stderr, _LIVE_SIGNS)
 
 
+def is_whole_screen() -> bool:
+    """Whether stdin and stdout are a terminal that can be drawn on as a whole."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
 def draw(line: str) -> None:
     """Replace the live line, the last one on stderr; "" removes it."""
     _write(sys.stderr, _ERASE_LINE + _fitting(line))
+
+
+def draw_block(lines: Sequence[str], before: int) -> None:
+    """Replace the last `before` lines on stderr, where the cursor is in the last of them; () removes them."""
+    up_again = f"\x1b[{before - 1}A" if before > 1 else ""
+    _write(sys.stderr, f"\r{up_again}\x1b[J" + "\n".join(map(_fitting, lines)))
 
 
 def draw_again(lines: Sequence[str], before: int) -> None:

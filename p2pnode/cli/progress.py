@@ -1,10 +1,11 @@
-"""Progress of a command that waits, on stderr: one live line on a terminal, plain lines elsewhere."""
+"""Progress of a command that waits, on stderr: live lines on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import threading
 import time
 from types import TracebackType
+from typing import Self
 
 from p2pnode.cli.output import ProgramOutput, ask, draw, is_live, say
 
@@ -28,7 +29,7 @@ class Progress:
         self._lock = threading.Lock()
         self._painter = threading.Thread(target=self._paint, daemon=True)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         if self._live:
             self._painter.start()
         return self
@@ -39,7 +40,7 @@ class Progress:
         self._done.set()
         if self._live:
             self._painter.join()
-            draw("")
+            self._erase()
 
     @property
     def elapsed_s(self) -> float:
@@ -62,27 +63,32 @@ class Progress:
         """A line of a program's output to keep, written above the live line; `about`: whose it is."""
         with self._lock:
             if self._live:
-                draw("")
+                self._erase()
             self._output.line(about, line)
 
     def say(self, text: str) -> None:
         """A line of ours to keep, written above the live line."""
         with self._lock:
             if self._live:
-                draw("")
+                self._erase()
             say(text)
 
     def ask(self, question: str) -> bool:
         """Whether the person at the terminal says yes; the live line waits meanwhile."""
         with self._lock:
             if self._live:
-                draw("")
+                self._erase()
             return ask(question)
 
     def _paint(self) -> None:
         frame = 0
         while not self._done.wait(REFRESH_INTERVAL_S):
             frame += 1
-            line = f"{_FRAMES[frame % len(_FRAMES)]} {self.elapsed_s:5.1f} s  {self._text}"
             with self._lock:
-                draw(line)
+                self._draw(_FRAMES[frame % len(_FRAMES)])
+
+    def _draw(self, frame: str) -> None:
+        draw(f"{frame} {self.elapsed_s:5.1f} s  {self._text}")
+
+    def _erase(self) -> None:
+        draw("")

@@ -127,7 +127,7 @@ def input_source(text: str) -> dict[str, Any]:
         case _:
             if text == "t":
                 raise ValueError(
-                    "docker's -it: programs here have no terminal; --follow shows what they write"
+                    "docker's -it: it begins without a terminal; p2pnode job exec -it enters what runs"
                 )
             allowed = (
                 "ipfs://CID[/PATH], s3://BUCKET/KEY, http://..., https://... or file:///PATH, with :/TARGET"

@@ -13,9 +13,10 @@ import click
 
 from p2pnode.api.shapes import Change, JobJson
 from p2pnode.cli import differences, jobfiles, options
+from p2pnode.cli.jobblock import JobBlock
+from p2pnode.cli.jobprogress import JobProgress
 from p2pnode.cli.options import GivenFile, Waiting
-from p2pnode.cli.output import answer, answer_json, clock_ms, say, short_id, state
-from p2pnode.cli.progress import Progress
+from p2pnode.cli.output import answer, answer_json, say, short_id, state
 from p2pnode.cli.requester import Requester, any_node, own_node
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.client.calls import Client
@@ -27,6 +28,8 @@ from p2pnode.core.wire.states import ExecutionState, Outcome
 
 # A program's last output may still be on its way when its job ends.
 LAST_LOGS_TIMEOUT_S = 10.0
+# Events of a job of a thousand executions come in bursts, and its record is large.
+PEERS_INTERVAL_S = 1.0
 _BEFORE_RUNNING = (ExecutionState.AWARDED, ExecutionState.PREPARING)
 _STATUS_OF_OUTCOME = {
     Outcome.COMPLETED: Status.OK,
@@ -142,16 +145,16 @@ def _watch(client: Client, job_id: str, follow: bool, since: int) -> float:
     say(f"job {job_id}")
     job = SubmittedJob(client, client.job(job_id))
     until_runs = job.record["type"] in LONG_RUNNING and not follow
-    with Progress() as progress:
+    with JobProgress(job_id, JobBlock(job.record)) as progress:
         logs = threading.Thread(target=_follow_logs, args=(job, progress), daemon=True)
         if follow:
             logs.start()
         if until_runs and runs(job.record):
             return progress.elapsed_s
+        looked_s = -PEERS_INTERVAL_S
         for event in job.history(since=since, follow=True):
-            progress.show(
-                f"{short_id(event['execution'] or job_id)}  {event['message']}", clock_ms(event["at"])
-            )
+            progress.note(event)
+            looked_s = _learn(job, progress, looked_s)
             if until_runs and runs(job.refresh().record):
                 return progress.elapsed_s
         if follow:
@@ -159,7 +162,15 @@ def _watch(client: Client, job_id: str, follow: bool, since: int) -> float:
         return progress.elapsed_s
 
 
-def _follow_logs(job: SubmittedJob, progress: Progress) -> None:
+def _learn(job: SubmittedJob, progress: JobProgress, looked_s: float) -> float:
+    """Look who runs what is new, unless that was looked for just now; gives when it was last looked for."""
+    if not progress.lacks_a_peer or progress.elapsed_s - looked_s < PEERS_INTERVAL_S:
+        return looked_s
+    progress.learn(job.refresh().executions)
+    return progress.elapsed_s
+
+
+def _follow_logs(job: SubmittedJob, progress: JobProgress) -> None:
     try:
         for line in job.logs(follow=True):
             progress.above(short_id(line.execution), line.data)

@@ -12,6 +12,7 @@ from p2pnode.node.node import Node
 
 from .commands import Commands
 from .content import Content
+from .exec import Exec
 from .jobs import Jobs
 from .logs import Logs, Sources
 from .lookup import Lookup
@@ -38,6 +39,7 @@ def services_of(node: Node, discovery: Discovery) -> Services:
         commands=Commands(lookup, node.journal, node.driver, node.changes, node.links),
         reach=JobReach(lookup, node.journal, node.driver, node.changes, node.clock, node.host),
         logs=Logs(lookup, sources),
+        exec=Exec(lookup, node.me, node.host, node.fetching, node.entering),
         nodes=Nodes(
             node.config,
             lookup,
