@@ -13,6 +13,7 @@ import os
 import signal
 import stat
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -141,7 +142,8 @@ def make_private(data_dir: Path) -> None:
     for any user, below a directory that only this one enters. Raises `OSError`.
     """
     for directory in (data_dir, *(data_dir / name for name in PRIVATE_FOLDERS)):
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         # The data directory may be a link to another disk; what is in it is ours.
         status = directory.stat() if directory == data_dir else directory.lstat()
         if not stat.S_ISDIR(status.st_mode):

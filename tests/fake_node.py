@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import get_type_hints
@@ -45,6 +45,7 @@ from p2pnode.ipfs import cid, unixfs
 from p2pnode.system.audit_log import AuditLog
 
 from .fake_content import FakeContent
+from .fake_exec import FakeExec
 from .fake_reach import FakeReach
 from .fake_receipts import ENDS, EVENTS, PEER, SPEC_HASH, a_receipt, signed
 from .fake_settings import FakeSettings
@@ -56,7 +57,7 @@ RESOURCES = ResourcesJson(cpu_millis=2000, memory_bytes=4_000_000_000, disk_byte
 
 def services_of(node: FakeNode) -> Services:
     others = dict.fromkeys(("jobs", "commands", "reach", "logs", "nodes", "content", "problems"), node)
-    return Services(**others, audit=AuditLog(node.data_dir))
+    return Services(**others, exec=node.exec, audit=AuditLog(node.data_dir))
 
 
 class FakeNode(FakeContent, FakeReach, FakeSettings):
@@ -66,6 +67,7 @@ class FakeNode(FakeContent, FakeReach, FakeSettings):
         FakeContent.__init__(self, data_dir)
         FakeSettings.__init__(self)
         self.data_dir = data_dir
+        self.exec = FakeExec()
         self.result = unixfs.add_directory(RESULT, self.blocks.put)
         self.records: dict[str, JobJson] = {}
         self.connected: list[str] = []
@@ -335,5 +337,13 @@ class Served:
         try:
             yield self
         finally:
+            self.end()
+
+    def end(self) -> None:
+        if self._thread.is_alive():
             self._token.run_sync_soon(self._stop.set)
             self._thread.join()
+
+    def do(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Have the node's thread do it."""
+        trio.from_thread.run(work, trio_token=self._token)

@@ -15,7 +15,7 @@ from p2pnode.core.worker.entering import CannotEnter, Entered
 class FakeProgram:
     def __init__(self, *first: tuple[StreamName, bytes], exit_code: int = 7, takes: bool = True) -> None:
         """`first` is what it writes by itself; one that `takes` nothing never reads its input."""
-        self._sending, self._output = trio.open_memory_channel[tuple[StreamName, bytes]](100)
+        self._sending, self._output = trio.open_memory_channel[tuple[StreamName, bytes]](max(100, len(first)))
         for piece in first:
             self._sending.send_nowait(piece)
         self._exit_code = exit_code

@@ -12,7 +12,7 @@ NOT_QUICK = (
     # Engines, nodes and programs, as processes.
     r"test_engine_(bridge|cgroups|docker|http_attacks|http_pause|podman|stop|wasm)",
     r"test_(binary|devnet|gpus_docker|ipfs_kubo|nodes_|two_versions|data_s3\.py|data_publishers)",
-    r"test_(api_schemathesis|cli_terminal|cli_top_terminal|descriptors|guides|layers|version)\.py",
+    r"test_(api_schemathesis|cli_exec|cli_terminal|cli_top_terminal|descriptors|guides|layers|version)\.py",
     r"test_cli\.py::test_(a_closed_pipe|completion_prints|ctrl_c_while|help_imports|help_takes|submit_imports|shells_complete)",
     r"test_api_tls\.py",
     r"test_python_client_guide\.py",

@@ -10,6 +10,8 @@ TIMEOUT_S = 10.0
 PATHS = [
     "GET /api/v1/jobs?name={}", "GET /api/v1/jobs?namespace={}&name=a", "GET /api/v1/jobs/{}",
     "GET /api/v1/jobs/{}/versions/1", "GET /api/v1/jobs/{}/events", "GET /api/v1/jobs/j/events?since={}",
+    "POST /api/v1/jobs/{}/exec", "POST /api/v1/exec/{}", "POST /api/v1/exec/{}/size",
+    "POST /api/v1/exec/s?end={}",
     "GET /api/v1/jobs/{}/logs", "GET /api/v1/jobs/j/logs?execution={}", "GET /api/v1/jobs/j/logs?stream={}",
     "POST /api/v1/jobs/{}/stop", "POST /api/v1/jobs/{}/rerun", "POST /api/v1/jobs?name={}",
     "POST /api/v1/plan?name={}", "GET /api/v1/ipfs/fetch/{}", "GET /api/v1/ipfs/fetch/bafy?peer={}",

@@ -115,7 +115,7 @@ def _paths(handlers: Handlers, audit_log: AuditService) -> Iterable[tuple[str, M
     found: dict[str, dict[str, Handler]] = {}
     for one in ENDPOINTS:
         handler: Handler = _checked(one, getattr(handlers, one.name))
-        if one.caller is Caller.WRITE:
+        if one.caller is Caller.WRITE and one.is_audited:
             handler = audited(one.name, handler, audit_log)
         found.setdefault(one.path, {})[one.method] = handler
     return found.items()

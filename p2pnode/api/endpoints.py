@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from typing import Any
 
-from . import execution_shapes, file_shapes, queries, shapes, token_shapes
+from . import exec_shapes, execution_shapes, file_shapes, queries, shapes, token_shapes
 from .queries import JsonBody, NoQuery, Query
 from .requests import ALIVE_PATH
 
@@ -26,6 +26,7 @@ class Media(enum.StrEnum):
     # Server-sent events: each message holds one JSON object; an event `end` or `error` comes last.
     EVENTS = "text/event-stream"
     CAR = shapes.CAR_MEDIA_TYPE
+    OCTETS = "application/octet-stream"
     # Whatever its name says.
     BYTES = "*/*"
     # Prometheus' text format.
@@ -44,7 +45,7 @@ class Endpoint:
     tag: str
     summary: str
     caller: Caller
-    # The type of the answer, of each message of a stream; None for bytes and text.
+    # The type of the answer, of each message of a stream (a union of them); None for bytes and text.
     answer: Any = None
     media: Media = Media.JSON
     status: int = 200
@@ -53,6 +54,8 @@ class Endpoint:
     body: type[JsonBody] | Media | None = None
     # The session of a page does as well as its token.
     by_session: bool = True
+    # False: another request's note tells of this one's, too.
+    is_audited: bool = True
 
 
 def _read(path: str, name: str, tag: str, summary: str, answer: Any, **more: Any) -> Endpoint:
@@ -142,6 +145,37 @@ ENDPOINTS = (
         shapes.LogJson,
         query=queries.LogsQuery,
         **_EVENTS,
+    ),
+    _write(
+        "POST",
+        f"{_JOB}/exec",
+        "exec",
+        _JOBS,
+        "Begin a program in a running execution; it ends with the stream. Begun, output, then ended.",
+        exec_shapes.ExecMessageJson,
+        body=exec_shapes.ProgramBody,
+        **_EVENTS,
+    ),
+    _write(
+        "POST",
+        "/api/v1/exec/{session}",
+        "exec_input",
+        _JOBS,
+        "Give a program that was begun its next input, at most 64 KiB; a refused piece was not taken.",
+        shapes.EmptyJson,
+        query=exec_shapes.InputQuery,
+        body=Media.OCTETS,
+        is_audited=False,
+    ),
+    _write(
+        "POST",
+        "/api/v1/exec/{session}/size",
+        "exec_size",
+        _JOBS,
+        "Tell the size that its terminal has now.",
+        shapes.EmptyJson,
+        body=exec_shapes.SizeBody,
+        is_audited=False,
     ),
     _write("POST", f"{_JOB}/stop", "stop", _JOBS, "Stop a job.", shapes.JobJson, body=queries.ReasonBody),
     _write(

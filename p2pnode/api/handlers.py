@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+import shlex
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from functools import partial
@@ -14,11 +15,13 @@ from starlette.responses import JSONResponse, Response
 
 from p2pnode.core import jobfile
 from p2pnode.core.jobfile import yamltree
+from p2pnode.core.wire.exec import EXEC_DATA_SIZE_BYTES_MAX
 from p2pnode.core.wire.spec import DEFAULT_NAMESPACE
 
-from . import audit, exposition, login, node_pages, parameters, queries
+from . import audit, exec_shapes, exposition, login, node_pages, parameters, queries
 from .access import Door, visitor_of
 from .endpoints import Media
+from .exec_sessions import ExecSessions
 from .services import Services
 from .shapes import CALL_TIMEOUT_S, CAR_MEDIA_TYPE, Change, Code, JobJson, Json, ServiceError
 from .streaming import Followers, Streaming
@@ -44,6 +47,7 @@ class Handlers:
         self._services = services
         self._door = door
         self._followers = Followers()
+        self._exec_sessions = ExecSessions()
 
     async def alive(self, request: Request) -> Response:
         return JSONResponse({"alive": True})
@@ -141,6 +145,28 @@ class Handlers:
         async with aclosing(self._services.logs.logs(job, execution, stream, follow)) as chunks:
             async for chunk in chunks:
                 yield {**chunk, "data": chunk["data"].decode("latin-1")}
+
+    async def exec(self, request: Request) -> Response:
+        asked = await parameters.body(request, exec_shapes.ProgramBody)
+        command = shlex.join(asked.command)
+        audit.tell(request, execution=asked.execution, command=command, terminal=asked.terminal is not None)
+        job = await self._job_of(request)
+        audit.tell(request, job=job)
+        opening = self._services.exec.open(
+            job, asked.execution or None, asked.command, exec_shapes.terminal(asked), stdin=asked.stdin
+        )
+        return self._exec_sessions.response(request, opening, stdin=asked.stdin)
+
+    async def exec_input(self, request: Request) -> Response:
+        asked = parameters.query(request, exec_shapes.InputQuery)
+        data = await parameters.octets(request, EXEC_DATA_SIZE_BYTES_MAX)
+        await self._exec_sessions.give(request, data, end=asked.end)
+        return JSONResponse({})
+
+    async def exec_size(self, request: Request) -> Response:
+        asked = await parameters.body(request, exec_shapes.SizeBody)
+        await _in_time(self._exec_sessions.resize(request, asked.columns, asked.rows))
+        return JSONResponse({})
 
     async def stop(self, request: Request) -> Response:
         job = await self._job_of(request)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import types
 from collections.abc import Iterator
-from typing import Any, get_type_hints, is_typeddict
+from typing import Any, get_args, get_type_hints, is_typeddict
 
 import msgspec
 
@@ -46,7 +47,7 @@ _SECURITY = {
 
 def describe(version: str) -> Json:
     """The document, for a program of this version."""
-    kinds = [one.answer for one in ENDPOINTS if is_typeddict(one.answer)]
+    kinds = [kind for one in ENDPOINTS for kind in _several(one.answer) if is_typeddict(kind)]
     bodies = [one.body for one in ENDPOINTS if isinstance(one.body, type)]
     _, schemas = msgspec.json.schema_components([*kinds, *bodies, shapes.ErrorJson], ref_template=_REFERENCE)
     for kind in _typed_dicts([*kinds, shapes.ErrorJson]):
@@ -64,6 +65,11 @@ def describe(version: str) -> Json:
         "paths": paths,
         "components": {"schemas": schemas, "securitySchemes": _SECURITY},
     }
+
+
+def _several(answer: Any) -> tuple[Any, ...]:
+    """The types of an answer: those of a union, or the one that it is."""
+    return get_args(answer) if isinstance(answer, types.UnionType) else (answer,)
 
 
 def _typed_dicts(kinds: list[Any]) -> Iterator[Any]:
@@ -156,7 +162,9 @@ def _inlined(schema: Any, schemas: Json) -> Any:
 
 def _request_body(body: type[JsonBody] | Media) -> Json:
     if isinstance(body, Media):
-        schema: Json = {"type": "string"} | ({"format": "binary"} if body is Media.CAR else {})
+        schema: Json = {"type": "string"} | (
+            {"format": "binary"} if body in (Media.CAR, Media.OCTETS) else {}
+        )
         return {"required": True, "content": {str(body): {"schema": schema}}}
     needed = any(field.required for field in msgspec.structs.fields(body))
     return {"required": needed, "content": {str(Media.JSON): {"schema": _reference(body)}}}
@@ -201,6 +209,8 @@ def _event(kind: Any) -> Json:
 
 
 def _reference(kind: Any) -> Json:
+    if isinstance(kind, types.UnionType):
+        return {"anyOf": [_reference(one) for one in _several(kind)]}
     if is_typeddict(kind) or (isinstance(kind, type) and issubclass(kind, JsonBody)):
         return {"$ref": _REFERENCE.format(name=kind.__name__)}
     schema: Json = plain(msgspec.json.schema(kind))

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from functools import cache
-from typing import TypeVar, get_origin, get_type_hints
+from typing import TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 import trio
+from msgspec.inspect import is_struct_type
 from starlette.requests import Request
 
 from p2pnode.core import jobfile
 from p2pnode.core.jobfile import ParsedJob
 from p2pnode.core.jobfile.yamltree import TEXT_SIZE_BYTES_MAX
 
-from .queries import JsonBody, Query
+from .queries import NUMBER_MAX, JsonBody, Query
 from .requests import check_texts
 from .shapes import Code, ServiceError
 
@@ -55,6 +56,11 @@ async def _body(request: Request, size_bytes_max: int) -> bytes:
         raise ServiceError(Code.TIMEOUT, f"the body took over {BODY_TIMEOUT_S:.0f} s") from None
 
 
+async def octets(request: Request, size_bytes_max: int) -> bytes:
+    """The body as bytes that mean nothing here; raises `ServiceError` where it is too large."""
+    return await _body(request, size_bytes_max)
+
+
 async def job_file(request: Request, name: str) -> ParsedJob:
     """The body as a job; raises `JobFileError`, whose problems call the file `name`."""
     return jobfile.parse(await _body(request, TEXT_SIZE_BYTES_MAX), name)
@@ -64,13 +70,19 @@ async def body(request: Request, kind: type[B]) -> B:
     """The body as a JSON object of this type, empty without; raises `ServiceError` naming the field."""
     data = await _body(request, BODY_SIZE_BYTES_MAX)
     try:
-        value = json.loads(data or b"{}")
+        value = json.loads(data or b"{}", parse_float=_number)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise ServiceError(Code.BAD_REQUEST, "the body has to be a JSON object")
     check_texts(value)
     return _converted("field", value, kind, strict=True)
+
+
+def _number(text: str) -> float:
+    """A number with a point or exponent; JSON has one kind of numbers, so 80.0 is a whole one."""
+    number = float(text)
+    return int(number) if number.is_integer() and abs(number) <= NUMBER_MAX else number
 
 
 def one_line(text: str | None) -> str:
@@ -95,8 +107,12 @@ def query(request: Request, kind: type[Q]) -> Q:
 
 
 def _form(kind: type[msgspec.Struct], name: str) -> str:
-    """The form of a text, in the words of its description."""
-    metadata = getattr(get_type_hints(kind, include_extras=True)[name], "__metadata__", ())
+    """The form of a text, in the words of its description; `name` may lead into fields of fields."""
+    *outer, last = name.split(".")
+    for part in outer:
+        hint = get_type_hints(kind)[part]
+        kind = next(one for one in (hint, *get_args(hint)) if is_struct_type(one))
+    metadata = getattr(get_type_hints(kind, include_extras=True)[last], "__metadata__", ())
     described = (one.description for one in metadata if isinstance(one, msgspec.Meta))
     return next(filter(None, described), "a text of another form")
 

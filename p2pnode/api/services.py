@@ -110,8 +110,12 @@ class LogService(Protocol):
 
 
 class Session(Protocol):
-    """A program begun in an execution. `exit_code` and `reason` are known once the output has ended."""
+    """A program begun in an execution. `exit_code` and `reason` are known once the output has ended.
 
+    What is sent to one that has ended is dropped. One task may read while another sends.
+    """
+
+    execution: str
     exit_code: int | None
     reason: str
 
@@ -121,7 +125,7 @@ class Session(Protocol):
 
     async def resize(self, columns: int, rows: int) -> None: ...
 
-    def __aiter__(self) -> AsyncIterator[tuple[StreamName, bytes]]: ...
+    def __aiter__(self) -> AsyncGenerator[tuple[StreamName, bytes], None]: ...
 
 
 class ExecService(Protocol):
@@ -240,6 +244,7 @@ class Services:
     commands: CommandService
     reach: ReachService
     logs: LogService
+    exec: ExecService
     nodes: NodeService
     content: ContentService
     problems: ProblemService

@@ -137,11 +137,19 @@ class Followers:
             reason = f"{FOLLOWERS_MAX} streams of events and logs are open at this node: end some of them"
             raise ServiceError(Code.UNAVAILABLE, reason)
         self._count += 1
-        ended = self._leave
-        return Streaming(_events(items), "text/event-stream", KEEP_ALIVE, ended, beside)
+        return events_of(items, self._leave, beside)
 
     def _leave(self) -> None:
         self._count -= 1
+
+
+def events_of(
+    items: AsyncGenerator[Any, None],
+    ended: Callable[[], None] = lambda: None,
+    beside: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+) -> Streaming:
+    """The items as server-sent events; the rest is as for `Streaming`."""
+    return Streaming(_events(items), "text/event-stream", KEEP_ALIVE, ended, beside)
 
 
 async def _events(items: AsyncGenerator[Any, None]) -> AsyncGenerator[bytes, None]:

@@ -60,7 +60,9 @@ node.add_command(problems)
 
 @node.command("list")
 @click.option("--label", "labels", multiple=True, metavar="KEY[=VALUE]", help="With all of these labels.")
-@click.option("--text", default="", help="With this text in name or peer id, in any case.")
+@click.option(
+    "--text", default="", show_default=False, help="With this text in name or peer id, in any case."
+)
 @takes_form(names="ids alone")
 def list_nodes(labels: tuple[str, ...], text: str, form: OutputForm) -> int:
     """List the nodes that this one knows."""
@@ -117,7 +119,10 @@ def drain(timeout_s: int, wait: bool, stay: bool) -> int:
     """
     client = running()
     found = client.schedule(Scheduling.DRAINING, timeout_s, leave=not stay)
-    say(f"this node is draining: {found['held']} executions are left")
+    left = {0: "no executions are", 1: "1 execution is"}.get(found["held"], f"{found['held']} executions are")
+    say(f"this node is draining: {left} left")
+    if not stay:
+        say("it ends then; started again, it takes on nothing until: p2pnode node uncordon")
     deadline = time.monotonic() + timeout_s + DRAIN_GRACE_S
     while wait and (found["held"] or not stay):
         if time.monotonic() >= deadline:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from p2pnode.api.shapes import ServiceError, UnreachedJson
+from p2pnode.cli import devnet_nodes
 from p2pnode.cli.output import say
 from p2pnode.cli.ownfiles import make_directory
 from p2pnode.cli.status import CommandError, Status
@@ -105,6 +106,8 @@ def any_node(peers: Sequence[str], keeps_on: bool = False, has_here: bool = Fals
     settings = loading.load({"peers": list(peers)})
     hints = (_HERE_HINT,) if has_here else ()
     say(f"no node runs on {data_dir}: starting one until this command ends")
+    for hint in devnet_nodes.hints():
+        say(hint)
     if not _names_peers(settings):
         place = "on this LAN and " if settings.mdns else ""
         say(f"no peer is named: looking {place}among those of earlier runs")

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         ResultTooLarge,
         WaitTimeout,
     )
+    from .exec import EnteredProgram
     from .jobs import OutputLine, SubmittedJob
     from .node_client import NodeClient
     from .results import READ_SIZE_BYTES_MAX, JobResult
@@ -41,6 +42,7 @@ __all__ = [
     "READ_SIZE_BYTES_MAX",
     "CannotSave",
     "ClientError",
+    "EnteredProgram",
     "Interrupted",
     "JobFailed",
     "JobResult",
@@ -60,6 +62,7 @@ __all__ = [
 _ROOMS = {
     "connect": "connecting",
     "NodeClient": "node_client",
+    "EnteredProgram": "exec",
     "OutputLine": "jobs",
     "SubmittedJob": "jobs",
     "JobResult": "results",

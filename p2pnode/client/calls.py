@@ -36,6 +36,7 @@ from p2pnode.api.shapes import (
 from p2pnode.api.token_shapes import TokenJson, TokenKind
 
 from .channel import CHUNK_SIZE_BYTES, Channel
+from .exec import EnteredProgram
 
 # The node answers this at once, or is stuck.
 ALIVE_TIMEOUT_S = 5.0
@@ -149,6 +150,26 @@ class Client(Channel):
         for event in self._events(f"/api/v1/jobs/{job}/logs?{urlencode(query)}"):
             # The server says why.
             yield cast(LogChunk, {**event, "data": event["data"].encode("latin-1")})
+
+    def exec(
+        self,
+        job: str,
+        command: Sequence[str],
+        execution: str | None = None,
+        terminal: Json | None = None,
+        stdin: bool = False,
+    ) -> EnteredProgram:
+        """A program that has begun in a running execution; `terminal` has `columns`, `rows` and `type`."""
+        asked: Json = {"command": list(command), "terminal": terminal, "stdin": stdin}
+        asked |= {"execution": execution} if execution else {}
+        return EnteredProgram(self, self._events(f"/api/v1/jobs/{quote(job, safe='')}/exec", asked=asked))
+
+    def exec_input(self, session: str, data: bytes, end: bool = False) -> None:
+        """Give a program its next input, all of it or, where that is refused, nothing."""
+        self._call("POST", f"/api/v1/exec/{session}?end={int(end)}", data)
+
+    def exec_size(self, session: str, columns: int, rows: int) -> None:
+        self._call_json("POST", f"/api/v1/exec/{session}/size", {"columns": columns, "rows": rows})
 
     def stop(self, job: str, reason: str) -> JobJson:
         return cast(JobJson, self._call_json("POST", f"/api/v1/jobs/{job}/stop", {"reason": reason}))

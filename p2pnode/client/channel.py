@@ -12,7 +12,7 @@ import socket
 import ssl
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -74,9 +74,15 @@ class Channel:
         with self._response(method, path, body, media_type, timeout_s) as (response, _):
             return cast(Json, json.loads(response.read(ANSWER_SIZE_BYTES_MAX)))
 
-    def _events(self, path: str, deadline_s: float | None = None) -> Iterator[Any]:
-        """The messages of a stream; at `deadline_s` of the monotonic clock `WaitTimeout` is raised."""
-        with self._response("GET", path, timeout_s=EVENT_TIMEOUT_S) as (response, sock):
+    def _events(
+        self, path: str, deadline_s: float | None = None, asked: Json | None = None
+    ) -> Generator[Any, None, None]:
+        """The messages of a stream; at `deadline_s` of the monotonic clock `WaitTimeout` is raised.
+
+        `asked` is the body of a stream that is no mere question.
+        """
+        method, body = ("GET", None) if asked is None else ("POST", json.dumps(asked).encode())
+        with self._response(method, path, body, timeout_s=EVENT_TIMEOUT_S) as (response, sock):
             kind = ""
             for line in iter(lambda: _line(response, sock, deadline_s), b""):
                 name, _, value = line.decode().rstrip("\n").partition(": ")
@@ -136,7 +142,7 @@ class Channel:
             raise
         except (OSError, http.client.HTTPException, UnicodeDecodeError, json.JSONDecodeError) as error:
             interrupt.check()
-            reason = str(error) or type(error).__name__
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise NodeUnreachable(f"the node at {self.url} cannot be reached: {reason}") from error
         finally:
             watched.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from p2pnode.api.shapes import EventJson, JobJson
 
 from .calls import Client
 from .errors import ClientError, WaitTimeout
+from .exec import EnteredProgram
 from .lines import Lines
 from .shortening import short_id
 from .views import JobView
@@ -103,6 +104,15 @@ class SubmittedJob(JobView):
     def history(self, *, since: int = 0, follow: bool = False) -> Generator[EventJson, None, None]:
         """Its events after number `since`, oldest first; with `follow` until it has ended."""
         return self._client.job_events(self.id, since, follow)
+
+    def exec(
+        self, command: Sequence[str], *, execution: str | None = None, stdin: bool = False
+    ) -> EnteredProgram:
+        """Begin a program in the execution that runs, or in the one of this id or prefix.
+
+        With `stdin` it gets the input that is sent. Raises `Refused`, with the reason of the peer.
+        """
+        return self._client.exec(self.id, command, execution, stdin=stdin)
 
     def stop(self, reason: str = "") -> SubmittedJob:
         """End it on all peers; the reason is kept with it."""

@@ -16,7 +16,7 @@ host's name is waited for.
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from contextvars import copy_context
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
@@ -28,13 +28,14 @@ from p2pnode.api.shapes import ExecutionJson, JobJson
 
 from . import connecting
 from .errors import ClientError
+from .exec import EnteredProgram
 from .interrupts import Interrupt
 from .jobs import SubmittedJob
 from .node_client import NodeClient
 from .results import JobResult
 from .views import JobView, ResultView
 
-__all__ = ["Following", "TrioJob", "TrioNode", "TrioResult", "connect"]
+__all__ = ["Following", "TrioJob", "TrioNode", "TrioProgram", "TrioResult", "connect"]
 
 B = TypeVar("B")
 P = ParamSpec("P")
@@ -56,11 +57,13 @@ class Following(Generic[T]):
     Whoever leaves it early, by `break`, `aclose` or `async with`, closes its connection.
     """
 
-    def __init__(self, items: Callable[[], Generator[T, None, None]]) -> None:
+    def __init__(
+        self, items: Callable[[], Generator[T, None, None]], interrupt: Interrupt | None = None
+    ) -> None:
         # Begun by the first step, within the interrupt.
         self._begin = items
         self._items: Generator[T, None, None] | None = None
-        self._interrupt = Interrupt()
+        self._interrupt = interrupt or Interrupt()
 
     def __aiter__(self) -> Following[T]:
         return self
@@ -156,6 +159,34 @@ class TrioResult(Waiter[JobResult], ResultView):
     save = _awaited(JobResult.save)
 
 
+class TrioProgram(Waiter[EnteredProgram]):
+    """An `EnteredProgram`; `output` is for `async for`, and what gives it input is awaited."""
+
+    def __init__(self, blocking: EnteredProgram, interrupt: Interrupt) -> None:
+        super().__init__(blocking)
+        self._interrupt = interrupt
+
+    @property
+    def execution(self) -> str:
+        return self._blocking.execution
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._blocking.exit_code
+
+    @property
+    def reason(self) -> str:
+        return self._blocking.reason
+
+    def output(self) -> Following[tuple[str, bytes]]:
+        """As `EnteredProgram.output`; whoever leaves it early ends the program."""
+        return Following(self._blocking.output, self._interrupt)
+
+    send = _awaited(EnteredProgram.send)
+    end_input = _awaited(EnteredProgram.end_input)
+    resize = _awaited(EnteredProgram.resize)
+
+
 class TrioJob(Waiter[SubmittedJob], JobView):
     """A `SubmittedJob`; what asks the node is awaited, and `logs` and `history` are for `async for`."""
 
@@ -167,6 +198,19 @@ class TrioJob(Waiter[SubmittedJob], JobView):
     history = _followed(SubmittedJob.history)
     result = _awaited_as(SubmittedJob.result, TrioResult)
     results = _awaited_as(SubmittedJob.results, lambda found: [TrioResult(one) for one in found])
+
+    @asynccontextmanager
+    async def exec(
+        self, command: Sequence[str], *, execution: str | None = None, stdin: bool = False
+    ) -> AsyncIterator[TrioProgram]:
+        """As `SubmittedJob.exec`, for `async with`, whose end is the program's."""
+        interrupt = Interrupt()
+        begin = functools.partial(self._blocking.exec, command, execution=execution, stdin=stdin)
+        program = await _in_thread(begin, interrupt)
+        try:
+            yield TrioProgram(program, interrupt)
+        finally:
+            program.close()
 
     refresh = _awaited_as(SubmittedJob.refresh, lambda job: TrioJob(job))
     wait = _awaited_as(SubmittedJob.wait, lambda job: TrioJob(job))

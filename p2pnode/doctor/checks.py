@@ -96,7 +96,11 @@ def store_quota(quota_bytes: int | None, total_bytes: int) -> Finding | None:
 def config_file(found: PathFacts, problem: str, user: int) -> Finding:
     check, path = "config", found.path
     if problem:
-        return fail(check, problem, "p2pnode config set or unset mends a single setting")
+        return fail(
+            check,
+            problem,
+            "mend the file; p2pnode config set or unset changes a single setting, where the rest can be read",
+        )
     if not found.kind:
         return ok(check, f"{path} is not there: defaults, and what the environment says")
     if found.owner == user and found.mode & (stat.S_IWGRP | stat.S_IWOTH):

@@ -13,6 +13,7 @@ from p2pnode.own_network import OwnNetwork
 
 from .commands import Commands
 from .content import Content
+from .exec import Exec
 from .jobs import Jobs
 from .logs import Logs, Sources
 from .lookup import Lookup
@@ -39,6 +40,7 @@ def services_of(node: Node, discovery: Discovery, network: OwnNetwork | None) ->
         commands=Commands(lookup, node.journal, node.driver, node.changes, node.links),
         reach=JobReach(lookup, node.journal, node.driver, node.changes, node.clock, node.host),
         logs=Logs(lookup, sources),
+        exec=Exec(lookup, node.me, node.host, node.fetching, node.entering),
         nodes=Nodes(
             node.config,
             lookup,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 from p2pnode.api.shapes import Code, ServiceError
 from p2pnode.core.records import mandate
@@ -26,25 +26,32 @@ CONNECT_TIMEOUT_S = 10.0
 
 
 class ExecSession:
-    """A program that runs, its input and its output. One task may read while another sends."""
+    """A program that runs, its input and its output. One task may read while another sends.
 
-    def __init__(self, program: Entered) -> None:
+    What comes too late for it is dropped: its reader learns how it ended.
+    """
+
+    def __init__(self, program: Entered, execution: str) -> None:
         self._program = program
+        self.execution = execution
         # How it ended, once there is no more output; without a code the reason says why.
         self.exit_code: int | None = None
         self.reason = ""
 
     async def send(self, data: bytes) -> None:
         """Give the program input; returns once it is on its way, which a busy program holds back."""
-        await self._program.write(data)
+        with suppress(CannotEnter):
+            await self._program.write(data)
 
     async def end_input(self) -> None:
-        await self._program.end_input()
+        with suppress(CannotEnter):
+            await self._program.end_input()
 
     async def resize(self, columns: int, rows: int) -> None:
-        await self._program.resize(columns, rows)
+        with suppress(CannotEnter):
+            await self._program.resize(columns, rows)
 
-    async def __aiter__(self) -> AsyncIterator[tuple[StreamName, bytes]]:
+    async def __aiter__(self) -> AsyncGenerator[tuple[StreamName, bytes], None]:
         """The output, until the program has ended or is lost."""
         try:
             while piece := await self._program.read():
@@ -107,7 +114,7 @@ class Exec:
         try:
             async with await self._begin(one.peer, signed) as program:
                 is_open = True
-                yield ExecSession(program)
+                yield ExecSession(program, one.id)
         except CannotEnter as exc:
             if is_open:
                 raise

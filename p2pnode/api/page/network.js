@@ -55,7 +55,7 @@ function row(node, runs) {
     bar("Memory", "memory_bytes", size),
     node.total.gpus ? `${node.free.gpus} of ${node.total.gpus} free` : "",
     node.engines.join(", "),
-    Object.entries(node.labels).map(([key, value]) => html`<span class="label">${key}=${value}</span> `),
+    Object.entries(node.labels).sort().map(([key, value]) => html`<span class="label">${key}=${value}</span> `),
     runs.map(({ job, one }) => html`<div><a href=${`#/job/${job.id}`}>${job.name || shortId(job.id)}</a> <small>${one.state}</small></div>`),
   ];
 }
