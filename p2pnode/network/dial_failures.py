@@ -44,7 +44,8 @@ def reason_of_failure(error: BaseException) -> str:
     for cause in causes:
         if isinstance(cause, OSError) and cause.errno:
             return _OF_ERRNO.get(cause.errno, os.strerror(cause.errno))
-    return one_line(str(error.__cause__ or error))
+    last = error.__cause__ or error
+    return one_line(str(last)) or type(last).__name__
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -26,6 +26,7 @@ from multiaddr import Multiaddr
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.identity import Identity
 
+from .multistream import limit_messages
 from .noise import WholeMessageNoise
 from .private_network import protect
 from .streams import NetworkError
@@ -41,6 +42,7 @@ class CannotListen(NetworkError):
 
 def make_host(identity: Identity, listen: Sequence[Multiaddr], network_key: bytes | None) -> IHost:
     """A host of the private network of that key; None: of the open network."""
+    limit_messages()
     keys = create_new_key_pair(identity.seed)
     noise_keys = create_new_x25519_key_pair()
     inner = new_host(
