@@ -74,19 +74,25 @@ def load_or_create(directory: Path) -> Identity:
 
 def _create(path: Path) -> None:
     key = SigningKey.generate()
+    write_new(path, _PRIVATE_KEY_PREFIX + bytes(key) + bytes(key.verify_key))
+
+
+def write_new(path: Path, data: bytes) -> bool:
+    """Write a new file for its owner alone, whole or not at all; False: there is one. Raises `OSError`."""
     descriptor, name = tempfile.mkstemp(prefix=path.name, dir=path.parent)
     try:
         # mkstemp makes the file with mode 0600.
         with os.fdopen(descriptor, "wb") as file:
-            file.write(_PRIVATE_KEY_PREFIX + bytes(key) + bytes(key.verify_key))
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         # Unlike rename, link never replaces: of two processes that start at once, one wins.
         os.link(name, path)
     except FileExistsError:
-        return
+        return False
     finally:
         os.unlink(name)
+    return True
 
 
 def _decoded(data: bytes, path: Path) -> Identity:

@@ -12,7 +12,8 @@ import logging
 import os
 import signal
 import stat
-from collections.abc import Sequence
+import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -43,7 +44,8 @@ from p2pnode.node.journal import Journal
 from p2pnode.node.node import Node
 from p2pnode.service.assembly import describer_of, services_of
 
-from . import identity
+from . import identity, own_network
+from .own_network import OwnNetwork, OwnNetworkError
 from .system import descriptors, log_lines, memory
 
 # Exit statuses of `serve`.
@@ -62,7 +64,14 @@ def serve(config: NodeConfig) -> int:
     memory.give_back()
     try:
         trio.run(_run, config, policy)
-    except* (JournalError, NetworkError, BadAddress, identity.IdentityError, OSError) as group:
+    except* (
+        JournalError,
+        NetworkError,
+        BadAddress,
+        identity.IdentityError,
+        OwnNetworkError,
+        OSError,
+    ) as group:
         log_lines.tell(config.log_format, logging.ERROR, f"p2pnode: {_sentence(_first(group))}")
         status = STATUS_FAILED
     return status
@@ -99,6 +108,7 @@ async def _run(config: NodeConfig, policy: PolicyFile) -> None:
 
 async def _run_node(config: NodeConfig, policy: PolicyFile, end: _End) -> None:
     make_private(config.data_dir)
+    network = own_network.load(config.data_dir)
     journal = Journal(config.data_dir)
     me = identity.load_or_create(config.data_dir)
     blocks = BlockStore(
@@ -108,14 +118,20 @@ async def _run_node(config: NodeConfig, policy: PolicyFile, end: _End) -> None:
     well = False
     try:
         async with (
-            open_host(me, config.listen, has_room=has_room, dependency_log_level=level) as host,
+            open_host(
+                me,
+                config.listen,
+                has_room=has_room,
+                dependency_log_level=level,
+                network_key=network.key if network else None,
+            ) as host,
             open_bitswap(host, blocks) as bitswap,
             trio.open_nursery() as effects,
         ):
             engines = engines_of(config, me.peer_id)
             node = Node(config, me, journal, host, blocks, bitswap, engines, effects, policy)
             async with open_gossip(host, node.adverts.heard) as node.adverts.gossip:
-                await _work(node, end)
+                await _work(node, end, network)
             effects.cancel_scope.cancel()
             well = True
     finally:
@@ -129,7 +145,8 @@ def make_private(data_dir: Path) -> None:
     for any user, below a directory that only this one enters. Raises `OSError`.
     """
     for directory in (data_dir, *(data_dir / name for name in PRIVATE_FOLDERS)):
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         # The data directory may be a link to another disk; what is in it is ours.
         status = directory.stat() if directory == data_dir else directory.lstat()
         if not stat.S_ISDIR(status.st_mode):
@@ -147,14 +164,15 @@ def make_private(data_dir: Path) -> None:
         settings.chmod(0o600)
 
 
-async def _work(node: Node, end: _End) -> None:
+async def _work(node: Node, end: _End, network: OwnNetwork | None) -> None:
     config, host = node.config, node.host
     discovery = Discovery(
         host,
-        given=config.peers,
+        given=(*config.peers, *own_network.peers_of(network, node.me.peer_id)),
         known=node.adverts.peers_to_join,
         reached=node.adverts.remember,
         mdns=config.mdns,
+        network_key=network.key if network else None,
         grown=node.changes.peers,
         heard=node.adverts.peers_heard,
         needed=node.peers_needed,
@@ -190,13 +208,13 @@ async def _work(node: Node, end: _End) -> None:
         nursery.start_soon(keep_running, "discovery", discovery.run)
         nursery.start_soon(keep_running, "spare", node.engines.keep_ready)
         address = ApiAddress(config.api_host, config.api_port, config.api_cert, config.api_key)
-        async with open_api(services_of(node, discovery), config.data_dir, address, has_room) as api:
+        async with open_api(services_of(node, discovery, network), config.data_dir, address, has_room) as api:
             shed = partial(descriptors.watch, api.shed, shed_peers)
             nursery.start_soon(keep_running, "descriptors", shed)
             tell_ends = partial(node.teller.run, describer_of(node), api.url)
             nursery.start_soon(keep_running, "job ends", tell_ends)
             memory.settle()
-            _say_ready(config, node.me.peer_id, host.addresses(), api.url)
+            _say_ready(node, network, api.url)
             async with trio.open_nursery() as waiting:
 
                 async def end_when_empty() -> None:
@@ -228,13 +246,14 @@ def has_room() -> bool:
     return not descriptors.are_tight()
 
 
-def _say_ready(config: NodeConfig, peer: str, addresses: Sequence[str], api: str) -> None:
+def _say_ready(node: Node, network: OwnNetwork | None, api: str) -> None:
     lines = [
-        f"p2pnode {config.name} is ready: {peer}",
-        *(f"  listens at {one}" for one in addresses),
+        f"p2pnode {node.config.name} is ready: {node.me.peer_id}",
+        *(f"  listens at {one}" for one in node.host.addresses()),
+        f"  in {own_network.description(network, time.time())}",
         f"  API {api}",
     ]
-    log_lines.tell(config.log_format, logging.INFO, *lines)
+    log_lines.tell(node.config.log_format, logging.INFO, *lines)
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:

@@ -27,6 +27,7 @@ from p2pnode.api.shapes import (
     Json,
     LogChunk,
     NetworkJobsJson,
+    NetworkJson,
     NodeJson,
     PlanJson,
     ProblemJson,
@@ -77,6 +78,8 @@ class FakeNode(FakeContent, FakeReach, FakeSettings):
         self.results: dict[int, str] = {}
         self.peer = PEER
         self.takes = "schedulable"
+        # The private network that it is in.
+        self.network: NetworkJson | None = None
         self.drain_timeout_s: float | None = None
         # Signed receipts by execution.
         self.signed: dict[str, Signed] = {}
@@ -91,6 +94,7 @@ class FakeNode(FakeContent, FakeReach, FakeSettings):
             addresses=["/ip4/127.0.0.1/tcp/4001"],
             data_dir=str(self.data_dir),
             docker=None,
+            network=self.network,
             engines=["wasm"],
             labels={"zone": "a"},
         )

@@ -28,9 +28,13 @@ LOOK_AGAIN_S = 20.0
 END_TIMEOUT_S = 15.0
 # Commands that change nothing, so that they may be given again until they print what the guide shows.
 _LOOKS = re.compile(
-    r"p2pnode (node (list|problems)|job (list|describe|history|executions|logs|versions)|id|doctor|plan|top)"
+    r"p2pnode (network show|node (list|problems)|"
+    r"job (list|describe|history|executions|logs|versions)|id|doctor|plan|top)"
     r"|curl|cat"
 )
+# As guides write a token, and as a machine prints one.
+_TOKEN = "p2pnet1-..."
+_TOKENS = re.compile(r"p2pnet1-[\w-]+")
 _PEER = re.compile(r"12D3KooW(Ada|Bob|Cyd)\.\.\.")
 
 
@@ -162,7 +166,15 @@ class Machines:
 
     def _filled(self, text: str) -> str:
         """A guide's text with the peer ids of its machines."""
+        if _TOKEN in text:
+            text = text.replace(_TOKEN, self._newest_token())
         return _PEER.sub(lambda found: self.machine(found[1].lower()).peer, text)
+
+    def _newest_token(self) -> str:
+        """The token of a private network that a machine printed last."""
+        found = [one for machine in self._machines.values() for one in _TOKENS.findall(machine.printed())]
+        assert found, "no machine has printed a token"
+        return str(found[-1])
 
     def _namespace(self, name: str) -> str:
         netns = self._prefix + name

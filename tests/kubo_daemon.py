@@ -39,8 +39,11 @@ def environment(directory: Path) -> dict[str, str]:
 
 
 @contextmanager
-def running_daemon(directory: Path) -> Iterator[str]:
-    """Runs it on a repository in `directory`, which may be there from before; gives its API's multiaddr."""
+def running_daemon(directory: Path, swarm_key: bytes | None = None) -> Iterator[str]:
+    """Runs it on a repository in `directory`, which may be there from before; gives its API's multiaddr.
+
+    With `swarm_key` it is in that private network.
+    """
     ipfs = program()
     repository = directory / "repository"
     if not repository.exists():
@@ -51,6 +54,8 @@ def running_daemon(directory: Path) -> Iterator[str]:
         config = json.loads((repository / "config").read_text())
         config |= {"Bootstrap": [], "Routing": {"Type": "none"}, "AutoConf": {"Enabled": False}}
         (repository / "config").write_text(json.dumps(config))
+    if swarm_key is not None:
+        (repository / "swarm.key").write_text(f"/key/swarm/psk/1.0.0/\n/base16/\n{swarm_key.hex()}\n")
     with open(directory / "daemon.log", "w") as log:
         daemon = subprocess.Popen(
             [ipfs, "daemon"], env=environment(directory), stdout=subprocess.PIPE, stderr=log, text=True

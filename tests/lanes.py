@@ -30,7 +30,7 @@ NOT_QUICK = (
     r"test_mutations\.py::test_tests_and_networks",
     r"test_private\.py::test_another_user",
     # Real networks, on this machine's clock.
-    r"test_network_(discovery|first_contact|gossip|host|links|strangers|unused)",
+    r"test_network_(discovery|first_contact|gossip|host|links|multistream|private|strangers|unused)",
     r"test_ipfs_bitswap",
     # Long tests: bombs, chance in quantity, the table of 2,600 rows, and simulated networks by the dozen.
     r"test_(cli_get_hostile|explore|fairness|fuzz|placement_figures|shell_simulation|who_may_say_what)\.py",

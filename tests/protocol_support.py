@@ -1,4 +1,4 @@
-"""The golden vectors and schemas of adverts, placement, execution, ownership, logs, jobs and exec."""
+"""The golden vectors and schemas of the pages in `PAGES`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 import pycddl
 import pytest
 
-from p2pnode.core.records import mandate, vetting
+from p2pnode.core.records import mandate, membership, vetting
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.exec import ExecBody, ExecRequest, FromController, FromPeer
 from p2pnode.core.wire.inquiries import JobsPage, LogOrderAnswer, LogOrderRequest, LogsPiece, LogsRequest
 from p2pnode.core.wire.mandates import Charter, CommandBody, Extension, Mandate, job_id
+from p2pnode.core.wire.membership import InvitationBody, InvitationToken, MemberBody, Membership
 from p2pnode.core.wire.messages import Adopt, Advert, Command, Message, Owned, Receipt, Replicate
 from p2pnode.core.wire.signing import Signed
 from p2pnode.core.worker import entering
@@ -21,7 +22,7 @@ from p2pnode.identity import Identity
 
 from .cddl_support import PROTOCOLS, definitions
 
-PAGES = ("advert", "placement", "execution", "ownership", "logs", "jobs", "exec")
+PAGES = ("advert", "placement", "execution", "ownership", "logs", "jobs", "exec", "network")
 # Names in a vector's "kind": the type in the code, and the rule of the schema.
 KINDS: dict[str, tuple[Any, str]] = {
     "message": (Message, "placement-message / execution-message / ownership-message"),
@@ -41,9 +42,15 @@ KINDS: dict[str, tuple[Any, str]] = {
     "exec-body": (ExecBody, "exec-body"),
     "exec-from-controller": (FromController, "exec-from-controller"),
     "exec-from-peer": (FromPeer, "exec-from-peer"),
+    "invitation-body": (InvitationBody, "invitation-body"),
+    "member-body": (MemberBody, "member-body"),
+    "membership": (Membership, "membership"),
+    "invitation-token": (InvitationToken, "invitation-token"),
 }
 # The peers whose keys protocols/README.md names, and the job that most vectors are about.
 PEER, REQUESTER, CONTROLLER = (Identity(bytes(range(first, first + 32))) for first in range(3))
+# The operator of the network "acme" is the requester, and an invitation's key the controller's.
+NETWORK, MEMBER_NOW_MS = "acme", 1_950_000_000_000
 JOB = job_id(REQUESTER.peer_id, bytes(range(16)))
 DEFINITIONS = definitions("types", "spec", *PAGES)
 
@@ -73,6 +80,8 @@ def read_untrusted(data: bytes, kind: Any) -> Any:
                 mandate.vet_spec(record.spec, authority, record.commands)
         case Command(signed=signed):
             mandate.vet_command(signed, mandate.read(good("ownership", "mandate")[0]), PEER)
+        case Membership():
+            membership.vet_untrusted(record, NETWORK, REQUESTER.peer_id, PEER.peer_id, MEMBER_NOW_MS, PEER)
         case ExecRequest(signed=signed):
             entering.vet_untrusted(signed, CONTROLLER.peer_id, PEER.peer_id, PEER)
     return record

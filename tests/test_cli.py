@@ -232,6 +232,26 @@ def test_shells_complete_commands(typed: str, completed: str) -> None:
     assert done.stdout == f"plain,{completed}\n"
 
 
+@pytest.mark.parametrize("command", ["job describe", "get"])
+def test_shells_complete_the_ids_of_jobs(
+    served: Served, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    main(["submit", "--no-wait", job_file("works")])
+    id = served.node.newest()[0]["id"]
+    typed = f"p2pnode {command} j-"
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
+    monkeypatch.setenv("_P2PNODE_COMPLETE", "bash_complete")
+
+    def completed() -> str:
+        words = [Path(sys.executable).with_name("p2pnode")]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+    assert completed() == f"plain,{id[:10]}\n"
+    monkeypatch.setenv("P2PNODE_API", "http://127.0.0.1:9")
+    assert completed().strip() == ""
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_prints_a_script_for_the_shell(shell: str, capfd: Output) -> None:
     assert main(["completion", shell]) == 0

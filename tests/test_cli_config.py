@@ -129,9 +129,10 @@ def test_a_change_keeps_comments_order_and_the_file_s_mode(own: Path, capfd: Out
     [
         (["set", "api_port", "x"], "api_port: expected a port"),
         (["set", "api_port", "1", "2"], "api_port: expected a port from 0 to 65535, got 2 values"),
-        (["set", "aip_port", "1"], "aip_port: no such setting; there are name, listen"),
+        (["set", "aip_port", "1"], "aip_port: no such setting; did you mean api_port"),
         (["set", "data_dir", "/x"], "data_dir: only --data-dir"),
-        (["unset", "nothing"], "nothing: no such setting"),
+        (["unset", "nothing"], "nothing: no such setting; there are name, listen"),
+        (["set", "store-quota", "lots"], "store_quota: expected a size"),
         (["explain", "nothing"], "nothing: no such setting"),
         (["set", "peers", "1.2.3.4"], "peers: expected multiaddrs"),
     ],

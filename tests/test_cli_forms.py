@@ -64,6 +64,7 @@ COMMANDS: dict[str, tuple[list[str] | None, list[str]]] = {
     "token list": (["ci"], ["T", "Z"]),
     "ipfs ls CID": (["a.txt"], []),
     "ipfs pin ls": (["CID"], [rfc3339(START)]),
+    "network show": (["acme"], ["acme", "operator", "Joined"]),
     "devnet status --dir devnet": (["alpha"], [PEER]),
 }
 
@@ -80,6 +81,7 @@ def full(served: Served, capfd: Output, monkeypatch: pytest.MonkeyPatch, tmp_pat
         main(["submit", spec])
     service, job = (one["id"] for one in node.newest())
     main(["token", "create", "ci"])
+    main(["network", "create", "acme"])
     node.pinned.append(unixfs.add_directory({"a.txt": b"a"}, node.blocks.put))
     node.troubles.append(problem())
     monkeypatch.setattr(node, "nodes", lambda: [a_node(PEER, self=True), a_node(OTHER_PEER)])

@@ -50,7 +50,7 @@ def test_one_problem_is_shown_with_its_place_in_the_program(troubled: Served, ca
     assert main(["node", "problems", "--show", "7"]) == 0
     out = capfd.readouterr().out
     assert f"job {JOB}" in out and "  line 1\\x1b[2J" in out
-    assert main(["node", "problems", "--show", "8"]) == 2
+    assert main(["node", "problems", "--show", "8"]) == 5
     assert "there is no problem 8" in capfd.readouterr().err
 
 

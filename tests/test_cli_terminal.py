@@ -222,6 +222,23 @@ def test_a_long_reason_is_cut_where_the_terminal_ends_and_is_whole_in_wide_and_e
     assert long.strip() in capfd.readouterr().out
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_an_output_in_another_encoding_shows_by_number_what_that_lacks(
+    served: Served, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    main(["submit", "--no-wait", job_file("works")])
+    (job,) = served.node.records.values()
+    job["name"] = "naïve 日本"
+    done = subprocess.run(
+        [sys.executable, "-m", "p2pnode", "job", "list"],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert rb"\u65e5\u672c" in done.stdout
+
+
 @pytest.fixture
 def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")

@@ -157,6 +157,17 @@ def test_a_wrong_topology_starts_nothing(shell: Shell, topology: str, said: str)
     assert not shell.devnet.exists()
 
 
+def test_who_named_no_node_is_led_to_the_devnet_that_runs(shell: Shell) -> None:
+    shell.environ["XDG_STATE_HOME"] = str(shell.home / "state")
+    shell.run("devnet", "up", "--peers", "1", "--detach")
+    try:
+        done = shell.run("job", "list")
+    finally:
+        shell.run("devnet", "down")
+    assert (done.returncode, 'eval "$(p2pnode devnet env)"' in done.stderr) == (6, True), done.stderr
+    assert "devnet" not in shell.run("job", "list").stderr
+
+
 def test_without_a_devnet_its_commands_say_how_to_start_one(shell: Shell) -> None:
     for command in ("status", "env"):
         done = shell.run("devnet", command, "--dir", shell.devnet)

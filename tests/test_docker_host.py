@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -258,6 +259,18 @@ async def test_an_engine_that_is_not_there_is_told_with_what_to_do(tmp_path: Pat
         nobody_listens.bind(gone)
     assert "it does not run: start it" in (await api.unavailable(gone) or "")
     assert "cannot reach the Docker engine" in (await api.unavailable("tcp://127.0.0.1:1") or "")
+
+
+@pytest.mark.parametrize(("named", "level"), [(True, logging.WARNING), (False, logging.INFO)])
+async def test_who_named_an_engine_that_is_not_there_is_warned_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, named: bool, level: int
+) -> None:
+    caplog.set_level(logging.INFO)
+    engine = DockerEngine("node", str(tmp_path / "docker.sock"), named=named)
+    for _ in range(2):
+        assert await engine.available()
+    told = [one for one in caplog.records if "cannot reach the Docker engine" in one.getMessage()]
+    assert [one.levelno for one in told] == [level]
 
 
 @pytest.mark.skipif(bool(os.geteuid()), reason="only root can be another user")

@@ -64,6 +64,7 @@ def an_identity(version: str) -> IdentityJson:
         engines=[],
         labels={},
         docker=None,
+        network=None,
     )
 
 

@@ -31,9 +31,15 @@ async def open_finder(
     given: Sequence[str] = (),
     known: Mapping[str, Sequence[str]] | None = None,
     mdns: bool = False,
+    network_key: bytes | None = None,
 ) -> AsyncIterator[Host]:
-    async with open_host(identity or new_identity(), [listen]) as host, trio.open_nursery() as nursery:
-        discovery = Discovery(host, given=given, known=lambda: known or {}, mdns=mdns)
+    async with (
+        open_host(identity or new_identity(), [listen], network_key=network_key) as host,
+        trio.open_nursery() as nursery,
+    ):
+        discovery = Discovery(
+            host, given=given, known=lambda: known or {}, mdns=mdns, network_key=network_key
+        )
         nursery.start_soon(discovery.run)
         yield host
         nursery.cancel_scope.cancel()
@@ -155,6 +161,26 @@ async def test_nodes_on_one_machine_find_each_other_by_mdns_and_only_then() -> N
             except trio.TooSlowError:
                 pytest.skip("this machine passes no multicast on loopback")
             assert deaf.connected() == []
+
+
+async def test_nodes_of_a_private_network_find_their_own_by_mdns_and_do_not_hear_of_others() -> None:
+    key = bytes(range(32))
+    dialled: list[str] = []
+    async with open_finder(mdns=True) as stranger, open_finder(mdns=True, network_key=key) as a:
+        connect = stranger.connect
+
+        async def noted(peer: str, addresses: Sequence[str], timeout_s: float) -> None:
+            dialled.append(peer)
+            await connect(peer, addresses, timeout_s)
+
+        stranger.connect = noted  # type: ignore[method-assign]
+        async with open_finder(mdns=True, network_key=key) as b, open_finder(mdns=True) as other:
+            try:
+                await until(lambda: b.peer_id in a.connected() and other.peer_id in stranger.connected())
+            except trio.TooSlowError:
+                pytest.skip("this machine passes no multicast on loopback")
+            assert not {a.peer_id, b.peer_id} & set(dialled)
+            assert a.connected() == [b.peer_id]
 
 
 def test_a_txt_record_is_read_as_it_was_written() -> None:

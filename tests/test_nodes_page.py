@@ -117,6 +117,15 @@ def test_the_example_runs_as_it_stands(page: Page) -> None:
     expect(page.get_by_text("hello from a peer")).to_be_visible()
 
 
+def test_a_file_that_is_dropped_beside_the_editor_is_taken_as_well(page: Page) -> None:
+    page.get_by_role("link", name="Submit", exact=True).click()
+    expect(page.get_by_label("Job file")).to_be_visible()
+    file = "new File(['Name: dropped'], 'x.yaml')"
+    made = f"() => {{ const all = new DataTransfer(); all.items.add({file}); return all; }}"
+    page.dispatch_event("h1", "drop", {"dataTransfer": page.evaluate_handle(made)})
+    expect(page.get_by_label("Job file")).to_have_value("Name: dropped")
+
+
 def test_an_error_stands_at_its_line_and_nothing_can_be_submitted(page: Page) -> None:
     page.get_by_role("link", name="Submit", exact=True).click()
     page.get_by_label("Job file").fill("Name: x\nType: batch\nKount: 2\nTasks: []\n")
@@ -186,6 +195,23 @@ def test_who_logs_out_sees_nothing_more(page: Page, node: Node) -> None:
     page.get_by_label("Or a token").fill((node.data_dir / "api.token").read_text())
     page.get_by_role("button", name="Log in").click()
     expect(page.get_by_role("heading", name="Network")).to_be_visible()
+
+
+def test_who_is_logged_out_while_away_is_told_why(page: Page) -> None:
+    page.evaluate("fetch('/api/v1/sessions', { method: 'DELETE' })")
+    expect(page.get_by_role("status")).to_contain_text("The session has ended")
+    expect(page.get_by_text("or one that p2pnode token create has printed")).to_be_visible()
+
+
+def test_a_phone_shows_a_table_as_cards_without_empty_rows(page: Page, node: Node) -> None:
+    page.get_by_role("link", name="Submit", exact=True).click()
+    page.get_by_role("button", name="Submit", exact=True).click()
+    expect(page.get_by_role("heading", name="hello Completed")).to_be_visible()
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(f"{node.client.url}/#/jobs?state=Completed")
+    caption = page.get_by_role("caption").bounding_box()
+    assert caption is not None and caption["width"] > 300
+    expect(page.locator("td:empty").first).to_be_hidden()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -69,3 +69,9 @@ def test_another_user_cannot_read_a_block(tmp_path: Path) -> None:
         assert b"ermission denied" in done.stderr
     finally:
         subprocess.run(["rm", "-rf", data_dir], check=True)
+
+
+def test_a_file_in_the_place_of_the_data_directory_is_named_as_one(tmp_path: Path) -> None:
+    (tmp_path / "data").touch()
+    with pytest.raises(NotADirectoryError, match="data is not a directory: move it away"):
+        make_private(tmp_path / "data")

@@ -21,12 +21,15 @@ from p2pnode.core.wire import codec, messages
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.exec import ExecBody
 from p2pnode.core.wire.mandates import Charter, CommandBody, Extension
+from p2pnode.core.wire.membership import InvitationBody, MemberBody
 from p2pnode.core.wire.messages import Advert, Receipt
 from p2pnode.core.wire.signing import (
     CHARTER_DOMAIN,
     COMMAND_DOMAIN,
     EXEC_DOMAIN,
     EXTENSION_DOMAIN,
+    INVITATION_DOMAIN,
+    MEMBER_DOMAIN,
     RECEIPT_DOMAIN,
     Signed,
 )
@@ -177,15 +180,22 @@ def test_signatures_in_the_vectors_hold_for_their_own_domain_only() -> None:
             [one.signed for one in good("ownership", "message") if isinstance(one, messages.Command)],
         ),
         (ExecBody, EXEC_DOMAIN, CONTROLLER, [one.signed for one in good("exec", "exec-request")]),
+        (
+            InvitationBody,
+            INVITATION_DOMAIN,
+            REQUESTER,
+            [one.invitation for one in good("network", "membership")],
+        ),
+        (MemberBody, MEMBER_DOMAIN, CONTROLLER, [one.member for one in good("network", "membership")]),
     ],
-    ids=["charter", "extension", "command", "exec"],
+    ids=["charter", "extension", "command", "exec", "invitation", "member"],
 )
 def test_a_signature_over_what_a_peer_may_do_holds_for_its_own_domain_only(
     kind: Any, domain: bytes, signer: identity.Identity | None, found: list[Signed]
 ) -> None:
     domains = {
         *(CHARTER_DOMAIN, EXTENSION_DOMAIN, COMMAND_DOMAIN, EXEC_DOMAIN, RECEIPT_DOMAIN),
-        advertiser.DOMAIN,
+        *(INVITATION_DOMAIN, MEMBER_DOMAIN, advertiser.DOMAIN),
     }
     assert found
     for signed in found:

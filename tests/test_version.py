@@ -38,7 +38,7 @@ def test_it_names_version_commit_and_every_protocol() -> None:
     )
     first, second = done.stdout.splitlines()
     assert first.startswith("p2pnode 0.") and "(commit " in first
-    assert second == "protocols: link/4, adverts/2, jobs/1, logs/1, log-order/1, deputy/1"
+    assert second == "protocols: link/4, adverts/2, jobs/1, logs/1, log-order/1, exec/1, deputy/1"
 
 
 @pytest.mark.parametrize("protocol", protocols.ALL)

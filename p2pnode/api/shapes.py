@@ -271,6 +271,15 @@ class DockerJson(TypedDict):
     problem: Annotated[str, "'': it does."]
 
 
+class NetworkJson(TypedDict):
+    """The private network of a node, and its place there."""
+
+    name: Annotated[str, "The network's name."]
+    operator: Annotated[str, "The id of its operator, by which the network is known."]
+    role: Annotated[str, "'guest', 'member' or 'operator'."]
+    expires: Annotated[float | None, "When the membership ends; null: never."]
+
+
 class IdentityJson(TypedDict):
     """The node that answers."""
 
@@ -282,6 +291,7 @@ class IdentityJson(TypedDict):
     engines: Annotated[list[str], "What can run jobs here, such as wasm and docker."]
     labels: Annotated[dict[str, str], "What Constraints of jobs select it by."]
     docker: Annotated[DockerJson | None, "Null: it runs nothing for others."]
+    network: Annotated[NetworkJson | None, "Null: the open network."]
 
 
 class SettingJson(TypedDict):

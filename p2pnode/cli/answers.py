@@ -15,6 +15,7 @@ from p2pnode.api.shapes import (
     IdentityJson,
     JobJson,
     NetworkJobsJson,
+    NetworkJson,
     NodeJson,
     PinJson,
     PlanJson,
@@ -183,6 +184,16 @@ class ProfilesJson(TypedDict):
     profiles: Annotated[list[ProfileJson], "By name."]
 
 
+class OwnNetworkJson(TypedDict):
+    """The network that a node's data directory is in."""
+
+    network: Annotated[NetworkJson | None, "Null: the open network."]
+    joined: Annotated[float | None, "When this node joined; null: the open network."]
+    may: Annotated[list[str], "What its role may do there."]
+    addresses: Annotated[list[str], "The nodes that it connects to first, beside its settings' peers."]
+    invites: Annotated[bool, "True: the operator's key is here, so that network invite works."]
+
+
 class DevnetNodeJson(TypedDict):
     """A node of a devnet."""
 
@@ -227,5 +238,6 @@ ANSWERS: Mapping[str, Any] = {
     "policy check": PolicyCheckJson,
     "doctor": ChecksJson,
     "token list": TokensJson,
+    "network show": OwnNetworkJson,
     "devnet status": DevnetJson,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -9,12 +10,12 @@ from collections.abc import Sequence
 import click
 
 from p2pnode.api.shapes import Code, ServiceError
-from p2pnode.cli import options
+from p2pnode.cli import familiar, options
 from p2pnode.cli.groups import Lazy, LazyGroup
 from p2pnode.cli.output import Styled, answer, close_stdout, say, show_crash
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.client.errors import ClientError, NodeUnreachable
-from p2pnode.config import ConfigError
+from p2pnode.config import PROFILE_VARIABLE, ConfigError
 
 PROGRAM = "p2pnode"
 # Help is easier to read in lines that are not too long, however wide the terminal.
@@ -43,6 +44,8 @@ SECTIONS = {
         "serve": Lazy("Run a node until it is interrupted.", "serve:serve"),
         "id": Lazy("Show who this node is and where it listens.", "nodes:show_id"),
         "node": Lazy("Look at the network, and take this node out of it.", "nodes:node"),
+        "network": Lazy("Make a private network, and invite others to it.", "network:network"),
+        "join": Lazy("Join a private network by a token.", "network:join"),
         "top": Lazy("Watch the network and its jobs, live.", "top.command:top"),
         "ipfs": Lazy("Put files into the node's block store, and fetch them.", "ipfs:ipfs"),
         "config": Lazy("Look at settings and change them.", "config:config"),
@@ -61,7 +64,7 @@ EPILOG = """\
 \b
 Exit status:
   0  done; for a job: all its programs ran and exited 0
-  1  doctor found something that fails
+  1  doctor found something that fails, or serve could not start
   2  wrong usage, or a bad job file
   3  no suitable peer
   4  a program exited non-zero
@@ -94,7 +97,7 @@ class _Program(LazyGroup):
         except ConfigError as error:
             return _fail(Status.USAGE, str(error))
         except NodeUnreachable as error:
-            return _fail(Status.UNREACHABLE, str(error))
+            return _fail(Status.UNREACHABLE, str(error), *_which_node())
         except ServiceError as error:
             return _fail(_STATUS_OF_CODE.get(error.code, Status.FAILED), error.message)
         except ClientError as error:
@@ -156,6 +159,10 @@ def run(arguments: Sequence[str]) -> int:
         usage = error.ctx.get_usage().splitlines() if error.ctx else ()
         # Choices are a list of lines.
         message = " ".join(error.format_message().split("\n\t"))
+        if isinstance(error, click.NoSuchOption) and error.ctx:
+            known = [flag for one in error.ctx.command.params for flag in (*one.opts, *one.secondary_opts)]
+            if hint := familiar.option_hint(error.option_name, known):
+                message = f"No such option '{error.option_name}': {hint}."
         return _fail(Status.USAGE, message, *usage, f"Try '{where} --help' for help.")
 
 
@@ -163,6 +170,17 @@ def front_page() -> str:
     """The help of the whole program, as help.txt has it for a start without click."""
     with program.make_context(PROGRAM, [], terminal_width=80, resilient_parsing=True) as ctx:
         return program.get_help(ctx) + "\n"
+
+
+def _which_node() -> tuple[str, ...]:
+    """Where a command's node comes from, or could."""
+    if profile := os.environ.get(PROFILE_VARIABLE):
+        return (f"for the profile {profile}: p2pnode --profile {profile} serve",)
+    if os.environ.get("P2PNODE_API"):
+        return ("P2PNODE_API names that node: start it again, or unset the variable",)
+    from p2pnode.cli import devnet_nodes
+
+    return devnet_nodes.hints()
 
 
 def _fail(status: Status, message: str, *hints: str) -> int:

@@ -34,7 +34,12 @@ def _names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
     return [CompletionItem(name) for name in SETTINGS if name.startswith(incomplete)]
 
 
-_name = click.argument("name", shell_complete=_names)
+def _as_in_file(_ctx: click.Context, _param: click.Parameter, name: str) -> str:
+    """The name of a setting as the file has it; flags have dashes."""
+    return name.removeprefix("--").replace("-", "_")
+
+
+_name = click.argument("name", shell_complete=_names, callback=_as_in_file)
 
 
 @click.group(cls=Group)

@@ -20,7 +20,7 @@ POLL_INTERVAL_S = 0.2
 
 @click.command()
 @options.job_id
-@click.option("--reason", default="", help="Kept in the job's history.")
+@click.option("--reason", default="", show_default=False, help="Kept in the job's history.")
 @click.option("--wait/--no-wait", default=True, help="Wait as submit does, or return at once.")
 @options.as_json
 def rerun(job_id: str, reason: str, wait: bool, as_json: bool) -> int:

@@ -75,7 +75,10 @@ def up(count: int | None, topology_file: Path | None, detach: bool, directory: P
     settings = topology.read(topology_file, count)
     if any(node.process.alive for node in devnet_nodes.read(directory)):
         raise CommandError(
-            Status.USAGE, f"a devnet runs in {directory} already", "end it with: p2pnode devnet down"
+            Status.USAGE,
+            f"a devnet runs in {directory} already",
+            f"use its first node:  {_hint('env', directory, evaluated=True)}",
+            f"end it:              {_hint('down', directory)}",
         )
     make_directory(directory)
     devnet_nodes.remove_old(directory)
@@ -123,7 +126,7 @@ def down(directory: Path) -> int:
     """End all the nodes."""
     alive = [node.process for node in devnet_nodes.read(directory) if node.process.alive]
     processes.end(alive)
-    say(f"ended {len(alive)} nodes in {directory}")
+    say(f"ended {len(alive)} {'node' if len(alive) == 1 else 'nodes'} in {directory}")
     return Status.OK
 
 

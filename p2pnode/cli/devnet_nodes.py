@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from p2pnode import config
 from p2pnode.cli import processes
 from p2pnode.cli.ownfiles import check_directory
 from p2pnode.cli.processes import ProcessName
@@ -47,6 +48,16 @@ class DevnetNode:
     @property
     def state(self) -> str:
         return "ready" if self.api else "starting" if self.process.alive else "ended"
+
+
+def hints() -> tuple[str, ...]:
+    """Lines that lead to the user's devnet where it runs, for one who named no node."""
+    try:
+        runs = any(one.api for one in read(config.default_devnet_dir()))
+    except CommandError:
+        # No devnet of this user's: the directory is another's, or is no directory.
+        runs = False
+    return ('use the devnet that runs here:  eval "$(p2pnode devnet env)"',) if runs else ()
 
 
 def read(directory: Path) -> list[DevnetNode]:

@@ -72,7 +72,7 @@ def writing(command: Callable[..., int]) -> Callable[..., int]:
 
 
 @click.command()
-@click.argument("what", metavar="JOB[/PATH]|CID[/PATH]")
+@click.argument("what", metavar="JOB[/PATH]|CID[/PATH]", shell_complete=options.complete_jobs)
 @click.option(
     "-o",
     "--output",
@@ -180,7 +180,7 @@ def _named_job(what: str, first: str, path: tuple[str, ...], why_no_cid: str) ->
 
     On the node that runs: none is started for what may be a slip.
     """
-    hint = "a job is named by its id or a prefix of it, j-..., or by its Name"
+    hint = options.HOW_JOBS_ARE_NAMED
     readings = [(what, ()), (first, path)] if path else [(first, path)]
     for name, names in readings:
         try:
@@ -214,7 +214,10 @@ def _results(
         reason = f", {job['reason']}" if job["reason"] else ""
         others = [short_id(one["id"]) for one in job["executions"] if one["result_cid"]]
         hint = f"; an earlier execution has: get --execution {others[-1]}" if others else ""
-        raise CommandError(Status.FAILED, f"{job['id']} has no results: {job['state']}{reason}{hint}")
+        waits = (
+            [f"when it has ended: p2pnode job wait {short_id(job['id'])}"] if job["outcome"] is None else []
+        )
+        raise CommandError(Status.FAILED, f"{job['id']} has no results: {job['state']}{reason}{hint}", *waits)
     with_result = [one for one, _ in results]
     if unverified:
         say("receipts are not verified: these results are by the word of the node that was asked alone")

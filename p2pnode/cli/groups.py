@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-import difflib
 import gc
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import click
 from click.shell_completion import CompletionItem
 
+from p2pnode.cli import familiar
+
+# Longer than the first sentence of any command: help wraps, rather than cutting it.
+_SENTENCE_MAX = 1000
+
 
 class Group(click.Group):
-    """Lists its commands in the order of their definition, not by the alphabet."""
+    """Lists its commands in the order of their definition, each with its whole first sentence."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, one.get_short_help_str(_SENTENCE_MAX)) for name, one in self.commands.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        _refuse_unknown(ctx, args, self.commands)
+        return super().resolve_command(ctx, args)
 
 
 class Lazy(NamedTuple):
@@ -56,10 +71,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """click would look for similar names among the commands that are loaded: none."""
-        name = args[0]
-        if name not in self._lazy and not name.startswith("-") and not ctx.resilient_parsing:
-            similar = _either(difflib.get_close_matches(name, self._lazy))
-            ctx.fail(f"No such command '{name}'.{f' Did you mean {similar}?' if similar else ''}")
+        _refuse_unknown(ctx, args, self._lazy)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -84,5 +96,28 @@ def _give_profile(command: click.Command) -> None:
             _give_profile(below)
 
 
-def _either(names: Sequence[str]) -> str:
-    return " or ".join(f"'{name}'" for name in names)
+def _refuse_unknown(ctx: click.Context, args: Sequence[str], known: Collection[str]) -> None:
+    """Fail for a word that is no command, with those that may have been meant, of other groups too."""
+    word = args[0]
+    if word in known or word.startswith("-") or ctx.resilient_parsing:
+        return
+    program = ctx.find_root()
+    group = ctx.command_path.split(" ")[len(program.command_path.split(" ")) :]
+    if word == "help":
+        similar = [" ".join([ctx.command_path, *args[1:], "--help"])]
+    elif word == "version":
+        similar = [f"{program.command_path} --version"]
+    else:
+        assert isinstance(program.command, click.Group)
+        similar = familiar.commands_like(word, group, list(_all_commands(program.command, program)))
+    either = " or ".join(f"'{one}'" for one in similar)
+    ctx.fail(f"No such command '{word}'.{f' Did you mean {either}?' if either else ''}")
+
+
+def _all_commands(group: click.Group, ctx: click.Context, words: tuple[str, ...] = ()) -> Iterator[str]:
+    """Each command of a group, as its words with blanks between; imports them all."""
+    for name in group.list_commands(ctx):
+        yield " ".join([*words, name])
+        command = group.get_command(ctx, name)
+        if isinstance(command, click.Group):
+            yield from _all_commands(command, ctx, (*words, name))

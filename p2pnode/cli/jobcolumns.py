@@ -14,9 +14,14 @@ def named(name: str, peer: str) -> str:
     return f"{name} ({peer})" if name else peer
 
 
+def _name(one: JobJson | JobLineJson) -> str:
+    """A job's name; its id is none, and stands beside it."""
+    return "" if one["name"] == one["id"] else one["name"]
+
+
 JOBS: Sequence[Column[JobJson]] = (
     column("ID", lambda one: short_id(one["id"]), lambda one: one["id"]),
-    column("NAME", lambda one: one["name"]),
+    column("NAME", _name, lambda one: one["name"]),
     wide_column("NAMESPACE", lambda one: one["namespace"]),
     column("TYPE", lambda one: one["type"]),
     column("STATE", lambda one: one["state"]),
@@ -32,7 +37,7 @@ JOBS: Sequence[Column[JobJson]] = (
 )
 NETWORK_JOBS: Sequence[Column[JobLineJson]] = (
     column("ID", lambda one: short_id(one["id"]), lambda one: one["id"]),
-    column("NAME", lambda one: one["name"]),
+    column("NAME", _name, lambda one: one["name"]),
     wide_column("NAMESPACE", lambda one: one["namespace"]),
     column("TYPE", lambda one: one["type"]),
     column("STATE", lambda one: one["state"]),

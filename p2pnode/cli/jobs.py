@@ -6,7 +6,15 @@ from collections.abc import Iterable, Iterator
 
 import click
 
-from p2pnode.api.shapes import PAGE_ROWS_MAX, EventJson, ExecutionJson, JobJson, MemberJson
+from p2pnode.api.shapes import (
+    PAGE_ROWS_MAX,
+    Code,
+    EventJson,
+    ExecutionJson,
+    JobJson,
+    MemberJson,
+    ServiceError,
+)
 from p2pnode.cli import control, exec, jobcolumns, options
 from p2pnode.cli.forms import OutputForm, answer_form, labels_text, listing, takes_form
 from p2pnode.cli.groups import Group
@@ -21,14 +29,26 @@ from p2pnode.cli.output import (
     short_id,
 )
 from p2pnode.cli.requester import running
-from p2pnode.cli.status import Status
+from p2pnode.cli.status import CommandError, Status
 from p2pnode.core.jobfile import yamltree
 from p2pnode.core.records.lifecycle import LIVE, OPEN, ExecutionState
 from p2pnode.core.wire.spec import WITHOUT_DEPUTIES, JobType
 from p2pnode.core.wire.states import JobState
 
 
-@click.group(cls=Group)
+class _Jobs(Group):
+    def invoke(self, ctx: click.Context) -> int:
+        """Run a command; where there is no such job, say how one is named and where to look."""
+        try:
+            return int(super().invoke(ctx))
+        except ServiceError as error:
+            # An execution or a version may be what is not there.
+            if error.code is not Code.NOT_FOUND or "no job " not in error.message:
+                raise
+            raise CommandError(Status.FAILED, error.message, options.HOW_JOBS_ARE_NAMED) from error
+
+
+@click.group(cls=_Jobs)
 def job() -> None:
     """Look at jobs, rerun and stop them.
 
@@ -36,19 +56,29 @@ def job() -> None:
     """
 
 
-for _command in (control.rerun, control.wait, control.history, control.executions, control.versions):
-    job.add_command(_command)
-job.add_command(exec.exec)
-
-
 @job.command("list")
 @click.option("--network", is_flag=True, help="The jobs of all nodes that this one knows, unfiltered.")
-@click.option("--state", multiple=True, type=click.Choice(list(JobState), case_sensitive=False))
-@click.option("--type", "types", multiple=True, type=click.Choice(list(JobType), case_sensitive=False))
+@click.option(
+    "--state",
+    multiple=True,
+    type=click.Choice(list(JobState), case_sensitive=False),
+    help="In this state, or one of these.",
+)
+@click.option(
+    "--type",
+    "types",
+    multiple=True,
+    type=click.Choice(list(JobType), case_sensitive=False),
+    help="Of this type, or one of these.",
+)
 @click.option("--label", "labels", multiple=True, metavar="KEY[=VALUE]", help="With all of these labels.")
-@click.option("--namespace", default="", help="Of this namespace only.")
-@click.option("--text", default="", help="With this text in id, name or reason, in any case.")
-@click.option("-n", "--limit", type=click.IntRange(min=1), default=PAGE_ROWS_MAX, show_default=True)
+@click.option("--namespace", default="", show_default=False, help="Of this namespace only.")
+@click.option(
+    "--text", default="", show_default=False, help="With this text in id, name or reason, in any case."
+)
+@click.option(
+    "-n", "--limit", type=click.IntRange(min=1), metavar="N", default=PAGE_ROWS_MAX, help="The newest N."
+)
 @takes_form(names="ids alone")
 def list_jobs(
     network: bool,
@@ -193,3 +223,14 @@ def _header(job: JobJson, wide: bool) -> list[tuple[str, str]]:
 def _member(one: MemberJson, owner: str) -> str:
     role = "requester" if one["rank"] == 0 else f"deputy {one['rank']}"
     return f"{named(one['name'], one['peer'])}, {role}{', acts now' * (one['peer'] == owner)}"
+
+
+for _command in (
+    control.rerun,
+    control.wait,
+    control.history,
+    control.executions,
+    control.versions,
+    exec.exec,
+):
+    job.add_command(_command)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from p2pnode.api.execution_shapes import HostedJson
-from p2pnode.api.shapes import DockerJson, NodeJson, ResourcesJson
+from p2pnode.api.shapes import DockerJson, NetworkJson, NodeJson, ResourcesJson
 from p2pnode.cli import options
 from p2pnode.cli.answers import OwnIdentityJson
 from p2pnode.cli.forms import (
@@ -29,6 +29,7 @@ from p2pnode.cli.problems import problems
 from p2pnode.cli.requester import not_reached, running
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.client.errors import NodeUnreachable
+from p2pnode.core.records.membership import OPEN_NETWORK, described
 from p2pnode.core.values.units import about_bytes, parse_duration
 from p2pnode.core.wire.states import Scheduling
 from p2pnode.system.host_resources import BUILT_IN_LABELS
@@ -59,7 +60,9 @@ node.add_command(problems)
 
 @node.command("list")
 @click.option("--label", "labels", multiple=True, metavar="KEY[=VALUE]", help="With all of these labels.")
-@click.option("--text", default="", help="With this text in name or peer id, in any case.")
+@click.option(
+    "--text", default="", show_default=False, help="With this text in name or peer id, in any case."
+)
 @takes_form(names="ids alone")
 def list_nodes(labels: tuple[str, ...], text: str, form: OutputForm) -> int:
     """List the nodes that this one knows."""
@@ -116,7 +119,10 @@ def drain(timeout_s: int, wait: bool, stay: bool) -> int:
     """
     client = running()
     found = client.schedule(Scheduling.DRAINING, timeout_s, leave=not stay)
-    say(f"this node is draining: {found['held']} executions are left")
+    left = {0: "no executions are", 1: "1 execution is"}.get(found["held"], f"{found['held']} executions are")
+    say(f"this node is draining: {left} left")
+    if not stay:
+        say("it ends then; started again, it takes on nothing until: p2pnode node uncordon")
     deadline = time.monotonic() + timeout_s + DRAIN_GRACE_S
     while wait and (found["held"] or not stay):
         if time.monotonic() >= deadline:
@@ -141,9 +147,18 @@ def _identity_fields(identity: OwnIdentityJson, wide: bool) -> list[tuple[str, s
         *(("Docker", text) for text in _docker(identity["docker"])),
         ("Labels", labels_text(identity["labels"] if wide else _own(identity["labels"]))),
         ("Data", identity["data_dir"]),
+        ("Network", network_text(identity.get("network"))),
         ("API", identity["api"]),
         *(("Address", address) for address in identity["addresses"]),
     ]
+
+
+def network_text(found: NetworkJson | None) -> str:
+    """The network of a node, as a line."""
+    if found is None:
+        return OPEN_NETWORK
+    line = described(found["name"], found["operator"], found["role"], found["expires"], time.time())
+    return line.removeprefix("network ")
 
 
 def _docker(found: DockerJson | None) -> list[str]:

@@ -9,13 +9,38 @@ from dataclasses import dataclass
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from p2pnode.api.shapes import ServiceError
+from p2pnode.cli.output import short_id
+from p2pnode.cli.status import CommandError
+from p2pnode.client.errors import ClientError
 from p2pnode.config import PROFILE_VARIABLE, ConfigError, check_profile
 from p2pnode.core.jobfile.template.variables import parse_assignment, select_environment
+from p2pnode.core.values.text import visible
 from p2pnode.core.wire.addresses import parse_peer
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-job_id = click.argument("job_id", metavar="JOB")
+# More would be no help to choose from.
+JOBS_COMPLETED_MAX = 100
+
+
+def complete_jobs(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The ids of the newest jobs of the node that runs, short; none where no node answers."""
+    from p2pnode.cli.requester import running
+
+    try:
+        jobs = running().jobs(limit=JOBS_COMPLETED_MAX)
+    except (ClientError, ServiceError, ConfigError, CommandError):
+        return []
+    found = [(short_id(one["id"]), f"{one['name']} {one['state']}") for one in jobs]
+    return [CompletionItem(id, help=visible(text)) for id, text in found if id.startswith(incomplete)]
+
+
+job_id = click.argument("job_id", metavar="JOB", shell_complete=complete_jobs)
+HOW_JOBS_ARE_NAMED = (
+    "a job is named by its id or a prefix of it, j-..., or by its Name; see p2pnode job list [--network]"
+)
 
 # In a context's `meta` where --profile was given.
 PROFILE_GIVEN = "p2pnode.profile"

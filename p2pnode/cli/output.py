@@ -37,6 +37,7 @@ PROSE_COLUMNS_MIN = 20
 _COLUMN_GAP = "  "
 _COLOURS = {"red": 31, "green": 32, "yellow": 33, "dim": 2, "bold": 1, "reverse": 7}
 _STATE_COLOURS = {"Completed": "green", "Failed": "red", "Lost": "red", "Stopped": "yellow"}
+_LIVE_SIGNS = "…⠋"
 _ERASE_LINE = "\r\x1b[2K"
 StreamName: TypeAlias = Literal["stdout", "stderr"]
 
@@ -158,8 +159,8 @@ def rfc3339_ms(at: float) -> str:
 
 
 def is_live() -> bool:
-    """Whether stderr is a terminal on which lines can be drawn anew."""
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    """Whether stderr is a terminal on which lines can be drawn anew, and has the signs for it."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and _encodes(sys.stderr, _LIVE_SIGNS)
 
 
 def is_whole_screen() -> bool:
@@ -239,6 +240,17 @@ def _fitting(line: str) -> str:
     return cut(visible(line), shutil.get_terminal_size().columns - 1)
 
 
+def _encodes(stream: TextIO, text: str) -> bool:
+    try:
+        text.encode(stream.encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _write(stream: TextIO, text: str) -> None:
+    if not _encodes(stream, text):
+        # A locale without UTF-8: what it lacks is shown by its number.
+        text = text.replace("…", "~").encode(stream.encoding, "backslashreplace").decode(stream.encoding)
     stream.write(text)
     stream.flush()

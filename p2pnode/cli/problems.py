@@ -39,7 +39,7 @@ def problems(show: int | None, retry: int | None, drop: int | None, form: Output
     if show is not None:
         found = [one for one in found if one["number"] == show]
         if not found:
-            raise CommandError(Status.USAGE, f"there is no problem {show}")
+            raise CommandError(Status.FAILED, f"there is no problem {show}; see p2pnode node problems")
     if form.is_table and not found:
         say("nothing has failed on this node")
         return Status.OK

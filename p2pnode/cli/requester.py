@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from p2pnode.api.shapes import ServiceError, UnreachedJson
+from p2pnode.cli import devnet_nodes
 from p2pnode.cli.output import say
 from p2pnode.cli.ownfiles import make_directory
 from p2pnode.cli.status import CommandError, Status
@@ -105,7 +106,9 @@ def any_node(peers: Sequence[str], keeps_on: bool = False, has_here: bool = Fals
     settings = loading.load({"peers": list(peers)})
     hints = (_HERE_HINT,) if has_here else ()
     say(f"no node runs on {data_dir}: starting one until this command ends")
-    if not settings.peers:
+    for hint in devnet_nodes.hints():
+        say(hint)
+    if not _names_peers(settings):
         place = "on this LAN and " if settings.mdns else ""
         say(f"no peer is named: looking {place}among those of earlier runs")
         for hint in hints:
@@ -183,7 +186,7 @@ def _ready(process: subprocess.Popen[bytes], data_dir: Path, errors: BinaryIO) -
 
 def _joined(client: Client, settings: NodeConfig, hints: Sequence[str]) -> None:
     """Waits until the node knows another; raises `CommandError`."""
-    if settings.peers:
+    if _names_peers(settings):
         timeout_s = JOIN_TIMEOUT_S
     else:
         timeout_s = MDNS_JOIN_TIMEOUT_S if settings.mdns else REMEMBERED_JOIN_TIMEOUT_S
@@ -206,6 +209,17 @@ def _joined(client: Client, settings: NodeConfig, hints: Sequence[str]) -> None:
         "name one with --peer, or in the setting `peers` (p2pnode serve --help)",
         *hints,
     )
+
+
+def _names_peers(settings: NodeConfig) -> bool:
+    """Whether the settings, or the private network that was joined, name peers to begin with."""
+    from p2pnode import own_network
+
+    try:
+        own = own_network.load(settings.data_dir)
+    except own_network.OwnNetworkError as error:
+        raise CommandError(Status.FAILED, str(error)) from error
+    return bool(settings.peers or (own and own.addresses))
 
 
 def not_reached(given: UnreachedJson) -> str:

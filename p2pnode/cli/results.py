@@ -62,7 +62,9 @@ def parse_cid(text: str) -> str:
         return cid.canonical(text)
     except cid.BadCid as error:
         raise CommandError(
-            Status.USAGE, str(error), "a job is named by its id or a prefix of it: j-..."
+            Status.USAGE,
+            str(error),
+            "for a job's results, p2pnode get takes its id, a prefix of it, or its Name",
         ) from error
 
 
@@ -90,4 +92,7 @@ def _readable(path: Path) -> Iterator[None]:
     except unixfs.CannotAdd as error:
         raise CommandError(Status.FAILED, str(error)) from error
     except OSError as error:
-        raise CommandError(Status.USAGE, f"{error.filename or path}: {error.strerror}") from error
+        # Trees are walked by descriptors, so what is below has its bare name.
+        itself = error.filename in (None, path.name, str(path))
+        where = path if itself else f"{error.filename} in {path}"
+        raise CommandError(Status.USAGE, f"{where}: {error.strerror}") from error

@@ -125,6 +125,10 @@ def input_source(text: str) -> dict[str, Any]:
         case "file" if rest:
             source = _typed("local", SourcePath=rest, **options)
         case _:
+            if text == "t":
+                raise ValueError(
+                    "docker's -it: it begins without a terminal; p2pnode job exec -it enters what runs"
+                )
             allowed = (
                 "ipfs://CID[/PATH], s3://BUCKET/KEY, http://..., https://... or file:///PATH, with :/TARGET"
             )

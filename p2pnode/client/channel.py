@@ -142,7 +142,7 @@ class Channel:
             raise
         except (OSError, http.client.HTTPException, UnicodeDecodeError, json.JSONDecodeError) as error:
             interrupt.check()
-            reason = str(error) or type(error).__name__
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise NodeUnreachable(f"the node at {self.url} cannot be reached: {reason}") from error
         finally:
             watched.close()

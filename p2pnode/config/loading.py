@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import json
 import os
@@ -157,6 +158,8 @@ def setting_named(name: str, where: str = "") -> Setting:
     if name == "data_dir":
         raise ConfigError(f"{where or name}: only --data-dir, P2PNODE_DATA_DIR and --profile say where it is")
     if name not in SETTINGS:
+        if similar := difflib.get_close_matches(name, SETTINGS):
+            raise ConfigError(f"{where or name}: no such setting; did you mean {' or '.join(similar)}?")
         raise ConfigError(f"{where or name}: no such setting; there are {', '.join(SETTINGS)}")
     return SETTINGS[name]
 

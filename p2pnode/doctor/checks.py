@@ -11,7 +11,7 @@ from p2pnode.core.values.units import about_bytes
 from p2pnode.system.host_resources import DISK_RESERVE_BYTES
 
 from .findings import Finding, fail, ok, warn
-from .probes import ClockFacts, EngineFacts, NodeFacts, PathFacts
+from .probes import ClockFacts, EngineFacts, NetworkFacts, NodeFacts, PathFacts
 
 # As pyproject.toml has them: the first that works, the first that does not.
 PYTHON_FIRST, PYTHON_END = (3, 11), (3, 14)
@@ -102,7 +102,11 @@ def policy(problem: str, path: str) -> Finding:
 def config_file(found: PathFacts, problem: str, user: int) -> Finding:
     check, path = "config", found.path
     if problem:
-        return fail(check, problem, "p2pnode config set or unset mends a single setting")
+        return fail(
+            check,
+            problem,
+            "mend the file; p2pnode config set or unset changes a single setting, where the rest can be read",
+        )
     if not found.kind:
         return ok(check, f"{path} is not there: defaults, and what the environment says")
     if found.owner == user and found.mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -176,6 +180,18 @@ def node(found: NodeFacts, version: str) -> Finding:
     if told["version"] != version:
         return warn("node", f"{told['name']} runs version {told['version']}", "start it again for this one")
     return ok("node", f"{told['name']} answers: {told['peer']}")
+
+
+def network(found: NetworkFacts, node: NodeFacts, now: float) -> Finding:
+    """The network of the data directory, which the node that runs should be in."""
+    if found.problem:
+        return fail("network", found.problem, "p2pnode serve does not start with it")
+    told = node.identity and node.identity.get("network")
+    if node.identity is not None and (told["operator"] if told else "") != found.operator:
+        return warn("network", f"{found.text}, and the node that runs is not in it", "start the node again")
+    if found.expires is not None and found.expires <= now:
+        return warn("network", found.text, "ask its operator for another token, and join anew")
+    return ok("network", found.text)
 
 
 def peers(found: NodeFacts) -> list[Finding]:

@@ -34,9 +34,11 @@ def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
         yield from _engines(config, environ)
     yield checks.open_files(probes.open_files_max())
     node = probes.node(place.data_dir, environ)
-    yield checks.clock(probes.clock(), node)
+    clock = probes.clock()
+    yield checks.clock(clock, node)
     yield from _ports(config, node)
     yield checks.node(node, __version__)
+    yield checks.network(probes.network(place.data_dir, clock.now), node, clock.now)
     if node.identity is not None:
         yield from checks.peers(node)
         yield checks.problems(node)

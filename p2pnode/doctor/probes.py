@@ -16,9 +16,11 @@ from pathlib import Path
 
 import trio
 
+from p2pnode import own_network
 from p2pnode.api.shapes import IdentityJson, NodeJson, ProblemJson, ServiceError, UnreachedJson
 from p2pnode.client.errors import NodeUnreachable
 from p2pnode.client.finding import find, running_node
+from p2pnode.core.records.membership import OPEN_NETWORK
 from p2pnode.core.wire import addresses
 from p2pnode.engines.docker import api, discovery, limits
 from p2pnode.engines.docker.answers import Info
@@ -164,6 +166,30 @@ def node(data_dir: Path, environ: Mapping[str, str]) -> NodeFacts:
         )
     except (NodeUnreachable, ServiceError) as error:
         return NodeFacts(problem=str(error))
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFacts:
+    """The private network that a data directory is in; `text` says it as a line. No name: the open one."""
+
+    name: str = ""
+    operator: str = ""
+    text: str = OPEN_NETWORK
+    expires: float | None = None
+    # Why the file cannot be read.
+    problem: str = ""
+
+
+def network(data_dir: Path, now: float) -> NetworkFacts:
+    try:
+        own = own_network.load(data_dir)
+    except own_network.OwnNetworkError as error:
+        return NetworkFacts(problem=str(error))
+    if own is None:
+        return NetworkFacts()
+    member = own.member
+    text = own_network.description(own, now)
+    return NetworkFacts(member.network, member.operator, text, member.expires)
 
 
 def _lives(data_dir: Path) -> bool:

@@ -117,7 +117,10 @@ def parse(text: str) -> Cid:
         raise BadCid(f"{_shown(text)} is not a CID: {exc}") from exc
     if data[:2] == bytes((_SHA2_256, _SHA2_256_SIZE_BYTES)):
         raise BadCid(f"{_shown(text)} is not a CID: version 0 has no base prefix")
-    return from_bytes_untrusted(data)
+    try:
+        return from_bytes_untrusted(data)
+    except BadCid as exc:
+        raise BadCid(f"{_shown(text)}: {exc}") from exc
 
 
 def from_bytes_untrusted(data: bytes) -> Cid:

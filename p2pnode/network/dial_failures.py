@@ -13,6 +13,7 @@ from libp2p.transport.exceptions import SecurityUpgradeFailure
 from p2pnode.core.wire.reasons import one_line
 
 from .names import NameUnknown
+from .private_network import OtherNetwork
 
 _OF_ERRNO = {
     errno.ECONNREFUSED: "refused: nothing listens there",
@@ -32,15 +33,19 @@ class WrongPeer(SecurityUpgradeFailure):  # type: ignore[misc]  # libp2p is not 
 def reason_of_failure(error: BaseException) -> str:
     causes = list(_causes(error))
     for cause in causes:
-        if isinstance(cause, WrongPeer | NameUnknown):
+        if isinstance(cause, WrongPeer | NameUnknown | OtherNetwork):
             return str(cause)
     for cause in causes:
         if isinstance(cause, MultiselectError):
-            return "what answers there is no node, or one that has no room: it ended the connection"
+            return (
+                "what answers there is no node, one of another network, or one that has no room:"
+                " it ended the connection"
+            )
     for cause in causes:
         if isinstance(cause, OSError) and cause.errno:
             return _OF_ERRNO.get(cause.errno, os.strerror(cause.errno))
-    return one_line(str(error.__cause__ or error))
+    last = error.__cause__ or error
+    return one_line(str(last)) or type(last).__name__
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

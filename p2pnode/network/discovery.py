@@ -19,6 +19,7 @@ from p2pnode.core.wire import addresses as addressing
 from p2pnode.system.log_lines import concerning
 
 from .host import Connected, Disconnected, Host, Unreachable
+from .private_network import mdns_service
 from .streams import NetworkError
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Discovery:
     the owner's peers with their addresses, best first. `reached` is told each peer that
     was dialled, with the addresses that were tried: worth remembering for the next start.
     `grown` gives the event that is set once `known` gives more than now; without, it never does.
+    With `network_key` mDNS finds the nodes of that private network alone.
     `heard` are the peers whose adverts count now, `needed` those whose connections stay, used or not.
     """
 
@@ -62,6 +64,7 @@ class Discovery:
         known: Callable[[], Mapping[str, Sequence[str]]] = dict,
         reached: Callable[[str, Sequence[str]], None] = lambda peer, addresses: None,
         mdns: bool = True,
+        network_key: bytes | None = None,
         grown: Callable[[], trio.Event] = trio.Event,
         heard: Callable[[], Collection[str]] = tuple,
         needed: Callable[[], Container[str]] = tuple,
@@ -73,6 +76,7 @@ class Discovery:
         self._known = known
         self._reached = reached
         self._mdns = mdns
+        self._network_key = network_key
         self._grown = grown
         self._heard = heard
         self._needed = needed
@@ -104,10 +108,11 @@ class Discovery:
         async with trio.open_nursery() as nursery:
             if self._mdns:
                 # Its library takes 5 MB.
-                from .mdns import announce_and_find
+                from .mdns import SERVICE, announce_and_find
 
                 own = self._host.addresses()
-                nursery.start_soon(announce_and_find, self._host.peer_id, own, self._on_found)
+                service = SERVICE if self._network_key is None else mdns_service(self._network_key)
+                nursery.start_soon(announce_and_find, self._host.peer_id, own, self._on_found, service)
             nursery.start_soon(self._wake_when_grown)
             while True:
                 wake_at = self._look(nursery)

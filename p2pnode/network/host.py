@@ -304,10 +304,11 @@ async def open_host(
     *,
     has_room: Callable[[], bool] = lambda: True,
     dependency_log_level: int | None = None,
+    network_key: bytes | None = None,
 ) -> AsyncIterator[Host]:
     """A running host that listens on the multiaddrs `listen`; port 0 takes a free port.
 
-    Nobody new is let in while `has_room` is not true.
+    Nobody new is let in while `has_room` is not true; none but who has `network_key`, where there is one.
 
     Raises `CannotListen` if an address is wrong or taken. libp2p's log records below
     `dependency_log_level` are dropped, all of them by default.
@@ -316,7 +317,7 @@ async def open_host(
     for text in listen:
         check_free(text)
     multiaddrs = [Multiaddr(text) for text in listen]
-    inner = make_host(identity, multiaddrs)
+    inner = make_host(identity, multiaddrs, network_key)
     with unwrapped():
         async with inner.run(listen_addrs=multiaddrs):
             for text, multiaddr in zip(listen, multiaddrs, strict=True):

@@ -26,7 +26,9 @@ from multiaddr import Multiaddr
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.identity import Identity
 
+from .multistream import limit_messages
 from .noise import WholeMessageNoise
+from .private_network import protect
 from .streams import NetworkError
 from .yamux import BoundedYamux, use_bounded
 
@@ -38,7 +40,9 @@ class CannotListen(NetworkError):
     """A listen address cannot be used; the message says why."""
 
 
-def make_host(identity: Identity, listen: Sequence[Multiaddr]) -> IHost:
+def make_host(identity: Identity, listen: Sequence[Multiaddr], network_key: bytes | None) -> IHost:
+    """A host of the private network of that key; None: of the open network."""
+    limit_messages()
     keys = create_new_key_pair(identity.seed)
     noise_keys = create_new_x25519_key_pair()
     inner = new_host(
@@ -59,6 +63,7 @@ def make_host(identity: Identity, listen: Sequence[Multiaddr]) -> IHost:
             low_watermark=0,
             high_watermark=CONNECTIONS_MAX,
             max_connections_per_peer=1,
+            inbound_upgrade_timeout=NEGOTIATE_S_MAX,
         ),
         disable_identify_address_discovery=True,
     )
@@ -67,6 +72,8 @@ def make_host(identity: Identity, listen: Sequence[Multiaddr]) -> IHost:
     network.retry_config = RetryConfig(max_retries=0)
     network.auto_connector = _NoAutoConnector(network)
     use_bounded(network.upgrader.muxer_multistream)
+    if network_key is not None:
+        protect(network, network_key)
     _select_by_process(network)
     _take_any_record(inner.get_peerstore())
     return inner

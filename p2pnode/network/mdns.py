@@ -1,7 +1,7 @@
 """Finding nodes on the same LAN by multicast DNS, as libp2p's specification has it.
 
 (https://github.com/libp2p/specs/blob/master/discovery/mdns.md, with the service name of
-a private network, so that no other libp2p peer is found.) py-libp2p's own blocks the
+ours or of the private network, so that no other libp2p peer is found.) py-libp2p's own blocks the
 whole node for seconds while it registers, and only ever fills the peerstore. Here
 zeroconf works in its own threads; what it finds comes to trio by a token.
 """
@@ -61,8 +61,8 @@ def decode_txt_untrusted(data: bytes) -> dict[str, list[str]]:
     return peers
 
 
-async def announce_and_find(own: str, addresses: Sequence[str], found: Found) -> None:
-    """Announces this node and looks for others until cancelled.
+async def announce_and_find(own: str, addresses: Sequence[str], found: Found, service: str = SERVICE) -> None:
+    """Announces this node and looks for others of the same service until cancelled.
 
     Loopback addresses are announced only by a node that has no others, and then on
     loopback only. Where there is no multicast, this logs so and waits.
@@ -77,7 +77,7 @@ async def announce_and_find(own: str, addresses: Sequence[str], found: Found) ->
     try:
         token = trio.lowlevel.current_trio_token()
         listener = _Listener(token, own, found)
-        await trio.to_thread.run_sync(lambda: _start(zeroconf, wide or list(addresses), listener))
+        await trio.to_thread.run_sync(lambda: _start(zeroconf, service, wide or list(addresses), listener))
         await trio.sleep_forever()
     except (OSError, ZeroconfError) as exc:
         log.info("no mDNS on this machine: %r", exc)
@@ -87,14 +87,14 @@ async def announce_and_find(own: str, addresses: Sequence[str], found: Found) ->
             await trio.to_thread.run_sync(zeroconf.close, abandon_on_cancel=True)
 
 
-def _start(zeroconf: Zeroconf, addresses: Sequence[str], listener: _Listener) -> None:
-    ServiceBrowser(zeroconf, SERVICE, listener=listener)
+def _start(zeroconf: Zeroconf, service: str, addresses: Sequence[str], listener: _Listener) -> None:
+    ServiceBrowser(zeroconf, service, listener=listener)
     # The specification wants a name that does not tell who it is.
     name = secrets.token_hex(20)
     first = addressing.parse(addresses[0])
     info = ServiceInfo(
-        SERVICE,
-        f"{name}.{SERVICE}",
+        service,
+        f"{name}.{service}",
         # Nobody asks for these, but zeroconf takes a service without them for half known.
         parsed_addresses=[first.host],
         port=first.port,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,7 @@ def _docker(config: NodeConfig, me: str) -> Docker:
         me,
         socket_path=host.socket_path,
         unusable=host.problem,
+        named=bool(config.docker_host or os.environ.get("DOCKER_HOST")),
         gpus=Gpus(host.socket_path, remembered=config.data_dir / "gpus"),
         hosts=tuple(map(AllowedHost.parse, config.allow_hosts)),
         rules=tuple(map(ImageRule.parse, config.image_rules)),

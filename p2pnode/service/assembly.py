@@ -9,6 +9,7 @@ from p2pnode.api.shapes import JobJson
 from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.network.discovery import Discovery
 from p2pnode.node.node import Node
+from p2pnode.own_network import OwnNetwork
 
 from .commands import Commands
 from .content import Content
@@ -22,8 +23,8 @@ from .problems import FaultReports
 from .reach import JobReach
 
 
-def services_of(node: Node, discovery: Discovery) -> Services:
-    """Return the services that the API of this node is answered with."""
+def services_of(node: Node, discovery: Discovery, network: OwnNetwork | None) -> Services:
+    """Return the services that the API of this node is answered with; `network` is its private one."""
     core = node.driver.core
     lookup = _lookup(node)
     sources = Sources(
@@ -51,6 +52,7 @@ def services_of(node: Node, discovery: Discovery) -> Services:
             node.blocks,
             node.scheduling,
             Metrics(node),
+            network,
         ),
         content=Content(node.blocks, node.bitswap, node.fetching, node.nursery),
         problems=FaultReports(node.journal, node.driver, node.intake, node.executor),

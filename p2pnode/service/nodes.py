@@ -13,6 +13,7 @@ from p2pnode.api.shapes import (
     DockerJson,
     IdentityJson,
     Json,
+    NetworkJson,
     NodeJson,
     ResourcesJson,
     SchedulingJson,
@@ -36,6 +37,7 @@ from p2pnode.node.driver import EventRefused
 from p2pnode.node.engines import Engines
 from p2pnode.node.executor import Executor
 from p2pnode.node.scheduling import OperatorScheduling
+from p2pnode.own_network import OwnNetwork
 
 from .lookup import Lookup
 from .metrics import Metrics
@@ -58,6 +60,7 @@ class Nodes:
         blocks: BlockStore,
         scheduling: OperatorScheduling,
         metrics: Metrics,
+        network: OwnNetwork | None,
     ) -> None:
         self._config = config
         self._lookup = lookup
@@ -69,6 +72,7 @@ class Nodes:
         self._blocks = blocks
         self._scheduling = scheduling
         self._metrics = metrics
+        self._network = network
 
     def identity(self) -> IdentityJson:
         capacity = self._core.worker.capacity
@@ -81,6 +85,7 @@ class Nodes:
             "engines": list(capacity.engines) if capacity else [],
             "labels": dict(capacity.labels) if capacity else {},
             "docker": self._docker(),
+            "network": network_json(self._network),
         }
 
     def settings(self) -> list[SettingJson]:
@@ -195,4 +200,17 @@ def _resources(one: Resources) -> ResourcesJson:
         "memory_bytes": one.memory_bytes,
         "disk_bytes": one.disk_bytes,
         "gpus": one.gpus,
+    }
+
+
+def network_json(own: OwnNetwork | None) -> NetworkJson | None:
+    """The private network as it may be shown: without its keys."""
+    if own is None:
+        return None
+    member = own.member
+    return {
+        "name": member.network,
+        "operator": member.operator,
+        "role": member.role.value,
+        "expires": member.expires,
     }

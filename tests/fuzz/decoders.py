@@ -11,11 +11,12 @@ from typing import Any
 from p2pnode.core import jobfile
 from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.link import frames
-from p2pnode.core.records import vetting
+from p2pnode.core.records import membership, vetting
 from p2pnode.core.wire import addresses, codec, peer_ids
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.exec import ExecBody, ExecEnd, ExecInput, ExecOutput, ExecRequest
 from p2pnode.core.wire.inquiries import JobsPage, LogsPiece, LogsRequest
+from p2pnode.core.wire.membership import InvitationBody, InvitationToken, MemberBody, Membership
 from p2pnode.core.wire.messages import Advert, Receipt
 from p2pnode.core.wire.signing import Signed
 from p2pnode.engines.http import names, policy
@@ -40,6 +41,11 @@ def _record(kind: Any) -> Callable[[bytes], Any]:
     return lambda data: codec.decode_untrusted(data, kind)
 
 
+def _token_of(data: bytes) -> Any:
+    """The token that these bytes would be, which is no longer than its length can say."""
+    return membership.read_token_untrusted(membership.as_line(data[:20_000]))
+
+
 _Decoder = tuple[Callable[[bytes], Any], tuple[type[Exception], ...]]
 DECODERS: dict[str, _Decoder] = {
     "message": (vetting.message_untrusted, (BadMessage,)),
@@ -48,8 +54,11 @@ DECODERS: dict[str, _Decoder] = {
         for kind in (
             *(Advert, Signed, Receipt, LogsRequest, LogsPiece, JobsPage, Page),
             *(ExecRequest, ExecBody, ExecInput, ExecOutput, ExecEnd),
+            *(InvitationBody, MemberBody, Membership, InvitationToken),
         )
     },
+    "token": (_text(membership.read_token_untrusted), (BadMessage,)),
+    "token's inside": (_token_of, (BadMessage,)),
     "frame": (frames.decode_frame_untrusted, (BadMessage,)),
     "hello": (frames.decode_hello_untrusted, (BadMessage,)),
     "peer id": (_text(peer_ids.public_key_untrusted), (BadMessage,)),

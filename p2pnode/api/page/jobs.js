@@ -40,7 +40,7 @@ function row(job) {
     job.type,
     Object.entries(states).map(([state, count]) => `${count} ${state}`).join(", "),
     html`<${Ago} at=${job.created} />`,
-    html`<span class="reason">${job.reason}</span>`,
+    job.reason && html`<span class="reason">${job.reason}</span>`,
   ];
 }
 

@@ -37,7 +37,7 @@ function Theme() {
   return html`<button type="button" class="small" onClick=${() => setTheme(next)}>Theme: ${theme}</button>`;
 }
 
-function Login({ done }) {
+function Login({ ended }) {
   const [token, setToken] = useState("");
   const [error, setError] = useState(null);
   const enter = async (event) => {
@@ -49,11 +49,12 @@ function Login({ done }) {
   };
   const failed = new URLSearchParams(location.search).has("login");
   return html`<main class="login" id="content"><h1>p2pnode</h1>
+    ${ended && html`<${Notice} kind="wait">The session has ended: it was too old, or the node was started again.<//>`}
     ${failed && html`<${Notice}>That link was used before, or is too old. Ask for a new one.<//>`}
     <p>On the node's machine, <code>p2pnode dashboard</code> opens this page logged in.</p>
     <form onSubmit=${enter}>
-      <label>Or a token: <code>api.token</code> in the node's data directory, or one that
-        <code>p2pnode token create</code> has printed
+      <label>Or a token: <code>api.token</code> in the node's data directory, or one
+        that${" "}<code>p2pnode token create</code> has printed
         <input type="password" autocomplete="off" required value=${token} onInput=${(e) => setToken(e.target.value)} /></label>
       <button class="main">Log in</button></form>
     <${Notice} error=${error} /></main>`;
@@ -98,7 +99,7 @@ function Page() {
     const at = here.parts.join(" / ") || "network";
     document.title = identity ? `${at} – ${identity.name} – p2pnode` : "p2pnode";
   }, [here, identity]);
-  if (out) return html`<${Login} />`;
+  if (out) return html`<${Login} ended=${identity !== null} />`;
   return html`<${Frame} here=${here} identity=${identity}>
     <${Notice} error=${error} /><${View} here=${here} identity=${identity} /><//>`;
 }

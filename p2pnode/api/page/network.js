@@ -5,6 +5,8 @@ import { Bar, Notice, State, Table, cores, shortId, size } from "./parts.js";
 
 // More would not be told apart in the map; the table has them all.
 const MAPPED_MAX = 48;
+// Labels that every node has; what they tell stands below its name.
+const BUILT_IN = new Set(["Architecture", "Operating-System", "name", "os_arch", "os_type"]);
 const LIVE = new Set(["Awarded", "Preparing", "Running", "Publishing"]);
 
 export function Network() {
@@ -48,14 +50,15 @@ function row(node, runs) {
   const bar = (label, field, text) => html`<${Bar} label=${`${label} of ${node.name}`} shown="" used=${node.total[field] - node.free[field]}
     total=${node.total[field]} text=${`${text(node.free[field])} of ${text(node.total[field])} free`} />`;
   return [
-    html`<b>${node.name || "unnamed"}</b><br /><code title=${node.peer}>…${node.peer.slice(-8)}</code>`,
+    html`<b>${node.name || "unnamed"}</b><br /><code title=${node.peer}>…${node.peer.slice(-8)}</code>
+      <br /><small>${[node.labels.os_type, node.labels.os_arch].filter(Boolean).join("/")}</small>`,
     html`<${State} of=${node.scheduling} /><br /><small>${stateOf(node)}</small>
       ${node.problem && html`<br /><small class="bad">${node.problem}</small>`}`,
     bar("CPU", "cpu_millis", cores),
     bar("Memory", "memory_bytes", size),
     node.total.gpus ? `${node.free.gpus} of ${node.total.gpus} free` : "",
     node.engines.join(", "),
-    Object.entries(node.labels).map(([key, value]) => html`<span class="label">${key}=${value}</span> `),
+    Object.entries(node.labels).filter(([key]) => !BUILT_IN.has(key)).sort().map(([key, value]) => html`<span class="label">${key}=${value}</span> `),
     runs.map(({ job, one }) => html`<div><a href=${`#/job/${job.id}`}>${job.name || shortId(job.id)}</a> <small>${one.state}</small></div>`),
   ];
 }
@@ -65,7 +68,8 @@ function NodeMap({ nodes }) {
   const me = nodes.find((one) => one.self);
   const [width, height] = [720, others.length > 16 ? 420 : 260];
   const at = (number) => {
-    const turn = (2 * Math.PI * number) / Math.max(1, others.length) - Math.PI / 2;
+    // Two stand beside this node, more around it from the top.
+    const turn = (2 * Math.PI * number) / Math.max(1, others.length) - (others.length < 3 ? 0 : Math.PI / 2);
     return [width / 2 + Math.cos(turn) * (width / 2 - 90), height / 2 + Math.sin(turn) * (height / 2 - 34)];
   };
   const words = `${me?.name || "This node"} is connected to ${others.filter((one) => one.connected).length} of ${others.length} others`;

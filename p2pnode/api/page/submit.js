@@ -81,6 +81,16 @@ export function Submit({ from }) {
     const file = event.dataTransfer?.files?.[0] || event.target.files?.[0];
     if (file) setText(await file.text());
   };
+  // Anywhere: a file that misses the editor would replace the page.
+  useEffect(() => {
+    const over = (event) => event.preventDefault();
+    addEventListener("dragover", over);
+    addEventListener("drop", drop);
+    return () => {
+      removeEventListener("dragover", over);
+      removeEventListener("drop", drop);
+    };
+  }, []);
   const toLine = (line) => {
     const start = text.split("\n").slice(0, line - 1).join("\n").length + (line > 1 ? 1 : 0);
     area.current.focus();
@@ -90,7 +100,7 @@ export function Submit({ from }) {
     <p>Paste a job file, drop one here, or <label class="pick">choose one <input type="file" accept=".yaml,.yml,.json" onChange=${drop} /></label>.
       Bacalhau's files are taken as they are. Examples: ${Object.entries(EXAMPLES).map(([name, example]) =>
         html`<button type="button" class="small" onClick=${() => setText(example)}>${name}</button> `)}</p>
-    <div class="editor" onDragOver=${(event) => event.preventDefault()} onDrop=${drop}>
+    <div class="editor">
       <${Gutter} text=${text} problems=${problems} area=${area} />
       <textarea ref=${area} aria-label="Job file" spellcheck="false" wrap="off" value=${text}
         onInput=${(event) => setText(event.target.value)}></textarea></div>

@@ -11,6 +11,7 @@ export function ThisNode({ identity }) {
       <div><dt>Name</dt><dd>${identity.name}</dd></div>
       <div><dt>Peer</dt><dd><code class="cid">${identity.peer}</code> <${Copy} text=${identity.peer} /></dd></div>
       <div><dt>Version</dt><dd>${identity.version}</dd></div>
+      <div><dt>Network</dt><dd>${identity.network ? `${identity.network.name} (private), as ${identity.network.role}` : "the open one"}</dd></div>
       <div><dt>Engines</dt><dd>${identity.engines.join(", ") || "none: it runs nothing for others"}</dd></div>
       ${identity.docker && html`<div><dt>Docker</dt><dd>${identity.docker.address}, by ${identity.docker.chosen_by}
         ${identity.docker.problem && html`<span class="bad"> ${identity.docker.problem}</span>`}</dd></div>`}

@@ -129,8 +129,10 @@ def _read(root: yamltree.Node, name: str) -> ParsedJob:
 
 
 def _unreadable(text: str | bytes, problem: FileProblem) -> FileProblem:
-    """The YAML error, or, where braces of a template led to it, what to do about these."""
+    """The YAML error, or, where braces of a template or another program's language led to it, what to do."""
     readable = text.decode(errors="replace") if isinstance(text, bytes) else text
+    if forms.is_hcl(readable):
+        return replace(problem, line=1, column=1, message=forms.NOMAD)
     action = _TEMPLATE_ACTION.search(readable)
     if action is None:
         return problem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping as AbstractMapping
 
 from .yamltree import MappingNode, Node, Scalar
@@ -13,6 +14,10 @@ _NOW = (
     "p2pnode docker run --dry-run IMAGE prints one"
 )
 _KUBERNETES = f"this is a file of Kubernetes; {_NOW}"
+_COMPOSE = f"this is a Compose file; {_NOW}"
+NOMAD = f"this is a file of Nomad; {_NOW}"
+# A job of Nomad's in its own language, after comments.
+_HCL_JOB = re.compile(r'(?:\s|(?:#|//)[^\n]*\n)*job\s+"')
 _OLD = (
     f"this is Bacalhau's form before 1.3 (Spec, Deal); now {_NOW}. Deal.Concurrency is Count, "
     "inputs are InputSources, outputs ResultPaths"
@@ -35,16 +40,29 @@ def other_form(root: Node) -> tuple[Scalar, str] | None:
     found = _entries(root)
     inner = found.get("job")
     if type(inner) is MappingNode and not _is_job(root):
-        return other_form(inner)
+        key = next((key for key, _ in inner.entries if key.text.lower() == "taskgroups"), None)
+        return (key, NOMAD) if key else other_form(inner)
+    if isinstance(root, Scalar) and is_hcl(root.text):
+        return root, NOMAD
     if "tasks" in found or type(root) is not MappingNode:
         return None
     keys = {key.text.lower(): key for key, _ in root.entries}
     if "kind" in keys and "apiversion" in keys:
         return keys["kind"], _KUBERNETES
+    for key in keys.values():
+        if key.text == "services":
+            return key, _COMPOSE
+        if key.text == "TaskGroups":
+            return key, NOMAD
     for name in ("apiversion", "spec", "deal"):
         if name in keys:
             return keys[name], _OLD
     return None
+
+
+def is_hcl(text: str) -> bool:
+    """Whether a text that is no YAML begins as Nomad's job files do."""
+    return _HCL_JOB.match(text) is not None
 
 
 def _is_job(node: Node) -> bool:

@@ -13,6 +13,8 @@ CHARTER_DOMAIN = b"p2pnode/charter/1\0"
 EXTENSION_DOMAIN = b"p2pnode/extension/1\0"
 COMMAND_DOMAIN = b"p2pnode/command/1\0"
 EXEC_DOMAIN = b"p2pnode/exec/1\0"
+INVITATION_DOMAIN = b"p2pnode/invitation/1\0"
+MEMBER_DOMAIN = b"p2pnode/member/1\0"
 
 
 class Signed(Record, frozen=True):

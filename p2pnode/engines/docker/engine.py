@@ -88,7 +88,8 @@ class DockerEngine:
     from. `networks` are those that programs may have besides None and HTTP.
     `allowed` are the Linux capabilities that programs may have.
     `resolve` gives a name's addresses; this machine's own resolver by default. `gpus` are this machine's.
-    `unusable` says why the engine that was named cannot be used at all.
+    `unusable` says why the engine that was named cannot be used at all. `named`: somebody chose it, and is
+    warned where it cannot be used.
     """
 
     name = "docker"
@@ -105,9 +106,11 @@ class DockerEngine:
         resolve: Resolve = resolve,
         gpus: Gpus | None = None,
         unusable: str = "",
+        named: bool = False,
     ) -> None:
         self._node_id = node_id
         self._unusable = unusable
+        self._problem_level = logging.WARNING if named else logging.INFO
         # Why containers cannot run here, as last found; "": they can.
         self.problem = unusable
         self._has_limits = False
@@ -124,7 +127,8 @@ class DockerEngine:
         """None if the engine answers and holds containers to their limits, else why none can run here."""
         problem = self._unusable or await api.unavailable(self._socket) or await self._without_limits()
         if problem != self.problem:
-            log.info("%s", problem or f"the Docker engine at {self._socket} answers")
+            level = self._problem_level if problem else logging.INFO
+            log.log(level, "%s", problem or f"the Docker engine at {self._socket} answers")
         self.problem = problem
         return problem or None
 

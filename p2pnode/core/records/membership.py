@@ -1,0 +1,197 @@
+"""Memberships of private networks: how they are made and checked, what each role may, tokens as text.
+
+An operator signs an invitation for a key pair made for it; whoever holds that key signs a peer's entry. So
+a membership is made and checked without a line to the operator, by whoever knows the operator's id.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import enum
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from p2pnode.core.wire import addresses as addressing
+from p2pnode.core.wire import codec, extensions
+from p2pnode.core.wire.codec import BadMessage, Untimely
+from p2pnode.core.wire.fields import MOMENT_MS_MAX
+from p2pnode.core.wire.membership import (
+    MEMBERSHIP_BODY_SIZE_BYTES_MAX,
+    InvitationBody,
+    InvitationToken,
+    MemberBody,
+    Membership,
+    Role,
+)
+from p2pnode.core.wire.signing import INVITATION_DOMAIN, MEMBER_DOMAIN, Keys, Signed
+
+OPEN_NETWORK = "the open network"
+# The form of a token; another form gets another number.
+TOKEN_PREFIX = "p2pnet1-"
+# A body with extensions and eight addresses, and a third more by base64; one line still.
+TOKEN_LENGTH_MAX = 16 * 1024
+_LENGTH_SIZE_BYTES = 2
+# Against mistakes of copying, not against forgers: those lack the operator's key.
+_CHECKSUM_SIZE_BYTES = 8
+
+
+class Right(enum.StrEnum):
+    """An act in a network that a role may or may not do, as people read it."""
+
+    SUBMIT = "submit jobs"
+    COMPUTE = "run jobs of others"
+    LOOK_AFTER = "look after jobs of others"
+    CONTROL_OTHERS = "control jobs of others"
+
+
+RIGHTS: Mapping[Role, frozenset[Right]] = {
+    Role.GUEST: frozenset({Right.SUBMIT}),
+    Role.MEMBER: frozenset({Right.SUBMIT, Right.COMPUTE, Right.LOOK_AFTER}),
+    Role.OPERATOR: frozenset(Right),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A membership as it is read."""
+
+    network: str
+    operator: str
+    peer: str
+    role: Role
+    expires_ms: int
+    joined_ms: int
+    # The number of the invitation.
+    invitation: int
+
+    @property
+    def expires(self) -> float | None:
+        """The Unix time at which the membership ends; None: never."""
+        return None if self.expires_ms == MOMENT_MS_MAX else self.expires_ms / 1000
+
+    def may(self, right: Right) -> bool:
+        return right in RIGHTS[self.role]
+
+
+def invite(operator: Keys, body: InvitationBody) -> Signed:
+    """The invitation, signed by the operator, whose keys these are."""
+    encoded = codec.encode(body)
+    return Signed(body=encoded, signature=operator.sign(INVITATION_DOMAIN, encoded))
+
+
+def enter(invited: Keys, invitation: Signed, peer: str, now_ms: int) -> Membership:
+    """The membership of a peer by a checked invitation, whose own keys these are."""
+    body = codec.decode(invitation.body, InvitationBody)
+    entry = codec.encode(
+        MemberBody(network=body.network, operator=body.operator, peer=peer, joined_ms=now_ms)
+    )
+    return Membership(
+        invitation=invitation, member=Signed(body=entry, signature=invited.sign(MEMBER_DOMAIN, entry))
+    )
+
+
+def vet_invitation_untrusted(invitation: Signed, now_ms: int, keys: Keys) -> InvitationBody:
+    """Read an invitation; raises `BadMessage` where its operator did not sign it, `Untimely` if expired."""
+    body = codec.decode_untrusted(invitation.body, InvitationBody, MEMBERSHIP_BODY_SIZE_BYTES_MAX)
+    extensions.vet(body, "the invitation")
+    keys.verify_untrusted(body.operator, INVITATION_DOMAIN, invitation)
+    if now_ms >= body.expires_ms:
+        raise Untimely("the invitation has expired: ask the operator for another")
+    return body
+
+
+def vet_untrusted(
+    membership: Membership, network: str, operator: str, peer: str, now_ms: int, keys: Keys
+) -> Member:
+    """Read a membership of `peer` in the operator's network; raises `BadMessage` with what is wrong."""
+    invitation = vet_invitation_untrusted(membership.invitation, now_ms, keys)
+    if invitation.network != network:
+        raise BadMessage(f"an invitation to the network {invitation.network}, not {network}")
+    if invitation.operator != operator:
+        raise BadMessage(f"an invitation of another operator: {invitation.operator}")
+    body = codec.decode_untrusted(membership.member.body, MemberBody, MEMBERSHIP_BODY_SIZE_BYTES_MAX)
+    extensions.vet(body, "the membership")
+    if (body.network, body.operator) != (network, operator):
+        raise BadMessage("a membership of another network than its invitation's")
+    if body.peer != peer:
+        raise BadMessage(f"the membership of another peer: {body.peer}")
+    if body.joined_ms >= invitation.expires_ms:
+        raise BadMessage("a membership that began when its invitation had expired")
+    keys.verify_untrusted(invitation.key, MEMBER_DOMAIN, membership.member)
+    return read(membership)
+
+
+def read(membership: Membership) -> Member:
+    """Read a membership that was checked, or made here."""
+    invitation = codec.decode(membership.invitation.body, InvitationBody)
+    body = codec.decode(membership.member.body, MemberBody)
+    return Member(
+        network=body.network,
+        operator=body.operator,
+        peer=body.peer,
+        role=invitation.role,
+        expires_ms=invitation.expires_ms,
+        joined_ms=body.joined_ms,
+        invitation=invitation.number,
+    )
+
+
+def described(name: str, operator: str, role: str, expires: float | None, now: float) -> str:
+    """The network and this node's place in it, as a line for people; times are Unix times."""
+    until = ""
+    if expires is not None:
+        day = datetime.fromtimestamp(expires, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        until = f" until {day}" if now < expires else f", expired {day}"
+    return f"network {name} (private), operator {operator}, role {role}{until}"
+
+
+def write_token(token: InvitationToken) -> str:
+    """The token as one line."""
+    return as_line(codec.encode(token))
+
+
+def as_line(data: bytes) -> str:
+    """The line of a token whose inside these bytes are."""
+    framed = len(data).to_bytes(_LENGTH_SIZE_BYTES, "big") + data + _checksum(data)
+    return TOKEN_PREFIX + base64.urlsafe_b64encode(framed).decode().rstrip("=")
+
+
+def read_token_untrusted(text: str) -> InvitationToken:
+    """The token in a text, which mails may have wrapped; raises `BadMessage`, without any of the text."""
+    line = "".join(text.split())
+    if len(line) > TOKEN_LENGTH_MAX:
+        raise BadMessage(f"no token: more than {TOKEN_LENGTH_MAX} characters")
+    if not line.startswith(TOKEN_PREFIX):
+        raise BadMessage(f"no token: p2pnode network invite prints one, which begins with {TOKEN_PREFIX}")
+    data = _unframed(line.removeprefix(TOKEN_PREFIX))
+    token = codec.decode_untrusted(data, InvitationToken, TOKEN_LENGTH_MAX)
+    extensions.vet(token, "the token")
+    for address in token.addresses:
+        try:
+            addressing.parse_peer(address)
+        except addressing.BadAddress as exc:
+            raise BadMessage(f"the token names a wrong address: {exc}") from exc
+    return token
+
+
+def _unframed(text: str) -> bytes:
+    # A single character left over, as a cut leaves one, holds no byte.
+    whole = text[:-1] if len(text) % 4 == 1 else text
+    try:
+        framed = base64.b64decode(whole + "=" * (-len(whole) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise BadMessage("the token is damaged: copy it again") from exc
+    size_bytes = int.from_bytes(framed[:_LENGTH_SIZE_BYTES], "big")
+    data = framed[_LENGTH_SIZE_BYTES:]
+    if len(framed) < _LENGTH_SIZE_BYTES or len(data) < size_bytes + _CHECKSUM_SIZE_BYTES:
+        raise BadMessage("the token is cut off: copy all of its line")
+    if data[size_bytes:] != _checksum(data[:size_bytes]) or whole != text:
+        raise BadMessage("the token is damaged: copy it again")
+    return data[:size_bytes]
+
+
+def _checksum(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()[:_CHECKSUM_SIZE_BYTES]

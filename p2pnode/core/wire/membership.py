@@ -1,0 +1,80 @@
+"""The records of a private network: invitations, memberships and tokens (protocols/network.md)."""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated
+
+from .codec import Meta, Record
+from .extensions import Open
+from .fields import Moment, Natural, PeerId
+from .signing import Signed
+
+# A label of DNS: fits a line, a file name and a terminal.
+NETWORK_NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}\Z"
+# As libp2p's private networks have it.
+NETWORK_KEY_SIZE_BYTES = 32
+SEED_SIZE_BYTES = 32
+# Nodes to begin with: more would make the line too long to pass on.
+BOOTSTRAP_ADDRESSES_MAX = 8
+BOOTSTRAP_ADDRESS_LENGTH_MAX = 256
+# Two peer ids, a name, a role and two numbers, and some extensions.
+MEMBERSHIP_BODY_SIZE_BYTES_MAX = 8 * 1024
+
+NetworkName = Annotated[str, Meta(pattern=NETWORK_NAME_PATTERN)]
+NetworkKey = Annotated[bytes, Meta(min_length=NETWORK_KEY_SIZE_BYTES, max_length=NETWORK_KEY_SIZE_BYTES)]
+Seed = Annotated[bytes, Meta(min_length=SEED_SIZE_BYTES, max_length=SEED_SIZE_BYTES)]
+BootstrapAddress = Annotated[str, Meta(min_length=1, max_length=BOOTSTRAP_ADDRESS_LENGTH_MAX)]
+BootstrapAddresses = Annotated[tuple[BootstrapAddress, ...], Meta(max_length=BOOTSTRAP_ADDRESSES_MAX)]
+
+
+class Role(enum.StrEnum):
+    """A member's place in a network."""
+
+    GUEST = "guest"
+    MEMBER = "member"
+    OPERATOR = "operator"
+
+
+class InvitationBody(Open, frozen=True):
+    """An operator's word that whoever holds a key may join, which the operator's key signs."""
+
+    network: NetworkName
+    operator: PeerId
+    # The public key of a pair made for this invitation, as a peer id.
+    key: PeerId
+    role: Role
+    # The end of the invitation, and of all memberships by it.
+    expires_ms: Moment
+    # At random, so that one invitation can be told from another.
+    number: Natural
+
+
+class MemberBody(Open, frozen=True):
+    """A peer's entry by an invitation, whose key signs it."""
+
+    network: NetworkName
+    operator: PeerId
+    peer: PeerId
+    joined_ms: Moment
+
+
+class Membership(Record, frozen=True):
+    """A peer's place in a network, as it can be shown to whoever knows the operator's id."""
+
+    invitation: Signed
+    member: Signed
+
+
+class InvitationToken(Open, frozen=True):
+    """All that a machine needs to join. Secret: never logged, and printed where it is made alone."""
+
+    invitation: Signed
+    # The invitation's private key.
+    seed: Seed
+    # Shared by all of the network.
+    network_key: NetworkKey
+    addresses: BootstrapAddresses
+
+    def __repr__(self) -> str:
+        return "InvitationToken(...)"

@@ -1,0 +1,212 @@
+"""The private network that this node is in, as its data directory keeps it: made, joined, left.
+
+One file holds it all, for its owner alone, and appears whole or not at all: the network's key, this node's
+membership, nodes to connect to first, and where the network was made the operator's private key.
+
+May know `identity` and the core. Known to `serving`, `doctor`, `service` and the command line.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from p2pnode.core.records import membership
+from p2pnode.core.records.membership import Member
+from p2pnode.core.wire import addresses as addressing
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.codec import BadMessage, Record
+from p2pnode.core.wire.fields import INTEGER_MAX, MOMENT_MS_MAX
+from p2pnode.core.wire.membership import (
+    BOOTSTRAP_ADDRESSES_MAX,
+    NETWORK_KEY_SIZE_BYTES,
+    NETWORK_NAME_PATTERN,
+    SEED_SIZE_BYTES,
+    BootstrapAddresses,
+    InvitationBody,
+    InvitationToken,
+    Membership,
+    NetworkKey,
+    Role,
+    Seed,
+)
+
+from . import identity
+from .identity import Identity
+
+NETWORK_FILE = "network.key"
+# A token's content, and a membership for its invitation.
+_FILE_SIZE_BYTES_MAX = 64 * 1024
+_NAME_ALLOWED = "expected 1 to 63 of a-z, 0-9 and -, the first no -"
+
+
+class OwnNetworkError(Exception):
+    """The network cannot be made, joined, left or read; the message says why and what to do."""
+
+
+class OwnNetwork(Record, frozen=True):
+    """A private network, and this node's place in it."""
+
+    key: NetworkKey
+    membership: Membership
+    addresses: BootstrapAddresses
+    # The operator's private key; None: the network was made on another machine.
+    operator_seed: Seed | None
+
+    def __repr__(self) -> str:
+        return "OwnNetwork(...)"
+
+    @property
+    def member(self) -> Member:
+        return membership.read(self.membership)
+
+
+def load(data_dir: Path) -> OwnNetwork | None:
+    """The network of the node on a data directory; None: the open one. Raises `OwnNetworkError`."""
+    path = data_dir / NETWORK_FILE
+    try:
+        with path.open("rb") as file:
+            data = file.read(_FILE_SIZE_BYTES_MAX + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise OwnNetworkError(f"cannot read {path}: {exc.strerror}") from exc
+    try:
+        found = codec.decode_untrusted(data, OwnNetwork, _FILE_SIZE_BYTES_MAX)
+        # All of it is used later on.
+        addressing.by_peer(found.addresses)
+        membership.read(found.membership)
+    except (BadMessage, codec.Unreadable, addressing.BadAddress) as exc:
+        raise OwnNetworkError(f"{path} is damaged: move it away, and join again by a token") from exc
+    return found
+
+
+def create(data_dir: Path, name: str, now_ms: int) -> OwnNetwork:
+    """Make a network whose operator this node is; raises `OwnNetworkError`."""
+    _refuse_second(data_dir)
+    operator = Identity(secrets.token_bytes(SEED_SIZE_BYTES))
+    invited = Identity(secrets.token_bytes(SEED_SIZE_BYTES))
+    invitation = membership.invite(
+        operator, _invitation(name, operator, invited, Role.OPERATOR, MOMENT_MS_MAX)
+    )
+    made = OwnNetwork(
+        key=secrets.token_bytes(NETWORK_KEY_SIZE_BYTES),
+        membership=membership.enter(invited, invitation, _own_peer(data_dir), now_ms),
+        addresses=(),
+        operator_seed=operator.seed,
+    )
+    _save(data_dir, made)
+    return made
+
+
+def invite(own: OwnNetwork, role: Role, expires_ms: int, addresses: Sequence[str]) -> str:
+    """A token for the network; raises `OwnNetworkError` where the operator's key is not here."""
+    if own.operator_seed is None:
+        raise OwnNetworkError(
+            f"the key of {own.member.network}'s operator is not on this machine: invite where it was made"
+        )
+    operator, invited = Identity(own.operator_seed), Identity(secrets.token_bytes(SEED_SIZE_BYTES))
+    body = _invitation(own.member.network, operator, invited, role, expires_ms)
+    return membership.write_token(
+        InvitationToken(
+            invitation=membership.invite(operator, body),
+            seed=invited.seed,
+            network_key=own.key,
+            addresses=tuple(addresses)[:BOOTSTRAP_ADDRESSES_MAX],
+        )
+    )
+
+
+def join(data_dir: Path, text: str, now_ms: int) -> OwnNetwork:
+    """Join the network of a token, without asking anyone; raises `OwnNetworkError`."""
+    try:
+        token = membership.read_token_untrusted(text)
+        invited = Identity(token.seed)
+        body = membership.vet_invitation_untrusted(token.invitation, now_ms, invited)
+        _refuse_second(data_dir, body)
+        peer = _own_peer(data_dir)
+        entered = membership.enter(invited, token.invitation, peer, now_ms)
+        membership.vet_untrusted(entered, body.network, body.operator, peer, now_ms, invited)
+    except BadMessage as exc:
+        raise OwnNetworkError(str(exc)) from exc
+    joined = OwnNetwork(
+        key=token.network_key, membership=entered, addresses=token.addresses, operator_seed=None
+    )
+    _save(data_dir, joined)
+    return joined
+
+
+def parse_name(text: str) -> str:
+    """The name of a network; raises `ValueError`."""
+    if not re.match(NETWORK_NAME_PATTERN, text):
+        raise ValueError(f"{text[:63]!r} is no name of a network: {_NAME_ALLOWED}")
+    return text
+
+
+def leave(data_dir: Path) -> None:
+    """Forget the network, and with it its keys; raises `OwnNetworkError`."""
+    path = data_dir / NETWORK_FILE
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as exc:
+        raise OwnNetworkError(f"cannot remove {path}: {exc.strerror}") from exc
+
+
+def peers_of(own: OwnNetwork | None, me: str) -> tuple[str, ...]:
+    """The nodes to connect to first, without this one."""
+    found = () if own is None else own.addresses
+    return tuple(one for one in found if addressing.parse(one).peer != me)
+
+
+def description(own: OwnNetwork | None, now: float) -> str:
+    """The network that this node is in, as a line for people."""
+    if own is None:
+        return membership.OPEN_NETWORK
+    member = own.member
+    return membership.described(member.network, member.operator, member.role, member.expires, now)
+
+
+def _invitation(
+    name: str, operator: Identity, invited: Identity, role: Role, expires_ms: int
+) -> InvitationBody:
+    return InvitationBody(
+        network=name,
+        operator=operator.peer_id,
+        key=invited.peer_id,
+        role=role,
+        expires_ms=expires_ms,
+        number=secrets.randbelow(INTEGER_MAX),
+    )
+
+
+def _refuse_second(data_dir: Path, invitation: InvitationBody | None = None) -> None:
+    own = load(data_dir)
+    if own is None:
+        return
+    member = own.member
+    if invitation is not None and invitation.operator == member.operator:
+        raise OwnNetworkError(
+            f"this node is in {member.network} already: to join anew, p2pnode network leave"
+        )
+    raise OwnNetworkError(f"this node is in the network {member.network}: first p2pnode network leave")
+
+
+def _own_peer(data_dir: Path) -> str:
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return identity.load_or_create(data_dir).peer_id
+    except OSError as exc:
+        raise OwnNetworkError(f"cannot use {data_dir}: {exc.strerror}") from exc
+    except identity.IdentityError as exc:
+        raise OwnNetworkError(str(exc)) from exc
+
+
+def _save(data_dir: Path, own: OwnNetwork) -> None:
+    path = data_dir / NETWORK_FILE
+    try:
+        if not identity.write_new(path, codec.encode(own)):
+            raise OwnNetworkError("another command made or joined a network just now: p2pnode network show")
+    except OSError as exc:
+        raise OwnNetworkError(f"cannot write {path}: {exc.strerror}") from exc
