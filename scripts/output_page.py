@@ -34,9 +34,10 @@ seconds, sizes bytes, CPU thousandths of a core. What others wrote (names, reaso
 in any form.
 
 Exceptions: `job describe -o yaml` prints a job file that can be submitted again, and so does
-`job versions --show N` in all forms but JSON. `submit`, `docker run`, `wasm run` and `job rerun` have
-`--json` alone. `-o` names a folder or file in `get` and `ipfs get`, and an output of the job in `docker run`
-and `wasm run`. `spec` prints a JSON Schema.
+`job versions --show N` in all forms but JSON. `submit` and `job rerun` print CIDs as a table, or the id of
+what goes on, and the executions in wide. `docker run` and `wasm run` have `--json` alone. `-o` names a folder
+or file in `get` and `ipfs get`, and an output of the job in `docker run` and `wasm run`. `spec` prints a JSON
+Schema.
 
 ## Commands
 

@@ -301,3 +301,23 @@ def test_the_labels_that_every_node_has_are_in_wide_alone(full: dict[str, str], 
     assert "org=acme, zone=north" in shown(capfd, "node", "list")
     assert "os_type" not in shown(capfd, "node", "list")
     assert "os_type=linux" in shown(capfd, "node", "list", "-o", "wide")
+
+
+@pytest.mark.parametrize("command", ["submit", "job rerun JOB"])
+def test_what_was_submitted_is_told_in_each_form(full: dict[str, str], capfd: Output, command: str) -> None:
+    words = [full.get(word, word) for word in command.split()]
+    if command == "submit":
+        words += [job_file("works"), "--new"]
+
+    def said(*form: str) -> str:
+        capfd.readouterr()
+        assert main([*words, *form]) == 0
+        return capfd.readouterr().out
+
+    as_json, as_yaml = json.loads(said("-o", "json")), yaml.safe_load(said("-o", "yaml"))
+    assert (as_json["state"], as_yaml["state"]) == ("Completed", "Completed")
+    assert as_json.keys() == as_yaml.keys() == json.loads(said("--json")).keys()
+    assert said("-o", "name").startswith("j-")
+    cids = [one["result_cid"] for one in as_json["executions"] if one["run"] == as_json["run"]]
+    assert said("-o", "table").splitlines() == said().splitlines() == cids
+    assert "RECEIPT" in said("-o", "wide")

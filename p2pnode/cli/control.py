@@ -22,14 +22,14 @@ POLL_INTERVAL_S = 0.2
 @options.job_id
 @click.option("--reason", default="", show_default=False, help="Kept in the job's history.")
 @click.option("--wait/--no-wait", default=True, help="Wait as submit does, or return at once.")
-@options.as_json
-def rerun(job_id: str, reason: str, wait: bool, as_json: bool) -> int:
+@takes_form(names="the job's id alone", wide="its executions")
+def rerun(job_id: str, reason: str, wait: bool, form: OutputForm) -> int:
     """Begin a job again, whether it has ended or not."""
     client = running()
     job = client.job(job_id)
     since = submit.last_event(client, job["id"])
     client.rerun(job["id"], reason)
-    waiting = options.Waiting(wait=wait, follow=False, as_json=as_json, peers=(), new=False)
+    waiting = options.Waiting(wait=wait, follow=False, form=form, peers=(), new=False)
     return submit.wait_for(client, job["id"], waiting, since)
 
 

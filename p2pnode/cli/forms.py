@@ -32,13 +32,16 @@ class OutputForm(enum.StrEnum):
         return self in (OutputForm.TABLE, OutputForm.WIDE)
 
 
-def takes_form(*, names: str = "", yaml: str = "") -> Callable[[Command], Command]:
+def takes_form(
+    *, names: str = "", yaml: str = "", wide: str = "all there is"
+) -> Callable[[Command], Command]:
     """-o and --json, which the command gets as one `OutputForm` by the name `form`.
 
-    `names`: what -o name prints; without it there is none. `yaml`: what YAML is, where it isn't the JSON's.
+    `names`: what -o name prints; without it there is none. `yaml`: what YAML is, where it isn't the JSON's;
+    `wide`: what that is.
     """
     choices = [one.value for one in OutputForm if names or one is not OutputForm.NAME]
-    meanings = {"wide": "all there is", "yaml": yaml, "name": names}
+    meanings = {"wide": wide, "yaml": yaml, "name": names}
     said = "; ".join(f"{one}: {meaning}" for one, meaning in meanings.items() if meaning)
 
     def decorate(command: Command) -> Command:

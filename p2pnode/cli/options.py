@@ -12,6 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from p2pnode.api.shapes import ServiceError
+from p2pnode.cli.forms import OutputForm
 from p2pnode.cli.output import short_id
 from p2pnode.cli.status import CommandError
 from p2pnode.client.errors import ClientError
@@ -158,7 +159,7 @@ class Waiting:
 
     wait: bool
     follow: bool
-    as_json: bool
+    form: OutputForm
     peers: tuple[str, ...]
     # Another job, also where one of its name exists.
     new: bool
@@ -166,9 +167,30 @@ class Waiting:
     here: bool = False
 
 
-def waiting(command: Callable[..., int]) -> Callable[..., int]:
-    """The flags of `submit`, which the command gets as one `Waiting` by the name `waiting`."""
+def waiting(takes_form: Callable[[Callable[..., int]], Callable[..., int]]) -> Callable[..., Any]:
+    """The flags of `submit`, which the command gets as one `Waiting` by the name `waiting`.
 
+    `takes_form` adds those of the answer's form: `forms.takes_form`, or `json_alone` where -o is another.
+    """
+
+    def decorate(command: Callable[..., int]) -> Callable[..., int]:
+        return takes_form(_waiting(command))
+
+    return decorate
+
+
+def json_alone(command: Callable[..., int]) -> Callable[..., int]:
+    """--json, which the command gets as one `OutputForm` by the name `form`."""
+
+    @as_json
+    @functools.wraps(command)
+    def with_form(as_json: bool, **others: Any) -> int:
+        return command(form=OutputForm.JSON if as_json else OutputForm.TABLE, **others)
+
+    return with_form
+
+
+def _waiting(command: Callable[..., int]) -> Callable[..., int]:
     @click.option(
         "--wait/--no-wait",
         default=True,
@@ -181,7 +203,6 @@ def waiting(command: Callable[..., int]) -> Callable[..., int]:
         is_flag=True,
         help="Run it on this machine alone, on a node that ends with the command, and fetch the results.",
     )
-    @as_json
     @peers
     @functools.wraps(command)
     def with_waiting(
@@ -189,14 +210,14 @@ def waiting(command: Callable[..., int]) -> Callable[..., int]:
         new: bool,
         follow: bool,
         here: bool,
-        as_json: bool,
         peers: tuple[str, ...],
+        form: OutputForm,
         **others: Any,
     ) -> int:
         if here and peers:
             raise click.UsageError("--here is without peers, so --peer cannot be given with it")
         if here and not wait:
             raise click.UsageError("a node of --here ends with the command, so --no-wait cannot be given")
-        return command(waiting=Waiting(wait, follow, as_json, peers, new, here), **others)
+        return command(waiting=Waiting(wait, follow, form, peers, new, here), **others)
 
     return with_waiting

@@ -124,7 +124,7 @@ def docker() -> None:
 @click.argument("image")
 @click.argument("command", metavar="[CMD]...", nargs=-1, type=click.UNPROCESSED)
 @_flags
-@options.waiting
+@options.waiting(options.json_alone)
 def docker_run(image: str, command: tuple[str, ...], dry_run: bool, waiting: Waiting, **flags: Any) -> int:
     """Run a container of IMAGE, and wait for its results.
 
@@ -146,7 +146,7 @@ def wasm() -> None:
 @click.argument("module", type=click.Path())
 @click.argument("arguments", metavar="[ARGS]...", nargs=-1, type=click.UNPROCESSED)
 @_flags
-@options.waiting
+@options.waiting(options.json_alone)
 def wasm_run(module: str, arguments: tuple[str, ...], dry_run: bool, waiting: Waiting, **flags: Any) -> int:
     """Run a WASM module, and wait for its results.
 

@@ -12,11 +12,12 @@ from pathlib import Path
 import click
 
 from p2pnode.api.shapes import Change, JobJson
-from p2pnode.cli import differences, jobfiles, options
+from p2pnode.cli import differences, jobcolumns, jobfiles, options
+from p2pnode.cli.forms import OutputForm, answer_form, listing, takes_form
 from p2pnode.cli.jobblock import JobBlock
 from p2pnode.cli.jobprogress import JobProgress
 from p2pnode.cli.options import GivenFile, Waiting
-from p2pnode.cli.output import answer, answer_json, say, short_id, state
+from p2pnode.cli.output import answer, say, short_id, state
 from p2pnode.cli.requester import Requester, any_node, own_node
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.client.calls import Client
@@ -40,7 +41,7 @@ _STATUS_OF_OUTCOME = {
 
 @click.command()
 @options.job_file
-@options.waiting
+@options.waiting(takes_form(names="the job's id alone", wide="its executions"))
 @click.option("--dry-run", is_flag=True, help="Show what would change, and send nothing.")
 def submit(given: GivenFile, waiting: Waiting, dry_run: bool) -> int:
     """Submit a job and wait for its results.
@@ -95,7 +96,7 @@ def _add(client: Client, files: Sequence[Path]) -> None:
 def wait_for(client: Client, job_id: str, waiting: Waiting, since: int) -> int:
     """Show what happens to a job after event number `since` until it has ended, or runs if it never ends."""
     if not waiting.wait:
-        _answer_unwaited(client, job_id, waiting.as_json)
+        _answer_unwaited(client, job_id, waiting.form)
         return Status.OK
     try:
         elapsed_s = _watch(client, job_id, waiting.follow, since)
@@ -103,11 +104,11 @@ def wait_for(client: Client, job_id: str, waiting: Waiting, since: int) -> int:
     except NodeUnreachable as error:
         raise CommandError(Status.UNREACHABLE, str(error), *_look(job_id)) from error
     if not job["outcome"]:
-        _answer_unwaited(client, job_id, waiting.as_json)
+        _answer_unwaited(client, job_id, waiting.form)
         return Status.OK
     if waiting.here:
-        return _report_here(client, job, elapsed_s, waiting.as_json)
-    return _report(job, elapsed_s, waiting.as_json)
+        return _report_here(client, job, elapsed_s, waiting.form)
+    return _report(job, elapsed_s, waiting.form)
 
 
 def last_event(client: Client, job_id: str) -> int:
@@ -132,11 +133,11 @@ def status_of(job: JobJson) -> Status:
     return _STATUS_OF_OUTCOME.get(Outcome(outcome), Status.FAILED) if outcome else Status.FAILED
 
 
-def _answer_unwaited(client: Client, job_id: str, as_json: bool) -> None:
-    if as_json:
-        answer_json(client.job(job_id))
-    else:
+def _answer_unwaited(client: Client, job_id: str, form: OutputForm) -> None:
+    if form in (OutputForm.TABLE, OutputForm.NAME):
         answer(job_id)
+    else:
+        _answer_job(client.job(job_id), form, [job_id])
     _say_all(_look(job_id))
 
 
@@ -203,16 +204,20 @@ def _say_all(lines: Iterable[str]) -> None:
         say(line)
 
 
-def _report(job: JobJson, elapsed_s: float, as_json: bool) -> int:
+def _answer_job(job: JobJson, form: OutputForm, short: Sequence[str]) -> None:
+    """Print a job in a form; `short`: as a table, what a script goes on with."""
+
+    def lines(wide: bool) -> Iterable[str]:
+        return listing(jobcolumns.EXECUTIONS, job["executions"])(True) if wide else short
+
+    answer_form(form, job, lines, [job["id"]])
+
+
+def _report(job: JobJson, elapsed_s: float, form: OutputForm) -> int:
     from p2pnode.client.executions import final_executions
 
     finals = final_executions(job)
-    if as_json:
-        answer_json(job)
-    else:
-        for execution in finals:
-            if execution["result_cid"]:
-                answer(execution["result_cid"])
+    _answer_job(job, form, [one["result_cid"] for one in finals if one["result_cid"]])
     _say_end(job, elapsed_s)
     if any(execution["result_cid"] for execution in finals):
         say(f"  fetch it:    p2pnode get {short_id(job['id'])}")
@@ -222,7 +227,7 @@ def _report(job: JobJson, elapsed_s: float, as_json: bool) -> int:
     return status
 
 
-def _report_here(client: Client, job: JobJson, elapsed_s: float, as_json: bool) -> int:
+def _report_here(client: Client, job: JobJson, elapsed_s: float, form: OutputForm) -> int:
     """As `_report`, with the results fetched: they go with the node."""
     from p2pnode.cli.get import get_results
     from p2pnode.client.executions import final_executions
@@ -232,10 +237,7 @@ def _report_here(client: Client, job: JobJson, elapsed_s: float, as_json: bool) 
     if any(execution["result_cid"] for execution in final_executions(job)):
         # The results are of this user's program, on this disk already.
         directory = get_results(client, job, Unfolding(None, None, yes=True))
-    if as_json:
-        answer_json(job)
-    elif directory:
-        answer(str(directory))
+    _answer_job(job, form, [str(directory)] if directory else [])
     _say_end(job, elapsed_s)
     if directory:
         say(f"  its results: {directory}")
