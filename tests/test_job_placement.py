@@ -9,7 +9,7 @@ import pytest
 
 from p2pnode.core.job.asking import BETTER_WAIT_S, BID_WINDOW_S, ENOUGH_WAIT_S
 from p2pnode.core.job.incoming import BID_MARGIN_S
-from p2pnode.core.job.refusals import REFUSAL_HOLDS_S
+from p2pnode.core.job.refusals import REFUSAL_HOLDS_S, REFUSED_AWARD_HOLDS_S
 from p2pnode.core.job.transitions import AWARD_CONFIRM_S
 from p2pnode.core.records.events import PeerBack, PeerLost, Received, Tick
 from p2pnode.core.records.lifecycle import LIVE, OPEN, ExecutionState, JobState, Outcome
@@ -167,6 +167,18 @@ def test_a_peer_that_refused_is_asked_again_only_when_it_has_advertised_anew() -
     assert not sent(job.handle(Tick(), 2), Ask)
     table.update(known(advert("a", number=2)))
     assert sent(job.handle(Tick(), 3), Ask)
+
+
+def test_a_peer_that_refused_all_of_a_job_is_left_alone_for_a_while_whatever_it_advertises() -> None:
+    table = known(advert("a"))
+    job = new_job(wanted=spec(timeouts=Timeouts(queue_s=5_000)), table=table)
+    job.begin(0)
+    job.handle(Received("a", bid(asked(job)["a"])), 1)
+    (execution,) = job.record.of(ExecutionState.AWARDED)
+    job.handle(Received("a", refusal(execution.id, RefusalKind.UNSUITABLE, "its policy refuses it")), 2)
+    table.update(known(advert("a", number=2)))
+    assert not sent(job.handle(Tick(), REFUSED_AWARD_HOLDS_S), Ask)
+    assert sent(job.handle(Tick(), REFUSED_AWARD_HOLDS_S + 3), Ask)
 
 
 def test_peers_that_do_not_answer_are_released_when_the_window_ends() -> None:
