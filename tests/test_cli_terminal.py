@@ -303,3 +303,12 @@ def test_a_new_command_cannot_write_past_the_one_place(line: str) -> None:
         check=False,
     )
     assert "TID251" in done.stdout or "T201" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["submit -", "validate", "join -", "plan"])
+@pytest.mark.parametrize("stdin", ["<&-", "</dev/null"])
+def test_a_stdin_that_is_closed_or_empty_is_told_in_a_sentence(command: str, stdin: str) -> None:
+    shell = ["bash", "-c", f"{sys.executable} -m p2pnode {command} {stdin}"]
+    done = subprocess.run(shell, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode in (2, 5) and "error:" in done.stderr
+    assert "Traceback" not in done.stderr and "fault of p2pnode" not in done.stderr

@@ -149,7 +149,7 @@ def test_two_commands_make_a_network_and_a_third_joins_it(
     token, said = run(capfd, "network", "invite", "--role", "guest", "--address", ADDRESS)
     assert len(token.split()) == 1 and "until" in said
     monkeypatch.setenv("P2PNODE_DATA_DIR", str(machines / "bob"))
-    monkeypatch.setattr("sys.stdin", io.StringIO(token))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(token.encode())))
     out, said = run(capfd, "join", "-")
     assert out == "" and "joined network acme (private)" in said and "role guest until" in said
     shown, _ = run(capfd, "network", "show")

@@ -16,6 +16,7 @@ from p2pnode.cli import options, terminal
 from p2pnode.cli.output import ProgramOutput
 from p2pnode.cli.requester import running
 from p2pnode.cli.status import CommandError, Status
+from p2pnode.cli.stdin import STDIN
 from p2pnode.client.errors import ClientError, Refused
 from p2pnode.client.exec import PIECE_SIZE_BYTES_MAX, EnteredProgram
 
@@ -106,8 +107,11 @@ def _beside(program: EnteredProgram, work: Callable[[], None], failures: list[Cl
 
 
 def _send_stdin(program: EnteredProgram) -> None:
-    while data := os.read(sys.stdin.fileno(), PIECE_SIZE_BYTES_MAX):
-        program.send(data)
+    try:
+        while data := os.read(STDIN, PIECE_SIZE_BYTES_MAX):
+            program.send(data)
+    except OSError as error:
+        raise ClientError(f"stdin cannot be read: {error.strerror}") from error
     program.end_input()
 
 

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from p2pnode.cli.stdin import STDIN
+
 # A TERM as nodes let it in; programs know nothing of this one.
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]{0,63}")
 NO_TYPE = "dumb"
 NO_SIZE = (80, 24)
-STDIN, STDOUT = 0, 1
+STDOUT = 1
 # Signals that end this program, and would leave the terminal raw.
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
