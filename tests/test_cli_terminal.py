@@ -312,3 +312,10 @@ def test_a_stdin_that_is_closed_or_empty_is_told_in_a_sentence(command: str, std
     done = subprocess.run(shell, capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode in (2, 5) and "error:" in done.stderr
     assert "Traceback" not in done.stderr and "fault of p2pnode" not in done.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_command_whose_output_is_closed_ends_as_with_it(closed: str) -> None:
+    shell = ["bash", "-c", f"{sys.executable} -m p2pnode config list {closed}"]
+    done = subprocess.run(shell, capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import click
 
 from p2pnode.api.shapes import Code, ServiceError
-from p2pnode.cli import familiar, options, stdin
+from p2pnode.cli import familiar, options, standard
 from p2pnode.cli.groups import Lazy, LazyGroup
 from p2pnode.cli.output import Styled, answer, close_stdout, say, show_crash
 from p2pnode.cli.status import CommandError, Status
@@ -145,7 +145,7 @@ program.params.append(options.profile())
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line with click; gives the exit status."""
-    stdin.open_if_closed()
+    standard.open_closed()
     sys.excepthook = show_crash
     threading.excepthook = lambda end: show_crash(
         end.exc_type, end.exc_value or end.exc_type(), end.exc_traceback

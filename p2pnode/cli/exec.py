@@ -15,8 +15,8 @@ from p2pnode.api.shapes import Code, Json
 from p2pnode.cli import options, terminal
 from p2pnode.cli.output import ProgramOutput
 from p2pnode.cli.requester import running
+from p2pnode.cli.standard import STDIN
 from p2pnode.cli.status import CommandError, Status
-from p2pnode.cli.stdin import STDIN
 from p2pnode.client.errors import ClientError, Refused
 from p2pnode.client.exec import PIECE_SIZE_BYTES_MAX, EnteredProgram
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from p2pnode.cli import stdin
+from p2pnode.cli import standard
 from p2pnode.cli.options import GivenFile
 from p2pnode.cli.output import Styled, say
 from p2pnode.cli.status import CommandError, Status
@@ -52,7 +52,7 @@ def _read(path: str) -> tuple[bytes, str]:
         if path == "-":
             if sys.stdin.isatty():
                 say("reading the job file from the terminal; Ctrl-D ends it")
-            return stdin.read(TEXT_SIZE_BYTES_MAX + 1), "<stdin>"
+            return standard.read(TEXT_SIZE_BYTES_MAX + 1), "<stdin>"
         return client_jobfiles.read_file(Path(path)), path
     except OSError as error:
         raise CommandError(Status.USAGE, f"{path}: {error.strerror}") from error

@@ -11,7 +11,7 @@ import click
 
 from p2pnode import own_network
 from p2pnode.api.shapes import IdentityJson, NetworkJson
-from p2pnode.cli import options, stdin
+from p2pnode.cli import options, standard
 from p2pnode.cli.answers import OwnNetworkJson
 from p2pnode.cli.forms import OutputForm, answer_form, takes_form
 from p2pnode.cli.groups import Group
@@ -137,7 +137,7 @@ def join(token: str) -> int:
     Nobody is asked: the token holds all that is needed.
     """
     data_dir = default_data_dir()
-    text = stdin.read(2 * TOKEN_LENGTH_MAX).decode(errors="replace") if token == "-" else token
+    text = standard.read(2 * TOKEN_LENGTH_MAX).decode(errors="replace") if token == "-" else token
     with _refusals():
         own = own_network.join(data_dir, text, _now_ms())
     say(f"joined {own_network.description(own, time.time())}")

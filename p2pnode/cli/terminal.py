@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from p2pnode.cli.stdin import STDIN
+from p2pnode.cli.standard import STDIN
 
 # A TERM as nodes let it in; programs know nothing of this one.
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]{0,63}")
