@@ -6,6 +6,7 @@ Names and reasons are strangers' words: shown, each character is seen as what it
 from __future__ import annotations
 
 import html
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 from p2pnode.api.shapes import ExecutionJson, JobJson
@@ -18,13 +19,13 @@ from .shortening import short_id, short_peer
 ROWS_SHOWN_MAX = 20
 
 
-class JobView:
+class JobView(ABC):
     """A job as it was when it was last looked at: by `submit`, `wait`, `refresh`, `stop` or `rerun`."""
 
     @property
+    @abstractmethod
     def record(self) -> JobJson:
         """All that the node says of it; its fields are those of the API."""
-        raise NotImplementedError
 
     @property
     def id(self) -> str:
@@ -74,13 +75,13 @@ class JobView:
         return heading + _table(("execution", "peer", "state", "reason"), rows[:ROWS_SHOWN_MAX]) + more
 
 
-class ResultView:
+class ResultView(ABC):
     """The result of one execution, whose receipt is verified."""
 
     @property
+    @abstractmethod
     def execution(self) -> ExecutionJson:
         """The execution that it is the result of, as the node tells of it."""
-        raise NotImplementedError
 
     @property
     def cid(self) -> str:
