@@ -42,6 +42,10 @@ DOMAIN = b"p2pnode/advert/2\0"
 # times at once: a node whose identity is copied loses its neighbours when the copy comes, and when it goes.
 PULL_AGAIN_S = 30.0
 PULLS_BURST = 6.0
+# A table that was not handed over is asked for again: who is asked too often says nothing for ten seconds, and
+# two nodes with one identity count as one there.
+PULL_RETRY_S = 12.0
+PULL_TRIES_MAX = 4
 # Each of two nodes with one identity is asked for its own advert for so long, again after each pause.
 LEARN_S_MAX = 5.0
 # The other process may be starting, and says nothing until it is asked.
@@ -174,7 +178,12 @@ class Advertiser:
             if peer not in self._host.connected():
                 return
         self._tell(NeighbourJoined())
-        await self._pull(peer)
+        for _ in range(PULL_TRIES_MAX):
+            if await self._pull(peer):
+                return
+            await trio.sleep(PULL_RETRY_S)
+            if peer not in self._host.connected():
+                return
 
     def _may_miss_adverts(self, peer: str) -> bool:
         """Whether a new neighbour may know of what was not heard here, or the other way round.
@@ -183,7 +192,9 @@ class Advertiser:
         """
         return len(self._host.connected()) <= LOW or peer not in self._table.known
 
-    async def _pull(self, peer: str, process: bytes | None = None) -> None:
+    async def _pull(self, peer: str, process: bytes | None = None) -> bool:
+        """Learn all that a peer knows; whether it was handed over to its end."""
+
         async def take(page: Sequence[TableEntry]) -> None:
             async with self._strangers.turn(peer):
                 for entry in page:
@@ -196,6 +207,8 @@ class Advertiser:
             await pull_table(self._host, peer, take, process)
         except NetworkError as exc:
             log.info("the table of %s was not read to its end: %s", peer, exc)
+            return False
+        return True
 
     def _learn_untrusted(
         self, signed: Signed, remaining_ms: int | None, forwarder: str, process: bytes | None = None
