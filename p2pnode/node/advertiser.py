@@ -42,8 +42,8 @@ DOMAIN = b"p2pnode/advert/2\0"
 # times at once: a node whose identity is copied loses its neighbours when the copy comes, and when it goes.
 PULL_AGAIN_S = 30.0
 PULLS_BURST = 6.0
-# A table that was not handed over is asked for again: who is asked too often says nothing for ten seconds, and
-# two nodes with one identity count as one there.
+# A table that was not handed over is asked for again: who is asked too often says nothing for ten seconds,
+# and two nodes with one identity count as one there.
 PULL_RETRY_S = 12.0
 PULL_TRIES_MAX = 4
 # Each of two nodes with one identity is asked for its own advert for so long, again after each pause.
