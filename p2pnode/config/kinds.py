@@ -100,7 +100,8 @@ def _matching(pattern: str) -> Callable[[object], str]:
 
 
 def _read_listened_at(text: str) -> str:
-    if addresses.parse(text).family not in ("ip4", "ip6"):
+    address = addresses.parse(text)
+    if address.family not in ("ip4", "ip6") or address.relay:
         raise addresses.BadAddress(f"{text!r}: to listen, an IP address is needed")
     return text
 
