@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import trio
@@ -18,6 +20,7 @@ from p2pnode.network.relay_service import RelayService
 from p2pnode.network.relay_upkeep import RelayUpkeep
 from p2pnode.network.streams import Stream
 
+from .kubo_daemon import environment, program, running_daemon
 from .network_support import LOOPBACK, new_identity, until
 
 ECHO = "/test/echo/1"
@@ -152,3 +155,18 @@ async def test_one_peer_has_no_more_circuits_than_its_share() -> None:
         async with open_host(new_identity(), [LOOPBACK]) as visitor:
             with pytest.raises(Unreachable, match="no place for more circuits"):
                 await visitor.connect(behind.host.peer_id, behind.addresses, TIMEOUT_S)
+
+
+@pytest.mark.parametrize("key", [None, secrets.token_bytes(32)], ids=["open", "private"])
+async def test_kubo_is_a_relay_of_this_node(tmp_path: Path, key: bytes | None) -> None:
+    with running_daemon(tmp_path, swarm_key=key, relays=True):
+        told = await trio.run_process([program(), "id"], env=environment(tmp_path), capture_stdout=True)
+        found = json.loads(told.stdout)
+        tcp = [one for one in found["Addresses"] if "/ip4/127.0.0.1/tcp/" in one and one.count("/") == 6]
+        async with _behind(key) as behind, open_host(new_identity(), [LOOPBACK], network_key=key) as visitor:
+            await behind.host.connect(found["ID"], [tcp[0].partition("/p2p/")[0]], TIMEOUT_S)
+            await until(lambda: behind.addresses)
+            await visitor.connect(behind.host.peer_id, behind.addresses, TIMEOUT_S)
+            # Kubo's circuits carry 128 KiB.
+            data = secrets.token_bytes(50_000)
+            assert await _echoed(visitor, behind.host.peer_id, data) == data

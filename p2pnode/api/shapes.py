@@ -286,7 +286,7 @@ class IdentityJson(TypedDict):
     peer: Annotated[str, "The node's id."]
     name: Annotated[str, "Its name."]
     version: Annotated[str, "Its program's version."]
-    addresses: Annotated[list[str], "Where it listens, as multiaddrs."]
+    addresses: Annotated[list[str], "Where it listens, then where its relays do, as multiaddrs."]
     data_dir: Annotated[str, "Its data directory."]
     engines: Annotated[list[str], "What can run jobs here, such as wasm and docker."]
     labels: Annotated[dict[str, str], "What Constraints of jobs select it by."]

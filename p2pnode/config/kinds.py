@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from p2pnode.core.link.reach import ReachMode, RelayMode
 from p2pnode.core.placement.forwarding import parse_pattern
 from p2pnode.core.values import units
 from p2pnode.core.values.capabilities import parse_allowed
@@ -37,6 +38,7 @@ URL_LENGTH_MAX = 2_000
 LENDABLE_NETWORKS = (NetworkType.BRIDGE, NetworkType.HOST)
 
 T = TypeVar("T")
+Mode = TypeVar("Mode", ReachMode, RelayMode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,11 @@ def _read_log_format(value: object) -> str:
     return form
 
 
+def _one_of(modes: type[Mode]) -> Callable[[object], Mode]:
+    """A reader of the word of one mode."""
+    return lambda value: modes(_text(value).lower())
+
+
 def _read_command(value: object) -> tuple[str, ...]:
     """A program and its arguments, as they are: no shell reads them."""
     words = tuple(_texts(value))
@@ -238,6 +245,8 @@ GRACE = SettingKind("TIME", "a duration such as 60s", "60s", _read_duration)
 RETENTION = SettingKind("TIME", "a duration such as 168h", "168h", _read_duration)
 LOG_LEVEL = SettingKind("LEVEL", f"one of {', '.join(LOG_LEVELS)}", "info", _read_log_level)
 LOG_FORMAT = SettingKind("FORM", f"one of {', '.join(LOG_FORMATS)}", "json", _read_log_format)
+REACH = SettingKind("MODE", f"one of {', '.join(ReachMode)}", "relay", _one_of(ReachMode))
+RELAY = SettingKind("MODE", f"one of {', '.join(RelayMode)}", "off", _one_of(RelayMode))
 COMMAND = SettingKind(
     "WORD",
     "an absolute path such as /usr/local/bin/tell, then the arguments, one by one",

@@ -22,7 +22,7 @@ from .streams import NetworkError
 # The next address of a peer is tried after this, while the earlier ones go on (RFC 8305: 250 ms).
 DIAL_STAGGER_S = 0.25
 ADDRESSES_DIALLED_MAX = 8
-# Of them by relays, where a peer has so many addresses.
+# So many of them by relays, where a peer has so many addresses.
 RELAYED_DIALLED_MAX = 2
 # The rest of the caller's time is for the peer.
 RELAY_CONNECT_S_MAX = 3.0

@@ -79,6 +79,8 @@ class Connected:
 
     peer: str
     host: str
+    # The peer has dialled.
+    inbound: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,8 @@ class Host:
         self._used_at: dict[str, float] = {}
         # This node's addresses by its relays, and which these are (relay_upkeep).
         self.relayed_addresses: Sequence[str] = ()
+        # Whether nobody is told to dial it itself.
+        self.by_relays_alone = False
         self._relays: Callable[[], Collection[str]] = tuple
         self._circuits = Circuits(self._network, self._open_relay_stream, lambda peer: peer in self._relays())
         self._dialler = Dialler(self._network, peer_id, self._circuits.dial)
@@ -131,7 +135,8 @@ class Host:
     def tellable_addresses(self) -> list[str]:
         """The addresses that may be gossiped: those that all peers connected now can use; by relays last."""
         seen = filter(None, map(self.remote_host, self.connected()))
-        return addressing.tellable([*self.addresses(), *self.relayed_addresses], list(seen))
+        own = () if self.by_relays_alone else self.addresses()
+        return addressing.tellable([*own, *self.relayed_addresses], list(seen))
 
     def remote_host(self, peer: str) -> str:
         """The IP address of a connected peer as seen from here; "" if it is not connected but by a relay."""
@@ -299,7 +304,8 @@ class Host:
         if len(keys) > 1 and self._doubles is not None:
             self._doubles[0](peer, keys)
         if len(self._network.get_connections(ID.from_string(peer))) == 1:
-            self._tell(Connected(peer, _remote_host(connection)))
+            inbound = connection.direction == Direction.INBOUND
+            self._tell(Connected(peer, _remote_host(connection), inbound))
 
     def _notify_disconnected(self, connection: INetConn) -> None:
         peer = str(connection.muxed_conn.peer_id)

@@ -30,7 +30,7 @@ from .streams import NetworkError
 log = logging.getLogger(__name__)
 
 OPEN_S_MAX = 5.0
-# Of one relay: where it was dialled, and one that it names. An advert has 2 KiB for all.
+# One relay's: where it was dialled, and one that it names. An advert has 2 KiB for all.
 ADDRESSES_PER_RELAY_MAX = 2
 # A relay that says more is held to this, so that one that has restarted is noticed.
 RESERVATION_S_MAX = 3600.0

@@ -80,7 +80,7 @@ class Nodes:
             "peer": self._core.me,
             "name": self._config.name,
             "version": __version__,
-            "addresses": self._host.addresses(),
+            "addresses": [*self._host.addresses(), *self._host.relayed_addresses],
             "data_dir": str(self._config.data_dir),
             "engines": list(capacity.engines) if capacity else [],
             "labels": dict(capacity.labels) if capacity else {},

@@ -19,14 +19,14 @@ CIRCUITS_MAX = 128
 CIRCUITS_PER_PEER_MAX = 16
 # Results of some hundred MB, and links for a day; links come back by a new circuit when one is used up.
 CIRCUIT_LIMIT = CircuitLimit(duration_s=24 * 3600, size_bytes=2**31)
-# Of each direction of a circuit: a relay's line is its owner's first. A burst of a screen full of logs.
+# Each direction of a circuit has it: a relay's line is its owner's first. A burst of a screen full of logs.
 CIRCUIT_RATE_BYTES_PER_S = 4 * 2**20
 CIRCUIT_BURST_BYTES = 8 * 2**20
 
 
 @dataclass(slots=True)
 class RelayPlaces:
-    """Who has a reservation here, and between whom circuits are."""
+    """The reservations of peers here, and the circuits between them."""
 
     # With the address and the end of each.
     _reservations: dict[str, tuple[str, float]] = field(default_factory=dict)

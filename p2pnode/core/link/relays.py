@@ -13,7 +13,7 @@ from math import inf
 RELAYS_WANTED = 2
 # The part of a reservation's time after which it is renewed: time for some more tries.
 RENEW_SHARE = 0.75
-# Who refuses has no place now, or is no relay and may become one; each time twice as long.
+# A peer that refuses has no place now, or is no relay and may become one; each time twice as long.
 REFUSED_AGAIN_S = 60.0
 REFUSED_AGAIN_S_MAX = 960.0
 
@@ -76,7 +76,7 @@ class _Candidate:
     asked: bool = False
     refusals: int = 0
     ask_at: float = -inf
-    # Of a reservation; `ask_at` is when it is renewed.
+    # The end of a reservation, which is renewed at `ask_at`.
     held_until: float = -inf
 
 
@@ -131,7 +131,7 @@ class Relays:
         renewed = [peer for peer in due if peer in held]
         asked = sum(one.asked for peer, one in self._candidates.items() if peer not in held)
         missing = RELAYS_WANTED - len(held) - asked
-        # Who has refused least, and at public addresses first, which all peers reach.
+        # Those that have refused least, and are at public addresses first, which all peers reach.
         others = sorted(
             (peer for peer in due if peer not in held),
             key=lambda peer: (self._candidates[peer].refusals, not self._candidates[peer].public),

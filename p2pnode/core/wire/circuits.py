@@ -63,7 +63,7 @@ class CircuitMessage:
     # As bytes of its multihash.
     peer: bytes = b""
     status: int = 0
-    # Of a reservation: seconds since 1970, and the relay's addresses as binary multiaddrs.
+    # A reservation's: seconds since 1970, and the relay's addresses as binary multiaddrs.
     expires_s: int = 0
     addresses: tuple[bytes, ...] = ()
     limit: CircuitLimit | None = None
