@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import trio
@@ -15,72 +10,21 @@ import trio
 from p2pnode.core.link.relay_places import CIRCUITS_PER_PEER_MAX
 from p2pnode.core.wire.circuits import HOP, STOP, CircuitKind, CircuitMessage
 from p2pnode.network.circuits import CircuitRefused, ask
-from p2pnode.network.host import Host, Unreachable, open_host
-from p2pnode.network.relay_service import RelayService
-from p2pnode.network.relay_upkeep import RelayUpkeep
-from p2pnode.network.streams import Stream
+from p2pnode.network.host import Unreachable, open_host
 
-from .kubo_daemon import environment, program, running_daemon
 from .network_support import LOOPBACK, new_identity, until
-
-ECHO = "/test/echo/1"
-TIMEOUT_S = 15.0
-
-
-@dataclass
-class _Behind:
-    """A host that is reached by its relays alone."""
-
-    host: Host
-    upkeep: RelayUpkeep
-    changes: list[list[str]]
-
-    @property
-    def addresses(self) -> list[str]:
-        return list(self.host.relayed_addresses)
-
-
-async def _echo(stream: Stream) -> None:
-    while data := await stream.read_some(1 << 16, TIMEOUT_S):
-        await stream.write(data, TIMEOUT_S)
-
-
-@asynccontextmanager
-async def _relay(
-    key: bytes | None = None, *, is_open: bool = True
-) -> AsyncIterator[tuple[Host, RelayService]]:
-    async with open_host(new_identity(), [LOOPBACK], network_key=key) as host:
-        yield host, RelayService(host, lambda: is_open)
-
-
-@asynccontextmanager
-async def _behind(key: bytes | None = None) -> AsyncIterator[_Behind]:
-    async with open_host(new_identity(), [LOOPBACK], network_key=key) as host, trio.open_nursery() as nursery:
-        changes: list[list[str]] = []
-        upkeep = RelayUpkeep(host, lambda: changes.append(list(host.relayed_addresses)))
-        host.handle(ECHO, _echo)
-        upkeep.need(True)
-        nursery.start_soon(upkeep.run)
-        yield _Behind(host, upkeep, changes)
-        nursery.cancel_scope.cancel()
-
-
-async def _echoed(host: Host, peer: str, data: bytes) -> bytes:
-    async with await host.open_stream(peer, [ECHO], TIMEOUT_S) as stream:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(stream.write, data, TIMEOUT_S)
-            return await stream.read_exactly(len(data), TIMEOUT_S)
+from .relay_support import TIMEOUT_S, echoed, open_behind, open_relay
 
 
 @pytest.mark.parametrize("key", [None, secrets.token_bytes(32)], ids=["open", "private"])
 async def test_a_peer_is_connected_with_by_its_relay_and_both_speak(key: bytes | None) -> None:
-    async with _relay(key) as (relay, service), _behind(key) as behind:
+    async with open_relay(key) as (relay, service), open_behind(key) as behind:
         await behind.host.connect(relay.peer_id, relay.addresses(), TIMEOUT_S)
         await until(lambda: behind.addresses)
         async with open_host(new_identity(), [LOOPBACK], network_key=key) as visitor:
             await visitor.connect(behind.host.peer_id, behind.addresses, TIMEOUT_S)
             data = secrets.token_bytes(3_000_000)
-            assert await _echoed(visitor, behind.host.peer_id, data) == data
+            assert await echoed(visitor, behind.host.peer_id, data) == data
             assert visitor.remote_host(behind.host.peer_id) == ""
             assert visitor.remote_host(relay.peer_id) == "127.0.0.1"
             assert service.places.circuits == 1
@@ -91,8 +35,8 @@ async def test_a_peer_is_connected_with_by_its_relay_and_both_speak(key: bytes |
 
 
 async def test_the_addresses_by_a_relay_are_told_and_taken_back_when_it_goes() -> None:
-    async with _behind() as behind:
-        async with _relay() as (relay, _):
+    async with open_behind() as behind:
+        async with open_relay() as (relay, _):
             await behind.host.connect(relay.peer_id, relay.addresses(), TIMEOUT_S)
             await until(lambda: behind.addresses)
             assert behind.host.tellable_addresses()[-1] == behind.addresses[-1]
@@ -102,8 +46,8 @@ async def test_the_addresses_by_a_relay_are_told_and_taken_back_when_it_goes() -
 
 
 async def test_another_relay_is_taken_when_one_goes() -> None:
-    async with _behind() as behind, _relay() as (second, _), _relay() as (third, _):
-        async with _relay() as (first, _):
+    async with open_behind() as behind, open_relay() as (second, _), open_relay() as (third, _):
+        async with open_relay() as (first, _):
             for one in (first, second):
                 await behind.host.connect(one.peer_id, one.addresses(), TIMEOUT_S)
             await until(lambda: set(behind.upkeep.held()) == {first.peer_id, second.peer_id})
@@ -112,14 +56,18 @@ async def test_another_relay_is_taken_when_one_goes() -> None:
 
 
 async def test_a_node_that_is_no_relay_now_refuses_and_another_is_asked() -> None:
-    async with _behind() as behind, _relay(is_open=False) as (closed, _), _relay() as (relay, _):
+    async with open_behind() as behind, open_relay(is_open=False) as (closed, _), open_relay() as (relay, _):
         await behind.host.connect(closed.peer_id, closed.addresses(), TIMEOUT_S)
         await behind.host.connect(relay.peer_id, relay.addresses(), TIMEOUT_S)
         await until(lambda: behind.upkeep.held() == [relay.peer_id])
 
 
 async def test_a_peer_without_a_reservation_is_not_reached_by_a_relay() -> None:
-    async with _relay() as (relay, _), _behind() as behind, open_host(new_identity(), [LOOPBACK]) as visitor:
+    async with (
+        open_relay() as (relay, _),
+        open_behind() as behind,
+        open_host(new_identity(), [LOOPBACK]) as visitor,
+    ):
         behind.upkeep.need(False)
         await behind.host.connect(relay.peer_id, relay.addresses(), TIMEOUT_S)
         by_relay = f"{relay.addresses()[0]}/p2p-circuit/p2p/{behind.host.peer_id}"
@@ -128,7 +76,7 @@ async def test_a_peer_without_a_reservation_is_not_reached_by_a_relay() -> None:
 
 
 async def test_a_circuit_of_somebody_who_is_no_relay_of_this_node_is_refused() -> None:
-    async with _behind() as behind, open_host(new_identity(), [LOOPBACK]) as stranger:
+    async with open_behind() as behind, open_host(new_identity(), [LOOPBACK]) as stranger:
         await stranger.connect(behind.host.peer_id, behind.host.addresses(), TIMEOUT_S)
         async with await stranger.open_stream(behind.host.peer_id, [STOP], TIMEOUT_S) as stream:
             with pytest.raises(CircuitRefused, match="does not let"):
@@ -137,7 +85,7 @@ async def test_a_circuit_of_somebody_who_is_no_relay_of_this_node_is_refused() -
 
 @pytest.mark.parametrize("sent", [b"\x02\x08\x09", b"\xff\xff\x7f", b"\x02\x12\x05", b"\x80" * 12])
 async def test_bytes_that_are_no_message_cost_a_relay_one_stream(sent: bytes) -> None:
-    async with _relay() as (relay, _), open_host(new_identity(), [LOOPBACK]) as visitor:
+    async with open_relay() as (relay, _), open_host(new_identity(), [LOOPBACK]) as visitor:
         await visitor.connect(relay.peer_id, relay.addresses(), TIMEOUT_S)
         async with await visitor.open_stream(relay.peer_id, [HOP], TIMEOUT_S) as stream:
             await stream.write(sent, TIMEOUT_S)
@@ -147,7 +95,7 @@ async def test_bytes_that_are_no_message_cost_a_relay_one_stream(sent: bytes) ->
 
 
 async def test_one_peer_has_no_more_circuits_than_its_share() -> None:
-    async with _relay() as (relay, service), _behind() as behind:
+    async with open_relay() as (relay, service), open_behind() as behind:
         await behind.host.connect(relay.peer_id, relay.addresses(), TIMEOUT_S)
         await until(lambda: behind.addresses)
         for _ in range(CIRCUITS_PER_PEER_MAX):
@@ -155,18 +103,3 @@ async def test_one_peer_has_no_more_circuits_than_its_share() -> None:
         async with open_host(new_identity(), [LOOPBACK]) as visitor:
             with pytest.raises(Unreachable, match="no place for more circuits"):
                 await visitor.connect(behind.host.peer_id, behind.addresses, TIMEOUT_S)
-
-
-@pytest.mark.parametrize("key", [None, secrets.token_bytes(32)], ids=["open", "private"])
-async def test_kubo_is_a_relay_of_this_node(tmp_path: Path, key: bytes | None) -> None:
-    with running_daemon(tmp_path, swarm_key=key, relays=True):
-        told = await trio.run_process([program(), "id"], env=environment(tmp_path), capture_stdout=True)
-        found = json.loads(told.stdout)
-        tcp = [one for one in found["Addresses"] if "/ip4/127.0.0.1/tcp/" in one and one.count("/") == 6]
-        async with _behind(key) as behind, open_host(new_identity(), [LOOPBACK], network_key=key) as visitor:
-            await behind.host.connect(found["ID"], [tcp[0].partition("/p2p/")[0]], TIMEOUT_S)
-            await until(lambda: behind.addresses)
-            await visitor.connect(behind.host.peer_id, behind.addresses, TIMEOUT_S)
-            # Kubo's circuits carry 128 KiB.
-            data = secrets.token_bytes(50_000)
-            assert await _echoed(visitor, behind.host.peer_id, data) == data
