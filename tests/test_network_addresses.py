@@ -10,6 +10,7 @@ from p2pnode.core.wire.addresses import (
     Scope,
     by_peer,
     parse,
+    reach_of,
     scope_of,
     tellable,
 )
@@ -47,6 +48,20 @@ def test_an_address_by_a_relay_is_dialled_at_the_relay_and_is_of_the_peer_behind
 def test_an_address_by_a_relay_reaches_as_far_as_the_relay_does() -> None:
     near, far = (f"{one}/p2p/{RELAY}/p2p-circuit/p2p/{PEER}" for one in (PRIVATE, PUBLIC))
     assert tellable([near, far], ["8.8.8.8"]) == [far]
+
+
+@pytest.mark.parametrize(
+    ("told", "reach"),
+    [
+        ([], "none"),
+        (["/ip4/192.0.2.1/udp/1"], "none"),
+        ([PUBLIC], "direct"),
+        ([f"{PUBLIC}/p2p/{RELAY}/p2p-circuit"], "relay"),
+        ([f"{PUBLIC}/p2p/{RELAY}/p2p-circuit", PUBLIC], "direct"),
+    ],
+)
+def test_addresses_tell_how_their_peer_is_reached(told: list[str], reach: str) -> None:
+    assert reach_of(told) == reach
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,8 @@ def test_nodes_behind_two_routers_work_for_each_other_by_relays(homes: _Homes) -
     both = {one.peer for one in homes.relays}
     for node in (ada, bob):
         until(f"{node.name} has two relays", lambda node=node: homes.relays_of(node) == both, RELAYS_S_MAX)
+        assert node.client.identity()["reach"] == "relay"
+    assert homes.relays[0].client.identity()["reach"] == "direct"
     waiting = add_waiting(ada, homes.nodes.directory)
     assert ada.cli("node", "cordon").returncode == 0
     job = ada.submit(wasm_job(waiting))

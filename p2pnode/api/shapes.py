@@ -287,6 +287,7 @@ class IdentityJson(TypedDict):
     name: Annotated[str, "Its name."]
     version: Annotated[str, "Its program's version."]
     addresses: Annotated[list[str], "Where it listens, then where its relays do, as multiaddrs."]
+    reach: Annotated[str, "How others reach it: 'direct', 'relay', 'none', or as yet 'unknown'."]
     data_dir: Annotated[str, "Its data directory."]
     engines: Annotated[list[str], "What can run jobs here, such as wasm and docker."]
     labels: Annotated[dict[str, str], "What Constraints of jobs select it by."]

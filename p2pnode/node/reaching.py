@@ -8,7 +8,7 @@ from math import inf
 import trio
 
 from p2pnode.config.settings import NodeConfig
-from p2pnode.core.link.reach import Reachability, ReachMode, RelayMode
+from p2pnode.core.link.reach import Reachability, ReachMode, ReachState, RelayMode
 from p2pnode.network.host import Connected, Disconnected, Host
 from p2pnode.network.relay_service import RelayService
 from p2pnode.network.relay_upkeep import RelayUpkeep
@@ -29,6 +29,9 @@ class Reaching:
     def relays(self) -> Collection[str]:
         """The relays by which this node is reached now."""
         return self._upkeep.held()
+
+    def state(self) -> ReachState:
+        return self._reachability.state(trio.current_time(), has_relays=bool(self.relays()))
 
     async def run(self) -> None:
         """Works until cancelled."""

@@ -28,6 +28,15 @@ class RelayMode(enum.StrEnum):
     OFF = "off"
 
 
+class ReachState(enum.StrEnum):
+    """How others reach the node, as far as there is evidence."""
+
+    UNKNOWN = "unknown"
+    DIRECT = "direct"
+    RELAY = "relay"
+    NONE = "none"
+
+
 @dataclass(slots=True)
 class Reachability:
     """The evidence, and what follows from it."""
@@ -52,7 +61,15 @@ class Reachability:
 
     def is_relay(self, now: float) -> bool:
         """Whether others may live by this node: one that lives by relays itself is no use to them."""
-        return self.relay is not RelayMode.OFF and not self.needs_relays(now)
+        if self.relay is RelayMode.AUTO:
+            return not self.needs_relays(now)
+        return self.relay is RelayMode.ON
+
+    def state(self, now: float, *, has_relays: bool) -> ReachState:
+        if self.needs_relays(now):
+            return ReachState.RELAY if has_relays else ReachState.NONE
+        known = self.reached or self.reach is ReachMode.DIRECT
+        return ReachState.DIRECT if known else ReachState.UNKNOWN
 
     @property
     def deadline(self) -> float:

@@ -12,6 +12,7 @@ import enum
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from .peer_ids import is_peer_id
@@ -130,6 +131,15 @@ def tellable(addresses: Iterable[str], remote_hosts: Sequence[str]) -> list[str]
     """
     least = max((scope_of(host) for host in remote_hosts), default=Scope.LOOPBACK)
     return [text for text in addresses if scope_of(parse(text).host) >= least]
+
+
+def reach_of(addresses: Iterable[str]) -> str:
+    """How a peer is reached that tells these addresses, "direct" or "relay"; "none" where none is one."""
+    found = set[str]()
+    for text in addresses:
+        with suppress(BadAddress):
+            found.add("relay" if parse(text).relay else "direct")
+    return min(found, default="none")
 
 
 def by_peer(addresses: Iterable[str]) -> dict[str, list[str]]:
