@@ -131,7 +131,7 @@ class Relays:
         renewed = [peer for peer in due if peer in held]
         asked = sum(one.asked for peer, one in self._candidates.items() if peer not in held)
         missing = RELAYS_WANTED - len(held) - asked
-        # The least refusing first, then those at public addresses first, which all peers reach.
+        # The least refusing first, then those at public addresses, which all peers reach.
         others = sorted(
             (peer for peer in due if peer not in held),
             key=lambda peer: (self._candidates[peer].refusals, not self._candidates[peer].public),
