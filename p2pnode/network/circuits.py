@@ -1,7 +1,6 @@
 """Connections by a relay: made and taken by this node, and upgraded as any other, the network's key first.
 
-py-libp2p's own circuits are five thousand lines that keep what they read of a stranger's message in memory
-without a limit and end with the nursery that they are given; here are the two ends alone.
+py-libp2p's own circuits are thousands of lines that its host does not wire in; here are the two ends alone.
 """
 
 from __future__ import annotations
