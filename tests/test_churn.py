@@ -13,7 +13,7 @@ MINUTES = 10
 OWN_FAULT = re.compile(r"ran longer than its limit|exit status \d+|the engine failed")
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_every_job_ends_by_its_own_doing_while_half_of_fifty_nodes_comes_and_goes_each_minute(
     seed: int,
 ) -> None:
