@@ -39,10 +39,13 @@ def environment(directory: Path) -> dict[str, str]:
 
 
 @contextmanager
-def running_daemon(directory: Path, swarm_key: bytes | None = None, *, relays: bool = False) -> Iterator[str]:
+def running_daemon(
+    directory: Path, swarm_key: bytes | None = None, *, relays: bool = False, listen: str = ""
+) -> Iterator[str]:
     """Runs it on a repository in `directory`, which may be there from before; gives its API's multiaddr.
 
-    With `swarm_key` it is in that private network; if it `relays`, it is a relay of others.
+    With `swarm_key` it is in that private network; if it `relays`, it is a relay of others, and dials
+    them back. It listens on loopback, or on that address.
     """
     ipfs = program()
     repository = directory / "repository"
@@ -57,6 +60,8 @@ def running_daemon(directory: Path, swarm_key: bytes | None = None, *, relays: b
             config["Swarm"]["RelayService"] = {"Enabled": True}
             # Else it is a relay once others have told it that they reach it.
             config["Internal"] = {"Libp2pForceReachability": "public"}
+        if listen:
+            config["Addresses"]["Swarm"] = [f"/ip4/{listen}/tcp/0"]
         (repository / "config").write_text(json.dumps(config))
     if swarm_key is not None:
         (repository / "swarm.key").write_text(f"/key/swarm/psk/1.0.0/\n/base16/\n{swarm_key.hex()}\n")

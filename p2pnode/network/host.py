@@ -34,6 +34,7 @@ from .admission import Admission
 from .circuits import Circuits
 from .dependency_logs import limit_dependency_logs
 from .dialling import Dialler, Unreachable
+from .handshakes import shake_hands
 from .libp2p_host import (
     CannotListen,
     ConnectionNotifee,
@@ -100,8 +101,11 @@ DoubleGone = Callable[[str, bytes, Collection[bytes]], None]
 class Host:
     """This node on the network. Made by `open_host`."""
 
-    def __init__(self, inner: IHost, peer_id: str, has_room: Callable[[], bool]) -> None:
+    def __init__(
+        self, inner: IHost, peer_id: str, has_room: Callable[[], bool], network_key: bytes | None
+    ) -> None:
         self.inner = inner
+        self._network_key = network_key
         self.peer_id = peer_id
         # Tells whether the machine can hold more connections.
         self.has_room = has_room
@@ -114,6 +118,8 @@ class Host:
         self._used_at: dict[str, float] = {}
         # This node's addresses by its relays, and which these are (relay_upkeep).
         self.relayed_addresses: Sequence[str] = ()
+        # Where others have reached it, without the peer, beside where it listens (an address of its router).
+        self.reached_at: Sequence[str] = ()
         # Whether nobody is told to dial it itself.
         self.by_relays_alone = False
         self._relays: Callable[[], Collection[str]] = tuple
@@ -135,8 +141,9 @@ class Host:
     def tellable_addresses(self) -> list[str]:
         """The addresses that may be gossiped: those that all peers connected now can use; by relays last."""
         seen = filter(None, map(self.remote_host, self.connected()))
-        own = () if self.by_relays_alone else self.addresses()
-        return addressing.tellable([*own, *self.relayed_addresses], list(seen))
+        reached = [f"{one}/p2p/{self.peer_id}" for one in self.reached_at]
+        own = [] if self.by_relays_alone else [*self.addresses(), *reached]
+        return addressing.tellable(dict.fromkeys([*own, *self.relayed_addresses]), list(seen))
 
     def remote_host(self, peer: str) -> str:
         """The IP address of a connected peer as seen from here; "" if it is not connected but by a relay."""
@@ -215,6 +222,10 @@ class Host:
         The addresses are tried in their order, each a little after the one before.
         """
         await self._dialler.connect(peer, addresses, timeout_s)
+
+    async def shake_hands(self, peer: str, at: addressing.Address) -> None:
+        """See whether a peer is at an address, whatever connections it has; raises what libp2p does."""
+        await shake_hands(self._network, self._network_key, peer, at)
 
     async def disconnect(self, peer: str) -> None:
         """Closes the connections with `peer`, if there are any."""
@@ -357,7 +368,7 @@ async def open_host(
             for text, multiaddr in zip(listen, multiaddrs, strict=True):
                 if str(multiaddr) not in inner.get_network().listeners:
                     raise CannotListen(f"cannot listen on {text}")
-            host = Host(inner, identity.peer_id, has_room)
+            host = Host(inner, identity.peer_id, has_room, network_key)
             try:
                 yield host
             finally:
