@@ -76,7 +76,10 @@ class PeerSilent(Unreachable):
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A first connection with a peer is there. `host` is its IP address as seen from here; "": by a relay."""
+    """A first connection with a peer is there, or a first direct one.
+
+    `host` is its IP address as seen from here; "": by a relay.
+    """
 
     peer: str
     host: str
@@ -314,9 +317,10 @@ class Host:
         keys = self.processes(peer)
         if len(keys) > 1 and self._doubles is not None:
             self._doubles[0](peer, keys)
-        if len(self._network.get_connections(ID.from_string(peer))) == 1:
-            inbound = connection.direction == Direction.INBOUND
-            self._tell(Connected(peer, _remote_host(connection), inbound))
+        others = [one for one in self._network.get_connections(ID.from_string(peer)) if one is not connection]
+        host = _remote_host(connection)
+        if not others or (host and not any(map(_remote_host, others))):
+            self._tell(Connected(peer, host, connection.direction == Direction.INBOUND))
 
     def _notify_disconnected(self, connection: INetConn) -> None:
         peer = str(connection.muxed_conn.peer_id)

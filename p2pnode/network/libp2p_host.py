@@ -75,6 +75,7 @@ def make_host(identity: Identity, listen: Sequence[Multiaddr], network_key: byte
     if network_key is not None:
         protect(network, network_key)
     _select_by_process(network)
+    _trim_of_a_kind(network)
     _take_any_record(inner.get_peerstore())
     return inner
 
@@ -109,6 +110,18 @@ def _select_by_process(network: Swarm) -> None:
         return select(fitting, peer)
 
     network._select_connection = selected
+
+
+def _trim_of_a_kind(network: Swarm) -> None:
+    """libp2p closes what is too many; a direct connection beside one by a relay is not (hole_punching)."""
+    trim = network._trim_connections
+
+    def trimmed(peer: ID) -> None:
+        kinds = {one.muxed_conn.get_remote_address() is None for one in network.get_connections(peer)}
+        if len(kinds) == 1:
+            trim(peer)
+
+    network._trim_connections = trimmed
 
 
 def _take_any_record(store: IPeerStore) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 import trio
 
 from p2pnode.config.settings import NodeConfig
 from p2pnode.core.link.reach import Reachability, ReachMode, ReachState, RelayMode
+from p2pnode.core.wire import addresses as addressing
 from p2pnode.network.dial_backs import DialBackService, ask_to_dial
+from p2pnode.network.hole_punching import HolePuncher
 from p2pnode.network.host import Connected, Disconnected, Host
+from p2pnode.network.observations import Observations
 from p2pnode.network.relay_service import RelayService
 from p2pnode.network.relay_upkeep import RelayUpkeep
 
@@ -21,11 +24,19 @@ ADDRESSES_LOOK_S = 30.0
 class Reaching:
     """`changed` is called whenever this node is at other addresses than before."""
 
-    def __init__(self, config: NodeConfig, host: Host, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        host: Host,
+        changed: Callable[[], None],
+        addresses_of: Callable[[str], Sequence[str]],
+    ) -> None:
         self._host = host
         self._changed = changed
         self._reachability = Reachability(config.reach, config.relay, random.random)
         self._upkeep = RelayUpkeep(host, self._tell)
+        self._observed = Observations(host).observed
+        self._puncher = HolePuncher(host, self._observed, addresses_of)
         self._addresses = host.addresses()
         host.by_relays_alone = config.reach is ReachMode.RELAY
         self._told = self._tellable()
@@ -46,6 +57,7 @@ class Reaching:
         """Works until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._upkeep.run)
+            nursery.start_soon(self._puncher.run)
             nursery.start_soon(self._watch_addresses)
             while True:
                 now = trio.current_time()
@@ -72,13 +84,18 @@ class Reaching:
 
     def _tell(self) -> None:
         """Have neighbours hear where this node is, where that is another place than they have heard."""
-        self._host.reached_at = self._reachability.reached_at()
+        self._host.reached_at = [one for one in self._reachability.reached_at() if self._is_believed(one)]
         # Others dial its own addresses in vain; while it has no relay they are better than none.
         alone = self.state() is ReachState.RELAY
         self._host.by_relays_alone = alone or self._reachability.reach is ReachMode.RELAY
         if (told := self._tellable()) != self._told:
             self._told = told
             self._changed()
+
+    def _is_believed(self, address: str) -> bool:
+        """Whether others see this node there, too, where enough have said where they see it."""
+        seen = self._observed.hosts()
+        return not seen or addressing.parse(address).host in seen
 
     def _tellable(self) -> tuple[object, ...]:
         """The addresses that change by themselves; what neighbours there are says which of them are told."""
