@@ -56,8 +56,8 @@ class Internet:
     ) -> Node:
         """A node behind a router of its own that is not started yet.
 
-        The router keeps ports where it can, or, `symmetric`, gives each connection another one. It lets others
-        in at the port that is `forwarded` to the node.
+        The router keeps ports where it can, or, `symmetric`, gives each connection another one. It lets
+        others in at the port that is `forwarded` to the node.
         """
         router, outside = self._plugged(f"{name}-nat")
         netns = self._namespace(name)
@@ -81,7 +81,9 @@ class Internet:
         self._inside(router, *iptables, "-A", "INPUT", "-i", "eth0", *new, "-j", "DROP")
         if forwarded:
             port = "-p", "tcp", "--dport", str(forwarded)
-            self._inside(router, *nat, "-A", "PREROUTING", "-i", "eth0", *port, "-j", "DNAT", "--to", HOME_HOST)
+            self._inside(
+                router, *nat, "-A", "PREROUTING", "-i", "eth0", *port, "-j", "DNAT", "--to", HOME_HOST
+            )
             self._inside(router, *iptables, "-A", "FORWARD", "-i", "eth0", *port, "-j", "ACCEPT")
         node = self._placed(nodes, netns, HOME_HOST, name, *arguments, peers=peers)
         node.port = forwarded

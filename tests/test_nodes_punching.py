@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from .job_views import add_waiting
 from .nat_network import Internet, internet
-from .nodes import Nodes, know_each_other, running_nodes, until
+from .nodes import Node, Nodes, know_each_other, running_nodes, until
+from .programs import wasm_job
 
 DIRECT_S_MAX = 40.0
 
@@ -18,17 +20,35 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Internet, No
         yield made, nodes
 
 
+def _connection(node: Node, peer: Node) -> str:
+    """How a node is connected with another."""
+    (found,) = (one for one in node.client.nodes() if one["peer"] == peer.peer)
+    return str(found["connection"])
+
+
 def test_nodes_behind_two_routers_meet_where_these_keep_ports(net: tuple[Internet, Nodes]) -> None:
     made, nodes = net
-    relays = tuple(made.public(nodes, f"relay{number}", "--no-compute").start(ready=False) for number in (1, 2))
+    relays = [made.public(nodes, f"relay{number}", "--no-compute").start(ready=False) for number in (1, 2)]
     for one in relays:
         one.wait_ready()
-    homes = [
-        made.at_home(nodes, name, "--reach", "relay", "--log-level", "debug", peers=relays, symmetric=name == "carol").start(ready=False)
+    ada, bob, carol = (
+        made.at_home(nodes, name, "--reach", "relay", peers=(*relays,), symmetric=name == "carol")
         for name in ("ada", "bob", "carol")
-    ]
-    for one in homes:
+    )
+    for one in (ada, bob, carol):
+        one.start(ready=False)
+    for one in (ada, bob, carol):
         one.wait_ready()
-    know_each_other(*homes, *relays)
-    ada, bob, carol = homes
-    until("ada and bob are connected directly", lambda: bob.printed().count(f"{ada.peer} is connected directly"), DIRECT_S_MAX)
+    know_each_other(ada, bob, carol, *relays)
+    until("ada and bob need no relay", lambda: _connection(ada, bob) == "direct", DIRECT_S_MAX)
+    assert "direct" in ada.cli("node", "list").stdout
+    # A router that gives each connection another port lets nobody in.
+    assert ada.cli("node", "cordon").returncode == 0 and bob.cli("node", "cordon").returncode == 0
+    job = ada.submit(wasm_job(add_waiting(ada, nodes.directory)))
+    execution = ada.execution(job, "Running", carol.peer)["id"]
+    carol.begun(execution)
+    assert _connection(ada, carol) == "relay"
+    for one in relays:
+        one.kill()
+    # What ada and bob have needs no relay any more.
+    assert _connection(ada, bob) == "direct"

@@ -83,7 +83,7 @@ class Connected:
 
     peer: str
     host: str
-    # The peer has dialled.
+    # The peer has dialled; never of what replaces a connection by a relay: both began it (hole_punching).
     inbound: bool = False
 
 
@@ -320,7 +320,8 @@ class Host:
         others = [one for one in self._network.get_connections(ID.from_string(peer)) if one is not connection]
         host = _remote_host(connection)
         if not others or (host and not any(map(_remote_host, others))):
-            self._tell(Connected(peer, host, connection.direction == Direction.INBOUND))
+            inbound = not others and connection.direction == Direction.INBOUND
+            self._tell(Connected(peer, host, inbound))
 
     def _notify_disconnected(self, connection: INetConn) -> None:
         peer = str(connection.muxed_conn.peer_id)

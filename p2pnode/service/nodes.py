@@ -121,6 +121,8 @@ class Nodes:
                     "free": _resources(capacity.free),
                     "addresses": list(advert.addresses),
                     "connected": peer in connected or peer == me,
+                    "connection": self._connection(peer) if peer in connected else "",
+                    "reach": addressing.reach_of(advert.addresses),
                     "issued": advert.issued_ms / 1000,
                     "self": peer == me,
                     "scheduling": capacity.scheduling.value,
@@ -129,6 +131,9 @@ class Nodes:
                 }
             )
         return sorted(found, key=lambda one: (not one["self"], one["name"], one["peer"]))
+
+    def _connection(self, peer: str) -> str:
+        return "direct" if self._host.remote_host(peer) else "relay"
 
     def hosted(self, states: Sequence[ReservationState]) -> list[HostedJson]:
         wanted = states or [one for one in ReservationState if one is not ReservationState.ENDED]

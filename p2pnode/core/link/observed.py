@@ -31,7 +31,7 @@ class Observed:
     _sights: OrderedDict[str, _Sight] = field(default_factory=OrderedDict)
 
     def saw(self, observer: str, observer_host: str, host: str, *, port_kept: bool) -> None:
-        """Take in where a peer at `observer_host` sees this node; `port_kept`: with the port that it has here."""
+        """Take in where a peer at `observer_host` sees this node; `port_kept`: with its own port."""
         self._sights.pop(observer, None)
         self._sights[observer] = _Sight(observer_host, host, port_kept)
         if len(self._sights) > OBSERVERS_MAX:
