@@ -274,6 +274,8 @@ class FakeNode(FakeContent, FakeReach, FakeSettings):
                 free=RESOURCES,
                 addresses=[],
                 connected=False,
+                connection="",
+                reach="none",
                 issued=START,
                 self=True,
                 scheduling=self.takes,

@@ -40,12 +40,18 @@ def environment(directory: Path) -> dict[str, str]:
 
 @contextmanager
 def running_daemon(
-    directory: Path, swarm_key: bytes | None = None, *, relays: bool = False, listen: str = ""
+    directory: Path,
+    swarm_key: bytes | None = None,
+    *,
+    relays: bool = False,
+    listen: str = "",
+    relay: str = "",
 ) -> Iterator[str]:
     """Runs it on a repository in `directory`, which may be there from before; gives its API's multiaddr.
 
     With `swarm_key` it is in that private network; if it `relays`, it is a relay of others, and dials
-    them back. It listens on loopback, or on that address.
+    them back. It listens on loopback, or on that address; with `relay` it
+    lives by that one.
     """
     ipfs = program()
     repository = directory / "repository"
@@ -60,6 +66,9 @@ def running_daemon(
             config["Swarm"]["RelayService"] = {"Enabled": True}
             # Else it is a relay once others have told it that they reach it.
             config["Internal"] = {"Libp2pForceReachability": "public"}
+        if relay:
+            config["Swarm"]["RelayClient"] = {"Enabled": True, "StaticRelays": [relay]}
+            config["Internal"] = {"Libp2pForceReachability": "private"}
         if listen:
             config["Addresses"]["Swarm"] = [f"/ip4/{listen}/tcp/0"]
         (repository / "config").write_text(json.dumps(config))

@@ -195,7 +195,7 @@ class HolePuncher:
                 log.debug("%s is not met at %s: %s", peer, target, exc)
                 await trio.sleep(REFUSED_AGAIN_S)
                 continue
-            # It lives on after the tries.
+            # The connection lives on after the tries.
             self._nursery.start_soon(self._upgrade, peer, connected, target, inbound)
             return
 
@@ -210,7 +210,7 @@ class HolePuncher:
         made = False
         try:
             if inbound:
-                # It ends when the connection does (admission).
+                # Admission ends it with the connection.
                 await self._swarm.upgrade_inbound_raw_conn(raw, Multiaddr(target.transport))
             else:
                 with trio.move_on_after(UPGRADE_S_MAX):
@@ -222,7 +222,7 @@ class HolePuncher:
             if not made:
                 await trio.aclose_forcefully(stream)
 
-    # What is by a relay still
+    # Connections by relays
 
     def _relayed(self, peer: str) -> list[INetConn]:
         connections = self._swarm.get_connections(ID.from_string(peer))

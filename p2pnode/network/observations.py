@@ -18,7 +18,7 @@ class Observations:
 
     def __init__(self, host: Host) -> None:
         self.observed = Observed()
-        # It has no setting for this.
+        # No setting of libp2p's does this.
         host.inner._observed_addr_manager = self
 
     def record_observation(self, connection: INetConn, seen_at: Multiaddr, _listens: object) -> None:

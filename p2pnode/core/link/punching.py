@@ -1,4 +1,4 @@
-"""Whom to meet by hole punching, and when again; decided without I/O."""
+"""Hole punching: with which peers it is tried, and when again; decided without I/O."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Punching:
     # When each is due.
     _due: dict[str, float] = field(default_factory=dict)
     _under_way: set[str] = field(default_factory=set)
-    # Until when nothing is tried with those that failed.
+    # The peers that failed, each with the end of the time in which nothing is tried.
     _failed_until: OrderedDict[str, float] = field(default_factory=OrderedDict)
 
     def came(self, peer: str, now: float) -> None:
@@ -31,7 +31,7 @@ class Punching:
         self._due[peer] = max(now, self._failed_until.get(peer, -inf))
 
     def gone(self, peer: str) -> None:
-        """There is no connection with the peer any more, or a direct one."""
+        """The peer has no connection any more, or a direct one."""
         self._due.pop(peer, None)
 
     def begin(self, now: float) -> list[str]:
