@@ -9,6 +9,7 @@ import pytest
 
 from p2pnode.core.link.reach import (
     FEW_WAIT_S,
+    NOTHING_AGAIN_S,
     ROUND_AGAIN_S,
     DialBackAnswer,
     Reachability,
@@ -83,6 +84,9 @@ def test_without_an_answer_nothing_is_known_and_another_is_asked() -> None:
         found.answered(peer, NOTHING)
     assert found.asks(1) == [next(iter({f"peer{number}" for number in range(4)} - set(asked)))]
     assert _state(found, 1000) is ReachState.UNKNOWN and not found.needs_relays(1000)
+    # All are asked again soon: they may have a place then.
+    assert found.deadline(NOTHING_AGAIN_S - 1) == NOTHING_AGAIN_S
+    assert len(found.asks(NOTHING_AGAIN_S)) == 3
 
 
 def test_neighbours_of_different_ranges_are_asked_where_there_are() -> None:
@@ -137,13 +141,14 @@ def test_peers_on_this_machine_and_by_relays_show_nothing(host: str, inbound: bo
     assert _state(found, 1e9) is ReachState.UNKNOWN
 
 
-def test_the_settings_override_the_evidence_and_nobody_is_asked() -> None:
+def test_the_settings_override_the_evidence() -> None:
     direct, relay = (
         Reachability(mode, RelayMode.AUTO, lambda: 0.0) for mode in (ReachMode.DIRECT, ReachMode.RELAY)
     )
     for found in (direct, relay):
         found.met("peer", PUBLIC, 0, inbound=found is relay)
-        assert found.asks(0) == []
+    # A router's address is learned by asking; by relays alone it would be told to nobody.
+    assert direct.asks(0) == ["peer"] and relay.asks(0) == []
     assert not direct.needs_relays(1000) and direct.state(1000, has_relays=False) is ReachState.DIRECT
     assert relay.needs_relays(0) and relay.state(0, has_relays=True) is ReachState.RELAY
     assert Reachability(ReachMode.RELAY, RelayMode.ON, lambda: 0.0).is_relay(0)

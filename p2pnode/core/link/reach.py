@@ -21,6 +21,8 @@ ASKED_MAX = 3
 FEW_WAIT_S = 6.0
 # A router, or its owner, changes its mind.
 ROUND_AGAIN_S = 15 * 60.0
+# A round in which nobody has shown anything, as neighbours that had no place for a dial have then.
+NOTHING_AGAIN_S = 60.0
 
 
 class ReachMode(enum.StrEnum):
@@ -77,6 +79,12 @@ class _Round:
         return self.begun_at + FEW_WAIT_S
 
     @property
+    def again_at(self) -> float:
+        """When all is to be asked again."""
+        shown = self.inbound or self.reached_at or self.failed
+        return self.begun_at + (ROUND_AGAIN_S if shown else NOTHING_AGAIN_S)
+
+    @property
     def addresses(self) -> tuple[str, ...]:
         """The places where the node was reached."""
         own = tuple(dict.fromkeys(filter(None, self.reached_at.values())))
@@ -125,9 +133,9 @@ class Reachability:
     def asks(self, now: float) -> list[str]:
         """The neighbours to ask now; each is to be `answered`."""
         found = self._current()
-        if self.reach is not ReachMode.AUTO or found is None:
+        if self.reach is ReachMode.RELAY or found is None:
             return []
-        if now >= found.begun_at + ROUND_AGAIN_S:
+        if now >= found.again_at:
             found = self._begin(self._scope, now)
         if found.reached_at:
             return []
@@ -184,9 +192,9 @@ class Reachability:
     def deadline(self, now: float) -> float:
         """When to look again though nothing happens."""
         found = self._current()
-        if self.reach is not ReachMode.AUTO or found is None:
+        if self.reach is ReachMode.RELAY or found is None:
             return inf
-        return found.few_until if now < found.few_until else found.begun_at + ROUND_AGAIN_S
+        return found.few_until if now < found.few_until else found.again_at
 
     def _begin(self, scope: Scope, now: float) -> _Round:
         before = self._rounds[scope]
