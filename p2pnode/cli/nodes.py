@@ -187,7 +187,8 @@ def _free_bytes(free: int, total: int) -> str:
 def _connected(one: NodeJson) -> str:
     if one["self"] or not one["connected"]:
         return "self" if one["self"] else "no"
-    return one["connection"]
+    # A node of an earlier version does not say how.
+    return one.get("connection", "yes")
 
 
 _NODES: Sequence[Column[NodeJson]] = (
@@ -202,7 +203,7 @@ _NODES: Sequence[Column[NodeJson]] = (
     column("SCHEDULING", lambda one: f"nothing: {one['problem']}" if one["problem"] else one["scheduling"]),
     time_column("ADVERT", lambda one: one["issued"], in_table=False),
     wide_column("PROTOCOLS", lambda one: ",".join(one["protocols"])),
-    wide_column("REACH", lambda one: one["reach"]),
+    wide_column("REACH", lambda one: one.get("reach", "")),
     wide_column("ADDRESSES", lambda one: ",".join(one["addresses"])),
     column("LABELS", lambda one: labels_text(_own(one["labels"])), lambda one: labels_text(one["labels"])),
 )
