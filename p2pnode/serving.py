@@ -182,6 +182,7 @@ async def _work(node: Node, end: _End, network: OwnNetwork | None) -> None:
     host.handle(logs.PROTOCOL, node.serve_logs, time_limit_s=logs.SERVE_TIME_S_MAX)
     host.handle(exec.PROTOCOL, node.entering.serve, time_limit_s=exec.SERVE_TIME_S_MAX)
     node.log_orders.serve(host)
+    host.keep(lambda peer: peer in discovery.given or node.strangers.knows(peer))
     host.watch(node.adverts.on_connection)
     host.watch_doubles(node.adverts.on_double, node.adverts.on_double_gone)
 

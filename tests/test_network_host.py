@@ -7,14 +7,15 @@ import os
 import socket
 import subprocess
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import NoReturn
 
 import pytest
 import trio
 
+from p2pnode.core.link import inbound
+from p2pnode.core.link.knocking import HANDSHAKES_MAX
 from p2pnode.network import libp2p_host
-from p2pnode.network.admission import HANDSHAKES_MAX
 from p2pnode.network.dependency_logs import limit_dependency_logs
 from p2pnode.network.host import CannotListen, Connected, Disconnected, Host, Unreachable, open_host
 from p2pnode.network.noise import VISITS_BURST
@@ -343,6 +344,28 @@ async def test_a_silent_crowd_does_not_keep_a_peer_out() -> None:
                 await crowd.enter_async_context(await trio.open_tcp_stream("127.0.0.1", port))
             await connect(a, b)
             assert await echoes(a, b)
+
+
+async def test_a_full_range_of_strangers_makes_place_for_a_newcomer_and_keeps_whom_the_node_works_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(inbound, "PER_SCOPE_MAX", 2)
+    monkeypatch.setattr(inbound, "LATELY_USED_KEPT", 0)
+    async with AsyncExitStack() as hosts:
+        b, old, partner, newcomer = [
+            await hosts.enter_async_context(open_host(new_identity(), [LOOPBACK])) for _ in range(4)
+        ]
+        b.keep(lambda peer: peer == partner.peer_id)
+        await connect(old, b)
+        await connect(partner, b)
+        await connect(newcomer, b)
+        await until(lambda: set(b.connected()) == {partner.peer_id, newcomer.peer_id})
+        b.keep(lambda peer: peer != old.peer_id)
+        await until(lambda: not old.connected())
+        with suppress(Unreachable):
+            await connect(old, b)
+        await until(lambda: not old.connected())
+        assert set(b.connected()) == {partner.peer_id, newcomer.peer_id}
 
 
 async def test_without_room_nobody_new_comes_in_and_those_not_needed_go() -> None:

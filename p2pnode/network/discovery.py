@@ -82,12 +82,12 @@ class Discovery:
         self._needed = needed
         self._found: dict[str, list[str]] = {}
         self._last: dict[str, Sequence[str]] = {}
-        self._neighbours = Neighbours(host.peer_id, self.given, random.random)
+        self._neighbours = Neighbours(host.peer_id, frozenset(self._given), random.random)
         self._wake = trio.Event()
 
     @property
     def given(self) -> frozenset[str]:
-        return frozenset(self._given)
+        return self._neighbours.given
 
     def unreached(self) -> list[GivenPeer]:
         """The given peers that are not in this node's network: neither connected, nor heard of by adverts."""

@@ -100,12 +100,14 @@ class Host:
         # Tells whether the machine can hold more connections.
         self.has_room = has_room
         self._network = inner.get_network()
-        Admission(self._network, has_room)
         guard_tasks(self._network.manager)
         self._watchers: list[Watcher] = []
         self._doubles: tuple[DoubleCame, DoubleGone] | None = None
         self._inbound: Counter[tuple[str, str]] = Counter()
+        # Of connected peers.
         self._used_at: dict[str, float] = {}
+        self._keeps: Callable[[str], bool] = lambda peer: False
+        Admission(self._network, has_room, self._used_at, lambda peer: self._keeps(peer))
         self._dialler = Dialler(self._network, peer_id)
         self._guard()
         self._network.register_notifee(ConnectionNotifee(self._notify_connected, self._notify_disconnected))
@@ -139,7 +141,13 @@ class Host:
         return self._used_at.get(peer, -inf)
 
     def _note_use(self, peer: str) -> None:
-        self._used_at[peer] = trio.current_time()
+        # A stream may end after its connection.
+        if self._dialler.is_connected(peer):
+            self._used_at[peer] = trio.current_time()
+
+    def keep(self, acquainted: Callable[[str], bool]) -> None:
+        """Has the connections of peers of which `acquainted` is true stay when strangers come in crowds."""
+        self._keeps = acquainted
 
     def watch(self, watcher: Watcher) -> None:
         """Has `watcher` called on every `Connected` and `Disconnected`; it must not block or raise."""
