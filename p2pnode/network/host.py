@@ -104,7 +104,7 @@ class Host:
         self._watchers: list[Watcher] = []
         self._doubles: tuple[DoubleCame, DoubleGone] | None = None
         self._inbound: Counter[tuple[str, str]] = Counter()
-        # Of connected peers.
+        # Connected peers alone.
         self._used_at: dict[str, float] = {}
         self._keeps: Callable[[str], bool] = lambda peer: False
         Admission(self._network, has_room, self._used_at, lambda peer: self._keeps(peer))

@@ -34,7 +34,7 @@ from .private_network import protect
 from .streams import NetworkError
 from .yamux import BoundedYamux, use_bounded
 
-# What others open, what is still at the door, and so many that this node opens itself: jobs on as many
+# Connections that others open, those at the door, and so many that this node opens itself: jobs on as many
 # peers. Each takes about 1 MiB with gossip.
 OWN_MAX = 96
 CONNECTIONS_MAX = INBOUND_MAX + HANDSHAKES_MAX + OWN_MAX

@@ -156,8 +156,10 @@ class Advertiser:
         return self._learn_untrusted(codec.decode_untrusted(data, Signed), None, forwarder)
 
     def on_connection(self, event: Connected | Disconnected) -> None:
-        self._tell(ConnectionChanged(event.peer, connected=isinstance(event, Connected)))
-        if isinstance(event, Connected):
+        if isinstance(event, Disconnected):
+            self._tell(ConnectionChanged(event.peer, connected=False))
+        else:
+            self._tell(ConnectionChanged(event.peer, connected=True, host=event.host))
             greet = partial(self._greet, event.peer)
             self._guards.start_soon(self._nursery, Compartment.LINK, event.peer, greet)
 

@@ -23,7 +23,7 @@ PER_NEAR_MAX = 48
 PER_WIDE_MAX = 96
 # A LAN, or a lab on one machine, rightly has them all in one range; the rest stays for others.
 PER_SCOPE_MAX = 200
-# Of those without work here, so many that used their connection last stay.
+# So many strangers that used their connection last stay.
 LATELY_USED_KEPT = 8
 
 
@@ -86,7 +86,7 @@ def _shares(newcomer: Ranges, other: Ranges, full: str) -> bool:
 
 
 def _goes(rivals: list[tuple[Inbound, Ranges]]) -> str | None:
-    """Who makes place among these: none of the acquainted, the long there, or the useful."""
+    """Choose who makes place among these: none of the acquainted, the long there, or the useful."""
     strangers = sorted((pair for pair in rivals if not pair[0].acquainted), key=lambda pair: pair[0].since)
     young = strangers[(len(strangers)) // 2 :]
     by_use = sorted(young, key=lambda pair: pair[0].used_at)

@@ -25,13 +25,13 @@ PER_SCOPE_MAX = 56
 # A handshake costs 10 ms of a core: at most a quarter of one, after the burst of a network that starts.
 HANDSHAKES_PER_S = 25.0
 HANDSHAKES_BURST = 200.0
-# Of one public range: dozens behind one address that start together.
+# One public range: dozens behind one address that start together.
 RANGE_PER_S = 5.0
 RANGE_BURST = 50.0
-# Of this machine, or of the private network.
+# This machine, or the private network.
 SCOPE_PER_S = 20.0
 SCOPE_BURST = 180.0
-# Who would wait longer is sent away, and comes again: a dial takes 5 s at most, its handshake included.
+# A longer wait is refused, and the peer comes again: a dial takes 5 s at most, its handshake included.
 WAIT_S_MAX = 2.0
 # Ranges whose rates are remembered: a full bucket is no different from a new one.
 RANGES_MAX = 1_000

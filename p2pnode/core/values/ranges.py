@@ -12,7 +12,7 @@ from functools import lru_cache
 
 LOOPBACK = "loopback"
 PRIVATE = "private"
-# Of a peer that tells no address, and so cannot be dialled.
+# A peer that tells no address, and so cannot be dialled.
 UNKNOWN = "unknown"
 _NEAR_BITS = {4: 24, 6: 64}
 _WIDE_BITS = {4: 16, 6: 48}
