@@ -176,6 +176,7 @@ async def _work(node: Node, end: _End, network: OwnNetwork | None) -> None:
         grown=node.changes.peers,
         heard=node.adverts.peers_heard,
         needed=node.peers_needed,
+        remembered=node.adverts.peers_remembered,
     )
     serve_table(host, node.adverts.table_for)
     serve_jobs(host, node.own_jobs)
