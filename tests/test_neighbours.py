@@ -210,15 +210,8 @@ def test_a_node_chooses_among_many_ranges_and_whom_it_has_reached_first() -> Non
     node = Neighbours("me", frozenset(), lambda: next(numbers) * 0.6180339887 % 1)
     invented = [f"invented {number}" for number in range(1_000)]
     range_of = {**dict.fromkeys(invented, "8.8.4.0/24"), **{peer: f"range of {peer}" for peer in CROWD}}
-    look = looking(
-        node,
-        [],
-        0.0,
-        known=[*invented, *CROWD],
-        heard=CROWD,
-        reached=CROWD[-5:],
-        range_of=range_of.__getitem__,
-    )
+    more = {"heard": CROWD, "reached": CROWD[-5:], "range_of": range_of.__getitem__}
+    look = looking(node, [], 0.0, known=[*invented, *CROWD], **more)
     assert set(CROWD[-5:]) <= set(look.dial)
     assert len(set(look.dial) & set(invented)) <= 1
     assert len(look.dial) == LOW

@@ -1,7 +1,7 @@
-"""A joiner that strangers try to shut off from its network: a step each second, its decisions are the real ones.
+"""A joiner that strangers try to shut off from its network: a step each second, real decisions.
 
-The strangers have many ids and few ranges of addresses. They dial the joiner as soon as it is there, accept each
-dial, tell of each other and of peers that they invented, and never of the honest.
+The strangers have many ids and few ranges of addresses. They dial the joiner as soon as it is there, accept
+each dial, tell of each other and of peers that they invented, and never of the honest.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SIGNED = signed(advert("any"))
 
 
 class Eclipse:
-    """`honest` nodes, each in a range of its own, one of them given; strangers in `ranges` of 250 addresses."""
+    """`honest` nodes, each in a range of its own, one of them given; strangers share `ranges`."""
 
     def __init__(self, seed: int, honest: int = 24, strangers: int = 600, ranges: int = 4) -> None:
         self.random = random.Random(seed)

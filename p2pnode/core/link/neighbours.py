@@ -31,7 +31,7 @@ LOW = 8
 WANTED = 12
 # Twice what a node chooses: as many choose it.
 HIGH = 16
-# Of its own choice, however many have connected: in a random graph three each hold it together.
+# So many a node chooses itself, however many have connected: in a random graph three each hold it together.
 OWN = 3
 DIALS_MAX = 8
 # Peers whose failures are remembered: all that a full table and the memory of earlier runs can name.

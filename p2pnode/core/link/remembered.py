@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from p2pnode.core.values.ranges import NOWHERE, Ranges, ranges_of
 from p2pnode.core.wire.addresses import BadAddress, parse
@@ -19,11 +20,12 @@ PEERS_REMEMBERED_MAX = 200
 
 def public_range(addresses: Sequence[str]) -> str:
     """The range of a peer's first public address; "" where it has none, and so shares one rightly."""
-    found = range_of_addresses(addresses)
+    found = range_of_addresses(tuple(addresses))
     return found.near if found.is_public else ""
 
 
-def range_of_addresses(addresses: Sequence[str]) -> Ranges:
+@lru_cache(maxsize=4096)
+def range_of_addresses(addresses: tuple[str, ...]) -> Ranges:
     """The ranges of the first public address, or of the first that there is."""
     first = NOWHERE
     for text in addresses:
@@ -54,7 +56,7 @@ class Remembered:
         self.peers[peer] = list(addresses)
         gone = []
         while len(self.peers) > PEERS_REMEMBERED_MAX:
-            near = {one: range_of_addresses(found).near for one, found in self.peers.items()}
+            near = {one: range_of_addresses(tuple(found)).near for one, found in self.peers.items()}
             (crowded, _), *_ = Counter(near.values()).most_common(1)
             gone.append(next(one for one in self.peers if near[one] == crowded))
             del self.peers[gone[-1]]
