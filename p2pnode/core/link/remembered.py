@@ -47,7 +47,7 @@ class Remembered:
 
     @classmethod
     def of(cls, stored: Mapping[str, Sequence[str]]) -> Remembered:
-        """Those of an earlier run, which come with the last seen first."""
+        """Take those of an earlier run, which come with the last seen first."""
         return cls({peer: list(addresses) for peer, addresses in reversed(list(stored.items()))})
 
     def add(self, peer: str, addresses: Sequence[str]) -> list[str]:
