@@ -73,7 +73,7 @@ from p2pnode.core.wire.spec import JobSpec
 from p2pnode.core.worker.machine import Worker
 from p2pnode.core.worker.reservations import Reservations
 
-from .records import mandate
+from .records import mandate, roster
 
 # Each look of a job that waits goes through all peers: a flood of adverts must not bring one look for each.
 NEWS_GAP_S = 0.25
@@ -348,7 +348,8 @@ class Core:
                 return self._handovers.commanded(message, event, now)
 
     def _charter(self, id: str, spec: JobSpec, nonce: bytes) -> Mandate:
-        charter = mandate.first_charter(id, nonce, self.me, spec, self.trust)
+        operators = roster.operators([one.advert for one in self.table.known.values()], self.me)
+        charter = mandate.first_charter(id, nonce, self.me, spec, self.trust, operators)
         return mandate.chartered(self.keys, charter)
 
     # Jobs of this node
