@@ -176,18 +176,15 @@ def doorkeeper_of(config: NodeConfig, network: OwnNetwork | None, me: Identity) 
 
 
 def as_role_may(config: NodeConfig, network: OwnNetwork | None) -> NodeConfig:
-    """The settings without what this node's role in its network does not let it do; says so."""
+    """The settings without what this node's role in its network does not let it do."""
     if network is None:
         return config
-    member = network.member
-    if (soon := membership.ends_soon(member.network, member.expires, time.time())) is not None:
-        log.warning("%s", soon)
-    compute = membership.why_role_may_not(member.role, Right.COMPUTE)
-    deputy = membership.why_role_may_not(member.role, Right.LOOK_AFTER)
-    for wanted, why in ((config.compute, compute), (config.deputy, deputy)):
-        if wanted and why is not None:
-            log.info("%s", why)
-    return replace(config, compute=config.compute and not compute, deputy=config.deputy and not deputy)
+    may = membership.RIGHTS[network.member.role]
+    return replace(
+        config,
+        compute=config.compute and Right.COMPUTE in may,
+        deputy=config.deputy and Right.LOOK_AFTER in may,
+    )
 
 
 def make_private(data_dir: Path) -> None:
@@ -301,10 +298,13 @@ def has_room() -> bool:
 
 
 def _say_ready(node: Node, network: OwnNetwork | None, api: str) -> None:
+    role = network.member.role if network else None
+    barred = [membership.why_role_may_not(role, one) for one in (Right.COMPUTE, Right.LOOK_AFTER) if role]
     lines = [
         f"p2pnode {node.config.name} is ready: {node.me.peer_id}",
         *(f"  listens at {one}" for one in node.host.addresses()),
         f"  in {own_network.description(network, time.time())}",
+        *(f"  {why}" for why in barred if why is not None),
         f"  API {api}",
     ]
     log_lines.tell(node.config.log_format, logging.INFO, *lines)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from p2pnode.core.records import membership, roster
-from p2pnode.core.records.membership import ENDS_SOON_S, Right
+from p2pnode.core.records import mandate, membership, roster
+from p2pnode.core.records.membership import Right
 from p2pnode.core.records.roster import Roster
+from p2pnode.core.values.trust import ANYBODY
 from p2pnode.core.wire import codec, messages
 from p2pnode.core.wire.codec import BadMessage, Untimely
+from p2pnode.core.wire.fields import MOMENT_MS_MAX
 from p2pnode.core.wire.mandates import CommandAction, CommandBody, Mandate
 from p2pnode.core.wire.membership import EXPELLED_MAX, InvitationBody, Membership, Role
 from p2pnode.core.wire.signing import EXPULSION_DOMAIN, Signed
@@ -51,27 +54,13 @@ def expelled(*peers: Identity, numbers: tuple[int, ...] = (), at_ms: int = NOW_M
 
 
 def mandate_of(requester: Identity) -> Mandate:
-    body = codec.encode(
-        codec.replace(
-            roster_charter(),
-            members=(requester.peer_id,),
-        )
-    )
-    return Mandate(charter=Signed(body=body, signature=bytes(64)))
-
-
-def roster_charter() -> Any:
-    from p2pnode.core.records.mandate import first_charter
-    from p2pnode.core.values.trust import ANYBODY
-
-    return first_charter(JOB, NONCE, "x", spec(), ANYBODY)
+    charter = mandate.first_charter(JOB, NONCE, requester.peer_id, spec(), ANYBODY)
+    return mandate.chartered(requester, charter)
 
 
 def said(kind: type[Any], **fields: Any) -> Any:
     """A message of which nothing but these fields counts."""
-    found = kind.__new__(kind)
-    made = dict.fromkeys(kind.__struct_fields__) | fields
-    return type(found)(**made)
+    return kind(**dict.fromkeys(kind.__struct_fields__) | fields)
 
 
 ASK = said(messages.Ask)
@@ -128,7 +117,8 @@ def test_a_command_of_an_expelled_controller_is_refused_whoever_brings_it() -> N
         reason="",
         spec_hash=None,
     )
-    command = messages.Command(job=JOB, signed=Signed(body=codec.encode(body), signature=bytes(64)))
+    signed = Signed(body=codec.encode(body), signature=bytes(64))
+    command = messages.Command(job=JOB, signed=signed, spec=None)
     one.vet_message_untrusted(PEER.peer_id, command, NOW_MS)
     one.hear_untrusted(expelled(OTHER))
     with pytest.raises(Untimely, match="expelled"):
@@ -155,6 +145,8 @@ def test_the_newest_record_counts_and_an_expelled_peer_or_invitation_never_comes
     newer = expelled(PEER, numbers=(NUMBERS[Role.MEMBER],), at_ms=NOW_MS + 1)
     assert one.hear_untrusted(newer) and not one.hear_untrusted(newer)
     assert not one.hear_untrusted(expelled(STRANGER)) and not one.is_expelled(STRANGER.peer_id)
+    with pytest.raises(Untimely, match="expelled"):
+        one.prove_untrusted(PEER.peer_id, joined(PEER, Role.GUEST), NOW_MS)
     assert sorted(one.drop_ended(NOW_MS)) == sorted([PEER.peer_id, OTHER.peer_id])
     with pytest.raises(Untimely, match="expelled"):
         one.prove_untrusted(PEER.peer_id, joined(PEER, Role.OPERATOR), NOW_MS)
@@ -200,8 +192,15 @@ def test_an_advert_counts_as_long_as_the_membership_in_it_and_for_what_its_role_
 
 
 def test_a_membership_that_ends_soon_is_told_of_with_what_to_do() -> None:
-    assert membership.ends_soon("acme", None, 0) is None
-    assert membership.ends_soon("acme", ENDS_SOON_S + 1, 0) is None
-    assert "ends in 3 days: ask" in (membership.ends_soon("acme", 3 * 86400 + 5, 0) or "")
-    assert "ends in 1 h: ask" in (membership.ends_soon("acme", 60, 0) or "")
-    assert "has ended" in (membership.ends_soon("acme", 60, 60) or "")
+    day_s, begun_s = 86_400, NOW_MS / 1000
+    one = replace(membership.read(joined(PEER, Role.GUEST)), expires_ms=NOW_MS + 30 * day_s * 1000)
+    assert membership.ends_soon(replace(one, expires_ms=MOMENT_MS_MAX), begun_s) is None
+    for at_s, said in (
+        (27 * day_s - 1, ""),
+        (27 * day_s, "ends in 3 days: ask its operator"),
+        (29 * day_s, "ends in 1 day: ask"),
+        (30 * day_s - 60, "ends in 1 h: ask"),
+        (30 * day_s, "has ended: ask"),
+    ):
+        found = membership.ends_soon(one, begun_s + at_s)
+        assert (found is None) if not said else said in (found or "")

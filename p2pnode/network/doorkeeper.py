@@ -12,6 +12,7 @@ from functools import partial
 
 import trio
 
+from p2pnode.core.records.membership import ends_soon
 from p2pnode.core.records.roster import Roster
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.membership import MEMBER_FRAME_SIZE_BYTES_MAX, MemberShown
@@ -120,7 +121,11 @@ class Doorkeeper:
             for peer in host.connected():
                 nursery.start_soon(self._meet, host, nursery, peer)
             task_status.started()
+            told = False
             while True:
+                if not told and (ends := ends_soon(self.roster.member, self._now_ms() / 1000)) is not None:
+                    told = True
+                    log.warning("%s", ends)
                 if (found := self._find()) is not None:
                     self._hear(found, "")
                 for peer in self.roster.drop_ended(self._now_ms()):

@@ -33,8 +33,8 @@ from p2pnode.core.wire.signing import INVITATION_DOMAIN, MEMBER_DOMAIN, Keys, Si
 OPEN_NETWORK = "the open network"
 # The extension of an advert in a private network: the canonical CBOR of its peer's membership.
 MEMBERSHIP_EXTENSION = "membership/1"
-# Said this long before a membership ends: over a weekend, too.
-ENDS_SOON_S = 4 * 24 * 3600.0
+# Said when so much of a membership's time is left: three days of the thirty of an invitation by default.
+ENDS_SOON_SHARE = 0.1
 _READ_MAX = 2_000
 # The form of a token; another form gets another number.
 TOKEN_PREFIX = "p2pnet1-"
@@ -202,9 +202,10 @@ def why_may_not(advert: Advert, right: Right) -> str | None:
     return None if role is None else why_role_may_not(role, right)
 
 
-def ends_soon(name: str, expires: float | None, now: float) -> str | None:
-    """A line that a membership ends, or has ended, and what to do; None where there is time. Unix times."""
-    if expires is None or expires - now > ENDS_SOON_S:
+def ends_soon(member: Member, now: float) -> str | None:
+    """A line that a membership ends, or has ended, and what to do; None where there is time."""
+    name, expires = member.network, member.expires
+    if expires is None or expires - now > ENDS_SOON_SHARE * (expires - member.joined_ms / 1000):
         return None
     ask = "ask its operator for a new invitation, then p2pnode network leave and join"
     if expires <= now:

@@ -67,7 +67,7 @@ class Roster:
 
     def prove_untrusted(self, peer: str, shown: Membership, now_ms: int) -> Member:
         """Note a peer's membership; raises `BadMessage`, `Untimely` where it has ended or is expelled."""
-        held = self._proven.pop(peer, None)
+        held = self._proven.get(peer)
         if held is not None and held[0] == shown and now_ms < held[1].expires_ms:
             member = held[1]
         else:
@@ -75,6 +75,7 @@ class Roster:
             member = memberships.vet_untrusted(shown, own.network, own.operator, peer, now_ms, self.keys)
         if self._is_expelled(member):
             raise Untimely(f"{peer} {_EXPELLED}")
+        self._proven.pop(peer, None)
         self._proven[peer] = shown, member
         while len(self._proven) > PROVEN_MAX:
             del self._proven[next(iter(self._proven))]
