@@ -228,6 +228,10 @@ class NodeJson(TypedDict):
         str | None,
         "Why this node can ask nothing of it, whatever it offers; null where it can.",
     ]
+    role: Annotated[str | None, "'guest', 'member' or 'operator'; null: the open network."]
+    invitation: Annotated[
+        str | None, "The number of the invitation that it joined by; null: the open network."
+    ]
 
 
 class UnreachedJson(TypedDict):
