@@ -126,6 +126,12 @@ def invite(own: OwnNetwork, role: Role, expires_ms: int, addresses: Sequence[str
     )
 
 
+def number_of(token: str) -> int:
+    """The number of the invitation in a token that was made here."""
+    invitation = membership.read_token_untrusted(token).invitation
+    return codec.decode(invitation.body, InvitationBody).number
+
+
 def join(data_dir: Path, text: str, now_ms: int) -> OwnNetwork:
     """Join the network of a token, without asking anyone; raises `OwnNetworkError`."""
     try:

@@ -33,7 +33,7 @@ def joined(nodes: Nodes, name: str, token: str) -> Node:
 
 
 async def served_nothing(node: Node, key: bytes) -> None:
-    """Who has the network's key and no membership connects, gets no stream's answer, and is left."""
+    """A host with the network's key and no membership connects, gets no answer, and is left."""
     async with open_host(new_identity(), [LOOPBACK], network_key=key) as stranger:
         await stranger.connect(node.peer, [node.address], WAIT_S)
         async with await stranger.open_stream(node.peer, [protocols.ADVERTS], WAIT_S) as stream:
@@ -78,5 +78,17 @@ def test_guests_are_given_nothing_and_the_expelled_and_those_without_membership_
         know_each_other(ada, bob)
         assert gus.peer not in known(bob)
         assert gus.end() == 0
-        new = joined(nodes, "new", invited(ada, "guest"))
+
+        new = joined(nodes, "new", invited(ada, "operator"))
         know_each_other(ada, bob, new)
+        assert {one["name"]: one["role"] for one in new.client.nodes()} == {
+            "ada": "operator",
+            "bob": "member",
+            "new": "operator",
+        }
+        waits = bob.submit(
+            wasm_job(bob.add(JOBS / "noop.wasm"), Constraints=[only_gus], Timeouts={"QueueTimeout": 3600})
+        )
+        stopped = new.cli("job", "stop", waits)
+        assert stopped.returncode == 0, stopped.stderr
+        assert bob.ended(waits)["state"] == "Stopped"

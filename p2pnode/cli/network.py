@@ -88,6 +88,8 @@ def invite(role: str, lifetime_s: int, addresses: tuple[str, ...]) -> int:
         expires_ms = min(_now_ms() + lifetime_s * 1000, MOMENT_MS_MAX - 1)
         token = own_network.invite(own, Role(role), expires_ms, addresses or _addresses(data_dir, own))
     answer(token)
+    number = own_network.number_of(token)
+    say(f"invitation {number}: p2pnode network expel --invitation {number} takes it back")
     say(f"for p2pnode join, on any number of machines until {clock(expires_ms / 1000)}: who has it is let in")
     return Status.OK
 

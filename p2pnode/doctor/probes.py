@@ -179,7 +179,7 @@ class NetworkFacts:
     expires: float | None = None
     # Why the file cannot be read.
     problem: str = ""
-    # That the membership ends soon, or has ended, and what to do.
+    # A line where the membership ends soon, or has ended, with what to do.
     ends: str = ""
 
 

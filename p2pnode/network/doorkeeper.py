@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 ADMISSION_S_MAX = 10.0
 # A stream may break as one of two connections with a peer is closed.
 SHOW_AGAIN_S = 0.5
-# Who was refused is dialled again after this: it may have joined anew.
+# A peer that was refused is dialled again after this: it may have joined anew.
 REST_S = 60.0
 # Peer ids cost nothing: refusals are remembered of the last so many.
 REFUSED_MAX = 1_000
@@ -60,7 +60,7 @@ class Doorkeeper:
         self._keep = keep_expulsion
         # Neighbours that have not been admitted.
         self._waiting: dict[str, trio.Event] = {}
-        # Until when those refused are not dialled, and why they were.
+        # The time until which each peer that was refused is not dialled, and why it was.
         self._refused: dict[str, tuple[float, str]] = {}
         # Shows the newest record to all neighbours but one.
         self._spread: Callable[[str], None] = lambda but: None

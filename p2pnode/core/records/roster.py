@@ -57,7 +57,7 @@ class Roster:
 
     @property
     def expelled(self) -> ExpulsionBody | None:
-        """Who is expelled; None: nobody ever was."""
+        """The newest record of those expelled, read; None: nobody ever was."""
         return self._expelled
 
     @property
