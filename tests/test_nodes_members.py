@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,11 @@ def test_guests_are_given_nothing_and_the_expelled_and_those_without_membership_
         know_each_other(ada, bob, gus)
         assert "role guest may not run jobs of others: ask the operator" in gus.printed()
 
+        own = own_network.load(ada.data_dir)
+        assert own is not None
+        # Ten seconds, in which the others go on.
+        at_once = ThreadPoolExecutor(1)
+        stranger = at_once.submit(trio.run, served_nothing, ada, own.key)
         done = gus.ended(gus.submit(wasm_job(gus.add(JOBS / "noop.wasm"), Count=2)))
         assert done["state"] == "Completed", done
         assert gus.peer not in {one["peer"] for one in done["executions"]}
@@ -61,9 +67,7 @@ def test_guests_are_given_nothing_and_the_expelled_and_those_without_membership_
         failed = bob.ended(bob.submit(wasm_job(bob.add(JOBS / "noop.wasm"), Constraints=[only_gus])))
         assert failed["state"] == "Failed" and failed["executions"] == [], failed
 
-        own = own_network.load(ada.data_dir)
-        assert own is not None
-        trio.run(served_nothing, ada, own.key)
+        stranger.result(60)
         assert "is not let into the network: it has shown no membership" in ada.printed()
 
         began = time.monotonic()
@@ -86,9 +90,9 @@ def test_guests_are_given_nothing_and_the_expelled_and_those_without_membership_
             "bob": "member",
             "new": "operator",
         }
-        waits = bob.submit(
-            wasm_job(bob.add(JOBS / "noop.wasm"), Constraints=[only_gus], Timeouts={"QueueTimeout": 3600})
-        )
+        timeouts = {"QueueTimeout": 3600}
+        job = wasm_job(bob.add(JOBS / "noop.wasm"), Constraints=[only_gus], Timeouts=timeouts)
+        waits = bob.submit(job)
         stopped = new.cli("job", "stop", waits)
         assert stopped.returncode == 0, stopped.stderr
         assert bob.ended(waits)["state"] == "Stopped"
