@@ -246,7 +246,8 @@ async def _work(node: Node, end: _End, network: OwnNetwork | None) -> None:
     )
 
     async def shed_peers() -> None:
-        await host.shed(node.driver.core.partners | discovery.given)
+        relays = node.reaching.relays()
+        await host.shed(node.driver.core.partners | discovery.given | set(relays))
 
     async with trio.open_nursery() as nursery:
         if node.door is not None:

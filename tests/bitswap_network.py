@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 import trio
 import trio.testing
 
+from p2pnode.core.wire import protobuf
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.ipfs import bitswap_messages, bitswap_streams, protobuf
+from p2pnode.ipfs import bitswap_messages, bitswap_streams
 from p2pnode.ipfs.bitswap_messages import Message, Want
 from p2pnode.network.streams import NetworkError
 

@@ -92,6 +92,7 @@ class FakeNode(FakeContent, FakeReach, FakeSettings):
             name="fake",
             version="0.1.0",
             addresses=["/ip4/127.0.0.1/tcp/4001"],
+            reach="direct",
             data_dir=str(self.data_dir),
             docker=None,
             network=self.network,

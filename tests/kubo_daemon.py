@@ -39,10 +39,10 @@ def environment(directory: Path) -> dict[str, str]:
 
 
 @contextmanager
-def running_daemon(directory: Path, swarm_key: bytes | None = None) -> Iterator[str]:
+def running_daemon(directory: Path, swarm_key: bytes | None = None, *, relays: bool = False) -> Iterator[str]:
     """Runs it on a repository in `directory`, which may be there from before; gives its API's multiaddr.
 
-    With `swarm_key` it is in that private network.
+    With `swarm_key` it is in that private network; if it `relays`, it is a relay of others.
     """
     ipfs = program()
     repository = directory / "repository"
@@ -53,6 +53,10 @@ def running_daemon(directory: Path, swarm_key: bytes | None = None) -> Iterator[
         )
         config = json.loads((repository / "config").read_text())
         config |= {"Bootstrap": [], "Routing": {"Type": "none"}, "AutoConf": {"Enabled": False}}
+        if relays:
+            config["Swarm"]["RelayService"] = {"Enabled": True}
+            # Else it is a relay once others have told it that they reach it.
+            config["Internal"] = {"Libp2pForceReachability": "public"}
         (repository / "config").write_text(json.dumps(config))
     if swarm_key is not None:
         (repository / "swarm.key").write_text(f"/key/swarm/psk/1.0.0/\n/base16/\n{swarm_key.hex()}\n")

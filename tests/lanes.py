@@ -13,7 +13,8 @@ NOT_QUICK = (
     r"test_engine_(bridge|cgroups|docker|http_attacks|http_pause|podman|stop|wasm)",
     r"test_(binary|devnet|gpus_docker|ipfs_kubo|nodes_|two_versions|data_s3\.py|data_publishers)",
     r"test_(api_schemathesis|cli_exec|cli_terminal|cli_top_terminal|descriptors|guides|layers|version)\.py",
-    r"test_cli\.py::test_(a_closed_pipe|completion_prints|ctrl_c_while|help_imports|help_takes|submit_imports|shells_complete)",
+    r"test_cli\.py::test_(a_closed_pipe|ctrl_c_while|help_imports|help_takes|submit_imports)",
+    r"test_cli_completion\.py",
     r"test_api_tls\.py",
     r"test_python_client_guide\.py",
     r"test_bench_others\.py",
@@ -26,11 +27,11 @@ NOT_QUICK = (
     r"test_gpus\.py::test_the_driver_is_a_program",
     r"test_ipfs_result_store\.py::test_(a_result_gets_to_a_daemon|nothing_is_lost_while)",
     r"test_identity\.py::test_the_module_does_not_import",
-    r"test_(notice_targets|probe)\.py",
+    r"test_(notice_targets|probe|relays_kubo)\.py",
     r"test_mutations\.py::test_tests_and_networks",
     r"test_private\.py::test_another_user",
     # Real networks, on this machine's clock.
-    r"test_network_(discovery|first_contact|gossip|host|links|multistream|private|strangers|unused)",
+    r"test_network_(discovery|first_contact|gossip|host|links|multistream|private|relays|strangers|unused)",
     r"test_ipfs_bitswap",
     # Long tests: bombs, chance in quantity, the table of 2,600 rows, and simulated networks by the dozen.
     r"test_(cli_get_hostile|explore|fairness|fuzz|placement_figures|shell_simulation|who_may_say_what)\.py",

@@ -219,45 +219,6 @@ def test_the_front_page_is_an_answer_only_if_it_was_asked_for(capfd: Output) -> 
     assert capfd.readouterr() == ("", front_page())
 
 
-@pytest.mark.parametrize(("typed", "completed"), [("val", "validate"), ("job des", "describe")])
-def test_shells_complete_commands(typed: str, completed: str) -> None:
-    words = {"COMP_WORDS": f"p2pnode {typed}", "COMP_CWORD": str(len(typed.split()))}
-    done = subprocess.run(
-        [Path(sys.executable).with_name("p2pnode")],
-        env={**os.environ, **words, "_P2PNODE_COMPLETE": "bash_complete"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == f"plain,{completed}\n"
-
-
-@pytest.mark.parametrize("command", ["job describe", "get"])
-def test_shells_complete_the_ids_of_jobs(
-    served: Served, monkeypatch: pytest.MonkeyPatch, command: str
-) -> None:
-    main(["submit", "--no-wait", job_file("works")])
-    id = served.node.newest()[0]["id"]
-    typed = f"p2pnode {command} j-"
-    monkeypatch.setenv("COMP_WORDS", typed)
-    monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
-    monkeypatch.setenv("_P2PNODE_COMPLETE", "bash_complete")
-
-    def completed() -> str:
-        words = [Path(sys.executable).with_name("p2pnode")]
-        return subprocess.run(words, capture_output=True, text=True, check=True).stdout
-
-    assert completed() == f"plain,{id[:10]}\n"
-    monkeypatch.setenv("P2PNODE_API", "http://127.0.0.1:9")
-    assert completed().strip() == ""
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_prints_a_script_for_the_shell(shell: str, capfd: Output) -> None:
-    assert main(["completion", shell]) == 0
-    assert f"_P2PNODE_COMPLETE={shell}_complete" in capfd.readouterr().out
-
-
 def test_unknown_and_ambiguous_ids_are_refused(served: Served, capfd: Output) -> None:
     for _ in range(2):
         main(["submit", "--no-wait", job_file("endless")])
@@ -271,6 +232,8 @@ def test_stopping_a_job_names_its_new_state(served: Served, capfd: Output) -> No
     job = capfd.readouterr().out.strip()
     assert main(["job", "stop", job[:8]]) == 0
     assert capfd.readouterr().err == f"{job} Stopped\n"
+    assert main(["job", "stop", job[:8]]) == 0
+    assert capfd.readouterr().err == f"{job} has ended already: Stopped\n"
 
 
 def test_logs_go_where_the_program_wrote_them(served: Served, capfdbinary: Output) -> None:

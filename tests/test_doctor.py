@@ -62,6 +62,7 @@ def an_identity(version: str) -> IdentityJson:
         name="here",
         version=version,
         addresses=[],
+        reach="direct",
         data_dir="/d",
         engines=[],
         labels={},
@@ -165,6 +166,16 @@ def test_peers_that_are_not_reached_are_named_each(
     found = checks.peers(NodeFacts(nodes=nodes, unreached=(given,) * unreached))  # type: ignore[arg-type]
     assert [str(one.level) for one in found] == levels
     assert sum(one.text == f"{PEER}: refused" for one in found) == unreached
+
+
+@pytest.mark.parametrize(("reach", "level"), [("direct", "ok"), ("relay", "ok"), ("none", "warn")])
+def test_a_node_that_nobody_reaches_is_told_what_to_do(reach: str, level: str) -> None:
+    found = checks.reach(NodeFacts(identity=an_identity("1") | {"reach": reach}))  # type: ignore[typeddict-item]
+    assert found is not None and found.level == level and bool(found.advice) == (level == "warn")
+
+
+def test_a_node_that_has_met_nobody_is_no_finding() -> None:
+    assert checks.reach(NodeFacts()) is None
 
 
 def test_a_quota_that_fits_is_no_finding() -> None:

@@ -13,8 +13,9 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
+from p2pnode.core.wire import protobuf
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.ipfs import bitswap_messages, bitswap_streams, cid, fetch, protobuf, reading, unixfs
+from p2pnode.ipfs import bitswap_messages, bitswap_streams, cid, fetch, reading, unixfs
 from p2pnode.ipfs.bitswap import Bitswap, open_bitswap
 from p2pnode.ipfs.bitswap_messages import Message, Want, WantKind
 from p2pnode.ipfs.blocks import BlockStore, BlockUnavailable

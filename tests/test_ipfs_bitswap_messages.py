@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2pnode.core.wire import protobuf
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.ipfs import bitswap_messages, cid, dagpb, protobuf
+from p2pnode.ipfs import bitswap_messages, cid, dagpb
 from p2pnode.ipfs.bitswap_messages import Message, Want, WantKind
 
 

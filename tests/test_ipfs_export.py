@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2pnode.core.wire import protobuf
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.ipfs import car, cid, dagpb, protobuf, reading, unixfs
+from p2pnode.ipfs import car, cid, dagpb, reading, unixfs
 from p2pnode.ipfs.blocks import BlockUnavailable
 from p2pnode.ipfs.export import ExportRoom, export
 from p2pnode.ipfs.partial import CannotExport

@@ -10,11 +10,13 @@ from p2pnode.core.wire.addresses import (
     Scope,
     by_peer,
     parse,
+    reach_of,
     scope_of,
     tellable,
 )
 
 PEER = "12D3KooWHHzSeKaY8xuZVzkLbKFfvNgPPeKhFBGrMbNzbm5akpqu"
+RELAY = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"
 LOOPBACK, PRIVATE, PUBLIC = "/ip4/127.0.0.1/tcp/1", "/ip4/192.168.1.2/tcp/1", "/ip4/9.9.9.9/tcp/1"
 
 
@@ -25,6 +27,8 @@ LOOPBACK, PRIVATE, PUBLIC = "/ip4/127.0.0.1/tcp/1", "/ip4/192.168.1.2/tcp/1", "/
         f"/ip4/192.0.2.1/tcp/4001/p2p/{PEER}",
         "/ip6/::1/tcp/0",
         "/dns/node.example.org/tcp/65535",
+        f"/ip4/192.0.2.1/tcp/4001/p2p/{RELAY}/p2p-circuit",
+        f"/dns4/relay.example.org/tcp/4001/p2p/{RELAY}/p2p-circuit/p2p/{PEER}",
     ],
 )
 def test_an_address_is_written_as_it_was_read(text: str) -> None:
@@ -33,6 +37,31 @@ def test_an_address_is_written_as_it_was_read(text: str) -> None:
 
 def test_an_address_has_parts() -> None:
     assert parse(f"/ip4/192.0.2.1/tcp/4001/p2p/{PEER}") == Address("ip4", "192.0.2.1", 4001, PEER)
+
+
+def test_an_address_by_a_relay_is_dialled_at_the_relay_and_is_of_the_peer_behind_it() -> None:
+    address = parse(f"{PUBLIC}/p2p/{RELAY}/p2p-circuit/p2p/{PEER}")
+    assert (address.relay, address.peer, address.dialled) == (RELAY, PEER, PUBLIC)
+    assert by_peer([str(address)]) == {PEER: [f"{PUBLIC}/p2p/{RELAY}/p2p-circuit"]}
+
+
+def test_an_address_by_a_relay_reaches_as_far_as_the_relay_does() -> None:
+    near, far = (f"{one}/p2p/{RELAY}/p2p-circuit/p2p/{PEER}" for one in (PRIVATE, PUBLIC))
+    assert tellable([near, far], ["8.8.8.8"]) == [far]
+
+
+@pytest.mark.parametrize(
+    ("told", "reach"),
+    [
+        ([], "none"),
+        (["/ip4/192.0.2.1/udp/1"], "none"),
+        ([PUBLIC], "direct"),
+        ([f"{PUBLIC}/p2p/{RELAY}/p2p-circuit"], "relay"),
+        ([f"{PUBLIC}/p2p/{RELAY}/p2p-circuit", PUBLIC], "direct"),
+    ],
+)
+def test_addresses_tell_how_their_peer_is_reached(told: list[str], reach: str) -> None:
+    assert reach_of(told) == reach
 
 
 @pytest.mark.parametrize(
@@ -52,7 +81,12 @@ def test_an_address_has_parts() -> None:
         "/dns/a b/tcp/1",
         "/dns/" + "a" * 300 + "/tcp/1",
         "/ip4/192.0.2.1/tcp/4001/p2p/0OIl",
-        f"/ip4/192.0.2.1/tcp/4001/p2p/{PEER}/p2p-circuit",
+        f"/ip4/192.0.2.1/tcp/4001/p2p/{PEER}/p2p-circuit/p2p",
+        f"/ip4/192.0.2.1/tcp/4001/p2p/{PEER}/p2p/{PEER}",
+        "/ip4/192.0.2.1/tcp/4001/p2p-circuit",
+        f"/ip4/192.0.2.1/tcp/4001/p2p-circuit/p2p/{PEER}",
+        f"/ip4/192.0.2.1/tcp/4001/p2p/{PEER}/p2p-circuit/p2p/{PEER}/p2p-circuit",
+        f"/p2p/{PEER}/p2p-circuit",
     ],
 )
 def test_what_is_no_tcp_address_is_refused(text: str) -> None:

@@ -244,7 +244,7 @@ async def test_connections_are_reported_once_each_way() -> None:
         await until(lambda: events)
         await a.disconnect(b.peer_id)
         await until(lambda: len(events) > 1)
-        assert events == [Connected(a.peer_id, "127.0.0.1"), Disconnected(a.peer_id)]
+        assert events == [Connected(a.peer_id, "127.0.0.1", inbound=True), Disconnected(a.peer_id)]
 
 
 async def test_addresses_are_real_and_on_loopback_are_told() -> None:

@@ -188,9 +188,13 @@ def _no_output(one: ExecutionJson) -> str:
 @options.job_id
 @click.option("--reason", default="stopped by its owner", help="Kept with the job.")
 def stop(job_id: str, reason: str) -> int:
-    """Stop a job."""
+    """Stop a job; one that has ended stays as it is."""
     client = running()
-    stopped = client.stop(client.job(job_id)["id"], reason)
+    found = client.job(job_id)
+    if found["outcome"]:
+        say(f"{found['id']} has ended already: {found['state']}")
+        return Status.OK
+    stopped = client.stop(found["id"], reason)
     say(f"{stopped['id']} {stopped['state']}")
     return Status.OK
 

@@ -31,6 +31,7 @@ from p2pnode.cli.status import CommandError, Status
 from p2pnode.client.errors import NodeUnreachable
 from p2pnode.core.records.membership import OPEN_NETWORK, described
 from p2pnode.core.values.units import about_bytes, parse_duration
+from p2pnode.core.wire.addresses import reach_of
 from p2pnode.core.wire.states import Scheduling
 from p2pnode.system.host_resources import BUILT_IN_LABELS
 
@@ -150,6 +151,7 @@ def _identity_fields(identity: OwnIdentityJson, wide: bool) -> list[tuple[str, s
         ("Data", identity["data_dir"]),
         ("Network", network_text(identity.get("network"))),
         ("API", identity["api"]),
+        ("Reach", identity.get("reach", "")),
         *(("Address", address) for address in identity["addresses"]),
     ]
 
@@ -196,6 +198,7 @@ _NODES: Sequence[Column[NodeJson]] = (
     column("SCHEDULING", lambda one: f"nothing: {one['problem']}" if one["problem"] else one["scheduling"]),
     time_column("ADVERT", lambda one: one["issued"], in_table=False),
     wide_column("PROTOCOLS", lambda one: ",".join(one["protocols"])),
+    wide_column("REACH", lambda one: reach_of(one["addresses"])),
     wide_column("ADDRESSES", lambda one: ",".join(one["addresses"])),
     column("LABELS", lambda one: labels_text(_own(one["labels"])), lambda one: labels_text(one["labels"])),
 )

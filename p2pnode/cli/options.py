@@ -51,16 +51,21 @@ _OTHER_NODES = ("P2PNODE_DATA_DIR", "P2PNODE_API", "P2PNODE_TOKEN")
 
 def _take_profile(ctx: click.Context, option: click.Parameter, name: str | None) -> None:
     """Have this command, and those that it starts, use a profile's node."""
-    if name is None or ctx.resilient_parsing:
+    if name is None:
         return
     try:
         check_profile(name)
     except ConfigError as error:
+        if ctx.resilient_parsing:
+            # A shell completes what is being typed.
+            return
         raise click.UsageError(str(error), ctx) from error
     if ctx.meta.setdefault(PROFILE_GIVEN, name) != name:
         raise click.UsageError(f"two profiles are named: {ctx.meta[PROFILE_GIVEN]} and {name}")
-    before = dict(os.environ)
-    ctx.find_root().call_on_close(lambda: _put_back(before))
+    if not ctx.resilient_parsing:
+        # A shell's completions are looked for when the context has been closed.
+        before = dict(os.environ)
+        ctx.find_root().call_on_close(lambda: _put_back(before))
     for variable in _OTHER_NODES:
         os.environ.pop(variable, None)
     os.environ[PROFILE_VARIABLE] = name

@@ -223,7 +223,7 @@ def _report(job: JobJson, elapsed_s: float, form: OutputForm) -> int:
         say(f"  fetch it:    p2pnode get {short_id(job['id'])}")
     status = status_of(job)
     if status is not Status.OK:
-        _say_all(_look(job["id"]))
+        _say_all(_look(job["id"])[: 2 if job["executions"] else 1])
     return status
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from p2pnode.core.link.reach import ReachMode, RelayMode
 from p2pnode.core.placement.forwarding import parse_pattern
 from p2pnode.core.values import units
 from p2pnode.core.values.capabilities import parse_allowed
@@ -37,6 +38,7 @@ URL_LENGTH_MAX = 2_000
 LENDABLE_NETWORKS = (NetworkType.BRIDGE, NetworkType.HOST)
 
 T = TypeVar("T")
+Mode = TypeVar("Mode", ReachMode, RelayMode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,8 @@ def _matching(pattern: str) -> Callable[[object], str]:
 
 
 def _read_listened_at(text: str) -> str:
-    if addresses.parse(text).family not in ("ip4", "ip6"):
+    address = addresses.parse(text)
+    if address.family not in ("ip4", "ip6") or address.relay:
         raise addresses.BadAddress(f"{text!r}: to listen, an IP address is needed")
     return text
 
@@ -164,6 +167,11 @@ def _read_log_format(value: object) -> str:
     if (form := _text(value).lower()) not in LOG_FORMATS:
         raise ValueError(form)
     return form
+
+
+def _one_of(modes: type[Mode]) -> Callable[[object], Mode]:
+    """A reader of the word of one mode."""
+    return lambda value: modes(_text(value).lower())
 
 
 def _read_command(value: object) -> tuple[str, ...]:
@@ -237,6 +245,8 @@ GRACE = SettingKind("TIME", "a duration such as 60s", "60s", _read_duration)
 RETENTION = SettingKind("TIME", "a duration such as 168h", "168h", _read_duration)
 LOG_LEVEL = SettingKind("LEVEL", f"one of {', '.join(LOG_LEVELS)}", "info", _read_log_level)
 LOG_FORMAT = SettingKind("FORM", f"one of {', '.join(LOG_FORMATS)}", "json", _read_log_format)
+REACH = SettingKind("MODE", f"one of {', '.join(ReachMode)}", "relay", _one_of(ReachMode))
+RELAY = SettingKind("MODE", f"one of {', '.join(RelayMode)}", "off", _one_of(RelayMode))
 COMMAND = SettingKind(
     "WORD",
     "an absolute path such as /usr/local/bin/tell, then the arguments, one by one",

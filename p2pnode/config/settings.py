@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_type_hints
 
 from p2pnode.config import DEFAULT_ORIGIN, SettingOrigin, kinds
 from p2pnode.config.kinds import SettingKind
+from p2pnode.core.link.reach import ReachMode, RelayMode
 from p2pnode.core.values import units
 from p2pnode.core.wire.spec import STOP_GRACE_S_MAX, NetworkType
 
@@ -122,6 +123,24 @@ class NodeConfig:
     mdns: Annotated[bool, Setting("--no-mdns", kinds.FLAG, "Neither find peers on the LAN nor be found.")] = (
         True
     )
+    reach: Annotated[
+        ReachMode,
+        Setting(
+            "--reach",
+            kinds.REACH,
+            "Be dialled (direct), or be reached by relays; auto: by relays too, while nobody dials it.",
+            "auto",
+        ),
+    ] = ReachMode.AUTO
+    relay: Annotated[
+        RelayMode,
+        Setting(
+            "--relay",
+            kinds.RELAY,
+            "Be a relay of nodes that cannot be dialled; auto: unless it lives by relays.",
+            "auto",
+        ),
+    ] = RelayMode.AUTO
     # As DOCKER_HOST names it.
     docker_host: Annotated[
         str,

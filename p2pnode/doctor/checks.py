@@ -220,6 +220,19 @@ def peers(found: NodeFacts) -> list[Finding]:
     return [first, *lost, *deaf]
 
 
+def reach(found: NodeFacts) -> Finding | None:
+    """How others reach the node that runs; None where nothing is known of it, as alone or on one machine."""
+    how = found.identity.get("reach", "unknown") if found.identity else "unknown"
+    if how == "none":
+        return warn(
+            "reach",
+            "nobody connects to this node from outside, and no neighbour is its relay",
+            "have its router forward the port of --listen here, or join through a relay (--peer)",
+        )
+    says = {"direct": "others connect to this node", "relay": "others reach this node by relays"}
+    return ok("reach", says[how]) if how in says else None
+
+
 def problems(found: NodeFacts) -> Finding:
     aside = [one for one in found.problems if one["aside"]]
     if not aside:

@@ -41,6 +41,8 @@ def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
     yield checks.network(probes.network(place.data_dir, clock.now), node, clock.now)
     if node.identity is not None:
         yield from checks.peers(node)
+        if reach := checks.reach(node):
+            yield reach
         yield checks.problems(node)
     if config.ipfs_api:
         yield checks.kubo(*probes.kubo(config.ipfs_api))

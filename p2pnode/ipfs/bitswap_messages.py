@@ -9,10 +9,10 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from p2pnode.core.wire import protobuf
 from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.protobuf import bytes_field, bytes_untrusted, number_untrusted, varint_field
 from p2pnode.ipfs import cid as cids
-from p2pnode.ipfs import protobuf
-from p2pnode.ipfs.protobuf import bytes_field, bytes_untrusted, number_untrusted, varint_field
 
 # Kubo and Helia accept this.
 MESSAGE_SIZE_BYTES_MAX = 4 * 1024 * 1024

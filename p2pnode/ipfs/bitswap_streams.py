@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+from p2pnode.core.wire import protobuf
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.ipfs import bitswap_messages, protobuf
+from p2pnode.ipfs import bitswap_messages
 from p2pnode.ipfs.bitswap_messages import MESSAGE_SIZE_BYTES_MAX, Message
 
 PROTOCOLS = ("/ipfs/bitswap/1.2.0", "/ipfs/bitswap/1.1.0", "/ipfs/bitswap/1.0.0")

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from p2pnode.core.wire import protobuf
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.ipfs import cid as cids
-from p2pnode.ipfs import dagpb, protobuf
+from p2pnode.ipfs import dagpb
 from p2pnode.ipfs.blocks import BlockUnavailable
 from p2pnode.ipfs.reading import BLOCKS_READ_MAX, GetBlock
 

@@ -15,8 +15,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
+from p2pnode.core.wire import protobuf
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.ipfs import protobuf
 
 Codec = Literal["raw", "dag-pb", "dag-cbor"]
 

@@ -12,9 +12,10 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from p2pnode.core.wire import protobuf
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.ipfs import cid, protobuf
-from p2pnode.ipfs.protobuf import bytes_field, bytes_untrusted, number_untrusted, varint_field
+from p2pnode.core.wire.protobuf import bytes_field, bytes_untrusted, number_untrusted, varint_field
+from p2pnode.ipfs import cid
 
 # Bitswap carries this in one block (https://specs.ipfs.tech/bitswap-protocol/#block-sizes), so that
 # every peer can pass it on. It also bounds the links of a node, as each takes at least 36 bytes.

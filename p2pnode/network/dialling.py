@@ -5,7 +5,7 @@ libp2p's own dialling waits 250 ms, tries one address, and refuses a peer for 60
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 from libp2p.abc import INetworkService
@@ -22,6 +22,10 @@ from .streams import NetworkError
 # The next address of a peer is tried after this, while the earlier ones go on (RFC 8305: 250 ms).
 DIAL_STAGGER_S = 0.25
 ADDRESSES_DIALLED_MAX = 8
+# So many of them by relays, where a peer has so many addresses.
+RELAYED_DIALLED_MAX = 2
+# The rest of the caller's time is for the peer.
+RELAY_CONNECT_S_MAX = 3.0
 # The part of a caller's time that the dials get.
 DIAL_SHARE = 0.95
 
@@ -37,10 +41,16 @@ class Unreachable(NetworkError):
 class Dialler:
     """Makes the connections of a host to its peers, one at a time for each peer."""
 
-    def __init__(self, network: INetworkService, own: str) -> None:
-        """`own` is the peer id of the host itself, which is not dialled."""
+    def __init__(
+        self, network: INetworkService, own: str, by_relay: Callable[[str, str], Awaitable[None]]
+    ) -> None:
+        """`own` is the peer id of the host itself, which is not dialled.
+
+        `by_relay` connects with a peer by a relay that is connected: the relay, then the peer.
+        """
         self._network = network
         self._own = own
+        self._by_relay = by_relay
         self._dialling: dict[str, trio.Lock] = {}
 
     def is_connected(self, peer: str) -> bool:
@@ -74,7 +84,7 @@ class Dialler:
                 self._dialling.pop(peer, None)
 
     async def _dial(self, peer: str, addresses: Sequence[str], timeout_s: float) -> None:
-        tried = list(dict.fromkeys(addresses))[:ADDRESSES_DIALLED_MAX]
+        tried = _in_order(addresses)
         failures: dict[str, str] = {}
         # A little less than the caller's own limit: whoever asked is told of each address.
         with trio.move_on_after(timeout_s * DIAL_SHARE):
@@ -84,7 +94,7 @@ class Dialler:
                     try:
                         await self._dial_one(peer, address)
                         nursery.cancel_scope.cancel()
-                    except (BaseLibp2pError, OSError, ValueError) as exc:
+                    except (BaseLibp2pError, NetworkError, OSError, ValueError) as exc:
                         failures[address] = reason_of_failure(exc)
                         failed.set()
 
@@ -100,7 +110,12 @@ class Dialler:
 
     async def _dial_one(self, peer: str, address: str) -> None:
         """Dial what a name stands for; raises what the resolver, or libp2p for the last address, does."""
-        resolved = await resolve(addressing.parse(address))
+        parsed = addressing.parse(address)
+        if parsed.relay:
+            await self.connect(parsed.relay, [parsed.dialled], RELAY_CONNECT_S_MAX)
+            await self._by_relay(parsed.relay, peer)
+            return
+        resolved = await resolve(parsed)
         for one in resolved:
             try:
                 await self._network.dial_addr(Multiaddr(one.transport), ID.from_string(peer))
@@ -110,3 +125,18 @@ class Dialler:
             else:
                 return
         raise NameUnknown("the name has no address that can be dialled")
+
+
+def _in_order(addresses: Sequence[str]) -> list[str]:
+    """The addresses to dial: by relays last, for these are slower and another's line."""
+    relayed = [one for one in dict.fromkeys(addresses) if _is_relayed(one)]
+    direct = [one for one in dict.fromkeys(addresses) if one not in relayed]
+    kept = max(RELAYED_DIALLED_MAX, ADDRESSES_DIALLED_MAX - len(direct))
+    return [*direct[: ADDRESSES_DIALLED_MAX - len(relayed[:kept])], *relayed[:kept]]
+
+
+def _is_relayed(address: str) -> bool:
+    try:
+        return bool(addressing.parse(address).relay)
+    except addressing.BadAddress:
+        return False

@@ -21,15 +21,18 @@ from libp2p.abc import IHost, INetConn, INetStream
 from libp2p.custom_types import TProtocol
 from libp2p.exceptions import BaseLibp2pError
 from libp2p.peer.id import ID
+from libp2p.rcmgr import Direction
 from multiaddr import Multiaddr
 from multiaddr.utils import get_thin_waist_addresses
 
 from p2pnode.core.wire import addresses as addressing
+from p2pnode.core.wire.circuits import STOP
 from p2pnode.core.wire.protocols import MEMBER
 from p2pnode.identity import Identity
 from p2pnode.system.log_lines import concerning
 
 from .admission import Admission
+from .circuits import Circuits
 from .dependency_logs import limit_dependency_logs
 from .dialling import Dialler, Unreachable
 from .libp2p_host import (
@@ -60,6 +63,7 @@ log = logging.getLogger(__name__)
 
 STREAMS_PER_PEER_MAX = 128  # Half of what Yamux allows on a connection; libp2p's own protocols take some.
 STREAMS_PER_PROTOCOL_MAX = 32  # One peer's at once; a node has no use for more.
+OPEN_RELAY_S_MAX = 5.0  # As a dial has, of which it is a part.
 HANDLER_S_MAX = 600.0  # A large file's blocks over a slow line; a stuck handler is gone after that.
 # libp2p takes 0.1 s for each connection that it closes; all at once they take no longer.
 SHUTDOWN_S_MAX = 2.0
@@ -73,10 +77,12 @@ class PeerSilent(Unreachable):
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A first connection with a peer is there. `host` is its IP address as seen from here."""
+    """A first connection with a peer is there. `host` is its IP address as seen from here; "": by a relay."""
 
     peer: str
     host: str
+    # The peer has dialled.
+    inbound: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +120,13 @@ class Host:
         self._doubles: tuple[DoubleCame, DoubleGone] | None = None
         self._inbound: Counter[tuple[str, str]] = Counter()
         self._used_at: dict[str, float] = {}
-        self._dialler = Dialler(self._network, peer_id)
+        # This node's addresses by its relays, and which these are (relay_upkeep).
+        self.relayed_addresses: Sequence[str] = ()
+        # Whether nobody is told to dial it itself.
+        self.by_relays_alone = False
+        self._relays: Callable[[], Collection[str]] = tuple
+        self._circuits = Circuits(self._network, self._open_relay_stream, lambda peer: peer in self._relays())
+        self._dialler = Dialler(self._network, peer_id, self._circuits.dial)
         self._guard()
         self._network.register_notifee(ConnectionNotifee(self._notify_connected, self._notify_disconnected))
 
@@ -129,14 +141,35 @@ class Host:
         return list(dict.fromkeys(found))
 
     def tellable_addresses(self) -> list[str]:
-        """The addresses that may be gossiped: those of `addresses` that all peers connected now can use."""
-        return addressing.tellable(self.addresses(), [self.remote_host(peer) for peer in self.connected()])
+        """The addresses that may be gossiped: those that all peers connected now can use; by relays last."""
+        seen = filter(None, map(self.remote_host, self.connected()))
+        own = () if self.by_relays_alone else self.addresses()
+        return addressing.tellable([*own, *self.relayed_addresses], list(seen))
 
     def remote_host(self, peer: str) -> str:
-        """The IP address of a connected peer as seen from here; "" if it is not connected."""
-        for connection in self._network.get_connections(ID.from_string(peer)):
-            return _remote_host(connection)
-        return ""
+        """The IP address of a connected peer as seen from here; "" if it is not connected but by a relay."""
+        hosts = map(_remote_host, self._network.get_connections(ID.from_string(peer)))
+        return next(filter(None, hosts), "")
+
+    def dialled_at(self, peer: str) -> list[str]:
+        """Where this node has dialled a connected peer, as multiaddrs without the peer."""
+        connections = self._network.get_connections(ID.from_string(peer))
+        return [
+            str(address)
+            for one in connections
+            if one.direction == Direction.OUTBOUND and _remote_host(one)
+            for address in one.get_transport_addresses()
+        ]
+
+    def take_relays(self, relays: Callable[[], Collection[str]]) -> None:
+        """Let in whom these relays bring; `relays` gives those with which this node has reservations."""
+        self._relays = relays
+        self.handle(
+            STOP, self._circuits.serve_stop, time_limit_s=inf, streams_per_peer_max=STREAMS_PER_PEER_MAX // 2
+        )
+
+    async def _open_relay_stream(self, relay: str, protocol: str) -> Stream:
+        return await self.open_stream(relay, [protocol], OPEN_RELAY_S_MAX)
 
     def connected(self) -> list[str]:
         """The peers that have a connection with this node."""
@@ -283,7 +316,8 @@ class Host:
         if len(keys) > 1 and self._doubles is not None:
             self._doubles[0](peer, keys)
         if len(self._network.get_connections(ID.from_string(peer))) == 1:
-            self._tell(Connected(peer, _remote_host(connection)))
+            inbound = connection.direction == Direction.INBOUND
+            self._tell(Connected(peer, _remote_host(connection), inbound))
 
     def _notify_disconnected(self, connection: INetConn) -> None:
         peer = str(connection.muxed_conn.peer_id)

@@ -143,7 +143,7 @@ def check_free(text: str) -> None:
         address = addressing.parse(text)
     except addressing.BadAddress as exc:
         raise CannotListen(f"cannot listen: {exc}") from exc
-    if address.family not in ("ip4", "ip6"):
+    if address.family not in ("ip4", "ip6") or address.relay:
         raise CannotListen(f"cannot listen on {text}: an IP address is needed")
     family = socket.AF_INET if address.family == "ip4" else socket.AF_INET6
     with socket.socket(family, socket.SOCK_STREAM) as probe:

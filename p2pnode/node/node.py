@@ -32,6 +32,7 @@ from p2pnode.core.records.events import (
     Event,
     Kill,
     Leaving,
+    NeighbourJoined,
     Start,
 )
 from p2pnode.core.records.lifecycle import JobRecord
@@ -82,6 +83,7 @@ from .journal import Journal
 from .log_orders import LogOrders
 from .message_needs import MessageNeeds
 from .peer_watch import PeerWatch
+from .reaching import Reaching
 from .scheduling import OperatorScheduling
 
 log = logging.getLogger(__name__)
@@ -149,6 +151,8 @@ class Node:
         self.peer_watch = PeerWatch(core, self.changes, self.tell)
         self.intake = Intake(self.driver, journal, self.needs, self.caution, self.audit_log, door)
         self.links = self._make_links()
+        # Neighbours are to hear of other addresses, as they would of a neighbour that joined.
+        self.reaching = Reaching(config, host, self._at_other_addresses)
         self.scheduling = OperatorScheduling(self.driver, journal, self.clock, self.changes)
 
     def _make_executor(self) -> Executor:
@@ -224,6 +228,9 @@ class Node:
         """Keep for people why a program or URL of the operator's failed."""
         self.journal.problems.add(Compartment.TASK, name, reason, aside=False)
 
+    def _at_other_addresses(self) -> None:
+        self.tell(NeighbourJoined())
+
     # Effects
 
     def start(self, action: Start) -> None:
@@ -289,7 +296,7 @@ class Node:
 
     def peers_needed(self) -> set[str]:
         """The peers whose connections must stay."""
-        return self.links.wanted
+        return self.links.wanted | set(self.reaching.relays())
 
     def addresses_of(self, peer: str) -> Sequence[str]:
         return self.adverts.addresses_of(peer)
@@ -339,6 +346,7 @@ class Node:
             await nursery.start(self.links.run)
             nursery.start_soon(self.driver.run)
             keep_running = self.guards.keep_running
+            nursery.start_soon(keep_running, "relays", self.reaching.run)
             nursery.start_soon(keep_running, "block store", self.results.run)
             nursery.start_soon(keep_running, "loop lag", self.driver.counts.watch_lag)
             await self.resume()

@@ -53,6 +53,7 @@ def services_of(node: Node, discovery: Discovery, network: OwnNetwork | None) ->
             node.scheduling,
             Metrics(node),
             network,
+            node.reaching.state,
         ),
         content=Content(node.blocks, node.bitswap, node.fetching, node.nursery),
         problems=FaultReports(node.journal, node.driver, node.intake, node.executor),

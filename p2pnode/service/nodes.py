@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from p2pnode import __version__
@@ -22,6 +22,7 @@ from p2pnode.api.shapes import (
     UnreachedJson,
 )
 from p2pnode.config.settings import NodeConfig, standing
+from p2pnode.core.link.reach import ReachState
 from p2pnode.core.node import Core
 from p2pnode.core.records import membership as memberships
 from p2pnode.core.records.reservations import Reservation, ReservationState
@@ -62,6 +63,7 @@ class Nodes:
         scheduling: OperatorScheduling,
         metrics: Metrics,
         network: OwnNetwork | None,
+        reach: Callable[[], ReachState],
     ) -> None:
         self._config = config
         self._lookup = lookup
@@ -74,6 +76,7 @@ class Nodes:
         self._scheduling = scheduling
         self._metrics = metrics
         self._network = network
+        self._reach = reach
 
     def identity(self) -> IdentityJson:
         capacity = self._core.worker.capacity
@@ -81,7 +84,8 @@ class Nodes:
             "peer": self._core.me,
             "name": self._config.name,
             "version": __version__,
-            "addresses": self._host.addresses(),
+            "addresses": [*self._host.addresses(), *self._host.relayed_addresses],
+            "reach": self._reach().value,
             "data_dir": str(self._config.data_dir),
             "engines": list(capacity.engines) if capacity else [],
             "labels": dict(capacity.labels) if capacity else {},

@@ -204,9 +204,8 @@ class Simulation:
         node.alive, node.down_since = False, self.now
         node.incarnation += 1
         node.running.clear()
-        down_since = self.now
         for other in self.nodes.values():
-            self.at(LOST_AFTER_S, self.notice, other, node, down_since)
+            self.at(LOST_AFTER_S, self.notice, other, node, self.now)
         chance = 1.0 if keeps_disk else self.random.random()
         if chance < self.weather.final:
             self.lose_disk(node)
@@ -248,26 +247,27 @@ class Simulation:
         node.core = self._core(node.peer)
         jobs = [codec.decode(data, JobRecord) for data in node.jobs.values()]
         reservations = [codec.decode(data, Reservation) for data in node.reservations.values()]
-        live = [job for job in jobs if not job.ended]
         node.incarnation += 1
-        for other in self.nodes.values():
-            if other.alive and other is not node:
-                for signed, remaining_ms in other.core.table.entries(self.now):
-                    advert = codec.decode(signed.body, Advert)
-                    node.core.table.learn(signed, advert, remaining_ms, self.now)
-                self.at(0.01, self.heard_again, node, other)
+        others = [other for other in self.nodes.values() if other.alive and other is not node]
+        self.learn_tables(node, others)
+        for other in others:
+            self.at(0.01, self.heard_again, node, other)
         # The node gives up whom it misses in its own time: it was down when the others did.
         for other in self.nodes.values():
             if not other.alive:
                 self.at(LOST_AFTER_S, self.notice, node, other, other.down_since)
-        self.perform(node, node.core.resume(live, reservations, self.now))
+        self.perform(node, node.core.resume([job for job in jobs if not job.ended], reservations, self.now))
         self.give(node, node.incarnation, CapacityChanged(node.capacity))
+
+    def learn_tables(self, node: Node, others: list[Node]) -> None:
+        for signed, remaining_ms in [one for other in others for one in other.core.table.entries(self.now)]:
+            node.core.table.learn(signed, codec.decode(signed.body, Advert), remaining_ms, self.now)
 
     def cut(self) -> None:
         """Separate two halves for a while; sides that were apart for long give each other up."""
         peers = list(self.nodes)
         half = set(self.random.sample(peers, len(peers) // 2))
-        pairs = {frozenset((a, b)) for a in peers for b in peers if (a in half) != (b in half)}
+        pairs = {frozenset((a, b)) for a in half for b in peers if b not in half}
         self.blocked |= pairs
         length = self.random.uniform(1, 20)
         self.at(length, self.heal, pairs)

@@ -11,6 +11,7 @@ from pathlib import Path
 from pprint import pformat
 from typing import Any
 
+from .churn import run_churn
 from .scenarios import run_scenario, scenario_of
 from .shell_scenarios import run_shell_scenario, shell_scenario_of
 from .shrinking import failure_of, shrunk
@@ -25,7 +26,13 @@ def main() -> int:
     parser.add_argument(
         "--shrink", action="store_true", help="make the scenario of a seed that fails smaller"
     )
+    parser.add_argument(
+        "--churn", type=int, metavar="MINUTES", help="half of fifty nodes leaves and comes back each minute"
+    )
     arguments = parser.parse_args()
+    if arguments.churn is not None:
+        sys.stdout.write(f"{pformat(run_churn(arguments.first, arguments.churn))}\n")
+        return 0
     run: Callable[..., Any] = run_shell_scenario if arguments.shell else run_scenario
     start = time.monotonic()
     for seed in range(arguments.first, arguments.first + arguments.count):

@@ -2,7 +2,8 @@
 
 An address is a multiaddr such as `/ip4/192.0.2.1/tcp/4001/p2p/12D3Koo...`. This node
 speaks TCP alone, so that is the whole grammar here:
-`/(ip4|ip6|dns|dns4|dns6)/HOST/tcp/PORT[/p2p/PEER]`. All functions are pure.
+`/(ip4|ip6|dns|dns4|dns6)/HOST/tcp/PORT[/p2p/PEER]`, and of a peer that is reached by a relay
+the relay's address and `/p2p-circuit[/p2p/PEER]`. All functions are pure.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import enum
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from .peer_ids import is_peer_id
@@ -18,6 +20,7 @@ from .peer_ids import is_peer_id
 ADDRESS_LENGTH_MAX = 256  # A DNS name of 253 characters is already rare.
 PORT_MAX = 65_535
 _DNS_NAME = re.compile(r"(?!-)[A-Za-z0-9_.-]{1,253}")
+_CIRCUIT = "p2p-circuit"
 _PEER = re.compile(r"[1-9A-HJ-NP-Za-km-z]{20,64}")
 
 
@@ -35,17 +38,26 @@ class Scope(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One address; `peer` is "" where it does not say whose it is."""
+    """One address; `peer` is "" where it does not say whose it is.
+
+    `relay` is the peer that is dialled at the host in place of it, "" where it is dialled itself.
+    """
 
     family: str
     host: str
     port: int
     peer: str = ""
+    relay: str = ""
+
+    @property
+    def dialled(self) -> str:
+        """Where the connection goes to, without any peer."""
+        return f"/{self.family}/{self.host}/tcp/{self.port}"
 
     @property
     def transport(self) -> str:
         """The address without the peer."""
-        return f"/{self.family}/{self.host}/tcp/{self.port}"
+        return f"{self.dialled}/p2p/{self.relay}/{_CIRCUIT}" if self.relay else self.dialled
 
     def __str__(self) -> str:
         return f"{self.transport}/p2p/{self.peer}" if self.peer else self.transport
@@ -54,19 +66,29 @@ class Address:
 def parse(text: str) -> Address:
     """The parts of an address; raises `BadAddress`."""
     parts = text.split("/")
-    if len(text) > ADDRESS_LENGTH_MAX or len(parts) not in (5, 7) or parts[0] or parts[3] != "tcp":
+    if len(text) > ADDRESS_LENGTH_MAX or len(parts) < 5 or parts[0] or parts[3] != "tcp":
         raise BadAddress(f"{text[:ADDRESS_LENGTH_MAX]!r} is not like /ip4/192.0.2.1/tcp/4001/p2p/PEER")
-    _, family, host, _, port = parts[:5]
-    peer = ""
-    if len(parts) == 7:
-        peer = parts[6]
-        if parts[5] != "p2p" or not _PEER.fullmatch(peer):
-            raise BadAddress(f"{text!r} does not end in /p2p/ and a peer id")
+    _, family, host, _, port, *rest = parts
     if not (port.isascii() and port.isdigit() and int(port) <= PORT_MAX):
         raise BadAddress(f"{text!r} has no port between 0 and {PORT_MAX}")
     if not _is_host(family, host):
         raise BadAddress(f"{text!r}: {host!r} does not go with /{family}/ (ip4, ip6, dns, dns4 or dns6)")
-    return Address(family, host, int(port), peer)
+    relay = ""
+    if _CIRCUIT in rest:
+        relay = _named(text, rest[: rest.index(_CIRCUIT)])
+        rest = rest[rest.index(_CIRCUIT) + 1 :]
+        if not relay:
+            raise BadAddress(f"{text!r} does not say before /{_CIRCUIT} which relay: /p2p/RELAY/{_CIRCUIT}")
+    return Address(family, host, int(port), _named(text, rest), relay)
+
+
+def _named(text: str, parts: Sequence[str]) -> str:
+    """The peer that parts of an address name; "" for none."""
+    if not parts:
+        return ""
+    if len(parts) != 2 or parts[0] != "p2p" or not _PEER.fullmatch(parts[1]):
+        raise BadAddress(f"{text!r} does not end in /p2p/ and a peer id")
+    return parts[1]
 
 
 def parse_peer(text: str) -> str:
@@ -109,6 +131,15 @@ def tellable(addresses: Iterable[str], remote_hosts: Sequence[str]) -> list[str]
     """
     least = max((scope_of(host) for host in remote_hosts), default=Scope.LOOPBACK)
     return [text for text in addresses if scope_of(parse(text).host) >= least]
+
+
+def reach_of(addresses: Iterable[str]) -> str:
+    """How a peer is reached that tells these addresses, "direct" or "relay"; "none" where none is one."""
+    found = set[str]()
+    for text in addresses:
+        with suppress(BadAddress):
+            found.add("relay" if parse(text).relay else "direct")
+    return min(found, default="none")
 
 
 def by_peer(addresses: Iterable[str]) -> dict[str, list[str]]:

@@ -1,6 +1,6 @@
-"""The little of protobuf that dag-pb, UnixFS and bitswap use: varints and length-prefixed bytes.
+"""The little of protobuf that dag-pb, UnixFS, bitswap and circuits use: varints and length-prefixed bytes.
 
-Written by hand because the three messages are small and dag-pb needs its fields in an
+Written by hand because the messages are small and dag-pb needs its fields in an
 order that generated code does not give. Format: https://protobuf.dev/programming-guides/encoding/
 """
 
@@ -10,7 +10,7 @@ import enum
 from collections.abc import Iterator
 from typing import TypeVar
 
-from p2pnode.core.wire.codec import BadMessage
+from .codec import BadMessage
 
 # A view's fields are views of it: whoever keeps one makes bytes of it.
 Octets = TypeVar("Octets", bytes, memoryview)
