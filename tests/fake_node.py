@@ -275,6 +275,8 @@ class FakeNode(FakeContent, FakeReach, FakeSettings):
                 addresses=[],
                 connected=False,
                 issued=START,
+                role=None,
+                invitation=None,
                 self=True,
                 scheduling=self.takes,
                 protocols=["link/4"],

@@ -43,6 +43,8 @@ def a_peer(
         addresses=[],
         connected=connected,
         issued=issued,
+        role=None,
+        invitation=None,
         self=own,
         scheduling="schedulable",
         protocols=[],

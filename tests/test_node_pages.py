@@ -22,6 +22,8 @@ def a_node(name: str, peer: str, *, me: bool = False, connected: bool = False, *
         addresses=[],
         connected=connected,
         issued=0.0,
+        role=None,
+        invitation=None,
         self=me,
         scheduling="schedulable",
         protocols=[],

@@ -27,6 +27,7 @@ from multiaddr.utils import get_thin_waist_addresses
 
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire.circuits import STOP
+from p2pnode.core.wire.protocols import MEMBER
 from p2pnode.identity import Identity
 from p2pnode.system.log_lines import concerning
 
@@ -43,6 +44,7 @@ from .libp2p_host import (
     to_process,
 )
 from .libp2p_tasks import guard_tasks
+from .member_gate import MemberGate, gated
 from .scopes import shielded, unwrapped
 from .streams import Stream
 
@@ -100,12 +102,18 @@ DoubleGone = Callable[[str, bytes, Collection[bytes]], None]
 class Host:
     """This node on the network. Made by `open_host`."""
 
-    def __init__(self, inner: IHost, peer_id: str, has_room: Callable[[], bool]) -> None:
+    def __init__(
+        self, inner: IHost, peer_id: str, has_room: Callable[[], bool], door: MemberGate | None = None
+    ) -> None:
         self.inner = inner
         self.peer_id = peer_id
         # Tells whether the machine can hold more connections.
         self.has_room = has_room
         self._network = inner.get_network()
+        # Lets streams of members alone through; None: of anybody.
+        self._door = door
+        if door is not None:
+            inner.set_stream_handler = gated(inner.set_stream_handler, door)
         guard_tasks(self._network.manager)
         self._watchers: list[Watcher] = []
         self._doubles: tuple[DoubleCame, DoubleGone] | None = None
@@ -222,6 +230,8 @@ class Host:
 
         The addresses are tried in their order, each a little after the one before.
         """
+        if self._door is not None and (why := self._door.why_not_dialled(peer)) is not None:
+            raise Unreachable(f"{peer} is not dialled", why)
         await self._dialler.connect(peer, addresses, timeout_s)
 
     async def disconnect(self, peer: str) -> None:
@@ -249,6 +259,8 @@ class Host:
         """
         if not self._dialler.is_connected(peer):
             raise Unreachable(f"{peer} is not connected")
+        if self._door is not None and MEMBER not in protocols:
+            await self._door.admitted(peer)
         try:
             with trio.fail_after(timeout_s), to_process(process):
                 inner = await self.inner.new_stream(
@@ -347,10 +359,12 @@ async def open_host(
     has_room: Callable[[], bool] = lambda: True,
     dependency_log_level: int | None = None,
     network_key: bytes | None = None,
+    door: MemberGate | None = None,
 ) -> AsyncIterator[Host]:
     """A running host that listens on the multiaddrs `listen`; port 0 takes a free port.
 
     Nobody new is let in while `has_room` is not true; none but who has `network_key`, where there is one.
+    Nothing is served to, and asked of, whom `door` has not admitted.
 
     Raises `CannotListen` if an address is wrong or taken. libp2p's log records below
     `dependency_log_level` are dropped, all of them by default.
@@ -365,7 +379,7 @@ async def open_host(
             for text, multiaddr in zip(listen, multiaddrs, strict=True):
                 if str(multiaddr) not in inner.get_network().listeners:
                     raise CannotListen(f"cannot listen on {text}")
-            host = Host(inner, identity.peer_id, has_room)
+            host = Host(inner, identity.peer_id, has_room, door)
             try:
                 yield host
             finally:
