@@ -277,6 +277,8 @@ class FakeNode(FakeContent, FakeReach, FakeSettings):
                 connection="",
                 reach="none",
                 issued=START,
+                role=None,
+                invitation=None,
                 self=True,
                 scheduling=self.takes,
                 protocols=["link/4"],

@@ -45,6 +45,8 @@ def a_peer(
         connection="direct" if connected and not own else "",
         reach="none",
         issued=issued,
+        role=None,
+        invitation=None,
         self=own,
         scheduling="schedulable",
         protocols=[],

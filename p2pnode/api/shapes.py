@@ -226,10 +226,9 @@ class NodeJson(TypedDict):
     self: Annotated[bool, "True for the node that answers."]
     scheduling: Annotated[str, "'schedulable', 'cordoned' or 'draining'."]
     protocols: Annotated[list[str], "Protocols that the peer speaks, as 'link/4'."]
-    problem: Annotated[
-        str | None,
-        "Why this node can ask nothing of it, whatever it offers; null where it can.",
-    ]
+    problem: Annotated[str | None, "Why this node can ask nothing of it, whatever it offers; null if it can."]
+    role: Annotated[str | None, "'guest', 'member' or 'operator'; null: the open network."]
+    invitation: Annotated[str | None, "The number of the invitation that it joined by; null as `role`."]
 
 
 class UnreachedJson(TypedDict):

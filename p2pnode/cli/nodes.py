@@ -69,7 +69,8 @@ def list_nodes(labels: tuple[str, ...], text: str, form: OutputForm) -> int:
     client = running()
     nodes, unreached = client.nodes(label=labels, text=text), client.unreached()
     value = {"nodes": nodes, "unreached": unreached}
-    answer_form(form, value, listing(_NODES, nodes), (one["peer"] for one in nodes))
+    columns = (*_NODES[:3], *_OF_NETWORK, *_NODES[3:]) if any(one.get("role") for one in nodes) else _NODES
+    answer_form(form, value, listing(columns, nodes), (one["peer"] for one in nodes))
     if form.is_table:
         for given in unreached:
             say(not_reached(given))
@@ -206,6 +207,11 @@ _NODES: Sequence[Column[NodeJson]] = (
     wide_column("REACH", lambda one: one.get("reach", "")),
     wide_column("ADDRESSES", lambda one: ",".join(one["addresses"])),
     column("LABELS", lambda one: labels_text(_own(one["labels"])), lambda one: labels_text(one["labels"])),
+)
+# In a private network alone.
+_OF_NETWORK: Sequence[Column[NodeJson]] = (
+    column("ROLE", lambda one: one["role"] or ""),
+    wide_column("INVITATION", lambda one: one["invitation"] or ""),
 )
 _HOSTED: Sequence[Column[HostedJson]] = (
     column("ID", lambda one: short_id(one["id"]), lambda one: one["id"]),

@@ -58,6 +58,7 @@ from p2pnode.ipfs.bitswap import Bitswap
 from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.ipfs.kubo import KuboDaemon
 from p2pnode.ipfs.result_store import ResultStore
+from p2pnode.network.doorkeeper import Doorkeeper
 from p2pnode.network.host import Host
 from p2pnode.network.link_owner import CannotSend, OutboxFull
 from p2pnode.network.links import Links
@@ -109,10 +110,12 @@ class Node:
         engines: Engines,
         nursery: trio.Nursery,
         policy: PolicyFile,
+        door: Doorkeeper | None,
     ) -> None:
         """`nursery` is for what an effect begins; it ends with the node."""
         self.config = config
         self.me = me
+        self.door = door
         self.journal = journal
         self.host = host
         self.blocks = blocks
@@ -146,7 +149,7 @@ class Node:
         self.driver = Driver(core, journal, self.clock, self, self._send, self.needs.of_own_end)
         self.adverts = self._make_advertiser(core)
         self.peer_watch = PeerWatch(core, self.changes, self.tell)
-        self.intake = Intake(self.driver, journal, self.needs, self.caution, self.audit_log)
+        self.intake = Intake(self.driver, journal, self.needs, self.caution, self.audit_log, door)
         self.links = self._make_links()
         # Neighbours are to hear of other addresses, as they would of a neighbour that joined.
         self.reaching = Reaching(config, host, self._at_other_addresses, self.addresses_of)
@@ -183,6 +186,7 @@ class Node:
             self.nursery,
             self.strangers,
             self.changes,
+            self.door,
         )
 
     def _make_links(self) -> Links:

@@ -24,6 +24,7 @@ from p2pnode.api.shapes import (
 from p2pnode.config.settings import NodeConfig, standing
 from p2pnode.core.link.reach import ReachState
 from p2pnode.core.node import Core
+from p2pnode.core.records import membership as memberships
 from p2pnode.core.records.reservations import Reservation, ReservationState
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire import protocols
@@ -110,6 +111,8 @@ class Nodes:
             advert = known.advert
             # A node knows better of itself than what it has last told.
             own = self._core.worker.available if peer == me else None
+            shown = memberships.advertised(advert) if self._network else None
+            member = memberships.read(shown) if shown else None
             capacity = own or advert.capacity
             found.append(
                 {
@@ -128,6 +131,8 @@ class Nodes:
                     "scheduling": capacity.scheduling.value,
                     "protocols": list(advert.protocols),
                     "problem": protocols.why_no_link(advert.protocols),
+                    "role": member.role.value if member else None,
+                    "invitation": str(member.invitation) if member else None,
                 }
             )
         return sorted(found, key=lambda one: (not one["self"], one["name"], one["peer"]))
