@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import trio
@@ -111,6 +112,12 @@ class SimHost:
         self._connected: dict[str, None] = {}
         self.streams: list[SimStream] = []
         self.alive = True
+        self.reached_at: Sequence[str] = ()
+        self.relayed_addresses: Sequence[str] = ()
+        self.by_relays_alone = False
+        # In place of libp2p's host: no connection is by a relay.
+        network = SimpleNamespace(get_connections=lambda peer: [])
+        self.inner = SimpleNamespace(get_network=lambda: network)
 
     def addresses(self) -> list[str]:
         return []
