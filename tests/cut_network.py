@@ -22,7 +22,7 @@ from .docker_engine import cannot_run
 from .nodes import Node, Nodes
 
 # Nothing outside sees these addresses, so any will do.
-SUBNET = "10.77.0."
+SUBNET, SUBNET6 = "10.77.0.", "fd77::"
 COMMAND_TIMEOUT_S = 10.0
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -99,19 +99,30 @@ class TwoSwitches:
         for end, side in (("cable0", "left"), ("cable1", "right")):
             self._ip("-n", self._hub, "link", "set", end, "master", side, "up")
 
-    def node(self, nodes: Nodes, side: str, name: str, *arguments: str, peers: tuple[Node, ...] = ()) -> Node:
-        """A node at this switch that is not started yet."""
+    def node(
+        self,
+        nodes: Nodes,
+        side: str,
+        name: str,
+        *arguments: str,
+        peers: tuple[Node, ...] = (),
+        ip6: bool = False,
+    ) -> PlacedNode:
+        """A node at this switch that is not started yet; `ip6`: with an address of IPv6 alone."""
         netns = self._namespace(name)
         number = len(self._made)
         plug = f"to{number}"
         self._ip("-n", self._hub, "link", "add", plug, "type", "veth", "peer", "name", "eth0", "netns", netns)
         self._ip("-n", self._hub, "link", "set", plug, "master", side, "up")
-        self._ip("-n", netns, "address", "add", f"{SUBNET}{number}/24", "dev", "eth0")
+        host = f"{SUBNET6}{number}" if ip6 else f"{SUBNET}{number}"
+        # Without the wait for others who might have the address.
+        added = (f"{host}/64", "nodad") if ip6 else (f"{host}/24",)
+        self._ip("-n", netns, "address", "add", *added, "dev", "eth0")
         for device in ("lo", "eth0"):
             self._ip("-n", netns, "link", "set", device, "up")
         plain = nodes.new(name, *arguments, peers=peers)
         placed = PlacedNode(name, plain.data_dir, plain.arguments, plain.log, netns=netns)
-        placed.host = f"/ip4/{SUBNET}{number}/tcp/"
+        placed.host = f"/{'ip6' if ip6 else 'ip4'}/{host}/tcp/"
         nodes.all[-1] = placed
         return placed
 

@@ -17,6 +17,7 @@ from p2pnode.core.link.reach import (
     ReachState,
     RelayMode,
 )
+from p2pnode.core.wire.addresses import OwnNetworks
 
 PUBLIC, LAN, LOOPBACK, BY_RELAY = "8.8.8.8", "192.168.1.2", "127.0.0.1", ""
 REACHED, FAILED, NOTHING = DialBackAnswer
@@ -129,7 +130,7 @@ def test_all_is_asked_again_after_a_while_and_until_then_the_last_answers_count(
     assert _state(found, ROUND_AGAIN_S) is ReachState.DIRECT and found.reached_at()
     found.answered("peer0", FAILED)
     assert _state(found, ROUND_AGAIN_S + FEW_WAIT_S) is ReachState.NONE and not found.reached_at()
-    found.moved(ROUND_AGAIN_S + 60)
+    found.moved(OwnNetworks(frozenset()), ROUND_AGAIN_S + 60)
     assert found.asks(ROUND_AGAIN_S + 60) == ["peer0"] and found.needs_relays(ROUND_AGAIN_S + 60)
 
 

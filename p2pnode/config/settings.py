@@ -21,6 +21,7 @@ from p2pnode.core.wire.spec import STOP_GRACE_S_MAX, NetworkType
 # A result that is ready on a Friday is still there for the next week's end.
 RESULT_RETENTION_H = 7 * 24
 LOOPBACK = "127.0.0.1"
+ALL_IP4, ALL_IP6 = "/ip4/0.0.0.0/tcp/0", "/ip6/::/tcp/0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,16 @@ class NodeConfig:
     name: Annotated[str, Setting("--name", kinds.NAME, "A name for people.", "the host's")] = field(
         default_factory=lambda: _host_name()
     )
-    # Port 0: a free one.
-    listen: Annotated[tuple[str, ...], Setting("--listen", kinds.LISTEN, "A multiaddr to listen at.")] = (
-        "/ip4/0.0.0.0/tcp/0",
-    )
+    # Port 0: a free one, the same for all.
+    listen: Annotated[
+        tuple[str, ...],
+        Setting(
+            "--listen",
+            kinds.LISTEN,
+            "A multiaddr to listen at.",
+            f"{ALL_IP4}, and {ALL_IP6} where there is IPv6",
+        ),
+    ] = field(default_factory=lambda: _default_listen())
     # With /p2p/PEER.
     peers: Annotated[tuple[str, ...], Setting("--peer", kinds.PEERS, "A node to join through.")] = ()
     # One that is no loopback needs a certificate (loading).
@@ -270,6 +277,16 @@ def _host_name() -> str:
     """The host's name as far as it is fit for a node's."""
     fit = re.sub(r"[^A-Za-z0-9-]+", "-", socket.gethostname().partition(".")[0])[: kinds.NAME_LENGTH_MAX]
     return fit.strip("-") or "node"
+
+
+def _default_listen() -> tuple[str, ...]:
+    """All addresses of this machine."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return (ALL_IP4,)
+    return ALL_IP4, ALL_IP6
 
 
 # By name, in the order of the help. All but the data directory, which is where the file is.

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from libp2p.abc import INetConn
+from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.rcmgr import Direction
 from multiaddr import Multiaddr
 from multiaddr.utils import get_thin_waist_addresses
+
+from .tcp import TcpStream
 
 
 def listening_at(bound: Iterable[Multiaddr]) -> list[str]:
@@ -25,6 +28,20 @@ def remote_host_of(connection: INetConn) -> str:
     """The IP address at the other end; "" for a connection by a relay."""
     remote = connection.muxed_conn.get_remote_address()
     return str(remote[0]) if remote else ""
+
+
+def local_address_of(connection: INetConn) -> tuple[str, int] | None:
+    """The IP address and port at this end; None for a connection by a relay, or one that is closed."""
+    below = connection.muxed_conn.secured_conn.conn.read_writer.read_write_closer
+    while isinstance(below, RawConnection):
+        below = below.stream
+    if not isinstance(below, TcpStream):
+        return None
+    try:
+        host, port, *_ = below.stream.socket.getsockname()
+    except OSError:
+        return None
+    return str(host).partition("%")[0], int(port)
 
 
 def dialled_at(connections: Iterable[INetConn]) -> list[str]:

@@ -128,11 +128,11 @@ class Dialler:
 
 
 def _in_order(addresses: Sequence[str]) -> list[str]:
-    """The addresses to dial: by relays last, for these are slower and another's line."""
+    """The addresses to dial: IPv4 and IPv6 by turns; by relays last, which are slower and another's line."""
     relayed = [one for one in dict.fromkeys(addresses) if _is_relayed(one)]
     direct = [one for one in dict.fromkeys(addresses) if one not in relayed]
     kept = max(RELAYED_DIALLED_MAX, ADDRESSES_DIALLED_MAX - len(direct))
-    return [*direct[: ADDRESSES_DIALLED_MAX - len(relayed[:kept])], *relayed[:kept]]
+    return [*addressing.interleaved(direct)[: ADDRESSES_DIALLED_MAX - len(relayed[:kept])], *relayed[:kept]]
 
 
 def _is_relayed(address: str) -> bool:

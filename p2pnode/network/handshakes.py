@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import trio
-from libp2p.io.trio import TrioTCPStream
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
@@ -12,6 +11,7 @@ from p2pnode.core.wire.addresses import Address
 
 from .private_network import PrivateConnection
 from .scopes import shielded
+from .tcp import TcpStream
 
 CLOSE_S_MAX = 1.0
 
@@ -19,7 +19,7 @@ CLOSE_S_MAX = 1.0
 async def shake_hands(swarm: Swarm, network_key: bytes | None, peer: str, at: Address) -> None:
     """Connect with a peer, and let it go; raises `OSError`, and what libp2p raises if it is another."""
     stream = await trio.open_tcp_stream(at.host, at.port)
-    raw = RawConnection(TrioTCPStream(stream), initiator=True)
+    raw = RawConnection(TcpStream(stream), initiator=True)
     if network_key is not None:
         raw = PrivateConnection(raw, network_key)
     try:

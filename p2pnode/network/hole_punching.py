@@ -8,14 +8,12 @@ listens. Once there is a direct connection, the one by the relay is closed when 
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import trio
 from libp2p.abc import INetConn
 from libp2p.exceptions import BaseLibp2pError
-from libp2p.io.trio import TrioTCPStream
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
@@ -41,6 +39,7 @@ from .host import Connected, Disconnected, Host
 from .links import PROTOCOL as LINK
 from .prefixed import read_prefixed, write_prefixed
 from .streams import NetworkError, Stream
+from .tcp import TcpStream, shared
 
 log = logging.getLogger(__name__)
 
@@ -206,7 +205,7 @@ class HolePuncher:
 
     async def _upgrade(self, peer: str, stream: trio.SocketStream, target: Address, inbound: bool) -> None:
         """Make a connection of what has become one on both sides, where each has a part that is agreed on."""
-        raw = RawConnection(TrioTCPStream(stream), initiator=not inbound)
+        raw = RawConnection(TcpStream(stream), initiator=not inbound)
         made = False
         try:
             if inbound:
@@ -239,11 +238,8 @@ class HolePuncher:
 
 async def _connect(source: tuple[str, int], target: Address) -> trio.SocketStream:
     """A connection from the port at which this node listens; raises `OSError`."""
-    family = socket.AF_INET6 if target.family == "ip6" else socket.AF_INET
-    made = trio.socket.socket(family, socket.SOCK_STREAM)
+    made = shared(target.family)
     try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         await made.bind(source)
         await made.connect((target.host, target.port))
     except BaseException:

@@ -41,6 +41,7 @@ from .libp2p_host import (
     ConnectionNotifee,
     check_free,
     make_host,
+    ports_chosen,
     process_key,
     to_process,
 )
@@ -368,7 +369,7 @@ async def open_host(
     network_key: bytes | None = None,
     door: MemberGate | None = None,
 ) -> AsyncIterator[Host]:
-    """A running host that listens on the multiaddrs `listen`; port 0 takes a free port.
+    """A running host that listens on the multiaddrs `listen`; port 0 takes a free port, one for all.
 
     Nobody new is let in while `has_room` is not true; none but who has `network_key`, where there is one.
     Nothing is served to, and asked of, whom `door` has not admitted.
@@ -379,9 +380,9 @@ async def open_host(
     limit_dependency_logs(dependency_log_level)
     for text in listen:
         check_free(text)
-    multiaddrs = [Multiaddr(text) for text in listen]
-    inner = make_host(identity, multiaddrs, network_key)
-    with unwrapped():
+    with ports_chosen(listen) as chosen, unwrapped():
+        multiaddrs = [Multiaddr(text) for text in chosen]
+        inner = make_host(identity, multiaddrs, network_key)
         async with inner.run(listen_addrs=multiaddrs):
             for text, multiaddr in zip(listen, multiaddrs, strict=True):
                 if str(multiaddr) not in inner.get_network().listeners:

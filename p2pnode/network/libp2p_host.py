@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 
 from libp2p import new_host
@@ -26,12 +28,14 @@ from multiaddr import Multiaddr
 from p2pnode.core.link.inbound import INBOUND_MAX
 from p2pnode.core.link.knocking import HANDSHAKES_MAX
 from p2pnode.core.wire import addresses as addressing
+from p2pnode.core.wire.addresses import Address
 from p2pnode.identity import Identity
 
 from .multistream import limit_messages
 from .noise import WholeMessageNoise
 from .private_network import protect
 from .streams import NetworkError
+from .tcp import TcpTransport
 from .yamux import BoundedYamux, use_bounded
 
 # Connections that others open, those at the door, and so many that this node opens itself: jobs on as many
@@ -39,6 +43,8 @@ from .yamux import BoundedYamux, use_bounded
 OWN_MAX = 96
 CONNECTIONS_MAX = INBOUND_MAX + HANDSHAKES_MAX + OWN_MAX
 NEGOTIATE_S_MAX = 10  # libp2p's default: several round trips on the slowest lines.
+# Few free ports of one family are taken in the other.
+PORT_TRIES_MAX = 16
 
 
 class CannotListen(NetworkError):
@@ -76,6 +82,8 @@ def make_host(identity: Identity, listen: Sequence[Multiaddr], network_key: byte
     # Whoever dials tries again by itself, and knows newer addresses by then.
     network.retry_config = RetryConfig(max_retries=0)
     network.auto_connector = _NoAutoConnector(network)
+    # No setting replaces it.
+    network.transport_manager._transports[:] = [TcpTransport()]
     use_bounded(network.upgrader.muxer_multistream)
     if network_key is not None:
         protect(network, network_key)
@@ -163,15 +171,59 @@ def check_free(text: str) -> None:
         raise CannotListen(f"cannot listen: {exc}") from exc
     if address.family not in ("ip4", "ip6") or address.relay:
         raise CannotListen(f"cannot listen on {text}: an IP address is needed")
-    family = socket.AF_INET if address.family == "ip4" else socket.AF_INET6
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # Connections of the last run that linger do not count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address.host, address.port))
+    try:
+        with _bound(address, address.port) as probe:
             probe.listen(1)
-        except OSError as exc:
-            raise CannotListen(f"cannot listen on {text}: {exc.strerror}") from exc
+    except OSError as exc:
+        raise CannotListen(f"cannot listen on {text}: {exc.strerror}") from exc
+
+
+@contextmanager
+def ports_chosen(listen: Sequence[str]) -> Iterator[list[str]]:
+    """The addresses, with one free port for all that leave theirs open; it is held within."""
+    parsed = [addressing.parse(text) for text in listen]
+    open_ones = [one for one in parsed if not one.port]
+    if len(open_ones) < 2:
+        yield list(listen)
+        return
+    with ExitStack() as held:
+        port = _hold_one_port(held, open_ones)
+        yield [str(one if one.port else dataclasses.replace(one, port=port)) for one in parsed]
+
+
+def _hold_one_port(held: ExitStack, addresses: Sequence[Address]) -> int:
+    """Hold a port at all of these addresses; raises `CannotListen`."""
+    for _ in range(PORT_TRIES_MAX):
+        with ExitStack() as tried:
+            port = 0
+            try:
+                for one in addresses:
+                    bound = tried.enter_context(_bound(one, port))
+                    # The listeners come beside it.
+                    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                    port = bound.getsockname()[1]
+            except OSError as exc:
+                if exc.errno == errno.EADDRINUSE:
+                    continue
+                raise CannotListen(f"cannot listen on {one}: {exc.strerror}") from exc
+            held.push(tried.pop_all())
+            return port
+    raise CannotListen(f"cannot listen: no port is free at all of {', '.join(map(str, addresses))}")
+
+
+def _bound(address: Address, port: int) -> socket.socket:
+    """A socket at a port that no other listens at; raises `OSError`."""
+    made = socket.socket(socket.AF_INET6 if address.family == "ip6" else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        # Connections of the last run that linger do not count.
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if address.family == "ip6":
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind((address.host, port))
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 class ConnectionNotifee(INotifee):  # type: ignore[misc]  # libp2p is not followed by mypy.

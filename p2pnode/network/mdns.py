@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 import trio
 from zeroconf import Error as ZeroconfError
-from zeroconf import InterfaceChoice, ServiceBrowser, ServiceInfo, ServiceListener, Zeroconf
+from zeroconf import InterfaceChoice, IPVersion, ServiceBrowser, ServiceInfo, ServiceListener, Zeroconf
 
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire.addresses import BadAddress
@@ -38,7 +38,9 @@ Found = Callable[[str, list[str]], None]
 def encode_txt(addresses: Sequence[str]) -> bytes:
     """The TXT record: for each address (with `/p2p/ID`) one string, its length before it."""
     strings = [
-        f"dnsaddr={address}".encode() for address in addresses if len(address) <= ADDRESS_SIZE_BYTES_MAX
+        f"dnsaddr={address}".encode()
+        for address in addressing.interleaved(addresses)
+        if len(address) <= ADDRESS_SIZE_BYTES_MAX
     ]
     return b"".join(bytes([len(string)]) + string for string in strings[:ADDRESSES_MAX])
 
@@ -69,8 +71,9 @@ async def announce_and_find(own: str, addresses: Sequence[str], found: Found, se
     """
     wide = [address for address in addresses if addressing.scope_of(addressing.parse(address).host)]
     interfaces = InterfaceChoice.All if wide else ["127.0.0.1"]
+    version = _version_of(wide)
     try:
-        zeroconf = await trio.to_thread.run_sync(lambda: Zeroconf(interfaces=interfaces))
+        zeroconf = await trio.to_thread.run_sync(lambda: Zeroconf(interfaces=interfaces, ip_version=version))
     except OSError as exc:
         log.info("no mDNS on this machine: %s", exc)
         await trio.sleep_forever()
@@ -85,6 +88,14 @@ async def announce_and_find(own: str, addresses: Sequence[str], found: Found, se
     finally:
         with shielded(CLOSE_S_MAX):
             await trio.to_thread.run_sync(zeroconf.close, abandon_on_cancel=True)
+
+
+def _version_of(addresses: Sequence[str]) -> IPVersion:
+    """The kinds of multicast that reach whoever can dial these addresses."""
+    families = {addressing.parse(one).family for one in addresses}
+    if families == {"ip4", "ip6"}:
+        return IPVersion.All
+    return IPVersion.V6Only if families == {"ip6"} else IPVersion.V4Only
 
 
 def _start(zeroconf: Zeroconf, service: str, addresses: Sequence[str], listener: _Listener) -> None:

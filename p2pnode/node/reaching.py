@@ -10,6 +10,7 @@ import trio
 from p2pnode.config.settings import NodeConfig
 from p2pnode.core.link.reach import Reachability, ReachMode, ReachState, RelayMode
 from p2pnode.core.wire import addresses as addressing
+from p2pnode.core.wire.addresses import OwnNetworks
 from p2pnode.network.dial_backs import DialBackService, ask_to_dial
 from p2pnode.network.hole_punching import HolePuncher
 from p2pnode.network.host import Connected, Disconnected, Host
@@ -33,11 +34,11 @@ class Reaching:
     ) -> None:
         self._host = host
         self._changed = changed
-        self._reachability = Reachability(config.reach, config.relay, random.random)
+        self._addresses = host.addresses()
+        self._reachability = Reachability(config.reach, config.relay, random.random, self._own_networks())
         self._upkeep = RelayUpkeep(host, self._tell)
         self._observed = Observations(host).observed
         self._puncher = HolePuncher(host, self._observed, addresses_of)
-        self._addresses = host.addresses()
         host.by_relays_alone = config.reach is ReachMode.RELAY
         self._told = self._tellable()
         self._wake = trio.Event()
@@ -79,8 +80,11 @@ class Reaching:
             await trio.sleep(ADDRESSES_LOOK_S)
             if self._host.addresses() != self._addresses:
                 self._addresses = self._host.addresses()
-                self._reachability.moved(trio.current_time())
+                self._reachability.moved(self._own_networks(), trio.current_time())
                 self._wake.set()
+
+    def _own_networks(self) -> OwnNetworks:
+        return OwnNetworks.of(addressing.parse(one).host for one in self._addresses)
 
     def _tell(self) -> None:
         """Have neighbours hear where this node is, where that is another place than they have heard."""
@@ -94,8 +98,9 @@ class Reaching:
 
     def _is_believed(self, address: str) -> bool:
         """Whether others see this node there, too, where enough have said where they see it."""
-        seen = self._observed.hosts()
-        return not seen or addressing.parse(address).host in seen
+        host = addressing.parse(address).host
+        seen = [one for one in self._observed.hosts() if (":" in one) == (":" in host)]
+        return not seen or host in seen
 
     def _tellable(self) -> tuple[object, ...]:
         """The addresses that change by themselves; what neighbours there are says which of them are told."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 
-from p2pnode.core.wire.addresses import Scope, scope_of
+from p2pnode.core.wire.addresses import OwnNetworks, Scope
 
 # As many as go-libp2p believes; one may be broken, or lie.
 ASKED_MAX = 3
@@ -107,26 +107,28 @@ class Reachability:
     reach: ReachMode
     relay: RelayMode
     random: Callable[[], float]
+    own_networks: OwnNetworks = field(default_factory=lambda: OwnNetworks(frozenset()))
     # The neighbours beyond this machine that were met, with their hosts.
     _neighbours: dict[str, str] = field(default_factory=dict)
     _rounds: dict[Scope, _Round] = field(default_factory=dict)
 
     def met(self, peer: str, host: str, now: float, *, inbound: bool) -> None:
         """Take in a connection with a peer at this address; "": by a relay."""
-        if not host or scope_of(host) == Scope.LOOPBACK:
+        if not host or self.own_networks.scope_of(host) == Scope.LOOPBACK:
             return
         self._neighbours[peer] = host
-        found = self._rounds.setdefault(scope_of(host), _Round(now))
+        found = self._rounds.setdefault(self.own_networks.scope_of(host), _Round(now))
         found.inbound = found.inbound or inbound
 
     def gone(self, peer: str) -> None:
         """The peer is not connected any more, and answers no more."""
-        host = self._neighbours.pop(peer, None)
-        if host is not None:
-            self._rounds[scope_of(host)].waiting.discard(peer)
+        self._neighbours.pop(peer, None)
+        for found in self._rounds.values():
+            found.waiting.discard(peer)
 
-    def moved(self, now: float) -> None:
+    def moved(self, own_networks: OwnNetworks, now: float) -> None:
         """This node is at other addresses than before: all is to be asked again."""
+        self.own_networks = own_networks
         for scope in self._rounds:
             self._begin(scope, now)
 
@@ -205,14 +207,16 @@ class Reachability:
     @property
     def _scope(self) -> Scope:
         return max(
-            map(scope_of, self._neighbours.values()), default=max(self._rounds, default=Scope.LOOPBACK)
+            map(self.own_networks.scope_of, self._neighbours.values()),
+            default=max(self._rounds, default=Scope.LOOPBACK),
         )
 
     def _current(self) -> _Round | None:
         return self._rounds.get(self._scope)
 
     def _widest(self) -> list[str]:
-        return [peer for peer, host in self._neighbours.items() if scope_of(host) == self._scope]
+        scope, scope_of = self._scope, self.own_networks.scope_of
+        return [peer for peer, host in self._neighbours.items() if scope_of(host) == scope]
 
 
 def _range(host: str) -> str:

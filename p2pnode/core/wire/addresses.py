@@ -14,12 +14,15 @@ import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from .peer_ids import is_peer_id
 
 ADDRESS_LENGTH_MAX = 256  # A DNS name of 253 characters is already rare.
 PORT_MAX = 65_535
 _DNS_NAME = re.compile(r"(?!-)[A-Za-z0-9_.-]{1,253}")
+# One LAN has an IPv6 network of so many bits.
+LAN_BITS = 64
 _CIRCUIT = "p2p-circuit"
 _PEER = re.compile(r"[1-9A-HJ-NP-Za-km-z]{20,64}")
 
@@ -126,11 +129,62 @@ def tellable(addresses: Iterable[str], remote_hosts: Sequence[str]) -> list[str]
     """The addresses of ours that mean something to each of the peers at `remote_hosts`.
 
     A peer that we reach at a public address is told public addresses only; one on our
-    own network private ones too; one on this machine all. So nodes that all live on one
+    own network private ones too; one on this machine all. None is told an address that means
+    something on a link alone (fe80::). So nodes that all live on one
     machine share loopback addresses. What is gossiped goes to all, so all must share it.
     """
-    least = max((scope_of(host) for host in remote_hosts), default=Scope.LOOPBACK)
-    return [text for text in addresses if scope_of(parse(text).host) >= least]
+    own = {text: parse(text).host for text in addresses}
+    near = OwnNetworks.of(own.values())
+    least = max(map(near.scope_of, remote_hosts), default=Scope.LOOPBACK)
+    return [text for text, host in own.items() if scope_of(host) >= least and not _is_link_local(host)]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnNetworks:
+    """The IPv6 networks in which a node is: there its neighbours on a LAN have public addresses, too."""
+
+    networks: frozenset[ipaddress.IPv6Network]
+
+    @classmethod
+    def of(cls, own_hosts: Iterable[str]) -> OwnNetworks:
+        found = (_as_ip6(host) for host in own_hosts)
+        return cls(frozenset(_network(ip) for ip in found if ip is not None and ip.is_global))
+
+    def scope_of(self, host: str) -> Scope:
+        """How far away a peer at this address is."""
+        ip = _as_ip6(host)
+        return Scope.PRIVATE if ip is not None and _network(ip) in self.networks else scope_of(host)
+
+
+def _as_ip6(host: str) -> ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.IPv6Address(host)
+    except ValueError:
+        return None
+
+
+def _network(ip: ipaddress.IPv6Address) -> ipaddress.IPv6Network:
+    return ipaddress.IPv6Network((ip, LAN_BITS), strict=False)
+
+
+def _is_link_local(host: str) -> bool:
+    """Whether an address means something together with an interface alone."""
+    ip = _as_ip6(host)
+    return ip is not None and ip.is_link_local
+
+
+def interleaved(addresses: Sequence[str]) -> list[str]:
+    """The addresses with those of IPv6 and the others by turns (RFC 8305), the first one's kind first."""
+    if not addresses:
+        return []
+    first = _is_of_ip6(addresses[0])
+    ones = [one for one in addresses if _is_of_ip6(one) == first]
+    others = [one for one in addresses if _is_of_ip6(one) != first]
+    return [one for pair in zip_longest(ones, others) for one in pair if one is not None]
+
+
+def _is_of_ip6(address: str) -> bool:
+    return address.startswith(("/ip6/", "/dns6/"))
 
 
 def reach_of(addresses: Iterable[str]) -> str:
