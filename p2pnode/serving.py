@@ -13,6 +13,7 @@ import os
 import signal
 import stat
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,6 +27,7 @@ from p2pnode.config.policy import PolicyFile
 from p2pnode.config.policy import load as load_policy
 from p2pnode.config.settings import NodeConfig
 from p2pnode.core.records import membership
+from p2pnode.core.records.keyring import Keyring
 from p2pnode.core.records.membership import Right
 from p2pnode.core.records.roster import Roster
 from p2pnode.core.wire.addresses import BadAddress
@@ -133,7 +135,7 @@ async def _run_node(config: NodeConfig, policy: PolicyFile, end: _End) -> None:
                 config.listen,
                 has_room=has_room,
                 dependency_log_level=level,
-                network_key=network.key if network else None,
+                network_keys=door.network_keys if door else None,
                 door=door,
             ) as host,
             open_bitswap(host, blocks) as bitswap,
@@ -153,26 +155,46 @@ def doorkeeper_of(config: NodeConfig, network: OwnNetwork | None, me: Identity) 
     """Make the doorkeeper of a private network; raises `OwnNetworkError` for files that cannot be read."""
     if network is None:
         return None
-    roster = Roster(me.peer_id, network.membership, me)
+    roster = Roster(me.peer_id, network.membership, me, Keyring(network.key))
     if (before := own_network.expelled(config.data_dir, network)) is not None:
         roster.hear_untrusted(before)
+    if network.keyring is not None:
+        roster.hear_keyring_untrusted(network.keyring)
+    return Doorkeeper(roster, lambda: int(time.time() * 1000), _OnDisk(config.data_dir, network))
 
-    def find_expulsion() -> Signed | None:
-        # Where the operator's key is, the command line writes the record.
+
+@dataclass(frozen=True, slots=True)
+class _OnDisk:
+    """The operator's records in the data directory; where the operator's key is, the command line writes."""
+
+    data_dir: Path
+    network: OwnNetwork
+
+    def expulsion(self) -> Signed | None:
+        return self._found(lambda: own_network.expelled(self.data_dir, self.network))
+
+    def keyring(self) -> Signed | None:
+        return self._found(lambda: own_network.keyring_of(self.data_dir, self.network))
+
+    def _found(self, find: Callable[[], Signed | None]) -> Signed | None:
         try:
-            return own_network.expelled(config.data_dir, network) if network.operator_seed else None
+            return find() if self.network.operator_seed else None
         except OwnNetworkError as exc:
             log.warning("%s", exc)
             return None
 
-    def keep_expulsion(signed: Signed) -> None:
+    def keep_expulsion(self, signed: Signed) -> None:
         try:
-            if signed != own_network.expelled(config.data_dir, network):
-                own_network.keep_expelled(config.data_dir, signed)
+            if signed != own_network.expelled(self.data_dir, self.network):
+                own_network.keep_expelled(self.data_dir, signed)
         except OwnNetworkError as exc:
             log.warning("%s", exc)
 
-    return Doorkeeper(roster, lambda: int(time.time() * 1000), find_expulsion, keep_expulsion)
+    def keep_keyring(self, signed: Signed) -> None:
+        try:
+            own_network.keep_keyring(self.data_dir, self.network, signed)
+        except OwnNetworkError as exc:
+            log.warning("%s", exc)
 
 
 def as_role_may(config: NodeConfig, network: OwnNetwork | None) -> NodeConfig:
@@ -221,7 +243,7 @@ async def _work(node: Node, end: _End, network: OwnNetwork | None) -> None:
         known=node.adverts.peers_to_join,
         reached=node.adverts.remember,
         mdns=config.mdns,
-        network_key=network.key if network else None,
+        operator=network.member.operator if network else None,
         grown=node.changes.peers,
         heard=node.adverts.peers_heard,
         needed=node.peers_needed,

@@ -16,6 +16,7 @@ from p2pnode.faults.guards import Guards
 from p2pnode.identity import Identity
 from p2pnode.network.host import Host, open_host
 from p2pnode.network.links import Links
+from p2pnode.network.private_network import NetworkKeys
 from p2pnode.network.strangers import Strangers
 
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
@@ -24,6 +25,12 @@ WAIT_S = 15.0  # Much longer than anything here takes, on a busy machine too.
 
 def new_identity() -> Identity:
     return Identity(secrets.token_bytes(32))
+
+
+def keys_of(*keys: bytes | None) -> NetworkKeys | None:
+    """The keys of a private network, the newest first; None: the open network."""
+    found = [one for one in keys if one is not None]
+    return (lambda: found) if found else None
 
 
 async def until(condition: Callable[[], object], timeout_s: float = WAIT_S) -> float:

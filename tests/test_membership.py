@@ -28,6 +28,7 @@ def body(**changed: Any) -> InvitationBody:
         key=INVITED.peer_id,
         role=Role.MEMBER,
         expires_ms=END_MS,
+        member_for_ms=END_MS - NOW_MS,
         number=7,
     )
     return codec.replace(made, **changed)

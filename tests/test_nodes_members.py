@@ -15,7 +15,7 @@ from p2pnode.network.host import open_host
 from p2pnode.network.streams import StreamBroken
 
 from . import network_support
-from .network_support import LOOPBACK, WAIT_S, new_identity
+from .network_support import LOOPBACK, WAIT_S, keys_of, new_identity
 from .nodes import Node, Nodes, know_each_other, known, running_nodes, until
 from .programs import JOBS, wasm_job
 
@@ -35,7 +35,7 @@ def joined(nodes: Nodes, name: str, token: str) -> Node:
 
 async def served_nothing(node: Node, key: bytes) -> None:
     """A host with the network's key and no membership connects, gets no answer, and is left."""
-    async with open_host(new_identity(), [LOOPBACK], network_key=key) as stranger:
+    async with open_host(new_identity(), [LOOPBACK], network_keys=keys_of(key)) as stranger:
         await stranger.connect(node.peer, [node.address], WAIT_S)
         async with await stranger.open_stream(node.peer, [protocols.ADVERTS], WAIT_S) as stream:
             with pytest.raises(StreamBroken):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from p2pnode.core.records import mandate, membership, roster
+from p2pnode.core.records.keyring import Keyring
 from p2pnode.core.records.membership import Right
 from p2pnode.core.records.roster import Roster
 from p2pnode.core.values.trust import ANYBODY
@@ -35,13 +36,14 @@ def joined(peer: Identity, role: Role, operator: Identity = OPERATOR) -> Members
         key=invited.peer_id,
         role=role,
         expires_ms=END_MS,
+        member_for_ms=END_MS - NOW_MS,
         number=NUMBERS[role],
     )
     return membership.enter(invited, membership.invite(operator, body), peer.peer_id, NOW_MS)
 
 
 def a_roster(**shown: Role) -> Roster:
-    made = Roster(ME.peer_id, joined(ME, Role.MEMBER), ME)
+    made = Roster(ME.peer_id, joined(ME, Role.MEMBER), ME, Keyring(bytes(32)))
     for name, role in shown.items():
         peer = {"peer": PEER, "other": OTHER}[name]
         made.prove_untrusted(peer.peer_id, joined(peer, role), NOW_MS)

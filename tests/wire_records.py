@@ -19,10 +19,14 @@ from p2pnode.core.wire.exec import (
 )
 from p2pnode.core.wire.inquiries import LogsPiece, LogsRequest
 from p2pnode.core.wire.mandates import NONCE_SIZE_BYTES, Charter, CommandBody, Extension, Mandate
+from p2pnode.core.wire.fields import MOMENT_MS_MAX
 from p2pnode.core.wire.membership import (
+    EarlierKey,
     ExpulsionBody,
     InvitationBody,
     InvitationToken,
+    KeyringBody,
+    KeyringGiven,
     MemberBody,
     Membership,
     MemberShown,
@@ -37,6 +41,7 @@ _TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 _SOME = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
 _NATURALS = st.integers(0, fields.INTEGER_MAX)
 _COUNTERS = st.integers(0, fields.COUNTER_MAX)
+_KEYS = st.binary(min_size=32, max_size=32)
 _NETWORKS = st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)
 _MOMENTS = st.integers(0, fields.MOMENT_MS_MAX)
 _SIZE_CLASSES = st.integers(0, fields.SIZE_CLASS_MAX)
@@ -357,6 +362,7 @@ RECORDS: dict[str, st.SearchStrategy[Any]] = {
         key=_SOME,
         role=st.sampled_from(Role),
         expires_ms=_MOMENTS,
+        member_for_ms=optional(st.integers(1, MOMENT_MS_MAX)),
         number=_NATURALS,
     ),
     "member-body": st.builds(MemberBody, network=_NETWORKS, operator=_SOME, peer=_SOME, joined_ms=_MOMENTS),
@@ -373,12 +379,26 @@ RECORDS: dict[str, st.SearchStrategy[Any]] = {
         MemberShown,
         membership=st.builds(Membership, invitation=_SIGNED, member=_SIGNED),
         expulsion=optional(_SIGNED),
+        keyring_serial=_MOMENTS,
     ),
+    "keyring-body": st.builds(
+        KeyringBody,
+        network=_NETWORKS,
+        operator=_SOME,
+        serial=_MOMENTS,
+        expulsion_serial=_MOMENTS,
+        key=_KEYS,
+        since_ms=_MOMENTS,
+        earlier=st.lists(
+            st.builds(EarlierKey, key=_KEYS, since_ms=_MOMENTS, until_ms=_MOMENTS), max_size=7
+        ).map(tuple),
+    ),
+    "keyring-given": st.builds(KeyringGiven, keyring=_SIGNED, expulsion=optional(_SIGNED)),
     "invitation-token": st.builds(
         InvitationToken,
         invitation=_SIGNED,
-        seed=st.binary(min_size=32, max_size=32),
-        network_key=st.binary(min_size=32, max_size=32),
+        seed=_KEYS,
+        network_key=_KEYS,
         addresses=st.lists(_SOME, max_size=8).map(tuple),
     ),
     "exec-from-peer": st.builds(

@@ -184,6 +184,13 @@ class ProfilesJson(TypedDict):
     profiles: Annotated[list[ProfileJson], "By name."]
 
 
+class NetworkKeyJson(TypedDict):
+    """A key of a private network, without the key."""
+
+    since: Annotated[float | None, "When it was made; null: before this node joined."]
+    until: Annotated[float | None, "Until when it lets in; null: it is the newest."]
+
+
 class OwnNetworkJson(TypedDict):
     """The network that a node's data directory is in."""
 
@@ -195,6 +202,7 @@ class OwnNetworkJson(TypedDict):
     invitation: Annotated[
         str | None, "The number of the invitation that it joined by; null: the open network."
     ]
+    keys: Annotated[list[NetworkKeyJson], "The network's keys that let in, the newest first."]
     expelled: Annotated[list[str], "The peers that the operator has expelled, as far as is known here."]
     expelled_invitations: Annotated[list[str], "The numbers of invitations by which nobody is in any more."]
 

@@ -1,4 +1,4 @@
-"""`network create`, `invite`, `expel`, `show` and `leave`, and `join`: this node's private network."""
+"""`network create`, `invite`, `expel`, `rotate-key`, `show` and `leave`, and `join`: this node's private network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 from p2pnode import own_network
 from p2pnode.api.shapes import IdentityJson, NetworkJson
 from p2pnode.cli import options, standard
-from p2pnode.cli.answers import OwnNetworkJson
+from p2pnode.cli.answers import NetworkKeyJson, OwnNetworkJson
 from p2pnode.cli.forms import OutputForm, answer_form, takes_form
 from p2pnode.cli.groups import Group
 from p2pnode.cli.nodes import network_text
@@ -66,7 +66,14 @@ def create(name: str) -> int:
     metavar="TIME",
     type=options.ParsedValue("duration", parse_duration),
     default="720h",
-    help="The token, and who joins by it, are in for that long: seconds, or such as 24h.",
+    help="The token lets in for that long: seconds, or such as 24h.",
+)
+@click.option(
+    "--member-for",
+    "member_for_s",
+    metavar="TIME",
+    type=options.ParsedValue("duration", parse_duration),
+    help="Who joins by it is a member for that long.  [default: without end]",
 )
 @click.option(
     "--address",
@@ -76,17 +83,21 @@ def create(name: str) -> int:
     multiple=True,
     help="Where others reach a node of the network, with /p2p/ID; instead of this node's. May be repeated.",
 )
-def invite(role: str, lifetime_s: int, addresses: tuple[str, ...]) -> int:
+def invite(role: str, lifetime_s: int, member_for_s: int | None, addresses: tuple[str, ...]) -> int:
     """Print a token by which other machines join: a secret, of one line."""
     data_dir = default_data_dir()
     with _refusals():
         own = _own(data_dir)
         if lifetime_s == 0:
             raise click.UsageError("--expires is 0: the token would have expired already")
+        if member_for_s == 0:
+            raise click.UsageError("--member-for is 0: nobody would be a member by the token")
         if len(addresses) > BOOTSTRAP_ADDRESSES_MAX:
             raise click.UsageError(f"--address: a token has room for {BOOTSTRAP_ADDRESSES_MAX}")
         expires_ms = min(_now_ms() + lifetime_s * 1000, MOMENT_MS_MAX - 1)
-        token = own_network.invite(own, Role(role), expires_ms, addresses or _addresses(data_dir, own))
+        lasts_ms = None if member_for_s is None else min(member_for_s * 1000, MOMENT_MS_MAX)
+        there = addresses or _addresses(data_dir, own)
+        token = own_network.invite(own, Role(role), expires_ms, lasts_ms, there)
     answer(token)
     number = own_network.number_of(token)
     say(f"invitation {number}: p2pnode network expel --invitation {number} takes it back")
@@ -126,9 +137,35 @@ def expel(peers: tuple[str, ...], invitations: tuple[int, ...]) -> int:
 
 
 @network.command()
+@click.option(
+    "--grace",
+    "grace_s",
+    metavar="TIME",
+    type=options.ParsedValue("duration", parse_duration),
+    default="168h",
+    help="The keys before count for that long, for members that are away: seconds, or such as 24h; 0: they end.",
+)
+def rotate_key(grace_s: int) -> int:
+    """Make a new network key, where the operator's key is: the members get it, those expelled do not.
+
+    Who does not hear of it within the grace time, and who has an older token, joins anew by a new token.
+    """
+    data_dir = default_data_dir()
+    with _refusals():
+        own = _own(data_dir)
+        made = own_network.rotate_key(data_dir, own, min(grace_s * 1000, MOMENT_MS_MAX), _now_ms())
+    until = f"until {clock(made.earlier[0].until_ms / 1000)}" if made.earlier else "no more"
+    say(f"{own.member.network} has a new key; the one before lets in {until}")
+    say("tokens made before join as long as their key lets in: p2pnode network invite makes new ones")
+    if _running(data_dir) is None:
+        say("the members get it once this node runs: p2pnode serve")
+    return Status.OK
+
+
+@network.command()
 @takes_form(names="the network's name alone")
 def show(form: OutputForm) -> int:
-    """Show the network that this node is in, running or not; no keys."""
+    """Show the network that this node is in, running or not; of its keys their ages alone."""
     data_dir = default_data_dir()
     with _refusals():
         own = own_network.load(data_dir)
@@ -257,6 +294,7 @@ def _shown(own: OwnNetwork | None, expelled: ExpulsionBody | None) -> OwnNetwork
             addresses=[],
             invites=False,
             invitation=None,
+            keys=[],
             expelled=[],
             expelled_invitations=[],
         )
@@ -270,9 +308,26 @@ def _shown(own: OwnNetwork | None, expelled: ExpulsionBody | None) -> OwnNetwork
         addresses=list(own.addresses),
         invites=own.operator_seed is not None,
         invitation=str(member.invitation),
+        keys=_keys(own),
         expelled=list(expelled.peers) if expelled else [],
         expelled_invitations=[str(one) for one in expelled.invitations] if expelled else [],
     )
+
+
+def _keys(own: OwnNetwork) -> list[NetworkKeyJson]:
+    keys, now_ms = own.keys, _now_ms()
+    # A token tells nothing of its key's age.
+    since = None if own.keyring is None and own.operator_seed is None else keys.since_ms / 1000
+    earlier = [one for one in keys.earlier if now_ms < one.until_ms]
+    return [
+        NetworkKeyJson(since=since, until=None),
+        *(NetworkKeyJson(since=one.since_ms / 1000, until=one.until_ms / 1000) for one in earlier),
+    ]
+
+
+def _key_text(key: NetworkKeyJson) -> str:
+    made = "as it was when this node joined" if key["since"] is None else f"made {rfc3339(key['since'])}"
+    return made if key["until"] is None else f"{made}, lets in until {rfc3339(key['until'])}"
 
 
 def _lines(value: OwnNetworkJson) -> list[tuple[str, str]]:
@@ -286,6 +341,7 @@ def _lines(value: OwnNetworkJson) -> list[tuple[str, str]]:
         ("Joined", rfc3339(value["joined"])),
         ("Until", "" if found["expires"] is None else rfc3339(found["expires"])),
         ("Invitation", value["invitation"] or ""),
+        *(("Key", _key_text(one)) for one in value["keys"]),
         *(("Address", one) for one in value["addresses"]),
         *(("Expelled", one) for one in value["expelled"]),
         *(("Expelled", f"invitation {one}") for one in value["expelled_invitations"]),

@@ -52,7 +52,7 @@ class Discovery:
     the owner's peers with their addresses, best first. `reached` is told each peer that
     was dialled, with the addresses that were tried: worth remembering for the next start.
     `grown` gives the event that is set once `known` gives more than now; without, it never does.
-    With `network_key` mDNS finds the nodes of that private network alone.
+    With `operator` mDNS finds the nodes of its private network alone.
     `heard` are the peers whose adverts count now, `needed` those whose connections stay, used or not.
     """
 
@@ -64,7 +64,7 @@ class Discovery:
         known: Callable[[], Mapping[str, Sequence[str]]] = dict,
         reached: Callable[[str, Sequence[str]], None] = lambda peer, addresses: None,
         mdns: bool = True,
-        network_key: bytes | None = None,
+        operator: str | None = None,
         grown: Callable[[], trio.Event] = trio.Event,
         heard: Callable[[], Collection[str]] = tuple,
         needed: Callable[[], Container[str]] = tuple,
@@ -76,7 +76,7 @@ class Discovery:
         self._known = known
         self._reached = reached
         self._mdns = mdns
-        self._network_key = network_key
+        self._operator = operator
         self._grown = grown
         self._heard = heard
         self._needed = needed
@@ -111,7 +111,7 @@ class Discovery:
                 from .mdns import SERVICE, announce_and_find
 
                 own = self._host.addresses()
-                service = SERVICE if self._network_key is None else mdns_service(self._network_key)
+                service = SERVICE if self._operator is None else mdns_service(self._operator)
                 nursery.start_soon(announce_and_find, self._host.peer_id, own, self._on_found, service)
             nursery.start_soon(self._wake_when_grown)
             while True:

@@ -45,6 +45,7 @@ from .libp2p_host import (
 )
 from .libp2p_tasks import guard_tasks
 from .member_gate import MemberGate, gated
+from .private_network import NetworkKeys
 from .scopes import shielded, unwrapped
 from .streams import Stream
 
@@ -103,7 +104,12 @@ class Host:
     """This node on the network. Made by `open_host`."""
 
     def __init__(
-        self, inner: IHost, peer_id: str, has_room: Callable[[], bool], door: MemberGate | None = None
+        self,
+        inner: IHost,
+        peer_id: str,
+        has_room: Callable[[], bool],
+        door: MemberGate | None = None,
+        network_keys: NetworkKeys | None = None,
     ) -> None:
         self.inner = inner
         self.peer_id = peer_id
@@ -126,7 +132,7 @@ class Host:
         self.by_relays_alone = False
         self._relays: Callable[[], Collection[str]] = tuple
         self._circuits = Circuits(self._network, self._open_relay_stream, lambda peer: peer in self._relays())
-        self._dialler = Dialler(self._network, peer_id, self._circuits.dial)
+        self._dialler = Dialler(self._network, peer_id, self._circuits.dial, network_keys)
         self._guard()
         self._network.register_notifee(ConnectionNotifee(self._notify_connected, self._notify_disconnected))
 
@@ -350,12 +356,12 @@ async def open_host(
     *,
     has_room: Callable[[], bool] = lambda: True,
     dependency_log_level: int | None = None,
-    network_key: bytes | None = None,
+    network_keys: NetworkKeys | None = None,
     door: MemberGate | None = None,
 ) -> AsyncIterator[Host]:
     """A running host that listens on the multiaddrs `listen`; port 0 takes a free port.
 
-    Nobody new is let in while `has_room` is not true; none but who has `network_key`, where there is one.
+    Nobody new is let in while `has_room` is not true; none but who has one of the `network_keys`, if given.
     Nothing is served to, and asked of, whom `door` has not admitted.
 
     Raises `CannotListen` if an address is wrong or taken. libp2p's log records below
@@ -365,13 +371,13 @@ async def open_host(
     for text in listen:
         check_free(text)
     multiaddrs = [Multiaddr(text) for text in listen]
-    inner = make_host(identity, multiaddrs, network_key)
+    inner = make_host(identity, multiaddrs, network_keys)
     with unwrapped():
         async with inner.run(listen_addrs=multiaddrs):
             for text, multiaddr in zip(listen, multiaddrs, strict=True):
                 if str(multiaddr) not in inner.get_network().listeners:
                     raise CannotListen(f"cannot listen on {text}")
-            host = Host(inner, identity.peer_id, has_room, door)
+            host = Host(inner, identity.peer_id, has_room, door, network_keys)
             try:
                 yield host
             finally:

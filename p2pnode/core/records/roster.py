@@ -16,6 +16,7 @@ from p2pnode.core.wire.membership import (
     EXPELLED_MAX,
     EXPULSION_BODY_SIZE_BYTES_MAX,
     ExpulsionBody,
+    KeyringGiven,
     Membership,
     MemberShown,
     Role,
@@ -24,6 +25,7 @@ from p2pnode.core.wire.messages import Adopt, Advert, Ask, Award, Bid, Command, 
 from p2pnode.core.wire.signing import EXPULSION_DOMAIN, Keys, Signed
 
 from . import membership as memberships
+from .keyring import Keyring
 from .membership import Member, Right
 
 # As many as a table of adverts has, and those that went lately; who is forgotten shows its membership again.
@@ -39,6 +41,8 @@ class Roster:
     me: str
     own: Membership
     keys: Keys
+    # Of the network.
+    keyring: Keyring
     # The newest record of those expelled, and what is in it.
     expulsion: Signed | None = None
     _expelled: ExpulsionBody | None = None
@@ -63,7 +67,21 @@ class Roster:
     @property
     def shown(self) -> MemberShown:
         """The frame that this node shows its neighbours."""
-        return MemberShown(membership=self.own, expulsion=self.expulsion)
+        return MemberShown(membership=self.own, expulsion=self.expulsion, keyring_serial=self.keyring.serial)
+
+    @property
+    def keyring_given(self) -> KeyringGiven | None:
+        """The frame by which this node gives the network's keys to a member; None: they are as at first."""
+        signed = self.keyring.signed
+        return None if signed is None else KeyringGiven(keyring=signed, expulsion=self.expulsion)
+
+    def hear_keyring_untrusted(self, signed: Signed) -> bool:
+        """Take in the network's keys; whether they are newer. Raises `BadMessage`.
+
+        Those expelled when they were made have to be known before: else they would be given on to them.
+        """
+        known = self._expelled.serial if self._expelled else 0
+        return self.keyring.hear_untrusted(signed, self._member, known, self.keys)
 
     def prove_untrusted(self, peer: str, shown: Membership, now_ms: int) -> Member:
         """Note a peer's membership; raises `BadMessage`, `Untimely` where it has ended or is expelled."""
