@@ -272,6 +272,22 @@ def peers_of(own: OwnNetwork | None, me: str) -> tuple[str, ...]:
     return tuple(one for one in found if addressing.parse(one).peer != me)
 
 
+def why_of_another(data_dir: Path, own: OwnNetwork) -> str | None:
+    """A line that the membership is not of the identity here, and what to do; None where it is.
+
+    Raises `OwnNetworkError` where the identity cannot be read.
+    """
+    path = data_dir / identity.KEY_FILE_NAME
+    me = _own_peer(data_dir) if path.exists() else None
+    if own.member.peer == me:
+        return None
+    anew = "" if own.operator_seed else ", or p2pnode network leave and join by a new token"
+    return (
+        f"the membership of {own.member.network} is of {own.member.peer}, whose {path} is gone"
+        f" or was replaced, so that members refuse this node: put it back{anew}"
+    )
+
+
 def description(own: OwnNetwork | None, now: float) -> str:
     """The network that this node is in, as a line for people."""
     if own is None:

@@ -155,6 +155,8 @@ def doorkeeper_of(config: NodeConfig, network: OwnNetwork | None, me: Identity) 
     """Make the doorkeeper of a private network; raises `OwnNetworkError` for files that cannot be read."""
     if network is None:
         return None
+    if (wrong := own_network.why_of_another(config.data_dir, network)) is not None:
+        log.warning("%s", wrong)
     roster = Roster(me.peer_id, network.membership, me, Keyring(network.key))
     if (before := own_network.expelled(config.data_dir, network)) is not None:
         roster.hear_untrusted(before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import trio
 
 from p2pnode import own_network
+from p2pnode.api.shapes import ServiceError
 from p2pnode.core.wire import protocols
 from p2pnode.network.host import open_host
 from p2pnode.network.streams import StreamBroken
@@ -96,3 +98,37 @@ def test_guests_are_given_nothing_and_the_expelled_and_those_without_membership_
         stopped = new.cli("job", "stop", waits)
         assert stopped.returncode == 0, stopped.stderr
         assert bob.ended(waits)["state"] == "Stopped"
+
+
+def keys_known(node: Node) -> int:
+    return len(json.loads(node.cli("network", "show", "-o", "json").stdout)["keys"])
+
+
+def test_a_rotated_key_reaches_who_was_away_and_keeps_the_expelled_from_connecting(tmp_path: Path) -> None:
+    with running_nodes(tmp_path) as nodes:
+        ada = nodes.new("ada")
+        assert ada.cli("network", "create", "acme").returncode == 0
+        ada.start()
+        bob = joined(nodes, "bob", invited(ada, "member"))
+        gus = joined(nodes, "gus", invited(ada, "member"))
+        know_each_other(ada, bob, gus)
+        assert bob.end() == 0
+        for words in (("expel", gus.peer), ("rotate-key", "--grace", "1h")):
+            done = ada.cli("network", *words)
+            assert done.returncode == 0, done.stderr
+        bob.start()
+        know_each_other(ada, bob)
+        until("who was away has the new key", lambda: keys_known(bob) == 2)
+        assert keys_known(gus) == 1
+        done = ada.cli("network", "rotate-key", "--grace", "0")
+        assert done.returncode == 0, done.stderr
+        until("the keys before have ended", lambda: keys_known(bob) == 1)
+        for one in (ada, bob):
+            with pytest.raises(ServiceError, match="another network key"):
+                gus.client.connect(one.address)
+        assert bob.end() == 0
+        bob.start()
+        know_each_other(ada, bob)
+        only_bob = {"Key": "name", "Operator": "=", "Values": ["bob"]}
+        done = ada.ended(ada.submit(wasm_job(ada.add(JOBS / "noop.wasm"), Constraints=[only_bob])))
+        assert done["state"] == "Completed", done

@@ -1,4 +1,4 @@
-"""`network create`, `invite`, `expel`, `rotate-key`, `show` and `leave`, and `join`: this node's private network."""
+"""`network create`, `invite`, `expel`, `rotate-key`, `show`, `leave`, and `join`: this node's network."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def expel(peers: tuple[str, ...], invitations: tuple[int, ...]) -> int:
     metavar="TIME",
     type=options.ParsedValue("duration", parse_duration),
     default="168h",
-    help="The keys before count for that long, for members that are away: seconds, or such as 24h; 0: they end.",
+    help="The keys before still let in for that long, for members that are away; 0: they do not.",
 )
 def rotate_key(grace_s: int) -> int:
     """Make a new network key, where the operator's key is: the members get it, those expelled do not.

@@ -100,7 +100,7 @@ class PrivateConnection(RawConnection):  # type: ignore[misc]  # libp2p is not f
         if self._encrypt is None:
             nonce = secrets.token_bytes(NONCE_SIZE_BYTES)
             if self._dialled:
-                # Who is in no network learns by it that this one is.
+                # A nonce tells a stranger that this is no node of its network.
                 await self.stream.write(nonce)
                 if self._decrypt is None:
                     await self._greet()

@@ -41,7 +41,7 @@ class Roster:
     me: str
     own: Membership
     keys: Keys
-    # Of the network.
+    # The network's keys.
     keyring: Keyring
     # The newest record of those expelled, and what is in it.
     expulsion: Signed | None = None

@@ -1,4 +1,4 @@
-"""The records of a private network (protocols/network.md): invitations, memberships, expulsions, keys, tokens."""
+"""The records of a private network (protocols/network.md): invitations to it, memberships, keys, tokens."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class MemberShown(Open, frozen=True):
 
     membership: Membership
     expulsion: Signed | None
-    # Of the newest keyring that it has; 0: none.
+    # Taken of the newest keyring that the sender has; 0: none.
     keyring_serial: Moment
 
 
@@ -121,7 +121,7 @@ class KeyringBody(Open, frozen=True):
     operator: PeerId
     # The record with the highest counts. p2pnode: at least the time in ms.
     serial: Moment
-    # Of the record of those expelled as it was made; 0: there was none.
+    # Taken of the record of those expelled as this one was made; 0: there was none.
     expulsion_serial: Moment
     # The newest.
     key: NetworkKey
