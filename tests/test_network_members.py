@@ -17,9 +17,11 @@ from p2pnode.core.wire.signing import Signed
 from p2pnode.identity import Identity
 from p2pnode.network.doorkeeper import Doorkeeper
 from p2pnode.network.host import Host, Unreachable, open_host
+from p2pnode.network.relay_service import RelayService
+from p2pnode.network.relay_upkeep import RelayUpkeep
 from p2pnode.network.streams import NetworkError
 
-from .network_support import LOOPBACK, new_identity, until
+from .network_support import LOOPBACK, WAIT_S, new_identity, until
 from .test_network_host import ECHO, connect, echo, echoes
 from .test_roster import END_MS, NOW_MS, OPERATOR, joined
 
@@ -165,3 +167,29 @@ async def test_a_neighbour_whose_membership_ends_is_left_by_the_clock_and_not_le
         with pytest.raises(NetworkError):
             await echoes(b.host, a.host, b"hello")
         await until(lambda: a.host.connected() == [])
+
+
+async def test_a_relay_of_a_private_network_serves_members_alone_who_prove_themselves_by_it_too() -> None:
+    ada, bob, cyd = new_identity(), new_identity(), new_identity()
+    async with (
+        machine(ada, joined(ada, Role.MEMBER)) as relay,
+        machine(bob, joined(bob, Role.MEMBER)) as behind,
+        machine(cyd, joined(cyd, Role.MEMBER)) as visitor,
+        open_host(new_identity(), [LOOPBACK], network_keys=visitor.door.network_keys) as stranger,
+        trio.open_nursery() as nursery,
+    ):
+        RelayService(relay.host, lambda: True)
+        upkeep = RelayUpkeep(behind.host, lambda: None)
+        upkeep.need(True)
+        nursery.start_soon(upkeep.run)
+        await behind.host.connect(ada.peer_id, relay.host.addresses(), 5)
+        await until(lambda: behind.host.relayed_addresses)
+        addresses = list(behind.host.relayed_addresses)
+        await visitor.host.connect(bob.peer_id, addresses, WAIT_S)
+        assert await echoes(visitor.host, behind.host, b"hello")
+        assert visitor.host.remote_host(bob.peer_id) == ""
+        # A host with the key and no membership is carried nowhere.
+        with pytest.raises(Unreachable):
+            await stranger.connect(bob.peer_id, addresses, 2)
+        assert stranger.peer_id not in behind.host.connected()
+        nursery.cancel_scope.cancel()

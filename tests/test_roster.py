@@ -206,3 +206,9 @@ def test_a_membership_that_ends_soon_is_told_of_with_what_to_do() -> None:
     ):
         found = membership.ends_soon(one, begun_s + at_s)
         assert (found is None) if not said else said in (found or "")
+
+
+def test_a_role_is_told_of_those_alone_that_have_proven_it() -> None:
+    one = a_roster(peer=Role.GUEST)
+    found = [one.role_of(peer.peer_id) for peer in (PEER, ME, OTHER)]
+    assert found == ["guest", "member", ""]

@@ -120,6 +120,7 @@ class TakeRuleJson(TypedDict):
     images: Annotated[list[str], "Images."]
     modules: Annotated[list[str], "CIDs of WASM modules."]
     labels: Annotated[dict[str, str], "Labels of the job."]
+    roles: Annotated[list[str], "Roles of the requester in the private network."]
 
 
 class QuotaJson(TypedDict):
@@ -137,6 +138,7 @@ class PlaceJson(TypedDict):
     name: Annotated[str, "As 'plan' has it."]
     peers: Annotated[list[str], "Peers; none named: all."]
     labels: Annotated[dict[str, str], "Labels that a peer has to have."]
+    roles: Annotated[list[str], "Roles in the private network, of which it has to have one."]
 
 
 class PolicyJson(TypedDict):
@@ -163,6 +165,8 @@ class PolicyCheckJson(TypedDict):
 
     file: Annotated[str, "The policy's."]
     requester: Annotated[str, "The peer that asks; '': one that no rule names."]
+    role: Annotated[str, "Its role in the private network; '': none."]
+    unfit: Annotated[list[str], "Rules and places that name roles, and fit nobody in the open network."]
     ask: Annotated[PolicyDecisionJson, "By what an ask tells."]
     award: Annotated[PolicyDecisionJson, "By the whole job."]
 

@@ -136,7 +136,7 @@ class Node:
         self.caution = Caution(journal.problems, ended_well=journal.ended_well)
         self.guards = Guards(self.note_problem, lambda error: self.driver.fail(error))
         self.teller = Teller(config, journal.notices, self.clock, self.guards, self.note_hook)
-        core = make_core(me, config, policy, self.inputs)
+        core = make_core(me, config, policy, self.inputs, door.roster if door else None)
         self.log_orders = LogOrders(config.data_dir / "log-orders", blocks.pins.__contains__)
         self.executor = self._make_executor()
         self.entering = Entering(
@@ -144,7 +144,7 @@ class Node:
         )
         self.strangers = Strangers()
         self.strangers.know(addressing.by_peer(config.peers))
-        probe = Probe(policy.probe, self.note_hook)
+        probe = Probe(policy.probe, policy.probe_url, self.note_hook)
         self.needs = MessageNeeds(core, journal, self.inputs, probe, self._keep_receipt_of)
         self.driver = Driver(core, journal, self.clock, self, self._send, self.needs.of_own_end)
         self.adverts = self._make_advertiser(core)

@@ -128,6 +128,13 @@ class Roster:
             return _NOT_SHOWN
         return None if now_ms < held[1].expires_ms else "has a membership that has expired"
 
+    def role_of(self, peer: str) -> str:
+        """The role that a peer has proven; "": none that is known."""
+        if peer == self.me:
+            return self._member.role
+        held = self._proven.get(peer)
+        return "" if held is None else held[1].role
+
     def is_expelled(self, peer: str) -> bool:
         """Whether the operator's newest record names the peer, or the invitation that it is known by."""
         held = self._proven.get(peer)
