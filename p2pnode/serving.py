@@ -161,7 +161,7 @@ def doorkeeper_of(config: NodeConfig, network: OwnNetwork | None, me: Identity) 
     if (before := own_network.expelled(config.data_dir, network)) is not None:
         roster.hear_untrusted(before)
     if network.keyring is not None:
-        roster.hear_keyring_untrusted(network.keyring)
+        roster.take_own_keyring(network.keyring)
     return Doorkeeper(roster, lambda: int(time.time() * 1000), _OnDisk(config.data_dir, network))
 
 

@@ -117,6 +117,15 @@ def test_keys_are_taken_only_by_who_knows_whom_they_are_kept_from() -> None:
     assert one.shown.keyring_serial == body(signed).serial
 
 
+def test_who_has_lost_the_record_of_those_expelled_keeps_its_keys_and_gives_them_to_nobody() -> None:
+    one, signed = a_roster(), rotated(expulsion_serial=NOW_MS)
+    assert one.take_own_keyring(signed) and not one.take_own_keyring(signed)
+    assert one.keyring.counting(NOW_MS) == (KEYS[1], KEYS[0])
+    assert one.keyring_given is None
+    one.hear_untrusted(expelled(OTHER))
+    assert one.keyring_given is not None
+
+
 def test_no_key_is_shown_by_what_holds_it() -> None:
     signed = rotated()
     given = KeyringGiven(keyring=signed, expulsion=None)

@@ -183,6 +183,7 @@ async def test_kubo_with_the_same_swarm_key_is_connected_with_and_with_another_r
     async with (
         open_host(new_identity(), [LOOPBACK], network_keys=keys_of(KEY)) as ours,
         open_host(new_identity(), [LOOPBACK], network_keys=keys_of(OTHER_KEY)) as other,
+        open_host(new_identity(), [LOOPBACK], network_keys=keys_of(OTHER_KEY, KEY)) as rotated,
     ):
         with running_daemon(tmp_path, swarm_key=KEY):
             asked = [program(), "id"]
@@ -191,5 +192,8 @@ async def test_kubo_with_the_same_swarm_key_is_connected_with_and_with_another_r
             peer, address = found["ID"], found["Addresses"][0].partition("/p2p/")[0]
             await ours.connect(peer, [address], WAIT_S)
             assert ours.connected() == [peer]
+            asked = [program(), "swarm", "connect", rotated.addresses()[0]]
+            await trio.run_process(asked, env=environment(tmp_path), capture_stdout=True)
+            assert rotated.connected() == [peer]
             with pytest.raises(Unreachable, match="another network key"), trio.fail_after(AT_ONCE_S):
                 await other.connect(peer, [address], WAIT_S)

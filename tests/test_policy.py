@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from p2pnode import own_network
+from p2pnode.cli.main import main
 from p2pnode.config import ConfigError
 from p2pnode.config.policy import POLICY_FILE, PolicyFile, load
 from p2pnode.config.settings import NodeConfig
@@ -22,6 +24,7 @@ ADA = "12D3KooWRfPDjkXsFMEnuwH8Gu6tXYgKQ7Rn9hLSHFqQmUEgFGTr"
 BOB = "12D3KooWBobBobBob"
 CID = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"
 GB = 1_000_000_000
+ROOT = Path(__file__).parent.parent
 
 
 def read(tmp_path: Path, text: str) -> PolicyFile:
@@ -239,3 +242,24 @@ def test_a_probe_is_a_command_or_a_url_and_an_error_shows_no_login(tmp_path: Pat
         with pytest.raises(ConfigError, match="probe") as error:
             read(tmp_path, f"[probe]\n{wrong}\n")
         assert "secret" not in str(error.value)
+
+
+def checked(tmp_path: Path, capfd: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    status = main(["policy", "check", *words, str(ROOT / "devnet/jobs/noop.yaml")])
+    out, err = capfd.readouterr()
+    return status, out + err
+
+
+def test_a_check_says_that_roles_fit_nobody_in_the_open_network_and_tries_one_in_a_private_one(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("P2PNODE_DATA_DIR", str(tmp_path))
+    (tmp_path / POLICY_FILE).write_text(GUESTS)
+    status, said = checked(tmp_path, capfd)
+    assert status == 0 and "no guests: roles are of private networks" in said
+    status, said = checked(tmp_path, capfd, "--role", "guest")
+    assert status == 2 and "the open network" in said
+    own_network.create(tmp_path, "acme", 1_800_000_000_000)
+    status, said = checked(tmp_path, capfd, "--role", "guest")
+    assert status == 3 and "its policy refuses it: no guests" in said and "Never fits" not in said
+    assert checked(tmp_path, capfd, "--role", "member")[0] == 0

@@ -58,7 +58,7 @@ class PolicyFile:
 class _Field:
     expected: str
     read: _Read
-    # What stands there may hold a login.
+    # The value may hold a login.
     is_secret: bool = False
 
 

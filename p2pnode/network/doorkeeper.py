@@ -151,8 +151,8 @@ class Doorkeeper:
                     log.warning("%s", ends)
                 if (expulsion := self._kept.expulsion()) is not None:
                     self._hear(expulsion, "")
-                if (keyring := self._kept.keyring()) is not None:
-                    self._hear_keys(keyring, "")
+                if (keyring := self._kept.keyring()) is not None and self.roster.take_own_keyring(keyring):
+                    self._tell_of_keys("")
                 for peer in self.roster.drop_ended(self._now_ms()):
                     gone(peer)
                 for peer in host.connected():
@@ -239,8 +239,11 @@ class Doorkeeper:
         """Take in the network's keys, and give them on if they are newer; raises `BadMessage`."""
         if self.roster.hear_keyring_untrusted(signed):
             self._kept.keep_keyring(signed)
-            log.info("the network has a new key%s", f", by {from_}" if from_ else "")
-            self._spread_keys(from_)
+            self._tell_of_keys(from_)
+
+    def _tell_of_keys(self, from_: str) -> None:
+        log.info("the network has a new key%s", f", by {from_}" if from_ else "")
+        self._spread_keys(from_)
 
     def _hear(self, signed: Signed, from_: str) -> None:
         """Take in a record of those expelled, and pass it on if it is newer; raises `BadMessage`."""

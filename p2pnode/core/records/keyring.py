@@ -36,6 +36,11 @@ class Keyring:
         """The serial of the record; 0: none is known."""
         return self._body.serial if self._body else 0
 
+    @property
+    def expulsion_serial(self) -> int:
+        """The serial of the record of those expelled that these keys came after; 0: of none."""
+        return self._body.expulsion_serial if self._body else 0
+
     def counting(self, now_ms: int) -> tuple[bytes, ...]:
         """The keys that let a node in, the newest first: with that one others are dialled."""
         if self._body is None:

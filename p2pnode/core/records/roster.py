@@ -71,17 +71,29 @@ class Roster:
 
     @property
     def keyring_given(self) -> KeyringGiven | None:
-        """The frame by which this node gives the network's keys to a member; None: they are as at first."""
+        """The frame by which this node gives the network's keys to a member; None: it gives none.
+
+        Where the record of those expelled is lost, the keys might be given to them.
+        """
         signed = self.keyring.signed
-        return None if signed is None else KeyringGiven(keyring=signed, expulsion=self.expulsion)
+        if signed is None or self._expulsion_serial < self.keyring.expulsion_serial:
+            return None
+        return KeyringGiven(keyring=signed, expulsion=self.expulsion)
+
+    @property
+    def _expulsion_serial(self) -> int:
+        return self._expelled.serial if self._expelled else 0
+
+    def take_own_keyring(self, signed: Signed) -> bool:
+        """Take in the network's keys as they lie on this machine; whether they are newer."""
+        return self.keyring.hear_untrusted(signed, self._member, MOMENT_MS_MAX, self.keys)
 
     def hear_keyring_untrusted(self, signed: Signed) -> bool:
         """Take in the network's keys; whether they are newer. Raises `BadMessage`.
 
         Those expelled when they were made have to be known before: else they would be given on to them.
         """
-        known = self._expelled.serial if self._expelled else 0
-        return self.keyring.hear_untrusted(signed, self._member, known, self.keys)
+        return self.keyring.hear_untrusted(signed, self._member, self._expulsion_serial, self.keys)
 
     def prove_untrusted(self, peer: str, shown: Membership, now_ms: int) -> Member:
         """Note a peer's membership; raises `BadMessage`, `Untimely` where it has ended or is expelled."""
