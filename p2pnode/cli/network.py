@@ -206,7 +206,8 @@ def join(token: str) -> int:
     """Join a private network by a token.
 
     TOKEN is what p2pnode network invite printed; - reads it from stdin, which no list of processes shows.
-    Nobody is asked: the token holds all that is needed.
+    Nobody is asked: the token holds all that is needed. Where the network key was rotated since it was made
+    it may let in no more: then ask the operator for another.
     """
     data_dir = default_data_dir()
     text = standard.read(2 * TOKEN_LENGTH_MAX).decode(errors="replace") if token == "-" else token
