@@ -16,7 +16,7 @@ from pathlib import Path
 from p2pnode.core.records import membership
 from p2pnode.core.records.membership import Member
 from p2pnode.core.wire import addresses as addressing
-from p2pnode.core.wire import codec
+from p2pnode.core.wire import bootstrap, codec
 from p2pnode.core.wire.codec import BadMessage, Record
 from p2pnode.core.wire.fields import INTEGER_MAX, MOMENT_MS_MAX
 from p2pnode.core.wire.membership import (
@@ -76,7 +76,8 @@ def load(data_dir: Path) -> OwnNetwork | None:
     try:
         found = codec.decode_untrusted(data, OwnNetwork, _FILE_SIZE_BYTES_MAX)
         # All of it is used later on.
-        addressing.by_peer(found.addresses)
+        for address in found.addresses:
+            bootstrap.parse_given(address)
         membership.read(found.membership)
     except (BadMessage, codec.Unreadable, addressing.BadAddress) as exc:
         raise OwnNetworkError(f"{path} is damaged: move it away, and join again by a token") from exc
@@ -157,7 +158,7 @@ def leave(data_dir: Path) -> None:
 def peers_of(own: OwnNetwork | None, me: str) -> tuple[str, ...]:
     """The nodes to connect to first, without this one."""
     found = () if own is None else own.addresses
-    return tuple(one for one in found if addressing.parse(one).peer != me)
+    return tuple(one for one in found if bootstrap.peer_of(one) != me)
 
 
 def description(own: OwnNetwork | None, now: float) -> str:

@@ -13,6 +13,7 @@ import os
 import signal
 import stat
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,12 +27,15 @@ from p2pnode.config.policy import PolicyFile
 from p2pnode.config.policy import load as load_policy
 from p2pnode.config.settings import NodeConfig
 from p2pnode.core.wire.addresses import BadAddress
+from p2pnode.core.wire.bootstrap import is_dnsaddr
 from p2pnode.core.wire.compartments import Compartment
 from p2pnode.faults.problems import JournalError
 from p2pnode.ipfs.bitswap import open_bitswap
 from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.ipfs.result_store import default_quota_bytes
+from p2pnode.network.bootstrap import Bootstrap
 from p2pnode.network.discovery import Discovery
+from p2pnode.network.dns_addresses import DnsAddresses
 from p2pnode.network.gossip import open_gossip
 from p2pnode.network.host import open_host
 from p2pnode.network.protocols import exec, logs
@@ -166,9 +170,10 @@ def make_private(data_dir: Path) -> None:
 
 async def _work(node: Node, end: _End, network: OwnNetwork | None) -> None:
     config, host = node.config, node.host
+    named = (*config.peers, *own_network.peers_of(network, node.me.peer_id))
     discovery = Discovery(
         host,
-        given=(*config.peers, *own_network.peers_of(network, node.me.peer_id)),
+        given=[one for one in named if not is_dnsaddr(one)],
         known=node.adverts.peers_to_join,
         reached=node.adverts.remember,
         mdns=config.mdns,
@@ -177,6 +182,8 @@ async def _work(node: Node, end: _End, network: OwnNetwork | None) -> None:
         heard=node.adverts.peers_heard,
         needed=node.peers_needed,
     )
+    node.finding.given = discovery.given_at
+    begin = _bootstrap(node, discovery, named)
     serve_table(host, node.adverts.table_for)
     serve_jobs(host, node.own_jobs)
     host.handle(logs.PROTOCOL, node.serve_logs, time_limit_s=logs.SERVE_TIME_S_MAX)
@@ -207,6 +214,7 @@ async def _work(node: Node, end: _End, network: OwnNetwork | None) -> None:
             await capacity.look()
         nursery.start_soon(keep_running, "capacity", capacity.run)
         nursery.start_soon(keep_running, "discovery", discovery.run)
+        nursery.start_soon(keep_running, "bootstrap", begin.run)
         nursery.start_soon(keep_running, "spare", node.engines.keep_ready)
         address = ApiAddress(config.api_host, config.api_port, config.api_cert, config.api_key)
         async with open_api(services_of(node, discovery, network), config.data_dir, address, has_room) as api:
@@ -233,6 +241,20 @@ async def _work(node: Node, end: _End, network: OwnNetwork | None) -> None:
         if end.alone:
             _end_alone(node)
         nursery.cancel_scope.cancel()
+
+
+def _bootstrap(node: Node, discovery: Discovery, named: Sequence[str]) -> Bootstrap:
+    """What looks up the names among the peers to join through, and reads the file of them."""
+
+    def give(source: str, peers: Mapping[str, Sequence[str]], reason: str) -> None:
+        discovery.give(source, peers, reason)
+        node.strangers.know(peers)
+
+    def is_connected(peer: str) -> bool:
+        return peer in node.host.connected()
+
+    file = Path(node.config.peers_file) if node.config.peers_file else None
+    return Bootstrap(list(filter(is_dnsaddr, named)), file, give, is_connected, DnsAddresses())
 
 
 def _end_alone(node: Node) -> None:

@@ -233,7 +233,7 @@ class NodeJson(TypedDict):
 class UnreachedJson(TypedDict):
     """A peer that the user gave to the node, and that is not connected."""
 
-    peer: Annotated[str, "The peer's id."]
+    peer: Annotated[str, "The peer's id; of a name in DNS or a file that gives none the name."]
     addresses: Annotated[list[str], "The addresses that were given."]
     reason: Annotated[str, "'' while the first dial goes on."]
 
@@ -280,6 +280,15 @@ class NetworkJson(TypedDict):
     expires: Annotated[float | None, "When the membership ends; null: never."]
 
 
+class FindingJson(TypedDict):
+    """How the node looks beyond its own network, and is found there."""
+
+    dht: Annotated[str, "Its part in the DHT: 'off', 'client' or 'server'."]
+    peers: Annotated[int, "Peers of the DHT that have answered it."]
+    provided: Annotated[int, "Results and other roots in its store that the DHT says it has."]
+    waiting: Annotated[int, "Those that the DHT is yet to be told of."]
+
+
 class IdentityJson(TypedDict):
     """The node that answers."""
 
@@ -288,6 +297,7 @@ class IdentityJson(TypedDict):
     version: Annotated[str, "Its program's version."]
     addresses: Annotated[list[str], "Where it listens, then where its relays do, as multiaddrs."]
     reach: Annotated[str, "How others reach it: 'direct', 'relay', 'none', or as yet 'unknown'."]
+    finding: FindingJson
     data_dir: Annotated[str, "Its data directory."]
     engines: Annotated[list[str], "What can run jobs here, such as wasm and docker."]
     labels: Annotated[dict[str, str], "What Constraints of jobs select it by."]

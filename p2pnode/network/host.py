@@ -100,8 +100,12 @@ DoubleGone = Callable[[str, bytes, Collection[bytes]], None]
 class Host:
     """This node on the network. Made by `open_host`."""
 
-    def __init__(self, inner: IHost, peer_id: str, has_room: Callable[[], bool]) -> None:
+    def __init__(
+        self, inner: IHost, peer_id: str, has_room: Callable[[], bool], *, is_private: bool = False
+    ) -> None:
+        """`is_private`: none but the nodes of a private network connect."""
         self.inner = inner
+        self.is_private = is_private
         self.peer_id = peer_id
         # Tells whether the machine can hold more connections.
         self.has_room = has_room
@@ -357,7 +361,7 @@ async def open_host(
             for text, multiaddr in zip(listen, multiaddrs, strict=True):
                 if str(multiaddr) not in inner.get_network().listeners:
                     raise CannotListen(f"cannot listen on {text}")
-            host = Host(inner, identity.peer_id, has_room)
+            host = Host(inner, identity.peer_id, has_room, is_private=network_key is not None)
             try:
                 yield host
             finally:

@@ -38,8 +38,7 @@ from p2pnode.core.records.events import (
 from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.records.reservations import Reservation
 from p2pnode.core.values.internet import AllowedHost
-from p2pnode.core.wire import addresses as addressing
-from p2pnode.core.wire import codec, protocols
+from p2pnode.core.wire import bootstrap, codec, protocols
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.compartments import Compartment
 from p2pnode.core.wire.messages import Ask, Award, Ended, Message, Release, Replicate, WhoOwns
@@ -77,11 +76,13 @@ from .engines import Engines
 from .entering import Entering
 from .executor import Executor
 from .fetching import Fetching
+from .finding import Finder
 from .intake import Intake
 from .journal import Journal
 from .log_orders import LogOrders
 from .message_needs import MessageNeeds
 from .peer_watch import PeerWatch
+from .providing import Providing
 from .reaching import Reaching
 from .scheduling import OperatorScheduling
 
@@ -123,9 +124,13 @@ class Node:
         self.changes = Changes()
         self.engines = engines
         kubo = KuboDaemon(config.ipfs_api) if config.ipfs_api else None
-        self.results = ResultStore(blocks, config.data_dir / "kubo", config.result_retention, kubo)
+        private = host.is_private
+        self.finding = Finder(config, host, self.addresses_of, self._is_kept)
+        self.providing = Providing(config.provide, blocks.pins, self.finding.provide, is_private=private)
+        stored, to_kubo = self.providing.stored, config.data_dir / "kubo"
+        self.results = ResultStore(blocks, to_kubo, config.result_retention, kubo, stored, is_private=private)
         rate = FetchRate()
-        self.fetching = Fetching(host, blocks, bitswap, self.results, self, rate)
+        self.fetching = Fetching(host, blocks, bitswap, self.results, self, rate, self.finding.providers)
         access = _access(config)
         ipfs = Ipfs(self.fetching.fetch_input, self.fetching.export)
         self.inputs = Inputs(ipfs, access, config.data_dir / "input-cache", rate)
@@ -140,7 +145,7 @@ class Node:
             me, engines.by_name, self._reservation, self.audit_log, allow_exec=config.allow_exec
         )
         self.strangers = Strangers()
-        self.strangers.know(addressing.by_peer(config.peers))
+        self.strangers.know(filter(None, map(bootstrap.peer_of, config.peers)))
         probe = Probe(policy.probe, self.note_hook)
         self.needs = MessageNeeds(core, journal, self.inputs, probe, self._keep_receipt_of)
         self.driver = Driver(core, journal, self.clock, self, self._send, self.needs.of_own_end)
@@ -195,6 +200,7 @@ class Node:
             addresses_of=self.adverts.addresses_of,
             guards=self.guards,
             strangers=self.strangers,
+            find=self.finding.peer,
         )
 
     # Events
@@ -294,6 +300,9 @@ class Node:
         """The peers whose connections must stay."""
         return self.links.wanted | set(self.reaching.relays())
 
+    def _is_kept(self, peer: str) -> bool:
+        return peer in self.peers_heard() or peer in self.peers_needed()
+
     def addresses_of(self, peer: str) -> Sequence[str]:
         return self.adverts.addresses_of(peer)
 
@@ -344,6 +353,8 @@ class Node:
             keep_running = self.guards.keep_running
             nursery.start_soon(keep_running, "relays", self.reaching.run)
             nursery.start_soon(keep_running, "block store", self.results.run)
+            nursery.start_soon(keep_running, "finding", self.finding.run)
+            nursery.start_soon(keep_running, "providing", self.providing.run)
             nursery.start_soon(keep_running, "loop lag", self.driver.counts.watch_lag)
             await self.resume()
             watch_peers = partial(self.peer_watch.run, self.links, self.strangers)
