@@ -244,7 +244,7 @@ async def _work(node: Node, end: _End, network: OwnNetwork | None) -> None:
 
 
 def _bootstrap(node: Node, discovery: Discovery, named: Sequence[str]) -> Bootstrap:
-    """What looks up the names among the peers to join through, and reads the file of them."""
+    """Makes what looks up the names among the peers to join through, and reads the file of them."""
 
     def give(source: str, peers: Mapping[str, Sequence[str]], reason: str) -> None:
         discovery.give(source, peers, reason)

@@ -91,7 +91,7 @@ def running_daemon(
 
 
 def told(directory: Path, *arguments: str, given: str = "") -> str:
-    """What a command prints that is given to the daemon in `directory`."""
+    """Gives what a command prints that is given to the daemon in `directory`."""
     done = subprocess.run(
         [program(), *arguments],
         env=environment(directory),

@@ -54,6 +54,6 @@ def test_a_node_fetches_what_only_a_kubo_that_it_does_not_know_has(kubo: KuboPai
     done = node.cli("ipfs", "get", cid, "--output", str(nodes.directory / "got"))
     assert done.returncode == 0, done.stderr
     assert (nodes.directory / "got").read_text() == "found in the DHT"
-    # What the search has dialled, and nobody uses, is let go.
+    # Connections that the search has made, and nobody uses, are let go.
     connected = json.loads(told(kubo.first, "swarm", "peers", "--enc", "json"))["Peers"]
     assert node.peer not in [one["Peer"] for one in connected]

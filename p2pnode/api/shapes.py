@@ -11,6 +11,8 @@ from typing import Annotated, Any, Required, TypedDict
 
 from p2pnode.core.wire.states import ExecutionState, Fault, JobState, Outcome, Scheduling
 
+from .finding_shapes import FindingJson
+
 Json = dict[str, Any]
 
 # In the data directory: the secret that each request brings, and where the running node is.
@@ -224,10 +226,7 @@ class NodeJson(TypedDict):
     self: Annotated[bool, "True for the node that answers."]
     scheduling: Annotated[str, "'schedulable', 'cordoned' or 'draining'."]
     protocols: Annotated[list[str], "Protocols that the peer speaks, as 'link/4'."]
-    problem: Annotated[
-        str | None,
-        "Why this node can ask nothing of it, whatever it offers; null where it can.",
-    ]
+    problem: Annotated[str | None, "Why this node can ask nothing of it at all; null where it can."]
 
 
 class UnreachedJson(TypedDict):
@@ -278,15 +277,6 @@ class NetworkJson(TypedDict):
     operator: Annotated[str, "The id of its operator, by which the network is known."]
     role: Annotated[str, "'guest', 'member' or 'operator'."]
     expires: Annotated[float | None, "When the membership ends; null: never."]
-
-
-class FindingJson(TypedDict):
-    """How the node looks beyond its own network, and is found there."""
-
-    dht: Annotated[str, "Its part in the DHT: 'off', 'client' or 'server'."]
-    peers: Annotated[int, "Peers of the DHT that have answered it."]
-    provided: Annotated[int, "Results and other roots in its store that the DHT says it has."]
-    waiting: Annotated[int, "Those that the DHT is yet to be told of."]
 
 
 class IdentityJson(TypedDict):

@@ -80,7 +80,7 @@ class Bootstrap:
                 self._take(await trio.to_thread.run_sync(_read, file))
                 log.info("%s was read again", file)
         except (BadAddress, OSError) as exc:
-            # What it said before stays in force, and it is looked at again.
+            # Its lines of before stay in force, and it is looked at again.
             log.debug("the file of peers is not used: %s", exc)
             self._give(str(file), self._of_file, str(exc))
 
@@ -97,7 +97,7 @@ class Bootstrap:
                 try:
                     found = await self._names.find(name)
                 except NamesNothing as exc:
-                    # Those found before may still be there.
+                    # Peers found before may still be there.
                     self._give(str(name), {}, str(exc))
                     await trio.sleep(retry_s)
                     retry_s = min(2 * retry_s, RETRY_S_MAX)
@@ -119,7 +119,7 @@ def _by_peer(texts: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _seen(file: Path) -> tuple[int, int]:
-    """What changes with a file's content, as far as its directory tells."""
+    """Marks that change with a file's content, as far as its directory tells."""
     status = file.stat()
     return status.st_mtime_ns, status.st_size
 

@@ -59,7 +59,7 @@ Fits = Callable[[addressing.Address], bool]
 
 @dataclass(frozen=True, slots=True)
 class DhtPorts:
-    """What a DHT is told of this node's own knowledge."""
+    """This node's own knowledge, as a DHT is told of it."""
 
     # The addresses of a connected peer, as its adverts have them.
     addresses_of: Callable[[str], Sequence[str]]

@@ -30,7 +30,7 @@ CONNECT_TIMEOUT_S = 5.0
 # So many others are asked for what no neighbour has, so many at once: each dial costs both sides 10 ms.
 OTHERS_MAX = 64
 OTHERS_AT_ONCE = 16
-# Of those that say in the DHT that they have it: some are gone, and one is enough.
+# Peers of those that say in the DHT that they have it: some are gone, and one is enough.
 PROVIDERS_MAX = 8
 
 

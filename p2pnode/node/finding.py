@@ -56,7 +56,7 @@ class Finder:
             )
 
     def state(self, provided: int, waiting: int) -> FindingState:
-        """What people are told, with how many roots are provided, and how many wait for it."""
+        """Gives what people are told, with how many roots are provided, and how many wait for it."""
         return FindingState(self.mode, self._dht.peers if self._dht else 0, provided, waiting)
 
     async def peer(self, peer: str) -> Sequence[str]:
@@ -95,7 +95,7 @@ class Finder:
     async def _search(
         self, subject: object, search: Callable[[], Awaitable[Mapping[str, Sequence[str]]]]
     ) -> Mapping[str, Sequence[str]]:
-        """What a search finds, or has found a short while ago."""
+        """Gives what a search finds, or has found a short while ago."""
         async with self._searches:
             now = trio.current_time()
             until, found = self._answers.get(subject, (now, {}))

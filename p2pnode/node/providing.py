@@ -1,4 +1,4 @@
-"""What of this node's store others find in the DHT: said when it is stored, and again before it is forgotten.
+"""Tells the DHT what is in this node's store: when it is stored, and again before that is forgotten.
 
 Nothing is kept of it on the disk: what is pinned is said anew after a restart.
 """
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 # Records last 48 h in the DHT; as the specification has it.
 REPROVIDE_S = 22 * 3600.0
-# What was pinned or unpinned by others is noticed within that time.
+# A root that was pinned or unpinned by others is noticed within that time.
 LOOK_S = 30.0
 # Where nobody took it: the DHT is not reached, or this node has no address that it may tell.
 RETRY_S = 30.0
@@ -43,7 +43,7 @@ class Providing:
         # Roots that are to be said, each with when it is due; those that others find now.
         self._due_at: dict[str, float] = {}
         self._said: set[str] = set()
-        # Those that are not to be, so that their pins are read once.
+        # Roots that are not to be said, so that their pins are read once.
         self._passed_over: set[str] = set()
         self._is_over = False
         self._wake = trio.Event()
@@ -95,7 +95,7 @@ class Providing:
             self._due_at.update((root, -inf) for root in new if root in wanted)
 
     def _wanted(self, roots: Collection[str]) -> set[str]:
-        """Those of these roots that are to be said. Blocking."""
+        """Gives those of these roots that are to be said. Blocking."""
         found = {root: pin.what for root in roots if (pin := self._pins.of(root)) is not None}
         return {root for root, what in found.items() if self._is_wanted(what)}
 

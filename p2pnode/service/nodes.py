@@ -8,10 +8,10 @@ from typing import cast
 from p2pnode import __version__
 from p2pnode.api.execution_shapes import HostedJson
 from p2pnode.api.exposition import Metric
+from p2pnode.api.finding_shapes import FindingJson
 from p2pnode.api.shapes import (
     Code,
     DockerJson,
-    FindingJson,
     IdentityJson,
     Json,
     NetworkJson,

@@ -1,4 +1,4 @@
-"""What a node knows of a DHT: peers that have answered it, and for others who provides what.
+"""A node's knowledge of a DHT: peers that have answered it, and for others who provides what.
 
 Both are bounded, whatever strangers say. A peer that answers is kept before one that is new, so nobody can
 push out those that are there; of one range of public addresses few are taken, as addresses cost money.
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from p2pnode.core.wire.addresses import BadAddress, Scope, parse, scope_of
 from p2pnode.core.wire.kad import CLOSEST_MAX
 
-# Of one /16 (IPv6: /32), as go-libp2p has it: in a bucket, and in all.
+# Peers of one /16 (IPv6: /32), as go-libp2p has it: in a bucket, and in all.
 BUCKET_PER_RANGE_MAX = 2
 TABLE_PER_RANGE_MAX = 6
 # As the specification has it: a provider says it again every 22 h.
@@ -101,7 +101,7 @@ class ContactTable:
 
 @dataclass(slots=True)
 class ProviderTable:
-    """Who provides which content, as its providers said; the oldest goes for want of room."""
+    """Providers of contents, as they said of themselves; the oldest goes for want of room."""
 
     _by_key: OrderedDict[bytes, dict[str, tuple[Contact, float]]] = field(default_factory=OrderedDict)
     _keys_of: dict[str, int] = field(default_factory=dict)

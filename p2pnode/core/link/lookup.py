@@ -20,9 +20,9 @@ from .contacts import Contact, distance
 ASKS_AT_ONCE_MAX = 10
 # Twenty million peers are found in five rounds of asks; half of them may be gone.
 ASKED_MAX = 100
-# Of one range of public addresses.
+# Peers of one range of public addresses.
 ASKED_PER_RANGE_MAX = 5
-# Of one answer; the rest is further away.
+# Peers of one answer; the rest is further away.
 TAKEN_PER_ANSWER_MAX = CLOSEST_MAX
 # Heard of in one search: a hundred answers of twenty.
 HEARD_MAX = 2_000
@@ -76,7 +76,7 @@ class DhtLookup:
         return self._asks()
 
     def handle(self, event: LookupEvent) -> list[AskCloser]:
-        """What is to be asked next."""
+        """Gives what is to be asked next."""
         self._waited_for.discard(event.peer)
         if isinstance(event, CloserTold):
             self._answered.add(event.peer)

@@ -13,7 +13,7 @@ from .codec import BadMessage
 from .protobuf import bytes_field, bytes_untrusted, fields_untrusted, number_untrusted, varint_field
 
 KAD = "/ipfs/kad/1.0.0"
-# Of nodes at private addresses, as Kubo has it.
+# The DHT of nodes at private addresses, as Kubo has it.
 LAN_KAD = "/ipfs/lan/kad/1.0.0"
 # The specification's k: peers in an answer, and with a record of a provider.
 CLOSEST_MAX = 20
