@@ -68,12 +68,17 @@ class Dht:
         """Say that this node has a content; to how many peers it was said."""
         return sum([await dht.provide(key) for dht in self._all])
 
+    async def refresh(self) -> None:
+        """Get to know the peers that are closest to this node, and be known by them."""
+        async with trio.open_nursery() as nursery:
+            for dht in self._all:
+                nursery.start_soon(dht.refresh)
+
     async def run(self) -> None:
         """Works until cancelled: a server stays known."""
         await trio.sleep(FIRST_REFRESH_S)
         while self._serves:
-            for dht in self._all:
-                await dht.refresh()
+            await self.refresh()
             await trio.sleep(REFRESH_S)
 
 

@@ -19,6 +19,7 @@ from multiaddr import Multiaddr
 
 from p2pnode.core.link.contacts import Contact, ContactTable, ProviderTable, closest
 from p2pnode.core.link.lookup import AskCloser, CloserTold, DhtLookup, PeerMute
+from p2pnode.core.values.rate import TokenBucket
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.kad import (
@@ -50,6 +51,11 @@ PROVIDERS_WANTED = 8
 IDLE_S_MAX = 60.0
 # One peer's questions at once; go-libp2p asks one after the other on one stream.
 QUESTIONS_PER_PEER_MAX = 8
+# On each of these streams; one search asks a peer once, and each answer sorts all contacts.
+QUESTIONS_PER_S = 20.0
+QUESTIONS_BURST = 100.0
+# After a connection is there; a few round trips.
+IDENTIFIED_S = 1.0
 # A connected peer that does not speak it is left alone so long, unless it connects anew.
 MUTE_S = 600.0
 ADDRESSES_PER_CONTACT_MAX = 8
@@ -151,10 +157,16 @@ class Kademlia:
         return len(told)
 
     async def refresh(self) -> None:
-        """Get to know the peers that are closest to this node, and be known by them."""
-        await self._search(
-            KadMessage(KadKind.FIND_NODE, key_of(self._me.peer)), lambda answer: None, trio.Event()
-        )
+        """Get to know the peers that are closest to this node, and be known by them.
+
+        They are asked twice: by then they have learnt, by libp2p's identify, that this node serves.
+        """
+        question = KadMessage(KadKind.FIND_NODE, key_of(self._me.peer))
+        with self._searching():
+            if await self._search(question, lambda answer: None, trio.Event()):
+                await trio.sleep(IDENTIFIED_S)
+                await self._search(question, lambda answer: None, trio.Event())
+        await self._let_go()
 
     # Searches
 
@@ -252,7 +264,9 @@ class Kademlia:
     # Others' questions
 
     async def _serve(self, stream: Stream) -> None:
+        bucket = TokenBucket(QUESTIONS_PER_S, QUESTIONS_BURST)
         while True:
+            await trio.sleep(bucket.take(1, trio.current_time()))
             question = await _read_untrusted(stream, QUESTION_SIZE_BYTES_MAX, IDLE_S_MAX)
             if question is None:
                 return
