@@ -150,7 +150,7 @@ def test_a_wrong_line_is_told_with_file_and_line() -> None:
 
 
 class Given:
-    """Who was given, by where."""
+    """Keeps who was given, by where."""
 
     def __init__(self) -> None:
         self.peers: dict[str, Mapping[str, Sequence[str]]] = {}

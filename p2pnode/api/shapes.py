@@ -287,7 +287,7 @@ class IdentityJson(TypedDict):
     version: Annotated[str, "Its program's version."]
     addresses: Annotated[list[str], "Where it listens, then where its relays do, as multiaddrs."]
     reach: Annotated[str, "How others reach it: 'direct', 'relay', 'none', or as yet 'unknown'."]
-    finding: FindingJson
+    finding: Annotated[FindingJson, "How it looks beyond its own network, and is found there."]
     data_dir: Annotated[str, "Its data directory."]
     engines: Annotated[list[str], "What can run jobs here, such as wasm and docker."]
     labels: Annotated[dict[str, str], "What Constraints of jobs select it by."]
