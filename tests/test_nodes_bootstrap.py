@@ -11,9 +11,8 @@ def test_a_node_joins_through_a_file_and_tells_of_a_name_that_gives_nothing(tmp_
     with running_nodes(tmp_path) as nodes:
         a = nodes.start("a", "--no-mdns")
         file = tmp_path / "peers"
-        file.write_text("# nobody as yet\n")
-        b = nodes.start("b", "--no-mdns", "--peers-file", str(file), "--peer", "/dnsaddr/nobody.invalid")
         file.write_text(f"{a.address}  # ours\n")
+        b = nodes.start("b", "--no-mdns", "--peers-file", str(file), "--peer", "/dnsaddr/nobody.invalid")
         know_each_other(a, b)
         until("the name is told", lambda: "_dnsaddr.nobody.invalid" in b.cli("node", "list").stderr)
 
