@@ -77,8 +77,13 @@ def _create(path: Path) -> None:
     write_new(path, _PRIVATE_KEY_PREFIX + bytes(key) + bytes(key.verify_key))
 
 
-def write_new(path: Path, data: bytes) -> bool:
-    """Write a new file for its owner alone, whole or not at all; False: there is one. Raises `OSError`."""
+def write_over(path: Path, data: bytes) -> None:
+    """Write a file for its owner alone in place of the one before, whole or not at all; raises `OSError`."""
+    os.replace(_written(path, data), path)
+
+
+def _written(path: Path, data: bytes) -> str:
+    """A file beside the path that holds the data, on disk."""
     descriptor, name = tempfile.mkstemp(prefix=path.name, dir=path.parent)
     try:
         # mkstemp makes the file with mode 0600.
@@ -86,6 +91,16 @@ def write_new(path: Path, data: bytes) -> bool:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+    except OSError:
+        os.unlink(name)
+        raise
+    return name
+
+
+def write_new(path: Path, data: bytes) -> bool:
+    """Write a new file for its owner alone, whole or not at all; False: there is one. Raises `OSError`."""
+    name = _written(path, data)
+    try:
         # Unlike rename, link never replaces: of two processes that start at once, one wins.
         os.link(name, path)
     except FileExistsError:

@@ -1,7 +1,8 @@
 """The private network that this node is in, as its data directory keeps it: made, joined, left.
 
 One file holds it all, for its owner alone, and appears whole or not at all: the network's key, this node's
-membership, nodes to connect to first, and where the network was made the operator's private key.
+membership, nodes to connect to first, and where the network was made the operator's private key. A second
+file is the operator's newest record of those expelled.
 
 May know `identity` and the core. Known to `serving`, `doctor`, `service` and the command line.
 """
@@ -13,18 +14,21 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from p2pnode.core.records import membership
+from p2pnode.core.records import membership, roster
 from p2pnode.core.records.membership import Member
+from p2pnode.core.records.roster import vet_expulsion_untrusted
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire import bootstrap, codec
 from p2pnode.core.wire.codec import BadMessage, Record
 from p2pnode.core.wire.fields import INTEGER_MAX, MOMENT_MS_MAX
 from p2pnode.core.wire.membership import (
     BOOTSTRAP_ADDRESSES_MAX,
+    EXPULSION_BODY_SIZE_BYTES_MAX,
     NETWORK_KEY_SIZE_BYTES,
     NETWORK_NAME_PATTERN,
     SEED_SIZE_BYTES,
     BootstrapAddresses,
+    ExpulsionBody,
     InvitationBody,
     InvitationToken,
     Membership,
@@ -32,13 +36,16 @@ from p2pnode.core.wire.membership import (
     Role,
     Seed,
 )
+from p2pnode.core.wire.signing import Signed
 
 from . import identity
 from .identity import Identity
 
 NETWORK_FILE = "network.key"
+EXPELLED_FILE = "network.expelled"
 # A token's content, and a membership for its invitation.
 _FILE_SIZE_BYTES_MAX = 64 * 1024
+_EXPELLED_SIZE_BYTES_MAX = EXPULSION_BODY_SIZE_BYTES_MAX + 1024
 _NAME_ALLOWED = "expected 1 to 63 of a-z, 0-9 and -, the first no -"
 
 
@@ -120,6 +127,12 @@ def invite(own: OwnNetwork, role: Role, expires_ms: int, addresses: Sequence[str
     )
 
 
+def number_of(token: str) -> int:
+    """The number of the invitation in a token that was made here."""
+    invitation = membership.read_token_untrusted(token).invitation
+    return codec.decode(invitation.body, InvitationBody).number
+
+
 def join(data_dir: Path, text: str, now_ms: int) -> OwnNetwork:
     """Join the network of a token, without asking anyone; raises `OwnNetworkError`."""
     try:
@@ -139,6 +152,55 @@ def join(data_dir: Path, text: str, now_ms: int) -> OwnNetwork:
     return joined
 
 
+def expelled(data_dir: Path, own: OwnNetwork) -> Signed | None:
+    """The record of those expelled that is kept here, if there is one; raises `OwnNetworkError`."""
+    path = data_dir / EXPELLED_FILE
+    try:
+        with path.open("rb") as file:
+            data = file.read(_EXPELLED_SIZE_BYTES_MAX + 1)
+        signed = codec.decode_untrusted(data, Signed, _EXPELLED_SIZE_BYTES_MAX)
+        member = own.member
+        vet_expulsion_untrusted(signed, member.network, member.operator, Identity(bytes(SEED_SIZE_BYTES)))
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise OwnNetworkError(f"cannot read {path}: {exc.strerror}") from exc
+    except BadMessage as exc:
+        raise OwnNetworkError(f"{path} is damaged ({exc}): move it away; members send it again") from exc
+    return signed
+
+
+def keep_expelled(data_dir: Path, signed: Signed) -> None:
+    """Store the record of those expelled in place of the one before; raises `OwnNetworkError`."""
+    path = data_dir / EXPELLED_FILE
+    try:
+        identity.write_over(path, codec.encode(signed))
+    except OSError as exc:
+        raise OwnNetworkError(f"cannot write {path}: {exc.strerror}") from exc
+
+
+def expel(
+    data_dir: Path, own: OwnNetwork, peers: Sequence[str], invitations: Sequence[int], now_ms: int
+) -> ExpulsionBody:
+    """Expel peers, and all who joined by these invitations; raises `OwnNetworkError`."""
+    member = own.member
+    if own.operator_seed is None:
+        raise OwnNetworkError(
+            f"the key of {member.network}'s operator is not on this machine: expel where it was made"
+        )
+    if member.peer in peers or member.invitation in invitations:
+        raise OwnNetworkError("that is this machine, which holds the operator's key")
+    operator = Identity(own.operator_seed)
+    found = expelled(data_dir, own)
+    before = codec.decode(found.body, ExpulsionBody) if found else None
+    try:
+        signed = roster.expel(operator, member, before, peers, invitations, now_ms)
+    except ValueError as exc:
+        raise OwnNetworkError(str(exc)) from exc
+    keep_expelled(data_dir, signed)
+    return codec.decode(signed.body, ExpulsionBody)
+
+
 def parse_name(text: str) -> str:
     """The name of a network; raises `ValueError`."""
     if not re.match(NETWORK_NAME_PATTERN, text):
@@ -148,11 +210,11 @@ def parse_name(text: str) -> str:
 
 def leave(data_dir: Path) -> None:
     """Forget the network, and with it its keys; raises `OwnNetworkError`."""
-    path = data_dir / NETWORK_FILE
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as exc:
-        raise OwnNetworkError(f"cannot remove {path}: {exc.strerror}") from exc
+    for path in (data_dir / NETWORK_FILE, data_dir / EXPELLED_FILE):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as exc:
+            raise OwnNetworkError(f"cannot remove {path}: {exc.strerror}") from exc
 
 
 def peers_of(own: OwnNetwork | None, me: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import stat
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -26,9 +26,13 @@ from p2pnode.config import CONFIG_FILE
 from p2pnode.config.policy import PolicyFile
 from p2pnode.config.policy import load as load_policy
 from p2pnode.config.settings import NodeConfig
+from p2pnode.core.records import membership
+from p2pnode.core.records.membership import Right
+from p2pnode.core.records.roster import Roster
 from p2pnode.core.wire.addresses import BadAddress
 from p2pnode.core.wire.bootstrap import is_dnsaddr
 from p2pnode.core.wire.compartments import Compartment
+from p2pnode.core.wire.signing import Signed
 from p2pnode.faults.problems import JournalError
 from p2pnode.ipfs.bitswap import open_bitswap
 from p2pnode.ipfs.blocks import BlockStore
@@ -36,6 +40,7 @@ from p2pnode.ipfs.result_store import default_quota_bytes
 from p2pnode.network.bootstrap import Bootstrap
 from p2pnode.network.discovery import Discovery
 from p2pnode.network.dns_addresses import DnsAddresses
+from p2pnode.network.doorkeeper import Doorkeeper
 from p2pnode.network.gossip import open_gossip
 from p2pnode.network.host import open_host
 from p2pnode.network.protocols import exec, logs
@@ -49,8 +54,11 @@ from p2pnode.node.node import Node
 from p2pnode.service.assembly import describer_of, services_of
 
 from . import identity, own_network
+from .identity import Identity
 from .own_network import OwnNetwork, OwnNetworkError
 from .system import descriptors, log_lines, memory
+
+log = logging.getLogger(__name__)
 
 # Exit statuses of `serve`.
 STATUS_OK = 0
@@ -115,6 +123,8 @@ async def _run_node(config: NodeConfig, policy: PolicyFile, end: _End) -> None:
     network = own_network.load(config.data_dir)
     journal = Journal(config.data_dir)
     me = identity.load_or_create(config.data_dir)
+    door = doorkeeper_of(config, network, me)
+    config = as_role_may(config, network)
     blocks = BlockStore(
         config.data_dir / "blocks", config.store_quota or default_quota_bytes(config.data_dir)
     )
@@ -128,18 +138,57 @@ async def _run_node(config: NodeConfig, policy: PolicyFile, end: _End) -> None:
                 has_room=has_room,
                 dependency_log_level=level,
                 network_key=network.key if network else None,
+                door=door,
             ) as host,
             open_bitswap(host, blocks) as bitswap,
             trio.open_nursery() as effects,
         ):
             engines = engines_of(config, me.peer_id)
-            node = Node(config, me, journal, host, blocks, bitswap, engines, effects, policy)
+            node = Node(config, me, journal, host, blocks, bitswap, engines, effects, policy, door)
             async with open_gossip(host, node.adverts.heard) as node.adverts.gossip:
                 await _work(node, end, network)
             effects.cancel_scope.cancel()
             well = True
     finally:
         journal.close(well=well)
+
+
+def doorkeeper_of(config: NodeConfig, network: OwnNetwork | None, me: Identity) -> Doorkeeper | None:
+    """Make the doorkeeper of a private network; raises `OwnNetworkError` for files that cannot be read."""
+    if network is None:
+        return None
+    roster = Roster(me.peer_id, network.membership, me)
+    if (before := own_network.expelled(config.data_dir, network)) is not None:
+        roster.hear_untrusted(before)
+
+    def find_expulsion() -> Signed | None:
+        # Where the operator's key is, the command line writes the record.
+        try:
+            return own_network.expelled(config.data_dir, network) if network.operator_seed else None
+        except OwnNetworkError as exc:
+            log.warning("%s", exc)
+            return None
+
+    def keep_expulsion(signed: Signed) -> None:
+        try:
+            if signed != own_network.expelled(config.data_dir, network):
+                own_network.keep_expelled(config.data_dir, signed)
+        except OwnNetworkError as exc:
+            log.warning("%s", exc)
+
+    return Doorkeeper(roster, lambda: int(time.time() * 1000), find_expulsion, keep_expulsion)
+
+
+def as_role_may(config: NodeConfig, network: OwnNetwork | None) -> NodeConfig:
+    """The settings without what this node's role in its network does not let it do."""
+    if network is None:
+        return config
+    may = membership.RIGHTS[network.member.role]
+    return replace(
+        config,
+        compute=config.compute and Right.COMPUTE in may,
+        deputy=config.deputy and Right.LOOK_AFTER in may,
+    )
 
 
 def make_private(data_dir: Path) -> None:
@@ -181,6 +230,7 @@ async def _work(node: Node, end: _End, network: OwnNetwork | None) -> None:
         grown=node.changes.peers,
         heard=node.adverts.peers_heard,
         needed=node.peers_needed,
+        remembered=node.adverts.peers_remembered,
     )
     node.finding.given = discovery.given_at
     begin = _bootstrap(node, discovery, named)
@@ -189,6 +239,7 @@ async def _work(node: Node, end: _End, network: OwnNetwork | None) -> None:
     host.handle(logs.PROTOCOL, node.serve_logs, time_limit_s=logs.SERVE_TIME_S_MAX)
     host.handle(exec.PROTOCOL, node.entering.serve, time_limit_s=exec.SERVE_TIME_S_MAX)
     node.log_orders.serve(host)
+    host.keep(lambda peer: peer in discovery.given or node.strangers.knows(peer))
     host.watch(node.adverts.on_connection)
     host.watch_doubles(node.adverts.on_double, node.adverts.on_double_gone)
 
@@ -208,6 +259,8 @@ async def _work(node: Node, end: _End, network: OwnNetwork | None) -> None:
         await host.shed(node.driver.core.partners | discovery.given | set(relays))
 
     async with trio.open_nursery() as nursery:
+        if node.door is not None:
+            await nursery.start(node.door.run, host, node.adverts.forget)
         await nursery.start(node.run)
         keep_running = node.guards.keep_running
         with node.guards.guard(Compartment.TASK, "capacity"):
@@ -270,10 +323,13 @@ def has_room() -> bool:
 
 
 def _say_ready(node: Node, network: OwnNetwork | None, api: str) -> None:
+    role = network.member.role if network else None
+    barred = [membership.why_role_may_not(role, one) for one in (Right.COMPUTE, Right.LOOK_AFTER) if role]
     lines = [
         f"p2pnode {node.config.name} is ready: {node.me.peer_id}",
         *(f"  listens at {one}" for one in node.host.addresses()),
         f"  in {own_network.description(network, time.time())}",
+        *(f"  {why}" for why in barred if why is not None),
         f"  API {api}",
     ]
     log_lines.tell(node.config.log_format, logging.INFO, *lines)

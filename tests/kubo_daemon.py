@@ -41,12 +41,19 @@ def environment(directory: Path) -> dict[str, str]:
 
 @contextmanager
 def running_daemon(
-    directory: Path, swarm_key: bytes | None = None, *, relays: bool = False, dht: bool = False
+    directory: Path,
+    swarm_key: bytes | None = None,
+    *,
+    relays: bool = False,
+    dht: bool = False,
+    listen: str = "",
+    relay: str = "",
 ) -> Iterator[str]:
     """Runs it on a repository in `directory`, which may be there from before; gives its API's multiaddr.
 
-    With `swarm_key` it is in that private network; if it `relays`, it is a relay of others; with `dht` it is
-    in the DHT of those that it is connected with.
+    With `swarm_key` it is in that private network; if it `relays`, it is a relay of others, and dials
+    them back; with `dht` it is in the DHT of those that it is connected with. It listens on loopback,
+    or on that address; with `relay` it lives by that one.
     """
     ipfs = program()
     repository = directory / "repository"
@@ -63,6 +70,11 @@ def running_daemon(
             config["Swarm"]["RelayService"] = {"Enabled": True}
             # Else it is a relay once others have told it that they reach it.
             config["Internal"] = {"Libp2pForceReachability": "public"}
+        if relay:
+            config["Swarm"]["RelayClient"] = {"Enabled": True, "StaticRelays": [relay]}
+            config["Internal"] = {"Libp2pForceReachability": "private"}
+        if listen:
+            config["Addresses"]["Swarm"] = [f"/ip4/{listen}/tcp/0"]
         (repository / "config").write_text(json.dumps(config))
     if swarm_key is not None:
         (repository / "swarm.key").write_text(f"/key/swarm/psk/1.0.0/\n/base16/\n{swarm_key.hex()}\n")

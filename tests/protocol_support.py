@@ -10,11 +10,19 @@ import pycddl
 import pytest
 
 from p2pnode.core.records import mandate, membership, vetting
+from p2pnode.core.records.roster import vet_expulsion_untrusted
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.exec import ExecBody, ExecRequest, FromController, FromPeer
 from p2pnode.core.wire.inquiries import JobsPage, LogOrderAnswer, LogOrderRequest, LogsPiece, LogsRequest
 from p2pnode.core.wire.mandates import Charter, CommandBody, Extension, Mandate, job_id
-from p2pnode.core.wire.membership import InvitationBody, InvitationToken, MemberBody, Membership
+from p2pnode.core.wire.membership import (
+    ExpulsionBody,
+    InvitationBody,
+    InvitationToken,
+    MemberBody,
+    Membership,
+    MemberShown,
+)
 from p2pnode.core.wire.messages import Adopt, Advert, Command, Message, Owned, Receipt, Replicate
 from p2pnode.core.wire.signing import Signed
 from p2pnode.core.worker import entering
@@ -45,6 +53,8 @@ KINDS: dict[str, tuple[Any, str]] = {
     "invitation-body": (InvitationBody, "invitation-body"),
     "member-body": (MemberBody, "member-body"),
     "membership": (Membership, "membership"),
+    "expulsion-body": (ExpulsionBody, "expulsion-body"),
+    "member-shown": (MemberShown, "member-shown"),
     "invitation-token": (InvitationToken, "invitation-token"),
 }
 # The peers whose keys protocols/README.md names, and the job that most vectors are about.
@@ -82,9 +92,18 @@ def read_untrusted(data: bytes, kind: Any) -> Any:
             mandate.vet_command(signed, mandate.read(good("ownership", "mandate")[0]), PEER)
         case Membership():
             membership.vet_untrusted(record, NETWORK, REQUESTER.peer_id, PEER.peer_id, MEMBER_NOW_MS, PEER)
+        case MemberShown():
+            read_shown_untrusted(record)
         case ExecRequest(signed=signed):
             entering.vet_untrusted(signed, CONTROLLER.peer_id, PEER.peer_id, PEER)
     return record
+
+
+def read_shown_untrusted(shown: MemberShown) -> None:
+    """As a member of the network does whom the requester's key has invited."""
+    membership.vet_untrusted(shown.membership, NETWORK, REQUESTER.peer_id, PEER.peer_id, MEMBER_NOW_MS, PEER)
+    if shown.expulsion is not None:
+        vet_expulsion_untrusted(shown.expulsion, NETWORK, REQUESTER.peer_id, PEER)
 
 
 def vectors(which: str) -> list[Any]:

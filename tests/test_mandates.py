@@ -11,7 +11,7 @@ from p2pnode.core.records import mandate
 from p2pnode.core.values.trust import Trust
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.core.wire.fields import COMMANDS_TOLD_MAX, MEMBERS_NAMED_MAX
+from p2pnode.core.wire.fields import COMMANDS_TOLD_MAX, CONTROLLERS_MAX, MEMBERS_NAMED_MAX
 from p2pnode.core.wire.mandates import Charter, CommandAction, CommandBody, Extension, Mandate, job_id
 from p2pnode.core.wire.signing import CHARTER_DOMAIN, EXTENSION_DOMAIN, Signed
 from p2pnode.core.wire.spec import JobType
@@ -145,6 +145,13 @@ def test_the_next_charter_goes_on_from_the_one_before() -> None:
 def test_a_first_charter_names_controllers_and_whom_the_requester_trusts() -> None:
     charter = mandate.first_charter(JOB, NONCE, "me", spec(), Trust(("ops",), ("ops", "friend")))
     assert (charter.members, charter.controllers, charter.trusted) == (("me",), ("ops",), ("ops", "friend"))
+
+
+def test_operators_of_the_network_control_a_job_and_are_not_by_that_entrusted_with_it() -> None:
+    many = tuple(f"op{n}" for n in range(CONTROLLERS_MAX))
+    charter = mandate.first_charter(JOB, NONCE, "me", spec(), Trust(("ops", "op1")), many)
+    assert charter.controllers == ("ops", "op1", "op0", *many[2:-1])
+    assert charter.trusted == ("ops", "op1")
 
 
 def test_a_jobs_id_is_of_its_requester_and_nonce() -> None:

@@ -255,6 +255,7 @@ def test_an_address_is_taken_of_the_node_that_runs_once_it_is_in_the_network(
         (NetworkFacts(), "op", "warn"),
         (NetworkFacts("acme", "op", "network acme", expires=99.0), "op", "warn"),
         (NetworkFacts("acme", "op", "network acme", expires=101.0), "op", "ok"),
+        (NetworkFacts("acme", "op", "network acme", expires=101.0, ends="ends: ask"), "op", "warn"),
         (NetworkFacts(problem="damaged"), "op", "FAIL"),
     ],
 )
@@ -265,3 +266,31 @@ def test_the_doctor_compares_the_network_with_the_node_s(
     if told:
         identity["network"] = NetworkJson(name="acme", operator=told, role="member", expires=None)
     assert checks.network(found, NodeFacts(identity), 100.0).level == level
+
+
+def test_an_operator_expels_peers_and_invitations_and_show_lists_them(machines: Path, capfd: Output) -> None:
+    run(capfd, "network", "create", "acme")
+    assert "name a PEER" in run(capfd, "network", "expel", status=2)[1]
+    assert "no peer id" in run(capfd, "network", "expel", "bob", status=2)[1]
+    peer = Identity(bytes(32)).peer_id
+    run(capfd, "network", "expel", peer)
+    assert "1 nodes, and all of 1 invitations" in run(capfd, "network", "expel", "--invitation", "7")[1]
+    shown = json.loads(run(capfd, "network", "show", "-o", "json")[0])
+    assert (shown["expelled"], shown["expelled_invitations"]) == ([peer], ["7"])
+    own = run(capfd, "network", "expel", "--invitation", shown["invitation"], status=5)
+    assert "this machine" in own[1]
+    run(capfd, "network", "leave", "--forget-operator-key")
+    assert json.loads(run(capfd, "network", "show", "-o", "json")[0])["expelled"] == []
+
+
+def test_only_the_operator_s_machine_expels_and_a_damaged_record_is_named(tmp_path: Path) -> None:
+    made = own_network.create(tmp_path / "a", "acme", NOW_MS)
+    joined = own_network.join(tmp_path / "b", invited(made), NOW_MS)
+    with pytest.raises(OwnNetworkError, match="expel where it was made"):
+        own_network.expel(tmp_path / "b", joined, [made.member.peer], [], NOW_MS)
+    own_network.expel(tmp_path / "a", made, [joined.member.peer], [], NOW_MS)
+    path = tmp_path / "a" / own_network.EXPELLED_FILE
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(OwnNetworkError, match=r"network\.expelled is damaged"):
+        own_network.expelled(tmp_path / "a", made)

@@ -19,7 +19,15 @@ from p2pnode.core.wire.exec import (
 )
 from p2pnode.core.wire.inquiries import LogsPiece, LogsRequest
 from p2pnode.core.wire.mandates import NONCE_SIZE_BYTES, Charter, CommandBody, Extension, Mandate
-from p2pnode.core.wire.membership import InvitationBody, InvitationToken, MemberBody, Membership, Role
+from p2pnode.core.wire.membership import (
+    ExpulsionBody,
+    InvitationBody,
+    InvitationToken,
+    MemberBody,
+    Membership,
+    MemberShown,
+    Role,
+)
 from p2pnode.core.wire.messages import Advert, Capacity, Receipt
 from p2pnode.core.wire.signing import Signed
 from p2pnode.core.wire.spec import JobSpec, NetworkType, Resources
@@ -353,6 +361,19 @@ RECORDS: dict[str, st.SearchStrategy[Any]] = {
     ),
     "member-body": st.builds(MemberBody, network=_NETWORKS, operator=_SOME, peer=_SOME, joined_ms=_MOMENTS),
     "membership": st.builds(Membership, invitation=_SIGNED, member=_SIGNED),
+    "expulsion-body": st.builds(
+        ExpulsionBody,
+        network=_NETWORKS,
+        operator=_SOME,
+        serial=_MOMENTS,
+        peers=st.lists(_SOME, max_size=3).map(tuple),
+        invitations=st.lists(_NATURALS, max_size=3).map(tuple),
+    ),
+    "member-shown": st.builds(
+        MemberShown,
+        membership=st.builds(Membership, invitation=_SIGNED, member=_SIGNED),
+        expulsion=optional(_SIGNED),
+    ),
     "invitation-token": st.builds(
         InvitationToken,
         invitation=_SIGNED,

@@ -222,11 +222,15 @@ class NodeJson(TypedDict):
     free: Annotated[ResourcesJson, "The part that is free now."]
     addresses: Annotated[list[str], "Where it can be reached, as multiaddrs."]
     connected: Annotated[bool, "This node is connected to it."]
+    connection: Annotated[str, "'direct', 'relay' or, of one that is not connected or itself, ''."]
+    reach: Annotated[str, "How it says that it is reached: 'direct', 'relay' or 'none'."]
     issued: Annotated[float, "When its advert was made, by its own clock."]
     self: Annotated[bool, "True for the node that answers."]
     scheduling: Annotated[str, "'schedulable', 'cordoned' or 'draining'."]
     protocols: Annotated[list[str], "Protocols that the peer speaks, as 'link/4'."]
-    problem: Annotated[str | None, "Why this node can ask nothing of it at all; null where it can."]
+    problem: Annotated[str | None, "Why this node can ask nothing of it, whatever it offers; null if it can."]
+    role: Annotated[str | None, "'guest', 'member' or 'operator'; null: the open network."]
+    invitation: Annotated[str | None, "The number of the invitation that it joined by; null as `role`."]
 
 
 class UnreachedJson(TypedDict):
@@ -304,22 +308,6 @@ class SettingJson(TypedDict):
     where: Annotated[str, "The flag, the variable, PATH:LINE or the profile's name."]
 
 
-class FetchedJson(TypedDict):
-    """How far a fetch is."""
-
-    blocks: int
-    size_bytes: int
-    total_bytes: Annotated[int | None, "As the maker of the content says; null while that is not known."]
-
-
-class EntryJson(TypedDict):
-    """An entry of a directory; `size_bytes` is that of all blocks below it, as the directory's maker says."""
-
-    name: Annotated[str, "Its name in the directory."]
-    cid: Annotated[str, "Its address."]
-    size_bytes: Annotated[int, "All blocks below it, in bytes."]
-
-
 class ProblemJson(TypedDict):
     """Something that has failed on the node."""
 
@@ -332,12 +320,6 @@ class ProblemJson(TypedDict):
     count: Annotated[int, "How often it has happened."]
     first_at: Annotated[float, "When it happened first."]
     last_at: Annotated[float, "When it happened last."]
-
-
-class PinJson(TypedDict):
-    cid: Annotated[str, "The address of what is kept."]
-    what: Annotated[str, "'result', 'receipt', 'added', 'pinned by hand'."]
-    until: Annotated[float | None, "Null: until it is removed."]
 
 
 # The answers that hold several of the above.
@@ -386,15 +368,3 @@ class SettingsJson(TypedDict):
 
 class PeerJson(TypedDict):
     peer: str
-
-
-class CidJson(TypedDict):
-    cid: str
-
-
-class EntriesJson(TypedDict):
-    entries: Annotated[list[EntryJson], "By name."]
-
-
-class PinsJson(TypedDict):
-    pins: Annotated[list[PinJson], "By CID."]

@@ -8,16 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, TypedDict
 
+from p2pnode.api.content_shapes import EntryJson, PinJson
 from p2pnode.api.execution_shapes import ExecutionsJson, HostedExecutionsJson
 from p2pnode.api.shapes import (
-    EntryJson,
     EventJson,
     IdentityJson,
     JobJson,
     NetworkJobsJson,
     NetworkJson,
     NodeJson,
-    PinJson,
     PlanJson,
     ProblemsJson,
     SettingsJson,
@@ -192,6 +191,11 @@ class OwnNetworkJson(TypedDict):
     may: Annotated[list[str], "What its role may do there."]
     addresses: Annotated[list[str], "The nodes that it connects to first, beside its settings' peers."]
     invites: Annotated[bool, "True: the operator's key is here, so that network invite works."]
+    invitation: Annotated[
+        str | None, "The number of the invitation that it joined by; null: the open network."
+    ]
+    expelled: Annotated[list[str], "The peers that the operator has expelled, as far as is known here."]
+    expelled_invitations: Annotated[list[str], "The numbers of invitations by which nobody is in any more."]
 
 
 class DevnetNodeJson(TypedDict):

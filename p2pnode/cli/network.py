@@ -1,4 +1,4 @@
-"""`network create`, `invite`, `show` and `leave`, and `join`: the private network that this node is in."""
+"""`network create`, `invite`, `expel`, `show` and `leave`, and `join`: this node's private network."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ from p2pnode.config import default_data_dir
 from p2pnode.core.records.membership import OPEN_NETWORK, RIGHTS, TOKEN_LENGTH_MAX, Right
 from p2pnode.core.values.units import parse_duration
 from p2pnode.core.wire import addresses as addressing
+from p2pnode.core.wire import codec, peer_ids
 from p2pnode.core.wire.addresses import Scope
 from p2pnode.core.wire.bootstrap import parse_given
-from p2pnode.core.wire.fields import MOMENT_MS_MAX
-from p2pnode.core.wire.membership import BOOTSTRAP_ADDRESSES_MAX, Role
+from p2pnode.core.wire.fields import INTEGER_MAX, MOMENT_MS_MAX
+from p2pnode.core.wire.membership import BOOTSTRAP_ADDRESSES_MAX, ExpulsionBody, Role
 from p2pnode.own_network import OwnNetwork, OwnNetworkError
 
 
@@ -89,7 +90,40 @@ def invite(role: str, lifetime_s: int, addresses: tuple[str, ...]) -> int:
         expires_ms = min(_now_ms() + lifetime_s * 1000, MOMENT_MS_MAX - 1)
         token = own_network.invite(own, Role(role), expires_ms, addresses or _addresses(data_dir, own))
     answer(token)
+    number = own_network.number_of(token)
+    say(f"invitation {number}: p2pnode network expel --invitation {number} takes it back")
     say(f"for p2pnode join, on any number of machines until {clock(expires_ms / 1000)}: who has it is let in")
+    return Status.OK
+
+
+@network.command()
+@click.argument("peers", metavar="PEER...", nargs=-1)
+@click.option(
+    "--invitation",
+    "invitations",
+    metavar="NUMBER",
+    type=click.IntRange(0, INTEGER_MAX),
+    multiple=True,
+    help="All who joined, and will join, by the invitation of that number. May be repeated.",
+)
+def expel(peers: tuple[str, ...], invitations: tuple[int, ...]) -> int:
+    """Expel nodes, where the operator's key is: the members leave them, and take no jobs of them.
+
+    PEER is a peer id. Who still has a token joins anew with another id: expel its invitation, too.
+    """
+    data_dir = default_data_dir()
+    wrong = [one for one in peers if not peer_ids.is_peer_id(one)]
+    if wrong or not (peers or invitations):
+        raise click.UsageError(f"{wrong[0]!r} is no peer id" if wrong else "name a PEER or --invitation")
+    with _refusals():
+        own = _own(data_dir)
+        made = own_network.expel(data_dir, own, peers, invitations, _now_ms())
+    say(
+        f"expelled from {own.member.network} by now: {len(made.peers)} nodes,"
+        f" and all of {len(made.invitations)} invitations"
+    )
+    if _running(data_dir) is None:
+        say("the members hear of it once this node runs: p2pnode serve")
     return Status.OK
 
 
@@ -100,7 +134,8 @@ def show(form: OutputForm) -> int:
     data_dir = default_data_dir()
     with _refusals():
         own = own_network.load(data_dir)
-    value = _shown(own)
+        expelled = own_network.expelled(data_dir, own) if own else None
+    value = _shown(own, codec.decode(expelled.body, ExpulsionBody) if expelled else None)
     names = [value["network"]["name"]] if value["network"] else []
     answer_form(form, value, lambda wide: fields(_lines(value)), names)
     if form.is_table:
@@ -215,9 +250,18 @@ def _addresses(data_dir: Path, own: OwnNetwork) -> Sequence[str]:
     return sorted(wide or scopes, key=lambda one: -scopes[one])[:BOOTSTRAP_ADDRESSES_MAX]
 
 
-def _shown(own: OwnNetwork | None) -> OwnNetworkJson:
+def _shown(own: OwnNetwork | None, expelled: ExpulsionBody | None) -> OwnNetworkJson:
     if own is None:
-        return OwnNetworkJson(network=None, joined=None, may=[], addresses=[], invites=False)
+        return OwnNetworkJson(
+            network=None,
+            joined=None,
+            may=[],
+            addresses=[],
+            invites=False,
+            invitation=None,
+            expelled=[],
+            expelled_invitations=[],
+        )
     member = own.member
     return OwnNetworkJson(
         network=NetworkJson(
@@ -227,6 +271,9 @@ def _shown(own: OwnNetwork | None) -> OwnNetworkJson:
         may=[one.value for one in Right if one in RIGHTS[member.role]],
         addresses=list(own.addresses),
         invites=own.operator_seed is not None,
+        invitation=str(member.invitation),
+        expelled=list(expelled.peers) if expelled else [],
+        expelled_invitations=[str(one) for one in expelled.invitations] if expelled else [],
     )
 
 
@@ -240,5 +287,8 @@ def _lines(value: OwnNetworkJson) -> list[tuple[str, str]]:
         ("Role", f"{found['role']}: {', '.join(value['may'])}"),
         ("Joined", rfc3339(value["joined"])),
         ("Until", "" if found["expires"] is None else rfc3339(found["expires"])),
+        ("Invitation", value["invitation"] or ""),
         *(("Address", one) for one in value["addresses"]),
+        *(("Expelled", one) for one in value["expelled"]),
+        *(("Expelled", f"invitation {one}") for one in value["expelled_invitations"]),
     ]

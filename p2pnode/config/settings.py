@@ -163,7 +163,7 @@ class NodeConfig:
         Setting(
             "--reach",
             kinds.REACH,
-            "Be dialled (direct), or be reached by relays; auto: by relays too, while nobody dials it.",
+            "Be dialled (direct), or be reached by relays; auto: by relays too, where dialling it fails.",
             "auto",
         ),
     ] = ReachMode.AUTO

@@ -191,6 +191,9 @@ def network(found: NetworkFacts, node: NodeFacts, now: float) -> Finding:
         return warn("network", f"{found.text}, and the node that runs is not in it", "start the node again")
     if found.expires is not None and found.expires <= now:
         return warn("network", found.text, "ask its operator for another token, and join anew")
+    if found.ends:
+        said, _, remedy = found.ends.partition(": ")
+        return warn("network", said, remedy)
     return ok("network", found.text)
 
 

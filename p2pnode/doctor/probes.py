@@ -20,6 +20,7 @@ from p2pnode import own_network
 from p2pnode.api.shapes import IdentityJson, NodeJson, ProblemJson, ServiceError, UnreachedJson
 from p2pnode.client.errors import NodeUnreachable
 from p2pnode.client.finding import find, running_node
+from p2pnode.core.records import membership
 from p2pnode.core.records.membership import OPEN_NETWORK
 from p2pnode.core.wire import addresses
 from p2pnode.engines.docker import api, discovery, limits
@@ -178,18 +179,23 @@ class NetworkFacts:
     expires: float | None = None
     # Why the file cannot be read.
     problem: str = ""
+    # A line where the membership ends soon, or has ended, with what to do.
+    ends: str = ""
 
 
 def network(data_dir: Path, now: float) -> NetworkFacts:
     try:
         own = own_network.load(data_dir)
+        if own is not None:
+            own_network.expelled(data_dir, own)
     except own_network.OwnNetworkError as error:
         return NetworkFacts(problem=str(error))
     if own is None:
         return NetworkFacts()
     member = own.member
     text = own_network.description(own, now)
-    return NetworkFacts(member.network, member.operator, text, member.expires)
+    ends = membership.ends_soon(member, now) or ""
+    return NetworkFacts(member.network, member.operator, text, member.expires, ends=ends)
 
 
 def _lives(data_dir: Path) -> bool:

@@ -15,6 +15,8 @@ from math import inf
 import trio
 
 from p2pnode.core.link.neighbours import Neighbours
+from p2pnode.core.link.remembered import public_range
+from p2pnode.core.values.ranges import ranges_of
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.system.log_lines import concerning
 
@@ -56,7 +58,8 @@ class Discovery:
     was dialled, with the addresses that were tried: worth remembering for the next start.
     `grown` gives the event that is set once `known` gives more than now; without, it never does.
     With `network_key` mDNS finds the nodes of that private network alone.
-    `heard` are the peers whose adverts count now, `needed` those whose connections stay, used or not.
+    `heard` are the peers whose adverts count now, `needed` those whose connections stay, used or not,
+    `remembered` those that were there themselves, now or in an earlier run.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Discovery:
         grown: Callable[[], trio.Event] = trio.Event,
         heard: Callable[[], Collection[str]] = tuple,
         needed: Callable[[], Container[str]] = tuple,
+        remembered: Callable[[], Container[str]] = tuple,
     ) -> None:
         self._host = host
         # By where they were named: "" the settings, a name in DNS, a file.
@@ -88,14 +92,15 @@ class Discovery:
         self._grown = grown
         self._heard = heard
         self._needed = needed
+        self._remembered = remembered
         self._found: dict[str, list[str]] = {}
         self._last: dict[str, Sequence[str]] = {}
-        self._neighbours = Neighbours(host.peer_id, self.given, random.random)
+        self._neighbours = Neighbours(host.peer_id, frozenset(self._given), random.random)
         self._wake = trio.Event()
 
     @property
     def given(self) -> frozenset[str]:
-        return frozenset(self._given)
+        return self._neighbours.given
 
     def given_at(self) -> Mapping[str, Sequence[str]]:
         """The given peers with their addresses."""
@@ -189,6 +194,8 @@ class Discovery:
             self._needed(),
             trio.current_time(),
             has_room=self._host.has_room(),
+            reached=self._remembered(),
+            range_of=lambda peer: self._range_of(peer, known),
         )
         for peer in look.dial:
             addresses = [*self._given.get(peer, ()), *known[peer]]
@@ -198,6 +205,14 @@ class Discovery:
                 log.debug("the idle connection with %s is closed", peer)
             nursery.start_soon(self._host.disconnect, peer)
         return look.again_at
+
+    def _range_of(self, peer: str, known: Mapping[str, Sequence[str]]) -> str:
+        """The public range of a peer as it is connected, or says that it is; "" if it has none."""
+        host = self._host.remote_host(peer)
+        if not host:
+            return public_range(known.get(peer, ()))
+        ranges = ranges_of(host)
+        return ranges.near if ranges.is_public else ""
 
     def _failed(self, given: GivenPeer, reason: str) -> None:
         """Warns of a reason once, until the peer has been connected."""

@@ -10,20 +10,24 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 
 import trio
+from msgspec import UNSET
 
 from p2pnode import __version__, identity
 from p2pnode.core.link.neighbours import LOW
+from p2pnode.core.link.remembered import PEERS_REMEMBERED_MAX, Remembered
 from p2pnode.core.placement.adverts import AdvertTable
 from p2pnode.core.placement.twins import Doubles, OwnNumbers
+from p2pnode.core.records import membership as memberships
 from p2pnode.core.records.events import AdvertHeard, Advertise, ConnectionChanged, NeighbourJoined
 from p2pnode.core.values.rate import TokenBucket
 from p2pnode.core.wire import codec
-from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.codec import BadMessage, Untimely
 from p2pnode.core.wire.compartments import Compartment
 from p2pnode.core.wire.fields import ADVERT_SIZE_BYTES_MAX
 from p2pnode.core.wire.messages import Advert
 from p2pnode.core.wire.signing import Signed
 from p2pnode.faults.guards import Guards
+from p2pnode.network.doorkeeper import Doorkeeper
 from p2pnode.network.gossip import Gossip
 from p2pnode.network.host import Connected, Disconnected, Host
 from p2pnode.network.protocols.adverts import TableEntry, pull_table
@@ -33,7 +37,7 @@ from p2pnode.system.host_resources import BUILT_IN_LABELS
 
 from .changes import Changes
 from .clock import Clock
-from .journal import PEERS_REMEMBERED_MAX, Journal
+from .journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +80,9 @@ class Advertiser:
         nursery: trio.Nursery,
         strangers: Strangers,
         changes: Changes,
+        door: Doorkeeper | None,
     ) -> None:
+        self._door = door
         self._name = name
         self._protocols = tuple(protocols)
         self._me = me
@@ -91,7 +97,7 @@ class Advertiser:
         self._changes = changes
         # How often each peer may be asked for its table.
         self._pulls: dict[str, TokenBucket] = {}
-        self._remembered = journal.remembered_peers()
+        self._remembered = Remembered.of(journal.remembered_peers())
         self._left_out: tuple[str, ...] = ()
         self._numbers = OwnNumbers(before=int(journal.meta("advert_number") or -1))
         self._doubles = Doubles()
@@ -125,6 +131,7 @@ class Advertiser:
             addresses=tuple(self._host.tellable_addresses()),
             protocols=self._protocols,
             leaving=action.leaving,
+            extensions=UNSET if self._door is None else memberships.in_advert(self._door.roster.own),
         )
         advert, left_out = fitted(advert)
         if left_out != self._left_out:
@@ -156,8 +163,10 @@ class Advertiser:
         return self._learn_untrusted(codec.decode_untrusted(data, Signed), None, forwarder)
 
     def on_connection(self, event: Connected | Disconnected) -> None:
-        self._tell(ConnectionChanged(event.peer, connected=isinstance(event, Connected)))
-        if isinstance(event, Connected):
+        if isinstance(event, Disconnected):
+            self._tell(ConnectionChanged(event.peer, connected=False))
+        else:
+            self._tell(ConnectionChanged(event.peer, connected=True, host=event.host))
             greet = partial(self._greet, event.peer)
             self._guards.start_soon(self._nursery, Compartment.LINK, event.peer, greet)
 
@@ -225,6 +234,12 @@ class Advertiser:
         identity.verify_untrusted(advert.peer, DOMAIN, signed)
         before, addresses_before = self._newest(advert.peer), self.addresses_of(advert.peer)
         remaining_ms = advert.ttl_ms if remaining_ms is None else remaining_ms
+        if self._door is not None:
+            try:
+                remaining_ms = min(remaining_ms, self._door.lifetime_ms_untrusted(advert))
+            except Untimely as exc:
+                log.debug("an advert does not count: %s", exc)
+                return False
         clock_set_s = self._clock.set_by_s()
         self._tell(AdvertHeard(signed, advert, remaining_ms, forwarder, clock_set_s))
         news = self._newest(advert.peer) != before
@@ -254,6 +269,14 @@ class Advertiser:
         if answers:
             self._tell(AdvertHeard(signed, advert, 0, forwarder))
         return answers
+
+    def forget(self, peer: str) -> None:
+        """Have a peer that is no member any more be as one that has said goodbye."""
+        known = self._table.known.get(peer)
+        if known is not None:
+            goodbye = codec.replace(known.advert, number=known.advert.number + 1, leaving=True)
+            self._tell(AdvertHeard(known.signed, goodbye, 0, peer, self._clock.set_by_s()))
+            self._changes.note_peers()
 
     def table_for(self, peer: str) -> Iterator[tuple[Signed, int]]:
         """All adverts, each with its remaining milliseconds; a double hears what both of it said, too."""
@@ -319,7 +342,7 @@ class Advertiser:
     def peers_to_join(self) -> Mapping[str, Sequence[str]]:
         """Return the peers known by advert, and from earlier, with their addresses."""
         adverts = {peer: known.advert.addresses for peer, known in self._table.known.items()}
-        return {**self._remembered, **adverts}
+        return {**self._remembered.peers, **adverts}
 
     def peers_heard(self) -> Collection[str]:
         """The peers whose adverts count now, this node among them."""
@@ -327,16 +350,17 @@ class Advertiser:
 
     def addresses_of(self, peer: str) -> Sequence[str]:
         known = self._table.known.get(peer)
-        return known.advert.addresses if known else self._remembered.get(peer, [])
+        return known.advert.addresses if known else self._remembered.peers.get(peer, [])
+
+    def peers_remembered(self) -> Collection[str]:
+        """The peers that were there themselves, in this run or an earlier one."""
+        return self._remembered.peers.keys()
 
     def remember(self, peer: str, addresses: Sequence[str]) -> None:
         """For the next start."""
-        self._remembered.pop(peer, None)
-        self._remembered[peer] = list(addresses)
-        while len(self._remembered) > PEERS_REMEMBERED_MAX:
-            del self._remembered[next(iter(self._remembered))]
+        forgotten = self._remembered.add(peer, addresses)
         with self._guards.guard(Compartment.TASK, "peers"):
-            self._journal.remember_peer(peer, addresses, self._clock.now())
+            self._journal.remember_peer(peer, addresses, self._clock.now(), forgotten)
 
 
 def fitted(advert: Advert) -> tuple[Advert, tuple[str, ...]]:

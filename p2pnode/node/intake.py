@@ -17,6 +17,7 @@ from p2pnode.core.wire.mandates import CommandBody
 from p2pnode.core.wire.messages import Command, Ended, Message
 from p2pnode.core.wire.reasons import reason_of
 from p2pnode.faults.caution import Caution
+from p2pnode.network.doorkeeper import Doorkeeper
 from p2pnode.system.audit_log import AuditLog
 
 from .driver import Driver, EventRefused
@@ -26,13 +27,21 @@ from .message_needs import MessageNeeds
 
 class Intake:
     def __init__(
-        self, driver: Driver, journal: Journal, needs: MessageNeeds, caution: Caution, audit_log: AuditLog
+        self,
+        driver: Driver,
+        journal: Journal,
+        needs: MessageNeeds,
+        caution: Caution,
+        audit_log: AuditLog,
+        door: Doorkeeper | None,
     ) -> None:
+        """`door` knows who is in this node's private network, and as what."""
         self._driver = driver
         self._journal = journal
         self._needs = needs
         self._caution = caution
         self._audit_log = audit_log
+        self._door = door
 
     async def deliver(self, peer: str, sequence: int, payload: bytes) -> None:
         """Handle a link's message, and commit its number with its effects; raises `BadMessage`."""
@@ -40,6 +49,8 @@ class Intake:
         if self._caution.is_suspect(Compartment.MESSAGE, subject):
             raise BadMessage("this node ended while it handled this message")
         message = vetting.message_untrusted(payload)
+        if self._door is not None:
+            self._door.roster.vet_message_untrusted(peer, message, self._door.now_ms())
         try:
             with self._caution.trying(Compartment.MESSAGE, subject):
                 await self._take_in(peer, sequence, message)

@@ -10,7 +10,6 @@ part knows of the others.
 from __future__ import annotations
 
 import logging
-import os
 import time
 import traceback
 from collections.abc import Collection, Sequence
@@ -37,7 +36,6 @@ from p2pnode.core.records.events import (
 )
 from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.records.reservations import Reservation
-from p2pnode.core.values.internet import AllowedHost
 from p2pnode.core.wire import bootstrap, codec, protocols
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.compartments import Compartment
@@ -45,10 +43,8 @@ from p2pnode.core.wire.messages import Ask, Award, Ended, Message, Release, Repl
 from p2pnode.core.wire.reasons import reason_of
 from p2pnode.core.wire.signing import RECEIPT_DOMAIN, Signed
 from p2pnode.core.worker import owner_tracking
-from p2pnode.data.inputs import Access, Inputs, Ipfs
-from p2pnode.data.local import AllowedPath
+from p2pnode.data.inputs import Inputs, Ipfs
 from p2pnode.data.publishers import Publishers
-from p2pnode.data.s3_client import S3Account
 from p2pnode.faults.caution import Caution
 from p2pnode.faults.guards import Guards
 from p2pnode.faults.problems import JournalError
@@ -57,6 +53,7 @@ from p2pnode.ipfs.bitswap import Bitswap
 from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.ipfs.kubo import KuboDaemon
 from p2pnode.ipfs.result_store import ResultStore
+from p2pnode.network.doorkeeper import Doorkeeper
 from p2pnode.network.host import Host
 from p2pnode.network.link_owner import CannotSend, OutboxFull
 from p2pnode.network.links import Links
@@ -68,6 +65,7 @@ from p2pnode.notices.teller import Teller
 from p2pnode.system.audit_log import AuditLog
 
 from .advertiser import Advertiser
+from .capacity import access_of
 from .changes import Changes
 from .clock import Clock
 from .deciding import make_core
@@ -110,10 +108,12 @@ class Node:
         engines: Engines,
         nursery: trio.Nursery,
         policy: PolicyFile,
+        door: Doorkeeper | None,
     ) -> None:
         """`nursery` is for what an effect begins; it ends with the node."""
         self.config = config
         self.me = me
+        self.door = door
         self.journal = journal
         self.host = host
         self.blocks = blocks
@@ -131,7 +131,7 @@ class Node:
         self.results = ResultStore(blocks, to_kubo, config.result_retention, kubo, stored, is_private=private)
         rate = FetchRate()
         self.fetching = Fetching(host, blocks, bitswap, self.results, self, rate, self.finding.providers)
-        access = _access(config)
+        access = access_of(config)
         ipfs = Ipfs(self.fetching.fetch_input, self.fetching.export)
         self.inputs = Inputs(ipfs, access, config.data_dir / "input-cache", rate)
         self.publishers = Publishers(self.results.add_result, access, config.data_dir / "published")
@@ -151,10 +151,10 @@ class Node:
         self.driver = Driver(core, journal, self.clock, self, self._send, self.needs.of_own_end)
         self.adverts = self._make_advertiser(core)
         self.peer_watch = PeerWatch(core, self.changes, self.tell)
-        self.intake = Intake(self.driver, journal, self.needs, self.caution, self.audit_log)
+        self.intake = Intake(self.driver, journal, self.needs, self.caution, self.audit_log, door)
         self.links = self._make_links()
         # Neighbours are to hear of other addresses, as they would of a neighbour that joined.
-        self.reaching = Reaching(config, host, self._at_other_addresses)
+        self.reaching = Reaching(config, host, self._at_other_addresses, self.addresses_of)
         self.scheduling = OperatorScheduling(self.driver, journal, self.clock, self.changes)
 
     def _make_executor(self) -> Executor:
@@ -188,6 +188,7 @@ class Node:
             self.nursery,
             self.strangers,
             self.changes,
+            self.door,
         )
 
     def _make_links(self) -> Links:
@@ -385,14 +386,3 @@ class Node:
     def _has_to_say(self) -> bool:
         told = not any(map(self.links.waiting, self.host.connected()))
         return bool(self.adverts.on_their_way or not told)
-
-
-def _access(config: NodeConfig) -> Access:
-    """Return the surroundings of this node that jobs may reach."""
-    return Access(
-        paths=tuple(map(AllowedPath.parse, config.allow_paths)),
-        hosts=tuple(map(AllowedHost.parse, config.allow_hosts)),
-        s3=S3Account.of_environment(os.environ, config.s3_buckets),
-        variables=config.allow_env,
-        environment=os.environ,
-    )

@@ -25,6 +25,7 @@ from p2pnode.api.shapes import (
 from p2pnode.config.settings import NodeConfig, standing
 from p2pnode.core.link.reach import ReachState
 from p2pnode.core.node import Core
+from p2pnode.core.records import membership as memberships
 from p2pnode.core.records.reservations import Reservation, ReservationState
 from p2pnode.core.values.finding import FindingState
 from p2pnode.core.wire import addresses as addressing
@@ -115,6 +116,8 @@ class Nodes:
             advert = known.advert
             # A node knows better of itself than what it has last told.
             own = self._core.worker.available if peer == me else None
+            shown = memberships.advertised(advert) if self._network else None
+            member = memberships.read(shown) if shown else None
             capacity = own or advert.capacity
             found.append(
                 {
@@ -126,14 +129,21 @@ class Nodes:
                     "free": _resources(capacity.free),
                     "addresses": list(advert.addresses),
                     "connected": peer in connected or peer == me,
+                    "connection": self._connection(peer) if peer in connected else "",
+                    "reach": addressing.reach_of(advert.addresses),
                     "issued": advert.issued_ms / 1000,
                     "self": peer == me,
                     "scheduling": capacity.scheduling.value,
                     "protocols": list(advert.protocols),
                     "problem": protocols.why_no_link(advert.protocols),
+                    "role": member.role.value if member else None,
+                    "invitation": str(member.invitation) if member else None,
                 }
             )
         return sorted(found, key=lambda one: (not one["self"], one["name"], one["peer"]))
+
+    def _connection(self, peer: str) -> str:
+        return "direct" if self._host.remote_host(peer) else "relay"
 
     def hosted(self, states: Sequence[ReservationState]) -> list[HostedJson]:
         wanted = states or [one for one in ReservationState if one is not ReservationState.ENDED]

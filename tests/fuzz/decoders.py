@@ -16,7 +16,14 @@ from p2pnode.core.wire import addresses, codec, peer_ids
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.exec import ExecBody, ExecEnd, ExecInput, ExecOutput, ExecRequest
 from p2pnode.core.wire.inquiries import JobsPage, LogsPiece, LogsRequest
-from p2pnode.core.wire.membership import InvitationBody, InvitationToken, MemberBody, Membership
+from p2pnode.core.wire.membership import (
+    ExpulsionBody,
+    InvitationBody,
+    InvitationToken,
+    MemberBody,
+    Membership,
+    MemberShown,
+)
 from p2pnode.core.wire.messages import Advert, Receipt
 from p2pnode.core.wire.signing import Signed
 from p2pnode.engines.http import names, policy
@@ -54,7 +61,7 @@ DECODERS: dict[str, _Decoder] = {
         for kind in (
             *(Advert, Signed, Receipt, LogsRequest, LogsPiece, JobsPage, Page),
             *(ExecRequest, ExecBody, ExecInput, ExecOutput, ExecEnd),
-            *(InvitationBody, MemberBody, Membership, InvitationToken),
+            *(InvitationBody, MemberBody, Membership, InvitationToken, ExpulsionBody, MemberShown),
         )
     },
     "token": (_text(membership.read_token_untrusted), (BadMessage,)),

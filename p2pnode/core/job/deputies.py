@@ -17,8 +17,10 @@ from p2pnode.core.placement.adverts import Known, out_of_reach
 from p2pnode.core.placement.matching import grouped
 from p2pnode.core.placement.ranking import rendezvous_hash
 from p2pnode.core.records import mandate
+from p2pnode.core.records import membership as memberships
 from p2pnode.core.records.events import Send
 from p2pnode.core.records.lifecycle import LIVE, JobRecord
+from p2pnode.core.records.membership import Right
 from p2pnode.core.replication.sync import header, replicates
 from p2pnode.core.values.trust import Trust
 from p2pnode.core.wire import protocols
@@ -58,6 +60,8 @@ def why_no_deputy(record: JobRecord, advert: Advert, trust: Trust) -> str | None
         return silent
     if protocols.DEPUTY not in advert.protocols:
         return "looks after no jobs of others"
+    if (barred := memberships.why_may_not(advert, Right.LOOK_AFTER)) is not None:
+        return barred
     if (distrusted := trust.why_not(advert.peer)) is not None:
         return distrusted
     labels = advert.capacity.labels

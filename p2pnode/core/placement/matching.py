@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from msgspec import UNSET
 
+from p2pnode.core.records import membership as memberships
+from p2pnode.core.records.membership import Right
 from p2pnode.core.values import capabilities
 from p2pnode.core.values.units import about_bytes, format_cpu
 from p2pnode.core.wire import extensions, protocols
@@ -105,13 +107,18 @@ def _directory(source: Source) -> Directory:
 
 def why_not_peer(need: Requirements, advert: Advert) -> Infeasible | None:
     """Why this peer is not asked to run a job with these requirements, or not for now; None where it is."""
-    silent = protocols.why_no_link(advert.protocols)
+    silent = why_none_run(advert)
     return Infeasible(RefusalKind.UNSUITABLE, silent) if silent else why_not(need, advert.capacity)
+
+
+def why_none_run(advert: Advert) -> str | None:
+    """Why nothing at all can be run on this peer, whatever it offers; None where something can."""
+    return protocols.why_no_link(advert.protocols) or memberships.why_may_not(advert, Right.COMPUTE)
 
 
 def infeasible_peer_reason(need: Requirements, advert: Advert) -> str | None:
     """Why this peer could not run such a job even if it were idle; None where it could."""
-    return protocols.why_no_link(advert.protocols) or infeasible_reason(need, advert.capacity)
+    return why_none_run(advert) or infeasible_reason(need, advert.capacity)
 
 
 def why_not(need: Requirements, capacity: Capacity) -> Infeasible | None:

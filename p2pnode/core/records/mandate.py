@@ -15,7 +15,7 @@ from p2pnode.core.values.trust import Trust
 from p2pnode.core.wire import codec, extensions
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.exec import ExecBody
-from p2pnode.core.wire.fields import MEMBERS_NAMED_MAX, SIGNED_WILL_SIZE_BYTES_MAX
+from p2pnode.core.wire.fields import CONTROLLERS_MAX, MEMBERS_NAMED_MAX, SIGNED_WILL_SIZE_BYTES_MAX
 from p2pnode.core.wire.mandates import Charter, CommandAction, CommandBody, Extension, Mandate, job_id
 from p2pnode.core.wire.signing import CHARTER_DOMAIN, COMMAND_DOMAIN, EXTENSION_DOMAIN, Keys, Signed
 from p2pnode.core.wire.spec import JobSpec
@@ -52,8 +52,15 @@ def sign(keys: Keys, domain: bytes, record: Charter | Extension | CommandBody | 
     return Signed(body=body, signature=keys.sign(domain, body))
 
 
-def first_charter(job: str, nonce: bytes, requester: str, spec: JobSpec, trust: Trust) -> Charter:
-    """The charter of a job as it is submitted, without deputies."""
+def first_charter(
+    job: str,
+    nonce: bytes,
+    requester: str,
+    spec: JobSpec,
+    trust: Trust,
+    operators: tuple[str, ...] = (),
+) -> Charter:
+    """The charter of a job as it is submitted, without deputies; `operators` are those of its network."""
     return Charter(
         job=job,
         nonce=nonce,
@@ -62,7 +69,7 @@ def first_charter(job: str, nonce: bytes, requester: str, spec: JobSpec, trust: 
         version=1,
         spec_hash=codec.digest(spec),
         members=(requester,),
-        controllers=trust.operators,
+        controllers=tuple(dict.fromkeys((*trust.operators, *operators)))[:CONTROLLERS_MAX],
         trusted=tuple(dict.fromkeys((*trust.operators, *trust.peers))),
     )
 

@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire import bootstrap, codec, extensions
@@ -26,9 +27,15 @@ from p2pnode.core.wire.membership import (
     Membership,
     Role,
 )
+from p2pnode.core.wire.messages import Advert
 from p2pnode.core.wire.signing import INVITATION_DOMAIN, MEMBER_DOMAIN, Keys, Signed
 
 OPEN_NETWORK = "the open network"
+# The extension of an advert in a private network: the canonical CBOR of its peer's membership.
+MEMBERSHIP_EXTENSION = "membership/1"
+# Said when so much of a membership's time is left: three days of the thirty of an invitation by default.
+ENDS_SOON_SHARE = 0.1
+_READ_MAX = 2_000
 # The form of a token; another form gets another number.
 TOKEN_PREFIX = "p2pnet1-"
 # A body with extensions and eight addresses, and a third more by base64; one line still.
@@ -146,6 +153,66 @@ def described(name: str, operator: str, role: str, expires: float | None, now: f
         day = datetime.fromtimestamp(expires, UTC).strftime("%Y-%m-%d %H:%M UTC")
         until = f" until {day}" if now < expires else f", expired {day}"
     return f"network {name} (private), operator {operator}, role {role}{until}"
+
+
+def why_role_may_not(role: Role, right: Right) -> str | None:
+    """Why a role may not do something, and what to ask for; None where it may."""
+    if right in RIGHTS[role]:
+        return None
+    other = next(one for one in Role if right in RIGHTS[one])
+    return f"role {role} may not {right}: ask the operator for an invitation as {other}"
+
+
+def in_advert(membership: Membership) -> dict[str, bytes]:
+    """The extensions of an advert that shows a membership."""
+    return {MEMBERSHIP_EXTENSION: codec.encode(membership)}
+
+
+def advertised(advert: Advert) -> Membership | None:
+    """The membership in an advert; None where there is none, or none that can be read. Not checked."""
+    data = (advert.extensions or {}).get(MEMBERSHIP_EXTENSION)
+    return None if data is None else _in_advert(data)
+
+
+@lru_cache(maxsize=_READ_MAX)
+def _in_advert(data: bytes) -> Membership | None:
+    try:
+        return codec.decode_untrusted(data, Membership)
+    except BadMessage:
+        return None
+
+
+@lru_cache(maxsize=_READ_MAX)
+def _read_role(data: bytes) -> Role | None:
+    try:
+        return read(codec.decode(data, Membership)).role
+    except codec.Unreadable:
+        return None
+
+
+def role_of(advert: Advert) -> Role | None:
+    """The role of an advert's peer, as it was checked when the advert came; None in the open network."""
+    data = (advert.extensions or {}).get(MEMBERSHIP_EXTENSION)
+    return None if data is None else _read_role(data)
+
+
+def why_may_not(advert: Advert, right: Right) -> str | None:
+    """Why an advert's peer may not do something in its network; None where it may, as all in the open one."""
+    role = role_of(advert)
+    return None if role is None else why_role_may_not(role, right)
+
+
+def ends_soon(member: Member, now: float) -> str | None:
+    """A line that a membership ends, or has ended, and what to do; None where there is time."""
+    name, expires = member.network, member.expires
+    if expires is None or expires - now > ENDS_SOON_SHARE * (expires - member.joined_ms / 1000):
+        return None
+    ask = "ask its operator for a new invitation, then p2pnode network leave and join"
+    if expires <= now:
+        return f"the membership of the network {name} has ended: {ask}"
+    days, hours = divmod(int((expires - now) // 3600), 24)
+    left = f"{days} day{'s' if days > 1 else ''}" if days else f"{max(1, hours)} h"
+    return f"the membership of the network {name} ends in {left}: {ask}"
 
 
 def write_token(token: InvitationToken) -> str:

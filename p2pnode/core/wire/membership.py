@@ -1,4 +1,4 @@
-"""The records of a private network: invitations, memberships and tokens (protocols/network.md)."""
+"""The records of a private network (protocols/network.md): invitations, memberships, expulsions, tokens."""
 
 from __future__ import annotations
 
@@ -20,6 +20,13 @@ BOOTSTRAP_ADDRESSES_MAX = 8
 BOOTSTRAP_ADDRESS_LENGTH_MAX = 256
 # Two peer ids, a name, a role and two numbers, and some extensions.
 MEMBERSHIP_BODY_SIZE_BYTES_MAX = 8 * 1024
+
+# The peers, and the invitations, that an operator may expel: all are in one frame, at each new link.
+EXPELLED_MAX = 1_000
+# A peer id takes 54 bytes, a number 9.
+EXPULSION_BODY_SIZE_BYTES_MAX = 72 * 1024
+# The record of those expelled, a membership, and the maps around them.
+MEMBER_FRAME_SIZE_BYTES_MAX = 96 * 1024
 
 NetworkName = Annotated[str, Meta(pattern=NETWORK_NAME_PATTERN)]
 NetworkKey = Annotated[bytes, Meta(min_length=NETWORK_KEY_SIZE_BYTES, max_length=NETWORK_KEY_SIZE_BYTES)]
@@ -64,6 +71,25 @@ class Membership(Record, frozen=True):
 
     invitation: Signed
     member: Signed
+
+
+class ExpulsionBody(Open, frozen=True):
+    """All whom an operator has expelled from its network, which its key signs."""
+
+    network: NetworkName
+    operator: PeerId
+    # The record with the highest counts. p2pnode: at least the time in ms.
+    serial: Moment
+    peers: Annotated[tuple[PeerId, ...], Meta(max_length=EXPELLED_MAX)]
+    # Their numbers: by these nobody is in, whenever and as whoever they joined.
+    invitations: Annotated[tuple[Natural, ...], Meta(max_length=EXPELLED_MAX)]
+
+
+class MemberShown(Open, frozen=True):
+    """A node's membership as it shows it to a neighbour, and the newest record of those expelled."""
+
+    membership: Membership
+    expulsion: Signed | None
 
 
 class InvitationToken(Open, frozen=True):

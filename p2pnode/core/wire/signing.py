@@ -15,6 +15,7 @@ COMMAND_DOMAIN = b"p2pnode/command/1\0"
 EXEC_DOMAIN = b"p2pnode/exec/1\0"
 INVITATION_DOMAIN = b"p2pnode/invitation/1\0"
 MEMBER_DOMAIN = b"p2pnode/member/1\0"
+EXPULSION_DOMAIN = b"p2pnode/expulsion/1\0"
 
 
 class Signed(Record, frozen=True):
