@@ -19,7 +19,7 @@ from p2pnode.core.records.keyring import first as first_keyring
 from p2pnode.core.records.membership import Member
 from p2pnode.core.records.roster import vet_expulsion_untrusted
 from p2pnode.core.wire import addresses as addressing
-from p2pnode.core.wire import codec
+from p2pnode.core.wire import bootstrap, codec
 from p2pnode.core.wire.codec import BadMessage, Record
 from p2pnode.core.wire.fields import INTEGER_MAX, MOMENT_MS_MAX
 from p2pnode.core.wire.membership import (
@@ -94,7 +94,8 @@ def load(data_dir: Path) -> OwnNetwork | None:
     try:
         found = codec.decode_untrusted(data, OwnNetwork, _FILE_SIZE_BYTES_MAX)
         # All of it is used later on.
-        addressing.by_peer(found.addresses)
+        for address in found.addresses:
+            bootstrap.parse_given(address)
         membership.read(found.membership)
         if found.keyring is not None:
             member = found.member
@@ -269,7 +270,7 @@ def leave(data_dir: Path) -> None:
 def peers_of(own: OwnNetwork | None, me: str) -> tuple[str, ...]:
     """The nodes to connect to first, without this one."""
     found = () if own is None else own.addresses
-    return tuple(one for one in found if addressing.parse(one).peer != me)
+    return tuple(one for one in found if bootstrap.peer_of(one) != me)
 
 
 def why_of_another(data_dir: Path, own: OwnNetwork) -> str | None:

@@ -13,7 +13,7 @@ import os
 import signal
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -31,13 +31,16 @@ from p2pnode.core.records.keyring import Keyring
 from p2pnode.core.records.membership import Right
 from p2pnode.core.records.roster import Roster
 from p2pnode.core.wire.addresses import BadAddress
+from p2pnode.core.wire.bootstrap import is_dnsaddr
 from p2pnode.core.wire.compartments import Compartment
 from p2pnode.core.wire.signing import Signed
 from p2pnode.faults.problems import JournalError
 from p2pnode.ipfs.bitswap import open_bitswap
 from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.ipfs.result_store import default_quota_bytes
+from p2pnode.network.bootstrap import Bootstrap
 from p2pnode.network.discovery import Discovery
+from p2pnode.network.dns_addresses import DnsAddresses
 from p2pnode.network.doorkeeper import Doorkeeper
 from p2pnode.network.gossip import open_gossip
 from p2pnode.network.host import open_host
@@ -239,9 +242,10 @@ def make_private(data_dir: Path) -> None:
 
 async def _work(node: Node, end: _End, network: OwnNetwork | None) -> None:
     config, host = node.config, node.host
+    named = (*config.peers, *own_network.peers_of(network, node.me.peer_id))
     discovery = Discovery(
         host,
-        given=(*config.peers, *own_network.peers_of(network, node.me.peer_id)),
+        given=[one for one in named if not is_dnsaddr(one)],
         known=node.adverts.peers_to_join,
         reached=node.adverts.remember,
         mdns=config.mdns,
@@ -249,12 +253,16 @@ async def _work(node: Node, end: _End, network: OwnNetwork | None) -> None:
         grown=node.changes.peers,
         heard=node.adverts.peers_heard,
         needed=node.peers_needed,
+        remembered=node.adverts.peers_remembered,
     )
+    node.finding.given = discovery.given_at
+    begin = _bootstrap(node, discovery, named)
     serve_table(host, node.adverts.table_for)
     serve_jobs(host, node.own_jobs)
     host.handle(logs.PROTOCOL, node.serve_logs, time_limit_s=logs.SERVE_TIME_S_MAX)
     host.handle(exec.PROTOCOL, node.entering.serve, time_limit_s=exec.SERVE_TIME_S_MAX)
     node.log_orders.serve(host)
+    host.keep(lambda peer: peer in discovery.given or node.strangers.knows(peer))
     host.watch(node.adverts.on_connection)
     host.watch_doubles(node.adverts.on_double, node.adverts.on_double_gone)
 
@@ -282,6 +290,7 @@ async def _work(node: Node, end: _End, network: OwnNetwork | None) -> None:
             await capacity.look()
         nursery.start_soon(keep_running, "capacity", capacity.run)
         nursery.start_soon(keep_running, "discovery", discovery.run)
+        nursery.start_soon(keep_running, "bootstrap", begin.run)
         nursery.start_soon(keep_running, "spare", node.engines.keep_ready)
         address = ApiAddress(config.api_host, config.api_port, config.api_cert, config.api_key)
         async with open_api(services_of(node, discovery, network), config.data_dir, address, has_room) as api:
@@ -308,6 +317,20 @@ async def _work(node: Node, end: _End, network: OwnNetwork | None) -> None:
         if end.alone:
             _end_alone(node)
         nursery.cancel_scope.cancel()
+
+
+def _bootstrap(node: Node, discovery: Discovery, named: Sequence[str]) -> Bootstrap:
+    """Makes what looks up the names among the peers to join through, and reads the file of them."""
+
+    def give(source: str, peers: Mapping[str, Sequence[str]], reason: str) -> None:
+        discovery.give(source, peers, reason)
+        node.strangers.know(peers)
+
+    def is_connected(peer: str) -> bool:
+        return peer in node.host.connected()
+
+    file = Path(node.config.peers_file) if node.config.peers_file else None
+    return Bootstrap(list(filter(is_dnsaddr, named)), file, give, is_connected, DnsAddresses())
 
 
 def _end_alone(node: Node) -> None:

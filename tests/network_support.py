@@ -99,6 +99,7 @@ class Node:
     problems: list[tuple[str, str, str]] = field(default_factory=list)
     on_event: Callable[[LinkEvent], object] | None = None
     on_message: Callable[[str, bytes], Awaitable[None]] | None = None
+    finds: Callable[[str], Awaitable[Sequence[str]]] | None = None
 
     @property
     def id(self) -> str:
@@ -141,6 +142,9 @@ async def open_node(
             if node.on_event is not None:
                 node.on_event(event)
 
+        async def find(peer: str) -> Sequence[str]:
+            return () if node.finds is None else await node.finds(peer)
+
         def note(kind: Compartment, subject: str, error: Exception) -> None:
             node.problems.append((kind, subject, repr(error)))
 
@@ -153,6 +157,7 @@ async def open_node(
             addresses_of=lambda peer: node.known.get(peer, []),
             guards=Guards(note, failures.append),
             strangers=NoStrangers(),
+            find=find,
         )
         node = Node(host, links, journal, events=events)
         async with trio.open_nursery() as nursery:

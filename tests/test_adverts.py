@@ -7,6 +7,7 @@ from random import Random
 import pytest
 
 from p2pnode.core.placement import adverts
+from p2pnode.core.placement.advertising import ROOM_LASTS_S, Advertising
 from p2pnode.core.placement.adverts import (
     ADVERT_INTERVAL_S_MIN,
     ADVERT_TTL_MS_MAX,
@@ -15,11 +16,15 @@ from p2pnode.core.placement.adverts import (
     PEERS_MAX,
     SILENT_FOR_S,
     SILENT_PER_FORWARDER_MAX,
-    UNMET_PER_FORWARDER_MAX,
-    Advertising,
     AdvertTable,
     advert_interval_s,
     out_of_reach,
+)
+from p2pnode.core.placement.hearsay import (
+    UNMET_PER_FORWARDER_MAX,
+    UNMET_PER_HOST_MAX,
+    UNMET_PER_NEAR_MAX,
+    UNMET_PER_WIDE_MAX,
 )
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import replace
@@ -216,9 +221,9 @@ def test_other_room_is_told_where_it_lasts(free: dict[str, int]) -> None:
     taken = capacity(free=codec.replace(ROOM, **free))
     own.changed(taken, NOW + 9)
     own.changed(taken, NOW + 10)
-    assert own.deadline == NOW + 9 + adverts.ROOM_LASTS_S
+    assert own.deadline == NOW + 9 + ROOM_LASTS_S
     own.take(taken, 5, 0.5, own.deadline)
-    assert own.deadline == NOW + 9 + adverts.ROOM_LASTS_S + ADVERT_INTERVAL_S_MIN
+    assert own.deadline == NOW + 9 + ROOM_LASTS_S + ADVERT_INTERVAL_S_MIN
 
 
 def test_room_that_short_jobs_take_and_give_back_is_not_told() -> None:
@@ -258,7 +263,7 @@ def test_an_advert_that_would_change_nothing_is_known_before_its_signature_is_ch
         now += rng.random()
         table.expire(now)
     assert taken > 500 and refused > 500
-    assert all(count > 0 for count in table._unmet.values())
+    assert all(count > 0 for count in table._unmet.by_forwarder.values())
     table = AdvertTable()
     bring(table, "hostile", UNMET_PER_FORWARDER_MAX)
     assert not table.is_news(advert("one more", 1, NOW_MS), "hostile")
@@ -276,3 +281,87 @@ def test_a_peer_is_near_while_it_is_connected_whichever_is_known_first() -> None
     for peer in ("a", "b", "c"):
         table.learn(SIGNED, advert(peer, 2, NOW_MS), 10**9, NOW, "c")
     assert [table.known[peer].near for peer in "abc"] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("host_of", "most"),
+    [
+        (lambda number: "8.8.4.5", UNMET_PER_HOST_MAX),
+        (lambda number: f"8.8.4.{number % 250}", UNMET_PER_NEAR_MAX),
+        (lambda number: f"8.8.{number % 250}.{number // 250}", UNMET_PER_WIDE_MAX),
+    ],
+)
+def test_peers_only_heard_of_share_the_places_of_their_addresses_and_those_that_answered_do_not(
+    host_of,  # type: ignore[no-untyped-def]
+    most: int,
+) -> None:
+    table = AdvertTable()
+    for number in range(900):
+        learn_at(table, f"invented {number}", f"/ip4/{host_of(number)}/tcp/{number + 1}", "hostile")
+    assert len(table.known) == most
+    for number in range(900):
+        peer = f"answered {number}"
+        learn_at(table, peer, f"/ip4/{host_of(number)}/tcp/{number + 1}", peer)
+    assert len(table.known) == most + 900
+    table.met("invented 0")
+    learn_at(table, "one more", f"/ip4/{host_of(0)}/tcp/1", "hostile")
+    assert "one more" in table.known, "whom was met gave its place back"
+
+
+def test_who_names_the_addresses_of_others_takes_them_no_place() -> None:
+    table = AdvertTable()
+    for number in range(50):
+        learn_at(table, f"invented {number}", "/ip4/8.8.4.5/tcp/1", "hostile")
+    for number in range(UNMET_PER_HOST_MAX // 2 - 1):
+        learn_at(table, f"honest {number}", "/ip4/8.8.4.5/tcp/2", "friend")
+    assert sum(peer.startswith("honest") for peer in table.known) == UNMET_PER_HOST_MAX // 2 - 1
+    assert len(table.known) == UNMET_PER_HOST_MAX
+
+
+def test_who_was_heard_of_at_one_address_cannot_move_to_a_full_one() -> None:
+    table = AdvertTable()
+    for number in range(UNMET_PER_HOST_MAX):
+        learn_at(table, f"invented {number}", "/ip4/8.8.4.5/tcp/1", "hostile")
+    learn_at(table, "mover", "/ip4/9.9.9.9/tcp/1", "hostile")
+    learn_at(table, "mover", "/ip4/8.8.4.5/tcp/1", "hostile", number=2)
+    assert table.known["mover"].advert.number == 1
+    learn_at(table, "invented 3", "/ip4/8.8.4.5/tcp/2", "hostile", number=2)
+    assert table.known["invented 3"].advert.number == 2
+    table.expire(NOW + 10_000)
+    assert (table.known, table._unmet) == ({}, adverts.Hearsay())
+
+
+def test_a_table_full_of_peers_that_were_heard_takes_a_new_one_for_the_longest_unheard_without_a_link() -> (
+    None
+):
+    table = AdvertTable()
+    for number in range(PEERS_MAX):
+        table.connection_changed(str(number), connected=True, host="10.0.0.1")
+        learn_at(table, str(number), "/ip4/10.0.0.1/tcp/1", str(number))
+    assert not table.is_news(advert("newcomer", 1, NOW_MS), "newcomer")
+    for number in (1, 2, 3):
+        table.connection_changed(str(number), connected=False)
+    learn_at(table, "1", "/ip4/10.0.0.1/tcp/1", "others", number=2)
+    learn_at(table, "newcomer", "/ip4/10.0.0.2/tcp/1", "newcomer")
+    assert "newcomer" in table.known and len(table.known) == PEERS_MAX
+    assert [str(number) in table.known for number in (1, 2, 3)] == [True, False, True]
+
+
+def test_ids_that_come_in_turn_from_one_range_take_each_others_places() -> None:
+    table = AdvertTable()
+    for number in range(PEERS_MAX // 2):
+        visit(table, f"honest {number}", f"20.{number % 250}.{number // 250}.1")
+    for number in range(2 * PEERS_MAX):
+        visit(table, f"hostile {number}", f"8.8.4.{number % 250}")
+    assert sum(peer.startswith("honest") for peer in table.known) == PEERS_MAX // 2
+
+
+def visit(table: AdvertTable, peer: str, host: str) -> None:
+    table.connection_changed(peer, connected=True, host=host)
+    learn_at(table, peer, f"/ip4/{host}/tcp/1", peer)
+    table.connection_changed(peer, connected=False)
+
+
+def learn_at(table: AdvertTable, peer: str, address: str, forwarder: str, number: int = 1) -> None:
+    one = replace(advert(peer, number, NOW_MS), addresses=(address,))
+    table.learn(SIGNED, one, 10**9, NOW, forwarder)

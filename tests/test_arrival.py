@@ -9,7 +9,8 @@ import pytest
 
 from p2pnode.core.job.asking import Asking
 from p2pnode.core.placement import arrival
-from p2pnode.core.placement.adverts import Advertising, AdvertTable, Known
+from p2pnode.core.placement.advertising import Advertising
+from p2pnode.core.placement.adverts import AdvertTable, Known
 from p2pnode.core.placement.arrival import FetchRate, bytes_of, fetch_s, size_class, sizes_told, start_s, step
 from p2pnode.core.placement.locality import cid_cache_key, image_cache_key
 from p2pnode.core.placement.matching import requirements_of

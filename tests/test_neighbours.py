@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from p2pnode.core.link.neighbours import (
+    ATTEMPTS_MAX,
     CASUAL_DIALS_BURST,
     DIALS_MAX,
     HIGH,
     IDLE_S,
     LOW,
+    OWN,
     WANTED,
     Neighbours,
 )
@@ -156,6 +158,8 @@ def test_a_given_peer_is_the_way_in_and_no_neighbour_for_ever() -> None:
     assert looking(node, [], 0.0, known=["given"], heard=()).dial == ("given",)
     node.dialled("given", 0.0, failed=False)
     full = CROWD[:LOW]
+    for peer in full[:OWN]:
+        node.choose(peer)
     assert looking(node, full, 1.0, known=[*CROWD, "given"], heard=[*CROWD, "given"]).dial == ()
     # Its adverts do not come any more: the network may have been cut.
     assert looking(node, full, 2.0, known=[*CROWD, "given"]).dial == ("given",)
@@ -189,3 +193,32 @@ def test_two_nodes_choose_different_neighbours() -> None:
         for _ in range(2)
     )
     assert set(one) != set(other)
+
+
+def test_who_connects_fills_no_place_of_what_a_node_chooses_itself() -> None:
+    node = a_node()
+    strangers = [f"stranger {number}" for number in range(100)]
+    dialled = looking(node, strangers, 0.0).dial
+    assert len(dialled) == OWN and set(dialled) <= set(CROWD)
+    for peer in dialled:
+        node.dialled(peer, 0.0, failed=False)
+    assert looking(node, [*strangers, *dialled], 1.0).dial == ()
+
+
+def test_a_node_chooses_among_many_ranges_and_whom_it_has_reached_first() -> None:
+    numbers = iter(range(10**6))
+    node = Neighbours("me", frozenset(), lambda: next(numbers) * 0.6180339887 % 1)
+    invented = [f"invented {number}" for number in range(1_000)]
+    range_of = {**dict.fromkeys(invented, "8.8.4.0/24"), **{peer: f"range of {peer}" for peer in CROWD}}
+    more = {"heard": CROWD, "reached": CROWD[-5:], "range_of": range_of.__getitem__}
+    look = looking(node, [], 0.0, known=[*invented, *CROWD], **more)
+    assert set(CROWD[-5:]) <= set(look.dial)
+    assert len(set(look.dial) & set(invented)) <= 1
+    assert len(look.dial) == LOW
+
+
+def test_failures_of_so_many_peers_are_remembered() -> None:
+    node = a_node("given")
+    for number in range(2 * ATTEMPTS_MAX):
+        looking(node, [f"stranger {number}"], float(number), known=["given"])
+    assert len(node._attempts) <= ATTEMPTS_MAX

@@ -112,6 +112,7 @@ async def test_in_a_large_network_idle_connections_go_and_those_that_are_used_st
 ) -> None:
     monkeypatch.setattr(neighbours, "HIGH", 2)
     monkeypatch.setattr(neighbours, "LOW", 0)
+    monkeypatch.setattr(neighbours, "OWN", 0)
     monkeypatch.setattr(neighbours, "IDLE_S", 0.5)
     monkeypatch.setattr(neighbours, "CLOSE_AGAIN_S", 0.1)
     heard = [new_identity() for _ in range(5)]

@@ -7,14 +7,12 @@ import os
 import socket
 import subprocess
 import sys
-from contextlib import AsyncExitStack
 from typing import NoReturn
 
 import pytest
 import trio
 
 from p2pnode.network import libp2p_host
-from p2pnode.network.admission import HANDSHAKES_MAX
 from p2pnode.network.dependency_logs import limit_dependency_logs
 from p2pnode.network.host import CannotListen, Connected, Disconnected, Host, Unreachable, open_host
 from p2pnode.network.noise import VISITS_BURST
@@ -332,37 +330,6 @@ async def test_a_host_lets_in_more_peers_over_time_than_it_holds_at_once(
             async with open_host(new_identity(), [LOOPBACK]) as a:
                 await connect(a, b)
             await until(lambda: not b.connected())
-
-
-async def test_a_silent_crowd_does_not_keep_a_peer_out() -> None:
-    async with open_host(new_identity(), [LOOPBACK]) as a, open_host(new_identity(), [LOOPBACK]) as b:
-        b.handle(ECHO, echo)
-        port = int(b.addresses()[0].split("/")[4])
-        async with AsyncExitStack() as crowd:
-            for _ in range(2 * HANDSHAKES_MAX):
-                await crowd.enter_async_context(await trio.open_tcp_stream("127.0.0.1", port))
-            await connect(a, b)
-            assert await echoes(a, b)
-
-
-async def test_without_room_nobody_new_comes_in_and_those_not_needed_go() -> None:
-    room = True
-    async with (
-        open_host(new_identity(), [LOOPBACK], has_room=lambda: room) as b,
-        open_host(new_identity(), [LOOPBACK]) as needed,
-        open_host(new_identity(), [LOOPBACK]) as other,
-    ):
-        await connect(needed, b)
-        await connect(other, b)
-        await until(lambda: len(b.connected()) == 2)
-        room = False
-        await b.shed({needed.peer_id})
-        assert b.connected() == [needed.peer_id]
-        with pytest.raises(Unreachable):
-            await connect(other, b)
-        room = True
-        await until(lambda: not other.connected())
-        await connect(other, b)
 
 
 async def connect_and_echo(a: Host, b: Host) -> bool:

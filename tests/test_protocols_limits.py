@@ -7,7 +7,7 @@ import pytest
 from p2pnode.core.job import asking, deputies, incoming, machine, refusals, transitions
 from p2pnode.core.jobfile import kinds, yamltree
 from p2pnode.core.link import detection_times
-from p2pnode.core.placement import adverts, arrival, standing
+from p2pnode.core.placement import advertising, adverts, arrival, hearsay, standing
 from p2pnode.core.records import ending, vetting
 from p2pnode.core.replication import replicas
 from p2pnode.core.wire import codec, fields, log_order, spec
@@ -107,10 +107,10 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
             pull.PROTOCOL.removeprefix("/"),
             f"{adverts.ADVERT_INTERVAL_S_MIN:g} s",
             f"{adverts.advert_gap_s(0):g} s after",
-            f"taken for {adverts.ROOM_LASTS_S:g} s",
+            f"taken for {advertising.ROOM_LASTS_S:g} s",
             f"{adverts.ADVERT_INTERVAL_S_MAX:,g} s",
             f"{adverts.PEERS_MAX:,}",
-            f"{adverts.UNMET_PER_FORWARDER_MAX:,}",
+            f"{hearsay.UNMET_PER_FORWARDER_MAX:,}",
             f"{adverts.ANSWER_S_MAX:g} s",
             f"{adverts.SILENT_FOR_S / 60:g} minutes",
             f"more than {adverts.SILENT_PER_FORWARDER_MAX}",

@@ -8,16 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, TypedDict
 
+from p2pnode.api.content_shapes import EntryJson, PinJson
 from p2pnode.api.execution_shapes import ExecutionsJson, HostedExecutionsJson
 from p2pnode.api.shapes import (
-    EntryJson,
     EventJson,
     IdentityJson,
     JobJson,
     NetworkJobsJson,
     NetworkJson,
     NodeJson,
-    PinJson,
     PlanJson,
     ProblemsJson,
     SettingsJson,

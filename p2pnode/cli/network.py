@@ -26,6 +26,7 @@ from p2pnode.core.values.units import parse_duration
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire import codec, peer_ids
 from p2pnode.core.wire.addresses import Scope
+from p2pnode.core.wire.bootstrap import parse_given
 from p2pnode.core.wire.fields import INTEGER_MAX, MOMENT_MS_MAX
 from p2pnode.core.wire.membership import BOOTSTRAP_ADDRESSES_MAX, ExpulsionBody, Role
 from p2pnode.own_network import OwnNetwork, OwnNetworkError
@@ -79,9 +80,10 @@ def create(name: str) -> int:
     "--address",
     "addresses",
     metavar="ADDR",
-    type=options.ParsedValue("address", addressing.parse_peer),
+    type=options.ParsedValue("address", parse_given),
     multiple=True,
-    help="Where others reach a node of the network, with /p2p/ID; instead of this node's. May be repeated.",
+    help="Where others reach a node of the network, with /p2p/ID, or /dnsaddr/NAME; instead of this node's."
+    " May be repeated.",
 )
 def invite(role: str, lifetime_s: int, member_for_s: int | None, addresses: tuple[str, ...]) -> int:
     """Print a token by which other machines join: a secret, of one line."""

@@ -14,7 +14,8 @@ from math import inf
 from p2pnode.core.handovers import Handovers
 from p2pnode.core.job.owned import OwnedJobs
 from p2pnode.core.message_vetting import MessageVetting
-from p2pnode.core.placement.adverts import ADVERT_TTL_INTERVALS, Advertising, AdvertTable, advert_interval_s
+from p2pnode.core.placement.advertising import Advertising
+from p2pnode.core.placement.adverts import ADVERT_TTL_INTERVALS, AdvertTable, advert_interval_s
 from p2pnode.core.placement.ranking import rendezvous_hash
 from p2pnode.core.placement.standing import Standing
 from p2pnode.core.records.events import (
@@ -180,8 +181,7 @@ class Core:
     def partners(self) -> frozenset[str]:
         """The peers whose silence has to be noticed: those that run, own or keep what concerns this node."""
         found: set[str] = {*self.replication.owners, *self.readings.partners}
-        for job in self.jobs.values():
-            found |= job.partners
+        found.update(*(job.partners for job in self.jobs.values()))
         found.update(reservation.owner for reservation in self.worker.held if reservation.award is not None)
         return frozenset(found - {self.me})
 
@@ -300,8 +300,8 @@ class Core:
                 self.lost.discard(peer)
                 self._handovers.heard_again(peer, now)
                 return self.replication.peer_back(peer) + self._tell_all(event, now)
-            case ConnectionChanged(peer, connected):
-                self.table.connection_changed(peer, connected=connected)
+            case ConnectionChanged(peer, connected, host):
+                self.table.connection_changed(peer, connected=connected, host=host)
                 return []
             case NeighbourJoined():
                 self.advertising.due = min(self.advertising.due, self.advertising.soonest(now))

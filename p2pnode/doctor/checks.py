@@ -236,6 +236,19 @@ def reach(found: NodeFacts) -> Finding | None:
     return ok("reach", says[how]) if how in says else None
 
 
+def finding(found: NodeFacts) -> Finding | None:
+    """The DHT and what others find there of this node; None where it is off."""
+    told = found.identity.get("finding") if found.identity else None
+    if told is None or told["dht"] == "off":
+        return None
+    shown = f"{told['dht']}, {told['peers']} peers have answered"
+    if told["provided"] or told["waiting"]:
+        shown += f"; {told['provided']} roots are provided, {told['waiting']} wait"
+    if told["waiting"] and not told["provided"] and not told["peers"]:
+        return warn("dht", shown, "name a peer of the DHT that can be reached: config set dht_peers")
+    return ok("dht", shown)
+
+
 def problems(found: NodeFacts) -> Finding:
     aside = [one for one in found.problems if one["aside"]]
     if not aside:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
 import trio
 
 from p2pnode.core.link.neighbours import Neighbours
+from p2pnode.core.link.remembered import public_range
+from p2pnode.core.values.ranges import ranges_of
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.system.log_lines import concerning
 
@@ -35,7 +37,10 @@ _OWN_ID = "that is this node's own id; a copy of a data directory needs an ident
 
 @dataclass(slots=True)
 class GivenPeer:
-    """A peer that the user named; `reason` says why it is not connected, "" while that is not known."""
+    """A peer that the user named; `reason` says why it is not connected, "" while that is not known.
+
+    A name in DNS or a file that gave none stands for them.
+    """
 
     peer: str
     addresses: tuple[str, ...]
@@ -48,12 +53,13 @@ class GivenPeer:
 class Discovery:
     """Keeps a host connected.
 
-    `given` are multiaddrs with `/p2p/ID`; raises `BadAddress` for others. `known` gives
+    `given` are multiaddrs with `/p2p/ID`; raises `BadAddress` for others. More come by `give`. `known` gives
     the owner's peers with their addresses, best first. `reached` is told each peer that
     was dialled, with the addresses that were tried: worth remembering for the next start.
     `grown` gives the event that is set once `known` gives more than now; without, it never does.
     With `operator` mDNS finds the nodes of its private network alone.
-    `heard` are the peers whose adverts count now, `needed` those whose connections stay, used or not.
+    `heard` are the peers whose adverts count now, `needed` those whose connections stay, used or not,
+    `remembered` those that were there themselves, now or in an earlier run.
     """
 
     def __init__(
@@ -68,11 +74,17 @@ class Discovery:
         grown: Callable[[], trio.Event] = trio.Event,
         heard: Callable[[], Collection[str]] = tuple,
         needed: Callable[[], Container[str]] = tuple,
+        remembered: Callable[[], Container[str]] = tuple,
     ) -> None:
         self._host = host
-        self._given = addressing.by_peer(given)
-        self._watched = {peer: GivenPeer(peer, tuple(found)) for peer, found in self._given.items()}
-        self._given.pop(host.peer_id, None)
+        # By where they were named: "" the settings, a name in DNS, a file.
+        self._named: dict[str, Mapping[str, Sequence[str]]] = {"": addressing.by_peer(given)}
+        self._watched = {peer: GivenPeer(peer, tuple(found)) for peer, found in self._named[""].items()}
+        self._given: Mapping[str, Sequence[str]] = {
+            peer: found for peer, found in self._named[""].items() if peer != host.peer_id
+        }
+        # The names and files that gave none, or are wrong.
+        self._sources: dict[str, GivenPeer] = {}
         self._known = known
         self._reached = reached
         self._mdns = mdns
@@ -80,20 +92,53 @@ class Discovery:
         self._grown = grown
         self._heard = heard
         self._needed = needed
+        self._remembered = remembered
         self._found: dict[str, list[str]] = {}
         self._last: dict[str, Sequence[str]] = {}
-        self._neighbours = Neighbours(host.peer_id, self.given, random.random)
+        self._neighbours = Neighbours(host.peer_id, frozenset(self._given), random.random)
         self._wake = trio.Event()
 
     @property
     def given(self) -> frozenset[str]:
-        return frozenset(self._given)
+        return self._neighbours.given
+
+    def given_at(self) -> Mapping[str, Sequence[str]]:
+        """The given peers with their addresses."""
+        return self._given
+
+    def give(self, source: str, peers: Mapping[str, Sequence[str]], reason: str = "") -> None:
+        """The peers that a name in DNS or a file stands for now; `reason` says why it is not understood.
+
+        Those of before stay where nothing is understood.
+        """
+        if reason:
+            told = self._sources.setdefault(source, GivenPeer(source, ()))
+            if reason != told.reason:
+                told.reason = reason
+                log.warning("the given peers of %s are not known: %s", source, reason)
+            return
+        self._sources.pop(source, None)
+        self._named[source] = peers
+        given: dict[str, list[str]] = {}
+        for named in self._named.values():
+            for peer, found in named.items():
+                given[peer] = list(dict.fromkeys([*given.get(peer, ()), *found]))
+        # A list for all of a network's nodes names this one, too.
+        given = {peer: found for peer, found in given.items() if peer != self._host.peer_id}
+        itself = {peer: one for peer, one in self._watched.items() if peer == self._host.peer_id}
+        self._watched = itself | {
+            peer: replace(self._watched.get(peer, GivenPeer(peer, ())), addresses=tuple(found))
+            for peer, found in given.items()
+        }
+        self._given = given
+        self._neighbours.given = self.given
+        self._wake.set()
 
     def unreached(self) -> list[GivenPeer]:
         """The given peers that are not in this node's network: neither connected, nor heard of by adverts."""
         there = {*self._host.connected(), *(self._heard() if self._neighbours.is_many else ())}
         there.discard(self._host.peer_id)
-        return [one for peer, one in self._watched.items() if peer not in there]
+        return [*(one for peer, one in self._watched.items() if peer not in there), *self._sources.values()]
 
     def choose(self, peer: str) -> None:
         """Keep the connection with a peer that the user asked for as long as those that this node chose."""
@@ -149,6 +194,8 @@ class Discovery:
             self._needed(),
             trio.current_time(),
             has_room=self._host.has_room(),
+            reached=self._remembered(),
+            range_of=lambda peer: self._range_of(peer, known),
         )
         for peer in look.dial:
             addresses = [*self._given.get(peer, ()), *known[peer]]
@@ -158,6 +205,14 @@ class Discovery:
                 log.debug("the idle connection with %s is closed", peer)
             nursery.start_soon(self._host.disconnect, peer)
         return look.again_at
+
+    def _range_of(self, peer: str, known: Mapping[str, Sequence[str]]) -> str:
+        """The public range of a peer as it is connected, or says that it is; "" if it has none."""
+        host = self._host.remote_host(peer)
+        if not host:
+            return public_range(known.get(peer, ()))
+        ranges = ranges_of(host)
+        return ranges.near if ranges.is_public else ""
 
     def _failed(self, given: GivenPeer, reason: str) -> None:
         """Warns of a reason once, until the peer has been connected."""

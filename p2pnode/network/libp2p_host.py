@@ -23,6 +23,8 @@ from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_ID
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_ID
 from multiaddr import Multiaddr
 
+from p2pnode.core.link.inbound import INBOUND_MAX
+from p2pnode.core.link.knocking import HANDSHAKES_MAX
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.identity import Identity
 
@@ -32,7 +34,10 @@ from .private_network import NetworkKeys, protect
 from .streams import NetworkError
 from .yamux import BoundedYamux, use_bounded
 
-CONNECTIONS_MAX = 300  # About 1 MiB each with gossip.
+# Connections that others open, those at the door, and so many that this node opens itself: jobs on as many
+# peers. Each takes about 1 MiB with gossip.
+OWN_MAX = 96
+CONNECTIONS_MAX = INBOUND_MAX + HANDSHAKES_MAX + OWN_MAX
 NEGOTIATE_S_MAX = 10  # libp2p's default: several round trips on the slowest lines.
 
 
@@ -75,6 +80,7 @@ def make_host(identity: Identity, listen: Sequence[Multiaddr], network_keys: Net
     if network_keys is not None:
         protect(network, network_keys)
     _select_by_process(network)
+    _trim_of_a_kind(network)
     _take_any_record(inner.get_peerstore())
     return inner
 
@@ -109,6 +115,18 @@ def _select_by_process(network: Swarm) -> None:
         return select(fitting, peer)
 
     network._select_connection = selected
+
+
+def _trim_of_a_kind(network: Swarm) -> None:
+    """libp2p closes what is too many; a direct connection beside one by a relay is not (hole_punching)."""
+    trim = network._trim_connections
+
+    def trimmed(peer: ID) -> None:
+        kinds = {one.muxed_conn.get_remote_address() is None for one in network.get_connections(peer)}
+        if len(kinds) == 1:
+            trim(peer)
+
+    network._trim_connections = trimmed
 
 
 def _take_any_record(store: IPeerStore) -> None:

@@ -51,6 +51,11 @@ class Strangers:
         while len(self._known) > KNOWN_MAX:
             del self._known[next(iter(self._known))]
 
+    def knows(self, peer: str) -> bool:
+        """Whether the peer is no stranger now."""
+        known_at = self._known.get(peer)
+        return known_at is not None and trio.current_time() - known_at < KNOWN_FOR_S
+
     def expect(self, peer: str, answers: int) -> None:
         """The peer has been asked for something that it answers with so many messages."""
         self._answers[peer] = min(ANSWERS_MAX, self._answers.pop(peer, 0) + answers)
@@ -72,8 +77,7 @@ class Strangers:
                 self._bucket.take(min(TURN_S_MAX, self._clock() - begun), trio.current_time())
 
     def _has_to_wait(self, peer: str) -> bool:
-        known_at = self._known.get(peer)
-        if known_at is not None and trio.current_time() - known_at < KNOWN_FOR_S:
+        if self.knows(peer):
             return False
         answers = self._answers.pop(peer, 0)
         if answers > 1:

@@ -14,6 +14,7 @@ from msgspec import UNSET
 
 from p2pnode import __version__, identity
 from p2pnode.core.link.neighbours import LOW
+from p2pnode.core.link.remembered import PEERS_REMEMBERED_MAX, Remembered
 from p2pnode.core.placement.adverts import AdvertTable
 from p2pnode.core.placement.twins import Doubles, OwnNumbers
 from p2pnode.core.records import membership as memberships
@@ -36,7 +37,7 @@ from p2pnode.system.host_resources import BUILT_IN_LABELS
 
 from .changes import Changes
 from .clock import Clock
-from .journal import PEERS_REMEMBERED_MAX, Journal
+from .journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class Advertiser:
         self._changes = changes
         # How often each peer may be asked for its table.
         self._pulls: dict[str, TokenBucket] = {}
-        self._remembered = journal.remembered_peers()
+        self._remembered = Remembered.of(journal.remembered_peers())
         self._left_out: tuple[str, ...] = ()
         self._numbers = OwnNumbers(before=int(journal.meta("advert_number") or -1))
         self._doubles = Doubles()
@@ -162,8 +163,10 @@ class Advertiser:
         return self._learn_untrusted(codec.decode_untrusted(data, Signed), None, forwarder)
 
     def on_connection(self, event: Connected | Disconnected) -> None:
-        self._tell(ConnectionChanged(event.peer, connected=isinstance(event, Connected)))
-        if isinstance(event, Connected):
+        if isinstance(event, Disconnected):
+            self._tell(ConnectionChanged(event.peer, connected=False))
+        else:
+            self._tell(ConnectionChanged(event.peer, connected=True, host=event.host))
             greet = partial(self._greet, event.peer)
             self._guards.start_soon(self._nursery, Compartment.LINK, event.peer, greet)
 
@@ -339,7 +342,7 @@ class Advertiser:
     def peers_to_join(self) -> Mapping[str, Sequence[str]]:
         """Return the peers known by advert, and from earlier, with their addresses."""
         adverts = {peer: known.advert.addresses for peer, known in self._table.known.items()}
-        return {**self._remembered, **adverts}
+        return {**self._remembered.peers, **adverts}
 
     def peers_heard(self) -> Collection[str]:
         """The peers whose adverts count now, this node among them."""
@@ -347,16 +350,17 @@ class Advertiser:
 
     def addresses_of(self, peer: str) -> Sequence[str]:
         known = self._table.known.get(peer)
-        return known.advert.addresses if known else self._remembered.get(peer, [])
+        return known.advert.addresses if known else self._remembered.peers.get(peer, [])
+
+    def peers_remembered(self) -> Collection[str]:
+        """The peers that were there themselves, in this run or an earlier one."""
+        return self._remembered.peers.keys()
 
     def remember(self, peer: str, addresses: Sequence[str]) -> None:
         """For the next start."""
-        self._remembered.pop(peer, None)
-        self._remembered[peer] = list(addresses)
-        while len(self._remembered) > PEERS_REMEMBERED_MAX:
-            del self._remembered[next(iter(self._remembered))]
+        forgotten = self._remembered.add(peer, addresses)
         with self._guards.guard(Compartment.TASK, "peers"):
-            self._journal.remember_peer(peer, addresses, self._clock.now())
+            self._journal.remember_peer(peer, addresses, self._clock.now(), forgotten)
 
 
 def fitted(advert: Advert) -> tuple[Advert, tuple[str, ...]]:

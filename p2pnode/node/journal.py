@@ -37,8 +37,6 @@ FILE_NAME = "journal.sqlite"
 SCHEMA_VERSION = 7
 # Another process of the same data directory would be a mistake; a backup tool reads for moments.
 BUSY_TIMEOUT_S = 1.0
-# Peers remembered for the next start: to join again, a few that are alive suffice.
-PEERS_REMEMBERED_MAX = 200
 HISTORY_ROWS_MAX = 2_000
 
 _SCHEMA = """
@@ -357,15 +355,14 @@ class Journal:
 
     # Peers to join through at the next start
 
-    def remember_peer(self, peer: str, addresses: Sequence[str], seen: float) -> None:
+    def remember_peer(
+        self, peer: str, addresses: Sequence[str], seen: float, forgotten: Sequence[str] = ()
+    ) -> None:
         with self.transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO peers VALUES (?,?,?)", (peer, "\n".join(addresses), seen)
             )
-            self._db.execute(
-                "DELETE FROM peers WHERE peer NOT IN (SELECT peer FROM peers ORDER BY seen DESC LIMIT ?)",
-                (PEERS_REMEMBERED_MAX,),
-            )
+            self._db.executemany("DELETE FROM peers WHERE peer=?", [(one,) for one in forgotten])
 
     def remembered_peers(self) -> dict[str, list[str]]:
         """Addresses by peer, those seen last first."""

@@ -13,7 +13,8 @@ from math import ceil, inf
 from typing import Any, NamedTuple
 
 from p2pnode.core.node import Core
-from p2pnode.core.placement.adverts import Advertising, Known
+from p2pnode.core.placement.advertising import Advertising
+from p2pnode.core.placement.adverts import Known
 from p2pnode.core.records import vetting
 from p2pnode.core.records.events import (
     CapacityChanged,

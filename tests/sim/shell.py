@@ -169,6 +169,7 @@ class ShellSimulation:
                     Engines(None, {"wasm": SimPrograms(self)}),  # type: ignore[dict-item]
                     nursery,
                     PolicyFile(node.directory / POLICY_FILE),
+                    None,
                 )
                 # Turns are measured on the processor's clock, which no seed knows.
                 shell.strangers._clock = lambda: 0.0

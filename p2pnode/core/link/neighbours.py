@@ -4,8 +4,10 @@ A network of at most `HIGH` nodes is small: each node wants `WANTED` connections
 peers and to those lost a short while ago, and closes nothing. In a larger one a node dials while it has fewer
 than `LOW`, and lets idle connections go above `HIGH`; a link or a transfer that needs another peer opens a
 connection for itself. Each node chooses at random among all peers that it has heard of, so that it all is a
-random graph of degree 8 or more, which does not come apart. What a node chose itself it keeps longest: nobody
-can fill its places by connecting to it.
+random graph of degree 8 or more, which does not come apart. What a node chose itself it keeps longest, and of
+these it wants some however many others have come: nobody can fill its places by connecting to it. It chooses
+peers of other ranges of addresses first, as who invents peers has few; and those that it has reached before
+those that it only heard of.
 
 A peer whose adverts are heard is in the same network, connected or not. So a given peer is dialled for as
 long as it is not heard, and one that was met and is not heard any more, or was dialled in vain, is looked for
@@ -14,6 +16,7 @@ now and then: a network that was cut in two heals, however many neighbours each 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Container
 from dataclasses import dataclass, field
 from math import inf
@@ -28,7 +31,11 @@ LOW = 8
 WANTED = 12
 # Twice what a node chooses: as many choose it.
 HIGH = 16
+# So many a node chooses itself, however many have connected: in a random graph three each hold it together.
+OWN = 3
 DIALS_MAX = 8
+# Peers whose failures are remembered: all that a full table and the memory of earlier runs can name.
+ATTEMPTS_MAX = 4_000
 # Peers that are only heard of may be invented: a joiner dials so many at once, and then one each second.
 CASUAL_DIALS_BURST = 32
 CASUAL_DIALS_PER_S = 1.0
@@ -91,6 +98,9 @@ class Neighbours:
     _closed: dict[str, tuple[float, int]] = field(default_factory=dict)
     _casual: TokenBucket = field(default_factory=lambda: TokenBucket(CASUAL_DIALS_PER_S, CASUAL_DIALS_BURST))
     _small: bool = True
+    # As the look has it that is under way.
+    _reached: Container[str] = ()
+    _range_of: Callable[[str], str] = lambda peer: ""
     # When a peer that is not heard any more is dialled next.
     _forgotten_at: float = inf
     _close_at: float = -inf
@@ -116,6 +126,7 @@ class Neighbours:
         if failed:
             self._chosen.discard(peer)
             attempts = self._attempts.setdefault(peer, _Attempts())
+            self._forget_attempts()
             attempts.failures += 1
             pause_s = redial_s if self._is_needed(peer, (), now) else casual_redial_s
             attempts.dial_at = now + pause_s(attempts.failures, self.chance())
@@ -130,16 +141,20 @@ class Neighbours:
         now: float,
         *,
         has_room: bool = True,
+        reached: Container[str] = (),
+        range_of: Callable[[str], str] = lambda peer: "",
     ) -> Look:
         """Decide; the dials that are asked for count as begun.
 
         `known` are all peers with an address, `heard` those whose adverts count now. `used` tells when
         something of ours went over a connection last; `needed` are never let go. Only given peers are
-        dialled without `has_room`.
+        dialled without `has_room`. `reached` are the peers that were there themselves, in this run or before,
+        `range_of` gives the range of addresses that a peer shares with those nearby; "": none of note.
         """
         self._take_stock(connected, now)
         self._small = len(heard) - (self.me in heard) <= HIGH
         close, close_again_at = self._let_go(used, needed, now)
+        self._reached, self._range_of = reached, range_of
         dial, dial_again_at = self._dial(known, heard, now, has_room)
         return Look(tuple(dial), tuple(close), min(now + LOOK_S, close_again_at, dial_again_at))
 
@@ -155,17 +170,27 @@ class Neighbours:
             del self._connected[peer]
             self._chosen.discard(peer)
             self._attempts[peer] = _Attempts(lost_until=-inf if peer in self._closed else now + LOST_S)
+        self._forget_attempts()
         if gone and not self._connected:
             # Alone: whoever failed before may be worth another try.
             for attempts in self._attempts.values():
                 attempts.dial_at = min(attempts.dial_at, now + CASUAL_S_MIN)
+
+    def _forget_attempts(self) -> None:
+        """Forget the oldest of too many: strangers come and go under any number of ids."""
+        extra = len(self._attempts) - ATTEMPTS_MAX
+        for peer in [peer for peer in self._attempts if peer not in self.given][: max(0, extra)]:
+            del self._attempts[peer]
 
     # Dials
 
     def _dial(
         self, known: Collection[str], heard: Container[str], now: float, has_room: bool
     ) -> tuple[list[str], float]:
-        missing = (WANTED if self._small else LOW) - len(self._connected) - len(self._dialling)
+        own = sum(one.rank[0] for one in self._connected.values())
+        missing = max((WANTED if self._small else LOW) - len(self._connected), OWN - own) - len(
+            self._dialling
+        )
         again_at = inf if has_room else now + NO_ROOM_LOOK_S
         self._forgotten_at = min(self._forgotten_at, now + FORGOTTEN_S * 1.5)
         dial: list[str] = []
@@ -202,7 +227,8 @@ class Neighbours:
     ) -> list[str]:
         """Peers that may be dialled: the needed first, the lost last, and else in random order.
 
-        Unless `all_of_them`: the needed and the missed.
+        Of one range a second comes after the first of all others, and what has been reached before what is
+        only heard of. Unless `all_of_them`: the needed and the missed.
         """
         order: dict[str, tuple[bool, bool, float]] = {}
         for peer in known:
@@ -211,7 +237,14 @@ class Neighbours:
             needed = self._is_needed(peer, heard, now)
             if needed or all_of_them or self._is_missed(peer, heard):
                 order[peer] = (not needed, self._is_lost(peer, now), self.chance())
-        return sorted(order, key=order.__getitem__)
+        there = Counter(self._range_of(peer) for peer in (*self._connected, *self._dialling))
+        placed: dict[str, tuple[bool, bool, int, bool, float]] = {}
+        for peer in sorted(order, key=lambda peer: (peer not in self._reached, *order[peer])):
+            near = self._range_of(peer)
+            needed_not, lost, chance = order[peer]
+            placed[peer] = needed_not, lost, there[near] if near else 0, peer not in self._reached, chance
+            there[near] += 1
+        return sorted(placed, key=placed.__getitem__)
 
     def _is_missed(self, peer: str, heard: Container[str]) -> bool:
         """Is it not heard any more, or could not be reached: is it, and are others, cut off from here?"""

@@ -1,4 +1,4 @@
-"""The table of peers: the newest advert of each, until it expires; and when to send our own.
+"""The table of peers: the newest advert of each, until it expires.
 
 A later advert replaces an earlier one by its number, so replays change nothing. Numbers
 of peers that left or fell silent are remembered, or a captured goodbye's predecessor
@@ -7,8 +7,8 @@ here is counted from our own clock, and an `issued_ms` far from it is refused, w
 how long a captured advert can be replayed to a node that never saw its successors.
 
 Anybody can invent peers. Those that were never heard themselves are counted against the neighbour that
-brought them: it may bring so many, and gives way first when the table is full. `core.job.asking` asks them
-with care.
+brought them, and their addresses (`hearsay`): it may bring so many, and gives way first when the table is
+full; then those that were heard, and have no connection now. `core.job.asking` asks the unheard with care.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
+from p2pnode.core.values.ranges import ranges_of
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Advert, Capacity
 from p2pnode.core.wire.signing import Signed
 from p2pnode.core.wire.spec import Resources
 
 from . import arrival
+from .hearsay import Hearsay
 from .matching import NOTHING, plus
 
 # Enough to choose from; in a larger network each node knows a sample, as its neighbours bring it.
 PEERS_MAX = 2_000
-# Peers never heard themselves that one neighbour may bring: a joiner hears the rest from its others.
-UNMET_PER_FORWARDER_MAX = 1_000
 # An answer to an ask takes longer only over a line that is no use for the job either (asking.BID_WINDOW_S).
 ANSWER_S_MAX = 3.0
 # A peer that did not answer is asked last for so long.
@@ -44,8 +44,6 @@ ADVERT_INTERVAL_S_MIN = 30.0
 ADVERTS_PER_S_MAX = 1.0
 # Between two adverts of one peer, however much changes: so many in an interval.
 ADVERT_GAPS = 15
-# Room that is taken for a shorter time nobody needs to hear of: bids tell what there is.
-ROOM_LASTS_S = 2.0
 # Clocks of machines without NTP are off by minutes, not by more.
 CLOCK_SKEW_MS_MAX = 10 * 60 * 1000
 ADVERT_TTL_MS_MAX = 60 * 60 * 1000
@@ -129,12 +127,12 @@ class AdvertTable:
     # When the first may expire: never later than it does, so that a tick is never missed.
     deadline: float = inf
 
-    # Peers that were heard themselves, the longest unheard first.
-    _met: dict[str, None] = field(default_factory=dict)
+    # Peers that were heard themselves, the longest unheard first, each with the host of its last connection.
+    _met: dict[str, str] = field(default_factory=dict)
     # Peers that have a connection with this node.
-    _near: set[str] = field(default_factory=set)
-    # How many that were not each neighbour has brought.
-    _unmet: Counter[str] = field(default_factory=Counter)
+    _near: dict[str, str] = field(default_factory=dict)
+    # Peers that were not.
+    _unmet: Hearsay = field(default_factory=Hearsay)
 
     def is_news(self, advert: Advert, forwarder: str) -> bool:
         """Would the table change by it, were its signature to hold? So it is asked before that is checked."""
@@ -144,7 +142,7 @@ class AdvertTable:
         if advert.number <= self.gone.get(advert.peer, -1):
             return False
         met = advert.peer in self._met or forwarder in ("", advert.peer)
-        return advert.leaving or self._has_place(None if met else forwarder)
+        return advert.leaving or self._has_place(None if met else forwarder, advert)
 
     def learn(
         self,
@@ -170,42 +168,45 @@ class AdvertTable:
         if advert.leaving:
             self._forget(advert.peer, advert.number)
             return True
+        asked = held.asked if held else None
         if forwarder in ("", advert.peer):
             self.met(advert.peer)
-        brought_by = None if advert.peer in self._met else forwarder
-        if held is None and not self._has_place(brought_by):
+            held = self.known.get(advert.peer)
+        elif advert.peer in self._met:
+            self._met[advert.peer] = self._met.pop(advert.peer)
+        brought_by = held.brought_by if held else None if advert.peer in self._met else forwarder
+        if held is not None:
+            self._uncount(held)
+        if (held is None or brought_by is not None) and not self._has_place(brought_by, advert):
+            self._count(held)
             return False
-        if held is None:
-            self._make_place()
+        if held is None or brought_by is not None:
+            self._make_place(brought_by, advert, grows=held is None)
         self.gone.pop(advert.peer, None)
         lifetime_ms = min(remaining_ms, ttl_ms)
-        asked = held.asked if held else None
-        if held is not None:
-            # As `met` has left it.
-            brought_by = self.known[advert.peer].brought_by
-        elif brought_by is not None:
-            self._unmet[brought_by] += 1
         near = advert.peer in self._near or not forwarder
-        self.known[advert.peer] = Known(advert, signed, now + lifetime_ms / 1000, brought_by, asked, near)
+        known = Known(advert, signed, now + lifetime_ms / 1000, brought_by, asked, near)
+        self.known[advert.peer] = known
+        self._count(known)
         self.deadline = min(self.deadline, now + lifetime_ms / 1000)
         return held is None or held.advert.capacity != advert.capacity
 
-    def connection_changed(self, peer: str, *, connected: bool) -> None:
-        """The peer has a connection with this node, or has none any more."""
+    def connection_changed(self, peer: str, *, connected: bool, host: str = "") -> None:
+        """The peer has a connection with this node, from or to `host`, or has none any more."""
         if connected:
-            self._near.add(peer)
+            self._near[peer] = host
         else:
-            self._near.discard(peer)
+            self._near.pop(peer, None)
         held = self.known.get(peer)
         if held is not None and held.near is not connected:
             self.known[peer] = replace(held, near=connected)
 
     def met(self, peer: str) -> None:
         """The peer itself has been heard."""
-        self._met.pop(peer, None)
-        self._met[peer] = None
-        if len(self._met) > PEERS_MAX:
-            del self._met[next(iter(self._met))]
+        host = self._met.pop(peer, "")
+        self._met[peer] = self._near.get(peer, host)
+        if len(self._met) > 2 * PEERS_MAX:
+            del self._met[next(one for one in self._met if one not in self.known)]
         held = self.known.get(peer)
         if held is not None and (held.brought_by is not None or held.asked is not None):
             self._uncount(held)
@@ -230,29 +231,62 @@ class AdvertTable:
         if held is not None:
             self.known[peer] = replace(held, given=plus(held.given, resources))
 
-    def _has_place(self, brought_by: str | None) -> bool:
+    def _has_place(self, brought_by: str | None, advert: Advert) -> bool:
         """Is there a place for a new peer, or one to be made at the cost of who brought most?"""
-        if brought_by is not None and self._unmet[brought_by] >= UNMET_PER_FORWARDER_MAX:
+        if brought_by is not None and not self._unmet.has_place(brought_by, advert.addresses):
             return False
-        if len(self.known) < PEERS_MAX:
+        if len(self.known) < PEERS_MAX or advert.peer in self.known:
             return True
-        most = self._unmet[self._brought_most()]
-        return most > (0 if brought_by is None else self._unmet[brought_by] + 1)
+        counts = self._unmet.by_forwarder
+        most = counts[self._unmet.brought_most()]
+        if brought_by is not None:
+            return most > counts[brought_by] + 1
+        return most > 0 or self._quietest() is not None
 
-    def _make_place(self) -> None:
-        if len(self.known) >= PEERS_MAX:
-            most = self._brought_most()
-            peer = next(peer for peer, one in self.known.items() if one.brought_by == most)
+    def _make_place(self, brought_by: str | None, advert: Advert, *, grows: bool) -> None:
+        """Take out what has to go for a peer; `grows`: it has no entry yet."""
+        for name in self._unmet.full(advert.addresses) if brought_by is not None else ():
+            most = self._unmet.most_in(name)
+            self._drop(
+                peer
+                for peer, one in self.known.items()
+                if one.brought_by == most
+                and peer != advert.peer
+                and self._unmet.is_in(one.advert.addresses, name)
+            )
+        if grows and len(self.known) >= PEERS_MAX:
+            most = self._unmet.brought_most()
+            if most:
+                self._drop(peer for peer, one in self.known.items() if one.brought_by == most)
+            else:
+                self._drop(filter(None, [self._quietest()]))
+
+    def _drop(self, peers: Iterable[str]) -> None:
+        """Take out the first of these, if there is any."""
+        for peer in peers:
             self._uncount(self.known.pop(peer))
+            return
 
-    def _brought_most(self) -> str:
-        return max(self._unmet, key=lambda one: (self._unmet[one], one), default="")
+    def _quietest(self) -> str | None:
+        """The peer that was heard itself, has no connection, and is to go first.
+
+        Where many connected from one range it is one of those; then who was heard longest ago.
+        """
+        away = {peer: self._met.get(peer, "") for peer, one in self.known.items() if not one.near}
+        if not away:
+            return None
+        near = {peer: ranges_of(host).near for peer, host in away.items()}
+        crowds = Counter(near.values())
+        heard = {peer: number for number, peer in enumerate(self._met)}
+        return min(away, key=lambda peer: (-crowds[near[peer]], heard.get(peer, -1)))
+
+    def _count(self, held: Known | None) -> None:
+        if held is not None and held.brought_by is not None:
+            self._unmet.add(held.brought_by, held.advert.addresses)
 
     def _uncount(self, held: Known) -> None:
         if held.brought_by is not None:
-            self._unmet[held.brought_by] -= 1
-            if not self._unmet[held.brought_by]:
-                del self._unmet[held.brought_by]
+            self._unmet.remove(held.brought_by, held.advert.addresses)
 
     def expire(self, now: float) -> bool:
         """At `deadline` or later: forget what is too old; true if anything was."""
@@ -286,84 +320,3 @@ def out_of_reach(known: Mapping[str, Known], now: float) -> frozenset[str]:
     if not liars:
         return frozenset(silent)
     return frozenset(silent | {peer for peer, one in known.items() if one.brought_by in liars})
-
-
-@dataclass(slots=True)
-class Advertising:
-    """When this node's own advert is due: at intervals, and soon after what it offers changed."""
-
-    capacity: Capacity | None = None
-    sent: float = -inf
-    due: float = inf
-    # As the network was when it was sent.
-    gap_s: float = advert_gap_s(0)
-    # When other room than was told will have lasted long enough to be told.
-    _room_due: float = inf
-
-    def changed(self, capacity: Capacity, now: float) -> None:
-        """Note the capacity as it is now; say so soon if somebody would decide otherwise for it.
-
-        Other room is told where it lasts: what one short job takes, and gives back, is not worth an advert
-        to everybody.
-        """
-        if self.capacity is None or _material(self.capacity, capacity):
-            self.due = min(self.due, self.soonest(now))
-        elif _other_room(self.capacity, capacity):
-            self._room_due = min(self._room_due, max(self.soonest(now), now + ROOM_LASTS_S))
-        else:
-            self._room_due = inf
-
-    @property
-    def deadline(self) -> float:
-        """When the next advert goes, if nothing changes."""
-        return min(self.due, self._room_due)
-
-    def leave(self) -> None:
-        """Note that this node has said that it goes."""
-        self.capacity, self.due, self._room_due = None, inf, inf
-
-    def soonest(self, now: float) -> float:
-        """When the next advert may go at the earliest."""
-        return max(now, self.sent + self.gap_s)
-
-    def take(self, capacity: Capacity, peers: int, jitter: float, now: float) -> None:
-        """Note that `capacity` was sent; `jitter`, of 0 to 1, keeps peers from speaking in step."""
-        self.capacity, self.sent, self.gap_s = capacity, now, advert_gap_s(peers)
-        self.due = now + advert_interval_s(peers) * (0.75 + jitter / 2)
-        self._room_due = inf
-
-
-def _material(old: Capacity, new: Capacity) -> bool:
-    """Would a requester choose differently, whatever room there is?"""
-    if old is new:
-        return False
-    if (
-        old.engines,
-        old.networks,
-        old.labels,
-        old.total,
-        old.publishers,
-        old.sources,
-        old.scheduling,
-    ) != (
-        new.engines,
-        new.networks,
-        new.labels,
-        new.total,
-        new.publishers,
-        new.sources,
-        new.scheduling,
-    ):
-        return True
-    # Something large has come, which others need not fetch to elsewhere.
-    return bool({one for one in new.cached if arrival.is_large(one[1])} - set(old.cached))
-
-
-def _other_room(old: Capacity, new: Capacity) -> bool:
-    """Is there so much more or less room that a requester might choose differently?"""
-    for name in ("cpu_millis", "memory_bytes", "disk_bytes", "gpus"):
-        total, before, after = (getattr(o, name) for o in (new.total, old.free, new.free))
-        # A quarter of the machine decides between fitting and not fitting for common jobs.
-        if total and abs(before - after) * 4 >= total:
-            return True
-    return False

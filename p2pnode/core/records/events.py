@@ -165,6 +165,8 @@ class ConnectionChanged:
 
     peer: str
     connected: bool
+    # From which IP address, or at which.
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)

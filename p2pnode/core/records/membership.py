@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from p2pnode.core.wire import addresses as addressing
-from p2pnode.core.wire import codec, extensions
+from p2pnode.core.wire import bootstrap, codec, extensions
 from p2pnode.core.wire.codec import BadMessage, Untimely
 from p2pnode.core.wire.fields import MOMENT_MS_MAX
 from p2pnode.core.wire.membership import (
@@ -246,7 +246,7 @@ def read_token_untrusted(text: str) -> InvitationToken:
     extensions.vet(token, "the token")
     for address in token.addresses:
         try:
-            addressing.parse_peer(address)
+            bootstrap.parse_given(address)
         except addressing.BadAddress as exc:
             raise BadMessage(f"the token names a wrong address: {exc}") from exc
     return token
