@@ -18,7 +18,7 @@ from p2pnode.network.host import Host, open_host
 from p2pnode.network.kademlia import DhtPorts, Kademlia, key_of
 from p2pnode.network.streams import NetworkError
 
-from .network_support import LOOPBACK, new_identity, open_node, until
+from .network_support import LOOPBACK, keys_of, new_identity, open_node, until
 
 KEY = b"\x12\x20" + bytes(32)
 TIMEOUT_S = 15.0
@@ -45,7 +45,7 @@ class DhtNode:
 
 @asynccontextmanager
 async def open_dht(key: bytes | None = None, *, serves: bool = True) -> AsyncIterator[DhtNode]:
-    async with open_host(new_identity(), [LOOPBACK], network_key=key) as host:
+    async with open_host(new_identity(), [LOOPBACK], network_keys=keys_of(key)) as host:
         yield DhtNode(host, serves=serves)
 
 

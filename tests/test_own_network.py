@@ -52,7 +52,9 @@ def test_who_joins_has_the_key_the_role_and_the_addresses_but_not_the_operator_s
 
 def test_a_token_may_name_its_nodes_by_a_name_in_dns(tmp_path: Path) -> None:
     made = own_network.create(tmp_path / "a", "acme", NOW_MS)
-    token = own_network.invite(made, Role.MEMBER, NOW_MS + DAY_MS, ["/dnsaddr/nodes.example.org", ADDRESS])
+    token = own_network.invite(
+        made, Role.MEMBER, NOW_MS + DAY_MS, DAY_MS, ["/dnsaddr/nodes.example.org", ADDRESS]
+    )
     own_network.join(tmp_path / "b", token, NOW_MS)
     joined = own_network.load(tmp_path / "b")
     assert own_network.peers_of(joined, PEER) == ("/dnsaddr/nodes.example.org",)
