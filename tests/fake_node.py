@@ -93,6 +93,7 @@ class FakeNode(FakeContent, FakeReach, FakeSettings):
             version="0.1.0",
             addresses=["/ip4/127.0.0.1/tcp/4001"],
             reach="direct",
+            finding={"dht": "off", "peers": 0, "provided": 0, "waiting": 0},
             data_dir=str(self.data_dir),
             docker=None,
             network=self.network,

@@ -25,7 +25,7 @@ from p2pnode.network.dial_backs import DialBackService, ask_to_dial
 from p2pnode.network.host import Host, open_host
 from p2pnode.network.prefixed import read_prefixed, write_prefixed
 
-from .network_support import LOOPBACK, new_identity, until
+from .network_support import LOOPBACK, keys_of, new_identity, until
 from .relay_support import TIMEOUT_S, open_behind, open_relay
 
 # All interfaces: one's own loopback addresses are not asked for.
@@ -70,9 +70,9 @@ def test_all_together_have_few_at_once() -> None:
 
 @pytest.mark.parametrize("key", [None, secrets.token_bytes(32)], ids=["open", "private"])
 async def test_a_peer_dials_whoever_asks_at_its_port_and_says_where(key: bytes | None) -> None:
-    async with open_host(new_identity(), [LOOPBACK], network_key=key) as server:
+    async with open_host(new_identity(), [LOOPBACK], network_keys=keys_of(key)) as server:
         DialBackService(server)
-        async with open_host(new_identity(), [EVERYWHERE], network_key=key) as asker:
+        async with open_host(new_identity(), [EVERYWHERE], network_keys=keys_of(key)) as asker:
             await asker.connect(server.peer_id, server.addresses(), TIMEOUT_S)
             before = len(asker.connected())
             port = asker.addresses()[0].split("/")[4]

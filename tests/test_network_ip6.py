@@ -11,7 +11,7 @@ from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire.addresses import OwnNetworks, Scope, interleaved, tellable
 from p2pnode.network.host import open_host
 
-from .network_support import LOOPBACK, new_identity
+from .network_support import LOOPBACK, keys_of, new_identity
 
 LOOPBACK6 = "/ip6/::1/tcp/0"
 EVERYWHERE = ["/ip4/0.0.0.0/tcp/0", "/ip6/::/tcp/0"]
@@ -22,8 +22,8 @@ HOME, HOME6, AWAY6 = "/ip4/192.168.1.2/tcp/1", "/ip6/2a00:1450:1:2::3/tcp/1", "2
 @pytest.mark.parametrize("key", [None, secrets.token_bytes(32)], ids=["open", "private"])
 async def test_peers_by_ip6_are_connected_directly_and_seen_at_their_addresses(key: bytes | None) -> None:
     async with (
-        open_host(new_identity(), [LOOPBACK6], network_key=key) as a,
-        open_host(new_identity(), [LOOPBACK6], network_key=key) as b,
+        open_host(new_identity(), [LOOPBACK6], network_keys=keys_of(key)) as a,
+        open_host(new_identity(), [LOOPBACK6], network_keys=keys_of(key)) as b,
     ):
         await a.connect(b.peer_id, b.addresses(), TIMEOUT_S)
         assert a.remote_host(b.peer_id) == b.remote_host(a.peer_id) == "::1"

@@ -14,7 +14,7 @@ import trio
 from p2pnode.network.host import open_host
 
 from .kubo_daemon import environment, program, running_daemon
-from .network_support import LOOPBACK, new_identity, until
+from .network_support import LOOPBACK, keys_of, new_identity, until
 from .relay_support import TIMEOUT_S, echoed, open_behind, open_relay
 
 
@@ -26,7 +26,7 @@ async def test_kubo_is_a_relay_of_this_node(tmp_path: Path, key: bytes | None) -
         tcp = [one for one in found["Addresses"] if "/ip4/127.0.0.1/tcp/" in one and one.count("/") == 6]
         async with (
             open_behind(key) as behind,
-            open_host(new_identity(), [LOOPBACK], network_key=key) as visitor,
+            open_host(new_identity(), [LOOPBACK], network_keys=keys_of(key)) as visitor,
         ):
             await behind.host.connect(found["ID"], [tcp[0].partition("/p2p/")[0]], TIMEOUT_S)
             await until(lambda: behind.addresses)

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Required, TypedDict
 
 from p2pnode.core.wire.states import ExecutionState, Fault, JobState, Outcome, Scheduling
 
+from .finding_shapes import FindingJson
+
 Json = dict[str, Any]
 
 # In the data directory: the secret that each request brings, and where the running node is.
@@ -234,7 +236,7 @@ class NodeJson(TypedDict):
 class UnreachedJson(TypedDict):
     """A peer that the user gave to the node, and that is not connected."""
 
-    peer: Annotated[str, "The peer's id."]
+    peer: Annotated[str, "The peer's id; of a name in DNS or a file that gives none the name."]
     addresses: Annotated[list[str], "The addresses that were given."]
     reason: Annotated[str, "'' while the first dial goes on."]
 
@@ -289,6 +291,7 @@ class IdentityJson(TypedDict):
     version: Annotated[str, "Its program's version."]
     addresses: Annotated[list[str], "Where it listens, then where its relays do, as multiaddrs."]
     reach: Annotated[str, "How others reach it: 'direct', 'relay', 'none', or as yet 'unknown'."]
+    finding: Annotated[FindingJson, "How it looks beyond its own network, and is found there."]
     data_dir: Annotated[str, "Its data directory."]
     engines: Annotated[list[str], "What can run jobs here, such as wasm and docker."]
     labels: Annotated[dict[str, str], "What Constraints of jobs select it by."]

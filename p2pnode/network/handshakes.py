@@ -9,19 +9,19 @@ from libp2p.peer.id import ID
 
 from p2pnode.core.wire.addresses import Address
 
-from .private_network import PrivateConnection
+from .private_network import NetworkKeys, PrivateConnection
 from .scopes import shielded
 from .tcp import TcpStream
 
 CLOSE_S_MAX = 1.0
 
 
-async def shake_hands(swarm: Swarm, network_key: bytes | None, peer: str, at: Address) -> None:
+async def shake_hands(swarm: Swarm, keys: NetworkKeys | None, peer: str, at: Address) -> None:
     """Connect with a peer, and let it go; raises `OSError`, and what libp2p raises if it is another."""
     stream = await trio.open_tcp_stream(at.host, at.port)
     raw = RawConnection(TcpStream(stream), initiator=True)
-    if network_key is not None:
-        raw = PrivateConnection(raw, network_key)
+    if keys is not None:
+        raw = PrivateConnection(raw, keys()[:1])
     try:
         await swarm.upgrader.upgrade_security(raw, True, ID.from_string(peer))
     finally:

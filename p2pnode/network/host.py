@@ -47,6 +47,7 @@ from .libp2p_host import (
 )
 from .libp2p_tasks import guard_tasks
 from .member_gate import MemberGate, gated
+from .private_network import NetworkKeys
 from .scopes import shielded, unwrapped
 from .streams import Stream
 
@@ -112,11 +113,13 @@ class Host:
         inner: IHost,
         peer_id: str,
         has_room: Callable[[], bool],
-        network_key: bytes | None,
         door: MemberGate | None = None,
+        network_keys: NetworkKeys | None = None,
     ) -> None:
         self.inner = inner
-        self._network_key = network_key
+        self._network_keys = network_keys
+        # None but the nodes of a private network connect.
+        self.is_private = network_keys is not None
         self.peer_id = peer_id
         # Tells whether the machine can hold more connections.
         self.has_room = has_room
@@ -141,7 +144,7 @@ class Host:
         self.by_relays_alone = False
         self._relays: Callable[[], Collection[str]] = tuple
         self._circuits = Circuits(self._network, self._open_relay_stream, lambda peer: peer in self._relays())
-        self._dialler = Dialler(self._network, peer_id, self._circuits.dial)
+        self._dialler = Dialler(self._network, peer_id, self._circuits.dial, network_keys)
         self._guard()
         self._network.register_notifee(ConnectionNotifee(self._notify_connected, self._notify_disconnected))
 
@@ -238,7 +241,7 @@ class Host:
 
     async def shake_hands(self, peer: str, at: addressing.Address) -> None:
         """See whether a peer is at an address, whatever connections it has; raises what libp2p does."""
-        await shake_hands(self._network, self._network_key, peer, at)
+        await shake_hands(self._network, self._network_keys, peer, at)
 
     async def disconnect(self, peer: str) -> None:
         """Closes the connections with `peer`, if there are any."""
@@ -366,12 +369,12 @@ async def open_host(
     *,
     has_room: Callable[[], bool] = lambda: True,
     dependency_log_level: int | None = None,
-    network_key: bytes | None = None,
+    network_keys: NetworkKeys | None = None,
     door: MemberGate | None = None,
 ) -> AsyncIterator[Host]:
     """A running host that listens on the multiaddrs `listen`; port 0 takes a free port, one for all.
 
-    Nobody new is let in while `has_room` is not true; none but who has `network_key`, where there is one.
+    Nobody new is let in while `has_room` is not true; none but who has one of the `network_keys`, if given.
     Nothing is served to, and asked of, whom `door` has not admitted.
 
     Raises `CannotListen` if an address is wrong or taken. libp2p's log records below
@@ -382,12 +385,12 @@ async def open_host(
         check_free(text)
     with ports_chosen(listen) as chosen, unwrapped():
         multiaddrs = [Multiaddr(text) for text in chosen]
-        inner = make_host(identity, multiaddrs, network_key)
+        inner = make_host(identity, multiaddrs, network_keys)
         async with inner.run(listen_addrs=multiaddrs):
             for text, multiaddr in zip(listen, multiaddrs, strict=True):
                 if str(multiaddr) not in inner.get_network().listeners:
                     raise CannotListen(f"cannot listen on {text}")
-            host = Host(inner, identity.peer_id, has_room, network_key, door)
+            host = Host(inner, identity.peer_id, has_room, door, network_keys)
             try:
                 yield host
             finally:

@@ -33,7 +33,7 @@ from p2pnode.identity import Identity
 
 from .multistream import limit_messages
 from .noise import WholeMessageNoise
-from .private_network import protect
+from .private_network import NetworkKeys, protect
 from .streams import NetworkError
 from .tcp import TcpTransport
 from .yamux import BoundedYamux, use_bounded
@@ -51,8 +51,8 @@ class CannotListen(NetworkError):
     """A listen address cannot be used; the message says why."""
 
 
-def make_host(identity: Identity, listen: Sequence[Multiaddr], network_key: bytes | None) -> IHost:
-    """A host of the private network of that key; None: of the open network."""
+def make_host(identity: Identity, listen: Sequence[Multiaddr], network_keys: NetworkKeys | None) -> IHost:
+    """A host of the private network of these keys; None: of the open network."""
     limit_messages()
     keys = create_new_key_pair(identity.seed)
     noise_keys = create_new_x25519_key_pair()
@@ -85,8 +85,8 @@ def make_host(identity: Identity, listen: Sequence[Multiaddr], network_key: byte
     # No setting replaces it.
     network.transport_manager._transports[:] = [TcpTransport()]
     use_bounded(network.upgrader.muxer_multistream)
-    if network_key is not None:
-        protect(network, network_key)
+    if network_keys is not None:
+        protect(network, network_keys)
     _select_by_process(network)
     _trim_of_a_kind(network)
     _take_any_record(inner.get_peerstore())

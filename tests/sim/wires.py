@@ -103,6 +103,8 @@ class SimStream:
 class SimHost:
     """One node's host while its process lives."""
 
+    is_private = False
+
     def __init__(self, wires: Wires, peer_id: str, nursery: trio.Nursery) -> None:
         self._wires = wires
         self.peer_id = peer_id
