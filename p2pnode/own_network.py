@@ -1,6 +1,6 @@
 """The private network that this node is in, as its data directory keeps it: made, joined, left.
 
-One file holds it all, for its owner alone, and appears whole or not at all: the network's key, this node's
+One file holds it all, for its owner alone, and appears whole or not at all: the network's keys, this node's
 membership, nodes to connect to first, and where the network was made the operator's private key. A second
 file is the operator's newest record of those expelled.
 
@@ -14,11 +14,12 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from p2pnode.core.records import membership, roster
+from p2pnode.core.records import keyring, membership, roster
+from p2pnode.core.records.keyring import first as first_keyring
 from p2pnode.core.records.membership import Member
 from p2pnode.core.records.roster import vet_expulsion_untrusted
 from p2pnode.core.wire import addresses as addressing
-from p2pnode.core.wire import codec
+from p2pnode.core.wire import bootstrap, codec
 from p2pnode.core.wire.codec import BadMessage, Record
 from p2pnode.core.wire.fields import INTEGER_MAX, MOMENT_MS_MAX
 from p2pnode.core.wire.membership import (
@@ -31,6 +32,7 @@ from p2pnode.core.wire.membership import (
     ExpulsionBody,
     InvitationBody,
     InvitationToken,
+    KeyringBody,
     Membership,
     NetworkKey,
     Role,
@@ -56,7 +58,9 @@ class OwnNetworkError(Exception):
 class OwnNetwork(Record, frozen=True):
     """A private network, and this node's place in it."""
 
+    # The one that this node joined with, and the operator's newest record of keys, which counts if there is.
     key: NetworkKey
+    keyring: Signed | None
     membership: Membership
     addresses: BootstrapAddresses
     # The operator's private key; None: the network was made on another machine.
@@ -68,6 +72,13 @@ class OwnNetwork(Record, frozen=True):
     @property
     def member(self) -> Member:
         return membership.read(self.membership)
+
+    @property
+    def keys(self) -> KeyringBody:
+        """The network's keys, as far as is known here; those that have ended may be among them."""
+        if self.keyring is None:
+            return first_keyring(self.member, self.key)
+        return codec.decode(self.keyring.body, KeyringBody)
 
 
 def load(data_dir: Path) -> OwnNetwork | None:
@@ -83,8 +94,14 @@ def load(data_dir: Path) -> OwnNetwork | None:
     try:
         found = codec.decode_untrusted(data, OwnNetwork, _FILE_SIZE_BYTES_MAX)
         # All of it is used later on.
-        addressing.by_peer(found.addresses)
+        for address in found.addresses:
+            bootstrap.parse_given(address)
         membership.read(found.membership)
+        if found.keyring is not None:
+            member = found.member
+            keyring.vet_untrusted(
+                found.keyring, member.network, member.operator, Identity(bytes(SEED_SIZE_BYTES))
+            )
     except (BadMessage, codec.Unreadable, addressing.BadAddress) as exc:
         raise OwnNetworkError(f"{path} is damaged: move it away, and join again by a token") from exc
     return found
@@ -95,11 +112,11 @@ def create(data_dir: Path, name: str, now_ms: int) -> OwnNetwork:
     _refuse_second(data_dir)
     operator = Identity(secrets.token_bytes(SEED_SIZE_BYTES))
     invited = Identity(secrets.token_bytes(SEED_SIZE_BYTES))
-    invitation = membership.invite(
-        operator, _invitation(name, operator, invited, Role.OPERATOR, MOMENT_MS_MAX)
-    )
+    body = _invitation(name, operator, invited, Role.OPERATOR, MOMENT_MS_MAX, None)
+    invitation = membership.invite(operator, body)
     made = OwnNetwork(
         key=secrets.token_bytes(NETWORK_KEY_SIZE_BYTES),
+        keyring=None,
         membership=membership.enter(invited, invitation, _own_peer(data_dir), now_ms),
         addresses=(),
         operator_seed=operator.seed,
@@ -108,19 +125,17 @@ def create(data_dir: Path, name: str, now_ms: int) -> OwnNetwork:
     return made
 
 
-def invite(own: OwnNetwork, role: Role, expires_ms: int, addresses: Sequence[str]) -> str:
+def invite(
+    own: OwnNetwork, role: Role, expires_ms: int, member_for_ms: int | None, addresses: Sequence[str]
+) -> str:
     """A token for the network; raises `OwnNetworkError` where the operator's key is not here."""
-    if own.operator_seed is None:
-        raise OwnNetworkError(
-            f"the key of {own.member.network}'s operator is not on this machine: invite where it was made"
-        )
-    operator, invited = Identity(own.operator_seed), Identity(secrets.token_bytes(SEED_SIZE_BYTES))
-    body = _invitation(own.member.network, operator, invited, role, expires_ms)
+    operator, invited = _operator(own, "invite"), Identity(secrets.token_bytes(SEED_SIZE_BYTES))
+    body = _invitation(own.member.network, operator, invited, role, expires_ms, member_for_ms)
     return membership.write_token(
         InvitationToken(
             invitation=membership.invite(operator, body),
             seed=invited.seed,
-            network_key=own.key,
+            network_key=own.keys.key,
             addresses=tuple(addresses)[:BOOTSTRAP_ADDRESSES_MAX],
         )
     )
@@ -137,7 +152,9 @@ def join(data_dir: Path, text: str, now_ms: int) -> OwnNetwork:
     try:
         token = membership.read_token_untrusted(text)
         invited = Identity(token.seed)
-        body = membership.vet_invitation_untrusted(token.invitation, now_ms, invited)
+        body = membership.vet_invitation_untrusted(token.invitation, invited)
+        if now_ms >= body.expires_ms:
+            raise OwnNetworkError("the invitation has expired: ask the operator for another")
         _refuse_second(data_dir, body)
         peer = _own_peer(data_dir)
         entered = membership.enter(invited, token.invitation, peer, now_ms)
@@ -145,7 +162,11 @@ def join(data_dir: Path, text: str, now_ms: int) -> OwnNetwork:
     except BadMessage as exc:
         raise OwnNetworkError(str(exc)) from exc
     joined = OwnNetwork(
-        key=token.network_key, membership=entered, addresses=token.addresses, operator_seed=None
+        key=token.network_key,
+        keyring=None,
+        membership=entered,
+        addresses=token.addresses,
+        operator_seed=None,
     )
     _save(data_dir, joined)
     return joined
@@ -182,14 +203,9 @@ def expel(
     data_dir: Path, own: OwnNetwork, peers: Sequence[str], invitations: Sequence[int], now_ms: int
 ) -> ExpulsionBody:
     """Expel peers, and all who joined by these invitations; raises `OwnNetworkError`."""
-    member = own.member
-    if own.operator_seed is None:
-        raise OwnNetworkError(
-            f"the key of {member.network}'s operator is not on this machine: expel where it was made"
-        )
+    member, operator = own.member, _operator(own, "expel")
     if member.peer in peers or member.invitation in invitations:
         raise OwnNetworkError("that is this machine, which holds the operator's key")
-    operator = Identity(own.operator_seed)
     found = expelled(data_dir, own)
     before = codec.decode(found.body, ExpulsionBody) if found else None
     try:
@@ -198,6 +214,41 @@ def expel(
         raise OwnNetworkError(str(exc)) from exc
     keep_expelled(data_dir, signed)
     return codec.decode(signed.body, ExpulsionBody)
+
+
+def rotate_key(data_dir: Path, own: OwnNetwork, grace_ms: int, now_ms: int) -> KeyringBody:
+    """Make a new network key, beside which those before count for the grace; raises `OwnNetworkError`."""
+    operator, found = _operator(own, "rotate it"), expelled(data_dir, own)
+    serial = codec.decode(found.body, ExpulsionBody).serial if found else 0
+    made = secrets.token_bytes(NETWORK_KEY_SIZE_BYTES)
+    try:
+        signed = keyring.rotate(operator, own.member, own.keys, made, serial, grace_ms, now_ms)
+    except ValueError as exc:
+        raise OwnNetworkError(str(exc)) from exc
+    keep_keyring(data_dir, own, signed)
+    return codec.decode(signed.body, KeyringBody)
+
+
+def keyring_of(data_dir: Path, own: OwnNetwork) -> Signed | None:
+    """The record of the network's keys that lies here now; raises `OwnNetworkError`."""
+    there = load(data_dir)
+    return there.keyring if there is not None and there.membership == own.membership else None
+
+
+def keep_keyring(data_dir: Path, own: OwnNetwork, signed: Signed) -> None:
+    """Store the network's keys; raises `OwnNetworkError`.
+
+    Nothing is stored where the node has left that network meanwhile, or has newer ones.
+    """
+    there = load(data_dir)
+    body = codec.decode(signed.body, KeyringBody)
+    if there is None or there.membership != own.membership or there.keys.serial >= body.serial:
+        return
+    path = data_dir / NETWORK_FILE
+    try:
+        identity.write_over(path, codec.encode(codec.replace(there, key=body.key, keyring=signed)))
+    except OSError as exc:
+        raise OwnNetworkError(f"cannot write {path}: {exc.strerror}") from exc
 
 
 def parse_name(text: str) -> str:
@@ -219,7 +270,23 @@ def leave(data_dir: Path) -> None:
 def peers_of(own: OwnNetwork | None, me: str) -> tuple[str, ...]:
     """The nodes to connect to first, without this one."""
     found = () if own is None else own.addresses
-    return tuple(one for one in found if addressing.parse(one).peer != me)
+    return tuple(one for one in found if bootstrap.peer_of(one) != me)
+
+
+def why_of_another(data_dir: Path, own: OwnNetwork) -> str | None:
+    """A line that the membership is not of the identity here, and what to do; None where it is.
+
+    Raises `OwnNetworkError` where the identity cannot be read.
+    """
+    path = data_dir / identity.KEY_FILE_NAME
+    me = _own_peer(data_dir) if path.exists() else None
+    if own.member.peer == me:
+        return None
+    anew = "" if own.operator_seed else ", or p2pnode network leave and join by a new token"
+    return (
+        f"the membership of {own.member.network} is of {own.member.peer}, whose {path} is gone"
+        f" or was replaced, so that members refuse this node: put it back{anew}"
+    )
 
 
 def description(own: OwnNetwork | None, now: float) -> str:
@@ -230,8 +297,21 @@ def description(own: OwnNetwork | None, now: float) -> str:
     return membership.described(member.network, member.operator, member.role, member.expires, now)
 
 
+def _operator(own: OwnNetwork, act: str) -> Identity:
+    if own.operator_seed is None:
+        raise OwnNetworkError(
+            f"the key of {own.member.network}'s operator is not on this machine: {act} where it was made"
+        )
+    return Identity(own.operator_seed)
+
+
 def _invitation(
-    name: str, operator: Identity, invited: Identity, role: Role, expires_ms: int
+    name: str,
+    operator: Identity,
+    invited: Identity,
+    role: Role,
+    expires_ms: int,
+    member_for_ms: int | None,
 ) -> InvitationBody:
     return InvitationBody(
         network=name,
@@ -239,6 +319,7 @@ def _invitation(
         key=invited.peer_id,
         role=role,
         expires_ms=expires_ms,
+        member_for_ms=member_for_ms,
         number=secrets.randbelow(INTEGER_MAX),
     )
 

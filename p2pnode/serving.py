@@ -13,6 +13,7 @@ import os
 import signal
 import stat
 import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,16 +27,20 @@ from p2pnode.config.policy import PolicyFile
 from p2pnode.config.policy import load as load_policy
 from p2pnode.config.settings import NodeConfig
 from p2pnode.core.records import membership
+from p2pnode.core.records.keyring import Keyring
 from p2pnode.core.records.membership import Right
 from p2pnode.core.records.roster import Roster
 from p2pnode.core.wire.addresses import BadAddress
+from p2pnode.core.wire.bootstrap import is_dnsaddr
 from p2pnode.core.wire.compartments import Compartment
 from p2pnode.core.wire.signing import Signed
 from p2pnode.faults.problems import JournalError
 from p2pnode.ipfs.bitswap import open_bitswap
 from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.ipfs.result_store import default_quota_bytes
+from p2pnode.network.bootstrap import Bootstrap
 from p2pnode.network.discovery import Discovery
+from p2pnode.network.dns_addresses import DnsAddresses
 from p2pnode.network.doorkeeper import Doorkeeper
 from p2pnode.network.gossip import open_gossip
 from p2pnode.network.host import open_host
@@ -133,7 +138,7 @@ async def _run_node(config: NodeConfig, policy: PolicyFile, end: _End) -> None:
                 config.listen,
                 has_room=has_room,
                 dependency_log_level=level,
-                network_key=network.key if network else None,
+                network_keys=door.network_keys if door else None,
                 door=door,
             ) as host,
             open_bitswap(host, blocks) as bitswap,
@@ -153,26 +158,48 @@ def doorkeeper_of(config: NodeConfig, network: OwnNetwork | None, me: Identity) 
     """Make the doorkeeper of a private network; raises `OwnNetworkError` for files that cannot be read."""
     if network is None:
         return None
-    roster = Roster(me.peer_id, network.membership, me)
+    if (wrong := own_network.why_of_another(config.data_dir, network)) is not None:
+        log.warning("%s", wrong)
+    roster = Roster(me.peer_id, network.membership, me, Keyring(network.key))
     if (before := own_network.expelled(config.data_dir, network)) is not None:
         roster.hear_untrusted(before)
+    if network.keyring is not None:
+        roster.take_own_keyring(network.keyring)
+    return Doorkeeper(roster, lambda: int(time.time() * 1000), _OnDisk(config.data_dir, network))
 
-    def find_expulsion() -> Signed | None:
-        # Where the operator's key is, the command line writes the record.
+
+@dataclass(frozen=True, slots=True)
+class _OnDisk:
+    """The operator's records in the data directory; where the operator's key is, the command line writes."""
+
+    data_dir: Path
+    network: OwnNetwork
+
+    def expulsion(self) -> Signed | None:
+        return self._found(lambda: own_network.expelled(self.data_dir, self.network))
+
+    def keyring(self) -> Signed | None:
+        return self._found(lambda: own_network.keyring_of(self.data_dir, self.network))
+
+    def _found(self, find: Callable[[], Signed | None]) -> Signed | None:
         try:
-            return own_network.expelled(config.data_dir, network) if network.operator_seed else None
+            return find() if self.network.operator_seed else None
         except OwnNetworkError as exc:
             log.warning("%s", exc)
             return None
 
-    def keep_expulsion(signed: Signed) -> None:
+    def keep_expulsion(self, signed: Signed) -> None:
         try:
-            if signed != own_network.expelled(config.data_dir, network):
-                own_network.keep_expelled(config.data_dir, signed)
+            if signed != own_network.expelled(self.data_dir, self.network):
+                own_network.keep_expelled(self.data_dir, signed)
         except OwnNetworkError as exc:
             log.warning("%s", exc)
 
-    return Doorkeeper(roster, lambda: int(time.time() * 1000), find_expulsion, keep_expulsion)
+    def keep_keyring(self, signed: Signed) -> None:
+        try:
+            own_network.keep_keyring(self.data_dir, self.network, signed)
+        except OwnNetworkError as exc:
+            log.warning("%s", exc)
 
 
 def as_role_may(config: NodeConfig, network: OwnNetwork | None) -> NodeConfig:
@@ -215,18 +242,21 @@ def make_private(data_dir: Path) -> None:
 
 async def _work(node: Node, end: _End, network: OwnNetwork | None) -> None:
     config, host = node.config, node.host
+    named = (*config.peers, *own_network.peers_of(network, node.me.peer_id))
     discovery = Discovery(
         host,
-        given=(*config.peers, *own_network.peers_of(network, node.me.peer_id)),
+        given=[one for one in named if not is_dnsaddr(one)],
         known=node.adverts.peers_to_join,
         reached=node.adverts.remember,
         mdns=config.mdns,
-        network_key=network.key if network else None,
+        operator=network.member.operator if network else None,
         grown=node.changes.peers,
         heard=node.adverts.peers_heard,
         needed=node.peers_needed,
         remembered=node.adverts.peers_remembered,
     )
+    node.finding.given = discovery.given_at
+    begin = _bootstrap(node, discovery, named)
     serve_table(host, node.adverts.table_for)
     serve_jobs(host, node.own_jobs)
     host.handle(logs.PROTOCOL, node.serve_logs, time_limit_s=logs.SERVE_TIME_S_MAX)
@@ -260,6 +290,7 @@ async def _work(node: Node, end: _End, network: OwnNetwork | None) -> None:
             await capacity.look()
         nursery.start_soon(keep_running, "capacity", capacity.run)
         nursery.start_soon(keep_running, "discovery", discovery.run)
+        nursery.start_soon(keep_running, "bootstrap", begin.run)
         nursery.start_soon(keep_running, "spare", node.engines.keep_ready)
         address = ApiAddress(config.api_host, config.api_port, config.api_cert, config.api_key)
         async with open_api(services_of(node, discovery, network), config.data_dir, address, has_room) as api:
@@ -286,6 +317,20 @@ async def _work(node: Node, end: _End, network: OwnNetwork | None) -> None:
         if end.alone:
             _end_alone(node)
         nursery.cancel_scope.cancel()
+
+
+def _bootstrap(node: Node, discovery: Discovery, named: Sequence[str]) -> Bootstrap:
+    """Makes what looks up the names among the peers to join through, and reads the file of them."""
+
+    def give(source: str, peers: Mapping[str, Sequence[str]], reason: str) -> None:
+        discovery.give(source, peers, reason)
+        node.strangers.know(peers)
+
+    def is_connected(peer: str) -> bool:
+        return peer in node.host.connected()
+
+    file = Path(node.config.peers_file) if node.config.peers_file else None
+    return Bootstrap(list(filter(is_dnsaddr, named)), file, give, is_connected, DnsAddresses())
 
 
 def _end_alone(node: Node) -> None:

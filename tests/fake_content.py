@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
-from p2pnode.api.shapes import Code, EntryJson, FetchedJson, Json, ServiceError
+from p2pnode.api.content_shapes import EntryJson, FetchedJson
+from p2pnode.api.shapes import Code, Json, ServiceError
 from p2pnode.core.values import content_paths
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.ipfs import car, reading

@@ -26,6 +26,8 @@ class HookSite:
     stop: Callable[[], None]
     # The status and the headers of each of the next answers, then always 204; a status of 0: none.
     answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    # The bodies of the next answers, then none.
+    bodies: list[bytes] = field(default_factory=list)
     posted: list[Posted] = field(default_factory=list)
 
     def url(self, path: str) -> str:
@@ -53,6 +55,8 @@ def running_hooks(tls: tuple[Path, Path] | None = None) -> Iterator[HookSite]:
             for name, value in {"Content-Length": "0", **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
+            if site.bodies:
+                self.wfile.write(site.bodies.pop(0))
 
         def log_message(self, format: str, *args: object) -> None:
             """Nothing: pytest's output is for people."""

@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 END_TIMEOUT_S = 10
+COMMAND_TIMEOUT_S = 30
 
 
 def program() -> str:
@@ -39,10 +40,20 @@ def environment(directory: Path) -> dict[str, str]:
 
 
 @contextmanager
-def running_daemon(directory: Path, swarm_key: bytes | None = None, *, relays: bool = False) -> Iterator[str]:
+def running_daemon(
+    directory: Path,
+    swarm_key: bytes | None = None,
+    *,
+    relays: bool = False,
+    dht: bool = False,
+    listen: str = "",
+    relay: str = "",
+) -> Iterator[str]:
     """Runs it on a repository in `directory`, which may be there from before; gives its API's multiaddr.
 
-    With `swarm_key` it is in that private network; if it `relays`, it is a relay of others.
+    With `swarm_key` it is in that private network; if it `relays`, it is a relay of others, and dials
+    them back; with `dht` it is in the DHT of those that it is connected with. It listens on loopback,
+    or on that address; with `relay` it lives by that one.
     """
     ipfs = program()
     repository = directory / "repository"
@@ -53,10 +64,17 @@ def running_daemon(directory: Path, swarm_key: bytes | None = None, *, relays: b
         )
         config = json.loads((repository / "config").read_text())
         config |= {"Bootstrap": [], "Routing": {"Type": "none"}, "AutoConf": {"Enabled": False}}
+        if dht:
+            config["Routing"] = {"Type": "dht"}
         if relays:
             config["Swarm"]["RelayService"] = {"Enabled": True}
             # Else it is a relay once others have told it that they reach it.
             config["Internal"] = {"Libp2pForceReachability": "public"}
+        if relay:
+            config["Swarm"]["RelayClient"] = {"Enabled": True, "StaticRelays": [relay]}
+            config["Internal"] = {"Libp2pForceReachability": "private"}
+        if listen:
+            config["Addresses"]["Swarm"] = [f"/ip4/{listen}/tcp/0"]
         (repository / "config").write_text(json.dumps(config))
     if swarm_key is not None:
         (repository / "swarm.key").write_text(f"/key/swarm/psk/1.0.0/\n/base16/\n{swarm_key.hex()}\n")
@@ -82,3 +100,23 @@ def running_daemon(directory: Path, swarm_key: bytes | None = None, *, relays: b
             daemon.kill()
             daemon.wait()
         daemon.stdout.close()
+
+
+def told(directory: Path, *arguments: str, given: str = "") -> str:
+    """Gives what a command prints that is given to the daemon in `directory`."""
+    done = subprocess.run(
+        [program(), *arguments],
+        env=environment(directory),
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_TIMEOUT_S,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def address_of(directory: Path) -> str:
+    """Where the daemon in `directory` is, with its peer id."""
+    found = json.loads(told(directory, "id"))["Addresses"]
+    return next(one for one in found if one.startswith("/ip4/127.0.0.1/tcp/") and one.count("/") == 6)

@@ -45,8 +45,20 @@ class Internet:
         """A namespace in the public network, and its address there."""
         return self._plugged(name)
 
-    def at_home(self, nodes: Nodes, name: str, *arguments: str, peers: tuple[Node, ...] = ()) -> Node:
-        """A node behind a router of its own that is not started yet."""
+    def at_home(
+        self,
+        nodes: Nodes,
+        name: str,
+        *arguments: str,
+        peers: tuple[Node, ...] = (),
+        symmetric: bool = False,
+        forwarded: int = 0,
+    ) -> Node:
+        """A node behind a router of its own that is not started yet.
+
+        The router keeps ports where it can, or, `symmetric`, gives each connection another one. It lets
+        others in at the port that is `forwarded` to the node.
+        """
         router, outside = self._plugged(f"{name}-nat")
         netns = self._namespace(name)
         self._ip("-n", router, "link", "add", "lan", "type", "veth", "peer", "name", "eth0", "netns", netns)
@@ -57,13 +69,25 @@ class Internet:
         self._ip("-n", netns, "route", "add", "default", "via", HOME_ROUTER)
         self._inside(router, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
         iptables = "iptables", "-w"
-        nat = "-t", "nat", "-A", "POSTROUTING", "-o", "eth0", "-j", "SNAT", "--to-source", outside
-        self._inside(router, *iptables, *nat)
+        target = ("MASQUERADE", "--random-fully") if symmetric else ("SNAT", "--to-source", outside)
+        nat = *iptables, "-t", "nat"
+        self._inside(router, *nat, "-A", "POSTROUTING", "-o", "eth0", "-j", *target)
         self._inside(router, *iptables, "-P", "FORWARD", "DROP")
         self._inside(router, *iptables, "-A", "FORWARD", "-i", "lan", "-j", "ACCEPT")
+        new = "-m", "conntrack", "--ctstate", "NEW"
         answers = "-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "ACCEPT"
         self._inside(router, *iptables, "-A", "FORWARD", *answers)
-        return self._placed(nodes, netns, HOME_HOST, name, *arguments, peers=peers)
+        # As those of homes, it does not answer strangers itself.
+        self._inside(router, *iptables, "-A", "INPUT", "-i", "eth0", *new, "-j", "DROP")
+        if forwarded:
+            port = "-p", "tcp", "--dport", str(forwarded)
+            self._inside(
+                router, *nat, "-A", "PREROUTING", "-i", "eth0", *port, "-j", "DNAT", "--to", HOME_HOST
+            )
+            self._inside(router, *iptables, "-A", "FORWARD", "-i", "eth0", *port, "-j", "ACCEPT")
+        node = self._placed(nodes, netns, HOME_HOST, name, *arguments, peers=peers)
+        node.port = forwarded
+        return node
 
     def remove(self) -> None:
         for netns in self._made:

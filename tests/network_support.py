@@ -16,6 +16,7 @@ from p2pnode.faults.guards import Guards
 from p2pnode.identity import Identity
 from p2pnode.network.host import Host, open_host
 from p2pnode.network.links import Links
+from p2pnode.network.private_network import NetworkKeys
 from p2pnode.network.strangers import Strangers
 
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
@@ -24,6 +25,12 @@ WAIT_S = 15.0  # Much longer than anything here takes, on a busy machine too.
 
 def new_identity() -> Identity:
     return Identity(secrets.token_bytes(32))
+
+
+def keys_of(*keys: bytes | None) -> NetworkKeys | None:
+    """The keys of a private network, the newest first; None: the open network."""
+    found = [one for one in keys if one is not None]
+    return (lambda: found) if found else None
 
 
 async def until(condition: Callable[[], object], timeout_s: float = WAIT_S) -> float:
@@ -92,6 +99,7 @@ class Node:
     problems: list[tuple[str, str, str]] = field(default_factory=list)
     on_event: Callable[[LinkEvent], object] | None = None
     on_message: Callable[[str, bytes], Awaitable[None]] | None = None
+    finds: Callable[[str], Awaitable[Sequence[str]]] | None = None
 
     @property
     def id(self) -> str:
@@ -134,6 +142,9 @@ async def open_node(
             if node.on_event is not None:
                 node.on_event(event)
 
+        async def find(peer: str) -> Sequence[str]:
+            return () if node.finds is None else await node.finds(peer)
+
         def note(kind: Compartment, subject: str, error: Exception) -> None:
             node.problems.append((kind, subject, repr(error)))
 
@@ -146,6 +157,7 @@ async def open_node(
             addresses_of=lambda peer: node.known.get(peer, []),
             guards=Guards(note, failures.append),
             strangers=NoStrangers(),
+            find=find,
         )
         node = Node(host, links, journal, events=events)
         async with trio.open_nursery() as nursery:

@@ -59,7 +59,7 @@ _PATCH: dict[str, list[tuple[str, str]]] = {
         ('"docker": docker.engine}', '"docker": docker.engine, "echo": EchoEngine()}'),
         ("import WasmEngine\n", "import WasmEngine\nfrom p2pnode.engines.echo import EchoEngine\n"),
     ],
-    "node/advertiser.py": [("advert = Advert(", 'advert = Advert(extensions={"motd": b"\\x61a"},')],
+    "node/advertiser.py": [("extensions=UNSET if", 'extensions={"motd": b"\\x61a"} if')],
     "core/wire/extensions.py": [
         ("frozenset[str] = frozenset()", 'frozenset[str] = frozenset({"must-sandbox"})')
     ],

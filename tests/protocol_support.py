@@ -9,7 +9,7 @@ from typing import Any
 import pycddl
 import pytest
 
-from p2pnode.core.records import mandate, membership, vetting
+from p2pnode.core.records import keyring, mandate, membership, vetting
 from p2pnode.core.records.roster import vet_expulsion_untrusted
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.exec import ExecBody, ExecRequest, FromController, FromPeer
@@ -19,6 +19,8 @@ from p2pnode.core.wire.membership import (
     ExpulsionBody,
     InvitationBody,
     InvitationToken,
+    KeyringBody,
+    KeyringGiven,
     MemberBody,
     Membership,
     MemberShown,
@@ -55,6 +57,8 @@ KINDS: dict[str, tuple[Any, str]] = {
     "membership": (Membership, "membership"),
     "expulsion-body": (ExpulsionBody, "expulsion-body"),
     "member-shown": (MemberShown, "member-shown"),
+    "keyring-body": (KeyringBody, "keyring-body"),
+    "keyring-given": (KeyringGiven, "keyring-given"),
     "invitation-token": (InvitationToken, "invitation-token"),
 }
 # The peers whose keys protocols/README.md names, and the job that most vectors are about.
@@ -94,6 +98,8 @@ def read_untrusted(data: bytes, kind: Any) -> Any:
             membership.vet_untrusted(record, NETWORK, REQUESTER.peer_id, PEER.peer_id, MEMBER_NOW_MS, PEER)
         case MemberShown():
             read_shown_untrusted(record)
+        case KeyringGiven(keyring=signed):
+            keyring.vet_untrusted(signed, NETWORK, REQUESTER.peer_id, PEER)
         case ExecRequest(signed=signed):
             entering.vet_untrusted(signed, CONTROLLER.peer_id, PEER.peer_id, PEER)
     return record

@@ -13,7 +13,7 @@ from p2pnode.network.relay_service import RelayService
 from p2pnode.network.relay_upkeep import RelayUpkeep
 from p2pnode.network.streams import Stream
 
-from .network_support import LOOPBACK, new_identity
+from .network_support import LOOPBACK, keys_of, new_identity
 
 ECHO = "/test/echo/1"
 TIMEOUT_S = 15.0
@@ -41,13 +41,16 @@ async def _echo(stream: Stream) -> None:
 async def open_relay(
     key: bytes | None = None, *, is_open: bool = True
 ) -> AsyncIterator[tuple[Host, RelayService]]:
-    async with open_host(new_identity(), [LOOPBACK], network_key=key) as host:
+    async with open_host(new_identity(), [LOOPBACK], network_keys=keys_of(key)) as host:
         yield host, RelayService(host, lambda: is_open)
 
 
 @asynccontextmanager
 async def open_behind(key: bytes | None = None) -> AsyncIterator[Behind]:
-    async with open_host(new_identity(), [LOOPBACK], network_key=key) as host, trio.open_nursery() as nursery:
+    async with (
+        open_host(new_identity(), [LOOPBACK], network_keys=keys_of(key)) as host,
+        trio.open_nursery() as nursery,
+    ):
         changes: list[list[str]] = []
         upkeep = RelayUpkeep(host, lambda: changes.append(list(host.relayed_addresses)))
         host.handle(ECHO, _echo)

@@ -66,6 +66,11 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    # Sixteen threads connect at once; of more than five, the default, some are reset on a busy machine.
+    request_queue_size = 64
+
+
 def main() -> None:
     if os.environ.get("STAND_IN") == "ending":
         sys.exit("no licence was found")
@@ -75,7 +80,7 @@ def main() -> None:
         if not agent["server"]["enabled"]:
             signal.pause()
         port = agent["ports"]["http"]
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server = Server(("127.0.0.1", port), Handler)
     sys.stdout.write(f"export BACALHAU_API_HOST=127.0.0.1\nexport BACALHAU_API_PORT={server.server_port}\n")
     sys.stdout.flush()
     server.serve_forever()

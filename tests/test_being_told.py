@@ -200,6 +200,9 @@ class NoHost:
     def has_room(self) -> bool:
         return self.room
 
+    def remote_host(self, peer: str) -> str:
+        return ""
+
     def used_at(self, peer: str) -> float:
         return 0.0
 

@@ -28,7 +28,7 @@ PEER = "12D3KooWHHzSeKaY8xuZVzkLbKFfvNgPPeKhFBGrMbNzbm5akpqu"
 EXAMPLE = settings_page.PAGE.read_text().replace("12D3Koo...", PEER)
 EXAMPLES = tomllib.loads(re.findall(r"```toml\n(.*?)```", EXAMPLE, re.DOTALL)[0])
 # Settings that are refused without another.
-PARTNERS = {"api_cert": "api_key", "api_key": "api_cert"}
+PARTNERS = {"api_cert": "api_key", "api_key": "api_cert", "provide": "dht"}
 
 
 def test_the_page_of_settings_has_them_all() -> None:

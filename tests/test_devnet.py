@@ -202,3 +202,17 @@ def test_what_does_not_end_when_asked_is_killed() -> None:
     end([name_of(deaf.pid)], timeout_s=0.2)
     deaf.communicate(timeout=5)
     assert deaf.returncode == -signal.SIGKILL
+
+
+def test_a_private_devnet_is_a_network_of_its_nodes_and_of_no_others(shell: Shell) -> None:
+    done = shell.run("devnet", "up", "--private", "--peers", "2", "--detach", "--dir", shell.devnet)
+    assert done.returncode == 0, done.stderr
+    shell.use_first_node()
+    shown = json.loads(shell.answer("network", "show", "-o", "json"))
+    assert (shown["network"]["name"], shown["network"]["role"], shown["invites"]) == (
+        "devnet",
+        "operator",
+        True,
+    )
+    found = json.loads(shell.answer("node", "list", "-o", "json"))["nodes"]
+    assert {one["name"]: one["role"] for one in found} == {"node-1": "operator", "node-2": "member"}

@@ -42,6 +42,8 @@ def a_peer(
         free=RESOURCES,
         addresses=[],
         connected=connected,
+        connection="direct" if connected and not own else "",
+        reach="none",
         issued=issued,
         role=None,
         invitation=None,

@@ -63,7 +63,7 @@ class Shell:
     def open(self) -> None:
         self.journal = Journal(self.directory)
         self.core = Core(ME, lambda spec: None, FakeKeys(ME))
-        probe = Probe((), lambda name, reason: None)
+        probe = Probe((), "", lambda name, reason: None)
         needs = MessageNeeds(self.core, self.journal, None, probe, lambda peer, signed: None)  # type: ignore[arg-type]
         self.driver = Driver(self.core, self.journal, self, self, self._send, needs.of_own_end)  # type: ignore[arg-type]
 

@@ -11,6 +11,7 @@ from p2pnode.core.records import membership
 from p2pnode.core.records.membership import Right
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage, Untimely
+from p2pnode.core.wire.fields import MOMENT_MS_MAX
 from p2pnode.core.wire.membership import InvitationBody, InvitationToken, MemberBody, Membership, Role
 from p2pnode.core.wire.signing import INVITATION_DOMAIN, MEMBER_DOMAIN, Signed
 from p2pnode.identity import Identity
@@ -28,6 +29,7 @@ def body(**changed: Any) -> InvitationBody:
         key=INVITED.peer_id,
         role=Role.MEMBER,
         expires_ms=END_MS,
+        member_for_ms=END_MS - NOW_MS,
         number=7,
     )
     return codec.replace(made, **changed)
@@ -111,10 +113,14 @@ def test_what_is_no_membership_is_refused_with_what_is_wrong(given: Membership, 
         vetted(given)
 
 
-def test_a_membership_ends_when_its_invitation_does() -> None:
+def test_a_membership_lasts_as_its_invitation_says_and_not_as_long_as_that() -> None:
     assert vetted(made(), END_MS - 1).expires_ms == END_MS
-    with pytest.raises(Untimely, match="expired"):
+    with pytest.raises(Untimely, match="the membership has expired"):
         vetted(made(), END_MS)
+    assert vetted(made(body(member_for_ms=1)), NOW_MS).expires_ms == NOW_MS + 1
+    for lasts_ms in (None, MOMENT_MS_MAX):
+        found = vetted(made(body(member_for_ms=lasts_ms)), 2 * END_MS)
+        assert found.expires_ms == MOMENT_MS_MAX and found.expires is None
 
 
 def test_each_role_may_all_that_a_lower_one_may() -> None:

@@ -18,7 +18,7 @@ from p2pnode.network.host import Host, open_host
 from p2pnode.network.mdns import ADDRESSES_MAX, decode_txt_untrusted, encode_txt
 from p2pnode.network.streams import Stream
 
-from .network_support import LOOPBACK, new_identity, until
+from .network_support import LOOPBACK, keys_of, new_identity, until
 
 PEER = "12D3KooWHHzSeKaY8xuZVzkLbKFfvNgPPeKhFBGrMbNzbm5akpqu"
 
@@ -31,15 +31,13 @@ async def open_finder(
     given: Sequence[str] = (),
     known: Mapping[str, Sequence[str]] | None = None,
     mdns: bool = False,
-    network_key: bytes | None = None,
+    operator: str | None = None,
 ) -> AsyncIterator[Host]:
     async with (
-        open_host(identity or new_identity(), [listen], network_key=network_key) as host,
+        open_host(identity or new_identity(), [listen], network_keys=keys_of(operator and bytes(32))) as host,
         trio.open_nursery() as nursery,
     ):
-        discovery = Discovery(
-            host, given=given, known=lambda: known or {}, mdns=mdns, network_key=network_key
-        )
+        discovery = Discovery(host, given=given, known=lambda: known or {}, mdns=mdns, operator=operator)
         nursery.start_soon(discovery.run)
         yield host
         nursery.cancel_scope.cancel()
@@ -165,9 +163,9 @@ async def test_nodes_on_one_machine_find_each_other_by_mdns_and_only_then() -> N
 
 
 async def test_nodes_of_a_private_network_find_their_own_by_mdns_and_do_not_hear_of_others() -> None:
-    key = bytes(range(32))
+    operator = PEER
     dialled: list[str] = []
-    async with open_finder(mdns=True) as stranger, open_finder(mdns=True, network_key=key) as a:
+    async with open_finder(mdns=True) as stranger, open_finder(mdns=True, operator=operator) as a:
         connect = stranger.connect
 
         async def noted(peer: str, addresses: Sequence[str], timeout_s: float) -> None:
@@ -175,7 +173,7 @@ async def test_nodes_of_a_private_network_find_their_own_by_mdns_and_do_not_hear
             await connect(peer, addresses, timeout_s)
 
         stranger.connect = noted  # type: ignore[method-assign]
-        async with open_finder(mdns=True, network_key=key) as b, open_finder(mdns=True) as other:
+        async with open_finder(mdns=True, operator=operator) as b, open_finder(mdns=True) as other:
             try:
                 await until(lambda: b.peer_id in a.connected() and other.peer_id in stranger.connected())
             except trio.TooSlowError:

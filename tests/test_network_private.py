@@ -18,7 +18,7 @@ from p2pnode.network.host import Host, Unreachable, open_host
 from p2pnode.network.private_network import GREETING, OtherNetwork, PrivateConnection, xsalsa20
 
 from .kubo_daemon import environment, program, running_daemon
-from .network_support import LOOPBACK, WAIT_S, new_identity, until
+from .network_support import LOOPBACK, WAIT_S, keys_of, new_identity, until
 from .test_network_host import ECHO, connect, echo, echoes
 
 KEY, OTHER_KEY = bytes(range(32)), bytes(range(1, 33))
@@ -35,8 +35,8 @@ STRANGERS = [
 
 async def test_nodes_with_one_key_talk_and_what_they_say_arrives_whole() -> None:
     async with (
-        open_host(new_identity(), [LOOPBACK], network_key=KEY) as a,
-        open_host(new_identity(), [LOOPBACK], network_key=KEY) as b,
+        open_host(new_identity(), [LOOPBACK], network_keys=keys_of(KEY)) as a,
+        open_host(new_identity(), [LOOPBACK], network_keys=keys_of(KEY)) as b,
     ):
         b.handle(ECHO, echo)
         await connect(a, b)
@@ -54,8 +54,8 @@ async def test_a_node_of_another_network_is_refused_at_once_and_with_a_reason(
     ours: bytes | None, theirs: bytes | None, why: str
 ) -> None:
     async with (
-        open_host(new_identity(), [LOOPBACK], network_key=ours) as a,
-        open_host(new_identity(), [LOOPBACK], network_key=theirs) as b,
+        open_host(new_identity(), [LOOPBACK], network_keys=keys_of(ours)) as a,
+        open_host(new_identity(), [LOOPBACK], network_keys=keys_of(theirs)) as b,
     ):
         await refused(a, b, why)
         assert a.connected() == b.connected() == []
@@ -67,8 +67,8 @@ async def test_a_hundred_attempts_from_another_network_leave_nothing_behind(
 ) -> None:
     friend_of_b = new_identity()
     async with (
-        open_host(new_identity(), [LOOPBACK], network_key=ours) as a,
-        open_host(new_identity(), [LOOPBACK], network_key=theirs) as b,
+        open_host(new_identity(), [LOOPBACK], network_keys=keys_of(ours)) as a,
+        open_host(new_identity(), [LOOPBACK], network_keys=keys_of(theirs)) as b,
     ):
         await refused(a, b, why)
         before = _held()
@@ -79,7 +79,7 @@ async def test_a_hundred_attempts_from_another_network_leave_nothing_behind(
                     nursery.start_soon(_attempt, a, new_identity().peer_id, b)
         await until(lambda: _held() <= before)
         assert [one.getMessage() for one in caplog.records if one.levelno >= 20] == []
-        async with open_host(friend_of_b, [LOOPBACK], network_key=theirs) as friend:
+        async with open_host(friend_of_b, [LOOPBACK], network_keys=keys_of(theirs)) as friend:
             await connect(friend, b)
 
 
@@ -128,7 +128,7 @@ def said(data: bytes, key: bytes = KEY) -> bytes:
 
 
 async def test_the_greeting_may_come_in_any_pieces() -> None:
-    connection = PrivateConnection(Pieces(said(GREETING + b"more")), KEY)
+    connection = PrivateConnection(Pieces(said(GREETING + b"more")), [KEY])
     got = b""
     while piece := await connection.read(7):
         got += piece
@@ -148,13 +148,13 @@ async def test_the_greeting_may_come_in_any_pieces() -> None:
 )
 async def test_what_does_not_begin_with_the_greeting_is_of_another_network(data: bytes) -> None:
     with pytest.raises(OtherNetwork, match="another network key"):
-        await PrivateConnection(Pieces(data), KEY).read(1)
+        await PrivateConnection(Pieces(data), [KEY]).read(1)
 
 
 async def test_what_is_sent_begins_with_a_nonce_and_shows_nothing() -> None:
     first, second = Pieces(b""), Pieces(b"")
     for pieces in (first, second):
-        connection = PrivateConnection(pieces, KEY)
+        connection = PrivateConnection(pieces, [KEY])
         await connection.write(GREETING)
         await connection.write(GREETING)
         nonce, sent = pieces.written[:24], pieces.written[24:]
@@ -172,7 +172,7 @@ def test_the_cipher_is_libsodium_s_xsalsa20() -> None:
 
 
 def test_networks_do_not_meet_by_mdns() -> None:
-    names = {private_network.mdns_service(key) for key in (KEY, OTHER_KEY)}
+    names = {private_network.mdns_service(operator) for operator in ("12D3KooWada", "12D3KooWbob")}
     assert len(names) == 2
     assert all(len(name.removeprefix("_").partition(".")[0]) <= 15 for name in names)
 
@@ -181,8 +181,9 @@ async def test_kubo_with_the_same_swarm_key_is_connected_with_and_with_another_r
     tmp_path: Path,
 ) -> None:
     async with (
-        open_host(new_identity(), [LOOPBACK], network_key=KEY) as ours,
-        open_host(new_identity(), [LOOPBACK], network_key=OTHER_KEY) as other,
+        open_host(new_identity(), [LOOPBACK], network_keys=keys_of(KEY)) as ours,
+        open_host(new_identity(), [LOOPBACK], network_keys=keys_of(OTHER_KEY)) as other,
+        open_host(new_identity(), [LOOPBACK], network_keys=keys_of(OTHER_KEY, KEY)) as rotated,
     ):
         with running_daemon(tmp_path, swarm_key=KEY):
             asked = [program(), "id"]
@@ -191,5 +192,8 @@ async def test_kubo_with_the_same_swarm_key_is_connected_with_and_with_another_r
             peer, address = found["ID"], found["Addresses"][0].partition("/p2p/")[0]
             await ours.connect(peer, [address], WAIT_S)
             assert ours.connected() == [peer]
+            asked = [program(), "swarm", "connect", rotated.addresses()[0]]
+            await trio.run_process(asked, env=environment(tmp_path), capture_stdout=True)
+            assert rotated.connected() == [peer]
             with pytest.raises(Unreachable, match="another network key"), trio.fail_after(AT_ONCE_S):
                 await other.connect(peer, [address], WAIT_S)

@@ -12,7 +12,7 @@ from p2pnode.core.wire.circuits import HOP, STOP, CircuitKind, CircuitMessage
 from p2pnode.network.circuits import CircuitRefused, ask
 from p2pnode.network.host import Unreachable, open_host
 
-from .network_support import LOOPBACK, new_identity, until
+from .network_support import LOOPBACK, keys_of, new_identity, until
 from .relay_support import TIMEOUT_S, echoed, open_behind, open_relay
 
 
@@ -21,7 +21,7 @@ async def test_a_peer_is_connected_with_by_its_relay_and_both_speak(key: bytes |
     async with open_relay(key) as (relay, service), open_behind(key) as behind:
         await behind.host.connect(relay.peer_id, relay.addresses(), TIMEOUT_S)
         await until(lambda: behind.addresses)
-        async with open_host(new_identity(), [LOOPBACK], network_key=key) as visitor:
+        async with open_host(new_identity(), [LOOPBACK], network_keys=keys_of(key)) as visitor:
             await visitor.connect(behind.host.peer_id, behind.addresses, TIMEOUT_S)
             data = secrets.token_bytes(3_000_000)
             assert await echoed(visitor, behind.host.peer_id, data) == data

@@ -21,6 +21,8 @@ def a_node(name: str, peer: str, *, me: bool = False, connected: bool = False, *
         free=NOTHING,
         addresses=[],
         connected=connected,
+        connection="direct" if connected and not me else "",
+        reach="none",
         issued=0.0,
         role=None,
         invitation=None,

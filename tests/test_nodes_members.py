@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,12 +11,13 @@ import pytest
 import trio
 
 from p2pnode import own_network
+from p2pnode.api.shapes import ServiceError
 from p2pnode.core.wire import protocols
 from p2pnode.network.host import open_host
 from p2pnode.network.streams import StreamBroken
 
 from . import network_support
-from .network_support import LOOPBACK, WAIT_S, new_identity
+from .network_support import LOOPBACK, WAIT_S, keys_of, new_identity
 from .nodes import Node, Nodes, know_each_other, known, running_nodes, until
 from .programs import JOBS, wasm_job
 
@@ -35,7 +37,7 @@ def joined(nodes: Nodes, name: str, token: str) -> Node:
 
 async def served_nothing(node: Node, key: bytes) -> None:
     """A host with the network's key and no membership connects, gets no answer, and is left."""
-    async with open_host(new_identity(), [LOOPBACK], network_key=key) as stranger:
+    async with open_host(new_identity(), [LOOPBACK], network_keys=keys_of(key)) as stranger:
         await stranger.connect(node.peer, [node.address], WAIT_S)
         async with await stranger.open_stream(node.peer, [protocols.ADVERTS], WAIT_S) as stream:
             with pytest.raises(StreamBroken):
@@ -96,3 +98,37 @@ def test_guests_are_given_nothing_and_the_expelled_and_those_without_membership_
         stopped = new.cli("job", "stop", waits)
         assert stopped.returncode == 0, stopped.stderr
         assert bob.ended(waits)["state"] == "Stopped"
+
+
+def keys_known(node: Node) -> int:
+    return len(json.loads(node.cli("network", "show", "-o", "json").stdout)["keys"])
+
+
+def test_a_rotated_key_reaches_who_was_away_and_keeps_the_expelled_from_connecting(tmp_path: Path) -> None:
+    with running_nodes(tmp_path) as nodes:
+        ada = nodes.new("ada")
+        assert ada.cli("network", "create", "acme").returncode == 0
+        ada.start()
+        bob = joined(nodes, "bob", invited(ada, "member"))
+        gus = joined(nodes, "gus", invited(ada, "member"))
+        know_each_other(ada, bob, gus)
+        assert bob.end() == 0
+        for words in (("expel", gus.peer), ("rotate-key", "--grace", "1h")):
+            done = ada.cli("network", *words)
+            assert done.returncode == 0, done.stderr
+        bob.start()
+        know_each_other(ada, bob)
+        until("who was away has the new key", lambda: keys_known(bob) == 2)
+        assert keys_known(gus) == 1
+        done = ada.cli("network", "rotate-key", "--grace", "0")
+        assert done.returncode == 0, done.stderr
+        until("the keys before have ended", lambda: keys_known(bob) == 1)
+        for one in (ada, bob):
+            with pytest.raises(ServiceError, match="another network key"):
+                gus.client.connect(one.address)
+        assert bob.end() == 0
+        bob.start()
+        know_each_other(ada, bob)
+        only_bob = {"Key": "name", "Operator": "=", "Values": ["bob"]}
+        done = ada.ended(ada.submit(wasm_job(ada.add(JOBS / "noop.wasm"), Constraints=[only_bob])))
+        assert done["state"] == "Completed", done

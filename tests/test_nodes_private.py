@@ -34,7 +34,7 @@ def joined(nodes: Nodes, name: str, token: str) -> Node:
 
 
 def token_of(node: Node) -> str:
-    done = node.cli("network", "invite", "--expires", "1h")
+    done = node.cli("network", "invite", "--expires", "1h", "--member-for", "1h")
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

@@ -17,7 +17,7 @@ RELAYS_S_MAX = 60.0
 
 @dataclass
 class _Homes:
-    """Two nodes, each behind a router of its own, and two public nodes between them."""
+    """Two nodes, each behind a router of its own, and three public nodes between them."""
 
     internet: Internet
     nodes: Nodes
@@ -34,10 +34,16 @@ class _Homes:
 @pytest.fixture
 def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Homes]:
     with internet() as net, running_nodes(tmp_path_factory.mktemp("homes")) as nodes:
-        relays = [net.public(nodes, f"relay{number}", "--no-compute").start() for number in (1, 2)]
-        ada = net.at_home(nodes, "ada", "--reach", "relay", peers=(*relays,)).start(ready=False)
-        # By itself it finds that nobody dials it.
-        bob = net.at_home(nodes, "bob", peers=(*relays,)).start(ready=False)
+        relays = [
+            net.public(nodes, f"relay{number}", "--no-compute").start(ready=False) for number in (1, 2, 3)
+        ]
+        for one in relays:
+            one.wait_ready()
+        ada = net.at_home(nodes, "ada", "--reach", "relay", peers=(*relays,), symmetric=True).start(
+            ready=False
+        )
+        # By itself it finds that it is dialled in vain.
+        bob = net.at_home(nodes, "bob", peers=(*relays,), symmetric=True).start(ready=False)
         for node in (ada, bob):
             node.wait_ready()
         yield _Homes(net, nodes, relays, ada, bob)
@@ -46,9 +52,8 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Homes]:
 def test_nodes_behind_two_routers_work_for_each_other_by_relays(homes: _Homes) -> None:
     ada, bob = homes.ada, homes.bob
     know_each_other(ada, bob, *homes.relays)
-    both = {one.peer for one in homes.relays}
     for node in (ada, bob):
-        until(f"{node.name} has two relays", lambda node=node: homes.relays_of(node) == both, RELAYS_S_MAX)
+        until(f"{node.name} has two relays", lambda node=node: len(homes.relays_of(node)) == 2, RELAYS_S_MAX)
         assert node.client.identity()["reach"] == "relay"
     assert homes.relays[0].client.identity()["reach"] == "direct"
     waiting = add_waiting(ada, homes.nodes.directory)
@@ -56,10 +61,19 @@ def test_nodes_behind_two_routers_work_for_each_other_by_relays(homes: _Homes) -
     job = ada.submit(wasm_job(waiting))
     execution = ada.execution(job, "Running", bob.peer)["id"]
     bob.begun(execution)
-    # Links, logs and results go on by the other relay.
+    (seen,) = (one for one in ada.client.nodes() if one["peer"] == bob.peer)
+    assert seen["connection"] == "relay"
+    # Links, logs and results go on by the others: both have one that goes, and each takes the third.
+    shared = homes.relays_of(ada) & homes.relays_of(bob)
+    gone = next(one for one in homes.relays if one.peer in shared)
+    homes.relays.remove(gone)
+    gone.kill()
+    left = {one.peer for one in homes.relays}
+    for node in (ada, bob):
+        until(f"{node.name} has the third", lambda node=node: homes.relays_of(node) == left, RELAYS_S_MAX)
     homes.relays.pop(0).kill()
     left = {homes.relays[0].peer}
-    until("the other relay alone is told", lambda: homes.relays_of(bob) == left, RELAYS_S_MAX)
+    until("the last relay alone is told", lambda: homes.relays_of(bob) == left, RELAYS_S_MAX)
     bob.finish(execution)
     assert ada.ended(job, RELAYS_S_MAX)["state"] == "Completed", ada.history(job)
     followed = ada.cli("job", "logs", "-f", job)

@@ -31,7 +31,7 @@ ADDRESS = f"/ip4/192.0.2.1/tcp/4001/p2p/{PEER}"
 
 
 def invited(own: OwnNetwork, expires_ms: int = NOW_MS + DAY_MS, role: Role = Role.MEMBER) -> str:
-    return own_network.invite(own, role, expires_ms, [ADDRESS])
+    return own_network.invite(own, role, expires_ms, DAY_MS, [ADDRESS])
 
 
 def test_who_joins_has_the_key_the_role_and_the_addresses_but_not_the_operator_s_key(tmp_path: Path) -> None:
@@ -48,6 +48,16 @@ def test_who_joins_has_the_key_the_role_and_the_addresses_but_not_the_operator_s
     )
     with pytest.raises(OwnNetworkError, match="not on this machine"):
         invited(joined)
+
+
+def test_a_token_may_name_its_nodes_by_a_name_in_dns(tmp_path: Path) -> None:
+    made = own_network.create(tmp_path / "a", "acme", NOW_MS)
+    token = own_network.invite(
+        made, Role.MEMBER, NOW_MS + DAY_MS, DAY_MS, ["/dnsaddr/nodes.example.org", ADDRESS]
+    )
+    own_network.join(tmp_path / "b", token, NOW_MS)
+    joined = own_network.load(tmp_path / "b")
+    assert own_network.peers_of(joined, PEER) == ("/dnsaddr/nodes.example.org",)
 
 
 def test_who_makes_a_network_is_its_operator_for_good(tmp_path: Path) -> None:
@@ -151,7 +161,7 @@ def test_two_commands_make_a_network_and_a_third_joins_it(
     monkeypatch.setenv("P2PNODE_DATA_DIR", str(machines / "bob"))
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(token.encode())))
     out, said = run(capfd, "join", "-")
-    assert out == "" and "joined network acme (private)" in said and "role guest until" in said
+    assert out == "" and "joined network acme (private)" in said and "role guest\n" in said
     shown, _ = run(capfd, "network", "show")
     assert "guest: submit jobs\n" in shown and ADDRESS in shown
     assert run(capfd, "network", "show", "-o", "name")[0] == "acme\n"
@@ -188,6 +198,8 @@ def test_no_command_but_invite_shows_a_key(machines: Path, capfd: Output) -> Non
         (["network", "invite"], 5, "p2pnode serve, or --address"),
         (["network", "invite", "--expires", "0s", "--address", ADDRESS], 2, "expired already"),
         (["network", "invite", "--expires", "soon"], 2, "a duration"),
+        (["network", "invite", "--member-for", "0", "--address", ADDRESS], 2, "nobody would be a member"),
+        (["network", "rotate-key", "--grace", "soon"], 2, "a duration"),
         (["network", "invite", "--address", "/ip4/192.0.2.1/tcp/4001"], 2, "/p2p/"),
         (["network", "invite", *(["--address", ADDRESS] * 9)], 2, "room for 8"),
         (["network", "invite", "--role", "king"], 2, "guest"),
@@ -248,6 +260,7 @@ def test_an_address_is_taken_of_the_node_that_runs_once_it_is_in_the_network(
         (NetworkFacts("acme", "op", "network acme", expires=99.0), "op", "warn"),
         (NetworkFacts("acme", "op", "network acme", expires=101.0), "op", "ok"),
         (NetworkFacts("acme", "op", "network acme", expires=101.0, ends="ends: ask"), "op", "warn"),
+        (NetworkFacts("acme", "op", "network acme", of_another="it is another's: put it back"), "op", "FAIL"),
         (NetworkFacts(problem="damaged"), "op", "FAIL"),
     ],
 )
@@ -258,6 +271,21 @@ def test_the_doctor_compares_the_network_with_the_node_s(
     if told:
         identity["network"] = NetworkJson(name="acme", operator=told, role="member", expires=None)
     assert checks.network(found, NodeFacts(identity), 100.0).level == level
+
+
+def test_a_membership_of_another_identity_is_told_with_what_to_do(tmp_path: Path) -> None:
+    made = own_network.create(tmp_path / "a", "acme", NOW_MS)
+    joined = own_network.join(tmp_path / "b", invited(made), NOW_MS)
+    for data_dir, own in ((tmp_path / "a", made), (tmp_path / "b", joined)):
+        assert own_network.why_of_another(data_dir, own) is None
+        assert network(data_dir, 0).of_another == ""
+        (data_dir / "identity.key").unlink()
+        assert "identity.key is gone or was replaced" in network(data_dir, 0).of_another
+        load_or_create(data_dir)
+        found = checks.network(network(data_dir, 0), NodeFacts(), 0)
+        assert found.level == "FAIL" and own.member.peer in found.text
+        # The operator's machine keeps the one key that invites.
+        assert ("network leave" in found.advice) is (own is joined)
 
 
 def test_an_operator_expels_peers_and_invitations_and_show_lists_them(machines: Path, capfd: Output) -> None:
@@ -273,6 +301,56 @@ def test_an_operator_expels_peers_and_invitations_and_show_lists_them(machines: 
     assert "this machine" in own[1]
     run(capfd, "network", "leave", "--forget-operator-key")
     assert json.loads(run(capfd, "network", "show", "-o", "json")[0])["expelled"] == []
+
+
+def test_an_operator_rotates_the_key_and_show_lists_the_ages_of_those_that_let_in(
+    machines: Path, capfd: Output
+) -> None:
+    run(capfd, "network", "create", "acme")
+    before = own_network.load(machines / "ada")
+    _, said = run(capfd, "network", "rotate-key")
+    assert "acme has a new key; the one before lets in until" in said and "p2pnode serve" in said
+    own = own_network.load(machines / "ada")
+    assert own is not None and before is not None
+    assert own.key == own.keys.key != before.key == own.keys.earlier[0].key
+    token = membership.read_token_untrusted(run(capfd, "network", "invite", "--address", ADDRESS)[0])
+    assert token.network_key == own.key
+    shown = run(capfd, "network", "show", "-o", "json")[0]
+    newest, earlier = json.loads(shown)["keys"]
+    assert newest["until"] is None and round(earlier["until"] - newest["since"]) == 7 * 86_400
+    assert earlier["since"] <= newest["since"]
+    assert "lets in until" in run(capfd, "network", "show")[0]
+    assert "no more" in run(capfd, "network", "rotate-key", "--grace", "0")[1]
+    text = run(capfd, "network", "show")[0]
+    assert "Key" in text and "lets in until" not in text
+    for secret in (before.key, own.key):
+        assert secret.hex() not in text + shown
+
+
+def test_keys_that_members_hear_of_are_kept_where_the_node_is_still_in_that_network(tmp_path: Path) -> None:
+    made = own_network.create(tmp_path / "a", "acme", NOW_MS)
+    joined = own_network.join(tmp_path / "b", invited(made), NOW_MS)
+    with pytest.raises(OwnNetworkError, match="rotate it where it was made"):
+        own_network.rotate_key(tmp_path / "b", joined, DAY_MS, NOW_MS)
+    old = own_network.rotate_key(tmp_path / "a", made, DAY_MS, NOW_MS)
+    signed = own_network.keyring_of(tmp_path / "a", made)
+    assert signed is not None
+    own_network.keep_keyring(tmp_path / "b", joined, signed)
+    kept = own_network.load(tmp_path / "b")
+    assert kept is not None
+    assert (kept.key, kept.keys, kept.membership) == (old.key, old, joined.membership)
+    assert stat.S_IMODE((tmp_path / "b" / NETWORK_FILE).stat().st_mode) == 0o600
+    there = own_network.load(tmp_path / "a")
+    assert there is not None
+    own_network.rotate_key(tmp_path / "a", there, 0, NOW_MS)
+    newer = own_network.keyring_of(tmp_path / "a", made)
+    assert newer is not None
+    own_network.keep_keyring(tmp_path / "b", joined, newer)
+    own_network.keep_keyring(tmp_path / "b", joined, signed)
+    assert own_network.keyring_of(tmp_path / "b", joined) == newer
+    own_network.leave(tmp_path / "b")
+    own_network.keep_keyring(tmp_path / "b", joined, newer)
+    assert own_network.load(tmp_path / "b") is None
 
 
 def test_only_the_operator_s_machine_expels_and_a_damaged_record_is_named(tmp_path: Path) -> None:

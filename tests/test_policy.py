@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from p2pnode import own_network
+from p2pnode.cli.main import main
 from p2pnode.config import ConfigError
 from p2pnode.config.policy import POLICY_FILE, PolicyFile, load
 from p2pnode.config.settings import NodeConfig
@@ -21,6 +24,7 @@ ADA = "12D3KooWRfPDjkXsFMEnuwH8Gu6tXYgKQ7Rn9hLSHFqQmUEgFGTr"
 BOB = "12D3KooWBobBobBob"
 CID = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"
 GB = 1_000_000_000
+ROOT = Path(__file__).parent.parent
 
 
 def read(tmp_path: Path, text: str) -> PolicyFile:
@@ -100,11 +104,11 @@ def test_a_job_s_facts_are_its_image_or_the_cid_that_its_module_is_from() -> Non
     wasm = spec(namespace="n", labels={"a": "b"})
     source = Source(type="ipfs", params={"CID": f"{CID}/below"})
     task = codec.replace(wasm.task, inputs=(InputSource(source=source, target="/m"),))
-    found = facts_of_job(BOB, codec.replace(wasm, task=task))
+    found = facts_of_job(BOB, "", codec.replace(wasm, task=task))
     assert found == Facts(BOB, "wasm", "none", Contents("n", {"a": "b"}, "", CID))
     container = codec.replace(wasm, task=codec.replace(wasm.task, engine=DockerTask(image="busybox")))
-    assert facts_of_job(BOB, container).contents == Contents("n", {"a": "b"}, "busybox", "")
-    assert facts_of_job(BOB, wasm).contents == Contents("n", {"a": "b"}, "", "")
+    assert facts_of_job(BOB, "", container).contents == Contents("n", {"a": "b"}, "busybox", "")
+    assert facts_of_job(BOB, "", wasm).contents == Contents("n", {"a": "b"}, "", "")
 
 
 def holding(requester: str = BOB, namespace: str = "", cpu: int = 1000, memory: int = GB) -> Holding:
@@ -146,10 +150,10 @@ def test_a_namespace_s_quota_counts_all_its_requesters(tmp_path: Path) -> None:
 
 def test_a_job_goes_where_one_of_the_places_fits() -> None:
     places = (Place("north", labels={"zone": "north*"}), Place("ada", (ADA,)))
-    assert why_not_in((), BOB, {}) is None
-    assert why_not_in(places, BOB, {"zone": "north-1"}) is None
-    assert why_not_in(places, ADA, {}) is None
-    assert why_not_in(places, BOB, {}) == "is not where this node's policy places its jobs: north or ada"
+    assert why_not_in((), BOB, "", {}) is None
+    assert why_not_in(places, BOB, "", {"zone": "north-1"}) is None
+    assert why_not_in(places, ADA, "", {}) is None
+    assert why_not_in(places, BOB, "", {}) == "is not where this node's policy places its jobs: north or ada"
 
 
 @pytest.mark.parametrize(
@@ -176,9 +180,9 @@ def test_a_job_goes_where_one_of_the_places_fits() -> None:
         ('[[quota]]\neach = "requester"', r":1: \[\[quota\]\] 1: expected one of executions, cpu"),
         ('[[quota]]\neach = "requester"\nexecutions = true', ":3: .*executions: expected a number"),
         ('[[quota]]\neach = "requester"\nmemory = 16', ':3: .*memory: expected a size, such as "16gb"'),
-        ("[[place]]", r":1: \[\[place\]\] 1: peers or labels is missing"),
+        ("[[place]]", r":1: \[\[place\]\] 1: peers or labels or roles is missing"),
         ("[place]\npeers = []", r":1: place: expected tables \[\[place\]\]"),
-        ('[probe]\nurl = "http://a.example"', ":1: probe: expected a table"),
+        ('[probe]\nurls = ["http://a.example"]', ":1: probe: expected a table"),
         ('[probe]\ncommand = ["probe"]', ":1: probe: expected as its command an absolute path"),
         ("[probe]\ncommand = []", ":1: probe: expected as its command"),
         ("= 1", "not TOML"),
@@ -195,3 +199,67 @@ def test_a_policy_that_is_named_has_to_be_there_and_the_usual_one_need_not(tmp_p
         load(NodeConfig(data_dir=tmp_path, policy=str(tmp_path / "rules.toml")))
     (tmp_path / "rules.toml").write_text(HOST)
     assert load(NodeConfig(data_dir=tmp_path, policy=str(tmp_path / "rules.toml"))).policy.rules
+
+
+GUESTS = '[[take]]\ndecision = "refuse"\nname = "no guests"\nroles = ["guest"]\n'
+MEMBERS = 'otherwise = "refuse"\n[[take]]\ndecision = "take"\nname = "ours"\nroles = ["member", "operator"]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "role", "decided_as"),
+    [
+        (GUESTS, "guest", (False, "no guests")),
+        (GUESTS, "member", (True, "")),
+        (GUESTS, "", (True, "")),
+        (MEMBERS, "guest", (False, "")),
+        (MEMBERS, "operator", (True, "ours")),
+        (MEMBERS, "", (False, "")),
+    ],
+)
+def test_a_role_is_known_at_the_ask_and_who_has_none_fits_no_rule_on_roles(
+    tmp_path: Path, text: str, role: str, decided_as: tuple[bool, str]
+) -> None:
+    for facts in (ask(), job()):
+        assert decided(tmp_path, text, replace(facts, role=role)) == decided_as
+
+
+def test_a_place_may_be_of_a_role(tmp_path: Path) -> None:
+    found = read(tmp_path, '[[place]]\nroles = ["member"]\nlabels = { zone = "n*" }\n')
+    assert why_not_in(found.places, BOB, "member", {"zone": "north"}) is None
+    for role, zone in (("guest", "north"), ("", "north"), ("member", "south")):
+        why = why_not_in(found.places, BOB, role, {"zone": zone})
+        assert why == "is not where this node's policy places its jobs: a role of member and zone=n*"
+    assert found.of_roles == ("a role of member and zone=n*",)
+    assert read(tmp_path, GUESTS + BOBS).of_roles == ("no guests",)
+
+
+def test_a_probe_is_a_command_or_a_url_and_an_error_shows_no_login(tmp_path: Path) -> None:
+    url = "https://ada:secret@takes.example/"
+    assert read(tmp_path, f'[probe]\nurl = "{url}"\n').probe_url == url
+    assert read(tmp_path, '[probe]\ncommand = ["/bin/true"]\n').probe_url == ""
+    both = f'url = "{url}"\ncommand = ["/bin/true"]'
+    for wrong in (f'url = "{url}#x"', f'url = "ftp{url}"', both, "url = 7"):
+        with pytest.raises(ConfigError, match="probe") as error:
+            read(tmp_path, f"[probe]\n{wrong}\n")
+        assert "secret" not in str(error.value)
+
+
+def checked(tmp_path: Path, capfd: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    status = main(["policy", "check", *words, str(ROOT / "devnet/jobs/noop.yaml")])
+    out, err = capfd.readouterr()
+    return status, out + err
+
+
+def test_a_check_says_that_roles_fit_nobody_in_the_open_network_and_tries_one_in_a_private_one(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("P2PNODE_DATA_DIR", str(tmp_path))
+    (tmp_path / POLICY_FILE).write_text(GUESTS)
+    status, said = checked(tmp_path, capfd)
+    assert status == 0 and "no guests: roles are of private networks" in said
+    status, said = checked(tmp_path, capfd, "--role", "guest")
+    assert status == 2 and "the open network" in said
+    own_network.create(tmp_path, "acme", 1_800_000_000_000)
+    status, said = checked(tmp_path, capfd, "--role", "guest")
+    assert status == 3 and "its policy refuses it: no guests" in said and "Never fits" not in said
+    assert checked(tmp_path, capfd, "--role", "member")[0] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,15 @@ from p2pnode.core.jobfile import render
 from p2pnode.notices.probe import RUNS_MAX, Probe
 
 from .core_support import spec
+from .hook_site import HookSite, running_hooks
 
 SPEC = spec(namespace="bob")
 
 
-def asked(words: list[str]) -> tuple[str, list[str]]:
-    """The refusal of a program, and what is kept for people."""
+def asked(words: list[str], url: str = "") -> tuple[str, list[str]]:
+    """The refusal of a program or service, and what is kept for people."""
     kept: list[str] = []
-    probe = Probe(words, lambda name, reason: kept.append(reason))
+    probe = Probe(words, url, lambda name, reason: kept.append(reason))
     return trio.run(probe.why_not, SPEC, "12D3KooWBob"), kept
 
 
@@ -59,7 +61,7 @@ def test_only_so_many_programs_run_at_once(tmp_path: Path) -> None:
     script = (
         f"mkdir {tmp_path}/$$; ls {tmp_path} | wc -l >&2; read job; sleep 0.2; rmdir {tmp_path}/$$; exit 1"
     )
-    probe = Probe(shell(script), lambda name, reason: None)
+    probe = Probe(shell(script), "", lambda name, reason: None)
     counts: list[int] = []
 
     async def ask() -> None:
@@ -72,3 +74,50 @@ def test_only_so_many_programs_run_at_once(tmp_path: Path) -> None:
 
     trio.run(ask_many)
     assert len(counts) == 2 * RUNS_MAX and max(counts) <= RUNS_MAX
+
+
+@pytest.fixture
+def site() -> Iterator[HookSite]:
+    with running_hooks() as running:
+        yield running
+
+
+def test_a_service_gets_the_job_and_its_requester_and_takes_it_by_2xx(site: HookSite) -> None:
+    site.answers += [(204, {}), (201, {})]
+    assert asked([], site.url("/takes")) == asked([], site.url("/takes")) == ("", [])
+    assert [one.path for one in site.posted] == ["/takes", "/takes"]
+    assert json.loads(site.posted[0].body) == {"requester": "12D3KooWBob", "spec": render(SPEC)}
+    assert site.posted[0].headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (403, b'{"reason": "not bob today"}', "not bob today"),
+        (403, b'{"reason": 7}', "403 Forbidden"),
+        (500, b"<html>", "500 Internal Server Error"),
+        (302, b"", "302 Found"),
+        (403, b'{"reason": "' + b"x" * 100_000 + b'"}', "403 Forbidden"),
+        (403, b"[" * 10_000, "403 Forbidden"),
+    ],
+    ids=["reason", "no text", "no JSON", "redirect", "too long", "too deep"],
+)
+def test_a_service_that_refuses_is_quoted_with_its_reason_or_status(
+    site: HookSite, status: int, body: bytes, said: str
+) -> None:
+    site.bodies.append(body)
+    site.answers.append((status, {"Content-Length": str(len(body))}))
+    reason, kept = asked([], site.url("/takes"))
+    assert reason.startswith(f"its operator's probe refuses it: {said}")
+    assert (len(reason) < 1000, kept) == (True, [])
+
+
+def test_a_service_that_does_not_answer_refuses_and_people_are_told_without_its_login(
+    site: HookSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = "its operator's probe could not be asked"
+    reason, (kept,) = asked([], "http://ada:secret@127.0.0.1:9/takes")
+    assert reason == refused and "127.0.0.1:9" in kept and "secret" not in kept
+    monkeypatch.setattr("p2pnode.notices.probe.RUN_S_MAX", 0.3)
+    site.answers.append((0, {}))
+    assert asked([], site.url("/takes")) == (refused, ["no answer within 0 s"])

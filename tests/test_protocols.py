@@ -21,7 +21,7 @@ from p2pnode.core.wire import codec, messages
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.exec import ExecBody
 from p2pnode.core.wire.mandates import Charter, CommandBody, Extension
-from p2pnode.core.wire.membership import ExpulsionBody, InvitationBody, MemberBody
+from p2pnode.core.wire.membership import ExpulsionBody, InvitationBody, KeyringBody, MemberBody
 from p2pnode.core.wire.messages import Advert, Receipt
 from p2pnode.core.wire.signing import (
     CHARTER_DOMAIN,
@@ -30,6 +30,7 @@ from p2pnode.core.wire.signing import (
     EXPULSION_DOMAIN,
     EXTENSION_DOMAIN,
     INVITATION_DOMAIN,
+    KEYRING_DOMAIN,
     MEMBER_DOMAIN,
     RECEIPT_DOMAIN,
     Signed,
@@ -194,15 +195,16 @@ def test_signatures_in_the_vectors_hold_for_their_own_domain_only() -> None:
             REQUESTER,
             [one.expulsion for one in good("network", "member-shown") if one.expulsion],
         ),
+        (KeyringBody, KEYRING_DOMAIN, REQUESTER, [one.keyring for one in good("network", "keyring-given")]),
     ],
-    ids=["charter", "extension", "command", "exec", "invitation", "member", "expulsion"],
+    ids=["charter", "extension", "command", "exec", "invitation", "member", "expulsion", "keyring"],
 )
 def test_a_signature_over_what_a_peer_may_do_holds_for_its_own_domain_only(
     kind: Any, domain: bytes, signer: identity.Identity | None, found: list[Signed]
 ) -> None:
     domains = {
         *(CHARTER_DOMAIN, EXTENSION_DOMAIN, COMMAND_DOMAIN, EXEC_DOMAIN, RECEIPT_DOMAIN),
-        *(INVITATION_DOMAIN, MEMBER_DOMAIN, EXPULSION_DOMAIN, advertiser.DOMAIN),
+        *(INVITATION_DOMAIN, MEMBER_DOMAIN, EXPULSION_DOMAIN, KEYRING_DOMAIN, advertiser.DOMAIN),
     }
     assert found
     for signed in found:

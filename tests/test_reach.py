@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import count
 from math import inf
 
 import pytest
 
 from p2pnode.core.link.reach import (
-    UNREACHED_WAIT_S,
+    FEW_WAIT_S,
+    NOTHING_AGAIN_S,
+    ROUND_AGAIN_S,
+    DialBackAnswer,
     Reachability,
     ReachMode,
     ReachState,
@@ -15,52 +19,137 @@ from p2pnode.core.link.reach import (
 )
 
 PUBLIC, LAN, LOOPBACK, BY_RELAY = "8.8.8.8", "192.168.1.2", "127.0.0.1", ""
+REACHED, FAILED, NOTHING = DialBackAnswer
 
 
 def _after(*met: tuple[str, bool]) -> Reachability:
-    found = Reachability(ReachMode.AUTO, RelayMode.AUTO)
-    for host, inbound in met:
-        found.met(host, 0, inbound=inbound)
+    numbers = count()
+    found = Reachability(ReachMode.AUTO, RelayMode.AUTO, lambda: next(numbers))
+    for number, (host, inbound) in enumerate(met):
+        found.met(f"peer{number}", host, 0, inbound=inbound)
     return found
+
+
+def _state(found: Reachability, now: float) -> ReachState:
+    return found.state(now, has_relays=False)
 
 
 @pytest.mark.parametrize("host", [PUBLIC, LAN])
 def test_a_node_that_others_connect_to_is_reached_and_is_a_relay(host: str) -> None:
     found = _after((host, True))
-    assert found.state(1000, has_relays=False) is ReachState.DIRECT
+    assert _state(found, 1000) is ReachState.DIRECT
     assert not found.needs_relays(1000) and found.is_relay(1000)
 
 
 @pytest.mark.parametrize("host", [PUBLIC, LAN])
-def test_a_node_that_nobody_has_connected_to_needs_relays_after_a_while_and_is_none(host: str) -> None:
-    found = _after((host, False))
-    assert not found.needs_relays(UNREACHED_WAIT_S - 1)
-    assert found.deadline == UNREACHED_WAIT_S
-    assert found.needs_relays(found.deadline) and not found.is_relay(found.deadline)
-    assert found.state(found.deadline, has_relays=False) is ReachState.NONE
-    assert found.state(found.deadline, has_relays=True) is ReachState.RELAY
+def test_a_node_that_one_of_those_it_asks_reaches_is_reached(host: str) -> None:
+    found = _after(*[(host, False)] * 3)
+    for peer, answer in zip(found.asks(0), (FAILED, FAILED, REACHED), strict=True):
+        found.answered(peer, answer, "/ip4/8.8.4.4/tcp/1")
+    assert _state(found, 0) is ReachState.DIRECT and found.asks(1) == []
+    assert found.reached_at() == ("/ip4/8.8.4.4/tcp/1",)
+
+
+def test_a_node_that_three_dial_in_vain_needs_relays_at_once_and_is_none() -> None:
+    found = _after(*[(PUBLIC, False)] * 4)
+    asked = found.asks(0)
+    assert len(asked) == 3
+    for peer in asked[:2]:
+        found.answered(peer, FAILED)
+    assert _state(found, 0) is ReachState.UNKNOWN
+    found.answered(asked[2], FAILED)
+    assert _state(found, 0) is ReachState.NONE and found.needs_relays(0) and not found.is_relay(0)
+    assert found.state(0, has_relays=True) is ReachState.RELAY
+
+
+def test_fewer_are_believed_after_a_while_when_all_of_them_have_said_so() -> None:
+    found = _after((PUBLIC, False), (PUBLIC, False))
+    first, second = found.asks(0)
+    found.answered(first, FAILED)
+    assert not found.needs_relays(FEW_WAIT_S)
+    found.answered(second, FAILED)
+    assert not found.needs_relays(FEW_WAIT_S - 1) and found.deadline(0) == FEW_WAIT_S
+    assert found.needs_relays(FEW_WAIT_S)
+    # One who comes later may reach it yet.
+    found.met("late", PUBLIC, 100, inbound=False)
+    assert found.asks(100) == ["late"]
+    found.answered("late", REACHED)
+    assert _state(found, 100) is ReachState.DIRECT
+
+
+def test_without_an_answer_nothing_is_known_and_another_is_asked() -> None:
+    found = _after(*[(PUBLIC, False)] * 4)
+    asked = found.asks(0)
+    for peer in asked:
+        found.answered(peer, NOTHING)
+    assert found.asks(1) == [next(iter({f"peer{number}" for number in range(4)} - set(asked)))]
+    assert _state(found, 1000) is ReachState.UNKNOWN and not found.needs_relays(1000)
+    # All are asked again soon: they may have a place then.
+    assert found.deadline(NOTHING_AGAIN_S - 1) == NOTHING_AGAIN_S
+    assert len(found.asks(NOTHING_AGAIN_S)) == 3
+
+
+def test_neighbours_of_different_ranges_are_asked_where_there_are() -> None:
+    hosts = ["8.8.8.1", "8.8.8.2", "8.8.8.3", "9.9.9.1", "7.7.7.1"]
+    found = _after(*[(host, False) for host in hosts])
+    assert set(found.asks(0)) == {"peer0", "peer3", "peer4"}
+
+
+def test_the_own_network_says_nothing_of_the_public_one() -> None:
+    found = _after((LAN, True), (PUBLIC, False))
+    assert found.asks(0) == ["peer1"]
+    found.answered("peer1", FAILED)
+    assert _state(found, FEW_WAIT_S) is ReachState.NONE
+    found.gone("peer1")
+    assert _state(found, FEW_WAIT_S) is ReachState.DIRECT
 
 
 def test_a_node_that_is_reached_late_needs_relays_no_more() -> None:
     found = _after((PUBLIC, False))
+    found.answered(*found.asks(0), FAILED)
     assert found.needs_relays(100)
-    found.met(PUBLIC, 101, inbound=True)
-    assert not found.needs_relays(101) and found.state(101, has_relays=False) is ReachState.DIRECT
+    found.met("other", PUBLIC, 101, inbound=True)
+    assert not found.needs_relays(101) and _state(found, 101) is ReachState.DIRECT
+
+
+def test_a_neighbour_that_is_gone_is_not_waited_for() -> None:
+    found = _after((PUBLIC, False), (PUBLIC, False))
+    first, second = found.asks(0)
+    found.answered(first, FAILED)
+    found.gone(second)
+    assert found.needs_relays(FEW_WAIT_S)
+
+
+def test_all_is_asked_again_after_a_while_and_until_then_the_last_answers_count() -> None:
+    found = _after((PUBLIC, False))
+    found.answered(*found.asks(0), REACHED, "/ip4/8.8.4.4/tcp/1")
+    assert found.asks(ROUND_AGAIN_S - 1) == []
+    assert found.deadline(ROUND_AGAIN_S - 1) == ROUND_AGAIN_S
+    assert found.asks(ROUND_AGAIN_S) == ["peer0"]
+    assert _state(found, ROUND_AGAIN_S) is ReachState.DIRECT and found.reached_at()
+    found.answered("peer0", FAILED)
+    assert _state(found, ROUND_AGAIN_S + FEW_WAIT_S) is ReachState.NONE and not found.reached_at()
+    found.moved(ROUND_AGAIN_S + 60)
+    assert found.asks(ROUND_AGAIN_S + 60) == ["peer0"] and found.needs_relays(ROUND_AGAIN_S + 60)
 
 
 @pytest.mark.parametrize("host", [LOOPBACK, BY_RELAY])
 @pytest.mark.parametrize("inbound", [True, False])
 def test_peers_on_this_machine_and_by_relays_show_nothing(host: str, inbound: bool) -> None:
     found = _after((host, inbound))
-    assert found.deadline == inf and not found.needs_relays(1e9)
-    assert found.state(1e9, has_relays=False) is ReachState.UNKNOWN
+    assert found.asks(0) == [] and found.deadline(0) == inf and not found.needs_relays(1e9)
+    assert _state(found, 1e9) is ReachState.UNKNOWN
 
 
 def test_the_settings_override_the_evidence() -> None:
-    direct, relay = (Reachability(mode, RelayMode.AUTO) for mode in (ReachMode.DIRECT, ReachMode.RELAY))
+    direct, relay = (
+        Reachability(mode, RelayMode.AUTO, lambda: 0.0) for mode in (ReachMode.DIRECT, ReachMode.RELAY)
+    )
     for found in (direct, relay):
-        found.met(PUBLIC, 0, inbound=found is relay)
+        found.met("peer", PUBLIC, 0, inbound=found is relay)
+    # A router's address is learned by asking; by relays alone it would be told to nobody.
+    assert direct.asks(0) == ["peer"] and relay.asks(0) == []
     assert not direct.needs_relays(1000) and direct.state(1000, has_relays=False) is ReachState.DIRECT
     assert relay.needs_relays(0) and relay.state(0, has_relays=True) is ReachState.RELAY
-    assert Reachability(ReachMode.RELAY, RelayMode.ON).is_relay(0)
-    assert not Reachability(ReachMode.DIRECT, RelayMode.OFF).is_relay(0)
+    assert Reachability(ReachMode.RELAY, RelayMode.ON, lambda: 0.0).is_relay(0)
+    assert not Reachability(ReachMode.DIRECT, RelayMode.OFF, lambda: 0.0).is_relay(0)

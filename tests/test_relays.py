@@ -38,6 +38,8 @@ from p2pnode.core.wire.circuits import (
     encode_stop,
 )
 from p2pnode.core.wire.codec import BadMessage
+from p2pnode.core.wire.dial_backs import decode_request_untrusted, decode_response_untrusted
+from p2pnode.core.wire.hole_punching import decode_punch_untrusted
 
 
 def _asked(actions: list[AskRelay]) -> list[str]:
@@ -185,7 +187,16 @@ def test_messages_are_as_the_specification_has_them() -> None:
     assert encode_stop(CircuitMessage(CircuitKind.STATUS, status=100)) == bytes.fromhex("0801 2064")
 
 
-@pytest.mark.parametrize("decode", [decode_hop_untrusted, decode_stop_untrusted])
+@pytest.mark.parametrize(
+    "decode",
+    [
+        decode_hop_untrusted,
+        decode_stop_untrusted,
+        decode_request_untrusted,
+        decode_response_untrusted,
+        decode_punch_untrusted,
+    ],
+)
 def test_bytes_that_are_no_message_are_refused(decode: object) -> None:
     assert callable(decode)
     for data in (b"", b"\x08\x09", b"\x08", b"\x12\x02\x10\x01", b"\x0a\x00"):

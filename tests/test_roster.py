@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from p2pnode.core.records import mandate, membership, roster
+from p2pnode.core.records.keyring import Keyring
 from p2pnode.core.records.membership import Right
 from p2pnode.core.records.roster import Roster
 from p2pnode.core.values.trust import ANYBODY
@@ -35,13 +36,14 @@ def joined(peer: Identity, role: Role, operator: Identity = OPERATOR) -> Members
         key=invited.peer_id,
         role=role,
         expires_ms=END_MS,
+        member_for_ms=END_MS - NOW_MS,
         number=NUMBERS[role],
     )
     return membership.enter(invited, membership.invite(operator, body), peer.peer_id, NOW_MS)
 
 
 def a_roster(**shown: Role) -> Roster:
-    made = Roster(ME.peer_id, joined(ME, Role.MEMBER), ME)
+    made = Roster(ME.peer_id, joined(ME, Role.MEMBER), ME, Keyring(bytes(32)))
     for name, role in shown.items():
         peer = {"peer": PEER, "other": OTHER}[name]
         made.prove_untrusted(peer.peer_id, joined(peer, role), NOW_MS)
@@ -204,3 +206,9 @@ def test_a_membership_that_ends_soon_is_told_of_with_what_to_do() -> None:
     ):
         found = membership.ends_soon(one, begun_s + at_s)
         assert (found is None) if not said else said in (found or "")
+
+
+def test_a_role_is_told_of_those_alone_that_have_proven_it() -> None:
+    one = a_roster(peer=Role.GUEST)
+    found = [one.role_of(peer.peer_id) for peer in (PEER, ME, OTHER)]
+    assert found == ["guest", "member", ""]

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from p2pnode.core.job.refusals import REFUSED_AWARD_HOLDS_S
 from p2pnode.core.placement.policy import Quota, QuotaParty, TakePolicy, TakeRule
+from p2pnode.core.records import membership
 from p2pnode.core.records.events import Finished, Received, Start, Tick
 from p2pnode.core.records.reservations import ReservationState
 from p2pnode.core.values.places import Place
 from p2pnode.core.values.trust import Trust
+from p2pnode.core.wire import codec
+from p2pnode.core.wire.membership import Role
 from p2pnode.core.wire.messages import Ask, Bid, Refusal
 from p2pnode.core.wire.spec import Timeouts
 from p2pnode.core.wire.states import RefusalKind
 from p2pnode.core.worker.machine import Worker
 
 from .core_support import advert, ask, award, bid, known, new_job, receipt, sent, signed, spec
+from .test_roster import PEER, joined
 from .worker_support import ASK, ID, new, refusal_of
 
 NO_WASM = TakePolicy((TakeRule("no wasm", takes=False, engines=("wasm",)),))
@@ -112,4 +116,23 @@ def test_a_peer_that_refused_the_award_is_not_asked_again_however_it_advertises(
 def test_a_job_is_placed_only_where_its_own_node_s_policy_says() -> None:
     job = new_job("", spec(), known(advert("a"), advert("b", labels={"zone": "north"})))
     job._trust = Trust(places=(Place("north", labels={"zone": "north"}),))
+    assert [peer for peer, _ in sent(job.begin(0), Ask)] == ["b"]
+
+
+def test_a_rule_on_roles_looks_at_who_asks_and_at_the_award_at_whose_job_it_is() -> None:
+    worker = under(TakePolicy((TakeRule("no guests", takes=False, roles=("guest",)),)))
+    roles = {"gus": "guest", "me": "member"}
+    worker.role_of = lambda peer: roles.get(peer, "")
+    assert refusal_of(worker, ask(slot=1), "gus").reason == "its policy refuses it: no guests"
+    assert sent(worker.handle(Received("me", ASK), 0), Bid)
+    # The one who asked is a member; the requester, as the charter names it, has become a guest since.
+    roles["me"] = "guest"
+    ((_, refusal),) = sent(worker.handle(Received("me", award(ASK)), 1), Refusal)
+    assert isinstance(refusal, Refusal) and refusal.reason == "its policy refuses it: no guests"
+
+
+def test_a_place_of_a_role_is_where_peers_have_it_in_the_private_network() -> None:
+    member = codec.replace(advert("b"), extensions=membership.in_advert(joined(PEER, Role.MEMBER)))
+    job = new_job("", spec(), known(advert("a"), member))
+    job._trust = Trust(places=(Place("members", roles=("member",)),))
     assert [peer for peer, _ in sent(job.begin(0), Ask)] == ["b"]

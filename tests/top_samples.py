@@ -24,6 +24,8 @@ def a_node(name: str, **changes: Any) -> Any:
         "total": resources(4000, 8_000_000_000),
         "free": resources(1000, 8_000_000_000),
         "connected": True,
+        "connection": "direct",
+        "reach": "direct",
         "self": False,
         "scheduling": "schedulable",
         "problem": None,
@@ -59,7 +61,7 @@ def seen(**changes: Any) -> Seen:
     """A node with one peer, and a job there."""
     made = {
         "identity": {"peer": OWN, "name": "me"},
-        "nodes": [a_node("me", self=True, connected=False, peer=OWN), a_node("ada")],
+        "nodes": [a_node("me", self=True, connected=False, connection="", peer=OWN), a_node("ada")],
         "live": [a_job("works", "Running", "Preparing")],
         "ended": [],
         "hosted": [],

@@ -19,25 +19,17 @@ from p2pnode.core.wire.exec import (
 )
 from p2pnode.core.wire.inquiries import LogsPiece, LogsRequest
 from p2pnode.core.wire.mandates import NONCE_SIZE_BYTES, Charter, CommandBody, Extension, Mandate
-from p2pnode.core.wire.membership import (
-    ExpulsionBody,
-    InvitationBody,
-    InvitationToken,
-    MemberBody,
-    Membership,
-    MemberShown,
-    Role,
-)
 from p2pnode.core.wire.messages import Advert, Capacity, Receipt
 from p2pnode.core.wire.signing import Signed
 from p2pnode.core.wire.spec import JobSpec, NetworkType, Resources
 from p2pnode.core.wire.states import ExecutionState, JobState, Outcome
 
+from .wire_network_records import NETWORK_RECORDS
+
 _TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 _SOME = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
 _NATURALS = st.integers(0, fields.INTEGER_MAX)
 _COUNTERS = st.integers(0, fields.COUNTER_MAX)
-_NETWORKS = st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)
 _MOMENTS = st.integers(0, fields.MOMENT_MS_MAX)
 _SIZE_CLASSES = st.integers(0, fields.SIZE_CLASS_MAX)
 _AMOUNTS = st.integers(0, 2**53 - 1)
@@ -350,40 +342,10 @@ RECORDS: dict[str, st.SearchStrategy[Any]] = {
     ),
     "exec-from-controller": st.builds(ExecInput, data=st.binary(max_size=99), end=st.booleans())
     | st.builds(ExecResize, columns=_SIDES, rows=_SIDES),
-    "invitation-body": st.builds(
-        InvitationBody,
-        network=_NETWORKS,
-        operator=_SOME,
-        key=_SOME,
-        role=st.sampled_from(Role),
-        expires_ms=_MOMENTS,
-        number=_NATURALS,
-    ),
-    "member-body": st.builds(MemberBody, network=_NETWORKS, operator=_SOME, peer=_SOME, joined_ms=_MOMENTS),
-    "membership": st.builds(Membership, invitation=_SIGNED, member=_SIGNED),
-    "expulsion-body": st.builds(
-        ExpulsionBody,
-        network=_NETWORKS,
-        operator=_SOME,
-        serial=_MOMENTS,
-        peers=st.lists(_SOME, max_size=3).map(tuple),
-        invitations=st.lists(_NATURALS, max_size=3).map(tuple),
-    ),
-    "member-shown": st.builds(
-        MemberShown,
-        membership=st.builds(Membership, invitation=_SIGNED, member=_SIGNED),
-        expulsion=optional(_SIGNED),
-    ),
-    "invitation-token": st.builds(
-        InvitationToken,
-        invitation=_SIGNED,
-        seed=st.binary(min_size=32, max_size=32),
-        network_key=st.binary(min_size=32, max_size=32),
-        addresses=st.lists(_SOME, max_size=8).map(tuple),
-    ),
     "exec-from-peer": st.builds(
         ExecOutput, stream=st.sampled_from(["stdout", "stderr"]), data=st.binary(max_size=99)
     )
     | st.builds(ExecTaken, size_bytes=st.integers(1, 2**18))
     | st.builds(ExecEnd, exit_code=optional(st.integers(0, 255)), reason=_TEXTS),
+    **NETWORK_RECORDS,
 }

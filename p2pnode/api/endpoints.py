@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from typing import Any
 
-from . import exec_shapes, execution_shapes, file_shapes, queries, shapes, token_shapes
+from . import content_shapes, exec_shapes, execution_shapes, file_shapes, queries, shapes, token_shapes
 from .queries import JsonBody, NoQuery, Query
 from .requests import ALIVE_PATH
 
@@ -277,7 +277,7 @@ ENDPOINTS = (
         "import_car",
         _CONTENT,
         "Add the tree of a CAR, and pin it.",
-        shapes.CidJson,
+        content_shapes.CidJson,
         status=201,
         body=Media.CAR,
     ),
@@ -286,7 +286,7 @@ ENDPOINTS = (
         "fetch",
         _CONTENT,
         "Bring the tree below a CID here, telling how far it is.",
-        shapes.FetchedJson,
+        content_shapes.FetchedJson,
         query=queries.ContentQuery,
         caller=Caller.WRITE,
         **_EVENTS,
@@ -296,7 +296,7 @@ ENDPOINTS = (
         "list_directory",
         _CONTENT,
         "The entries of a folder: CID, or CID/name/...",
-        shapes.EntriesJson,
+        content_shapes.EntriesJson,
         query=queries.ContentQuery,
     ),
     _read(
@@ -304,10 +304,10 @@ ENDPOINTS = (
         "resolve",
         _CONTENT,
         "The CID that CID/name/... leads to.",
-        shapes.CidJson,
+        content_shapes.CidJson,
         query=queries.ContentQuery,
     ),
-    _read("/api/v1/ipfs/pins", "pins", _CONTENT, "What is kept here.", shapes.PinsJson),
+    _read("/api/v1/ipfs/pins", "pins", _CONTENT, "What is kept here.", content_shapes.PinsJson),
     _write(
         "PUT",
         "/api/v1/ipfs/pins/{cid}",

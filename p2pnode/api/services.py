@@ -11,10 +11,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from p2pnode.api.content_shapes import EntryJson, FetchedJson, PinJson
 from p2pnode.api.shapes import (
-    EntryJson,
     EventJson,
-    FetchedJson,
     IdentityJson,
     JobJson,
     JobsJson,
@@ -22,7 +21,6 @@ from p2pnode.api.shapes import (
     LogChunk,
     NetworkJobsJson,
     NodeJson,
-    PinJson,
     PlanJson,
     ProblemJson,
     SchedulingJson,

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Required, TypedDict
 
 from p2pnode.core.wire.states import ExecutionState, Fault, JobState, Outcome, Scheduling
 
+from .finding_shapes import FindingJson
+
 Json = dict[str, Any]
 
 # In the data directory: the secret that each request brings, and where the running node is.
@@ -220,6 +222,8 @@ class NodeJson(TypedDict):
     free: Annotated[ResourcesJson, "The part that is free now."]
     addresses: Annotated[list[str], "Where it can be reached, as multiaddrs."]
     connected: Annotated[bool, "This node is connected to it."]
+    connection: Annotated[str, "'direct', 'relay' or, of one that is not connected or itself, ''."]
+    reach: Annotated[str, "How it says that it is reached: 'direct', 'relay' or 'none'."]
     issued: Annotated[float, "When its advert was made, by its own clock."]
     self: Annotated[bool, "True for the node that answers."]
     scheduling: Annotated[str, "'schedulable', 'cordoned' or 'draining'."]
@@ -232,7 +236,7 @@ class NodeJson(TypedDict):
 class UnreachedJson(TypedDict):
     """A peer that the user gave to the node, and that is not connected."""
 
-    peer: Annotated[str, "The peer's id."]
+    peer: Annotated[str, "The peer's id; of a name in DNS or a file that gives none the name."]
     addresses: Annotated[list[str], "The addresses that were given."]
     reason: Annotated[str, "'' while the first dial goes on."]
 
@@ -287,6 +291,7 @@ class IdentityJson(TypedDict):
     version: Annotated[str, "Its program's version."]
     addresses: Annotated[list[str], "Where it listens, then where its relays do, as multiaddrs."]
     reach: Annotated[str, "How others reach it: 'direct', 'relay', 'none', or as yet 'unknown'."]
+    finding: Annotated[FindingJson, "How it looks beyond its own network, and is found there."]
     data_dir: Annotated[str, "Its data directory."]
     engines: Annotated[list[str], "What can run jobs here, such as wasm and docker."]
     labels: Annotated[dict[str, str], "What Constraints of jobs select it by."]
@@ -303,22 +308,6 @@ class SettingJson(TypedDict):
     where: Annotated[str, "The flag, the variable, PATH:LINE or the profile's name."]
 
 
-class FetchedJson(TypedDict):
-    """How far a fetch is."""
-
-    blocks: int
-    size_bytes: int
-    total_bytes: Annotated[int | None, "As the maker of the content says; null while that is not known."]
-
-
-class EntryJson(TypedDict):
-    """An entry of a directory; `size_bytes` is that of all blocks below it, as the directory's maker says."""
-
-    name: Annotated[str, "Its name in the directory."]
-    cid: Annotated[str, "Its address."]
-    size_bytes: Annotated[int, "All blocks below it, in bytes."]
-
-
 class ProblemJson(TypedDict):
     """Something that has failed on the node."""
 
@@ -331,12 +320,6 @@ class ProblemJson(TypedDict):
     count: Annotated[int, "How often it has happened."]
     first_at: Annotated[float, "When it happened first."]
     last_at: Annotated[float, "When it happened last."]
-
-
-class PinJson(TypedDict):
-    cid: Annotated[str, "The address of what is kept."]
-    what: Annotated[str, "'result', 'receipt', 'added', 'pinned by hand'."]
-    until: Annotated[float | None, "Null: until it is removed."]
 
 
 # The answers that hold several of the above.
@@ -385,15 +368,3 @@ class SettingsJson(TypedDict):
 
 class PeerJson(TypedDict):
     peer: str
-
-
-class CidJson(TypedDict):
-    cid: str
-
-
-class EntriesJson(TypedDict):
-    entries: Annotated[list[EntryJson], "By name."]
-
-
-class PinsJson(TypedDict):
-    pins: Annotated[list[PinJson], "By CID."]

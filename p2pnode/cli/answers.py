@@ -8,16 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, TypedDict
 
+from p2pnode.api.content_shapes import EntryJson, PinJson
 from p2pnode.api.execution_shapes import ExecutionsJson, HostedExecutionsJson
 from p2pnode.api.shapes import (
-    EntryJson,
     EventJson,
     IdentityJson,
     JobJson,
     NetworkJobsJson,
     NetworkJson,
     NodeJson,
-    PinJson,
     PlanJson,
     ProblemsJson,
     SettingsJson,
@@ -120,6 +119,7 @@ class TakeRuleJson(TypedDict):
     images: Annotated[list[str], "Images."]
     modules: Annotated[list[str], "CIDs of WASM modules."]
     labels: Annotated[dict[str, str], "Labels of the job."]
+    roles: Annotated[list[str], "Roles of the requester in the private network."]
 
 
 class QuotaJson(TypedDict):
@@ -137,6 +137,7 @@ class PlaceJson(TypedDict):
     name: Annotated[str, "As 'plan' has it."]
     peers: Annotated[list[str], "Peers; none named: all."]
     labels: Annotated[dict[str, str], "Labels that a peer has to have."]
+    roles: Annotated[list[str], "Roles in the private network, of which it has to have one."]
 
 
 class PolicyJson(TypedDict):
@@ -163,6 +164,8 @@ class PolicyCheckJson(TypedDict):
 
     file: Annotated[str, "The policy's."]
     requester: Annotated[str, "The peer that asks; '': one that no rule names."]
+    role: Annotated[str, "Its role in the private network; '': none."]
+    unfit: Annotated[list[str], "Rules and places that name roles, and fit nobody in the open network."]
     ask: Annotated[PolicyDecisionJson, "By what an ask tells."]
     award: Annotated[PolicyDecisionJson, "By the whole job."]
 
@@ -184,6 +187,13 @@ class ProfilesJson(TypedDict):
     profiles: Annotated[list[ProfileJson], "By name."]
 
 
+class NetworkKeyJson(TypedDict):
+    """A key of a private network, without the key."""
+
+    since: Annotated[float | None, "When it was made; null: before this node joined."]
+    until: Annotated[float | None, "Until when it lets in; null: it is the newest."]
+
+
 class OwnNetworkJson(TypedDict):
     """The network that a node's data directory is in."""
 
@@ -195,6 +205,7 @@ class OwnNetworkJson(TypedDict):
     invitation: Annotated[
         str | None, "The number of the invitation that it joined by; null: the open network."
     ]
+    keys: Annotated[list[NetworkKeyJson], "The network's keys that let in, the newest first."]
     expelled: Annotated[list[str], "The peers that the operator has expelled, as far as is known here."]
     expelled_invitations: Annotated[list[str], "The numbers of invitations by which nobody is in any more."]
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import shlex
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
-from p2pnode import config
+from p2pnode import config, own_network
 from p2pnode.api.shapes import NodeJson, ServiceError
 from p2pnode.cli import devnet_nodes, processes, topology
 from p2pnode.cli.answers import DevnetNodeJson
@@ -26,7 +26,13 @@ from p2pnode.cli.ownfiles import make_directory
 from p2pnode.cli.progress import Progress
 from p2pnode.cli.status import CommandError, Status
 from p2pnode.client.errors import NodeUnreachable
+from p2pnode.core.wire.membership import Role
+from p2pnode.own_network import OwnNetworkError
 
+# The name that --private gives the network, as people see it.
+NETWORK_NAME = "devnet"
+# Used at once, and by nobody else.
+TOKEN_MS = 60_000
 READY_TIMEOUT_S = 60.0
 # Each is a Python that starts: a second and a half of a core, of which a machine may have two.
 READY_PER_NODE_S = 2.0
@@ -68,9 +74,10 @@ def devnet() -> None:
     type=click.Path(path_type=Path),
     help="A TOML file that names and labels the nodes.",
 )
+@click.option("--private", is_flag=True, help="The nodes are in a private network of their own.")
 @click.option("--detach", is_flag=True, help="Return when all are ready, and leave them running.")
 @_in_directory
-def up(count: int | None, topology_file: Path | None, detach: bool, directory: Path) -> int:
+def up(count: int | None, topology_file: Path | None, private: bool, detach: bool, directory: Path) -> int:
     """Start the nodes and show them until interrupted."""
     settings = topology.read(topology_file, count)
     if any(node.process.alive for node in devnet_nodes.read(directory)):
@@ -83,7 +90,10 @@ def up(count: int | None, topology_file: Path | None, detach: bool, directory: P
     make_directory(directory)
     devnet_nodes.remove_old(directory)
     with _ended_unless_kept(directory) as keep:
-        nodes = devnet_nodes.start(directory, topology.lay_out(directory, settings))
+        data_dirs = topology.lay_out(directory, settings)
+        if private:
+            _make_network(data_dirs)
+        nodes = devnet_nodes.start(directory, data_dirs)
         _wait_until_ready(nodes)
         if detach:
             keep.append(directory)
@@ -128,6 +138,20 @@ def down(directory: Path) -> int:
     processes.end(alive)
     say(f"ended {len(alive)} {'node' if len(alive) == 1 else 'nodes'} in {directory}")
     return Status.OK
+
+
+def _make_network(data_dirs: Sequence[Path]) -> None:
+    """Put all nodes into a private network, whose operator the first one is."""
+    now_ms = int(time.time() * 1000)
+    first, *others = data_dirs
+    try:
+        own = own_network.create(first, NETWORK_NAME, now_ms)
+        # Each node's settings name the first one.
+        token = own_network.invite(own, Role.MEMBER, now_ms + TOKEN_MS, None, ())
+        for data_dir in others:
+            own_network.join(data_dir, token, now_ms)
+    except OwnNetworkError as error:
+        raise CommandError(Status.FAILED, str(error)) from error
 
 
 def _nodes(directory: Path) -> list[DevnetNode]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from p2pnode.api.shapes import EntryJson, PinJson
+from p2pnode.api.content_shapes import EntryJson, PinJson
 from p2pnode.cli import options, results
 from p2pnode.cli.forms import Column, OutputForm, answer_form, column, listing, takes_form
 from p2pnode.cli.get import get_path, writing

@@ -1,4 +1,4 @@
-"""`network create`, `invite`, `expel`, `show` and `leave`, and `join`: this node's private network."""
+"""`network create`, `invite`, `expel`, `rotate-key`, `show`, `leave`, and `join`: this node's network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 from p2pnode import own_network
 from p2pnode.api.shapes import IdentityJson, NetworkJson
 from p2pnode.cli import options, standard
-from p2pnode.cli.answers import OwnNetworkJson
+from p2pnode.cli.answers import NetworkKeyJson, OwnNetworkJson
 from p2pnode.cli.forms import OutputForm, answer_form, takes_form
 from p2pnode.cli.groups import Group
 from p2pnode.cli.nodes import network_text
@@ -26,6 +26,7 @@ from p2pnode.core.values.units import parse_duration
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire import codec, peer_ids
 from p2pnode.core.wire.addresses import Scope
+from p2pnode.core.wire.bootstrap import parse_given
 from p2pnode.core.wire.fields import INTEGER_MAX, MOMENT_MS_MAX
 from p2pnode.core.wire.membership import BOOTSTRAP_ADDRESSES_MAX, ExpulsionBody, Role
 from p2pnode.own_network import OwnNetwork, OwnNetworkError
@@ -66,27 +67,39 @@ def create(name: str) -> int:
     metavar="TIME",
     type=options.ParsedValue("duration", parse_duration),
     default="720h",
-    help="The token, and who joins by it, are in for that long: seconds, or such as 24h.",
+    help="The token lets in for that long: seconds, or such as 24h.",
+)
+@click.option(
+    "--member-for",
+    "member_for_s",
+    metavar="TIME",
+    type=options.ParsedValue("duration", parse_duration),
+    help="Who joins by it is a member for that long.  [default: without end]",
 )
 @click.option(
     "--address",
     "addresses",
     metavar="ADDR",
-    type=options.ParsedValue("address", addressing.parse_peer),
+    type=options.ParsedValue("address", parse_given),
     multiple=True,
-    help="Where others reach a node of the network, with /p2p/ID; instead of this node's. May be repeated.",
+    help="Where others reach a node of the network, with /p2p/ID, or /dnsaddr/NAME; instead of this node's."
+    " May be repeated.",
 )
-def invite(role: str, lifetime_s: int, addresses: tuple[str, ...]) -> int:
+def invite(role: str, lifetime_s: int, member_for_s: int | None, addresses: tuple[str, ...]) -> int:
     """Print a token by which other machines join: a secret, of one line."""
     data_dir = default_data_dir()
     with _refusals():
         own = _own(data_dir)
         if lifetime_s == 0:
             raise click.UsageError("--expires is 0: the token would have expired already")
+        if member_for_s == 0:
+            raise click.UsageError("--member-for is 0: nobody would be a member by the token")
         if len(addresses) > BOOTSTRAP_ADDRESSES_MAX:
             raise click.UsageError(f"--address: a token has room for {BOOTSTRAP_ADDRESSES_MAX}")
         expires_ms = min(_now_ms() + lifetime_s * 1000, MOMENT_MS_MAX - 1)
-        token = own_network.invite(own, Role(role), expires_ms, addresses or _addresses(data_dir, own))
+        lasts_ms = None if member_for_s is None else min(member_for_s * 1000, MOMENT_MS_MAX)
+        there = addresses or _addresses(data_dir, own)
+        token = own_network.invite(own, Role(role), expires_ms, lasts_ms, there)
     answer(token)
     number = own_network.number_of(token)
     say(f"invitation {number}: p2pnode network expel --invitation {number} takes it back")
@@ -126,9 +139,35 @@ def expel(peers: tuple[str, ...], invitations: tuple[int, ...]) -> int:
 
 
 @network.command()
+@click.option(
+    "--grace",
+    "grace_s",
+    metavar="TIME",
+    type=options.ParsedValue("duration", parse_duration),
+    default="168h",
+    help="The keys before still let in for that long, for members that are away; 0: they do not.",
+)
+def rotate_key(grace_s: int) -> int:
+    """Make a new network key, where the operator's key is: the members get it, those expelled do not.
+
+    Who does not hear of it within the grace time, and who has an older token, joins anew by a new token.
+    """
+    data_dir = default_data_dir()
+    with _refusals():
+        own = _own(data_dir)
+        made = own_network.rotate_key(data_dir, own, min(grace_s * 1000, MOMENT_MS_MAX), _now_ms())
+    until = f"until {clock(made.earlier[0].until_ms / 1000)}" if made.earlier else "no more"
+    say(f"{own.member.network} has a new key; the one before lets in {until}")
+    say("tokens made before join as long as their key lets in: p2pnode network invite makes new ones")
+    if _running(data_dir) is None:
+        say("the members get it once this node runs: p2pnode serve")
+    return Status.OK
+
+
+@network.command()
 @takes_form(names="the network's name alone")
 def show(form: OutputForm) -> int:
-    """Show the network that this node is in, running or not; no keys."""
+    """Show the network that this node is in, running or not; of its keys their ages alone."""
     data_dir = default_data_dir()
     with _refusals():
         own = own_network.load(data_dir)
@@ -169,7 +208,8 @@ def join(token: str) -> int:
     """Join a private network by a token.
 
     TOKEN is what p2pnode network invite printed; - reads it from stdin, which no list of processes shows.
-    Nobody is asked: the token holds all that is needed.
+    Nobody is asked: the token holds all that is needed. Where the network key was rotated since it was made
+    it may let in no more: then ask the operator for another.
     """
     data_dir = default_data_dir()
     text = standard.read(2 * TOKEN_LENGTH_MAX).decode(errors="replace") if token == "-" else token
@@ -257,6 +297,7 @@ def _shown(own: OwnNetwork | None, expelled: ExpulsionBody | None) -> OwnNetwork
             addresses=[],
             invites=False,
             invitation=None,
+            keys=[],
             expelled=[],
             expelled_invitations=[],
         )
@@ -270,9 +311,26 @@ def _shown(own: OwnNetwork | None, expelled: ExpulsionBody | None) -> OwnNetwork
         addresses=list(own.addresses),
         invites=own.operator_seed is not None,
         invitation=str(member.invitation),
+        keys=_keys(own),
         expelled=list(expelled.peers) if expelled else [],
         expelled_invitations=[str(one) for one in expelled.invitations] if expelled else [],
     )
+
+
+def _keys(own: OwnNetwork) -> list[NetworkKeyJson]:
+    keys, now_ms = own.keys, _now_ms()
+    # A token tells nothing of its key's age.
+    since = None if own.keyring is None and own.operator_seed is None else keys.since_ms / 1000
+    earlier = [one for one in keys.earlier if now_ms < one.until_ms]
+    return [
+        NetworkKeyJson(since=since, until=None),
+        *(NetworkKeyJson(since=one.since_ms / 1000, until=one.until_ms / 1000) for one in earlier),
+    ]
+
+
+def _key_text(key: NetworkKeyJson) -> str:
+    made = "as it was when this node joined" if key["since"] is None else f"made {rfc3339(key['since'])}"
+    return made if key["until"] is None else f"{made}, lets in until {rfc3339(key['until'])}"
 
 
 def _lines(value: OwnNetworkJson) -> list[tuple[str, str]]:
@@ -286,6 +344,7 @@ def _lines(value: OwnNetworkJson) -> list[tuple[str, str]]:
         ("Joined", rfc3339(value["joined"])),
         ("Until", "" if found["expires"] is None else rfc3339(found["expires"])),
         ("Invitation", value["invitation"] or ""),
+        *(("Key", _key_text(one)) for one in value["keys"]),
         *(("Address", one) for one in value["addresses"]),
         *(("Expelled", one) for one in value["expelled"]),
         *(("Expelled", f"invitation {one}") for one in value["expelled_invitations"]),

@@ -31,7 +31,6 @@ from p2pnode.cli.status import CommandError, Status
 from p2pnode.client.errors import NodeUnreachable
 from p2pnode.core.records.membership import OPEN_NETWORK, described
 from p2pnode.core.values.units import about_bytes, parse_duration
-from p2pnode.core.wire.addresses import reach_of
 from p2pnode.core.wire.states import Scheduling
 from p2pnode.system.host_resources import BUILT_IN_LABELS
 
@@ -186,10 +185,17 @@ def _free_bytes(free: int, total: int) -> str:
     return f"{amount}/{of}" if of.endswith(f" {unit}") else f"{amount} {unit}/{of}"
 
 
+def _connected(one: NodeJson) -> str:
+    if one["self"] or not one["connected"]:
+        return "self" if one["self"] else "no"
+    # A node of an earlier version does not say how.
+    return one.get("connection", "yes")
+
+
 _NODES: Sequence[Column[NodeJson]] = (
     column("NAME", lambda one: one["name"]),
     column("PEER", lambda one: short_peer(one["peer"]), lambda one: one["peer"]),
-    column("CONNECTED", lambda one: "self" if one["self"] else "yes" if one["connected"] else "no"),
+    column("CONNECTED", _connected),
     column("ENGINES", lambda one: ",".join(one["engines"])),
     column("CPU FREE", lambda one: f"{_cores(one['free'])}/{_cores(one['total'])}"),
     column("MEMORY FREE", lambda one: _free_bytes(one["free"]["memory_bytes"], one["total"]["memory_bytes"])),
@@ -198,7 +204,7 @@ _NODES: Sequence[Column[NodeJson]] = (
     column("SCHEDULING", lambda one: f"nothing: {one['problem']}" if one["problem"] else one["scheduling"]),
     time_column("ADVERT", lambda one: one["issued"], in_table=False),
     wide_column("PROTOCOLS", lambda one: ",".join(one["protocols"])),
-    wide_column("REACH", lambda one: reach_of(one["addresses"])),
+    wide_column("REACH", lambda one: one.get("reach", "")),
     wide_column("ADDRESSES", lambda one: ",".join(one["addresses"])),
     column("LABELS", lambda one: labels_text(_own(one["labels"])), lambda one: labels_text(one["labels"])),
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import click
 
-from p2pnode import identity
+from p2pnode import identity, own_network
 from p2pnode.cli import jobfiles, options
 from p2pnode.cli.answers import (
     PlaceJson,
@@ -20,13 +20,15 @@ from p2pnode.cli.forms import OutputForm, answer_form, labels_text, takes_form
 from p2pnode.cli.groups import Group
 from p2pnode.cli.options import GivenFile
 from p2pnode.cli.output import fields
-from p2pnode.cli.status import Status
+from p2pnode.cli.status import CommandError, Status
 from p2pnode.config import loading
 from p2pnode.config import policy as policies
 from p2pnode.config.settings import NodeConfig
 from p2pnode.core.placement.matching import requirements_of
 from p2pnode.core.placement.policy import Decision, Holding, Quota, facts_of_ask, facts_of_job
 from p2pnode.core.wire import peer_ids
+from p2pnode.core.wire.membership import Role
+from p2pnode.own_network import OwnNetworkError
 
 _WORDS = {True: "taken", False: "refused", None: "open"}
 
@@ -63,8 +65,13 @@ def show(form: OutputForm) -> int:
     type=options.ParsedValue("peer id", _read_peer),
     help="The node whose job it is.",
 )
+@click.option(
+    "--role",
+    type=click.Choice([one.value for one in Role]),
+    help="That node's role in this private network.",
+)
 @takes_form()
-def check(given: GivenFile, requester: str | None, form: OutputForm) -> int:
+def check(given: GivenFile, requester: str | None, role: str | None, form: OutputForm) -> int:
     """Show which rule decides on a job file, at its ask and at its award.
 
     SPEC is a job file; without it, or with -, standard input is read. Without --requester it is of a node
@@ -73,13 +80,18 @@ def check(given: GivenFile, requester: str | None, form: OutputForm) -> int:
     job = jobfiles.read_valid(given)
     config = loading.load({})
     found = policies.load(config)
+    is_open = _is_in_open_network(config)
+    if role and is_open:
+        raise click.UsageError("--role: this node is in the open network, where nobody has a role")
     me, peer, need, spec = _own_id(config), requester or "", requirements_of(job.spec), job.spec
-    ask = found.policy.decide(facts_of_ask(peer, need), me)
-    award = found.policy.decide(facts_of_job(peer, spec), me)
+    ask = found.policy.decide(facts_of_ask(peer, role or "", need), me)
+    award = found.policy.decide(facts_of_job(peer, role or "", spec), me)
     asked, awarded = (Holding(peer, namespace, need.resources) for namespace in ("", spec.namespace))
     answered = PolicyCheckJson(
         file=str(found.path),
         requester=peer,
+        role=role or "",
+        unfit=list(found.of_roles) if is_open else [],
         ask=_decision_json(ask, found.policy.too_large(asked, me)),
         award=_decision_json(award, found.policy.too_large(awarded, me)),
     )
@@ -94,6 +106,13 @@ def _own_id(config: NodeConfig) -> str:
     return identity.load_or_create(config.data_dir).peer_id if there else "none"
 
 
+def _is_in_open_network(config: NodeConfig) -> bool:
+    try:
+        return own_network.load(config.data_dir) is None
+    except OwnNetworkError as error:
+        raise CommandError(Status.FAILED, str(error)) from error
+
+
 def _decision_json(decision: Decision, too_large: str | None) -> PolicyDecisionJson:
     if too_large and decision.taken is not False:
         return PolicyDecisionJson(decision="refused", rule="", reason=too_large)
@@ -105,6 +124,11 @@ def _check_fields(found: PolicyCheckJson, exists: bool) -> list[tuple[str, str]]
     return [
         ("Policy", found["file"] if exists else f"none ({found['file']} is not there)"),
         ("Requester", found["requester"] or "one that no rule names"),
+        ("Role", found["role"]),
+        *(
+            ("Never fits", f"{one}: roles are of private networks, this is the open one")
+            for one in found["unfit"]
+        ),
         ("At the ask", _decision_text(found["ask"])),
         ("At the award", _decision_text(found["award"])),
     ]
@@ -134,13 +158,15 @@ def _shown(found: policies.PolicyFile) -> PolicyJson:
                 images=list(rule.images),
                 modules=list(rule.modules),
                 labels=dict(rule.labels),
+                roles=list(rule.roles),
             )
             for rule in policy.rules
         ],
         otherwise=_decided(policy.otherwise),
         quotas=[_quota_json(one) for one in policy.quotas],
         places=[
-            PlaceJson(name=one.name, peers=list(one.peers), labels=dict(one.labels)) for one in found.places
+            PlaceJson(name=one.name, peers=list(one.peers), labels=dict(one.labels), roles=list(one.roles))
+            for one in found.places
         ],
     )
 

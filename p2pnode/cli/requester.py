@@ -219,12 +219,13 @@ def _names_peers(settings: NodeConfig) -> bool:
         own = own_network.load(settings.data_dir)
     except own_network.OwnNetworkError as error:
         raise CommandError(Status.FAILED, str(error)) from error
-    return bool(settings.peers or (own and own.addresses))
+    return bool(settings.peers or settings.peers_file or (own and own.addresses))
 
 
 def not_reached(given: UnreachedJson) -> str:
     """A line about a given peer that is not connected."""
-    address = f"{given['addresses'][0]}/p2p/{given['peer']}"
+    # A name in DNS, or a file, has none.
+    address = f"{given['addresses'][0]}/p2p/{given['peer']}" if given["addresses"] else given["peer"]
     return f"not connected with {address}: {given['reason'] or 'no answer yet'}"
 
 

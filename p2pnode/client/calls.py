@@ -10,14 +10,13 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import cast
 from urllib.parse import quote, urlencode
 
+from p2pnode.api.content_shapes import EntryJson, FetchedJson, PinJson
 from p2pnode.api.execution_shapes import HostedJson
 from p2pnode.api.shapes import (
     CAR_MEDIA_TYPE,
     PAGE_ROWS_MAX,
-    EntryJson,
     EventJson,
     ExecutionJson,
-    FetchedJson,
     IdentityJson,
     JobJson,
     JobsJson,
@@ -25,7 +24,6 @@ from p2pnode.api.shapes import (
     LogChunk,
     NetworkJobsJson,
     NodeJson,
-    PinJson,
     PlanJson,
     ProblemJson,
     SchedulingJson,

@@ -14,10 +14,11 @@ from p2pnode.core.placement.forwarding import parse_pattern
 from p2pnode.core.values import units
 from p2pnode.core.values.capabilities import parse_allowed
 from p2pnode.core.values.domains import parse_domain
+from p2pnode.core.values.finding import DhtMode, ProvideMode
 from p2pnode.core.values.images import RULE_FORM, ImageRule
 from p2pnode.core.values.internet import AllowedHost
 from p2pnode.core.values.registries import parse_login
-from p2pnode.core.wire import addresses, peer_ids
+from p2pnode.core.wire import addresses, bootstrap, peer_ids
 from p2pnode.core.wire.spec import NetworkType
 
 LOG_LEVELS = ("error", "warning", "info", "debug")
@@ -38,7 +39,7 @@ URL_LENGTH_MAX = 2_000
 LENDABLE_NETWORKS = (NetworkType.BRIDGE, NetworkType.HOST)
 
 T = TypeVar("T")
-Mode = TypeVar("Mode", ReachMode, RelayMode)
+Mode = TypeVar("Mode", ReachMode, RelayMode, DhtMode, ProvideMode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,11 +285,20 @@ LISTEN = SettingKind(
 )
 PEERS = SettingKind(
     "ADDR",
-    "multiaddrs such as /ip4/192.0.2.7/tcp/4001/p2p/12D3...",
+    "multiaddrs such as /ip4/192.0.2.7/tcp/4001/p2p/12D3..., or /dnsaddr/NAME",
     "/ip4/192.0.2.7/tcp/4001/p2p/12D3KooWHHzSeKaY8xuZVzkLbKFfvNgPPeKhFBGrMbNzbm5akpqu",
-    _list_of(addresses.parse_peer),
+    _list_of(bootstrap.parse_given),
     _words,
 )
+DHT_PEERS = SettingKind(
+    "ADDR",
+    "multiaddrs such as /ip4/192.0.2.7/tcp/4001/p2p/12D3..., or /dnsaddr/bootstrap.libp2p.io",
+    "/dnsaddr/bootstrap.libp2p.io",
+    _list_of(bootstrap.parse_given_of_dht),
+    _words,
+)
+DHT = SettingKind("MODE", f"one of {', '.join(DhtMode)}", "client", _one_of(DhtMode))
+PROVIDE = SettingKind("WHAT", f"one of {', '.join(ProvideMode)}", "results", _one_of(ProvideMode))
 PEER_IDS = SettingKind(
     "PEER",
     f"at most {PEER_IDS_MAX} peer ids of Ed25519 keys, such as 12D3KooW... (p2pnode id prints a node's)",

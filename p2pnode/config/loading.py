@@ -14,6 +14,7 @@ from typing import Any
 
 from p2pnode.config import ConfigError, SettingOrigin, SettingSource, place_of, variable_of
 from p2pnode.config.settings import SETTINGS, NodeConfig, Setting
+from p2pnode.core.values.finding import DhtMode, ProvideMode
 from p2pnode.core.wire import addresses
 
 CONFIG_SIZE_BYTES_MAX = 64 * 1024
@@ -52,6 +53,8 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> N
             raise ConfigError(f"the environment's {variable}: expected a URL such as https://s3.example.com")
     config = NodeConfig(data_dir=place.data_dir, origins={"data_dir": place.origin} | origins, **values)
     _check_api(config)
+    if config.provide is not ProvideMode.OFF and config.dht is DhtMode.OFF:
+        raise ConfigError(f"provide: {config.provide} needs the DHT: set dht to client or server, too")
     return config
 
 

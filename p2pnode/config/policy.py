@@ -20,6 +20,7 @@ from p2pnode.core.placement.policy import NO_POLICY, Quota, QuotaParty, TakePoli
 from p2pnode.core.values import units
 from p2pnode.core.values.places import Place
 from p2pnode.core.wire import peer_ids
+from p2pnode.core.wire.membership import Role
 from p2pnode.core.wire.spec import NetworkType
 
 POLICY_FILE = "policy.toml"
@@ -43,12 +44,22 @@ class PolicyFile:
     places: tuple[Place, ...] = ()
     # The words of the operator's own program, asked at each award; (): none.
     probe: tuple[str, ...] = ()
+    # The URL that is asked instead; "": none.
+    probe_url: str = ""
+
+    @property
+    def of_roles(self) -> tuple[str, ...]:
+        """The names of the rules and places that name roles: in the open network they fit nobody."""
+        rules = [one.name for one in self.policy.rules if one.roles]
+        return (*rules, *(one.name for one in self.places if one.roles))
 
 
 @dataclass(frozen=True, slots=True)
 class _Field:
     expected: str
     read: _Read
+    # The value may hold a login.
+    is_secret: bool = False
 
 
 def load(config: NodeConfig) -> PolicyFile:
@@ -106,21 +117,22 @@ class _Reading:
         ]
         places = [
             Place(found.pop("name", _shown(found)), **found)
-            for found in self._tables("place", _PLACE, needs="peers or labels")
+            for found in self._tables("place", _PLACE, needs="peers or labels or roles")
         ]
         policy = TakePolicy(
             tuple(rules), self._read(("otherwise",), _TAKE["decision"], otherwise), tuple(self._quotas())
         )
-        return PolicyFile(self._path, True, policy, tuple(places), self._probe())
+        return PolicyFile(self._path, True, policy, tuple(places), **self._probe())
 
-    def _probe(self) -> tuple[str, ...]:
+    def _probe(self) -> dict[str, Any]:
         table = self._values.get("probe")
         if table is None:
-            return ()
-        if not isinstance(table, dict) or list(table) != ["command"]:
-            raise self._error(("probe",), "expected a table [probe] with command, and nothing else")
-        words: tuple[str, ...] = self._read(("probe",), _COMMAND, table["command"])
-        return words
+            return {}
+        if not isinstance(table, dict) or list(table) not in (["command"], ["url"]):
+            raise self._error(("probe",), "expected a table [probe] with command or url, and nothing else")
+        if "url" in table:
+            return {"probe_url": self._read(("probe",), _URL, table["url"])}
+        return {"probe": self._read(("probe",), _COMMAND, table["command"])}
 
     def _quotas(self) -> list[Quota]:
         found = self._tables("quota", _QUOTA, needs="each")
@@ -156,7 +168,8 @@ class _Reading:
         try:
             return field.read(value)
         except ValueError:
-            raise self._error(where, f"expected {field.expected}, got {value!r}") from None
+            got = "another" if field.is_secret else repr(value)
+            raise self._error(where, f"expected {field.expected}, got {got}") from None
 
     def _error(self, where: tuple[str | int, ...], said: str) -> ConfigError:
         line = next((self._lines[key] for key in (where, where[:2], where[:1]) if key in self._lines), 1)
@@ -211,6 +224,11 @@ def _command(value: object) -> object:
     return kinds.COMMAND.read(value)
 
 
+def _url(value: object) -> str:
+    kinds.WEBHOOKS.read([text := _text(value)])
+    return text
+
+
 def _labels(value: object) -> dict[str, str]:
     if not isinstance(value, dict) or not value:
         raise ValueError(value)
@@ -227,12 +245,14 @@ def _count(value: object) -> int:
 def _shown(place: Mapping[str, Any]) -> str:
     """The words for a place without a name."""
     peers = ["a peer that it names"] if "peers" in place else []
-    return " and ".join(peers + [f"{key}={value}" for key, value in place.get("labels", {}).items()])
+    roles = [f"a role of {' or '.join(place['roles'])}"] if "roles" in place else []
+    return " and ".join(peers + roles + [f"{key}={value}" for key, value in place.get("labels", {}).items()])
 
 
 _TEXTS = _Field("a list of texts, in which * is any text", _list_of(_text))
 _PEERS = _Field("a list of peer ids (p2pnode id prints one), or of parts of them with *", _list_of(_peer))
 _LABELS = _Field('a table of texts, such as { team = "data" }', _labels)
+_ROLES = _Field(f"a list of {', '.join(Role)}", _list_of(lambda text: Role(text).value))
 _NAME = _Field(f"a text of at most {RULE_NAME_LENGTH_MAX} characters", _name)
 _TAKE = {
     "decision": _Field('"take" or "refuse"', _decision),
@@ -246,6 +266,7 @@ _TAKE = {
     "images": _TEXTS,
     "modules": _Field("a list of CIDs", _list_of(_cid)),
     "labels": _LABELS,
+    "roles": _ROLES,
 }
 _QUOTA = {
     "each": _Field('"requester" or "namespace"', lambda value: QuotaParty(_text(value))),
@@ -264,4 +285,5 @@ _LIMITS = {
     "gpus": "gpus",
 }
 _COMMAND = _Field(f"as its command {kinds.COMMAND.expected}", _command)
-_PLACE = {"name": _NAME, "peers": _PEERS, "labels": _LABELS}
+_URL = _Field("as its url an http or https URL without a fragment", _url, is_secret=True)
+_PLACE = {"name": _NAME, "peers": _PEERS, "labels": _LABELS, "roles": _ROLES}

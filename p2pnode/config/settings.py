@@ -16,6 +16,7 @@ from p2pnode.config import DEFAULT_ORIGIN, SettingOrigin, kinds
 from p2pnode.config.kinds import SettingKind
 from p2pnode.core.link.reach import ReachMode, RelayMode
 from p2pnode.core.values import units
+from p2pnode.core.values.finding import DhtMode, ProvideMode
 from p2pnode.core.wire.spec import STOP_GRACE_S_MAX, NetworkType
 
 # A result that is ready on a Friday is still there for the next week's end.
@@ -55,8 +56,14 @@ class NodeConfig:
     listen: Annotated[tuple[str, ...], Setting("--listen", kinds.LISTEN, "A multiaddr to listen at.")] = (
         "/ip4/0.0.0.0/tcp/0",
     )
-    # With /p2p/PEER.
-    peers: Annotated[tuple[str, ...], Setting("--peer", kinds.PEERS, "A node to join through.")] = ()
+    # With /p2p/PEER, or names in DNS.
+    peers: Annotated[
+        tuple[str, ...], Setting("--peer", kinds.PEERS, "A node to join through, or /dnsaddr/NAME for some.")
+    ] = ()
+    # "": none.
+    peers_file: Annotated[
+        str, Setting("--peers-file", kinds.FILE, "More of them, one a line, read again when it changes.")
+    ] = ""
     # One that is no loopback needs a certificate (loading).
     api_host: Annotated[
         str,
@@ -123,12 +130,40 @@ class NodeConfig:
     mdns: Annotated[bool, Setting("--no-mdns", kinds.FLAG, "Neither find peers on the LAN nor be found.")] = (
         True
     )
+    dht: Annotated[
+        DhtMode,
+        Setting(
+            "--dht",
+            kinds.DHT,
+            "Look in the DHT for peers and content unknown here (client), and answer others (server).",
+            "off",
+        ),
+    ] = DhtMode.OFF
+    # (): the nodes that this one joins through, and its neighbours.
+    dht_peers: Annotated[
+        tuple[str, ...],
+        Setting(
+            "--dht-peer",
+            kinds.DHT_PEERS,
+            "A peer of the DHT to begin with.",
+            "the nodes to join through",
+        ),
+    ] = ()
+    provide: Annotated[
+        ProvideMode,
+        Setting(
+            "--provide",
+            kinds.PROVIDE,
+            "Tell the DHT which results are here, or all that is pinned, for any IPFS node to find.",
+            "off",
+        ),
+    ] = ProvideMode.OFF
     reach: Annotated[
         ReachMode,
         Setting(
             "--reach",
             kinds.REACH,
-            "Be dialled (direct), or be reached by relays; auto: by relays too, while nobody dials it.",
+            "Be dialled (direct), or be reached by relays; auto: by relays too, where dialling it fails.",
             "auto",
         ),
     ] = ReachMode.AUTO

@@ -191,6 +191,9 @@ def network(found: NetworkFacts, node: NodeFacts, now: float) -> Finding:
         return warn("network", f"{found.text}, and the node that runs is not in it", "start the node again")
     if found.expires is not None and found.expires <= now:
         return warn("network", found.text, "ask its operator for another token, and join anew")
+    if found.of_another:
+        said, _, remedy = found.of_another.rpartition(": ")
+        return fail("network", said, remedy)
     if found.ends:
         said, _, remedy = found.ends.partition(": ")
         return warn("network", said, remedy)
@@ -231,6 +234,19 @@ def reach(found: NodeFacts) -> Finding | None:
         )
     says = {"direct": "others connect to this node", "relay": "others reach this node by relays"}
     return ok("reach", says[how]) if how in says else None
+
+
+def finding(found: NodeFacts) -> Finding | None:
+    """The DHT and what others find there of this node; None where it is off."""
+    told = found.identity.get("finding") if found.identity else None
+    if told is None or told["dht"] == "off":
+        return None
+    shown = f"{told['dht']}, {told['peers']} peers have answered"
+    if told["provided"] or told["waiting"]:
+        shown += f"; {told['provided']} roots are provided, {told['waiting']} wait"
+    if told["waiting"] and not told["provided"] and not told["peers"]:
+        return warn("dht", shown, "name a peer of the DHT that can be reached: config set dht_peers")
+    return ok("dht", shown)
 
 
 def problems(found: NodeFacts) -> Finding:

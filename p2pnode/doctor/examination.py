@@ -43,6 +43,8 @@ def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
         yield from checks.peers(node)
         if reach := checks.reach(node):
             yield reach
+        if finding := checks.finding(node):
+            yield finding
         yield checks.problems(node)
     if config.ipfs_api:
         yield checks.kubo(*probes.kubo(config.ipfs_api))

@@ -181,6 +181,8 @@ class NetworkFacts:
     problem: str = ""
     # A line where the membership ends soon, or has ended, with what to do.
     ends: str = ""
+    # A line where it is of another identity, with what to do.
+    of_another: str = ""
 
 
 def network(data_dir: Path, now: float) -> NetworkFacts:
@@ -188,6 +190,7 @@ def network(data_dir: Path, now: float) -> NetworkFacts:
         own = own_network.load(data_dir)
         if own is not None:
             own_network.expelled(data_dir, own)
+            of_another = own_network.why_of_another(data_dir, own)
     except own_network.OwnNetworkError as error:
         return NetworkFacts(problem=str(error))
     if own is None:
@@ -195,7 +198,14 @@ def network(data_dir: Path, now: float) -> NetworkFacts:
     member = own.member
     text = own_network.description(own, now)
     ends = membership.ends_soon(member, now) or ""
-    return NetworkFacts(member.network, member.operator, text, member.expires, ends=ends)
+    return NetworkFacts(
+        member.network,
+        member.operator,
+        text,
+        member.expires,
+        ends=ends,
+        of_another=of_another or "",
+    )
 
 
 def _lives(data_dir: Path) -> bool:

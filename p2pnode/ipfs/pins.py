@@ -80,6 +80,9 @@ class Pins:
         pins = (self._read(name) for name in sorted(os.listdir(self._directory)))
         return [pin for pin in pins if pin is not None]
 
+    def of(self, root: str) -> Pin | None:
+        return self._read(cids.canonical(root))
+
     def newest(self, count: int) -> list[str]:
         """The roots that were pinned last, the newest first."""
         with os.scandir(self._directory) as entries:

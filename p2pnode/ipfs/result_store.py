@@ -40,6 +40,11 @@ DISK_FREE_BYTES_MIN = 2 * 1024**3
 RECEIPT_RETENTION_S = 365 * 24 * 3600
 # The size may grow by a few GB in between, and a put at the quota collects by itself.
 LOOK_INTERVAL_S = 10.0
+# As pins say what they are of. Those of a private network begin in their own way: a node that leaves it for
+# another network still has them.
+RESULT = "result"
+_RECEIPT = "receipt"
+PRIVATE_PREFIX = "private "
 # Waits for a daemon that is away; an operator who starts it again sees results there within a minute.
 KUBO_RETRY_S = 5.0
 KUBO_RETRY_S_MAX = 60.0
@@ -61,13 +66,25 @@ def default_quota_bytes(directory: Path) -> int:
 
 class ResultStore:
     def __init__(
-        self, blocks: BlockStore, directory: Path, result_retention_s: int, kubo: KuboDaemon | None
+        self,
+        blocks: BlockStore,
+        directory: Path,
+        result_retention_s: int,
+        kubo: KuboDaemon | None,
+        stored: Callable[[], None] = lambda: None,
+        *,
+        is_private: bool = False,
     ) -> None:
-        """`directory` is for the list of what the Kubo daemon has not got yet."""
+        """`directory` is for the list of what the Kubo daemon has not got yet.
+
+        `stored` is called, in any thread, when a result is there; `is_private`: all are a private network's.
+        """
         self._blocks = blocks
         self._directory = directory
         self._result_retention_s = result_retention_s
         self._kubo = kubo
+        self._stored = stored
+        self._origin = PRIVATE_PREFIX if is_private else ""
         self._free_directory = directory.parent
         self._to_deliver = trio.Event()
         # Sizes of the roots that were told last: nothing needs reading twice.
@@ -85,18 +102,19 @@ class ResultStore:
                 return put(data, codec)
 
             root = unixfs.add_directory(tree, put_or_stop)
-            self._blocks.pin(root, "result", time.time() + self._result_retention_s)
+            self._blocks.pin(root, self._origin + RESULT, time.time() + self._result_retention_s)
         if self._kubo is not None:
             self._directory.mkdir(parents=True, exist_ok=True)
             (self._directory / root).touch()
             self._wake()
+        self._stored()
         return root
 
     def add_receipt(self, signed: bytes) -> str:
         """Store a signed receipt and pin it; its CID. Raises `OSError`."""
         with self._blocks.using():
             cid = self._blocks.put(signed, "dag-cbor")
-            self._blocks.pin(cid, "receipt", time.time() + RECEIPT_RETENTION_S)
+            self._blocks.pin(cid, self._origin + _RECEIPT, time.time() + RECEIPT_RETENTION_S)
         return cid
 
     def newest_roots(self, count: int) -> dict[str, int]:

@@ -29,8 +29,8 @@ from p2pnode.core.wire.circuits import (
     encode_stop,
 )
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.core.wire.protobuf import VARINT_SIZE_BYTES_MAX, varint, varint_untrusted
 
+from .prefixed import read_prefixed, write_prefixed
 from .streams import READ_SIZE_BYTES, NetworkError, Stream, StreamBroken
 
 log = logging.getLogger(__name__)
@@ -55,21 +55,13 @@ class CircuitRefused(NetworkError):
 
 async def read_circuit_message(stream: Stream, timeout_s: float, *, hop: bool) -> CircuitMessage:
     """One message; raises `StreamBroken` and `BadMessage`."""
-    head = b""
-    while not head or head[-1] & 0x80:
-        if len(head) == VARINT_SIZE_BYTES_MAX:
-            raise BadMessage("a length that does not end")
-        head += await stream.read_exactly(1, timeout_s)
-    size_bytes, _ = varint_untrusted(head, 0)
-    if size_bytes > CIRCUIT_MESSAGE_SIZE_BYTES_MAX:
-        raise BadMessage(f"a message of circuits of {size_bytes} bytes")
-    data = await stream.read_exactly(size_bytes, timeout_s)
+    data = await read_prefixed(stream, CIRCUIT_MESSAGE_SIZE_BYTES_MAX, timeout_s)
     return decode_hop_untrusted(data) if hop else decode_stop_untrusted(data)
 
 
 async def write_circuit_message(stream: Stream, message: CircuitMessage, *, hop: bool) -> None:
     data = encode_hop(message) if hop else encode_stop(message)
-    await stream.write(varint(len(data)) + data, WRITE_S_MAX)
+    await write_prefixed(stream, data, WRITE_S_MAX)
 
 
 async def ask(stream: Stream, message: CircuitMessage, *, hop: bool) -> CircuitMessage:

@@ -48,6 +48,11 @@ def reason_of_failure(error: BaseException) -> str:
     return one_line(str(last)) or type(last).__name__
 
 
+def is_of_other_network(error: BaseException) -> bool:
+    """Whether a dial has failed as the other side knows another network key than it was dialled with."""
+    return any(isinstance(one, OtherNetwork) for one in _causes(error))
+
+
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error

@@ -15,8 +15,9 @@ from multiaddr import Multiaddr
 
 from p2pnode.core.wire import addresses as addressing
 
-from .dial_failures import reason_of_failure
+from .dial_failures import is_of_other_network, reason_of_failure
 from .names import NameUnknown, resolve
+from .private_network import NetworkKeys, dialled_with
 from .streams import NetworkError
 
 # The next address of a peer is tried after this, while the earlier ones go on (RFC 8305: 250 ms).
@@ -42,12 +43,18 @@ class Dialler:
     """Makes the connections of a host to its peers, one at a time for each peer."""
 
     def __init__(
-        self, network: INetworkService, own: str, by_relay: Callable[[str, str], Awaitable[None]]
+        self,
+        network: INetworkService,
+        own: str,
+        by_relay: Callable[[str, str], Awaitable[None]],
+        network_keys: NetworkKeys | None = None,
     ) -> None:
         """`own` is the peer id of the host itself, which is not dialled.
 
-        `by_relay` connects with a peer by a relay that is connected: the relay, then the peer.
+        `by_relay` connects with a peer by a relay that is connected: the relay, then the peer. Of the
+        `network_keys` those before the newest are for peers that have yet to hear of that.
         """
+        self._network_keys = network_keys
         self._network = network
         self._own = own
         self._by_relay = by_relay
@@ -92,7 +99,7 @@ class Dialler:
 
                 async def attempt(address: str, failed: trio.Event) -> None:
                     try:
-                        await self._dial_one(peer, address)
+                        await self._dial_with_each_key(peer, address)
                         nursery.cancel_scope.cancel()
                     except (BaseLibp2pError, NetworkError, OSError, ValueError) as exc:
                         failures[address] = reason_of_failure(exc)
@@ -107,6 +114,20 @@ class Dialler:
             unanswered = f"no answer within {timeout_s:.0f} s"
             why = "; ".join(f"{address}: {failures.get(address, unanswered)}" for address in tried)
             raise Unreachable(f"no connection to {peer}", why or "no address of it is known")
+
+    async def _dial_with_each_key(self, peer: str, address: str) -> None:
+        if self._network_keys is None:
+            await self._dial_one(peer, address)
+            return
+        keys = self._network_keys()
+        for key in keys:
+            try:
+                with dialled_with(key):
+                    await self._dial_one(peer, address)
+                return
+            except (BaseLibp2pError, NetworkError, OSError) as exc:
+                if key == keys[-1] or not is_of_other_network(exc):
+                    raise
 
     async def _dial_one(self, peer: str, address: str) -> None:
         """Dial what a name stands for; raises what the resolver, or libp2p for the last address, does."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
 import trio
@@ -37,7 +37,10 @@ _OWN_ID = "that is this node's own id; a copy of a data directory needs an ident
 
 @dataclass(slots=True)
 class GivenPeer:
-    """A peer that the user named; `reason` says why it is not connected, "" while that is not known."""
+    """A peer that the user named; `reason` says why it is not connected, "" while that is not known.
+
+    A name in DNS or a file that gave none stands for them.
+    """
 
     peer: str
     addresses: tuple[str, ...]
@@ -50,11 +53,11 @@ class GivenPeer:
 class Discovery:
     """Keeps a host connected.
 
-    `given` are multiaddrs with `/p2p/ID`; raises `BadAddress` for others. `known` gives
+    `given` are multiaddrs with `/p2p/ID`; raises `BadAddress` for others. More come by `give`. `known` gives
     the owner's peers with their addresses, best first. `reached` is told each peer that
     was dialled, with the addresses that were tried: worth remembering for the next start.
     `grown` gives the event that is set once `known` gives more than now; without, it never does.
-    With `network_key` mDNS finds the nodes of that private network alone.
+    With `operator` mDNS finds the nodes of its private network alone.
     `heard` are the peers whose adverts count now, `needed` those whose connections stay, used or not,
     `remembered` those that were there themselves, now or in an earlier run.
     """
@@ -67,20 +70,25 @@ class Discovery:
         known: Callable[[], Mapping[str, Sequence[str]]] = dict,
         reached: Callable[[str, Sequence[str]], None] = lambda peer, addresses: None,
         mdns: bool = True,
-        network_key: bytes | None = None,
+        operator: str | None = None,
         grown: Callable[[], trio.Event] = trio.Event,
         heard: Callable[[], Collection[str]] = tuple,
         needed: Callable[[], Container[str]] = tuple,
         remembered: Callable[[], Container[str]] = tuple,
     ) -> None:
         self._host = host
-        self._given = addressing.by_peer(given)
-        self._watched = {peer: GivenPeer(peer, tuple(found)) for peer, found in self._given.items()}
-        self._given.pop(host.peer_id, None)
+        # By where they were named: "" the settings, a name in DNS, a file.
+        self._named: dict[str, Mapping[str, Sequence[str]]] = {"": addressing.by_peer(given)}
+        self._watched = {peer: GivenPeer(peer, tuple(found)) for peer, found in self._named[""].items()}
+        self._given: Mapping[str, Sequence[str]] = {
+            peer: found for peer, found in self._named[""].items() if peer != host.peer_id
+        }
+        # The names and files that gave none, or are wrong.
+        self._sources: dict[str, GivenPeer] = {}
         self._known = known
         self._reached = reached
         self._mdns = mdns
-        self._network_key = network_key
+        self._operator = operator
         self._grown = grown
         self._heard = heard
         self._needed = needed
@@ -94,11 +102,43 @@ class Discovery:
     def given(self) -> frozenset[str]:
         return self._neighbours.given
 
+    def given_at(self) -> Mapping[str, Sequence[str]]:
+        """The given peers with their addresses."""
+        return self._given
+
+    def give(self, source: str, peers: Mapping[str, Sequence[str]], reason: str = "") -> None:
+        """The peers that a name in DNS or a file stands for now; `reason` says why it is not understood.
+
+        Those of before stay where nothing is understood.
+        """
+        if reason:
+            told = self._sources.setdefault(source, GivenPeer(source, ()))
+            if reason != told.reason:
+                told.reason = reason
+                log.warning("the given peers of %s are not known: %s", source, reason)
+            return
+        self._sources.pop(source, None)
+        self._named[source] = peers
+        given: dict[str, list[str]] = {}
+        for named in self._named.values():
+            for peer, found in named.items():
+                given[peer] = list(dict.fromkeys([*given.get(peer, ()), *found]))
+        # A list for all of a network's nodes names this one, too.
+        given = {peer: found for peer, found in given.items() if peer != self._host.peer_id}
+        itself = {peer: one for peer, one in self._watched.items() if peer == self._host.peer_id}
+        self._watched = itself | {
+            peer: replace(self._watched.get(peer, GivenPeer(peer, ())), addresses=tuple(found))
+            for peer, found in given.items()
+        }
+        self._given = given
+        self._neighbours.given = self.given
+        self._wake.set()
+
     def unreached(self) -> list[GivenPeer]:
         """The given peers that are not in this node's network: neither connected, nor heard of by adverts."""
         there = {*self._host.connected(), *(self._heard() if self._neighbours.is_many else ())}
         there.discard(self._host.peer_id)
-        return [one for peer, one in self._watched.items() if peer not in there]
+        return [*(one for peer, one in self._watched.items() if peer not in there), *self._sources.values()]
 
     def choose(self, peer: str) -> None:
         """Keep the connection with a peer that the user asked for as long as those that this node chose."""
@@ -116,7 +156,7 @@ class Discovery:
                 from .mdns import SERVICE, announce_and_find
 
                 own = self._host.addresses()
-                service = SERVICE if self._network_key is None else mdns_service(self._network_key)
+                service = SERVICE if self._operator is None else mdns_service(self._operator)
                 nursery.start_soon(announce_and_find, self._host.peer_id, own, self._on_found, service)
             nursery.start_soon(self._wake_when_grown)
             while True:

@@ -1,23 +1,30 @@
 """The doorkeeper of a private network: has each new neighbour show its membership, and leaves who shows none.
 
 One stream between two neighbours, a frame each way (protocols/network.md); `core.records.roster` decides. A
-newer record of those expelled goes on to all neighbours in the same frame.
+newer record of those expelled goes on to all neighbours in the same frame, newer keys of the network to
+members in a frame of their own.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Protocol
 
 import trio
 
 from p2pnode.core.records.membership import ends_soon
 from p2pnode.core.records.roster import Roster
 from p2pnode.core.wire.codec import BadMessage
-from p2pnode.core.wire.membership import MEMBER_FRAME_SIZE_BYTES_MAX, MemberShown
+from p2pnode.core.wire.membership import (
+    KEYRING_FRAME_SIZE_BYTES_MAX,
+    MEMBER_FRAME_SIZE_BYTES_MAX,
+    KeyringGiven,
+    MemberShown,
+)
 from p2pnode.core.wire.messages import Advert
-from p2pnode.core.wire.protocols import MEMBER
+from p2pnode.core.wire.protocols import KEYRING, MEMBER
 from p2pnode.core.wire.signing import Signed
 from p2pnode.system.log_lines import concerning
 
@@ -43,27 +50,37 @@ SHOWN_BURST = 10.0
 LOOK_S = 1.0
 
 
+Tell = Callable[[Host, trio.Nursery, str], Awaitable[object]]
+
+
+class KeptRecords(Protocol):
+    """The operator's records as they lie on this machine, where its command line may write newer ones."""
+
+    def expulsion(self) -> Signed | None:
+        """The record of those expelled; None: nothing newer can lie here."""
+
+    def keyring(self) -> Signed | None:
+        """The network's keys; None: nothing newer can lie here."""
+
+    def keep_expulsion(self, signed: Signed) -> None: ...
+
+    def keep_keyring(self, signed: Signed) -> None: ...
+
+
 class Doorkeeper:
     """Implements `MemberGate` by a roster. `run` serves it; before, nobody is admitted but who was proven."""
 
-    def __init__(
-        self,
-        roster: Roster,
-        now_ms: Callable[[], int],
-        find_expulsion: Callable[[], Signed | None],
-        keep_expulsion: Callable[[Signed], None],
-    ) -> None:
-        """`find_expulsion` gives a newer record that lies here, and `keep_expulsion` stores one."""
+    def __init__(self, roster: Roster, now_ms: Callable[[], int], kept: KeptRecords) -> None:
         self.roster = roster
         self._now_ms = now_ms
-        self._find = find_expulsion
-        self._keep = keep_expulsion
+        self._kept = kept
         # Neighbours that have not been admitted.
         self._waiting: dict[str, trio.Event] = {}
         # The time until which each peer that was refused is not dialled, and why it was.
         self._refused: dict[str, tuple[float, str]] = {}
-        # Shows the newest record to all neighbours but one.
+        # Show the newest record, and give the newest keys, to all neighbours but one.
         self._spread: Callable[[str], None] = lambda but: None
+        self._spread_keys: Callable[[str], None] = lambda but: None
 
     def now_ms(self) -> int:
         """The Unix time by which memberships are judged."""
@@ -72,6 +89,10 @@ class Doorkeeper:
     def lifetime_ms_untrusted(self, advert: Advert) -> int:
         """For how long a signed advert may count; raises `BadMessage` where its peer is no member."""
         return self.roster.lifetime_ms_untrusted(advert, self._now_ms())
+
+    def network_keys(self) -> tuple[bytes, ...]:
+        """The network's keys that count now, the newest first."""
+        return self.roster.keyring.counting(self._now_ms())
 
     def why_out(self, peer: str) -> str | None:
         """Why a peer is no member as far as is known; None where it is one."""
@@ -115,9 +136,11 @@ class Doorkeeper:
                 elif (waiting := self._waiting.pop(event.peer, None)) is not None:
                     waiting.set()
 
-            self._spread = partial(self._show_all, host, nursery)
+            self._spread = partial(self._tell_all, host, nursery, self._show)
+            self._spread_keys = partial(self._tell_all, host, nursery, self._give_keys)
             host.watch(on_connection)
             host.handle(MEMBER, serve, time_limit_s=2 * ADMISSION_S_MAX, streams_per_peer_max=2)
+            host.handle(KEYRING, self._take_keys, time_limit_s=2 * ADMISSION_S_MAX, streams_per_peer_max=2)
             for peer in host.connected():
                 nursery.start_soon(self._meet, host, nursery, peer)
             task_status.started()
@@ -126,8 +149,10 @@ class Doorkeeper:
                 if not told and (ends := ends_soon(self.roster.member, self._now_ms() / 1000)) is not None:
                     told = True
                     log.warning("%s", ends)
-                if (found := self._find()) is not None:
-                    self._hear(found, "")
+                if (expulsion := self._kept.expulsion()) is not None:
+                    self._hear(expulsion, "")
+                if (keyring := self._kept.keyring()) is not None and self.roster.take_own_keyring(keyring):
+                    self._tell_of_keys("")
                 for peer in self.roster.drop_ended(self._now_ms()):
                     gone(peer)
                 for peer in host.connected():
@@ -184,19 +209,53 @@ class Doorkeeper:
         self._refused.pop(peer, None)
         if (waiting := self._waiting.pop(peer, None)) is not None:
             waiting.set()
+        if shown.keyring_serial < self.roster.keyring.serial:
+            nursery.start_soon(self._give_keys, host, nursery, peer)
         return True
+
+    async def _give_keys(self, host: Host, nursery: trio.Nursery, peer: str) -> None:
+        """Give a member the network's keys; the host opens the stream once the peer is admitted, or never."""
+        given = self.roster.keyring_given
+        if given is None:
+            return
+        try:
+            async with await host.open_stream(peer, [KEYRING], ADMISSION_S_MAX) as stream:
+                await write_frame(stream, given, ADMISSION_S_MAX)
+        except NetworkError as exc:
+            log.debug("%s was not given the network's keys: %s", peer, exc)
+
+    async def _take_keys(self, stream: Stream) -> None:
+        """Take the network's keys of a member; raises `BadMessage`."""
+        given = await read_frame_untrusted(
+            stream, KeyringGiven, KEYRING_FRAME_SIZE_BYTES_MAX, ADMISSION_S_MAX
+        )
+        if given is None:
+            return
+        if given.expulsion is not None:
+            self._hear(given.expulsion, stream.peer)
+        self._hear_keys(given.keyring, stream.peer)
+
+    def _hear_keys(self, signed: Signed, from_: str) -> None:
+        """Take in the network's keys, and give them on if they are newer; raises `BadMessage`."""
+        if self.roster.hear_keyring_untrusted(signed):
+            self._kept.keep_keyring(signed)
+            self._tell_of_keys(from_)
+
+    def _tell_of_keys(self, from_: str) -> None:
+        log.info("the network has a new key%s", f", by {from_}" if from_ else "")
+        self._spread_keys(from_)
 
     def _hear(self, signed: Signed, from_: str) -> None:
         """Take in a record of those expelled, and pass it on if it is newer; raises `BadMessage`."""
         if self.roster.hear_untrusted(signed):
-            self._keep(signed)
+            self._kept.keep_expulsion(signed)
             log.info("heard of a new record of those expelled%s", f" from {from_}" if from_ else "")
             self._spread(from_)
 
-    def _show_all(self, host: Host, nursery: trio.Nursery, but: str) -> None:
+    def _tell_all(self, host: Host, nursery: trio.Nursery, tell: Tell, but: str) -> None:
         for peer in host.connected():
             if peer != but and self.why_out(peer) is None:
-                nursery.start_soon(self._show, host, nursery, peer)
+                nursery.start_soon(tell, host, nursery, peer)
 
     async def _refuse(self, host: Host, peer: str, reason: str) -> None:
         until, before = self._refused.pop(peer, (0.0, ""))

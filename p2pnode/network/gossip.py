@@ -45,6 +45,7 @@ GOSSIP_SIZE_BYTES_MAX = ADVERT_SIZE_BYTES_MAX + 128
 DEGREE, DEGREE_LOW, DEGREE_HIGH = 8, 6, 24
 HEARTBEAT_S = 1
 PUBLISH_S_MAX = 5.0
+STREAM_PROTOCOLS = [PROTOCOL_ID_V12, PROTOCOL_ID_V11, PROTOCOL_ID]
 # A message costs 5 to 10 ms: from one neighbour at most half a core, after a burst of a late joiner's.
 FORWARDED_RATE_PER_S = 50.0
 FORWARDED_BURST = 500.0
@@ -82,7 +83,7 @@ class Gossip:
 async def open_gossip(host: Host, heard: Heard) -> AsyncIterator[Gossip]:
     """Takes part in the gossip. To be opened before the host's first connection."""
     router = _EagerGossipSub(
-        protocols=[PROTOCOL_ID_V12, PROTOCOL_ID_V11, PROTOCOL_ID],
+        protocols=STREAM_PROTOCOLS,
         degree=DEGREE,
         degree_low=DEGREE_LOW,
         degree_high=DEGREE_HIGH,

@@ -23,7 +23,6 @@ from libp2p.exceptions import BaseLibp2pError
 from libp2p.peer.id import ID
 from libp2p.rcmgr import Direction
 from multiaddr import Multiaddr
-from multiaddr.utils import get_thin_waist_addresses
 
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire.circuits import STOP
@@ -33,8 +32,10 @@ from p2pnode.system.log_lines import concerning
 
 from .admission import Admission
 from .circuits import Circuits
+from .connections import dialled_at, listening_at, remote_host_of
 from .dependency_logs import limit_dependency_logs
 from .dialling import Dialler, Unreachable
+from .handshakes import shake_hands
 from .libp2p_host import (
     CannotListen,
     ConnectionNotifee,
@@ -45,6 +46,7 @@ from .libp2p_host import (
 )
 from .libp2p_tasks import guard_tasks
 from .member_gate import MemberGate, gated
+from .private_network import NetworkKeys
 from .scopes import shielded, unwrapped
 from .streams import Stream
 
@@ -77,11 +79,14 @@ class PeerSilent(Unreachable):
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A first connection with a peer is there. `host` is its IP address as seen from here; "": by a relay."""
+    """A first connection with a peer is there, or a first direct one.
+
+    `host` is its IP address as seen from here; "": by a relay.
+    """
 
     peer: str
     host: str
-    # The peer has dialled.
+    # The peer has dialled; never of what replaces a connection by a relay: both began it (hole_punching).
     inbound: bool = False
 
 
@@ -103,9 +108,17 @@ class Host:
     """This node on the network. Made by `open_host`."""
 
     def __init__(
-        self, inner: IHost, peer_id: str, has_room: Callable[[], bool], door: MemberGate | None = None
+        self,
+        inner: IHost,
+        peer_id: str,
+        has_room: Callable[[], bool],
+        door: MemberGate | None = None,
+        network_keys: NetworkKeys | None = None,
     ) -> None:
         self.inner = inner
+        self._network_keys = network_keys
+        # None but the nodes of a private network connect.
+        self.is_private = network_keys is not None
         self.peer_id = peer_id
         # Tells whether the machine can hold more connections.
         self.has_room = has_room
@@ -124,44 +137,35 @@ class Host:
         Admission(self._network, has_room, self._used_at, lambda peer: self._keeps(peer))
         # This node's addresses by its relays, and which these are (relay_upkeep).
         self.relayed_addresses: Sequence[str] = ()
+        # Where others have reached it, without the peer, beside where it listens (an address of its router).
+        self.reached_at: Sequence[str] = ()
         # Whether nobody is told to dial it itself.
         self.by_relays_alone = False
         self._relays: Callable[[], Collection[str]] = tuple
         self._circuits = Circuits(self._network, self._open_relay_stream, lambda peer: peer in self._relays())
-        self._dialler = Dialler(self._network, peer_id, self._circuits.dial)
+        self._dialler = Dialler(self._network, peer_id, self._circuits.dial, network_keys)
         self._guard()
         self._network.register_notifee(ConnectionNotifee(self._notify_connected, self._notify_disconnected))
 
     def addresses(self) -> list[str]:
         """Where this node listens, with real ports and `/p2p/ID`, wildcards replaced by all interfaces."""
-        found = [
-            f"{concrete}/p2p/{self.peer_id}"
-            for bound in self.inner.get_transport_addrs()
-            for concrete in [*get_thin_waist_addresses(bound), _loopback(bound)]
-            if concrete is not None
-        ]
-        return list(dict.fromkeys(found))
+        return [f"{one}/p2p/{self.peer_id}" for one in listening_at(self.inner.get_transport_addrs())]
 
     def tellable_addresses(self) -> list[str]:
         """The addresses that may be gossiped: those that all peers connected now can use; by relays last."""
         seen = filter(None, map(self.remote_host, self.connected()))
-        own = () if self.by_relays_alone else self.addresses()
-        return addressing.tellable([*own, *self.relayed_addresses], list(seen))
+        reached = [f"{one}/p2p/{self.peer_id}" for one in self.reached_at]
+        own = [] if self.by_relays_alone else [*self.addresses(), *reached]
+        return addressing.tellable(dict.fromkeys([*own, *self.relayed_addresses]), list(seen))
 
     def remote_host(self, peer: str) -> str:
         """The IP address of a connected peer as seen from here; "" if it is not connected but by a relay."""
-        hosts = map(_remote_host, self._network.get_connections(ID.from_string(peer)))
+        hosts = map(remote_host_of, self._network.get_connections(ID.from_string(peer)))
         return next(filter(None, hosts), "")
 
     def dialled_at(self, peer: str) -> list[str]:
         """Where this node has dialled a connected peer, as multiaddrs without the peer."""
-        connections = self._network.get_connections(ID.from_string(peer))
-        return [
-            str(address)
-            for one in connections
-            if one.direction == Direction.OUTBOUND and _remote_host(one)
-            for address in one.get_transport_addresses()
-        ]
+        return dialled_at(self._network.get_connections(ID.from_string(peer)))
 
     def take_relays(self, relays: Callable[[], Collection[str]]) -> None:
         """Let in whom these relays bring; `relays` gives those with which this node has reservations."""
@@ -233,6 +237,10 @@ class Host:
         if self._door is not None and (why := self._door.why_not_dialled(peer)) is not None:
             raise Unreachable(f"{peer} is not dialled", why)
         await self._dialler.connect(peer, addresses, timeout_s)
+
+    async def shake_hands(self, peer: str, at: addressing.Address) -> None:
+        """See whether a peer is at an address, whatever connections it has; raises what libp2p does."""
+        await shake_hands(self._network, self._network_keys, peer, at)
 
     async def disconnect(self, peer: str) -> None:
         """Closes the connections with `peer`, if there are any."""
@@ -323,9 +331,11 @@ class Host:
         keys = self.processes(peer)
         if len(keys) > 1 and self._doubles is not None:
             self._doubles[0](peer, keys)
-        if len(self._network.get_connections(ID.from_string(peer))) == 1:
-            inbound = connection.direction == Direction.INBOUND
-            self._tell(Connected(peer, _remote_host(connection), inbound))
+        others = [one for one in self._network.get_connections(ID.from_string(peer)) if one is not connection]
+        host = remote_host_of(connection)
+        if not others or (host and not any(map(remote_host_of, others))):
+            inbound = not others and connection.direction == Direction.INBOUND
+            self._tell(Connected(peer, host, inbound))
 
     def _notify_disconnected(self, connection: INetConn) -> None:
         peer = str(connection.muxed_conn.peer_id)
@@ -358,12 +368,12 @@ async def open_host(
     *,
     has_room: Callable[[], bool] = lambda: True,
     dependency_log_level: int | None = None,
-    network_key: bytes | None = None,
+    network_keys: NetworkKeys | None = None,
     door: MemberGate | None = None,
 ) -> AsyncIterator[Host]:
     """A running host that listens on the multiaddrs `listen`; port 0 takes a free port.
 
-    Nobody new is let in while `has_room` is not true; none but who has `network_key`, where there is one.
+    Nobody new is let in while `has_room` is not true; none but who has one of the `network_keys`, if given.
     Nothing is served to, and asked of, whom `door` has not admitted.
 
     Raises `CannotListen` if an address is wrong or taken. libp2p's log records below
@@ -373,27 +383,14 @@ async def open_host(
     for text in listen:
         check_free(text)
     multiaddrs = [Multiaddr(text) for text in listen]
-    inner = make_host(identity, multiaddrs, network_key)
+    inner = make_host(identity, multiaddrs, network_keys)
     with unwrapped():
         async with inner.run(listen_addrs=multiaddrs):
             for text, multiaddr in zip(listen, multiaddrs, strict=True):
                 if str(multiaddr) not in inner.get_network().listeners:
                     raise CannotListen(f"cannot listen on {text}")
-            host = Host(inner, identity.peer_id, has_room, door)
+            host = Host(inner, identity.peer_id, has_room, door, network_keys)
             try:
                 yield host
             finally:
                 await host.close()
-
-
-def _remote_host(connection: INetConn) -> str:
-    remote = connection.muxed_conn.get_remote_address()
-    return str(remote[0]) if remote else ""
-
-
-def _loopback(bound: Multiaddr) -> str | None:
-    """Where a wildcard is reached on this machine itself, which libp2p leaves out; None for no wildcard."""
-    for wildcard, loopback in (("/ip4/0.0.0.0/", "/ip4/127.0.0.1/"), ("/ip6/::/", "/ip6/::1/")):
-        if str(bound).startswith(wildcard):
-            return str(bound).replace(wildcard, loopback, 1)
-    return None

@@ -30,7 +30,7 @@ from p2pnode.identity import Identity
 
 from .multistream import limit_messages
 from .noise import WholeMessageNoise
-from .private_network import protect
+from .private_network import NetworkKeys, protect
 from .streams import NetworkError
 from .yamux import BoundedYamux, use_bounded
 
@@ -45,8 +45,8 @@ class CannotListen(NetworkError):
     """A listen address cannot be used; the message says why."""
 
 
-def make_host(identity: Identity, listen: Sequence[Multiaddr], network_key: bytes | None) -> IHost:
-    """A host of the private network of that key; None: of the open network."""
+def make_host(identity: Identity, listen: Sequence[Multiaddr], network_keys: NetworkKeys | None) -> IHost:
+    """A host of the private network of these keys; None: of the open network."""
     limit_messages()
     keys = create_new_key_pair(identity.seed)
     noise_keys = create_new_x25519_key_pair()
@@ -77,9 +77,10 @@ def make_host(identity: Identity, listen: Sequence[Multiaddr], network_key: byte
     network.retry_config = RetryConfig(max_retries=0)
     network.auto_connector = _NoAutoConnector(network)
     use_bounded(network.upgrader.muxer_multistream)
-    if network_key is not None:
-        protect(network, network_key)
+    if network_keys is not None:
+        protect(network, network_keys)
     _select_by_process(network)
+    _trim_of_a_kind(network)
     _take_any_record(inner.get_peerstore())
     return inner
 
@@ -114,6 +115,18 @@ def _select_by_process(network: Swarm) -> None:
         return select(fitting, peer)
 
     network._select_connection = selected
+
+
+def _trim_of_a_kind(network: Swarm) -> None:
+    """libp2p closes what is too many; a direct connection beside one by a relay is not (hole_punching)."""
+    trim = network._trim_connections
+
+    def trimmed(peer: ID) -> None:
+        kinds = {one.muxed_conn.get_remote_address() is None for one in network.get_connections(peer)}
+        if len(kinds) == 1:
+            trim(peer)
+
+    network._trim_connections = trimmed
 
 
 def _take_any_record(store: IPeerStore) -> None:

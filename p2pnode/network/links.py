@@ -13,7 +13,7 @@ message that is refused is discarded, and who sends many is left alone for a whi
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import count
 from math import inf
@@ -82,6 +82,10 @@ ENDS_REMEMBERED_MAX = 2_000
 FAILED_WAIT_S = 1.0
 
 
+async def _find_nothing(peer: str) -> Sequence[str]:
+    return ()
+
+
 class Links:
     """All links of this node. `store` is the id of 32 hexadecimal digits that its journal was made with."""
 
@@ -96,8 +100,11 @@ class Links:
         addresses_of: Callable[[str], Sequence[str]],
         guards: Guards,
         strangers: Strangers,
+        find: Callable[[str], Awaitable[Sequence[str]]] = _find_nothing,
     ) -> None:
+        """`find` gives further addresses of a peer that is not reached at those known."""
         self._host = host
+        self._find = find
         self._journal = journal
         self._actions = LinkActions(host.peer_id, store, journal, notify)
         self._deliver = deliver
@@ -262,8 +269,12 @@ class Links:
     async def _opened(self, end: LinkEnd) -> Stream | None:
         try:
             if end.peer not in self._host.connected():
-                async with self._dials:
-                    await self._host.connect(end.peer, self._addresses_of(end.peer), CONNECT_S_MAX)
+                try:
+                    await self._connect(end.peer, self._addresses_of(end.peer))
+                except NetworkError:
+                    if not (found := await self._find(end.peer)):
+                        raise
+                    await self._connect(end.peer, found)
             return await self._host.open_stream(end.peer, [PROTOCOL], OPEN_S_MAX)
         except NetworkError as exc:
             log.debug("no link with %s: %s", end.peer, exc)
@@ -272,6 +283,10 @@ class Links:
                 await self._host.disconnect(end.peer)
             end.failed()
             return None
+
+    async def _connect(self, peer: str, addresses: Sequence[str]) -> None:
+        async with self._dials:
+            await self._host.connect(peer, addresses, CONNECT_S_MAX)
 
     def _failed_here(self, end: LinkEnd, error: Exception) -> None:
         """Begin the link anew from the journal, after a while, since this node failed with it."""

@@ -1,8 +1,9 @@
-"""Connections of a private network: all bytes below Noise encrypted by the key that its nodes share.
+"""Connections of a private network: all bytes below Noise encrypted by a key that its nodes share.
 
 As libp2p's specification of private networks has it: a nonce of 24 bytes, then XSalsa20. py-libp2p's own
 takes nonces of 8 bytes, which no other implementation does, and reads on for as long as a stranger pleases.
-Here whoever has another key, or none, is told by the first bytes, and left at once.
+Here whoever has another key, or none, is told by the first bytes, and left at once. While a new key takes
+the place of another both count: whoever dials chooses, and who is dialled finds out by the first bytes.
 (https://github.com/libp2p/specs/blob/master/pnet/Private-Networks-PSK-V1.md)
 """
 
@@ -12,6 +13,9 @@ import base64
 import hashlib
 import secrets
 import struct
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from Crypto.Cipher import Salsa20
@@ -27,7 +31,10 @@ from multiaddr import Multiaddr
 NONCE_SIZE_BYTES = 24
 # The first that either side says: multistream-select's header, with its length before it.
 GREETING = b"\x13/multistream/1.0.0\n"
-_OTHER_KEY = "no answer in our network: another network key?"
+_OTHER_KEY = (
+    "no answer in our network: another network key?"
+    " Who was away when it was rotated asks the operator for a new token"
+)
 _NO_KEY = "a node of the open network answers there"
 # A label of mDNS has 15 bytes at most, "p2p-" among them.
 _SERVICE_HASH_LENGTH = 10
@@ -38,31 +45,51 @@ class OtherNetwork(SecurityUpgradeFailure):  # type: ignore[misc]  # libp2p is n
     """The other side of a connection is not in this node's private network."""
 
 
-def protect(swarm: Swarm, key: bytes) -> None:
-    """Have all connections of a swarm be in the private network of this key, from both sides."""
+# The keys of a network that count now, the newest first.
+NetworkKeys = Callable[[], Sequence[bytes]]
+_dialled_with: ContextVar[bytes | None] = ContextVar("dialled_with", default=None)
+
+
+@contextmanager
+def dialled_with(key: bytes) -> Iterator[None]:
+    """Connections that are made within use this key, and not the newest."""
+    token = _dialled_with.set(key)
+    try:
+        yield
+    finally:
+        _dialled_with.reset(token)
+
+
+def protect(swarm: Swarm, keys: NetworkKeys) -> None:
+    """Have all connections of a swarm be in the private network of these keys, from both sides."""
     inbound, outbound = swarm.upgrade_inbound_raw_conn, swarm.upgrade_outbound_raw_conn
 
     async def upgrade_inbound(raw: IRawConnection, multiaddr: Multiaddr) -> IMuxedConn:
-        return await inbound(PrivateConnection(raw, key), multiaddr)
+        return await inbound(PrivateConnection(raw, keys(), dialled=True), multiaddr)
 
     async def upgrade_outbound(raw: IRawConnection, peer: ID, scope: Any = None) -> INetConn:
-        return await outbound(PrivateConnection(raw, key), peer, scope)
+        return await outbound(PrivateConnection(raw, [_dialled_with.get() or keys()[0]]), peer, scope)
 
     swarm.upgrade_inbound_raw_conn, swarm.upgrade_outbound_raw_conn = upgrade_inbound, upgrade_outbound
 
 
-def mdns_service(key: bytes) -> str:
-    """The name by which nodes of a private network find each other on a LAN, and no others."""
-    hashed = base64.b32encode(hashlib.sha256(_MDNS_DOMAIN + key).digest()).decode().lower()
+def mdns_service(operator: str) -> str:
+    """The name by which nodes of an operator's network find each other on a LAN, and no others."""
+    hashed = base64.b32encode(hashlib.sha256(_MDNS_DOMAIN + operator.encode()).digest()).decode().lower()
     return f"_p2p-{hashed[:_SERVICE_HASH_LENGTH]}._udp.local."
 
 
 class PrivateConnection(RawConnection):  # type: ignore[misc]  # libp2p is not followed by mypy.
-    """A connection whose bytes are encrypted by a network's key."""
+    """A connection whose bytes are encrypted by a network's key.
 
-    def __init__(self, raw: IRawConnection, key: bytes) -> None:
+    Where the other side has `dialled` it has chosen one of the keys: nothing but a nonce goes out before
+    that is known.
+    """
+
+    def __init__(self, raw: IRawConnection, keys: Sequence[bytes], *, dialled: bool = False) -> None:
         super().__init__(raw, getattr(raw, "is_initiator", False))
-        self._key = key
+        self._keys = tuple(keys)
+        self._dialled = dialled
         self._encrypt: Any = None
         self._decrypt: Any = None
         # Decrypted bytes that nobody has asked for as yet.
@@ -72,7 +99,13 @@ class PrivateConnection(RawConnection):  # type: ignore[misc]  # libp2p is not f
         nonce = b""
         if self._encrypt is None:
             nonce = secrets.token_bytes(NONCE_SIZE_BYTES)
-            self._encrypt = xsalsa20(self._key, nonce)
+            if self._dialled:
+                # A nonce tells a stranger that this is no node of its network.
+                await self.stream.write(nonce)
+                if self._decrypt is None:
+                    await self._greet()
+            self._encrypt = xsalsa20(self._keys[0], nonce)
+            nonce = b"" if self._dialled else nonce
         await self.stream.write(nonce + self._encrypt.encrypt(data))
 
     async def read(self, n: int | None = None) -> bytes:
@@ -87,11 +120,13 @@ class PrivateConnection(RawConnection):  # type: ignore[misc]  # libp2p is not f
     async def _greet(self) -> None:
         """Read the nonce and the greeting of the other side; raises `OtherNetwork` for all else."""
         nonce = await self._exactly(NONCE_SIZE_BYTES, refused=GREETING)
-        decrypt = xsalsa20(self._key, nonce)
-        greeting = decrypt.decrypt(await self._exactly(len(GREETING)))
-        if greeting != GREETING:
-            raise OtherNetwork(_OTHER_KEY)
-        self._decrypt, self._received = decrypt, greeting
+        encrypted = await self._exactly(len(GREETING))
+        for key in self._keys:
+            decrypt = xsalsa20(key, nonce)
+            if decrypt.decrypt(encrypted) == GREETING:
+                self._keys, self._decrypt, self._received = (key,), decrypt, GREETING
+                return
+        raise OtherNetwork(_OTHER_KEY)
 
     async def _exactly(self, size_bytes: int, refused: bytes = b"") -> bytes:
         found = b""

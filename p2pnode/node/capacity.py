@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 
 import trio
@@ -11,13 +12,16 @@ from p2pnode.config.settings import NodeConfig
 from p2pnode.core.placement import arrival, locality
 from p2pnode.core.records.events import CapacityChanged
 from p2pnode.core.values import capabilities, cards
+from p2pnode.core.values.internet import AllowedHost
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.fields import CACHE_KEYS_MAX
 from p2pnode.core.wire.messages import Capacity
 from p2pnode.core.wire.spec import NetworkType, Resources
 from p2pnode.core.worker.machine import Worker
-from p2pnode.data.inputs import Inputs
+from p2pnode.data.inputs import Access, Inputs
+from p2pnode.data.local import AllowedPath
 from p2pnode.data.publishers import Publishers
+from p2pnode.data.s3_client import S3Account
 from p2pnode.engines.workload import Engine
 from p2pnode.ipfs.result_store import ResultStore
 from p2pnode.system import host_resources
@@ -133,3 +137,14 @@ async def _works(name: str, engine: Engine) -> bool:
     if reason is not None:
         log.debug("the %s engine: %s", name, reason)
     return reason is None
+
+
+def access_of(config: NodeConfig) -> Access:
+    """Return the surroundings of this node that jobs may reach."""
+    return Access(
+        paths=tuple(map(AllowedPath.parse, config.allow_paths)),
+        hosts=tuple(map(AllowedHost.parse, config.allow_hosts)),
+        s3=S3Account.of_environment(os.environ, config.s3_buckets),
+        variables=config.allow_env,
+        environment=os.environ,
+    )

@@ -7,13 +7,17 @@ from p2pnode.config.settings import NodeConfig
 from p2pnode.core import jobfile
 from p2pnode.core.jobfile.problems import JobFileError
 from p2pnode.core.node import Core
+from p2pnode.core.records.roster import Roster
 from p2pnode.core.values.trust import Trust
 from p2pnode.core.wire.spec import JobSpec
 from p2pnode.data.inputs import Inputs
 from p2pnode.identity import Identity
 
 
-def make_core(me: Identity, config: NodeConfig, policy: PolicyFile, inputs: Inputs) -> Core:
+def make_core(
+    me: Identity, config: NodeConfig, policy: PolicyFile, inputs: Inputs, roster: Roster | None
+) -> Core:
+    """`roster` is of the private network that the node is in."""
     core = Core(
         me.peer_id,
         _why_not_spec,
@@ -25,6 +29,8 @@ def make_core(me: Identity, config: NodeConfig, policy: PolicyFile, inputs: Inpu
     )
     core.worker.stop_grace_s_max = config.max_stop_grace
     core.worker.policy = policy.policy
+    if roster is not None:
+        core.worker.role_of = roster.role_of
     return core
 
 

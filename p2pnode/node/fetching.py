@@ -1,9 +1,12 @@
-"""Brings content into this node's store: from likely holders, connected peers, others, and then from Kubo."""
+"""Brings content into this node's store: from likely holders, connected peers, others, and those in the DHT.
+
+For inputs Kubo is asked last.
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -27,6 +30,8 @@ CONNECT_TIMEOUT_S = 5.0
 # So many others are asked for what no neighbour has, so many at once: each dial costs both sides 10 ms.
 OTHERS_MAX = 64
 OTHERS_AT_ONCE = 16
+# Peers of those that say in the DHT that they have it: some are gone, and one is enough.
+PROVIDERS_MAX = 8
 
 
 class Peers(Protocol):
@@ -51,14 +56,19 @@ class Fetching:
         results: ResultStore,
         peers: Peers,
         rate: FetchRate,
+        find_providers: Callable[[bytes], Awaitable[Mapping[str, Sequence[str]]]],
     ) -> None:
-        """`rate` is told what came how quickly."""
+        """`rate` is told what came how quickly.
+
+        `find_providers` finds further peers that have a content, by its multihash, with their addresses.
+        """
         self._host = host
         self._blocks = blocks
         self._bitswap = bitswap
         self._results = results
         self._peers = peers
         self._rate = rate
+        self._find_providers = find_providers
 
     def _holders(self, first: Sequence[str]) -> list[str]:
         """The connected peers to ask for blocks, those likely to have them first."""
@@ -92,19 +102,41 @@ class Fetching:
         others = [one for one in self._peers.peers_heard() if one not in {*holders, self._host.peer_id}]
         random.shuffle(others)
         others = others[:OTHERS_MAX]
+        asks_further = True
         while True:
             began = trio.current_time()
             try:
                 received_bytes = await fetch(holders)
             except BlockUnavailable:
-                if not others:
+                if not others and not asks_further:
                     raise
+                if not others:
+                    asks_further = False
+                    holders = await self._join_providers(cid)
+                    if not holders:
+                        raise
+                    continue
             else:
                 self._rate.note(received_bytes, trio.current_time() - began)
                 return
             await self._join_all(others[:OTHERS_AT_ONCE])
             holders = self._holders(first)
             del others[:OTHERS_AT_ONCE]
+
+    async def _join_providers(self, cid: str) -> list[str]:
+        """Connect to peers that say in the DHT that they have a content; those that are there."""
+        found = await self._find_providers(cids.parse(cid).multihash)
+
+        async def join(peer: str, addresses: Sequence[str]) -> None:
+            known = [*addresses, *self._peers.addresses_of(peer)]
+            with suppress(NetworkError):
+                await self._host.connect(peer, list(dict.fromkeys(known)), CONNECT_TIMEOUT_S)
+
+        async with trio.open_nursery() as nursery:
+            for peer, addresses in list(found.items())[:PROVIDERS_MAX]:
+                nursery.start_soon(join, peer, addresses)
+        connected = self._host.connected()
+        return [peer for peer in found if peer in connected]
 
     async def _join_all(self, peers: Sequence[str]) -> None:
         """Connect to those of these peers that are there, all at once."""

@@ -10,7 +10,6 @@ part knows of the others.
 from __future__ import annotations
 
 import logging
-import os
 import time
 import traceback
 from collections.abc import Collection, Sequence
@@ -37,19 +36,15 @@ from p2pnode.core.records.events import (
 )
 from p2pnode.core.records.lifecycle import JobRecord
 from p2pnode.core.records.reservations import Reservation
-from p2pnode.core.values.internet import AllowedHost
-from p2pnode.core.wire import addresses as addressing
-from p2pnode.core.wire import codec, protocols
+from p2pnode.core.wire import bootstrap, codec, protocols
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.compartments import Compartment
 from p2pnode.core.wire.messages import Ask, Award, Ended, Message, Release, Replicate, WhoOwns
 from p2pnode.core.wire.reasons import reason_of
 from p2pnode.core.wire.signing import RECEIPT_DOMAIN, Signed
 from p2pnode.core.worker import owner_tracking
-from p2pnode.data.inputs import Access, Inputs, Ipfs
-from p2pnode.data.local import AllowedPath
+from p2pnode.data.inputs import Inputs, Ipfs
 from p2pnode.data.publishers import Publishers
-from p2pnode.data.s3_client import S3Account
 from p2pnode.faults.caution import Caution
 from p2pnode.faults.guards import Guards
 from p2pnode.faults.problems import JournalError
@@ -70,6 +65,7 @@ from p2pnode.notices.teller import Teller
 from p2pnode.system.audit_log import AuditLog
 
 from .advertiser import Advertiser
+from .capacity import access_of
 from .changes import Changes
 from .clock import Clock
 from .deciding import make_core
@@ -78,11 +74,13 @@ from .engines import Engines
 from .entering import Entering
 from .executor import Executor
 from .fetching import Fetching
+from .finding import Finder
 from .intake import Intake
 from .journal import Journal
 from .log_orders import LogOrders
 from .message_needs import MessageNeeds
 from .peer_watch import PeerWatch
+from .providing import Providing
 from .reaching import Reaching
 from .scheduling import OperatorScheduling
 
@@ -126,25 +124,29 @@ class Node:
         self.changes = Changes()
         self.engines = engines
         kubo = KuboDaemon(config.ipfs_api) if config.ipfs_api else None
-        self.results = ResultStore(blocks, config.data_dir / "kubo", config.result_retention, kubo)
+        private = host.is_private
+        self.finding = Finder(config, host, self.addresses_of, self._is_kept)
+        self.providing = Providing(config.provide, blocks.pins, self.finding.provide, is_private=private)
+        stored, to_kubo = self.providing.stored, config.data_dir / "kubo"
+        self.results = ResultStore(blocks, to_kubo, config.result_retention, kubo, stored, is_private=private)
         rate = FetchRate()
-        self.fetching = Fetching(host, blocks, bitswap, self.results, self, rate)
-        access = _access(config)
+        self.fetching = Fetching(host, blocks, bitswap, self.results, self, rate, self.finding.providers)
+        access = access_of(config)
         ipfs = Ipfs(self.fetching.fetch_input, self.fetching.export)
         self.inputs = Inputs(ipfs, access, config.data_dir / "input-cache", rate)
         self.publishers = Publishers(self.results.add_result, access, config.data_dir / "published")
         self.caution = Caution(journal.problems, ended_well=journal.ended_well)
         self.guards = Guards(self.note_problem, lambda error: self.driver.fail(error))
         self.teller = Teller(config, journal.notices, self.clock, self.guards, self.note_hook)
-        core = make_core(me, config, policy, self.inputs)
+        core = make_core(me, config, policy, self.inputs, door.roster if door else None)
         self.log_orders = LogOrders(config.data_dir / "log-orders", blocks.pins.__contains__)
         self.executor = self._make_executor()
         self.entering = Entering(
             me, engines.by_name, self._reservation, self.audit_log, allow_exec=config.allow_exec
         )
         self.strangers = Strangers()
-        self.strangers.know(addressing.by_peer(config.peers))
-        probe = Probe(policy.probe, self.note_hook)
+        self.strangers.know(filter(None, map(bootstrap.peer_of, config.peers)))
+        probe = Probe(policy.probe, policy.probe_url, self.note_hook)
         self.needs = MessageNeeds(core, journal, self.inputs, probe, self._keep_receipt_of)
         self.driver = Driver(core, journal, self.clock, self, self._send, self.needs.of_own_end)
         self.adverts = self._make_advertiser(core)
@@ -152,7 +154,7 @@ class Node:
         self.intake = Intake(self.driver, journal, self.needs, self.caution, self.audit_log, door)
         self.links = self._make_links()
         # Neighbours are to hear of other addresses, as they would of a neighbour that joined.
-        self.reaching = Reaching(config, host, self._at_other_addresses)
+        self.reaching = Reaching(config, host, self._at_other_addresses, self.addresses_of)
         self.scheduling = OperatorScheduling(self.driver, journal, self.clock, self.changes)
 
     def _make_executor(self) -> Executor:
@@ -199,6 +201,7 @@ class Node:
             addresses_of=self.adverts.addresses_of,
             guards=self.guards,
             strangers=self.strangers,
+            find=self.finding.peer,
         )
 
     # Events
@@ -298,6 +301,9 @@ class Node:
         """The peers whose connections must stay."""
         return self.links.wanted | set(self.reaching.relays())
 
+    def _is_kept(self, peer: str) -> bool:
+        return peer in self.peers_heard() or peer in self.peers_needed()
+
     def addresses_of(self, peer: str) -> Sequence[str]:
         return self.adverts.addresses_of(peer)
 
@@ -348,6 +354,8 @@ class Node:
             keep_running = self.guards.keep_running
             nursery.start_soon(keep_running, "relays", self.reaching.run)
             nursery.start_soon(keep_running, "block store", self.results.run)
+            nursery.start_soon(keep_running, "finding", self.finding.run)
+            nursery.start_soon(keep_running, "providing", self.providing.run)
             nursery.start_soon(keep_running, "loop lag", self.driver.counts.watch_lag)
             await self.resume()
             watch_peers = partial(self.peer_watch.run, self.links, self.strangers)
@@ -378,14 +386,3 @@ class Node:
     def _has_to_say(self) -> bool:
         told = not any(map(self.links.waiting, self.host.connected()))
         return bool(self.adverts.on_their_way or not told)
-
-
-def _access(config: NodeConfig) -> Access:
-    """Return the surroundings of this node that jobs may reach."""
-    return Access(
-        paths=tuple(map(AllowedPath.parse, config.allow_paths)),
-        hosts=tuple(map(AllowedHost.parse, config.allow_hosts)),
-        s3=S3Account.of_environment(os.environ, config.s3_buckets),
-        variables=config.allow_env,
-        environment=os.environ,
-    )

@@ -2,27 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from math import inf
+import random
+from collections.abc import Callable, Collection, Sequence
 
 import trio
 
 from p2pnode.config.settings import NodeConfig
 from p2pnode.core.link.reach import Reachability, ReachMode, ReachState, RelayMode
+from p2pnode.core.wire import addresses as addressing
+from p2pnode.network.dial_backs import DialBackService, ask_to_dial
+from p2pnode.network.hole_punching import HolePuncher
 from p2pnode.network.host import Connected, Disconnected, Host
+from p2pnode.network.observations import Observations
 from p2pnode.network.relay_service import RelayService
 from p2pnode.network.relay_upkeep import RelayUpkeep
+
+# Nothing tells of another address of this machine; to list them takes a millisecond.
+ADDRESSES_LOOK_S = 30.0
 
 
 class Reaching:
     """`changed` is called whenever this node is at other addresses than before."""
 
-    def __init__(self, config: NodeConfig, host: Host, changed: Callable[[], None]) -> None:
-        self._reachability = Reachability(config.reach, config.relay)
-        self._upkeep = RelayUpkeep(host, changed)
-        self._wake = trio.Event()
+    def __init__(
+        self,
+        config: NodeConfig,
+        host: Host,
+        changed: Callable[[], None],
+        addresses_of: Callable[[str], Sequence[str]],
+    ) -> None:
+        self._host = host
+        self._changed = changed
+        self._reachability = Reachability(config.reach, config.relay, random.random)
+        self._upkeep = RelayUpkeep(host, self._tell)
+        self._observed = Observations(host).observed
+        self._puncher = HolePuncher(host, self._observed, addresses_of)
+        self._addresses = host.addresses()
         host.by_relays_alone = config.reach is ReachMode.RELAY
+        self._told = self._tellable()
+        self._wake = trio.Event()
         host.watch(self._on_connection)
+        DialBackService(host)
         if config.relay is not RelayMode.OFF:
             RelayService(host, lambda: self._reachability.is_relay(trio.current_time()))
 
@@ -37,15 +57,54 @@ class Reaching:
         """Works until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._upkeep.run)
+            nursery.start_soon(self._puncher.run)
+            nursery.start_soon(self._watch_addresses)
             while True:
                 now = trio.current_time()
+                for peer in self._reachability.asks(now):
+                    nursery.start_soon(self._ask, peer)
                 self._upkeep.need(self._reachability.needs_relays(now))
-                deadline = self._reachability.deadline
-                with trio.move_on_at(deadline if deadline > now else inf):
+                self._tell()
+                with trio.move_on_at(self._reachability.deadline(now)):
                     await self._wake.wait()
                 self._wake = trio.Event()
 
+    async def _ask(self, peer: str) -> None:
+        answer, address = await ask_to_dial(self._host, peer)
+        self._reachability.answered(peer, answer, address)
+        self._wake.set()
+
+    async def _watch_addresses(self) -> None:
+        while True:
+            await trio.sleep(ADDRESSES_LOOK_S)
+            if self._host.addresses() != self._addresses:
+                self._addresses = self._host.addresses()
+                self._reachability.moved(trio.current_time())
+                self._wake.set()
+
+    def _tell(self) -> None:
+        """Have neighbours hear where this node is, where that is another place than they have heard."""
+        self._host.reached_at = [one for one in self._reachability.reached_at() if self._is_believed(one)]
+        # Others dial its own addresses in vain; while it has no relay they are better than none.
+        alone = self.state() is ReachState.RELAY
+        self._host.by_relays_alone = alone or self._reachability.reach is ReachMode.RELAY
+        if (told := self._tellable()) != self._told:
+            self._told = told
+            self._changed()
+
+    def _is_believed(self, address: str) -> bool:
+        """Whether others see this node there, too, where enough have said where they see it."""
+        seen = self._observed.hosts()
+        return not seen or addressing.parse(address).host in seen
+
+    def _tellable(self) -> tuple[object, ...]:
+        """The addresses that change by themselves; what neighbours there are says which of them are told."""
+        host = self._host
+        return host.by_relays_alone, *self._addresses, *host.reached_at, *host.relayed_addresses
+
     def _on_connection(self, event: Connected | Disconnected) -> None:
         if isinstance(event, Connected):
-            self._reachability.met(event.host, trio.current_time(), inbound=event.inbound)
-            self._wake.set()
+            self._reachability.met(event.peer, event.host, trio.current_time(), inbound=event.inbound)
+        else:
+            self._reachability.gone(event.peer)
+        self._wake.set()

@@ -13,17 +13,14 @@ import json
 import secrets
 import time
 from pathlib import Path
-from urllib.parse import unquote, urlsplit, urlunsplit
 
 import trio
 
 from p2pnode.api.files import write_private
 from p2pnode.config.kinds import url_without_secrets
-from p2pnode.core.values.domains import parse_domain
-from p2pnode.core.values.internet import AllowedHost
 from p2pnode.data.failures import DataFailed, Retryable
-from p2pnode.data.web import PORTS, checked_url, open_web
 
+from .posting import PostTarget
 from .target import GoneAway, Notice, NotTaken, target_name
 
 FILE_NAME = "webhook.secret"
@@ -69,17 +66,13 @@ def signature(secret: bytes, id: str, timestamp: int, body: bytes) -> str:
 
 
 class Webhook:
-    """One URL; the operator names it, so it may be on a private network."""
+    """One URL."""
 
     def __init__(self, url: str, secret: bytes) -> None:
-        parts = urlsplit(url)
-        login, _, netloc = parts.netloc.rpartition("@")
         self.name = target_name(url)
         self.shown = f"job_end_webhooks {url_without_secrets(url)}"
-        self._url = checked_url(urlunsplit(parts._replace(netloc=netloc)))
-        self._host = AllowedHost(parse_domain(parts.hostname or ""), parts.port or PORTS[parts.scheme])
+        self._target = PostTarget(url)
         self._secret = secret
-        self._login = base64.b64encode(unquote(login).encode()).decode() if login else ""
 
     async def tell(self, notice: Notice) -> None:
         """Post it; raises `NotTaken`, and `GoneAway` where nothing more is wanted."""
@@ -88,19 +81,13 @@ class Webhook:
             {"type": "job.ended", "timestamp": notice.ended, "data": notice.job}, ensure_ascii=False
         ).encode("utf-8", "backslashreplace")
         headers = {
-            "content-type": "application/json",
             "webhook-id": notice.id,
             "webhook-timestamp": str(timestamp),
             "webhook-signature": signature(self._secret, notice.id, timestamp, body),
-            **({"authorization": f"Basic {self._login}"} if self._login else {}),
         }
         try:
             with trio.fail_after(TRY_S_MAX):
-                async with (
-                    open_web((self._host,)) as web,
-                    web.request("POST", self._url, headers, body) as response,
-                ):
-                    status, said = response.status, response.said
+                status, said, _ = await self._target.post(body, headers, 0)
         except trio.TooSlowError:
             raise NotTaken(f"no answer within {TRY_S_MAX:.0f} s") from None
         except (Retryable, DataFailed) as error:

@@ -54,6 +54,7 @@ def services_of(node: Node, discovery: Discovery, network: OwnNetwork | None) ->
             Metrics(node),
             network,
             node.reaching.state,
+            lambda: node.finding.state(*node.providing.figures),
         ),
         content=Content(node.blocks, node.bitswap, node.fetching, node.nursery),
         problems=FaultReports(node.journal, node.driver, node.intake, node.executor),

@@ -10,13 +10,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 
 import trio
 
-from p2pnode.api.shapes import (
-    Code,
-    EntryJson,
-    FetchedJson,
-    PinJson,
-    ServiceError,
-)
+from p2pnode.api.content_shapes import EntryJson, FetchedJson, PinJson
+from p2pnode.api.shapes import Code, ServiceError
 from p2pnode.core.values import content_paths
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.peer_ids import public_key_untrusted

@@ -8,6 +8,7 @@ from typing import cast
 from p2pnode import __version__
 from p2pnode.api.execution_shapes import HostedJson
 from p2pnode.api.exposition import Metric
+from p2pnode.api.finding_shapes import FindingJson
 from p2pnode.api.shapes import (
     Code,
     DockerJson,
@@ -26,6 +27,7 @@ from p2pnode.core.link.reach import ReachState
 from p2pnode.core.node import Core
 from p2pnode.core.records import membership as memberships
 from p2pnode.core.records.reservations import Reservation, ReservationState
+from p2pnode.core.values.finding import FindingState
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire import protocols
 from p2pnode.core.wire.spec import Resources
@@ -64,6 +66,7 @@ class Nodes:
         metrics: Metrics,
         network: OwnNetwork | None,
         reach: Callable[[], ReachState],
+        finding: Callable[[], FindingState],
     ) -> None:
         self._config = config
         self._lookup = lookup
@@ -77,6 +80,7 @@ class Nodes:
         self._metrics = metrics
         self._network = network
         self._reach = reach
+        self._finding = finding
 
     def identity(self) -> IdentityJson:
         capacity = self._core.worker.capacity
@@ -86,6 +90,7 @@ class Nodes:
             "version": __version__,
             "addresses": [*self._host.addresses(), *self._host.relayed_addresses],
             "reach": self._reach().value,
+            "finding": finding_json(self._finding()),
             "data_dir": str(self._config.data_dir),
             "engines": list(capacity.engines) if capacity else [],
             "labels": dict(capacity.labels) if capacity else {},
@@ -124,6 +129,8 @@ class Nodes:
                     "free": _resources(capacity.free),
                     "addresses": list(advert.addresses),
                     "connected": peer in connected or peer == me,
+                    "connection": self._connection(peer) if peer in connected else "",
+                    "reach": addressing.reach_of(advert.addresses),
                     "issued": advert.issued_ms / 1000,
                     "self": peer == me,
                     "scheduling": capacity.scheduling.value,
@@ -134,6 +141,9 @@ class Nodes:
                 }
             )
         return sorted(found, key=lambda one: (not one["self"], one["name"], one["peer"]))
+
+    def _connection(self, peer: str) -> str:
+        return "direct" if self._host.remote_host(peer) else "relay"
 
     def hosted(self, states: Sequence[ReservationState]) -> list[HostedJson]:
         wanted = states or [one for one in ReservationState if one is not ReservationState.ENDED]
@@ -209,6 +219,15 @@ def _resources(one: Resources) -> ResourcesJson:
         "memory_bytes": one.memory_bytes,
         "disk_bytes": one.disk_bytes,
         "gpus": one.gpus,
+    }
+
+
+def finding_json(state: FindingState) -> FindingJson:
+    return {
+        "dht": state.mode.value,
+        "peers": state.peers,
+        "provided": state.provided,
+        "waiting": state.waiting,
     }
 
 

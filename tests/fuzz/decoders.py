@@ -20,6 +20,8 @@ from p2pnode.core.wire.membership import (
     ExpulsionBody,
     InvitationBody,
     InvitationToken,
+    KeyringBody,
+    KeyringGiven,
     MemberBody,
     Membership,
     MemberShown,
@@ -62,6 +64,7 @@ DECODERS: dict[str, _Decoder] = {
             *(Advert, Signed, Receipt, LogsRequest, LogsPiece, JobsPage, Page),
             *(ExecRequest, ExecBody, ExecInput, ExecOutput, ExecEnd),
             *(InvitationBody, MemberBody, Membership, InvitationToken, ExpulsionBody, MemberShown),
+            *(KeyringBody, KeyringGiven),
         )
     },
     "token": (_text(membership.read_token_untrusted), (BadMessage,)),

@@ -81,8 +81,14 @@ class Churn(Simulation):
         self.submit(self.random.choice(list(self.nodes.values())), sim_spec(self.random, None, kind))
         for id in self.submitted.keys() - before:
             if kind is JobType.SERVICE:
-                self.at(LONG_RUNNING_S, self.stop_all, id)
+                self.at(LONG_RUNNING_S, self._stop_at_last, id)
         self.at(self.random.uniform(0, 2 * JOB_GAP_S), self._submit_one)
+
+    def _stop_at_last(self, id: str) -> None:
+        """A user stops a job, again later where nobody who may is there."""
+        self.stop_all(id)
+        if not any(self.record(node, id).ended for node in self.holders(id)):
+            self.at(MINUTE_S, self._stop_at_last, id)
 
     def learn_tables(self, node: Node, others: list[Node]) -> None:
         """As a node that comes back does, of some neighbours."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from p2pnode.core.job.conclusion import EXECUTIONS_ENDED_KEPT_MAX
 from p2pnode.core.job.deputies import recipients
 from p2pnode.core.job.desired import missing_placements
 from p2pnode.core.placement.matching import RESOURCE_NAMES, requirements_of, why_not
@@ -115,7 +116,9 @@ def check_end(sim: Simulation) -> None:
         if newest and sim.nodes[newest.owner] not in holders:
             # The owner died with its disk, and with it what a member that was down then was to hear.
             told = [one for one in told if standing(one) == standing(newest)]
-        views = {_view(one) for one in told}
+        # A service that was begun again and again: each holder of it forgets the oldest by itself.
+        is_cut = any(len(one.executions) >= EXECUTIONS_ENDED_KEPT_MAX for one in told)
+        views = {_view(one)[: 2 if is_cut else 3] for one in told}
         assert sim.weather.lossy or len(views) <= 1, f"{id}: {len(views)} views of how it ended: {views}"
 
 

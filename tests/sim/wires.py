@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import trio
@@ -102,6 +103,8 @@ class SimStream:
 class SimHost:
     """One node's host while its process lives."""
 
+    is_private = False
+
     def __init__(self, wires: Wires, peer_id: str, nursery: trio.Nursery) -> None:
         self._wires = wires
         self.peer_id = peer_id
@@ -111,6 +114,12 @@ class SimHost:
         self._connected: dict[str, None] = {}
         self.streams: list[SimStream] = []
         self.alive = True
+        self.reached_at: Sequence[str] = ()
+        self.relayed_addresses: Sequence[str] = ()
+        self.by_relays_alone = False
+        # In place of libp2p's host: no connection is by a relay.
+        network = SimpleNamespace(get_connections=lambda peer: [])
+        self.inner = SimpleNamespace(get_network=lambda: network)
 
     def addresses(self) -> list[str]:
         return []

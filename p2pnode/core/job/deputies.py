@@ -64,8 +64,8 @@ def why_no_deputy(record: JobRecord, advert: Advert, trust: Trust) -> str | None
         return barred
     if (distrusted := trust.why_not(advert.peer)) is not None:
         return distrusted
-    labels = advert.capacity.labels
-    if (misplaced := trust.why_not_placed(advert.peer, labels)) is not None:
+    labels, role = advert.capacity.labels, memberships.role_of(advert) or ""
+    if (misplaced := trust.why_not_placed(advert.peer, role, labels)) is not None:
         return misplaced
     unmet = (constraints.why_not(one, labels) for one in constraints.requirements(record.spec.constraints))
     return next((reason for reason in unmet if reason is not None), None)

@@ -27,6 +27,7 @@ from p2pnode.core.records.lifecycle import (
     ExecutionState,
     JobRecord,
 )
+from p2pnode.core.records.membership import role_of
 from p2pnode.core.values.trust import Trust
 from p2pnode.core.wire.messages import Advert
 from p2pnode.core.wire.spec import REPLICAS_MAX, JobType
@@ -47,8 +48,9 @@ class MissingPlacement:
 
 def why_misplaced(record: JobRecord, advert: Advert, trust: Trust) -> str | None:
     """Why the policy of the job's requester places nothing on a peer, which only its own node knows."""
-    own = record.requester == record.owner
-    return trust.why_not_placed(advert.peer, advert.capacity.labels) if own else None
+    if record.requester != record.owner:
+        return None
+    return trust.why_not_placed(advert.peer, role_of(advert) or "", advert.capacity.labels)
 
 
 def placeable(record: JobRecord, known: Table, trust: Trust) -> Table:

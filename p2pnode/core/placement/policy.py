@@ -51,6 +51,8 @@ class Facts:
     network: str
     # None: it is only asked about.
     contents: Contents | None = None
+    # The requester's in the private network; "": not known, or in none.
+    role: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,8 @@ class TakeRule:
     images: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    # A requester of no known role fits none.
+    roles: tuple[str, ...] = ()
 
     def fits(self, facts: Facts) -> bool | None:
         """Whether the job fits; None where that is not known yet."""
@@ -87,6 +91,8 @@ class TakeRule:
             (self.engines, facts.engine),
             (self.networks, facts.network),
         )
+        if self.roles and facts.role not in self.roles:
+            return False
         if not all(not patterns or any_fits(patterns, text) for patterns, text in asked):
             return False
         runs = self.images or self.modules
@@ -197,16 +203,16 @@ class TakePolicy:
 NO_POLICY = TakePolicy()
 
 
-def facts_of_ask(requester: str, need: Requirements) -> Facts:
-    return Facts(requester, need.engine, need.network)
+def facts_of_ask(requester: str, role: str, need: Requirements) -> Facts:
+    return Facts(requester, need.engine, need.network, role=role)
 
 
-def facts_of_job(requester: str, spec: JobSpec) -> Facts:
+def facts_of_job(requester: str, role: str, spec: JobSpec) -> Facts:
     need = requirements_of(spec)
     engine = spec.task.engine
     image = engine.image if isinstance(engine, DockerTask) else ""
     contents = Contents(spec.namespace, spec.labels, image, _module_of(spec.task))
-    return Facts(requester, need.engine, need.network, contents)
+    return Facts(requester, need.engine, need.network, contents, role)
 
 
 def _module_of(task: Task) -> str:

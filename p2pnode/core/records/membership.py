@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from p2pnode.core.wire import addresses as addressing
-from p2pnode.core.wire import codec, extensions
+from p2pnode.core.wire import bootstrap, codec, extensions
 from p2pnode.core.wire.codec import BadMessage, Untimely
 from p2pnode.core.wire.fields import MOMENT_MS_MAX
 from p2pnode.core.wire.membership import (
@@ -33,7 +33,7 @@ from p2pnode.core.wire.signing import INVITATION_DOMAIN, MEMBER_DOMAIN, Keys, Si
 OPEN_NETWORK = "the open network"
 # The extension of an advert in a private network: the canonical CBOR of its peer's membership.
 MEMBERSHIP_EXTENSION = "membership/1"
-# Said when so much of a membership's time is left: three days of the thirty of an invitation by default.
+# Said when so much of a membership's time is left: three days of thirty.
 ENDS_SOON_SHARE = 0.1
 _READ_MAX = 2_000
 # The form of a token; another form gets another number.
@@ -100,13 +100,11 @@ def enter(invited: Keys, invitation: Signed, peer: str, now_ms: int) -> Membersh
     )
 
 
-def vet_invitation_untrusted(invitation: Signed, now_ms: int, keys: Keys) -> InvitationBody:
-    """Read an invitation; raises `BadMessage` where its operator did not sign it, `Untimely` if expired."""
+def vet_invitation_untrusted(invitation: Signed, keys: Keys) -> InvitationBody:
+    """Read an invitation, expired or not; raises `BadMessage` where its operator did not sign it."""
     body = codec.decode_untrusted(invitation.body, InvitationBody, MEMBERSHIP_BODY_SIZE_BYTES_MAX)
     extensions.vet(body, "the invitation")
     keys.verify_untrusted(body.operator, INVITATION_DOMAIN, invitation)
-    if now_ms >= body.expires_ms:
-        raise Untimely("the invitation has expired: ask the operator for another")
     return body
 
 
@@ -114,7 +112,7 @@ def vet_untrusted(
     membership: Membership, network: str, operator: str, peer: str, now_ms: int, keys: Keys
 ) -> Member:
     """Read a membership of `peer` in the operator's network; raises `BadMessage` with what is wrong."""
-    invitation = vet_invitation_untrusted(membership.invitation, now_ms, keys)
+    invitation = vet_invitation_untrusted(membership.invitation, keys)
     if invitation.network != network:
         raise BadMessage(f"an invitation to the network {invitation.network}, not {network}")
     if invitation.operator != operator:
@@ -126,9 +124,14 @@ def vet_untrusted(
     if body.peer != peer:
         raise BadMessage(f"the membership of another peer: {body.peer}")
     if body.joined_ms >= invitation.expires_ms:
-        raise BadMessage("a membership that began when its invitation had expired")
+        raise BadMessage(
+            "a membership that began when its invitation had expired: ask the operator for another"
+        )
     keys.verify_untrusted(invitation.key, MEMBER_DOMAIN, membership.member)
-    return read(membership)
+    member = read(membership)
+    if now_ms >= member.expires_ms:
+        raise Untimely("the membership has expired: ask the operator for another invitation")
+    return member
 
 
 def read(membership: Membership) -> Member:
@@ -140,10 +143,15 @@ def read(membership: Membership) -> Member:
         operator=body.operator,
         peer=body.peer,
         role=invitation.role,
-        expires_ms=invitation.expires_ms,
+        expires_ms=_end_ms(invitation, body),
         joined_ms=body.joined_ms,
         invitation=invitation.number,
     )
+
+
+def _end_ms(invitation: InvitationBody, entry: MemberBody) -> int:
+    lasts_ms = invitation.member_for_ms
+    return MOMENT_MS_MAX if lasts_ms is None else min(MOMENT_MS_MAX, entry.joined_ms + lasts_ms)
 
 
 def described(name: str, operator: str, role: str, expires: float | None, now: float) -> str:
@@ -238,7 +246,7 @@ def read_token_untrusted(text: str) -> InvitationToken:
     extensions.vet(token, "the token")
     for address in token.addresses:
         try:
-            addressing.parse_peer(address)
+            bootstrap.parse_given(address)
         except addressing.BadAddress as exc:
             raise BadMessage(f"the token names a wrong address: {exc}") from exc
     return token

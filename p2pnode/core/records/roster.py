@@ -16,6 +16,7 @@ from p2pnode.core.wire.membership import (
     EXPELLED_MAX,
     EXPULSION_BODY_SIZE_BYTES_MAX,
     ExpulsionBody,
+    KeyringGiven,
     Membership,
     MemberShown,
     Role,
@@ -24,6 +25,7 @@ from p2pnode.core.wire.messages import Adopt, Advert, Ask, Award, Bid, Command, 
 from p2pnode.core.wire.signing import EXPULSION_DOMAIN, Keys, Signed
 
 from . import membership as memberships
+from .keyring import Keyring
 from .membership import Member, Right
 
 # As many as a table of adverts has, and those that went lately; who is forgotten shows its membership again.
@@ -39,6 +41,8 @@ class Roster:
     me: str
     own: Membership
     keys: Keys
+    # The network's keys.
+    keyring: Keyring
     # The newest record of those expelled, and what is in it.
     expulsion: Signed | None = None
     _expelled: ExpulsionBody | None = None
@@ -63,7 +67,33 @@ class Roster:
     @property
     def shown(self) -> MemberShown:
         """The frame that this node shows its neighbours."""
-        return MemberShown(membership=self.own, expulsion=self.expulsion)
+        return MemberShown(membership=self.own, expulsion=self.expulsion, keyring_serial=self.keyring.serial)
+
+    @property
+    def keyring_given(self) -> KeyringGiven | None:
+        """The frame by which this node gives the network's keys to a member; None: it gives none.
+
+        Where the record of those expelled is lost, the keys might be given to them.
+        """
+        signed = self.keyring.signed
+        if signed is None or self._expulsion_serial < self.keyring.expulsion_serial:
+            return None
+        return KeyringGiven(keyring=signed, expulsion=self.expulsion)
+
+    @property
+    def _expulsion_serial(self) -> int:
+        return self._expelled.serial if self._expelled else 0
+
+    def take_own_keyring(self, signed: Signed) -> bool:
+        """Take in the network's keys as they lie on this machine; whether they are newer."""
+        return self.keyring.hear_untrusted(signed, self._member, MOMENT_MS_MAX, self.keys)
+
+    def hear_keyring_untrusted(self, signed: Signed) -> bool:
+        """Take in the network's keys; whether they are newer. Raises `BadMessage`.
+
+        Those expelled when they were made have to be known before: else they would be given on to them.
+        """
+        return self.keyring.hear_untrusted(signed, self._member, self._expulsion_serial, self.keys)
 
     def prove_untrusted(self, peer: str, shown: Membership, now_ms: int) -> Member:
         """Note a peer's membership; raises `BadMessage`, `Untimely` where it has ended or is expelled."""
@@ -109,6 +139,13 @@ class Roster:
         if held is None:
             return _NOT_SHOWN
         return None if now_ms < held[1].expires_ms else "has a membership that has expired"
+
+    def role_of(self, peer: str) -> str:
+        """The role that a peer has proven; "": none that is known."""
+        if peer == self.me:
+            return self._member.role
+        held = self._proven.get(peer)
+        return "" if held is None else held[1].role
 
     def is_expelled(self, peer: str) -> bool:
         """Whether the operator's newest record names the peer, or the invitation that it is known by."""

@@ -1,4 +1,4 @@
-"""The records of a private network (protocols/network.md): invitations, memberships, expulsions, tokens."""
+"""The records of a private network (protocols/network.md): invitations to it, memberships, keys, tokens."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 from .codec import Meta, Record
 from .extensions import Open
-from .fields import Moment, Natural, PeerId
+from .fields import MOMENT_MS_MAX, Moment, Natural, PeerId
 from .signing import Signed
 
 # A label of DNS: fits a line, a file name and a terminal.
@@ -27,6 +27,13 @@ EXPELLED_MAX = 1_000
 EXPULSION_BODY_SIZE_BYTES_MAX = 72 * 1024
 # The record of those expelled, a membership, and the maps around them.
 MEMBER_FRAME_SIZE_BYTES_MAX = 96 * 1024
+
+# The keys before the newest that still count: more rotations within their time are mistakes.
+EARLIER_KEYS_MAX = 7
+# A key takes some 80 bytes; and some extensions.
+KEYRING_BODY_SIZE_BYTES_MAX = 8 * 1024
+# The keyring, and the record of those expelled.
+KEYRING_FRAME_SIZE_BYTES_MAX = 96 * 1024
 
 NetworkName = Annotated[str, Meta(pattern=NETWORK_NAME_PATTERN)]
 NetworkKey = Annotated[bytes, Meta(min_length=NETWORK_KEY_SIZE_BYTES, max_length=NETWORK_KEY_SIZE_BYTES)]
@@ -51,8 +58,10 @@ class InvitationBody(Open, frozen=True):
     # The public key of a pair made for this invitation, as a peer id.
     key: PeerId
     role: Role
-    # The end of the invitation, and of all memberships by it.
+    # Nobody joins from then on.
     expires_ms: Moment
+    # How long a membership by it lasts; None: without end.
+    member_for_ms: Annotated[int, Meta(ge=1, le=MOMENT_MS_MAX)] | None
     # At random, so that one invitation can be told from another.
     number: Natural
 
@@ -90,6 +99,48 @@ class MemberShown(Open, frozen=True):
 
     membership: Membership
     expulsion: Signed | None
+    # Taken of the newest keyring that the sender has; 0: none.
+    keyring_serial: Moment
+
+
+class EarlierKey(Record, frozen=True):
+    """A network key that is not the newest any more."""
+
+    key: NetworkKey
+    since_ms: Moment
+    until_ms: Moment
+
+    def __repr__(self) -> str:
+        return "EarlierKey(...)"
+
+
+class KeyringBody(Open, frozen=True):
+    """All keys of a network that count, which its operator's key signs. Secret, as the keys are."""
+
+    network: NetworkName
+    operator: PeerId
+    # The record with the highest counts. p2pnode: at least the time in ms.
+    serial: Moment
+    # Taken of the record of those expelled as this one was made; 0: there was none.
+    expulsion_serial: Moment
+    # The newest.
+    key: NetworkKey
+    since_ms: Moment
+    # The newest first.
+    earlier: Annotated[tuple[EarlierKey, ...], Meta(max_length=EARLIER_KEYS_MAX)]
+
+    def __repr__(self) -> str:
+        return "KeyringBody(...)"
+
+
+class KeyringGiven(Open, frozen=True):
+    """The newest keyring as a member gives it to another, and those expelled, who do not get it."""
+
+    keyring: Signed
+    expulsion: Signed | None
+
+    def __repr__(self) -> str:
+        return "KeyringGiven(...)"
 
 
 class InvitationToken(Open, frozen=True):

@@ -15,6 +15,8 @@ LOG_ORDER = "/p2pnode/log-order/1"
 EXEC = "/p2pnode/exec/1"
 # In private networks alone, before all others.
 MEMBER = "/p2pnode/member/1"
+# In private networks alone, to members.
+KEYRING = "/p2pnode/keyring/1"
 ALL = (LINK, ADVERTS, JOBS, LOGS, LOG_ORDER, EXEC)
 # No stream: who names it in adverts keeps copies of others' jobs, and takes them over.
 DEPUTY = "deputy/1"

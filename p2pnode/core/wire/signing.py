@@ -16,6 +16,7 @@ EXEC_DOMAIN = b"p2pnode/exec/1\0"
 INVITATION_DOMAIN = b"p2pnode/invitation/1\0"
 MEMBER_DOMAIN = b"p2pnode/member/1\0"
 EXPULSION_DOMAIN = b"p2pnode/expulsion/1\0"
+KEYRING_DOMAIN = b"p2pnode/keyring/1\0"
 
 
 class Signed(Record, frozen=True):

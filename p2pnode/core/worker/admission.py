@@ -16,8 +16,8 @@ NAMESPACES_KEPT_MAX = 1_000
 
 def why_not_ask(worker: WorkerState, reservation: Reservation) -> tuple[RefusalKind, str] | None:
     """Why an ask never gets a bid, whatever the job turns out to be; None where it may."""
-    me, policy = worker.standing.me, worker.policy
-    decision = policy.decide(facts_of_ask(reservation.owner, reservation.requirements), me)
+    me, policy, owner = worker.standing.me, worker.policy, reservation.owner
+    decision = policy.decide(facts_of_ask(owner, worker.role_of(owner), reservation.requirements), me)
     reason = decision.reason if decision.taken is False else policy.too_large(holding_of(reservation), me)
     return (RefusalKind.UNSUITABLE, reason) if reason else None
 
@@ -32,7 +32,8 @@ def why_not_award(
     me, policy = worker.standing.me, worker.policy
     reservation.requester = mandate.read(award.mandate).charter.members[0]
     reservation.namespace = award.spec.namespace
-    decision = policy.decide(facts_of_job(reservation.requester, award.spec), me)
+    role = worker.role_of(reservation.requester)
+    decision = policy.decide(facts_of_job(reservation.requester, role, award.spec), me)
     if not decision.taken:
         return RefusalKind.UNSUITABLE, decision.reason
     if reason := lacks or policy.too_large(holding_of(reservation), me):

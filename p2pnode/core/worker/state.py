@@ -25,6 +25,10 @@ BID_VALID_S = 10.0
 BID_MISSED_S = 5.0
 
 
+def _no_role(peer: str) -> str:
+    return ""
+
+
 @dataclass(slots=True)
 class WorkerState:
     # Says what is wrong with a spec that a peer sent, or None: requesters' own checks can't be trusted.
@@ -45,6 +49,8 @@ class WorkerState:
     stop_grace_s_max: int = STOP_GRACE_S_MAX
     standing: Standing = field(default_factory=Standing)
     policy: TakePolicy = NO_POLICY
+    # Gives the role of a peer in the private network, as it has proven it; "": not known, or in none.
+    role_of: Callable[[str], str] = _no_role
     # The namespaces of jobs whose awards found a quota used up: their asks wait (`admission`).
     namespaces: dict[str, str] = field(default_factory=dict)
     # The peers that are silent; kept by the participant.
