@@ -19,14 +19,9 @@ from math import inf
 
 from p2pnode.core.placement.adverts import Known, KnownPeers, out_of_reach
 from p2pnode.core.placement.arrival import PATIENCE_S_MAX, sizes_told, start_s, step
-from p2pnode.core.placement.matching import (
-    Infeasible,
-    favours,
-    grouped,
-    requirements_of,
-    why_not_peer,
-)
+from p2pnode.core.placement.matching import Infeasible, favours, grouped, requirements_of, why_not_peer
 from p2pnode.core.placement.ranking import asks_for, rank_candidates, rendezvous_hash, time_rank
+from p2pnode.core.placement.reliance import Doubts
 from p2pnode.core.records.events import Send
 from p2pnode.core.records.lifecycle import (
     EVERYWHERE,
@@ -43,6 +38,7 @@ from p2pnode.core.wire.spec import JobType
 from p2pnode.core.wire.states import RefusalKind, Scheduling
 
 from .desired import MissingPlacement, why_misplaced
+from .doubting import doubts_of
 from .refusals import held_until, holds
 from .retries import TRIES_PER_PEER_MAX, failures_by_peer
 
@@ -145,7 +141,7 @@ class Asking:
         """The peers that a round for `needed` replicas asks, the best first."""
         held_back = self._held_back(needed)
         ranked = [one for one in self._rooms_first() if one.peer not in held_back]
-        roomy = sum(self.why_not(one) is None and one.peer not in self._out_of_reach for one in ranked)
+        roomy = sum(not self._group(one.peer, roomy=self.why_not(one) is None) for one in ranked)
         return ranked[: asks_for(needed)] if roomy < needed else ranked[: min(roomy, asks_for(needed))]
 
     def _rooms_first(self) -> list[Advert]:
@@ -155,10 +151,10 @@ class Asking:
         """
         record = self.record
         infeasible = {peer: self._infeasible(peer) for peer in self.considered}
-        groups: tuple[list[Known], list[Known], list[Known]] = ([], [], [])
+        groups: tuple[list[Known], ...] = ([], [], [], [])
         for peer, reason in infeasible.items():
             if reason is None or reason.askable:
-                group = 2 if peer in self._out_of_reach else int(reason is not None)
+                group = self._group(peer, roomy=reason is None)
                 groups[group].append(self.known[peer])
         return [
             advert
@@ -232,11 +228,21 @@ class Asking:
     def _is_trusted(self, peer: str) -> bool:
         """Is it worth a wait? It was heard itself, answers, and has neither failed the job nor a replica."""
         spent = self.failures.get(peer, 0) or self.used.get(peer, 0)
-        return not spent and peer not in self._out_of_reach and self.known[peer].brought_by is None
+        return not spent and self._group(peer, roomy=True) == 0 and self.known[peer].brought_by is None
 
     @cached_property
     def _out_of_reach(self) -> frozenset[str]:
-        return out_of_reach(self.known, self.now)
+        return out_of_reach(self.known, self.now) | self._doubts.failing
+
+    @cached_property
+    def _doubts(self) -> Doubts:
+        return doubts_of(self.record, self.known, lambda advert: self.why_not(advert) is None, self.now)
+
+    def _group(self, peer: str, *, roomy: bool) -> int:
+        """The peers of a lower number are asked before: with room, without, doubted, and failing."""
+        if peer in self._out_of_reach:
+            return 3
+        return 2 if peer in self._doubts.strangers else int(not roomy)
 
     def _ask(self, asks: Sequence[tuple[Advert, int, int | None]]) -> list[Send]:
         """Each is a peer's advert, which of several asks to it this is, and the replica, if it is given."""

@@ -29,6 +29,7 @@ def end_overdue(transitions: JobTransitions, now: float) -> None:
             why = f"did not answer its new owner within {handover.ADOPT_CONFIRM_S:.0f} s"
             transitions.give_up(execution, why, now)
         elif execution.state is ExecutionState.AWARDED:
+            transitions.reliance.failed(execution.peer, now)
             transitions.give_up(execution, f"did not confirm its award within {AWARD_CONFIRM_S:.0f} s", now)
         else:
             transitions.give_up(execution, "is long past its timeout", now)

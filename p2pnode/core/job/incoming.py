@@ -37,6 +37,8 @@ from .transitions import JobTransitions
 
 # A bid is not awarded in its last moments: the award has to travel, too.
 BID_MARGIN_S = 1.0
+# A peer that bids for less would be asked again and again, before any other has answered.
+BID_VALID_MS_MIN = 2_000
 # The peer itself ends what runs too long; this covers publishing and a slow link before we do it for it.
 OVERDUE_GRACE_S = 60.0
 
@@ -52,7 +54,14 @@ def bid(transitions: JobTransitions, peer: str, bid: Bid, now: float) -> None:
     if execution is None or execution.state not in (*OPEN, *LIVE):
         # The peer answers an ask that is over; until it hears so, it holds resources.
         transitions.actions.append(Send(peer, Release(execution=bid.execution, round=bid.round)))
-    elif execution.state in (ExecutionState.ASKED, ExecutionState.QUEUED):
+    elif execution.state not in (ExecutionState.ASKED, ExecutionState.QUEUED):
+        return
+    elif bid.valid_ms < BID_VALID_MS_MIN:
+        reason = f"bid for {bid.valid_ms} ms only"
+        transitions.cancel(execution, reason, now)
+        transitions.remember_refusal(peer, RefusalKind.BUSY, reason, now)
+        transitions.reliance.failed(peer, now)
+    else:
         execution.move(ExecutionState.BID, now)
         execution.bid = bid
         execution.deadline = now + bid.valid_ms / 1000 - BID_MARGIN_S
@@ -75,6 +84,11 @@ def refused(transitions: JobTransitions, peer: str, refusal: Refusal, now: float
         transitions.remember_refusal(peer, refusal.refusal_kind, refusal.reason, now, of_award=True)
         transitions.note("Refusal", refusal.reason, now, execution)
         execution.move(ExecutionState.CANCELLED, now, refusal.reason)
+        if refusal.refusal_kind is RefusalKind.UNSUITABLE:
+            # Only it can look up whether it may have such a job: of others this says nothing.
+            transitions.reliance.began(peer)
+        else:
+            transitions.reliance.failed(peer, now)
     elif execution.state in LIVE and execution.unconfirmed:
         transitions.give_up(execution, refusal.reason, now)
 
@@ -120,6 +134,8 @@ def updated(transitions: JobTransitions, peer: str, update: Update, now: float) 
     state = update.stage.state
     if state in lifecycle.EXECUTION_MOVES[execution.state]:
         execution.move(state, now)
+        if state is ExecutionState.RUNNING:
+            transitions.reliance.began(peer)
         # The start is what people wait for, so it should not be lost with its owner.
         runs = state is ExecutionState.RUNNING
         transitions.note("Execution", update.detail or state.value, now, execution, urgent=runs)
@@ -154,10 +170,12 @@ def ended(transitions: JobTransitions, peer: str, ended: Ended, receipt: Receipt
     execution.result_cid, execution.receipt = receipt.result_cid, ended.receipt
     if receipt.fault is None and receipt.exit_code == 0:
         execution.move(ExecutionState.COMPLETED, now)
+        transitions.reliance.ended(peer)
         transitions.note("Execution", f"Completed, result {receipt.result_cid}", now, execution, True)
     else:
         execution.move(ExecutionState.FAILED, now, receipt.reason)
         execution.fault = receipt.fault or Fault.JOB
+        transitions.reliance.began(peer)
         topic = "Moved" if execution.fault is Fault.MOVED else "Failed"
         transitions.note("Execution", f"{topic}: {receipt.reason}", now, execution, True)
     if execution.state is ExecutionState.FAILED or transitions.record.spec.type in LONG_RUNNING:

@@ -22,6 +22,8 @@ from p2pnode.core.wire.states import Fault
 
 # Tries of one replica that fail for reasons other than the job's own.
 ATTEMPTS_MAX = 3
+# And tries of which their peers never said a word: these are the peers' fault, and invented peers do that.
+UNBEGUN_MAX = 10
 # Tries of one job on one peer that failed there.
 TRIES_PER_PEER_MAX = 2
 BACK_OFF_S = 1.0
@@ -49,7 +51,9 @@ def hopeless(record: JobRecord, replicas: set[int]) -> list[Execution]:
     for replica in sorted(replicas):
         failed = _failed(record, replica)
         own = [one for one in failed if one.fault in OWN_FAULTS]
-        if len(own) > retries(record) or len(failed) - len(own) >= ATTEMPTS_MAX:
+        unbegun = sum(one.is_unbegun for one in failed)
+        peers = len(failed) - len(own) - unbegun
+        if len(own) > retries(record) or peers >= ATTEMPTS_MAX or unbegun >= UNBEGUN_MAX:
             return failed
     return []
 

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 
-from p2pnode.core.placement.adverts import Known
+from p2pnode.core.placement.adverts import Known, KnownPeers
 from p2pnode.core.placement.ranking import best_bid
+from p2pnode.core.placement.reliance import Reliance
 from p2pnode.core.records import history
 from p2pnode.core.records.events import Action, SaveLines, Send
 from p2pnode.core.records.lifecycle import (
@@ -43,7 +44,7 @@ TELL_DEPUTIES_S = 1.0
 @dataclass
 class JobTransitions:
     record: JobRecord
-    # The owner's own peer id, and its live table of peers (read only here).
+    # The owner's own peer id, and its live table of peers (read only here, but for how they keep their word).
     me: str
     known: Mapping[str, Known]
     keys: Keys
@@ -60,6 +61,10 @@ class JobTransitions:
 
     def __post_init__(self) -> None:
         self.away.update(self.record.deputies)
+
+    @property
+    def reliance(self) -> Reliance:
+        return self.known.reliance if isinstance(self.known, KnownPeers) else Reliance()
 
     def note(
         self, topic: str, text: str, now: float, execution: Execution | None = None, urgent: bool = False
@@ -90,6 +95,7 @@ class JobTransitions:
             changed_by=record.changed_by,
         )
         self.actions.append(Send(best.peer, award))
+        self.reliance.awarded(best.peer, now)
         tries = sum(
             one.replica == missing.replica and one.state not in OPEN for one in record.now_of(*ExecutionState)
         )
@@ -111,6 +117,7 @@ class JobTransitions:
             self.actions.append(Send(execution.peer, Release(execution=execution.id, round=execution.round)))
             del self.record.executions[execution.id]
         else:
+            self.reliance.began(execution.peer)
             self.send_cancel(execution.peer, execution.id, execution.round, reason)
             execution.move(ExecutionState.CANCELLED, now, reason)
             self.note("Execution", f"Cancelled: {reason}", now, execution, urgent=True)

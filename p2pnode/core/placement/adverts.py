@@ -14,7 +14,7 @@ full; then those that were heard, and have no connection now. `core.job.asking` 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
@@ -28,6 +28,7 @@ from p2pnode.core.wire.spec import Resources
 from . import arrival
 from .hearsay import Hearsay
 from .matching import NOTHING, plus
+from .reliance import Doubts, Reliance
 
 # Enough to choose from; in a larger network each node knows a sample, as its neighbours bring it.
 PEERS_MAX = 2_000
@@ -73,6 +74,8 @@ class Known:
     asked: float | None = None
     # Whether it has a connection with this node, so that it need not be dialled.
     near: bool = False
+    # Host of its last connection.
+    host: str = ""
     # The sum of what this node has given it to run since the advert came, which cannot tell of that yet.
     given: Resources = NOTHING
 
@@ -86,6 +89,7 @@ class KnownPeers(dict[str, Known]):
     def __init__(self) -> None:
         super().__init__()
         self._holders: dict[int, set[str]] = {}
+        self.reliance = Reliance()
 
     def __setitem__(self, peer: str, known: Known) -> None:
         self._note_held(peer, known)
@@ -185,7 +189,8 @@ class AdvertTable:
         self.gone.pop(advert.peer, None)
         lifetime_ms = min(remaining_ms, ttl_ms)
         near = advert.peer in self._near or not forwarder
-        known = Known(advert, signed, now + lifetime_ms / 1000, brought_by, asked, near)
+        host = self._met.get(advert.peer, "")
+        known = Known(advert, signed, now + lifetime_ms / 1000, brought_by, asked, near, host)
         self.known[advert.peer] = known
         self._count(known)
         self.deadline = min(self.deadline, now + lifetime_ms / 1000)
@@ -199,7 +204,7 @@ class AdvertTable:
             self._near.pop(peer, None)
         held = self.known.get(peer)
         if held is not None and held.near is not connected:
-            self.known[peer] = replace(held, near=connected)
+            self.known[peer] = replace(held, near=connected, host=host or held.host)
 
     def met(self, peer: str) -> None:
         """The peer itself has been heard."""
@@ -320,3 +325,21 @@ def out_of_reach(known: Mapping[str, Known], now: float) -> frozenset[str]:
     if not liars:
         return frozenset(silent)
     return frozenset(silent | {peer for peer, one in known.items() if one.brought_by in liars})
+
+
+def doubts(
+    known: KnownPeers, me: str, suspects: Collection[str], now: float, *, wary: bool = False
+) -> Doubts:
+    """Doubts of the requester `me`, by what it was promised before.
+
+    `suspects` have kept a job of it waiting against their word; `wary`: one has lost it.
+    """
+    silent = [*suspects]
+    silent += [peer for peer, one in known.items() if one.asked is not None and one.is_silent(now)]
+
+    def range_of(peer: str) -> str:
+        held = known.get(peer)
+        ranges = ranges_of(held.host if held else "")
+        return ranges.near if ranges.is_public else ""
+
+    return known.reliance.doubts(known.keys() - {me}, range_of, silent, now, wary=wary)

@@ -128,6 +128,11 @@ class Execution(State, kw_only=True):
         """Whether it was given up, and its peer's word of its end, and what it left, may still come."""
         return self.state in GIVEN_UP and self.receipt is None
 
+    @property
+    def is_unbegun(self) -> bool:
+        """Whether it was lost without a word of its peer on the award, so that it says nothing of the job."""
+        return self.state is ExecutionState.LOST and self.sequence < 0
+
     def move(self, state: ExecutionState, now: float, reason: str = "") -> None:
         assert state in EXECUTION_MOVES[self.state], (self.id, self.state, state)
         self.state, self.modified, self.deadline = state, now, None
