@@ -97,7 +97,6 @@ PROGRAMS: dict[str, Callable[[Path], None]] = {
     "one byte over a block": file_of(CHUNK + 1),
     "one full node": file_of(WIDE * CHUNK),
     "a byte over a full node": repeated(WIDE),
-    "very wide": repeated(WIDE * WIDE),
 }
 
 

@@ -131,7 +131,7 @@ class Discovery:
             for peer, found in given.items()
         }
         self._given = given
-        self._neighbours.given = self.given
+        self._neighbours.given = frozenset(given)
         self._wake.set()
 
     def unreached(self) -> list[GivenPeer]:
