@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import secrets
 from contextlib import suppress
+from functools import partial
 from math import inf
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -147,3 +149,13 @@ async def test_a_peer_with_a_direct_connection_has_no_host_dial_for_it() -> None
                 await write_prefixed(stream, message, TIMEOUT_S)
             with pytest.raises(StreamBroken):
                 await read_prefixed(stream, 4096, TIMEOUT_S)
+
+
+async def test_a_peer_that_punches_while_it_is_met_ends_nothing(autojump_clock: object) -> None:
+    network = SimpleNamespace(get_connections=lambda peer: [])
+    inner = SimpleNamespace(get_network=lambda: network)
+    host = SimpleNamespace(inner=inner, watch=lambda watcher: None, handle=lambda *given, **limits: None)
+    puncher = HolePuncher(host, Observed(), lambda peer: [])  # type: ignore[arg-type]
+    async with trio.open_nursery() as nursery:
+        for inbound in (True, False):
+            nursery.start_soon(partial(puncher._dial_all, "peer", [], inbound=inbound))

@@ -174,7 +174,8 @@ class HolePuncher:
 
     async def _dial_all(self, peer: str, targets: Sequence[Address], *, inbound: bool) -> None:
         """Dial until there is a direct connection, whichever of the dials it comes from."""
-        came = self._came[peer] = trio.Event()
+        # Both sides may have begun: then two tries wait for one connection.
+        came = self._came.setdefault(peer, trio.Event())
         try:
             with trio.move_on_after(PUNCH_S_MAX):
                 async with trio.open_nursery() as nursery:
@@ -183,7 +184,8 @@ class HolePuncher:
                     await came.wait()
                     nursery.cancel_scope.cancel()
         finally:
-            del self._came[peer]
+            if self._came.get(peer) is came:
+                del self._came[peer]
 
     async def _dial_one(self, peer: str, target: Address, inbound: bool) -> None:
         source = self._source(target.family)
