@@ -130,8 +130,8 @@ def expel(peers: tuple[str, ...], invitations: tuple[int, ...]) -> int:
         own = _own(data_dir)
         made = own_network.expel(data_dir, own, peers, invitations, _now_ms())
     say(
-        f"expelled from {own.member.network} by now: {len(made.peers)} nodes,"
-        f" and all of {len(made.invitations)} invitations"
+        f"expelled from {own.member.network}, in all: peers {len(made.peers)},"
+        f" invitations {len(made.invitations)}"
     )
     if _running(data_dir) is None:
         say("the members hear of it once this node runs: p2pnode serve")
