@@ -294,7 +294,7 @@ def test_an_operator_expels_peers_and_invitations_and_show_lists_them(machines: 
     assert "no peer id" in run(capfd, "network", "expel", "bob", status=2)[1]
     peer = Identity(bytes(32)).peer_id
     run(capfd, "network", "expel", peer)
-    assert "1 nodes, and all of 1 invitations" in run(capfd, "network", "expel", "--invitation", "7")[1]
+    assert "in all: peers 1, invitations 1" in run(capfd, "network", "expel", "--invitation", "7")[1]
     shown = json.loads(run(capfd, "network", "show", "-o", "json")[0])
     assert (shown["expelled"], shown["expelled_invitations"]) == ([peer], ["7"])
     own = run(capfd, "network", "expel", "--invitation", shown["invitation"], status=5)
