@@ -15,11 +15,9 @@ from p2pnode.network.dial_backs import DialBackService, ask_to_dial
 from p2pnode.network.hole_punching import HolePuncher
 from p2pnode.network.host import Connected, Disconnected, Host
 from p2pnode.network.observations import Observations
+from p2pnode.network.own_addresses import AddressWatch
 from p2pnode.network.relay_service import RelayService
 from p2pnode.network.relay_upkeep import RelayUpkeep
-
-# Nothing tells of another address of this machine; to list them takes a millisecond.
-ADDRESSES_LOOK_S = 30.0
 
 
 class Reaching:
@@ -34,6 +32,8 @@ class Reaching:
     ) -> None:
         self._host = host
         self._changed = changed
+        self.own_addresses = AddressWatch(host)
+        self.own_addresses.watch(self._on_move)
         self._addresses = host.addresses()
         self._reachability = Reachability(config.reach, config.relay, random.random, self._own_networks())
         self._upkeep = RelayUpkeep(host, self._tell)
@@ -59,7 +59,7 @@ class Reaching:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._upkeep.run)
             nursery.start_soon(self._puncher.run)
-            nursery.start_soon(self._watch_addresses)
+            nursery.start_soon(self.own_addresses.run)
             while True:
                 now = trio.current_time()
                 for peer in self._reachability.asks(now):
@@ -75,13 +75,13 @@ class Reaching:
         self._reachability.answered(peer, answer, address)
         self._wake.set()
 
-    async def _watch_addresses(self) -> None:
-        while True:
-            await trio.sleep(ADDRESSES_LOOK_S)
-            if self._host.addresses() != self._addresses:
-                self._addresses = self._host.addresses()
-                self._reachability.moved(self._own_networks(), trio.current_time())
-                self._wake.set()
+    def _on_move(self, elsewhere: bool) -> None:
+        self._addresses = self._host.addresses()
+        if elsewhere:
+            self._observed.forget()
+        self._reachability.moved(self._own_networks(), trio.current_time(), elsewhere=elsewhere)
+        self._tell()
+        self._wake.set()
 
     def _own_networks(self) -> OwnNetworks:
         return OwnNetworks.of(addressing.parse(one).host for one in self._addresses)
