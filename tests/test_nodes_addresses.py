@@ -47,6 +47,7 @@ def test_a_node_that_goes_to_another_network_goes_on_with_its_jobs(net: tuple[Tw
         worker.begun(execution["id"])
         begun.append((owner, worker, job, execution["id"]))
         assert owner.cli("node", "uncordon").returncode == 0
+    before = laptop.at
     switches.leave(laptop)
     switches.come(laptop, (first,))
 
@@ -54,17 +55,20 @@ def test_a_node_that_goes_to_another_network_goes_on_with_its_jobs(net: tuple[Tw
         return next(one["addresses"] for one in first.client.nodes() if one["peer"] == laptop.peer)
 
     until("others hear of the new address alone", lambda: told() and all(laptop.at in one for one in told()))
+    for command in ("id", "doctor"):
+        shown = laptop.cli(command).stdout
+        assert f"/{laptop.at}/" in shown and f"/{before}/" not in shown
     for owner, worker, job, execution in begun:
         worker.finish(execution)
         ended = owner.ended(job)
         assert ended["state"] == "Completed"
         assert [one["id"] for one in ended["executions"]] == [execution], owner.history(job)
-    before = laptop.printed()
+    printed = laptop.printed()
     switches.leave(laptop)
     until("it is alone", lambda: not _connected(laptop))
     switches.come(laptop, (first,))
     until("it is back", lambda: _connected(laptop))
-    warned = laptop.printed().removeprefix(before)
+    warned = laptop.printed().removeprefix(printed)
     assert warned.count("WARNING") <= 1 and "ERROR" not in warned, warned
 
 

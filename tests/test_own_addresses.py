@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from p2pnode.core.link.neighbours import Neighbours
 from p2pnode.core.link.own_addresses import CHANGE_AGAIN_S, CHANGES_BURST, AddressChange, OwnAddresses
 from p2pnode.core.link.reach import DialBackAnswer, Reachability, ReachMode, RelayMode
@@ -15,6 +17,27 @@ def test_a_change_says_what_came_and_what_is_gone() -> None:
         frozenset({"10.2.0.1"}), frozenset({"10.0.0.1"})
     )
     assert own.look({"10.1.0.1", "10.2.0.1"}, 2) is None
+
+
+@pytest.mark.parametrize(
+    ("came", "gone", "bound", "connections", "is_move"),
+    [
+        ("10.2.0.1", "10.0.0.1", 2, 2, True),
+        ("", "10.0.0.1", 1, 3, True),
+        # The peers had noticed before.
+        ("10.2.0.1", "10.0.0.1", 0, 0, True),
+        # A container's bridge, or yesterday's temporary address of IPv6.
+        ("2001:db8::2", "2001:db8::1", 0, 3, False),
+        ("10.2.0.1", "", 0, 3, False),
+        # The network is back: the place before was forgotten when it went.
+        ("10.2.0.1", "", 0, 0, False),
+    ],
+)
+def test_a_machine_is_elsewhere_once_no_connection_is_left_of_its_addresses_or_some_go_with_them(
+    came: str, gone: str, bound: int, connections: int, is_move: bool
+) -> None:
+    change = AddressChange(frozenset(filter(None, [came])), frozenset(filter(None, [gone])))
+    assert change.is_move(bound, connections) is is_move
 
 
 def test_an_interface_that_flaps_is_heeded_now_and_then_and_its_last_state_in_the_end() -> None:

@@ -6,8 +6,10 @@ import stat
 from collections.abc import Collection
 from statistics import median
 
+from p2pnode.api.shapes import IdentityJson
 from p2pnode.core.placement.adverts import ADVERT_TTL_MS_MAX
 from p2pnode.core.values.units import about_bytes
+from p2pnode.core.wire import addresses
 from p2pnode.system.host_resources import DISK_RESERVE_BYTES
 
 from .findings import Finding, fail, ok, warn
@@ -221,6 +223,13 @@ def peers(found: NodeFacts) -> list[Finding]:
         if one["problem"]
     ]
     return [first, *lost, *deaf]
+
+
+def own_addresses(told: IdentityJson) -> Finding:
+    """Where the node that runs is now."""
+    listens = [addresses.parse(text) for text in told["addresses"]]
+    wide = [str(one.transport) for one in listens if addresses.scope_of(one.host) and not one.relay]
+    return ok("addresses", ", ".join(wide) or "none but those of this machine alone")
 
 
 def reach(found: NodeFacts) -> Finding | None:
