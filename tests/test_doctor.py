@@ -49,6 +49,7 @@ def a_peer(
         invitation=None,
         self=own,
         scheduling="schedulable",
+        price=0,
         protocols=[],
         problem=problem or None,
     )

@@ -192,7 +192,7 @@ def network(found: NetworkFacts, node: NodeFacts, now: float) -> Finding:
     if node.identity is not None and (told["operator"] if told else "") != found.operator:
         return warn("network", f"{found.text}, and the node that runs is not in it", "start the node again")
     if found.expires is not None and found.expires <= now:
-        return warn("network", found.text, "ask its operator for another token, and join anew")
+        return fail("network", found.text, "ask its operator for another token, and join anew")
     if found.of_another:
         said, _, remedy = found.of_another.rpartition(": ")
         return fail("network", said, remedy)
