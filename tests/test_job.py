@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from p2pnode.core.job.conclusion import EXECUTIONS_ENDED_KEPT_MAX
-from p2pnode.core.job.incoming import OVERDUE_GRACE_S
+from p2pnode.core.job.limits import OVERDUE_GRACE_S
 from p2pnode.core.job.machine import Job
 from p2pnode.core.job.retries import ATTEMPTS_MAX
 from p2pnode.core.records.events import PeerLost, Received, Tick

@@ -103,9 +103,9 @@ class Bidders(PlacingSimulation):
         valid_ms = 1_001 if kind is Kind.LAPSING else 10_000
         return Bid(**of, valid_ms=valid_ms, price_micros=0, start_ms=0)
 
-    def waits(self) -> list[float]:
+    def waits(self, longer_s: float = 0.0) -> list[float]:
         """Seconds until each job ran, the shortest first; a job that failed is as one that never did."""
-        self.run(BEGIN_S + JOBS + 60)
+        self.run(BEGIN_S + JOBS + 60 + longer_s)
         found = []
         for record in self.records():
             if record.created >= self.began:

@@ -22,7 +22,7 @@ from p2pnode.core.wire.states import Fault
 
 # Tries of one replica that fail for reasons other than the job's own.
 ATTEMPTS_MAX = 3
-# And tries of which their peers never said a word: these are the peers' fault, and invented peers do that.
+# And tries of which no program ran, as far as their lost peers said: invented peers do that.
 UNBEGUN_MAX = 10
 # Tries of one job on one peer that failed there.
 TRIES_PER_PEER_MAX = 2

@@ -130,8 +130,8 @@ class Execution(State, kw_only=True):
 
     @property
     def is_unbegun(self) -> bool:
-        """Whether it was lost without a word of its peer on the award, so that it says nothing of the job."""
-        return self.state is ExecutionState.LOST and self.sequence < 0
+        """Whether it was lost and its program never ran, so that it says nothing of the job."""
+        return self.state is ExecutionState.LOST and self.started is None
 
     def move(self, state: ExecutionState, now: float, reason: str = "") -> None:
         assert state in EXECUTION_MOVES[self.state], (self.id, self.state, state)
