@@ -171,7 +171,10 @@ def ended(transitions: JobTransitions, peer: str, ended: Ended, receipt: Receipt
     else:
         execution.move(ExecutionState.FAILED, now, receipt.reason)
         execution.fault = receipt.fault or Fault.JOB
-        transitions.reliance.began(peer)
+        if execution.is_peers_fault:
+            transitions.reliance.failed(peer, now)
+        else:
+            transitions.reliance.began(peer)
         topic = "Moved" if execution.fault is Fault.MOVED else "Failed"
         transitions.note("Execution", f"{topic}: {receipt.reason}", now, execution, True)
     if execution.state is ExecutionState.FAILED or transitions.record.spec.type in LONG_RUNNING:
