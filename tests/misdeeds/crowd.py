@@ -2,7 +2,7 @@
 
 SETTINGS is JSON: targets (pairs of peer id and address), identities, ranges, invented. Each identity is a
 host with an address of its own that meets all targets, bids for whatever it is asked, and does not begin what
-it wins or signs at once that it failed. Some gossip adverts of all identities and of others that are invented;
+it wins or signs at once that it failed. Some gossip adverts of all, and of invented ones;
 silent connections come from yet other addresses. A line on stdout says that it has begun, and one in the end
 how often it did what.
 """
@@ -103,11 +103,12 @@ class Crowd:
                 if number < GOSSIPING:
                     gossip = await nursery.start(self._gossip, node)
                     nursery.start_soon(self._tell, gossip, number)
-                await self._meet(node, begun)
+                await self._meet(node, number, begun)
 
-    async def _meet(self, node: network_support.Node, begun: trio.Event) -> None:
+    async def _meet(self, node: network_support.Node, number: int, begun: trio.Event) -> None:
+        first = number % len(self.targets)
         while True:
-            for peer, address in self.targets:
+            for peer, address in self.targets[first:] + self.targets[:first]:
                 node.known[peer] = [address]
                 if peer in node.host.connected():
                     continue
