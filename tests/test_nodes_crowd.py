@@ -15,10 +15,10 @@ from .cut_network import inside, two_switches
 from .nodes import Node, know_each_other, known, running_nodes, until
 from .programs import JOBS
 
-IDENTITIES, RANGES, INVENTED = 60, 4, 1_000
+IDENTITIES, RANGES, INVENTED = 40, 4, 1_000
 MEASURED = 5
 # Many more than the honest: the crowd's adverts have come.
-HEARD, MET = 100, 8
+HEARD, MET = 100, 4
 COME_S_MAX = 60.0
 # Awards that are lost before a requester has learnt, each at most 5 s, on a busy machine.
 FIRST_S_MAX = 40.0

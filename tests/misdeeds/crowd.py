@@ -38,15 +38,15 @@ from tests.network_support import new_identity
 from .records import a_receipt, an_advert, signed_advert
 
 # These gossip for all, which costs them most.
-GOSSIPING = 4
+GOSSIPING = 2
 PER_RANGE = 250
 AGAIN_S = 1.0
-GOSSIP_S = 0.01
+GOSSIP_S = 0.05
 MEET_S = 10.0
 # More at once are too slow for each other, in one process.
 DIALS_MAX = 3
 # From ranges of their own, or they would keep the rest of the crowd out.
-SILENT = 40
+SILENT = 24
 SILENT_S = 5.0
 # The measure is what the attacked nodes do, not who wins the processors; the crowd has to come, though.
 NICENESS = 10
