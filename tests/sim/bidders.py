@@ -39,6 +39,17 @@ class Kind(enum.Enum):
     LAPSING = "bids for a moment only"
     PREPARING = "confirms an award, and runs nothing"
     FAILING = "signs at once that it failed by its own fault"
+    BLAMING = "signs at once that the job fails wherever it runs"
+    CUT_OFF = "signs at once that the network failed it"
+    MOVING = "signs at once that the job has to move"
+
+
+FAULTS = {
+    Kind.FAILING: Fault.PEER,
+    Kind.BLAMING: Fault.JOB,
+    Kind.CUT_OFF: Fault.NETWORK,
+    Kind.MOVING: Fault.MOVED,
+}
 
 
 class Bidders(PlacingSimulation):
@@ -111,8 +122,8 @@ class Bidders(PlacingSimulation):
         if isinstance(message, Award):
             if kind is Kind.PREPARING:
                 return Update(**of, sequence=1, stage=Stage.PREPARING, detail="")
-            if kind is Kind.FAILING:
-                return Ended(**of, receipt=signed(_receipt(peer, message)))
+            if kind in FAULTS:
+                return Ended(**of, receipt=signed(_receipt(peer, message, FAULTS[kind])))
             late = {Kind.LATE: RefusalKind.BUSY, Kind.UNSUITED: RefusalKind.UNSUITABLE}.get(kind)
             return None if late is None else Refusal(**of, refusal_kind=late, reason="no")
         if kind is Kind.HOLDING:
@@ -136,7 +147,7 @@ class Bidders(PlacingSimulation):
         return EPOCH + BEGIN_S
 
 
-def _receipt(peer: str, award: Award) -> Receipt:
+def _receipt(peer: str, award: Award, fault: Fault) -> Receipt:
     authority = mandate.read(award.mandate)
     return receipt(
         award.execution,
@@ -147,7 +158,7 @@ def _receipt(peer: str, award: Award) -> Receipt:
         requester=authority.requester,
         spec_hash=digest(award.spec),
         exit_code=None,
-        fault=Fault.PEER,
+        fault=fault,
         reason="no luck",
     )
 

@@ -38,7 +38,7 @@ from p2pnode.core.wire.spec import JobType
 from p2pnode.core.wire.states import RefusalKind, Scheduling
 
 from .desired import MissingPlacement, why_misplaced
-from .doubting import doubts_of
+from .doubting import doubts_of, with_proven
 from .refusals import held_until, holds
 from .retries import TRIES_PER_PEER_MAX, failures_by_peer
 
@@ -65,6 +65,8 @@ FARTHER = "would have to fetch what a peer that is waited for has"
 # chooses among so many for each.
 CONSIDERED_MAX = 100
 CONSIDERED_PER_REPLICA = 4
+# And these, that ran jobs of this node last.
+PROVEN_CONSIDERED_MAX = 16
 
 
 @dataclass
@@ -93,11 +95,11 @@ class Asking:
         if len(known) <= enough or record.spec.type in EVERYWHERE or not isinstance(known, KnownPeers):
             return known
         near = (peer for peer, one in known.items() if one.near)
-        first = {record.owner, *known.holders(self.need.cache_keys), *self._open, *near}
+        proven = known.reliance.proven_last(PROVEN_CONSIDERED_MAX)
+        first = {record.owner, *known.holders(self.need.cache_keys), *self._open, *near, *proven}
         found = {peer: known[peer] for peer in sorted(first) if peer in known}
-        peers = list(known)
-        begin = rendezvous_hash(record.id, record.round + 1, "") % len(peers)
-        for peer in islice(cycle(peers), begin, begin + len(peers)):
+        begin = rendezvous_hash(record.id, record.round + 1, "") % len(known)
+        for peer in islice(cycle(known), begin, begin + len(known)):
             if enough <= 0:
                 break
             if peer not in found:
@@ -115,9 +117,8 @@ class Asking:
     @cached_property
     def used(self) -> dict[str, int]:
         """How many of the job's replicas each peer runs or has completed."""
-        record = self.record
-        done = () if record.spec.type in LONG_RUNNING else (ExecutionState.COMPLETED,)
-        return dict(Counter(one.peer for one in record.now_of(*LIVE, *done)))
+        done = () if self.record.spec.type in LONG_RUNNING else (ExecutionState.COMPLETED,)
+        return dict(Counter(one.peer for one in self.record.now_of(*LIVE, *done)))
 
     @cached_property
     def failures(self) -> dict[str, int]:
@@ -142,7 +143,14 @@ class Asking:
         held_back = self._held_back(needed)
         ranked = [one for one in self._rooms_first() if one.peer not in held_back]
         roomy = sum(not self._group(one.peer, roomy=self.why_not(one) is None) for one in ranked)
-        return ranked[: asks_for(needed)] if roomy < needed else ranked[: min(roomy, asks_for(needed))]
+        most = asks_for(needed) if roomy < needed else min(roomy, asks_for(needed))
+        return with_proven(ranked, most, needed, self.free & self.doubts.proven)
+
+    @cached_property
+    def free(self) -> frozenset[str]:
+        """The peers with room that could be asked now, and that nothing speaks against."""
+        able = {peer for peer in self.considered if self._infeasible(peer) is None}
+        return frozenset(able - self._out_of_reach - self.doubts.strangers)
 
     def _rooms_first(self) -> list[Advert]:
         """All who can be asked, in the order in which to ask them.
@@ -353,8 +361,7 @@ class Asking:
         return "no peer can take it: " + grouped(reasons, len(self.known))
 
     def _all_infeasible(self) -> list[Infeasible]:
-        infeasible = (self._infeasible(peer) for peer in self.known)
-        return [one for one in infeasible if one is not None]
+        return [one for one in map(self._infeasible, self.known) if one is not None]
 
     @cached_property
     def _open(self) -> dict[str, Execution]:

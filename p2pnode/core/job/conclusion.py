@@ -7,7 +7,7 @@ from p2pnode.core.wire.spec import JobType
 from p2pnode.core.wire.states import ExecutionState, JobState, Outcome, RefusalKind
 
 from . import handover
-from .transitions import AWARD_CONFIRM_S, JobTransitions
+from .transitions import JobTransitions
 
 # Ended executions of a job that runs for ever: enough to see what happened, and not more each time.
 EXECUTIONS_ENDED_KEPT_MAX = 100
@@ -29,8 +29,9 @@ def end_overdue(transitions: JobTransitions, now: float) -> None:
             why = f"did not answer its new owner within {handover.ADOPT_CONFIRM_S:.0f} s"
             transitions.give_up(execution, why, now)
         elif execution.state is ExecutionState.AWARDED:
+            waited_s = execution.deadline - execution.modified
             transitions.reliance.failed(execution.peer, now)
-            transitions.give_up(execution, f"did not confirm its award within {AWARD_CONFIRM_S:.0f} s", now)
+            transitions.give_up(execution, f"did not confirm its award within {waited_s:.0f} s", now)
         elif execution.state is ExecutionState.PREPARING:
             transitions.reliance.failed(execution.peer, now)
             transitions.give_up(execution, "is still preparing, and has told of no progress", now)

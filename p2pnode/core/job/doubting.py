@@ -1,13 +1,22 @@
-"""Doubts of a job about peers: those that kept it, or other jobs of its owner, waiting against their word."""
+"""Doubts of a job about peers: those that kept it, or other jobs of its owner, waiting against their word.
+
+Identities cost nothing, and neither do their offers and what they sign. So a peer that has kept its word is
+asked with them, and tries what a stranger says to fail wherever it runs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from p2pnode.core.placement.adverts import Known, KnownPeers, doubts
 from p2pnode.core.placement.reliance import Doubts
-from p2pnode.core.records.lifecycle import BROKEN, ExecutionState, JobRecord
+from p2pnode.core.records.lifecycle import BROKEN, OPEN, Execution, ExecutionState, JobRecord
 from p2pnode.core.wire.messages import Advert
+from p2pnode.core.wire.spec import JobType
+
+if TYPE_CHECKING:
+    from .asking import Asking
 
 
 def doubts_of(
@@ -19,5 +28,42 @@ def doubts_of(
     suspects = {peer for peer, one in record.refusals.items() if one.of_award}
     waiting = (one.peer for one in record.of(ExecutionState.QUEUED) if one.peer in known)
     suspects |= {peer for peer in waiting if has_room(known[peer].advert)}
-    wary = any(one.is_unbegun or one.is_peers_fault for one in record.of(*BROKEN))
+    believed = {*known.reliance.proven, record.owner}
+    wary = any(
+        one.is_unbegun or one.is_peers_fault or (one.is_excuse and one.peer not in believed)
+        for one in record.of(*BROKEN)
+    )
     return doubts(known, record.owner, suspects, now, wary=wary)
+
+
+def with_proven(ranked: Sequence[Advert], most: int, needed: int, proven: Collection[str]) -> list[Advert]:
+    """The first `most`, and a proven peer in the place of the last, for each second replica that is `needed`.
+
+    So the bid of somebody that kept its word is at hand, whatever strangers offer.
+    """
+    first = [*ranked[:most]]
+    wanted = [one for one in ranked if one.peer in proven][: -(-needed // 2)]
+    lacking = [one for one in wanted if one not in first][: len(first) - 1]
+    return [*first[: len(first) - len(lacking)], *lacking]
+
+
+def late(asking: Asking, bids: Iterable[Execution]) -> list[Execution]:
+    """The bids of those that are doubted, if a peer that nothing speaks against can be asked still."""
+    doubted = [one for one in bids if asking.doubts.lateness(one.peer)]
+    instead = asking.whom_to_ask(1)[:1] if doubted else []
+    return doubted if any(one.peer in asking.free for one in instead) else []
+
+
+def disbelieved(asking: Asking) -> Collection[str]:
+    """The strangers that failed the job while another is free whose word alone ends it.
+
+    That is a proven peer; and this node itself, where many strangers say that jobs fail.
+    """
+    record, known = asking.record, asking.known
+    if record.spec.type is not JobType.BATCH or not isinstance(known, KnownPeers):
+        return ()
+    believed = set(known.reliance.proven)
+    if known.reliance.are_excuses_many(asking.now):
+        believed.add(record.owner)
+    able = asking.free | {one.peer for one in record.of(*OPEN)}
+    return asking.failures.keys() - believed if able & believed - asking.failures.keys() else ()

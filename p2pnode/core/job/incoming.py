@@ -174,19 +174,31 @@ def ended(transitions: JobTransitions, peer: str, ended: Ended, receipt: Receipt
     execution.result_cid, execution.receipt = receipt.result_cid, ended.receipt
     if receipt.fault is None and receipt.exit_code == 0:
         execution.move(ExecutionState.COMPLETED, now)
+        _note_liars(transitions, execution, now)
         transitions.reliance.ended(peer)
         transitions.note("Execution", f"Completed, result {receipt.result_cid}", now, execution, True)
     else:
         execution.move(ExecutionState.FAILED, now, receipt.reason)
         execution.fault = receipt.fault or Fault.JOB
-        if execution.is_peers_fault:
+        moved = execution.fault is Fault.MOVED
+        if execution.is_peers_fault or (moved and peer not in transitions.reliance.proven):
             transitions.reliance.failed(peer, now)
         else:
             transitions.reliance.began(peer)
+        if execution.is_excuse:
+            transitions.reliance.excused(peer, now)
         topic = "Moved" if execution.fault is Fault.MOVED else "Failed"
         transitions.note("Execution", f"{topic}: {receipt.reason}", now, execution, True)
     if execution.state is ExecutionState.FAILED or transitions.record.spec.type in LONG_RUNNING:
         transitions.broke(execution, now)
+
+
+def _note_liars(transitions: JobTransitions, completed: Execution, now: float) -> None:
+    """Have those that failed the same replica by the fault of others be asked last: it was not so."""
+    for one in transitions.record.now_of(ExecutionState.FAILED):
+        elsewhere = one.replica == completed.replica and one.peer != completed.peer
+        if elsewhere and one.is_excuse and one.peer not in transitions.reliance.proven:
+            transitions.reliance.failed(one.peer, now)
 
 
 def _still_counts(transitions: JobTransitions, execution: Execution, receipt: Receipt) -> bool:

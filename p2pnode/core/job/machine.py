@@ -58,6 +58,7 @@ from p2pnode.core.wire.spec import JobSpec, JobType
 from . import conclusion, deputies, handover, incoming
 from .asking import BETTER_WAIT_S, ENOUGH_WAIT_S, Asking
 from .desired import MissingPlacement, learn_targets, missing_placements, placeable, surplus
+from .doubting import disbelieved, late
 from .limits import excuse
 from .retries import hopeless
 from .transitions import JobTransitions
@@ -291,7 +292,7 @@ class Job:
             if execution.state in LIVE:
                 transitions.cancel(execution, reason, now)
         missing = self._missing()
-        failed = self._hopeless(missing)
+        failed = self._hopeless(missing, now)
         if failed:
             conclusion.wind_up(transitions, failed, now)
             return
@@ -320,10 +321,12 @@ class Job:
         last = next((one for one in reversed(ended) if one.replica in replicas), None)
         return (last.reason if last else "") or "the program has ended"
 
-    def _hopeless(self, missing: list[MissingPlacement]) -> list[Execution]:
+    def _hopeless(self, missing: list[MissingPlacement], now: float) -> list[Execution]:
         if self.record.spec.type is not JobType.BATCH:
             return []
-        return hopeless(self.record, {one.replica for one in missing})
+        replicas = {one.replica for one in missing}
+        asking = Asking(self.record, self._known, now, self._trust)
+        return hopeless(self.record, replicas) and hopeless(self.record, replicas, disbelieved(asking))
 
     def _lacks_targets(self) -> bool:
         return self.record.spec.type is JobType.OPS and not self.record.targets
@@ -348,7 +351,8 @@ class Job:
                 if asking.waits_for_answers(record.window_ends):
                     return
                 transitions.cancel_all(record.of(ExecutionState.ASKED), "there are bids enough", now)
-            if bids:
+            transitions.cancel_all(late(asking, bids), "others are asked before it", now)
+            if bids := record.of(ExecutionState.BID):
                 bidders = list(dict.fromkeys(one.peer for one in bids))
                 transitions.note("Bids", f"{len(bids)} bid{'s' * (len(bids) > 1)} of {listed(bidders)}", now)
             while wanted and (bids := record.of(ExecutionState.BID)):
@@ -383,7 +387,7 @@ class Job:
         total_s = record.spec.task.timeouts.total_s
         if total_s is not None and record.spec.type not in LONG_RUNNING:
             times.append(record.begun + total_s)
-        if self._hopeless(missing):
+        if self._hopeless(missing, now):
             return min(times, default=inf)
         if record.of(ExecutionState.ASKED) and record.window_ends is not None:
             ends = (record.window_ends, record.window_ends + BETTER_WAIT_S)

@@ -8,6 +8,8 @@ slowly (as Kubernetes does with CrashLoopBackOff), until it has run for a while.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from p2pnode.core.placement.ranking import rendezvous_hash
 from p2pnode.core.records.lifecycle import (
     BROKEN,
@@ -41,19 +43,29 @@ FAILURE_COUNTS_S = 10 * 60.0
 def back_off_s(record: JobRecord, execution: Execution) -> float:
     """How long to wait before another try of what has just failed or ended.
 
-    The first try after a lost or moved execution is made at once: nothing was wrong with the program.
+    The first try after a lost or moved execution, or one that failed by its peer's fault, is made at once:
+    nothing was wrong with the program.
     """
-    if execution.fault is Fault.MOVED or execution.state is ExecutionState.LOST:
+    if execution.state is ExecutionState.LOST:
         return 0.0
+    if execution.fault in (Fault.MOVED, Fault.PEER):
+        same = [one for one in record.now_of(ExecutionState.FAILED) if one.fault is execution.fault]
+        times = sum((one.replica, one.peer) == (execution.replica, execution.peer) for one in same)
+        if times == 1:
+            return 0.0
     tries = _failures_in_a_row(record, execution.replica) - _elsewhere(record, execution)
     jitter = 0.75 + rendezvous_hash(record.id, tries, str(execution.replica)) / 2**66
     return float(min(BACK_OFF_S_MAX, BACK_OFF_S * 2 ** min(max(tries - 1, 0), 10)) * jitter)
 
 
-def hopeless(record: JobRecord, replicas: set[int]) -> list[Execution]:
-    """The failures of one of these replicas if no further try would mend it, else none; for batch jobs."""
+def hopeless(record: JobRecord, replicas: set[int], disbelieved: Collection[str] = ()) -> list[Execution]:
+    """The failures of one of these replicas if no further try would mend it, else none; for batch jobs.
+
+    That the job itself fails counts for nothing as the word of the `disbelieved`.
+    """
     for replica in sorted(replicas):
         failed = _failed(record, replica)
+        failed = [one for one in failed if not (one.is_excuse and one.peer in disbelieved)]
         own = sum(one.fault in OWN_FAULTS for one in failed)
         unbegun = sum(one.is_unbegun for one in failed)
         at_fault = [one.peer for one in failed if one.is_peers_fault]

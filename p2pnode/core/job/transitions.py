@@ -37,6 +37,9 @@ from .retries import back_off_s, is_last
 
 # The peer journals the award and answers at once; a loaded two-core machine takes tenths of a second.
 AWARD_CONFIRM_S = 5.0
+# A stranger among others that have bid, too, has so many times what it took for its bid; and this at least.
+CONFIRM_ANSWERS = 4
+STRANGER_CONFIRM_S_MIN = 2.0
 # News that is not urgent goes to deputies together, so often.
 TELL_DEPUTIES_S = 1.0
 
@@ -83,8 +86,9 @@ class JobTransitions:
         record, asking = self.record, Asking(self.record, self.known, now)
         of_job = asking.used, asking.failures, record.deputies, asking.doubts
         best = best_bid(record.id, asking.need, bids, self.known, *of_job)
+        confirm_s = self._confirm_s(best, len(bids) > 1)
         best.move(ExecutionState.AWARDED, now)
-        best.replica, best.owner, best.deadline = missing.replica, self.me, now + AWARD_CONFIRM_S
+        best.replica, best.owner, best.deadline = missing.replica, self.me, now + confirm_s
         award = Award(
             execution=best.id,
             round=best.round,
@@ -100,6 +104,13 @@ class JobTransitions:
         )
         again = f", try {tries}" if tries > 1 else ""
         self.note("Award", f"Awarded replica {missing.replica}{again}", now, best, urgent=True)
+
+    def _confirm_s(self, bid: Execution, has_more: bool) -> float:
+        """How long the winner has to confirm; `has_more`: there are other bids."""
+        if not has_more or bid.peer == self.me or bid.peer in self.reliance.proven:
+            return AWARD_CONFIRM_S
+        answer_s = bid.modified - bid.created
+        return min(AWARD_CONFIRM_S, max(STRANGER_CONFIRM_S_MIN, CONFIRM_ANSWERS * answer_s))
 
     def adopt(self, execution: Execution) -> None:
         """Tell its peer who looks after it, and who the deputies are."""

@@ -12,14 +12,17 @@ from collections.abc import Collection, Iterable, Mapping
 
 from p2pnode.core.records.lifecycle import Execution
 from p2pnode.core.wire.messages import Advert, Requirements
+from p2pnode.core.wire.spec import Resources
 
 from .adverts import Known
 from .arrival import start_s, step
-from .matching import RESOURCE_NAMES, favours
+from .matching import NOTHING, RESOURCE_NAMES, favours
 from .reliance import NO_DOUBTS, Doubts
 
 # The label that names a failure domain, over which replicas are spread.
 ZONE_LABEL = "zone"
+# A proven peer of which so much would be left free runs a job as soon as an idle stranger would.
+ROOMY_TENTHS = 5
 
 
 def asks_for(needed: int) -> int:
@@ -42,8 +45,11 @@ def free_tenths(need: Requirements, peer: Known) -> int:
     What the peer was given since its advert counts whether or not it has ended: then it is a turn, and below
     nothing turns go on.
     """
-    total, free = peer.advert.capacity.total, peer.advert.capacity.free
-    given, wanted = peer.given, need.resources
+    return _tenths(need, peer, peer.given)
+
+
+def _tenths(need: Requirements, peer: Known, given: Resources) -> int:
+    total, free, wanted = peer.advert.capacity.total, peer.advert.capacity.free, need.resources
     shares = [
         10 * (getattr(free, name) - getattr(given, name) - getattr(wanted, name)) // getattr(total, name)
         for name in RESOURCE_NAMES
@@ -55,6 +61,11 @@ def free_tenths(need: Requirements, peer: Known) -> int:
 def time_rank(need: Requirements, peer: Known, sizes: Mapping[int, int]) -> tuple[int, int]:
     """When the result would be there, by the peer's advert: the least is the best."""
     return step(start_s(sizes, peer.advert.capacity)), -free_tenths(need, peer)
+
+
+def _is_roomy(need: Requirements, peer: Known, doubts: Doubts) -> bool:
+    """Is it a proven peer that is not busy, as it says itself? Turns are for peers of one kind."""
+    return peer.advert.peer in doubts.proven and _tenths(need, peer, NOTHING) >= ROOMY_TENTHS
 
 
 def rank_candidates(
@@ -72,8 +83,11 @@ def rank_candidates(
 
     `used` counts the job's replicas on each peer, `failures` how often it failed the job; `sizes` are
     those of what the job uses. What dies with a peer should not be both an execution and the copy of its
-    job's record: `deputies` come later. What is offered by those in `doubts` may count for nothing.
+    job's record: `deputies` come later. What is offered by those in `doubts` may count for nothing; that a
+    stranger has more room counts for nothing where a proven peer has enough.
     """
+    peers = list(candidates)
+    tries = not any(_is_roomy(need, one, doubts) for one in peers)
 
     def key(known: Known) -> tuple[int, ...]:
         peer, capacity = known.advert.peer, known.advert.capacity
@@ -84,6 +98,7 @@ def rank_candidates(
             -favours(need, capacity),
             capacity.price_micros,
             step(start_s(sizes or {}, capacity)),
+            not (tries or _is_roomy(need, known, doubts)),
             # A connection takes longer to begin than a small job.
             not known.near,
             -free_tenths(need, known),
@@ -91,7 +106,7 @@ def rank_candidates(
             rendezvous_hash(job, round, peer),
         )
 
-    return [one.advert for one in sorted(candidates, key=key)]
+    return [one.advert for one in sorted(peers, key=key)]
 
 
 def best_bid(
@@ -105,6 +120,9 @@ def best_bid(
     doubts: Doubts = NO_DOUBTS,
 ) -> Execution:
     """The bid to award next, of at least one: spread over peers and zones, cheap, soon, roomy."""
+    offers = list(bids)
+    bidders = [known[one.peer] for one in offers if one.peer in known]
+    tries = not any(_is_roomy(need, one, doubts) for one in bidders)
     zones: dict[str, int] = {}
     for peer, count in used.items():
         zone = _zone(known.get(peer))
@@ -124,12 +142,13 @@ def best_bid(
             -favours(need, peer.advert.capacity) if peer else 0,
             execution.bid.price_micros,
             step(execution.bid.start_ms / 1000),
+            not (tries or (peer and _is_roomy(need, peer, doubts))),
             -free_tenths(need, peer) if peer else 0,
             execution.peer in deputies,
             lot,
         )
 
-    return min(bids, key=key)
+    return min(offers, key=key)
 
 
 def _zone(peer: Known | None) -> str:

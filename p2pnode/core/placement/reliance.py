@@ -5,15 +5,17 @@
     failing     it did not begin what it won, of late, or failed it by its own fault; so may others of its
                 range of addresses
 
-While some strangers have failed, others are asked only where the proven and this node itself have no room: so
-a crowd of them costs each requester a few awards, however many they are. Nothing of it outlives the node.
+A stranger that only has more room than a proven peer that is not busy gets nothing. While some
+strangers have failed, others are asked only where the proven and this node itself have no room: so a crowd of
+them costs each requester a few awards, however many they are. Nothing of it outlives the node.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, KeysView, Set
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TypeVar
 
 # Peers that are remembered in each way: as many as the table holds.
@@ -26,6 +28,8 @@ STRANGERS_FAILED_MAX = 1
 STRANGERS_SILENT_MAX = 2
 # An award whose program does not begin for so long counts as failed until it does: small inputs are fetched.
 SLOW_S = 10.0
+# So many may say at a time that jobs fail wherever they run, before this node tries such a job itself.
+EXCUSED_MAX = 1
 # Failing peers of one range of addresses, after which all others of it are doubted.
 RANGE_FAILED_MAX = 1
 
@@ -40,6 +44,8 @@ class Doubts:
     failing: frozenset[str] = frozenset()
     # Offers of the doubted say nothing: who fails by design offers most.
     by_lot: bool = False
+    # Those that kept their word: strangers are worth a try only where these are busier, or dearer.
+    proven: Set[str] = frozenset()
 
     def lateness(self, peer: str) -> int:
         """The peers of a lower number win before."""
@@ -57,8 +63,18 @@ NO_DOUBTS = Doubts()
 class Reliance:
     _proven: dict[str, None] = field(default_factory=dict)
     _failed: dict[str, float] = field(default_factory=dict)
+    _excused: dict[str, float] = field(default_factory=dict)
     # When each peer that has not begun what it won got it.
     _won: dict[str, float] = field(default_factory=dict)
+
+    def excused(self, peer: str, now: float) -> None:
+        """The peer says that a job failed by the fault of others."""
+        if peer not in self._proven:
+            _renew(self._excused, peer, now)
+
+    def are_excuses_many(self, now: float) -> bool:
+        """Do more strangers say so of late than is likely?"""
+        return sum(now < at + FAILING_FOR_S for at in self._excused.values()) > EXCUSED_MAX
 
     def awarded(self, peer: str, now: float) -> None:
         if peer not in self._won:
@@ -72,6 +88,7 @@ class Reliance:
         """A program has run there, and is over."""
         self._won.pop(peer, None)
         self._failed.pop(peer, None)
+        self._excused.pop(peer, None)
         _renew(self._proven, peer, None)
 
     def failed(self, peer: str, now: float) -> None:
@@ -80,6 +97,15 @@ class Reliance:
         if peer not in self._proven:
             _renew(self._failed, peer, now)
         self._proven.pop(peer, None)
+
+    @property
+    def proven(self) -> KeysView[str]:
+        """The peers on which a program has ended, and that have kept their word since."""
+        return self._proven.keys()
+
+    def proven_last(self, count: int) -> list[str]:
+        """Those on which programs ended last."""
+        return list(islice(reversed(self._proven), count))
 
     def doubts(
         self,
@@ -99,12 +125,12 @@ class Reliance:
         many = len(failing) > STRANGERS_FAILED_MAX
         mute = {peer for peer in silent if peer not in self._proven}
         if not wary and not many and len(mute) <= STRANGERS_SILENT_MAX:
-            return Doubts(failing=frozenset(failing))
+            return Doubts(failing=frozenset(failing), proven=self.proven)
         crowds = Counter(range_of(peer) for peer in failing | mute)
         bad = {near for near, count in crowds.items() if near and count > RANGE_FAILED_MAX}
         strangers = {peer for peer in peers if peer not in self._proven}
         failing |= {peer for peer in strangers if bad and range_of(peer) in bad}
-        return Doubts(frozenset(strangers - failing), frozenset(failing), many)
+        return Doubts(frozenset(strangers - failing), frozenset(failing), many, self.proven)
 
 
 def _renew(of: dict[str, _Value], peer: str, value: _Value) -> None:

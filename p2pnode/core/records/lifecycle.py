@@ -129,6 +129,11 @@ class Execution(State, kw_only=True):
         return self.state is ExecutionState.FAILED and self.fault is Fault.PEER
 
     @property
+    def is_excuse(self) -> bool:
+        """Whether its peer has signed that it failed by the fault of others: the job, or the network."""
+        return self.state is ExecutionState.FAILED and self.fault not in (Fault.PEER, Fault.MOVED)
+
+    @property
     def awaits_receipt(self) -> bool:
         """Whether it was given up, and its peer's word of its end, and what it left, may still come."""
         return self.state in GIVEN_UP and self.receipt is None
