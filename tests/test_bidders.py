@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
 from p2pnode.core.job.asking import BID_WINDOW_S
@@ -24,21 +26,39 @@ LIARS_S_MAX = 30.0
 LESSONS_MAX = STRANGERS_FAILED_MAX + 1
 
 
-@pytest.mark.parametrize(
-    ("kind", "warm"),
-    [(one, True) for one in Kind if one is not Kind.PREPARING] + [(Kind.IDLE, False)],
-)
-def test_each_requester_waits_for_a_few_invented_bidders_and_no_job_fails(kind: Kind, warm: bool) -> None:
-    invented = INVENTED if kind is Kind.IDLE and warm else FEWER
-    waits = Bidders(2, kind, invented, warm=warm).waits()
+@pytest.mark.parametrize("kind", Kind)
+def test_who_has_peers_that_kept_their_word_gives_nothing_to_a_crowd_that_only_offers_more(
+    kind: Kind,
+) -> None:
+    sim = Bidders(2, kind, INVENTED if kind is Kind.IDLE else FEWER, warm=True)
+    assert sim.waits()[-1] <= USUAL_S
+    assert not sim.awarded_in_vain
+
+
+@pytest.mark.parametrize("kind", [one for one in Kind if one not in (Kind.PREPARING, Kind.BLAMING)])
+def test_each_newcomer_waits_for_a_few_invented_bidders_and_no_job_fails(kind: Kind) -> None:
+    waits = Bidders(2, kind, FEWER, warm=False).waits()
     late = [one for one in waits if one > USUAL_S]
     assert len(late) <= HONEST * LESSONS_MAX
     assert waits[JOBS // 2] <= USUAL_S
     assert waits[-1] <= max(BID_WINDOW_S, AWARD_CONFIRM_S) + USUAL_S
 
 
+def test_liars_that_blame_the_jobs_of_newcomers_end_two_of_each_before_it_tries_them_itself() -> None:
+    waits = Bidders(2, Kind.BLAMING, FEWER, warm=False).waits()
+    assert sum(one == inf for one in waits) <= HONEST * LESSONS_MAX
+    assert waits[JOBS // 2] <= USUAL_S
+
+
+@pytest.mark.parametrize("kind", [Kind.BLAMING, Kind.CUT_OFF, Kind.MOVING])
+def test_liars_that_undercut_all_end_no_job_of_who_has_a_peer_that_kept_its_word(kind: Kind) -> None:
+    waits = Bidders(2, kind, FEWER, warm=True, price_micros=1).waits()
+    assert waits[-1] <= LIARS_S_MAX
+    assert waits[JOBS // 2] <= USUAL_S
+
+
 def test_who_says_to_prepare_for_ever_gets_what_is_submitted_until_that_is_noticed_and_no_more() -> None:
-    waits = Bidders(2, Kind.PREPARING, FEWER, warm=True).waits(PREPARE_SILENCE_S)
+    waits = Bidders(2, Kind.PREPARING, FEWER, warm=False).waits(PREPARE_SILENCE_S)
     late = [one for one in waits if one > USUAL_S]
     assert len(late) <= HONEST * (LESSONS_MAX + SLOW_S / HONEST)
     assert waits[-1] <= PREPARE_SILENCE_S + USUAL_S

@@ -79,7 +79,7 @@ def test_a_failure_of_the_peer_is_tried_at_all_others_before_there_again_and_the
             job.handle(Received(peer, bid(execution)), now)
         for one in job.record.of(*LIVE):
             job.handle(end(job, one.id, None, Fault.PEER), now)
-        if not asked(job) and not job.record.ended:
+        if not asked(job) and not job.record.of(*LIVE) and not job.record.ended:
             now = job.deadline
             job.handle(Tick(), now)
     failed = [one.peer for one in job.record.of(ExecutionState.FAILED)]

@@ -10,7 +10,7 @@ import pytest
 from p2pnode.core.job.asking import BETTER_WAIT_S, BID_WINDOW_S, ENOUGH_WAIT_S
 from p2pnode.core.job.incoming import BID_MARGIN_S
 from p2pnode.core.job.refusals import REFUSAL_HOLDS_S, REFUSED_AWARD_HOLDS_S
-from p2pnode.core.job.transitions import AWARD_CONFIRM_S
+from p2pnode.core.job.transitions import AWARD_CONFIRM_S, STRANGER_CONFIRM_S_MIN
 from p2pnode.core.records.events import PeerBack, PeerLost, Received, Tick
 from p2pnode.core.records.lifecycle import LIVE, OPEN, ExecutionState, JobState, Outcome
 from p2pnode.core.wire import codec
@@ -85,10 +85,11 @@ def test_a_refused_award_goes_to_the_next_bid() -> None:
 
 def test_an_award_that_is_not_confirmed_is_cancelled_and_goes_to_the_next_bid() -> None:
     job, _, _ = awarded("ab")
-    assert job.deadline == AWARD_CONFIRM_S
-    actions = job.handle(Tick(), AWARD_CONFIRM_S)
+    assert job.deadline == STRANGER_CONFIRM_S_MIN
+    actions = job.handle(Tick(), STRANGER_CONFIRM_S_MIN)
     assert [peer for peer, _ in sent(actions, Cancel)] == ["a"]
     assert [peer for peer, _ in sent(actions, Award)] == ["b"]
+    assert job.deadline == STRANGER_CONFIRM_S_MIN + AWARD_CONFIRM_S
 
 
 def test_a_replayed_bid_or_refusal_does_not_end_what_runs() -> None:

@@ -65,10 +65,16 @@ class Bidders(PlacingSimulation):
         ranges: int = 4,
         honest: int = HONEST,
         requesters: int = HONEST,
+        price_micros: int = 0,
     ) -> None:
-        """`requesters`: so many of the honest submit jobs; one that is alone does not compute."""
+        """`requesters`: so many of the honest submit jobs; one that is alone does not compute.
+
+        `price_micros`: of the honest; the invented are for nothing.
+        """
         super().__init__(seed, honest, {"module": 60}, {0: ["module"]}, slots=4)
         self.kind, self.warm = kind, warm
+        for node in self.nodes.values():
+            node.capacity = replace(node.capacity, price_micros=price_micros)
         if requesters == 1:
             alone = self.nodes["peer00"]
             alone.capacity = replace(alone.capacity, engines=())

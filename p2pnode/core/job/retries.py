@@ -48,12 +48,12 @@ def back_off_s(record: JobRecord, execution: Execution) -> float:
     """
     if execution.state is ExecutionState.LOST:
         return 0.0
-    if execution.fault in (Fault.MOVED, Fault.PEER):
-        same = [one for one in record.now_of(ExecutionState.FAILED) if one.fault is execution.fault]
-        times = sum((one.replica, one.peer) == (execution.replica, execution.peer) for one in same)
-        if times == 1:
-            return 0.0
     tries = _failures_in_a_row(record, execution.replica) - _elsewhere(record, execution)
+    same = (execution.replica, execution.peer, execution.fault)
+    failed = record.now_of(ExecutionState.FAILED)
+    is_first = sum((one.replica, one.peer, one.fault) == same for one in failed) == 1
+    if is_first and (execution.fault is Fault.MOVED or (execution.is_peers_fault and tries <= 1)):
+        return 0.0
     jitter = 0.75 + rendezvous_hash(record.id, tries, str(execution.replica)) / 2**66
     return float(min(BACK_OFF_S_MAX, BACK_OFF_S * 2 ** min(max(tries - 1, 0), 10)) * jitter)
 
