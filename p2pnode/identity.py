@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import tempfile
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from nacl.exceptions import BadSignatureError
@@ -32,15 +33,20 @@ class IdentityError(Exception):
     """The identity file cannot be read or written; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Identity:
     """This node's key. `seed` is the secret of 32 bytes from which the key pair is made."""
 
     seed: bytes = field(repr=False)
 
-    @property
+    # Kept, since it takes as long as a signature, and each advert that is heard is compared with it.
+    @cached_property
     def peer_id(self) -> str:
-        return peer_ids.of_public_key(bytes(SigningKey(self.seed).verify_key))
+        return peer_ids.of_public_key(bytes(self._key.verify_key))
+
+    @cached_property
+    def _key(self) -> SigningKey:
+        return SigningKey(self.seed)
 
     def sign(self, domain: bytes, body: bytes) -> bytes:
         """The signature of 64 bytes over `domain + body`.
@@ -48,7 +54,7 @@ class Identity:
         `domain` names the kind of the body (such as b"p2pnode/advert/2\\0"), so that
         a signature of one kind cannot be shown as one of another.
         """
-        return SigningKey(self.seed).sign(domain + body).signature
+        return self._key.sign(domain + body).signature
 
     def verify_untrusted(self, peer_id: str, domain: bytes, signed: Signed) -> bytes:
         """Return the body of `signed`, which `peer_id` did sign for `domain`; raises `BadMessage`."""

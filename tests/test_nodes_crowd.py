@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -20,17 +20,23 @@ MEASURED = 5
 # Many more than the honest: the crowd's adverts have come.
 HEARD, MET = 100, 4
 COME_S_MAX = 60.0
-# Awards that are lost before a requester has learnt, each at most 5 s, on a busy machine.
+# Awards of the joiner that are lost before it has learnt, each at most 5 s, on a busy machine.
 FIRST_S_MAX = 40.0
-# Two for each requester, as many for whom a busy machine makes late, and what is told meanwhile.
-IN_VAIN_MAX = 12
+# Two of the joiner, as many for honest bids that a busy machine makes late, and what is told meanwhile.
+IN_VAIN_MAX = 6
 JOB_S_MAX = 10.0
 END_S_MAX = 10.0
 
 
 @contextmanager
 def crowd(netns: str, targets: list[tuple[str, str]], done: dict[str, int]) -> Iterator[None]:
-    settings = {"targets": targets, "identities": IDENTITIES, "ranges": RANGES, "invented": INVENTED}
+    settings = {
+        "targets": targets,
+        "identities": IDENTITIES,
+        "ranges": RANGES,
+        "invented": INVENTED,
+        "at_once": IDENTITIES,
+    }
     command = [sys.executable, "-m", "tests.misdeeds.crowd", json.dumps(settings)]
     with inside(netns):
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -44,12 +50,13 @@ def crowd(netns: str, targets: list[tuple[str, str]], done: dict[str, int]) -> I
         process.wait()
 
 
-def placed_s(node: Node) -> float:
-    """Seconds from the request that submits to Completed."""
+def placed_s(node: Node, honest: Container[str] | None = None) -> float:
+    """Seconds from the request that submits to Completed; `honest`: the only peers that may get it."""
     begun = time.monotonic()
     job = node.client.submit_job((JOBS / "noop.yaml").read_bytes(), "noop.yaml", True)["id"]
     ended = node.ended(job, FIRST_S_MAX)
     assert ended["state"] == "Completed", node.history(job)
+    assert honest is None or all(one["peer"] in honest for one in ended["executions"]), node.history(job)
     return time.monotonic() - begun
 
 
@@ -80,12 +87,14 @@ def test_a_joiner_among_a_crowd_finds_the_honest_and_jobs_of_both_are_placed_and
             until("the joiner is connected to the honest", lambda: honest <= connected(joiner), COME_S_MAX)
             until("the crowd has come there, too", lambda: len(connected(joiner) - honest) > MET, COME_S_MAX)
             joiner.add(JOBS / "noop.wasm")
-            first = {one.name: placed_s(one) for one in (a, joiner)}
+            # Peers that kept their word for it are there, and bid: nothing of its goes to the crowd.
+            first = {"a": placed_s(a, honest)}
+            first["d"] = placed_s(joiner)
             attacked = {one.name: [placed_s(one) for _ in range(MEASURED)] for one in (a, joiner)}
             assert honest <= connected(joiner)
             strangers = {one.name: len(connected(one) - honest) for one in (a, joiner)}
     print(f"usual {median(usual):.2f} s; first under attack {first}")  # noqa: T201
     print({name: round(median(times), 2) for name, times in attacked.items()}, strangers, done)  # noqa: T201
     assert done["met"] and done["asked"] and done["silent"] and done["adverts"] > HEARD, done
-    assert done["won"] <= IN_VAIN_MAX, done
+    assert done.get("won", 0) <= IN_VAIN_MAX, done
     assert all(median(times) < JOB_S_MAX for times in attacked.values()), attacked

@@ -126,6 +126,8 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
             f"{refusals.REFUSAL_HOLDS_S:g} s",
             f"{refusals.REFUSED_AWARD_HOLDS_S / 60:g} minutes",
             f"{transitions.AWARD_CONFIRM_S:g} s",
+            f"{transitions.CONFIRM_ANSWERS} times",
+            f"{transitions.STRANGER_CONFIRM_S_MIN:g} s at least",
             f"{incoming.BID_MARGIN_S:g} s",
             f"{worker_state.BID_VALID_S:g} s",
             f"{worker_state.BID_MISSED_S:g} s",

@@ -78,6 +78,19 @@ def test_a_peer_that_fails_again_and_again_counts_once_and_waits_for_longer() ->
     assert retrying.back_off_s(record, last(record)) > BACK_OFF_S_MAX / 2
 
 
+def test_what_one_peer_moves_again_and_again_is_not_tried_at_once_for_ever() -> None:
+    record = record_of(JobType.BATCH, Fault.MOVED, Fault.MOVED)
+    last(record).peer = "peer0"
+    assert retrying.back_off_s(record, last(record)) > 0
+
+
+def test_a_job_is_not_hopeless_by_the_word_of_those_who_are_not_believed() -> None:
+    record = record_of(JobType.BATCH, Fault.JOB, Fault.NETWORK)
+    assert retrying.hopeless(record, {0})
+    assert not retrying.hopeless(record, {0}, {"peer0", "peer1"})
+    assert retrying.hopeless(record, {0}, {"peer1"})
+
+
 def test_what_was_lost_or_moved_is_tried_at_once() -> None:
     assert waits(JobType.BATCH, Fault.PEER, Fault.MOVED) == 0
     record = record_of(JobType.BATCH, Fault.PEER)

@@ -1,10 +1,10 @@
 """The process of a crowd: `python -m tests.misdeeds.crowd SETTINGS`, until its stdin ends.
 
-SETTINGS is JSON: targets (pairs of peer id and address), identities, ranges, invented. Each identity is a
-host with an address of its own that meets all targets, bids for whatever it is asked, and does not begin what
-it wins or signs at once that it failed. Some gossip adverts of all, and of invented ones;
-silent connections come from yet other addresses. A line on stdout says that it has begun, and one in the end
-how often it did what.
+SETTINGS is JSON: targets (pairs of peer id and address), identities, ranges, invented, at_once: identities
+come in turn, so many at a time. Each is a host with an address of its own that meets all targets, bids for
+whatever it is asked, and does not begin what it wins or signs at once that it failed. Some gossip adverts of
+all, and of invented ones; silent connections come from yet other addresses. A line on stdout says that it has
+begun, and one in the end how often it did what.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import sys
 from collections import Counter
 from contextlib import suppress
+from math import inf
 from typing import Any
 
 import trio
@@ -50,6 +51,8 @@ SILENT = 24
 SILENT_S = 5.0
 # The measure is what the attacked nodes do, not who wins the processors; the crowd has to come, though.
 NICENESS = 10
+# Seconds of each identity, where others wait for their turn.
+STAY_S = 15.0
 OFFER_TTL_MS = 600_000
 REASON = "no luck"
 
@@ -71,6 +74,8 @@ class Crowd:
         self.targets: list[tuple[str, str]] = [(peer, address) for peer, address in settings["targets"]]
         self.ranges: int = settings["ranges"]
         self.identities = [new_identity() for _ in range(settings["identities"])]
+        self._here = trio.Semaphore(settings["at_once"])
+        self._in_turn: bool = settings["at_once"] < len(self.identities)
         self._dialling = trio.Semaphore(DIALS_MAX)
         self.done: Counter[str] = Counter()
         self.table = [
@@ -87,6 +92,13 @@ class Crowd:
         return signed_advert(
             identity, codec.replace(advert, capacity=codec.replace(advert.capacity, labels={}))
         )
+
+    async def come(self, number: int, begun: trio.Event) -> None:
+        """One identity, whenever there is room for it."""
+        while True:
+            async with self._here:
+                with trio.move_on_after(STAY_S if self._in_turn else inf):
+                    await self.be(number, begun)
 
     async def be(self, number: int, begun: trio.Event) -> None:
         """One identity: it comes to each target again and again, and answers what it is asked."""
@@ -185,7 +197,7 @@ async def _attack(crowd: Crowd) -> None:
     begun = trio.Event()
     async with trio.open_nursery() as nursery:
         for number in range(len(crowd.identities)):
-            nursery.start_soon(crowd.be, number, begun)
+            nursery.start_soon(crowd.come, number, begun)
         for number in range(SILENT):
             nursery.start_soon(crowd.silence, number)
         await begun.wait()

@@ -12,12 +12,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.benchmarks.figures import cpu_s, memory_bytes, percentile
-from tests.nodes import Node, alive, running_nodes
+from tests.cut_network import inside, two_switches
+from tests.nodes import Node, alive, know_each_other, running_nodes
 from tests.programs import JOBS
 
 from .acts import ACTS
@@ -31,6 +32,9 @@ LOOK_INTERVAL_S = 0.01
 RATIO_MAX = 2.0
 GROWTH_MAX = 1.25
 END_S_MAX = 15.0
+# Ranges of addresses of a crowd, and its identities that are there at a time.
+RANGES = 4
+AT_ONCE = 40
 
 
 @dataclass
@@ -77,7 +81,7 @@ class Trial:
     def _job(self) -> float:
         """Seconds from the request that submits to Completed."""
         client, begun = self.nodes[0].client, time.monotonic()
-        job = client.submit_job((JOBS / "noop.yaml").read_bytes(), "noop.yaml", new=True)["id"]
+        job = client.submit_job((JOBS / "noop.yaml").read_bytes(), "noop.yaml", True)["id"]
         while time.monotonic() < begun + JOB_S_MAX:
             found = client.job(job)
             if found["state"] == "Completed":
@@ -97,12 +101,13 @@ class Trial:
         if len(pids) == len(self.nodes):
             self.outcome.memory.append([memory_bytes(pid) for pid in pids])
 
-    def run(self, seconds: float, seed: int, only: str | None, told: Callable[[str], None]) -> Outcome:
+    def run(
+        self, seconds: float, program: str, settings: Mapping[str, object], told: Callable[[str], None]
+    ) -> Outcome:
+        """Have jobs run while `program` attacks all nodes."""
         outcome = self.outcome
         outcome.usual = [self._job() for _ in range(USUAL_JOBS)]
-        targets = [(node.peer, node.address.partition("/p2p/")[0]) for node in self.nodes]
-        settings = json.dumps({"seed": seed, "only": only, "targets": targets})
-        command = [sys.executable, "-m", "tests.misdeeds.attack", settings]
+        command = [sys.executable, "-m", f"tests.misdeeds.{program}", json.dumps(settings)]
         self._weigh()
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as enemies:
             begun, weighed = time.monotonic(), False
@@ -120,7 +125,7 @@ class Trial:
                 told("the enemies have ended before their time")
             try:
                 said, _ = enemies.communicate(timeout=END_S_MAX)
-                outcome.done = json.loads(said or "{}")
+                outcome.done = json.loads((said.splitlines() or ["{}"])[-1])
             except subprocess.TimeoutExpired:
                 enemies.kill()
         return outcome
@@ -130,7 +135,28 @@ def trial(
     directory: Path, seconds: float, seed: int, only: str | None, told: Callable[[str], None]
 ) -> Outcome:
     with running_nodes(directory) as nodes:
-        return Trial(list(nodes.start_three())).run(seconds, seed, only, told)
+        three = list(nodes.start_three())
+        targets = [(node.peer, node.address.partition("/p2p/")[0]) for node in three]
+        settings = {"seed": seed, "only": only, "targets": targets}
+        return Trial(three).run(seconds, "attack", settings, told)
+
+
+def crowded(directory: Path, seconds: float, identities: int, told: Callable[[str], None]) -> Outcome:
+    """As `trial`, by hosts with addresses of their own from four ranges, in network namespaces."""
+    with two_switches() as switches, running_nodes(directory) as nodes:
+        first = switches.node(nodes, "left", "a", "--no-compute", public=True).start()
+        others = [switches.node(nodes, "left", name, peers=(first,), public=True).start() for name in "bc"]
+        three = [first, *others]
+        know_each_other(*three)
+        settings = {
+            "targets": [(node.peer, node.address) for node in three],
+            "identities": identities,
+            "ranges": RANGES,
+            "invented": identities,
+            "at_once": min(identities, AT_ONCE),
+        }
+        with inside(switches.crowd("right")):
+            return Trial(three).run(seconds, "crowd", settings, told)
 
 
 def _lines(outcome: Outcome, seed: int, only: str | None) -> Iterator[str]:
@@ -151,10 +177,18 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=180)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3), "big"))
     parser.add_argument("--only", choices=sorted(ACTS), help="one misdeed, by all three")
+    parser.add_argument(
+        "--crowd", type=int, metavar="N", help="N strangers from four ranges instead; as root"
+    )
     arguments = parser.parse_args()
+    seed, only = arguments.seed, arguments.only
     with tempfile.TemporaryDirectory(prefix="p2pnode-hostile-") as scratch:
-        outcome = trial(Path(scratch), arguments.seconds, arguments.seed, arguments.only, print)
-    print(*_lines(outcome, arguments.seed, arguments.only), sep="\n")  # noqa: T201
+        if arguments.crowd:
+            only = f"a crowd of {arguments.crowd}"
+            outcome = crowded(Path(scratch), arguments.seconds, arguments.crowd, print)
+        else:
+            outcome = trial(Path(scratch), arguments.seconds, seed, only, print)
+    print(*_lines(outcome, seed, only), sep="\n")  # noqa: T201
     wrong = outcome.wrong()
     print(*(wrong or ["all honest nodes live, and all jobs completed"]), sep="\n")  # noqa: T201
     return 1 if wrong else 0

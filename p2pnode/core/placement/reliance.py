@@ -44,7 +44,7 @@ class Doubts:
     failing: frozenset[str] = frozenset()
     # Offers of the doubted say nothing: who fails by design offers most.
     by_lot: bool = False
-    # Those that kept their word: strangers are worth a try only where these are busier, or dearer.
+    # Peers that kept their word: strangers are worth a try only where these are busy, or dearer.
     proven: Set[str] = frozenset()
 
     def lateness(self, peer: str) -> int:
@@ -104,7 +104,7 @@ class Reliance:
         return self._proven.keys()
 
     def proven_last(self, count: int) -> list[str]:
-        """Those on which programs ended last."""
+        """Peers on which programs ended last."""
         return list(islice(reversed(self._proven), count))
 
     def doubts(
