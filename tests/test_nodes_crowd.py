@@ -15,7 +15,7 @@ from .cut_network import inside, two_switches
 from .nodes import Node, know_each_other, known, running_nodes, until
 from .programs import JOBS
 
-IDENTITIES, RANGES, INVENTED = 40, 4, 1_000
+IDENTITIES, RANGES, INVENTED = 24, 4, 1_000
 MEASURED = 5
 # Many more than the honest: the crowd's adverts have come.
 HEARD, MET = 100, 4

@@ -149,8 +149,8 @@ class Asking:
     @cached_property
     def free(self) -> frozenset[str]:
         """The peers with room that could be asked now, and that nothing speaks against."""
-        able = {peer for peer in self.considered if self._infeasible(peer) is None}
-        return frozenset(able - self._out_of_reach - self.doubts.strangers)
+        able = frozenset(peer for peer in self.considered if self._infeasible(peer) is None)
+        return able - self._out_of_reach - self.doubts.strangers
 
     def _rooms_first(self) -> list[Advert]:
         """All who can be asked, in the order in which to ask them.
@@ -356,9 +356,7 @@ class Asking:
             return "no compute peer is known: is this node connected to any?"
         reasons = [infeasible.reason for infeasible in self._all_infeasible()]
         reasons += [FARTHER for _ in self._held_back(1)]
-        if not reasons:
-            return "waits for a peer"
-        return "no peer can take it: " + grouped(reasons, len(self.known))
+        return f"no peer can take it: {grouped(reasons, len(self.known))}" if reasons else "waits for a peer"
 
     def _all_infeasible(self) -> list[Infeasible]:
         return [one for one in map(self._infeasible, self.known) if one is not None]
