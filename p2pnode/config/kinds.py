@@ -104,8 +104,10 @@ def _matching(pattern: str) -> Callable[[object], str]:
 
 def _read_listened_at(text: str) -> str:
     address = addresses.parse(text)
-    if address.family not in ("ip4", "ip6") or address.relay:
-        raise addresses.BadAddress(f"{text!r}: to listen, an IP address is needed")
+    if not addresses.is_listened_at(address):
+        raise addresses.BadAddress(
+            f"{text!r}: to listen, an IP address is needed, without TLS: a reverse proxy has that before /ws"
+        )
     return text
 
 

@@ -142,13 +142,13 @@ def _targets_untrusted(addresses: tuple[bytes, ...], host: str) -> list[addressi
     if not host:
         return []
     family = "ip6" if ":" in host else "ip4"
-    ports: dict[int, None] = {}
+    ports: dict[tuple[int, addressing.WebLayer], None] = {}
     for data in addresses:
         try:
             found = addressing.parse(str(Multiaddr(data)))
         except ValueError:
             # Another transport than TCP, or no address at all.
             continue
-        if found.port and not found.relay and found.family in ("ip4", "ip6"):
-            ports[found.port] = None
-    return [addressing.Address(family, host, port) for port in list(ports)[:PORTS_MAX]]
+        if found.port and addressing.is_listened_at(found):
+            ports[found.port, found.web] = None
+    return [addressing.Address(family, host, port, web=web) for port, web in list(ports)[:PORTS_MAX]]
