@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from p2pnode.core.link.port_mapping import UpnpMode
 from p2pnode.core.link.reach import ReachMode, RelayMode
 from p2pnode.core.placement.forwarding import parse_pattern
 from p2pnode.core.values import units
@@ -39,7 +40,7 @@ URL_LENGTH_MAX = 2_000
 LENDABLE_NETWORKS = (NetworkType.BRIDGE, NetworkType.HOST)
 
 T = TypeVar("T")
-Mode = TypeVar("Mode", ReachMode, RelayMode, DhtMode, ProvideMode)
+Mode = TypeVar("Mode", ReachMode, RelayMode, UpnpMode, DhtMode, ProvideMode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +251,7 @@ LOG_LEVEL = SettingKind("LEVEL", f"one of {', '.join(LOG_LEVELS)}", "info", _rea
 LOG_FORMAT = SettingKind("FORM", f"one of {', '.join(LOG_FORMATS)}", "json", _read_log_format)
 REACH = SettingKind("MODE", f"one of {', '.join(ReachMode)}", "relay", _one_of(ReachMode))
 RELAY = SettingKind("MODE", f"one of {', '.join(RelayMode)}", "off", _one_of(RelayMode))
+UPNP = SettingKind("MODE", f"one of {', '.join(UpnpMode)}", "off", _one_of(UpnpMode))
 COMMAND = SettingKind(
     "WORD",
     "an absolute path such as /usr/local/bin/tell, then the arguments, one by one",

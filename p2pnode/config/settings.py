@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_type_hints
 
 from p2pnode.config import DEFAULT_ORIGIN, SettingOrigin, kinds
 from p2pnode.config.kinds import SettingKind
+from p2pnode.core.link.port_mapping import UpnpMode
 from p2pnode.core.link.reach import ReachMode, RelayMode
 from p2pnode.core.values import units
 from p2pnode.core.values.finding import DhtMode, ProvideMode
@@ -183,6 +184,15 @@ class NodeConfig:
             "auto",
         ),
     ] = RelayMode.AUTO
+    upnp: Annotated[
+        UpnpMode,
+        Setting(
+            "--upnp",
+            kinds.UPNP,
+            "Have the router pass the port on to this node (UPnP); auto: where both have private addresses.",
+            "auto",
+        ),
+    ] = UpnpMode.AUTO
     # As DOCKER_HOST names it.
     docker_host: Annotated[
         str,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 import trio
 
 from p2pnode.config.settings import NodeConfig
+from p2pnode.core.link.port_mapping import UpnpMode
 from p2pnode.core.link.reach import Reachability, ReachMode, ReachState, RelayMode
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire.addresses import OwnNetworks
@@ -15,6 +16,7 @@ from p2pnode.network.dial_backs import DialBackService, ask_to_dial
 from p2pnode.network.hole_punching import HolePuncher
 from p2pnode.network.host import Connected, Disconnected, Host
 from p2pnode.network.observations import Observations
+from p2pnode.network.port_mapper import PortMapper
 from p2pnode.network.relay_service import RelayService
 from p2pnode.network.relay_upkeep import RelayUpkeep
 
@@ -39,6 +41,12 @@ class Reaching:
         self._upkeep = RelayUpkeep(host, self._tell)
         self._observed = Observations(host).observed
         self._puncher = HolePuncher(host, self._observed, addresses_of)
+        self._mapped_at: Sequence[str] = ()
+        # The dial-backs that are under way; those asked for before a move are waited for.
+        self._asked = 0
+        self._is_moved = False
+        maps = config.upnp is not UpnpMode.OFF and config.reach is not ReachMode.RELAY
+        self._mapper = PortMapper(host, self._mapped) if maps else None
         host.by_relays_alone = config.reach is ReachMode.RELAY
         self._told = self._tellable()
         self._wake = trio.Event()
@@ -60,9 +68,16 @@ class Reaching:
             nursery.start_soon(self._upkeep.run)
             nursery.start_soon(self._puncher.run)
             nursery.start_soon(self._watch_addresses)
+            if self._mapper is not None:
+                nursery.start_soon(self._mapper.run)
             while True:
                 now = trio.current_time()
-                for peer in self._reachability.asks(now):
+                # An answer to what was asked before says nothing of now; nobody dials one peer twice at once.
+                if self._is_moved and not self._asked:
+                    self._is_moved = False
+                    self._reachability.moved(self._own_networks(), now)
+                for peer in () if self._is_moved else self._reachability.asks(now):
+                    self._asked += 1
                     nursery.start_soon(self._ask, peer)
                 self._upkeep.need(self._reachability.needs_relays(now))
                 self._tell()
@@ -71,7 +86,8 @@ class Reaching:
                 self._wake = trio.Event()
 
     async def _ask(self, peer: str) -> None:
-        answer, address = await ask_to_dial(self._host, peer)
+        answer, address = await ask_to_dial(self._host, peer, self._mapped_at)
+        self._asked -= 1
         self._reachability.answered(peer, answer, address)
         self._wake.set()
 
@@ -80,8 +96,14 @@ class Reaching:
             await trio.sleep(ADDRESSES_LOOK_S)
             if self._host.addresses() != self._addresses:
                 self._addresses = self._host.addresses()
-                self._reachability.moved(self._own_networks(), trio.current_time())
+                self._is_moved = True
                 self._wake.set()
+
+    def _mapped(self, outside: Sequence[str]) -> None:
+        """Have neighbours dial the router where it leads here: told is what they have reached."""
+        self._mapped_at = outside
+        self._is_moved = True
+        self._wake.set()
 
     def _own_networks(self) -> OwnNetworks:
         return OwnNetworks.of(addressing.parse(one).host for one in self._addresses)
