@@ -40,6 +40,8 @@ URL_LENGTH_MAX = 2_000
 LENDABLE_NETWORKS = (NetworkType.BRIDGE, NetworkType.HOST)
 
 T = TypeVar("T")
+# Others dial eight addresses of a node, its own among them.
+ANNOUNCED_MAX = 4
 Mode = TypeVar("Mode", ReachMode, RelayMode, UpnpMode, DhtMode, ProvideMode)
 
 
@@ -110,6 +112,17 @@ def _read_listened_at(text: str) -> str:
             f"{text!r}: to listen, an IP address is needed, without TLS: a reverse proxy has that before /ws"
         )
     return text
+
+
+def _read_announced(value: object) -> tuple[str, ...]:
+    texts = _texts(value)
+    for text in texts:
+        address = addresses.parse(text)
+        if address.relay or address.peer or not address.port:
+            raise addresses.BadAddress(f"{text!r}: to be announced, an address has a port, and names no peer")
+    if len(texts) > ANNOUNCED_MAX:
+        raise ValueError(value)
+    return tuple(texts)
 
 
 def _read_peer_ids(value: object) -> tuple[str, ...]:
@@ -285,6 +298,13 @@ LISTEN = SettingKind(
     "multiaddrs such as /ip4/0.0.0.0/tcp/4001",
     "/ip4/0.0.0.0/tcp/4001",
     _list_of(_read_listened_at),
+    _words,
+)
+ANNOUNCE = SettingKind(
+    "ADDR",
+    f"at most {ANNOUNCED_MAX} multiaddrs such as /dns4/node.example.org/tcp/443/wss",
+    "/dns4/node.example.org/tcp/443/wss",
+    _read_announced,
     _words,
 )
 PEERS = SettingKind(

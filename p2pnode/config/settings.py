@@ -64,6 +64,10 @@ class NodeConfig:
             f"{ALL_IP4}, and {ALL_IP6} where there is IPv6",
         ),
     ] = field(default_factory=lambda: _default_listen())
+    announce: Annotated[
+        tuple[str, ...],
+        Setting("--announce", kinds.ANNOUNCE, "One more address at which others dial it, as of a proxy.", ""),
+    ] = ()
     # With /p2p/PEER, or names in DNS.
     peers: Annotated[
         tuple[str, ...], Setting("--peer", kinds.PEERS, "A node to join through, or /dnsaddr/NAME for some.")

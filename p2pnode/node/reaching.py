@@ -48,6 +48,7 @@ class Reaching:
         maps = config.upnp is not UpnpMode.OFF and config.reach is not ReachMode.RELAY
         self._mapper = PortMapper(host, self._mapped) if maps else None
         host.by_relays_alone = config.reach is ReachMode.RELAY
+        self._announced = host.reached_at = config.announce
         self._told = self._tellable()
         self._wake = trio.Event()
         host.watch(self._on_connection)
@@ -110,9 +111,10 @@ class Reaching:
 
     def _tell(self) -> None:
         """Have neighbours hear where this node is, where that is another place than they have heard."""
-        self._host.reached_at = [one for one in self._reachability.reached_at() if self._is_believed(one)]
+        believed = [one for one in self._reachability.reached_at() if self._is_believed(one)]
+        self._host.reached_at = [*self._announced, *believed]
         # Others dial its own addresses in vain; while it has no relay they are better than none.
-        alone = self.state() is ReachState.RELAY
+        alone = self.state() is ReachState.RELAY and not self._announced
         self._host.by_relays_alone = alone or self._reachability.reach is ReachMode.RELAY
         if (told := self._tellable()) != self._told:
             self._told = told
