@@ -6,9 +6,11 @@ import stat
 from collections.abc import Collection
 from statistics import median
 
+from p2pnode.api.shapes import IdentityJson
 from p2pnode.core.link.port_mapping import is_double_nat
 from p2pnode.core.placement.adverts import ADVERT_TTL_MS_MAX
 from p2pnode.core.values.units import about_bytes
+from p2pnode.core.wire import addresses
 from p2pnode.system.host_resources import DISK_RESERVE_BYTES
 
 from .findings import Finding, fail, ok, warn
@@ -191,7 +193,7 @@ def network(found: NetworkFacts, node: NodeFacts, now: float) -> Finding:
     if node.identity is not None and (told["operator"] if told else "") != found.operator:
         return warn("network", f"{found.text}, and the node that runs is not in it", "start the node again")
     if found.expires is not None and found.expires <= now:
-        return warn("network", found.text, "ask its operator for another token, and join anew")
+        return fail("network", found.text, "ask its operator for another token, and join anew")
     if found.of_another:
         said, _, remedy = found.of_another.rpartition(": ")
         return fail("network", said, remedy)
@@ -222,6 +224,13 @@ def peers(found: NodeFacts) -> list[Finding]:
         if one["problem"]
     ]
     return [first, *lost, *deaf]
+
+
+def own_addresses(told: IdentityJson) -> Finding:
+    """Where the node that runs is now."""
+    listens = [addresses.parse(text) for text in told["addresses"]]
+    wide = [str(one.transport) for one in listens if addresses.scope_of(one.host) and not one.relay]
+    return ok("addresses", ", ".join(wide) or "none but those of this machine alone")
 
 
 def reach(found: NodeFacts) -> Finding | None:

@@ -43,6 +43,7 @@ def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
     yield checks.network(probes.network(place.data_dir, clock.now), node, clock.now)
     if node.identity is not None:
         yield from checks.peers(node)
+        yield checks.own_addresses(node.identity)
         if reach := checks.reach(node):
             yield reach
         yield from _router(config, node.identity)

@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
+import trio
 from libp2p.abc import INetConn
 from libp2p.network.connection.raw_connection import RawConnection
+from libp2p.network.swarm import Swarm
 from libp2p.rcmgr import Direction
 from multiaddr import Multiaddr
-from multiaddr.utils import get_thin_waist_addresses
+from multiaddr.utils import get_network_addrs, get_thin_waist_addresses
 
 from p2pnode.core.wire import addresses as addressing
 
 from .tcp import TcpStream
 from .websocket import WebSocketStream
+
+# A connection says goodbye, which takes libp2p 0.1 s, all of them at once.
+CLOSE_S_MAX = 2.0
+
+
+def machine_hosts() -> set[str]:
+    """The IP addresses of this machine, without those of loopback and of links alone."""
+    return {host for family in (4, 6) for host in get_network_addrs(family)}
+
+
+def bound_to(network: Swarm, hosts: Collection[str]) -> list[INetConn]:
+    """The connections that begin or end at these addresses of this machine."""
+    return [one for one in network.get_connections() if (local_address_of(one) or ("",))[0] in hosts]
+
+
+async def close_all(connections: Iterable[INetConn]) -> None:
+    with trio.move_on_after(CLOSE_S_MAX):
+        async with trio.open_nursery() as nursery:
+            for connection in connections:
+                nursery.start_soon(connection.close)
 
 
 def listening_at(bound: Iterable[Multiaddr]) -> list[str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import errno
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 
 from libp2p import new_host
-from libp2p.abc import IHost, INetConn, INetStream, INetwork, INotifee, IPeerStore
+from libp2p.abc import IHost, IMuxedConn, INetConn, INetStream, INetwork, INotifee, IPeerStore
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as create_new_x25519_key_pair
 from libp2p.custom_types import TProtocol
@@ -31,6 +32,7 @@ from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire.addresses import Address, WebLayer
 from p2pnode.identity import Identity
 
+from .connections import close_all
 from .multistream import limit_messages
 from .noise import WholeMessageNoise
 from .private_network import NetworkKeys, protect
@@ -43,6 +45,9 @@ from .yamux import BoundedYamux, use_bounded
 OWN_MAX = 96
 CONNECTIONS_MAX = INBOUND_MAX + HANDSHAKES_MAX + OWN_MAX
 NEGOTIATE_S_MAX = 10  # libp2p's default: several round trips on the slowest lines.
+# Two nodes that dial each other at once have two connections, of which both would close one; these begin
+# within the round trips of a handshake.
+CROSSING_S_MAX = 2.0
 # Few free ports of one family are taken in the other.
 PORT_TRIES_MAX = 16
 
@@ -89,13 +94,18 @@ def make_host(identity: Identity, listen: Sequence[Multiaddr], network_keys: Net
         protect(network, network_keys)
     _select_by_process(network)
     _trim_of_a_kind(network)
+    _close_given_up(network)
     _take_any_record(inner.get_peerstore())
     return inner
 
 
 def process_key(connection: INetConn | INetStream) -> bytes:
     """The peer's static key of Noise, which a process makes when it starts."""
-    return bytes(connection.muxed_conn.secured_conn.get_remote_public_key().to_bytes())
+    return _key_of(connection.muxed_conn)
+
+
+def _key_of(muxed: IMuxedConn) -> bytes:
+    return bytes(muxed.secured_conn.get_remote_public_key().to_bytes())
 
 
 _process: ContextVar[bytes | None] = ContextVar("process", default=None)
@@ -135,6 +145,28 @@ def _trim_of_a_kind(network: Swarm) -> None:
             trim(peer)
 
     network._trim_connections = trimmed
+
+
+def _close_given_up(network: Swarm) -> None:
+    """Connections that a peer has no more, as it dials anew, go before the new one: nothing comes by them."""
+    add = network.add_conn
+
+    async def added(muxed: IMuxedConn, direction: str = "unknown") -> INetConn:
+        if direction == "inbound" and muxed.get_remote_address() is not None:
+            await close_all(one for one in network.get_connections(muxed.peer_id) if _is_given_up(one, muxed))
+        return await add(muxed, direction)
+
+    network.add_conn = added
+
+
+def _is_given_up(connection: INetConn, newer: IMuxedConn) -> bool:
+    """Whether the process that has opened the newer one has moved; where two dial each other it has not."""
+    old = connection.muxed_conn
+    return (
+        old.get_remote_address() is not None
+        and time.time() - connection._created_at > CROSSING_S_MAX
+        and _key_of(old) == _key_of(newer)
+    )
 
 
 def _take_any_record(store: IPeerStore) -> None:

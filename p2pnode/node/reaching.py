@@ -16,12 +16,10 @@ from p2pnode.network.dial_backs import DialBackService, ask_to_dial
 from p2pnode.network.hole_punching import HolePuncher
 from p2pnode.network.host import Connected, Disconnected, Host
 from p2pnode.network.observations import Observations
+from p2pnode.network.own_addresses import AddressWatch
 from p2pnode.network.port_mapper import PortMapper
 from p2pnode.network.relay_service import RelayService
 from p2pnode.network.relay_upkeep import RelayUpkeep
-
-# Nothing tells of another address of this machine; to list them takes a millisecond.
-ADDRESSES_LOOK_S = 30.0
 
 
 class Reaching:
@@ -36,6 +34,8 @@ class Reaching:
     ) -> None:
         self._host = host
         self._changed = changed
+        self.own_addresses = AddressWatch(host)
+        self.own_addresses.watch(self._on_move)
         self._addresses = host.addresses()
         self._reachability = Reachability(config.reach, config.relay, random.random, self._own_networks())
         self._upkeep = RelayUpkeep(host, self._tell)
@@ -68,15 +68,13 @@ class Reaching:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._upkeep.run)
             nursery.start_soon(self._puncher.run)
-            nursery.start_soon(self._watch_addresses)
+            nursery.start_soon(self.own_addresses.run)
             if self._mapper is not None:
                 nursery.start_soon(self._mapper.run)
             while True:
                 now = trio.current_time()
                 # An answer to what was asked before says nothing of now; nobody dials one peer twice at once.
-                if self._is_moved and not self._asked:
-                    self._is_moved = False
-                    self._reachability.moved(self._own_networks(), now)
+                self._is_moved = self._is_moved and self._asked > 0
                 for peer in () if self._is_moved else self._reachability.asks(now):
                     self._asked += 1
                     nursery.start_soon(self._ask, peer)
@@ -92,17 +90,20 @@ class Reaching:
         self._reachability.answered(peer, answer, address)
         self._wake.set()
 
-    async def _watch_addresses(self) -> None:
-        while True:
-            await trio.sleep(ADDRESSES_LOOK_S)
-            if self._host.addresses() != self._addresses:
-                self._addresses = self._host.addresses()
-                self._is_moved = True
-                self._wake.set()
+    def _on_move(self, elsewhere: bool) -> None:
+        self._addresses = self._host.addresses()
+        if elsewhere:
+            self._observed.forget()
+        self._ask_anew(elsewhere)
+        self._tell()
 
     def _mapped(self, outside: Sequence[str]) -> None:
         """Have neighbours dial the router where it leads here: told is what they have reached."""
         self._mapped_at = outside
+        self._ask_anew(elsewhere=False)
+
+    def _ask_anew(self, elsewhere: bool) -> None:
+        self._reachability.moved(self._own_networks(), trio.current_time(), elsewhere=elsewhere)
         self._is_moved = True
         self._wake.set()
 
