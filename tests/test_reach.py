@@ -48,7 +48,7 @@ def test_a_node_that_one_of_those_it_asks_reaches_is_reached(host: str) -> None:
     for peer, answer in zip(found.asks(0), (FAILED, FAILED, REACHED), strict=True):
         found.answered(peer, answer, "/ip4/8.8.4.4/tcp/1")
     assert _state(found, 0) is ReachState.DIRECT and found.asks(1) == []
-    assert found.reached_at() == ("/ip4/8.8.4.4/tcp/1",)
+    assert found.reached_at(1) == ("/ip4/8.8.4.4/tcp/1",)
 
 
 def test_a_node_that_three_dial_in_vain_needs_relays_at_once_and_is_none() -> None:
@@ -127,11 +127,37 @@ def test_all_is_asked_again_after_a_while_and_until_then_the_last_answers_count(
     assert found.asks(ROUND_AGAIN_S - 1) == []
     assert found.deadline(ROUND_AGAIN_S - 1) == ROUND_AGAIN_S
     assert found.asks(ROUND_AGAIN_S) == ["peer0"]
-    assert _state(found, ROUND_AGAIN_S) is ReachState.DIRECT and found.reached_at()
+    assert _state(found, ROUND_AGAIN_S) is ReachState.DIRECT and found.reached_at(ROUND_AGAIN_S)
     found.answered("peer0", FAILED)
-    assert _state(found, ROUND_AGAIN_S + FEW_WAIT_S) is ReachState.NONE and not found.reached_at()
+    settled = ROUND_AGAIN_S + FEW_WAIT_S
+    assert _state(found, settled) is ReachState.NONE and not found.reached_at(settled)
     found.moved(OwnNetworks(frozenset()), ROUND_AGAIN_S + 60)
     assert found.asks(ROUND_AGAIN_S + 60) == ["peer0"] and found.needs_relays(ROUND_AGAIN_S + 60)
+
+
+@pytest.mark.parametrize("answer", [FAILED, NOTHING])
+def test_what_is_known_stays_so_while_a_later_neighbour_is_asked(answer: DialBackAnswer) -> None:
+    found = _after((PUBLIC, False))
+    found.answered(*found.asks(0), FAILED)
+    assert found.needs_relays(FEW_WAIT_S)
+    found.met("late", PUBLIC, 100, inbound=False)
+    assert found.needs_relays(100) and found.asks(100) == ["late"]
+    assert found.needs_relays(100) and found.state(100, has_relays=True) is ReachState.RELAY
+    found.answered("late", answer)
+    assert found.needs_relays(100)
+
+
+def test_the_address_where_it_was_reached_stays_until_enough_have_failed_there() -> None:
+    found = _after(*[(PUBLIC, False)] * 3)
+    asked = found.asks(0)
+    found.answered(asked[0], REACHED, "/ip4/8.8.4.4/tcp/1")
+    before = found.reached_at(0)
+    asked = found.asks(ROUND_AGAIN_S)
+    for peer in asked[:2]:
+        found.answered(peer, FAILED)
+        assert found.reached_at(ROUND_AGAIN_S) == before and _state(found, ROUND_AGAIN_S) is ReachState.DIRECT
+    found.answered(asked[2], FAILED)
+    assert found.reached_at(ROUND_AGAIN_S) == () and found.needs_relays(ROUND_AGAIN_S)
 
 
 @pytest.mark.parametrize("host", [LOOPBACK, BY_RELAY])

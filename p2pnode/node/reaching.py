@@ -112,7 +112,8 @@ class Reaching:
 
     def _tell(self) -> None:
         """Have neighbours hear where this node is, where that is another place than they have heard."""
-        believed = [one for one in self._reachability.reached_at() if self._is_believed(one)]
+        reached_at = self._reachability.reached_at(trio.current_time())
+        believed = [one for one in reached_at if self._is_believed(one)]
         self._host.reached_at = [*self._announced, *believed]
         # Others dial its own addresses in vain; while it has no relay they are better than none.
         alone = self.state() is ReachState.RELAY and not self._announced

@@ -9,7 +9,7 @@ there are none beyond it.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from math import inf
 
@@ -70,7 +70,7 @@ class _Round:
     failed: set[str] = field(default_factory=set)
     # Where the node was reached.
     reached_at: dict[str, str] = field(default_factory=dict)
-    # The last round's, which counts until this one has shown something.
+    # Shown before those were asked who have not answered yet: it counts until they have.
     before: bool | None = None
     addresses_before: tuple[str, ...] = ()
 
@@ -84,20 +84,28 @@ class _Round:
         shown = self.inbound or self.reached_at or self.failed
         return self.begun_at + (ROUND_AGAIN_S if shown else NOTHING_AGAIN_S)
 
-    @property
-    def addresses(self) -> tuple[str, ...]:
+    def addresses(self, now: float) -> tuple[str, ...]:
         """The places where the node was reached."""
         own = tuple(dict.fromkeys(filter(None, self.reached_at.values())))
-        return own or (() if self.failed else self.addresses_before)
+        return own or (() if self._all_failed(now) else self.addresses_before)
 
     def shows(self, now: float) -> bool | None:
         """Whether the node is reached; None: nobody knows."""
         if self.inbound or self.reached_at:
             return True
+        return False if self._all_failed(now) else self.before
+
+    def ask(self, peers: Collection[str], now: float) -> None:
+        """Wait for what these say; what is shown now counts until then."""
+        self.before = self.shows(now)
+        self.addresses_before = self.addresses(now)
+        self.asked.update(peers)
+        self.waiting.update(peers)
+
+    def _all_failed(self, now: float) -> bool:
+        """Whether enough have dialled in vain."""
         settled = now >= self.few_until and not self.waiting
-        if len(self.failed) >= ASKED_MAX or (settled and self.failed):
-            return False
-        return self.before
+        return len(self.failed) >= ASKED_MAX or bool(settled and self.failed)
 
 
 @dataclass(slots=True)
@@ -151,14 +159,13 @@ class Reachability:
         ranges = {_range(host) for host in there if host is not None}
         others = [one for one in self._widest() if one not in found.asked]
         shuffled = sorted(others, key=lambda one: self.random())
-        while shuffled and len(found.failed | found.waiting) < ASKED_MAX:
+        while shuffled and len(found.failed | found.waiting) + len(chosen) < ASKED_MAX:
             # One of another range than those before, where there is one.
             peer = min(shuffled, key=lambda one: _range(self._neighbours[one]) in ranges)
             shuffled.remove(peer)
             ranges.add(_range(self._neighbours[peer]))
-            found.asked.add(peer)
-            found.waiting.add(peer)
             chosen.append(peer)
+        found.ask(chosen, now)
         return chosen
 
     def answered(self, peer: str, answer: DialBackAnswer, address: str = "") -> None:
@@ -172,10 +179,10 @@ class Reachability:
             elif answer is DialBackAnswer.FAILED:
                 found.failed.add(peer)
 
-    def reached_at(self) -> tuple[str, ...]:
+    def reached_at(self, now: float) -> tuple[str, ...]:
         """The places where others have reached this node."""
         found = self._current()
-        return found.addresses if found else ()
+        return found.addresses(now) if found else ()
 
     def needs_relays(self, now: float) -> bool:
         if self.reach is not ReachMode.AUTO:
@@ -205,7 +212,7 @@ class Reachability:
 
     def _begin(self, scope: Scope, now: float) -> _Round:
         before = self._rounds[scope]
-        shown, addresses = before.shows(now), before.addresses
+        shown, addresses = before.shows(now), before.addresses(now)
         self._rounds[scope] = _Round(now, before=shown, addresses_before=addresses)
         return self._rounds[scope]
 
