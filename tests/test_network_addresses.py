@@ -13,8 +13,10 @@ from p2pnode.core.wire.addresses import (
     is_listened_at,
     parse,
     reach_of,
+    reach_text,
     scope_of,
     tellable,
+    worst_reach,
 )
 
 PEER = "12D3KooWHHzSeKaY8xuZVzkLbKFfvNgPPeKhFBGrMbNzbm5akpqu"
@@ -69,12 +71,16 @@ def test_an_address_by_a_relay_reaches_as_far_as_the_relay_does() -> None:
         ([], "none"),
         (["/ip4/192.0.2.1/udp/1"], "none"),
         ([PUBLIC], "direct"),
+        ([PUBLIC, "/ip6/2001:4860::1/tcp/1"], "direct"),
+        (["/dns/node.example/tcp/1", f"{PUBLIC}/p2p/{RELAY}/p2p-circuit"], "direct"),
         ([f"{PUBLIC}/p2p/{RELAY}/p2p-circuit"], "relay"),
-        ([f"{PUBLIC}/p2p/{RELAY}/p2p-circuit", PUBLIC], "direct"),
+        ([f"{PUBLIC}/p2p/{RELAY}/p2p-circuit", "/ip6/2001:4860::1/tcp/1"], "IPv4 relay, IPv6 direct"),
+        ([f"{PUBLIC}/p2p/{RELAY}/p2p-circuit", PUBLIC], "IPv4 direct, IPv6 relay"),
     ],
 )
 def test_addresses_tell_how_their_peer_is_reached(told: list[str], reach: str) -> None:
-    assert reach_of(told) == reach
+    by_family = reach_of(told)
+    assert reach_text(worst_reach(by_family), by_family) == reach
 
 
 @pytest.mark.parametrize(

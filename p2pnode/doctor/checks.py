@@ -236,14 +236,17 @@ def own_addresses(told: IdentityJson) -> Finding:
 def reach(found: NodeFacts) -> Finding | None:
     """How others reach the node that runs; None where nothing is known of it, as alone or on one machine."""
     how = found.identity.get("reach", "unknown") if found.identity else "unknown"
+    by_family = found.identity.get("reach_by", {}) if found.identity else {}
+    # Said where the families differ.
+    differs = addresses.reach_text("", by_family)
     if how == "none":
         return warn(
             "reach",
-            "nobody connects to this node from outside, and no neighbour is its relay",
+            differs or "nobody connects to this node from outside, and no neighbour is its relay",
             "have its router forward the port of --listen here, or join through a relay (--peer)",
         )
     says = {"direct": "others connect to this node", "relay": "others reach this node by relays"}
-    return ok("reach", says[how]) if how in says else None
+    return ok("reach", differs or says[how]) if how in says else None
 
 
 def router(found: RouterFacts) -> Finding:

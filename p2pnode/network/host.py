@@ -140,8 +140,8 @@ class Host:
         self.relayed_addresses: Sequence[str] = ()
         # Where others have reached it, without the peer, beside where it listens (an address of its router).
         self.reached_at: Sequence[str] = ()
-        # Whether nobody is told to dial it itself.
-        self.by_relays_alone = False
+        # Others are told of its own addresses of these families alone.
+        self.dialled_by: Container[str] = addressing.FAMILIES
         self._relays: Callable[[], Collection[str]] = tuple
         self._circuits = Circuits(self._network, self._open_relay_stream, lambda peer: peer in self._relays())
         self._dialler = Dialler(self._network, peer_id, self._circuits.dial, network_keys)
@@ -156,7 +156,8 @@ class Host:
         """The addresses that may be gossiped: those that all peers connected now can use; by relays last."""
         seen = filter(None, map(self.remote_host, self.connected()))
         reached = [f"{one}/p2p/{self.peer_id}" for one in self.reached_at]
-        own = [] if self.by_relays_alone else [*self.addresses(), *reached]
+        all_own = [*self.addresses(), *reached]
+        own = [one for one in all_own if addressing.parse(one).family in self.dialled_by]
         return addressing.tellable(dict.fromkeys([*own, *self.relayed_addresses]), list(seen))
 
     def remote_host(self, peer: str) -> str:

@@ -9,7 +9,7 @@ import trio
 
 from p2pnode.config.settings import NodeConfig
 from p2pnode.core.link.port_mapping import UpnpMode
-from p2pnode.core.link.reach import Reachability, ReachMode, ReachState, RelayMode
+from p2pnode.core.link.reach import Reachability, Reached, ReachMode, ReachState, RelayMode
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire.addresses import OwnNetworks
 from p2pnode.network.dial_backs import DialBackService, ask_to_dial
@@ -47,7 +47,8 @@ class Reaching:
         self._is_moved = False
         maps = config.upnp is not UpnpMode.OFF and config.reach is not ReachMode.RELAY
         self._mapper = PortMapper(host, self._mapped) if maps else None
-        host.by_relays_alone = config.reach is ReachMode.RELAY
+        self._dialled_by = frozenset[str]() if config.reach is ReachMode.RELAY else addressing.FAMILIES
+        host.dialled_by = self._dialled_by
         self._announced = host.reached_at = config.announce
         self._told = self._tellable()
         self._wake = trio.Event()
@@ -60,7 +61,7 @@ class Reaching:
         """The relays by which this node is reached now."""
         return self._upkeep.held()
 
-    def state(self) -> ReachState:
+    def state(self) -> Reached:
         return self._reachability.state(trio.current_time(), has_relays=bool(self.relays()))
 
     async def run(self) -> None:
@@ -78,7 +79,8 @@ class Reaching:
                 for peer in () if self._is_moved else self._reachability.asks(now):
                     self._asked += 1
                     nursery.start_soon(self._ask, peer)
-                self._upkeep.need(self._reachability.needs_relays(now))
+                needs = self._reachability.needs_relays(now)
+                self._upkeep.need(needs, self._reachability.families(now, reached=False))
                 self._tell()
                 with trio.move_on_at(self._reachability.deadline(now)):
                     await self._wake.wait()
@@ -112,12 +114,14 @@ class Reaching:
 
     def _tell(self) -> None:
         """Have neighbours hear where this node is, where that is another place than they have heard."""
-        reached_at = self._reachability.reached_at(trio.current_time())
-        believed = [one for one in reached_at if self._is_believed(one)]
+        now = trio.current_time()
+        believed = [one for one in self._reachability.reached_at(now) if self._is_believed(one)]
         self._host.reached_at = [*self._announced, *believed]
-        # Others dial its own addresses in vain; while it has no relay they are better than none.
-        alone = self.state() is ReachState.RELAY and not self._announced
-        self._host.by_relays_alone = alone or self._reachability.reach is ReachMode.RELAY
+        # Others dial its other addresses in vain; while it has no relay they are better than none.
+        by_relays = self.state().state is ReachState.RELAY and not self._announced
+        by_relays = by_relays or self._reachability.reach is ReachMode.RELAY
+        direct = self._reachability.families(now, reached=True)
+        self._host.dialled_by = self._dialled_by = direct if by_relays else addressing.FAMILIES
         if (told := self._tellable()) != self._told:
             self._told = told
             self._changed()
@@ -131,11 +135,11 @@ class Reaching:
     def _tellable(self) -> tuple[object, ...]:
         """The addresses that change by themselves; what neighbours there are says which of them are told."""
         host = self._host
-        return host.by_relays_alone, *self._addresses, *host.reached_at, *host.relayed_addresses
+        return self._dialled_by, *self._addresses, *host.reached_at, *host.relayed_addresses
 
     def _on_connection(self, event: Connected | Disconnected) -> None:
         if isinstance(event, Connected):
             self._reachability.met(event.peer, event.host, trio.current_time(), inbound=event.inbound)
         else:
-            self._reachability.gone(event.peer)
+            self._reachability.gone(event.peer, trio.current_time())
         self._wake.set()

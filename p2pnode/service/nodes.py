@@ -23,7 +23,7 @@ from p2pnode.api.shapes import (
     UnreachedJson,
 )
 from p2pnode.config.settings import NodeConfig, standing
-from p2pnode.core.link.reach import ReachState
+from p2pnode.core.link.reach import Reached
 from p2pnode.core.node import Core
 from p2pnode.core.records import membership as memberships
 from p2pnode.core.records.reservations import Reservation, ReservationState
@@ -68,7 +68,7 @@ class Nodes:
         metrics: Metrics,
         network: OwnNetwork | None,
         clock: Clock,
-        reach: Callable[[], ReachState],
+        reach: Callable[[], Reached],
         finding: Callable[[], FindingState],
     ) -> None:
         self._config = config
@@ -88,12 +88,14 @@ class Nodes:
 
     def identity(self) -> IdentityJson:
         capacity = self._core.worker.capacity
+        reached = self._reach()
         return {
             "peer": self._core.me,
             "name": self._config.name,
             "version": __version__,
             "addresses": [*self._host.addresses(), *self._host.relayed_addresses],
-            "reach": self._reach().value,
+            "reach": reached.state.value,
+            "reach_by": {family: one.value for family, one in reached.by_family.items()},
             "finding": finding_json(self._finding()),
             "data_dir": str(self._config.data_dir),
             "engines": list(capacity.engines) if capacity else [],
@@ -123,6 +125,7 @@ class Nodes:
             shown = memberships.advertised(advert) if self._network else None
             member = memberships.read(shown) if shown else None
             capacity = own or advert.capacity
+            reach_by = addressing.reach_of(advert.addresses)
             found.append(
                 {
                     "peer": peer,
@@ -134,7 +137,8 @@ class Nodes:
                     "addresses": list(advert.addresses),
                     "connected": peer in connected or peer == me,
                     "connection": self._connection(peer) if peer in connected else "",
-                    "reach": addressing.reach_of(advert.addresses),
+                    "reach": addressing.worst_reach(reach_by),
+                    "reach_by": reach_by,
                     "issued": advert.issued_ms / 1000,
                     "self": peer == me,
                     "scheduling": capacity.scheduling.value,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 import ipaddress
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -26,6 +26,10 @@ LAN_BITS = 64
 _CIRCUIT = "p2p-circuit"
 # Three ways of writing that TLS is below WebSocket; the last says for which name the certificate is to be.
 _WEB = re.compile(r"(/(?P<plain>ws)|/wss|/tls/ws|/tls/sni/(?P<name>[^/]*)/ws)(?=/|\Z)")
+_FAMILY_NAMES = {"ip4": "IPv4", "ip6": "IPv6"}
+# The kinds of numbers for which each family stands; a name may have both.
+_IP_FAMILIES = {"ip4": {"ip4"}, "ip6": {"ip6"}, "dns": {"ip4", "ip6"}, "dns4": {"ip4"}, "dns6": {"ip6"}}
+FAMILIES = frozenset(_IP_FAMILIES)
 _PEER = re.compile(r"[1-9A-HJ-NP-Za-km-z]{20,64}")
 
 
@@ -139,6 +143,11 @@ def _is_host(family: str, host: str) -> bool:
     return family in ("dns", "dns4", "dns6") and _DNS_NAME.fullmatch(host) is not None
 
 
+def family_of(host: str) -> str:
+    """The family of an IP address."""
+    return "ip6" if ":" in host else "ip4"
+
+
 def scope_of(host: str) -> Scope:
     """How far an IP address reaches; a name counts as public, whoever gave it meant it for all."""
     try:
@@ -232,13 +241,32 @@ def _is_web(address: str) -> bool:
         return False
 
 
-def reach_of(addresses: Iterable[str]) -> str:
-    """How a peer is reached that tells these addresses, "direct" or "relay"; "none" where none is one."""
-    found = set[str]()
+def reach_of(addresses: Iterable[str]) -> dict[str, str]:
+    """How a peer is reached that tells these addresses, "direct" or "relay", by "ip4" and "ip6".
+
+    By its relays it is reached in the family in which it does not say that it is dialled.
+    """
+    direct, relays = set[str](), False
     for text in addresses:
         with suppress(BadAddress):
-            found.add("relay" if parse(text).relay else "direct")
-    return min(found, default="none")
+            address = parse(text)
+            relays = relays or bool(address.relay)
+            if not address.relay:
+                direct |= _IP_FAMILIES[address.family]
+    others = _IP_FAMILIES["dns"] if relays else ()
+    return {one: "direct" if one in direct else "relay" for one in sorted({*direct, *others})}
+
+
+def worst_reach(by_family: Mapping[str, str]) -> str:
+    """The worse of how a peer is reached by the families; "none" where it is by none."""
+    return max(by_family.values(), default="none")
+
+
+def reach_text(reach: str, by_family: Mapping[str, str]) -> str:
+    """How a peer is reached, which is told of each family where they differ."""
+    if len(set(by_family.values())) < 2:
+        return reach
+    return ", ".join(f"{_FAMILY_NAMES[one]} {how}" for one, how in by_family.items() if one in _FAMILY_NAMES)
 
 
 def by_peer(addresses: Iterable[str]) -> dict[str, list[str]]:
