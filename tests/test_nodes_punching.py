@@ -26,6 +26,25 @@ def _connection(node: Node, peer: Node) -> str:
     return str(found["connection"])
 
 
+def test_nodes_of_a_private_network_meet_with_one_public_node(net: tuple[Internet, Nodes]) -> None:
+    made, nodes = net
+    relay = made.public(nodes, "relay", "--no-compute")
+    assert relay.cli("network", "create", "acme").returncode == 0
+    relay.start()
+    token = relay.cli("network", "invite", "--expires", "1h", "--member-for", "1h").stdout.strip()
+    ada, bob = (made.at_home(nodes, name, "--reach", "relay") for name in ("ada", "bob"))
+    for one in (ada, bob):
+        done = one.cli("join", token)
+        assert done.returncode == 0, done.stderr
+        one.start(ready=False)
+    for one in (ada, bob):
+        one.wait_ready()
+    know_each_other(ada, bob, relay)
+    until("ada and bob need no relay", lambda: _connection(ada, bob) == "direct", DIRECT_S_MAX)
+    relay.kill()
+    assert _connection(ada, bob) == "direct" == _connection(bob, ada)
+
+
 def test_nodes_behind_two_routers_meet_where_these_keep_ports(net: tuple[Internet, Nodes]) -> None:
     made, nodes = net
     relays = [made.public(nodes, f"relay{number}", "--no-compute").start(ready=False) for number in (1, 2)]

@@ -108,6 +108,7 @@ class HolePuncher:
     async def _meet(self, peer: str) -> None:
         """Try to have a direct connection with a peer that came by a relay."""
         try:
+            await self._host.door.admitted(peer)
             await self._reverse(peer)
             for _ in range(TRIES_MAX):
                 if self._host.remote_host(peer) or not self._relayed(peer):
@@ -167,8 +168,8 @@ class HolePuncher:
         # Both sides of a WebSocket cannot be the one that listens.
         own = [one for one in map(addressing.parse, self._host.addresses()) if not one.web]
         found = [one for one in own if addressing.scope_of(one.host) is Scope.PUBLIC]
-        for host in filter(self._observed.keeps_ports, self._observed.hosts()):
-            family = "ip6" if ":" in host else "ip4"
+        for host in filter(self._observed.keeps_ports, self._observed.hosts_to_try()):
+            family = addressing.family_of(host)
             found += [Address(family, host, one.port) for one in own if one.family == family]
         texts = dict.fromkeys(one.transport for one in found)
         return tuple(Multiaddr(text).to_bytes() for text in texts)[:PUNCH_ADDRESSES_MAX]
