@@ -13,7 +13,15 @@ import trio
 from multiaddr import Multiaddr
 
 from p2pnode.core.link.observed import OBSERVERS_MAX, Observed
-from p2pnode.core.link.punching import AGAIN_S, PUNCHES_MAX, Punching
+from p2pnode.core.link.punching import (
+    AGAIN_S,
+    IN_ALL_BURST,
+    IN_ALL_PER_S,
+    PUNCHES_MAX,
+    Punching,
+    PunchPlaces,
+    of_one_line,
+)
 from p2pnode.core.wire.addresses import parse
 from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.hole_punching import (
@@ -33,6 +41,8 @@ from p2pnode.network.streams import NetworkError, StreamBroken
 from .network_support import LOOPBACK, keys_of, new_identity, until
 from .relay_support import TIMEOUT_S, echoed, open_behind, open_relay
 
+HOSTS4 = ["ip4/8.8.8.8", "ip4/8.8.8.8", "ip4/9.9.9.9"]
+HOSTS6 = ["ip6/2001:4860::1", "ip6/2001:4860::2", "ip6/2001:4861::1"]
 KEY, OTHER_KEY = bytes(range(32)), bytes(range(1, 33))
 
 
@@ -119,6 +129,35 @@ def test_few_are_tried_at_once() -> None:
     assert len(begun) == PUNCHES_MAX and punching.deadline == inf
     punching.ended(begun[0], 101)
     assert punching.begin(101) == [str(PUNCHES_MAX)]
+
+
+def test_what_peers_name_is_dialled_a_few_times_for_each_and_not_often_in_all() -> None:
+    places = PunchPlaces()
+    assert [places.allows("peer", 0) for _ in range(7)] == [True] * 6 + [False]
+    assert places.allows("other", 0) and places.allows("peer", AGAIN_S)
+    places = PunchPlaces()
+    assert sum(places.allows(str(number), 0) for number in range(1000)) == IN_ALL_BURST
+    assert not places.allows("late", 0) and places.allows("later", 1 / IN_ALL_PER_S)
+
+
+def test_a_peer_is_dialled_at_one_host_of_each_family() -> None:
+    at = [parse(f"/{host}/tcp/{port}") for port, host in enumerate([*HOSTS4, *HOSTS6], 1)]
+    assert [one.port for one in of_one_line(at)] == [1, 2, 4, 5]
+
+
+async def test_an_error_that_nobody_foresaw_ends_one_try_alone() -> None:
+    class Door(OpenDoor):
+        async def admitted(self, peer: str) -> None:
+            raise KeyError("a fault of libp2p's")
+
+    async with open_host(new_identity(), [LOOPBACK], door=Door()) as host:
+        puncher = HolePuncher(host, Observed(), lambda peer: [])
+        began = trio.current_time()
+        puncher._punching.came("peer", began)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(puncher.run)
+            await until(lambda: AGAIN_S <= puncher._punching.deadline - began < inf)
+            nursery.cancel_scope.cancel()
 
 
 async def test_one_who_may_be_dialled_is_and_what_is_by_the_relay_ends_there() -> None:
