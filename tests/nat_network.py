@@ -21,6 +21,7 @@ from .nodes import Node, Nodes
 
 # Public as programs see it; nothing leaves the namespaces.
 PUBLIC = "8.8.8."
+PUBLIC6, HOME6 = "2001:4860:1::", "2001:4860:2::"
 HOME_HOST, HOME_ROUTER = "192.168.1.2", "192.168.1.1"
 
 
@@ -92,6 +93,27 @@ class Internet:
         node.port = forwarded
         return node
 
+    def public_by_ip6(self, nodes: Nodes, name: str, *arguments: str) -> Node:
+        """A node in the public network that is not started yet, with an address of IPv6 alone."""
+        netns, host = self._plugged(name)
+        self._ip("-n", netns, "address", "delete", f"{host}/24", "dev", "eth0")
+        host = self._numbered6(netns)
+        placed = self._placed(nodes, netns, host, name, *arguments, peers=())
+        placed.host = f"/ip6/{host}/tcp/"
+        return placed
+
+    def route_ip6(self, name: str, *others: str) -> str:
+        """Have the router of a node at home pass on IPv6 of these public nodes; the node's address."""
+        router, netns = f"{self._prefix}{name}-nat", f"{self._prefix}{name}"
+        outside = self._numbered6(router)
+        self._inside(router, "sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding")
+        for where, device, host in ((router, "lan", f"{HOME6}1"), (netns, "eth0", f"{HOME6}2")):
+            self._ip("-n", where, "address", "add", f"{host}/64", "dev", device, "nodad")
+        self._ip("-n", netns, "route", "add", "default", "via", f"{HOME6}1", "dev", "eth0")
+        for other in others:
+            self._ip("-n", f"{self._prefix}{other}", "route", "add", f"{HOME6}/64", "via", outside)
+        return f"{HOME6}2"
+
     def speak_upnp(self, name: str, external: str, *arguments: str) -> subprocess.Popen[str]:
         """Have the router of a node at home map ports; its stdout tells what it was asked, a line each."""
         program = Path(__file__).with_name("fake_gateway.py")
@@ -135,6 +157,13 @@ class Internet:
         for device in ("lo", "eth0"):
             self._ip("-n", netns, "link", "set", device, "up")
         return netns, host
+
+    def _numbered6(self, netns: str) -> str:
+        """The address of IPv6 that a plugged namespace has got."""
+        host = f"{PUBLIC6}{self._made.index(netns) + 1}"
+        # Without the wait for others who might have the address.
+        self._ip("-n", netns, "address", "add", f"{host}/64", "dev", "eth0", "nodad")
+        return host
 
     def _namespace(self, name: str) -> str:
         netns = self._prefix + name
