@@ -247,6 +247,13 @@ def test_what_is_known_of_a_family_counts_for_a_while_after_its_last_neighbour_h
     assert found.needs_relays(lapses_at)
 
 
+def test_a_neighbour_that_is_met_by_the_other_family_leaves_its_first_one() -> None:
+    found = _after((PUBLIC, False))
+    found.answered(*found.asks(0), FAILED)
+    found.met("peer0", PUBLIC6, 100, inbound=True)
+    assert found.needs_relays(100) and not found.needs_relays(100 + ROUND_AGAIN_S)
+
+
 def test_a_family_that_the_network_has_not_to_which_a_node_moves_is_soon_forgotten() -> None:
     found = _after((PUBLIC6, False), (PUBLIC, True))
     _answer(found, {"peer0": (FAILED, ""), "peer1": (FAILED, "")}, 0)

@@ -73,8 +73,9 @@ def _engines(config: NodeConfig, environ: Mapping[str, str]) -> Iterator[Finding
 
 
 def _router(config: NodeConfig, identity: IdentityJson) -> Iterator[Finding]:
-    """The router, where one stands before a node that nobody dials."""
-    if config.upnp is UpnpMode.OFF or identity.get("reach") not in ("relay", "none"):
+    """The router, where one stands before a node that nobody dials by IPv4."""
+    how = identity.get("reach_by", {}).get("ip4", identity.get("reach"))
+    if config.upnp is UpnpMode.OFF or how not in ("relay", "none"):
         return
     if (router := probes.router(identity["addresses"])) is not None:
         yield checks.router(router)

@@ -145,6 +145,8 @@ class Reachability:
         """Take in a connection with a peer at this address; "": by a relay."""
         if not host or self.own_networks.scope_of(host) == Scope.LOOPBACK:
             return
+        if self._neighbours.get(peer, host) != host:
+            self.gone(peer, now)
         self._neighbours[peer] = host
         found = self._rounds.setdefault(self._kind(host), _Round(now))
         found.inbound = found.inbound or inbound
