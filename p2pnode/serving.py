@@ -257,6 +257,7 @@ async def _work(node: Node, end: _End, network: OwnNetwork | None) -> None:
     )
     node.finding.given = discovery.given_at
     begin = _bootstrap(node, discovery, named)
+    node.reaching.own_addresses.watch(discovery.moved)
     serve_table(host, node.adverts.table_for)
     serve_jobs(host, node.own_jobs)
     host.handle(logs.PROTOCOL, node.serve_logs, time_limit_s=logs.SERVE_TIME_S_MAX)

@@ -25,6 +25,9 @@ from .nodes import Node, Nodes
 SUBNET, SUBNET6 = "10.77.0.", "fd77::"
 # Public as programs see it, unlike the ranges for documentation.
 CROWD = "9.0.0.0/8"
+# Where a node comes to that moves.
+OTHER_SUBNET = "10.78.0."
+EVERYWHERE = "/ip4/0.0.0.0/tcp/"
 COMMAND_TIMEOUT_S = 10.0
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -79,6 +82,23 @@ class PlacedNode(Node):
             return super().cli(*arguments, timeout_s=timeout_s)
 
 
+@dataclass
+class RoamingNode(PlacedNode):
+    """A node that listens at all addresses of its namespace, and goes from one network to another."""
+
+    at: str = ""
+
+    def wait_ready(self) -> Node:
+        self.host = f"/ip4/{self.at}/tcp/"
+        super().wait_ready()
+        self.host = EVERYWHERE
+        return self
+
+    @property
+    def address(self) -> str:
+        return next(one for one in self.client.identity()["addresses"] if f"/{self.at}/" in one)
+
+
 class CannotMake(Exception):
     """This machine does not let us, and why."""
 
@@ -131,6 +151,28 @@ class TwoSwitches:
         netns = self._plugged(side, "crowd", "9.0.0.1/32")
         self._ip("-n", netns, "route", "add", "local", CROWD, "dev", "lo")
         return netns
+
+    def roaming(
+        self, nodes: Nodes, side: str, name: str, *arguments: str, peers: tuple[Node, ...] = ()
+    ) -> RoamingNode:
+        """A node that is not started yet, and that can `move`."""
+        placed = self.node(nodes, side, name, *arguments, peers=peers)
+        roaming = RoamingNode(name, placed.data_dir, placed.arguments, placed.log, netns=placed.netns)
+        roaming.at, roaming.host = placed.host.split("/")[2], EVERYWHERE
+        nodes.all[-1] = roaming
+        return roaming
+
+    def leave(self, node: RoamingNode) -> None:
+        """Take a node's address from it: it is in no network."""
+        self._ip("-n", node.netns, "address", "flush", "dev", "eth0")
+
+    def come(self, node: RoamingNode, others: tuple[PlacedNode, ...]) -> None:
+        """Give it one in another subnet, with ways to the others and back."""
+        node.at = OTHER_SUBNET + node.at.rpartition(".")[2]
+        self._ip("-n", node.netns, "address", "add", f"{node.at}/24", "dev", "eth0")
+        self._ip("-n", node.netns, "route", "replace", f"{SUBNET}0/24", "dev", "eth0")
+        for other in others:
+            self._ip("-n", other.netns, "route", "replace", f"{OTHER_SUBNET}0/24", "dev", "eth0")
 
     def cut(self) -> None:
         self._ip("-n", self._hub, "link", "set", "cable0", "down")

@@ -282,6 +282,7 @@ class FakeNode(FakeContent, FakeReach, FakeSettings):
                 invitation=None,
                 self=True,
                 scheduling=self.takes,
+                price=0,
                 protocols=["link/4"],
                 problem=None,
             )

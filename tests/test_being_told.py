@@ -236,3 +236,18 @@ async def test_a_known_peer_is_dialled_when_there_is_room_for_it_again(autojump_
         await trio.sleep(NO_ROOM_LOOK_S)
         nursery.cancel_scope.cancel()
     assert [(peer, round(at - begun, 4)) for peer, at in host.dials] == [("a", NO_ROOM_LOOK_S)]
+
+
+@pytest.mark.parametrize(("elsewhere", "dialled"), [(True, []), (False, ["a"])])
+async def test_the_lan_of_before_is_forgotten_with_a_move(
+    autojump_clock: Any, elsewhere: bool, dialled: list[str]
+) -> None:
+    host = NoHost()
+    finder = Discovery(host, mdns=False)  # type: ignore[arg-type]
+    finder._on_found("a", ["/ip4/10.0.0.1/tcp/1"])
+    finder.moved(elsewhere)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(finder.run)
+        await trio.sleep(AT_S)
+        nursery.cancel_scope.cancel()
+    assert host.connected() == dialled

@@ -128,6 +128,7 @@ def a_node(peer: str, self: bool = False) -> NodeJson:
         invitation=None,
         self=self,
         scheduling="schedulable",
+        price=0,
         protocols=["link/4", "advert/2"],
         problem=None,
     )

@@ -15,7 +15,7 @@ from p2pnode.cli.main import main
 from p2pnode.config import CONFIG_FILE
 from p2pnode.doctor import checks, probes
 from p2pnode.doctor.findings import Finding
-from p2pnode.doctor.probes import ClockFacts, EngineFacts, NodeFacts, PathFacts
+from p2pnode.doctor.probes import ClockFacts, EngineFacts, NodeFacts, PathFacts, RouterFacts
 from p2pnode.system.host_resources import DISK_RESERVE_BYTES
 from tests.fake_node import PEER, RESOURCES, START, Served
 
@@ -49,6 +49,7 @@ def a_peer(
         invitation=None,
         self=own,
         scheduling="schedulable",
+        price=0,
         protocols=[],
         problem=problem or None,
     )
@@ -141,6 +142,9 @@ def a_problem(*, aside: bool) -> ProblemJson:
         (lambda: checks.problems(NodeFacts()), "ok", "nothing is set aside"),
         (lambda: checks.problems(NodeFacts(problems=(a_problem(aside=False),))), "ok", "nothing"),
         (lambda: checks.problems(NodeFacts(problems=(a_problem(aside=True),))), "warn", "1 set aside"),
+        (lambda: checks.router(RouterFacts("192.168.1.1", "8.8.8.8")), "ok", "is 8.8.8.8 outside"),
+        (lambda: checks.router(RouterFacts("192.168.1.1", "100.64.7.7")), "warn", "100.64.7.7, is private"),
+        (lambda: checks.router(RouterFacts("192.168.1.1", problem="no UPnP")), "warn", "no UPnP"),
         (lambda: checks.kubo("0.38", ""), "ok", "Kubo 0.38"),
         (lambda: checks.kubo("", "no answer"), "FAIL", "no answer"),
     ],
@@ -168,6 +172,16 @@ def test_peers_that_are_not_reached_are_named_each(
     found = checks.peers(NodeFacts(nodes=nodes, unreached=(given,) * unreached))  # type: ignore[arg-type]
     assert [str(one.level) for one in found] == levels
     assert sum(one.text == f"{PEER}: refused" for one in found) == unreached
+
+
+def test_the_addresses_of_now_are_told_without_those_of_loopback_and_relays() -> None:
+    own, relay = f"/tcp/1/p2p/{PEER}", f"/ip4/10.0.0.9/tcp/1/p2p/{PEER}/p2p-circuit/p2p/{PEER}"
+    listens = [f"/ip4/10.0.0.1{own}", f"/ip6/fd00::1{own}", f"/ip4/127.0.0.1{own}", relay]
+    told = an_identity("1")
+    told["addresses"] = listens
+    assert checks.own_addresses(told).text == "/ip4/10.0.0.1/tcp/1, /ip6/fd00::1/tcp/1"
+    told["addresses"] = listens[2:3]
+    assert checks.own_addresses(told).text == "none but those of this machine alone"
 
 
 @pytest.mark.parametrize(("reach", "level"), [("direct", "ok"), ("relay", "ok"), ("none", "warn")])

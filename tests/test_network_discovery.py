@@ -63,6 +63,16 @@ async def test_a_remembered_peer_is_joined() -> None:
             await until(a.connected)
 
 
+async def test_a_peer_that_has_left_the_lan_is_dialled_where_its_advert_says() -> None:
+    async with open_host(new_identity(), [LOOPBACK]) as a, open_host(new_identity(), [LOOPBACK]) as b:
+        finder = Discovery(b, known=lambda: {a.peer_id: a.addresses()}, mdns=False)
+        finder._on_found(a.peer_id, [f"/ip4/127.0.0.1/tcp/{port_free()}/p2p/{a.peer_id}"])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(finder.run)
+            await until(b.connected)
+            nursery.cancel_scope.cancel()
+
+
 async def test_a_given_peer_must_say_who_it_is() -> None:
     async with open_host(new_identity(), [LOOPBACK]) as host:
         with pytest.raises(BadAddress, match="does not end in /p2p/"):

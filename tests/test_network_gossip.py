@@ -97,6 +97,20 @@ async def test_a_member_that_is_back_at_once_is_heard() -> None:
             await until(lambda: not b.host.connected())
 
 
+async def test_a_member_that_has_a_new_connection_before_the_end_of_the_old_one_is_heard_and_hears() -> None:
+    async with open_member() as a, open_member() as b:
+        await join(a, b)
+        old = a.host.inner.get_network().get_connections()
+        async with trio.open_nursery() as nursery:
+            # libp2p tells of its end a while after it has begun.
+            nursery.start_soon(old[0].close)
+            await until(lambda: not a.host.connected())
+            await a.host.connect(b.host.peer_id, b.host.addresses(), WAIT_S)
+            await a.gossip.publish(b"from here")
+        await b.gossip.publish(b"from there")
+        await until(lambda: a.heard and b.heard)
+
+
 async def test_what_an_owner_calls_junk_goes_no_further() -> None:
     async with open_member() as a, open_member() as b, open_member() as c:
         await join(a, b)

@@ -66,6 +66,23 @@ async def test_a_failed_dial_names_what_was_tried_and_the_next_one_works() -> No
             await connect(a, b)
 
 
+@pytest.mark.parametrize(("age_s", "left"), [(60.0, 1), (0.0, 2)])
+async def test_a_connection_that_its_peer_has_given_up_goes_before_the_next_and_no_crossing_one(
+    age_s: float, left: int
+) -> None:
+    async with open_host(new_identity(), [LOOPBACK]) as a, open_host(new_identity(), [LOOPBACK]) as b:
+        here, there = a.inner.get_network(), b.inner.get_network()
+        await connect(a, b)
+        await until(b.connected)
+        old = there.get_connections()[0]
+        old._created_at -= age_s
+        # As a move does it: its goodbye does not arrive.
+        here.remove_conn(here.get_connections()[0])
+        await connect(a, b)
+        await until(lambda: any(one is not old for one in there.get_connections()))
+        assert len(there.get_connections()) == left
+
+
 async def test_a_peer_with_another_identity_is_not_taken_for_the_one_asked_for() -> None:
     async with open_host(new_identity(), [LOOPBACK]) as a, open_host(new_identity(), [LOOPBACK]) as b:
         with pytest.raises(Unreachable):

@@ -27,7 +27,7 @@ from p2pnode.core.values import patience
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import BadMessage, Untimely
 from p2pnode.core.wire.reasons import reason_of
-from p2pnode.network import links
+from p2pnode.network import link_end, links
 from p2pnode.network.host import open_host
 from p2pnode.network.link_owner import CannotSend
 from p2pnode.network.streams import Stream, StreamBroken
@@ -346,11 +346,11 @@ async def test_what_nobody_wants_is_not_kept() -> None:
 
 
 async def test_frames_that_wait_go_in_one_write_up_to_a_bound() -> None:
-    size = links.WRITE_SIZE_BYTES_MAX // 2
+    size = link_end.WRITE_SIZE_BYTES_MAX // 2
     sending, waiting = trio.open_memory_channel[bytes](8)
     for data in (b"second", b"x" * size, b"y" * size, b"last"):
         sending.send_nowait(data)
     framed = [len(data).to_bytes(4, "big") + data for data in (b"first", b"second", b"x" * size, b"y" * size)]
-    assert links._together(b"first", waiting) == b"".join(framed)
+    assert link_end.together(b"first", waiting) == b"".join(framed)
     assert waiting.receive_nowait() == b"last"
-    assert links._together(b"alone", waiting) == b"\x00\x00\x00\x05alone"
+    assert link_end.together(b"alone", waiting) == b"\x00\x00\x00\x05alone"

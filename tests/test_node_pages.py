@@ -28,6 +28,7 @@ def a_node(name: str, peer: str, *, me: bool = False, connected: bool = False, *
         invitation=None,
         self=me,
         scheduling="schedulable",
+        price=0,
         protocols=[],
         problem=None,
     )

@@ -257,7 +257,7 @@ def test_an_address_is_taken_of_the_node_that_runs_once_it_is_in_the_network(
         (NetworkFacts("acme", "op", "network acme"), "op", "ok"),
         (NetworkFacts("acme", "op", "network acme"), None, "warn"),
         (NetworkFacts(), "op", "warn"),
-        (NetworkFacts("acme", "op", "network acme", expires=99.0), "op", "warn"),
+        (NetworkFacts("acme", "op", "network acme", expires=99.0), "op", "FAIL"),
         (NetworkFacts("acme", "op", "network acme", expires=101.0), "op", "ok"),
         (NetworkFacts("acme", "op", "network acme", expires=101.0, ends="ends: ask"), "op", "warn"),
         (NetworkFacts("acme", "op", "network acme", of_another="it is another's: put it back"), "op", "FAIL"),

@@ -150,17 +150,18 @@ def test_a_namespace_s_quota_counts_all_its_requesters(tmp_path: Path) -> None:
 
 def test_a_job_goes_where_one_of_the_places_fits() -> None:
     places = (Place("north", labels={"zone": "north*"}), Place("ada", (ADA,)))
-    assert why_not_in((), BOB, "", {}) is None
-    assert why_not_in(places, BOB, "", {"zone": "north-1"}) is None
-    assert why_not_in(places, ADA, "", {}) is None
-    assert why_not_in(places, BOB, "", {}) == "is not where this node's policy places its jobs: north or ada"
+    assert why_not_in((), BOB, "", {}, 0) is None
+    assert why_not_in(places, BOB, "", {"zone": "north-1"}, 0) is None
+    assert why_not_in(places, ADA, "", {}, 0) is None
+    why = why_not_in(places, BOB, "", {}, 0)
+    assert why == "is not where this node's policy places its jobs: north or ada"
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("otherwise = 3", r':1: otherwise: expected "take" or "refuse", got 3'),
-        ("\n\nrules = 1", ":3: rules: no such field; there are otherwise, take"),
+        ("\n\nrules = 1", ":3: rules: no such field; there are otherwise, price, take"),
         ("[[take]]\nname = 'a'", r":1: \[\[take\]\] 1: decision is missing"),
         (
             f"{HOST}{BOBS}requesters = ['0OIl']",
@@ -180,7 +181,15 @@ def test_a_job_goes_where_one_of_the_places_fits() -> None:
         ('[[quota]]\neach = "requester"', r":1: \[\[quota\]\] 1: expected one of executions, cpu"),
         ('[[quota]]\neach = "requester"\nexecutions = true', ":3: .*executions: expected a number"),
         ('[[quota]]\neach = "requester"\nmemory = 16', ':3: .*memory: expected a size, such as "16gb"'),
-        ("[[place]]", r":1: \[\[place\]\] 1: peers or labels or roles is missing"),
+        ("[[place]]", r":1: \[\[place\]\] 1: peers or labels or roles or price_max is missing"),
+        ("price = -1", ":1: price: expected an amount of at most 6 decimals, such as 0.05, got -1"),
+        ("price = true", ":1: price: expected an amount"),
+        ("price = 0.0000001", ":1: price: expected an amount"),
+        ("price = 1e300", ":1: price: expected an amount"),
+        ("price = inf", ":1: price: expected an amount"),
+        ('[[place]]\nprice_max = "cheap"', r":2: \[\[place\]\] 1: price_max: expected an amount"),
+        (f"{HOST}price = 1", ":5: .*price: what is refused has no price"),
+        (f"{TEAM}price = 1", ":6: .*price: a bid has the price, .* not the job's labels"),
         ("[place]\npeers = []", r":1: place: expected tables \[\[place\]\]"),
         ('[probe]\nurls = ["http://a.example"]', ":1: probe: expected a table"),
         ('[probe]\ncommand = ["probe"]', ":1: probe: expected as its command an absolute path"),
@@ -225,9 +234,9 @@ def test_a_role_is_known_at_the_ask_and_who_has_none_fits_no_rule_on_roles(
 
 def test_a_place_may_be_of_a_role(tmp_path: Path) -> None:
     found = read(tmp_path, '[[place]]\nroles = ["member"]\nlabels = { zone = "n*" }\n')
-    assert why_not_in(found.places, BOB, "member", {"zone": "north"}) is None
+    assert why_not_in(found.places, BOB, "member", {"zone": "north"}, 0) is None
     for role, zone in (("guest", "north"), ("", "north"), ("member", "south")):
-        why = why_not_in(found.places, BOB, role, {"zone": zone})
+        why = why_not_in(found.places, BOB, role, {"zone": zone}, 0)
         assert why == "is not where this node's policy places its jobs: a role of member and zone=n*"
     assert found.of_roles == ("a role of member and zone=n*",)
     assert read(tmp_path, GUESTS + BOBS).of_roles == ("no guests",)
@@ -263,3 +272,18 @@ def test_a_check_says_that_roles_fit_nobody_in_the_open_network_and_tries_one_in
     status, said = checked(tmp_path, capfd, "--role", "guest")
     assert status == 3 and "its policy refuses it: no guests" in said and "Never fits" not in said
     assert checked(tmp_path, capfd, "--role", "member")[0] == 0
+
+
+def test_a_bid_has_the_price_of_the_first_rule_that_fits_what_is_asked_and_has_one(tmp_path: Path) -> None:
+    free = f'[[take]]\ndecision = "take"\nrequesters = ["{ADA}"]\nprice = 0\n'
+    wasm = '[[take]]\ndecision = "take"\nengines = ["wasm"]\nprice = "0.05"\n'
+    policy = read(tmp_path, f"price = 1.25\n{BOBS}{free}{wasm}").policy
+    prices = [policy.price_of(one) for one in (ask(), ask(engine="wasm"), ask(ADA, "wasm"))]
+    assert prices == [1_250_000, 50_000, 0]
+
+
+def test_a_place_may_have_a_price_that_peers_there_do_not_exceed(tmp_path: Path) -> None:
+    found = read(tmp_path, "[[place]]\nprice_max = 0.1\n").places
+    assert why_not_in(found, BOB, "", {}, 100_000) is None
+    why = why_not_in(found, BOB, "", {}, 100_001)
+    assert why == "is not where this node's policy places its jobs: at most 0.1"

@@ -83,7 +83,8 @@ def site() -> Iterator[HookSite]:
 
 
 def test_a_service_gets_the_job_and_its_requester_and_takes_it_by_2xx(site: HookSite) -> None:
-    site.answers += [(204, {}), (201, {})]
+    site.bodies += [b"", b'{"shouldBid": true}']
+    site.answers += [(204, {}), (201, {"Content-Length": "19"})]
     assert asked([], site.url("/takes")) == asked([], site.url("/takes")) == ("", [])
     assert [one.path for one in site.posted] == ["/takes", "/takes"]
     assert json.loads(site.posted[0].body) == {"requester": "12D3KooWBob", "spec": render(SPEC)}
@@ -99,8 +100,10 @@ def test_a_service_gets_the_job_and_its_requester_and_takes_it_by_2xx(site: Hook
         (302, b"", "302 Found"),
         (403, b'{"reason": "' + b"x" * 100_000 + b'"}', "403 Forbidden"),
         (403, b"[" * 10_000, "403 Forbidden"),
+        (200, b'{"shouldBid": false, "reason": "not bob today"}', "not bob today"),
+        (200, b'{"ShouldBid": false}', "its answer is shouldBid: false"),
     ],
-    ids=["reason", "no text", "no JSON", "redirect", "too long", "too deep"],
+    ids=["reason", "no text", "no JSON", "redirect", "too long", "too deep", "as Bacalhau's", "in Go's case"],
 )
 def test_a_service_that_refuses_is_quoted_with_its_reason_or_status(
     site: HookSite, status: int, body: bytes, said: str

@@ -201,7 +201,9 @@ def test_a_membership_that_ends_soon_is_told_of_with_what_to_do() -> None:
         (27 * day_s - 1, ""),
         (27 * day_s, "ends in 3 days: ask its operator"),
         (29 * day_s, "ends in 1 day: ask"),
-        (30 * day_s - 60, "ends in 1 h: ask"),
+        (30 * day_s - 7200, "ends in 2 hours: ask"),
+        (30 * day_s - 60, "ends in 1 minute: ask"),
+        (30 * day_s - 0.5, "ends in 1 second: ask"),
         (30 * day_s, "has ended: ask"),
     ):
         found = membership.ends_soon(one, begun_s + at_s)

@@ -67,6 +67,7 @@ def test_durations_are_seconds_or_have_units(text: str, duration_s: int) -> None
         (units.parse_bytes, ["", "GB", "1.5.5GB", "-1", "1XB", "1bb", "1kbi", "9" * 99], "2GiB"),
         (units.parse_gpus, ["", "-1", "1.5", "two", "٣"], "whole number"),
         (units.parse_duration, ["", "-10", "1.5h", "1h30", "1m1h", "s", "5 minutes", "9" * 99], "1h30m"),
+        (units.parse_price, ["", "-1", ".5", "1.", "0.0000001", "1e3", "€1", "9" * 99], "such as 0.05"),
     ],
 )
 def test_anything_else_is_refused_with_what_is_allowed(
@@ -110,6 +111,11 @@ def test_cpu_survives_being_written(cpu_millis: int) -> None:
     assert units.parse_cpu(units.format_cpu(cpu_millis)) == cpu_millis
 
 
+@given(st.integers(0, units.AMOUNT_MAX))
+def test_a_price_survives_being_written(micros: int) -> None:
+    assert units.parse_price(units.format_price(micros)) == micros
+
+
 @given(st.integers(0, units.DURATION_S_MAX))
 def test_a_duration_survives_being_written(duration_s: int) -> None:
     assert units.parse_duration(units.format_duration(duration_s)) == duration_s
@@ -132,6 +138,7 @@ def test_sizes_are_written_for_people(size_bytes: int, exact: str, about: str) -
 
 @given(st.text(max_size=60))
 def test_any_text_is_an_amount_or_a_value_error(text: str) -> None:
-    for parse in (units.parse_cpu, units.parse_bytes, units.parse_gpus, units.parse_duration):
+    readers = (units.parse_cpu, units.parse_bytes, units.parse_gpus, units.parse_duration, units.parse_price)
+    for parse in readers:
         with contextlib.suppress(ValueError):
             assert parse(text) >= 0

@@ -11,7 +11,7 @@ from p2pnode.core.values.places import Place
 from p2pnode.core.values.trust import Trust
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.membership import Role
-from p2pnode.core.wire.messages import Ask, Bid, Refusal
+from p2pnode.core.wire.messages import Ask, Award, Bid, Refusal, Release
 from p2pnode.core.wire.spec import Timeouts
 from p2pnode.core.wire.states import RefusalKind
 from p2pnode.core.worker.machine import Worker
@@ -136,3 +136,28 @@ def test_a_place_of_a_role_is_where_peers_have_it_in_the_private_network() -> No
     job = new_job("", spec(), known(advert("a"), member))
     job._trust = Trust(places=(Place("members", roles=("member",)),))
     assert [peer for peer, _ in sent(job.begin(0), Ask)] == ["b"]
+
+
+def test_a_bid_is_for_the_price_that_the_policy_has_for_who_asks() -> None:
+    rule = TakeRule("ours", takes=True, requesters=("me",), price_micros=5)
+    worker = under(TakePolicy((rule,), price_micros=7))
+    for peer, slot, price in (("me", 0, 5), ("else", 1, 7)):
+        ((_, offer),) = sent(worker.handle(Received(peer, ask(slot=slot)), 0), Bid)
+        assert isinstance(offer, Bid) and offer.price_micros == price
+
+
+def test_peers_that_cost_too_much_are_not_asked_and_a_bid_above_its_advert_is_let_go() -> None:
+    job = new_job("", spec(), known(advert("a", price_micros=9), advert("b", price_micros=5)))
+    job._trust = Trust(places=(Place("cheap", price_micros_max=5),))
+    ((peer, asked),) = sent(job.begin(0), Ask)
+    assert peer == "b"
+    actions = job.handle(Received("b", bid(asked.execution, price=6_000_000)), 0)
+    assert not sent(actions, Award) and [peer for peer, _ in sent(actions, Release)] == ["b"]
+    (refused,) = job.record.refusals.values()
+    assert refused.reason == "bid for 6: is not where this node's policy places its jobs: cheap"
+
+
+def test_a_job_costs_nothing_on_its_requester_s_own_node() -> None:
+    job = new_job("", spec(), known(advert("me", price_micros=9)))
+    job._trust = Trust(places=(Place("cheap", price_micros_max=5),))
+    assert [peer for peer, _ in sent(job.begin(0), Ask)] == ["me"]

@@ -172,7 +172,7 @@ class Handlers:
         job = await self._job_of(request)
         reason = parameters.one_line((await parameters.body(request, queries.ReasonBody)).reason)
         audit.tell(request, job=job, reason=reason)
-        await _in_time(self._services.commands.stop(job, reason or "stopped by its owner"))
+        await _in_time(self._services.commands.stop(job, reason))
         return JSONResponse(self._services.jobs.job(job))
 
     async def rerun(self, request: Request) -> Response:

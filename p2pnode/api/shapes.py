@@ -227,6 +227,7 @@ class NodeJson(TypedDict):
     issued: Annotated[float, "When its advert was made, by its own clock."]
     self: Annotated[bool, "True for the node that answers."]
     scheduling: Annotated[str, "'schedulable', 'cordoned' or 'draining'."]
+    price: Annotated[float, "What an execution costs there, in the unit that the network's members agree on."]
     protocols: Annotated[list[str], "Protocols that the peer speaks, as 'link/4'."]
     problem: Annotated[str | None, "Why this node can ask nothing of it, whatever it offers; null if it can."]
     role: Annotated[str | None, "'guest', 'member' or 'operator'; null: the open network."]

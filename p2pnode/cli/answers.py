@@ -120,6 +120,7 @@ class TakeRuleJson(TypedDict):
     modules: Annotated[list[str], "CIDs of WASM modules."]
     labels: Annotated[dict[str, str], "Labels of the job."]
     roles: Annotated[list[str], "Roles of the requester in the private network."]
+    price: Annotated[str | None, "What an execution of such a job costs here; null: as any."]
 
 
 class QuotaJson(TypedDict):
@@ -138,6 +139,7 @@ class PlaceJson(TypedDict):
     peers: Annotated[list[str], "Peers; none named: all."]
     labels: Annotated[dict[str, str], "Labels that a peer has to have."]
     roles: Annotated[list[str], "Roles in the private network, of which it has to have one."]
+    price_max: Annotated[str | None, "The most that an execution costs there; null: any price."]
 
 
 class PolicyJson(TypedDict):
@@ -147,6 +149,7 @@ class PolicyJson(TypedDict):
     exists: Annotated[bool, "False: there is no such file, and no rule."]
     take: Annotated[list[TakeRuleJson], "In order; the first that fits decides."]
     otherwise: Annotated[str, "'take' or 'refuse'."]
+    price: Annotated[str, "What an execution costs here, in the unit that the network's members agree on."]
     quotas: Annotated[list[QuotaJson], "All hold."]
     places: Annotated[list[PlaceJson], "One has to fit; none: jobs go anywhere."]
 
@@ -166,6 +169,7 @@ class PolicyCheckJson(TypedDict):
     requester: Annotated[str, "The peer that asks; '': one that no rule names."]
     role: Annotated[str, "Its role in the private network; '': none."]
     unfit: Annotated[list[str], "Rules and places that name roles, and fit nobody in the open network."]
+    price: Annotated[str, "What an execution of it costs here."]
     ask: Annotated[PolicyDecisionJson, "By what an ask tells."]
     award: Annotated[PolicyDecisionJson, "By the whole job."]
 

@@ -186,7 +186,7 @@ def _no_output(one: ExecutionJson) -> str:
 
 @job.command()
 @options.job_id
-@click.option("--reason", default="stopped by its owner", help="Kept with the job.")
+@click.option("--reason", default="", help="Kept with the job.  [default: who stopped it]")
 def stop(job_id: str, reason: str) -> int:
     """Stop a job; one that has ended stays as it is."""
     client = running()

@@ -202,6 +202,8 @@ _NODES: Sequence[Column[NodeJson]] = (
     column("DISK FREE", lambda one: _free_bytes(one["free"]["disk_bytes"], one["total"]["disk_bytes"])),
     wide_column("GPU FREE", lambda one: f"{one['free']['gpus']}/{one['total']['gpus']}"),
     column("SCHEDULING", lambda one: f"nothing: {one['problem']}" if one["problem"] else one["scheduling"]),
+    # A node of an earlier version says none.
+    wide_column("PRICE", lambda one: f"{one.get('price', 0):g}"),
     time_column("ADVERT", lambda one: one["issued"], in_table=False),
     wide_column("PROTOCOLS", lambda one: ",".join(one["protocols"])),
     wide_column("REACH", lambda one: one.get("reach", "")),

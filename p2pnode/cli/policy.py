@@ -26,6 +26,7 @@ from p2pnode.config import policy as policies
 from p2pnode.config.settings import NodeConfig
 from p2pnode.core.placement.matching import requirements_of
 from p2pnode.core.placement.policy import Decision, Holding, Quota, facts_of_ask, facts_of_job
+from p2pnode.core.values.units import format_price
 from p2pnode.core.wire import peer_ids
 from p2pnode.core.wire.membership import Role
 from p2pnode.own_network import OwnNetworkError
@@ -84,7 +85,8 @@ def check(given: GivenFile, requester: str | None, role: str | None, form: Outpu
     if role and is_open:
         raise click.UsageError("--role: this node is in the open network, where nobody has a role")
     me, peer, need, spec = _own_id(config), requester or "", requirements_of(job.spec), job.spec
-    ask = found.policy.decide(facts_of_ask(peer, role or "", need), me)
+    facts = facts_of_ask(peer, role or "", need)
+    ask = found.policy.decide(facts, me)
     award = found.policy.decide(facts_of_job(peer, role or "", spec), me)
     asked, awarded = (Holding(peer, namespace, need.resources) for namespace in ("", spec.namespace))
     answered = PolicyCheckJson(
@@ -92,6 +94,7 @@ def check(given: GivenFile, requester: str | None, role: str | None, form: Outpu
         requester=peer,
         role=role or "",
         unfit=list(found.of_roles) if is_open else [],
+        price=format_price(found.policy.price_of(facts)),
         ask=_decision_json(ask, found.policy.too_large(asked, me)),
         award=_decision_json(award, found.policy.too_large(awarded, me)),
     )
@@ -129,6 +132,7 @@ def _check_fields(found: PolicyCheckJson, exists: bool) -> list[tuple[str, str]]
             ("Never fits", f"{one}: roles are of private networks, this is the open one")
             for one in found["unfit"]
         ),
+        ("Price", found["price"] if found["price"] != "0" else ""),
         ("At the ask", _decision_text(found["ask"])),
         ("At the award", _decision_text(found["award"])),
     ]
@@ -159,13 +163,21 @@ def _shown(found: policies.PolicyFile) -> PolicyJson:
                 modules=list(rule.modules),
                 labels=dict(rule.labels),
                 roles=list(rule.roles),
+                price=_price(rule.price_micros),
             )
             for rule in policy.rules
         ],
         otherwise=_decided(policy.otherwise),
+        price=format_price(policy.price_micros),
         quotas=[_quota_json(one) for one in policy.quotas],
         places=[
-            PlaceJson(name=one.name, peers=list(one.peers), labels=dict(one.labels), roles=list(one.roles))
+            PlaceJson(
+                name=one.name,
+                peers=list(one.peers),
+                labels=dict(one.labels),
+                roles=list(one.roles),
+                price_max=_price(one.price_micros_max),
+            )
             for one in found.places
         ],
     )
@@ -180,6 +192,10 @@ def _quota_json(quota: Quota) -> QuotaJson:
     )
 
 
+def _price(micros: int | None) -> str | None:
+    return None if micros is None else format_price(micros)
+
+
 def _decided(takes: bool) -> str:
     return "take" if takes else "refuse"
 
@@ -189,6 +205,8 @@ def _lines(found: PolicyJson) -> Iterator[tuple[str, str]]:
     for rule in found["take"]:
         yield rule["decision"].capitalize(), _named(rule["name"], rule, "decision")
     yield "Otherwise", found["otherwise"]
+    if found["price"] != "0":
+        yield "Price", found["price"]
     for quota in found["quotas"]:
         each = f"each {quota['each']}"
         limits = {"executions": quota["executions"], **quota["resources"]}

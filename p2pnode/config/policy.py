@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,10 @@ POLICY_FILE = "policy.toml"
 # A line or so of a refusal, which quotes it.
 RULE_NAME_LENGTH_MAX = 80
 
-_TOP = ("otherwise", "take", "quota", "place", "probe")
+_TOP = ("otherwise", "price", "take", "quota", "place", "probe")
+# A bid has the price, and an ask tells of a job the former alone.
+_PRICED_BY = ("requesters", "roles", "engines", "networks")
+_TOLD_BY_AWARDS = ("namespaces", "images", "modules", "labels")
 _DECISIONS = {"take": True, "refuse": False}
 _ID_PATTERN = re.compile(r"[1-9A-HJ-NP-Za-km-z*?]{1,64}")
 _CID = re.compile(r"[A-Za-z0-9]{40,128}")
@@ -111,18 +114,29 @@ class _Reading:
             if name not in _TOP:
                 raise self._error((name,), f"no such field; there are {', '.join(_TOP)}")
         otherwise = self._values.get("otherwise", "take")
-        rules = [
-            TakeRule(found.pop("name", f"take rule {number}"), found.pop("decision"), **found)
-            for number, found in enumerate(self._tables("take", _TAKE, needs="decision"), start=1)
-        ]
         places = [
-            Place(found.pop("name", _shown(found)), **found)
-            for found in self._tables("place", _PLACE, needs="peers or labels or roles")
+            Place(found.pop("name", _shown(found)), price_micros_max=found.pop("price_max", None), **found)
+            for found in self._tables("place", _PLACE, needs="peers or labels or roles or price_max")
         ]
         policy = TakePolicy(
-            tuple(rules), self._read(("otherwise",), _TAKE["decision"], otherwise), tuple(self._quotas())
+            tuple(self._rules()),
+            self._read(("otherwise",), _TAKE["decision"], otherwise),
+            tuple(self._quotas()),
+            self._read(("price",), _PRICE, self._values.get("price", 0)),
         )
         return PolicyFile(self._path, True, policy, tuple(places), **self._probe())
+
+    def _rules(self) -> Iterator[TakeRule]:
+        for number, found in enumerate(self._tables("take", _TAKE, needs="decision")):
+            if "price" in found and not found["decision"]:
+                raise self._error(("take", number, "price"), "what is refused has no price")
+            unpriced = next((one for one in _TOLD_BY_AWARDS if "price" in found and one in found), None)
+            if unpriced:
+                there = ", ".join(_PRICED_BY)
+                told = f"a bid has the price, and an ask tells {there} only, not the job's {unpriced}"
+                raise self._error(("take", number, "price"), told)
+            name, takes = found.pop("name", f"take rule {number + 1}"), found.pop("decision")
+            yield TakeRule(name, takes, price_micros=found.pop("price", None), **found)
 
     def _probe(self) -> dict[str, Any]:
         table = self._values.get("probe")
@@ -235,6 +249,13 @@ def _labels(value: object) -> dict[str, str]:
     return {_text(key): _text(text) for key, text in value.items()}
 
 
+def _price(value: object) -> int:
+    # Not isinstance: true is no number. TOML's numbers are read as they are written, 0.1 as 0.1.
+    if type(value) not in (int, float, str):
+        raise ValueError(value)
+    return units.parse_price(str(value))
+
+
 def _count(value: object) -> int:
     # Not isinstance: true is no number.
     if type(value) is not int or value < 0:
@@ -245,14 +266,17 @@ def _count(value: object) -> int:
 def _shown(place: Mapping[str, Any]) -> str:
     """The words for a place without a name."""
     peers = ["a peer that it names"] if "peers" in place else []
+    price = [f"at most {units.format_price(place['price_max'])}"] if "price_max" in place else []
     roles = [f"a role of {' or '.join(place['roles'])}"] if "roles" in place else []
-    return " and ".join(peers + roles + [f"{key}={value}" for key, value in place.get("labels", {}).items()])
+    labels = [f"{key}={value}" for key, value in place.get("labels", {}).items()]
+    return " and ".join(peers + roles + labels + price)
 
 
 _TEXTS = _Field("a list of texts, in which * is any text", _list_of(_text))
 _PEERS = _Field("a list of peer ids (p2pnode id prints one), or of parts of them with *", _list_of(_peer))
 _LABELS = _Field('a table of texts, such as { team = "data" }', _labels)
 _ROLES = _Field(f"a list of {', '.join(Role)}", _list_of(lambda text: Role(text).value))
+_PRICE = _Field(f"{units.PRICE_ALLOWED}", _price)
 _NAME = _Field(f"a text of at most {RULE_NAME_LENGTH_MAX} characters", _name)
 _TAKE = {
     "decision": _Field('"take" or "refuse"', _decision),
@@ -267,6 +291,7 @@ _TAKE = {
     "modules": _Field("a list of CIDs", _list_of(_cid)),
     "labels": _LABELS,
     "roles": _ROLES,
+    "price": _PRICE,
 }
 _QUOTA = {
     "each": _Field('"requester" or "namespace"', lambda value: QuotaParty(_text(value))),
@@ -286,4 +311,4 @@ _LIMITS = {
 }
 _COMMAND = _Field(f"as its command {kinds.COMMAND.expected}", _command)
 _URL = _Field("as its url an http or https URL without a fragment", _url, is_secret=True)
-_PLACE = {"name": _NAME, "peers": _PEERS, "labels": _LABELS, "roles": _ROLES}
+_PLACE = {"name": _NAME, "peers": _PEERS, "labels": _LABELS, "roles": _ROLES, "price_max": _PRICE}

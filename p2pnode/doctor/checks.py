@@ -6,12 +6,15 @@ import stat
 from collections.abc import Collection
 from statistics import median
 
+from p2pnode.api.shapes import IdentityJson
+from p2pnode.core.link.port_mapping import is_double_nat
 from p2pnode.core.placement.adverts import ADVERT_TTL_MS_MAX
 from p2pnode.core.values.units import about_bytes
+from p2pnode.core.wire import addresses
 from p2pnode.system.host_resources import DISK_RESERVE_BYTES
 
 from .findings import Finding, fail, ok, warn
-from .probes import ClockFacts, EngineFacts, NetworkFacts, NodeFacts, PathFacts
+from .probes import ClockFacts, EngineFacts, NetworkFacts, NodeFacts, PathFacts, RouterFacts
 
 # As pyproject.toml has them: the first that works, the first that does not.
 PYTHON_FIRST, PYTHON_END = (3, 11), (3, 14)
@@ -190,7 +193,7 @@ def network(found: NetworkFacts, node: NodeFacts, now: float) -> Finding:
     if node.identity is not None and (told["operator"] if told else "") != found.operator:
         return warn("network", f"{found.text}, and the node that runs is not in it", "start the node again")
     if found.expires is not None and found.expires <= now:
-        return warn("network", found.text, "ask its operator for another token, and join anew")
+        return fail("network", found.text, "ask its operator for another token, and join anew")
     if found.of_another:
         said, _, remedy = found.of_another.rpartition(": ")
         return fail("network", said, remedy)
@@ -223,6 +226,13 @@ def peers(found: NodeFacts) -> list[Finding]:
     return [first, *lost, *deaf]
 
 
+def own_addresses(told: IdentityJson) -> Finding:
+    """Where the node that runs is now."""
+    listens = [addresses.parse(text) for text in told["addresses"]]
+    wide = [str(one.transport) for one in listens if addresses.scope_of(one.host) and not one.relay]
+    return ok("addresses", ", ".join(wide) or "none but those of this machine alone")
+
+
 def reach(found: NodeFacts) -> Finding | None:
     """How others reach the node that runs; None where nothing is known of it, as alone or on one machine."""
     how = found.identity.get("reach", "unknown") if found.identity else "unknown"
@@ -234,6 +244,20 @@ def reach(found: NodeFacts) -> Finding | None:
         )
     says = {"direct": "others connect to this node", "relay": "others reach this node by relays"}
     return ok("reach", says[how]) if how in says else None
+
+
+def router(found: RouterFacts) -> Finding:
+    """The router of a node that is not dialled, which might pass its port on."""
+    if found.problem:
+        advice = "have it forward the port of --listen here, or let it do so by UPnP"
+        return warn("router", found.problem, advice)
+    if is_double_nat(found.external):
+        return warn(
+            "router",
+            f"{found.gateway} is behind another router: its own address, {found.external}, is private",
+            "have that one forward the port, too, or ask the provider for a public address",
+        )
+    return ok("router", f"{found.gateway} speaks UPnP, and is {found.external} outside")
 
 
 def finding(found: NodeFacts) -> Finding | None:

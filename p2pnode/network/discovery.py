@@ -97,6 +97,7 @@ class Discovery:
         self._last: dict[str, Sequence[str]] = {}
         self._neighbours = Neighbours(host.peer_id, frozenset(self._given), random.random)
         self._wake = trio.Event()
+        self._moved = trio.Event()
 
     @property
     def given(self) -> frozenset[str]:
@@ -144,6 +145,15 @@ class Discovery:
         """Keep the connection with a peer that the user asked for as long as those that this node chose."""
         self._neighbours.choose(peer)
 
+    def moved(self, elsewhere: bool) -> None:
+        """Tell the LAN where this node is now, and dial whoever is to be dialled."""
+        self._neighbours.moved()
+        if elsewhere:
+            # Another LAN's, where the same addresses may be others'.
+            self._found.clear()
+        self._moved.set()
+        self._wake.set()
+
     async def run(self) -> None:
         """Works until cancelled."""
         if itself := self._watched.get(self._host.peer_id):
@@ -152,18 +162,27 @@ class Discovery:
         self._host.watch(self._on_connection)
         async with trio.open_nursery() as nursery:
             if self._mdns:
-                # Its library takes 5 MB.
-                from .mdns import SERVICE, announce_and_find
-
-                own = self._host.addresses()
-                service = SERVICE if self._operator is None else mdns_service(self._operator)
-                nursery.start_soon(announce_and_find, self._host.peer_id, own, self._on_found, service)
+                nursery.start_soon(self._announce)
             nursery.start_soon(self._wake_when_grown)
             while True:
                 wake_at = self._look(nursery)
                 with trio.move_on_at(wake_at):
                     await self._wake.wait()
                 self._wake = trio.Event()
+
+    async def _announce(self) -> None:
+        """Be on the LAN, anew with each move: the interfaces are other ones, too."""
+        # Its library takes 5 MB.
+        from .mdns import SERVICE, announce_and_find
+
+        service = SERVICE if self._operator is None else mdns_service(self._operator)
+        while True:
+            self._moved = trio.Event()
+            own = self._host.addresses()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(announce_and_find, self._host.peer_id, own, self._on_found, service)
+                await self._moved.wait()
+                nursery.cancel_scope.cancel()
 
     async def _wake_when_grown(self) -> None:
         while True:
@@ -185,7 +204,10 @@ class Discovery:
 
     def _look(self, nursery: trio.Nursery) -> float:
         """Starts the dials that are due, and closes what is to go; returns when to look again."""
-        known = {**self._last, **self._known(), **self._found, **self._given}
+        adverts = self._known()
+        # A peer that has gone to another network is where its advert says.
+        found = {peer: [*there, *adverts.get(peer, ())] for peer, there in self._found.items()}
+        known = {**self._last, **adverts, **found, **self._given}
         look = self._neighbours.look(
             self._host.connected(),
             known,

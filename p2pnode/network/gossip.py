@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
-from libp2p.abc import INetStream, ISubscriptionAPI
+from libp2p.abc import INetConn, INetStream, ISubscriptionAPI
 from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import PROTOCOL_ID, PROTOCOL_ID_V11, PROTOCOL_ID_V12, GossipSub
 from libp2p.pubsub.pb import rpc_pb2
@@ -32,6 +32,7 @@ from p2pnode.core.wire.fields import ADVERT_SIZE_BYTES_MAX
 from p2pnode.system.log_lines import concerning
 
 from .host import Connected, Disconnected, Host
+from .libp2p_host import ConnectionNotifee
 from .libp2p_tasks import again_and_again, guard_tasks
 from .scopes import unwrapped
 from .streams import NetworkError
@@ -95,6 +96,7 @@ async def open_gossip(host: Host, heard: Heard) -> AsyncIterator[Gossip]:
     pubsub = _SafePubsub(host.inner, router, strict_signing=True)
     pubsub.set_topic_validator(TOPIC, _validator(host.peer_id, heard, pubsub.refused), False)
     host.watch(pubsub.on_connection)
+    host.inner.get_network().register_notifee(ConnectionNotifee(lambda connection: None, pubsub.replace_dead))
     with unwrapped():
         async with background_trio_service(router), background_trio_service(pubsub):
             await pubsub.wait_until_ready()
@@ -165,6 +167,32 @@ class _SafePubsub(Pubsub):  # type: ignore[misc]  # libp2p is not followed by my
         except Exception:
             with concerning(peer=str(peer_id)):
                 log.exception("libp2p's gossip did not forget %s", peer_id)
+
+    async def _handle_new_peer(self, peer_id: ID) -> None:
+        self._drop_dead(peer_id)
+        await super()._handle_new_peer(peer_id)
+
+    def replace_dead(self, connection: INetConn) -> None:
+        """Open the stream to a neighbour anew, where it is gone with one of several connections.
+
+        libp2p keeps it until a message is lost by it, and all that the neighbour takes part in, too.
+        """
+        peer = connection.muxed_conn.peer_id
+        if self._peer_is_connected(peer) and self._drop_dead(peer):
+            self._schedule_peer_stream_retry(peer)
+
+    def _drop_dead(self, peer: ID) -> bool:
+        """Forget the stream to a peer whose connection is closed; whether there was one."""
+        stream = self.peers.get(peer)
+        if stream is None or not stream.muxed_conn.is_closed:
+            return False
+        # Its subscriptions stay: it may have sent them by its new connection.
+        del self.peers[peer]
+        self.peer_queues.pop(peer).close()
+        self.router.remove_peer(peer)
+        # Messages published since are sent again.
+        self._replayed_recent_topics.pop(peer, None)
+        return True
 
     async def push_msg(self, msg_forwarder: ID, msg: rpc_pb2.Message) -> None:
         now = trio.current_time()

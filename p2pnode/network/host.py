@@ -161,7 +161,8 @@ class Host:
 
     def remote_host(self, peer: str) -> str:
         """The IP address of a connected peer as seen from here; "" if it is not connected but by a relay."""
-        hosts = map(remote_host_of, self._network.get_connections(ID.from_string(peer)))
+        # The newest first: a peer that has moved may still have others here.
+        hosts = map(remote_host_of, reversed(self._network.get_connections(ID.from_string(peer))))
         return next(filter(None, hosts), "")
 
     def dialled_at(self, peer: str) -> list[str]:

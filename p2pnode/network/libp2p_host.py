@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import errno
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 
 from libp2p import new_host
-from libp2p.abc import IHost, INetConn, INetStream, INetwork, INotifee, IPeerStore
+from libp2p.abc import IHost, IMuxedConn, INetConn, INetStream, INetwork, INotifee, IPeerStore
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as create_new_x25519_key_pair
 from libp2p.custom_types import TProtocol
@@ -28,9 +29,10 @@ from multiaddr import Multiaddr
 from p2pnode.core.link.inbound import INBOUND_MAX
 from p2pnode.core.link.knocking import HANDSHAKES_MAX
 from p2pnode.core.wire import addresses as addressing
-from p2pnode.core.wire.addresses import Address
+from p2pnode.core.wire.addresses import Address, WebLayer
 from p2pnode.identity import Identity
 
+from .connections import close_all
 from .multistream import limit_messages
 from .noise import WholeMessageNoise
 from .private_network import NetworkKeys, protect
@@ -43,6 +45,9 @@ from .yamux import BoundedYamux, use_bounded
 OWN_MAX = 96
 CONNECTIONS_MAX = INBOUND_MAX + HANDSHAKES_MAX + OWN_MAX
 NEGOTIATE_S_MAX = 10  # libp2p's default: several round trips on the slowest lines.
+# Two nodes that dial each other at once have two connections, of which both would close one; these begin
+# within the round trips of a handshake.
+CROSSING_S_MAX = 2.0
 # Few free ports of one family are taken in the other.
 PORT_TRIES_MAX = 16
 
@@ -89,13 +94,18 @@ def make_host(identity: Identity, listen: Sequence[Multiaddr], network_keys: Net
         protect(network, network_keys)
     _select_by_process(network)
     _trim_of_a_kind(network)
+    _close_given_up(network)
     _take_any_record(inner.get_peerstore())
     return inner
 
 
 def process_key(connection: INetConn | INetStream) -> bytes:
     """The peer's static key of Noise, which a process makes when it starts."""
-    return bytes(connection.muxed_conn.secured_conn.get_remote_public_key().to_bytes())
+    return _key_of(connection.muxed_conn)
+
+
+def _key_of(muxed: IMuxedConn) -> bytes:
+    return bytes(muxed.secured_conn.get_remote_public_key().to_bytes())
 
 
 _process: ContextVar[bytes | None] = ContextVar("process", default=None)
@@ -137,6 +147,28 @@ def _trim_of_a_kind(network: Swarm) -> None:
     network._trim_connections = trimmed
 
 
+def _close_given_up(network: Swarm) -> None:
+    """Connections that a peer has no more, as it dials anew, go before the new one: nothing comes by them."""
+    add = network.add_conn
+
+    async def added(muxed: IMuxedConn, direction: str = "unknown") -> INetConn:
+        if direction == "inbound" and muxed.get_remote_address() is not None:
+            await close_all(one for one in network.get_connections(muxed.peer_id) if _is_given_up(one, muxed))
+        return await add(muxed, direction)
+
+    network.add_conn = added
+
+
+def _is_given_up(connection: INetConn, newer: IMuxedConn) -> bool:
+    """Whether the process that has opened the newer one has moved; where two dial each other it has not."""
+    old = connection.muxed_conn
+    return (
+        old.get_remote_address() is not None
+        and time.time() - connection._created_at > CROSSING_S_MAX
+        and _key_of(old) == _key_of(newer)
+    )
+
+
 def _take_any_record(store: IPeerStore) -> None:
     """libp2p ignores all gossip of a peer whose record of addresses is older than one that it had.
 
@@ -169,8 +201,8 @@ def check_free(text: str) -> None:
         address = addressing.parse(text)
     except addressing.BadAddress as exc:
         raise CannotListen(f"cannot listen: {exc}") from exc
-    if address.family not in ("ip4", "ip6") or address.relay:
-        raise CannotListen(f"cannot listen on {text}: an IP address is needed")
+    if not addressing.is_listened_at(address):
+        raise CannotListen(f"cannot listen on {text}: an IP address is needed, without TLS")
     try:
         with _bound(address, address.port) as probe:
             probe.listen(1)
@@ -180,15 +212,22 @@ def check_free(text: str) -> None:
 
 @contextmanager
 def ports_chosen(listen: Sequence[str]) -> Iterator[list[str]]:
-    """The addresses, with one free port for all that leave theirs open; it is held within."""
+    """The addresses, with one free port for all of plain TCP that leave theirs open, and one for WebSocket.
+
+    They are held within. Raises `CannotListen`.
+    """
     parsed = [addressing.parse(text) for text in listen]
-    open_ones = [one for one in parsed if not one.port]
-    if len(open_ones) < 2:
-        yield list(listen)
-        return
+    given = [
+        {one.port for one in parsed if one.port and one.web is web} for web in (WebLayer.NONE, WebLayer.PLAIN)
+    ]
+    if shared := given[0] & given[1]:
+        raise CannotListen(f"cannot listen on port {min(shared)} for /ws and without: it needs another port")
     with ExitStack() as held:
-        port = _hold_one_port(held, open_ones)
-        yield [str(one if one.port else dataclasses.replace(one, port=port)) for one in parsed]
+        chosen = dict[WebLayer, int]()
+        for web in (WebLayer.NONE, WebLayer.PLAIN):
+            if open_ones := [one for one in parsed if not one.port and one.web is web]:
+                chosen[web] = _hold_one_port(held, open_ones)
+        yield [str(one if one.port else dataclasses.replace(one, port=chosen[one.web])) for one in parsed]
 
 
 def _hold_one_port(held: ExitStack, addresses: Sequence[Address]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
 
@@ -19,6 +20,9 @@ from p2pnode.core.wire.codec import BadMessage
 from .streams import Stream
 
 HEADER_SIZE_BYTES = 4
+# Frames that wait together go in one write, which takes a step of the stream and a packet; a larger write
+# would only be cut up again.
+WRITE_SIZE_BYTES_MAX = 64 * 1024
 
 # A frame costs some 2 ms, so a peer gets no more than half a core; a large frame counts as several.
 FRAME_RATE_PER_S = 250.0
@@ -69,6 +73,11 @@ class LinkEnd:
         """The time from which the peer is as any other; before, a new connection must not make it one."""
         return max(self.bucket.full_at, self.patience.clear_at)
 
+    def dial_anew(self, at: float) -> None:
+        """Dial from then on as if no dial had failed."""
+        self.failures, self.dial_at = 0, at
+        self.wake.set()
+
     def failed(self) -> None:
         """Put off the next dial, the longer the more often it has failed."""
         self.failures += 1
@@ -91,3 +100,16 @@ async def read_frame(stream: Stream, timeout_s: float, heard: Callable[[], None]
         pieces.append(piece)
         missing -= len(piece)
     return b"".join(pieces)
+
+
+def together(data: bytes, waiting: trio.MemoryReceiveChannel[bytes]) -> bytes:
+    """A frame and those that wait behind it, as they go over the wire."""
+    parts, size = [], 0
+    with suppress(trio.WouldBlock, trio.EndOfChannel):
+        while True:
+            parts += [len(data).to_bytes(HEADER_SIZE_BYTES, "big"), data]
+            size += HEADER_SIZE_BYTES + len(data)
+            if size >= WRITE_SIZE_BYTES_MAX:
+                break
+            data = waiting.receive_nowait()
+    return b"".join(parts)

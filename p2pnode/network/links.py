@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
 from itertools import count
 from math import inf
 from typing import TYPE_CHECKING
@@ -46,7 +45,7 @@ from p2pnode.system.log_lines import concerning
 
 from .host import Connected, Disconnected, Host, PeerSilent
 from .link_actions import LinkActions
-from .link_end import FRAME_COST_SIZE_BYTES, HEADER_SIZE_BYTES, LinkEnd, OpenStream, read_frame
+from .link_end import FRAME_COST_SIZE_BYTES, LinkEnd, OpenStream, read_frame, together
 from .link_owner import CannotSend, DeliverMessage, LinkJournal, OutboxFull
 from .scopes import shielded
 from .strangers import Strangers
@@ -73,9 +72,6 @@ DELIVER_S_MAX = 30.0
 # Frames that wait to be written: a window of data, and acknowledgements. A peer that lets more pile up
 # does not read.
 FRAMES_WAITING_MAX = 512
-# Frames that wait together go in one write, which takes a step of the stream and a packet; a larger write
-# would only be cut up again.
-WRITE_SIZE_BYTES_MAX = 64 * 1024
 # Ends that are kept only to remember how their peers behaved; peer ids cost a stranger nothing.
 ENDS_REMEMBERED_MAX = 2_000
 # Before a link that this node has failed with is tended again.
@@ -209,10 +205,12 @@ class Links:
 
     def _on_connection(self, event: Connected | Disconnected) -> None:
         if isinstance(event, Connected) and event.peer in self._ends:
-            end = self._ends[event.peer]
-            end.failures = 0
-            end.dial_at = -inf
-            end.wake.set()
+            self._ends[event.peer].dial_anew(-inf)
+
+    def moved(self, elsewhere: bool) -> None:
+        """Dial whoever is wanted again: this node is at other addresses."""
+        for end in self._ends.values():
+            end.dial_anew(end.patience.alone_until)
 
     async def _tend(self, end: LinkEnd) -> None:
         """Ticks and dials for one end, whatever becomes of it."""
@@ -382,19 +380,6 @@ class Links:
     ) -> None:
         try:
             async for data in waiting:
-                await stream.write(_together(data, waiting), WRITE_S_MAX)
+                await stream.write(together(data, waiting), WRITE_S_MAX)
         except StreamBroken as exc:
             end.streams[number].end(str(exc))
-
-
-def _together(data: bytes, waiting: trio.MemoryReceiveChannel[bytes]) -> bytes:
-    """A frame and those that wait behind it, as they go over the wire."""
-    parts, size = [], 0
-    with suppress(trio.WouldBlock, trio.EndOfChannel):
-        while True:
-            parts += [len(data).to_bytes(HEADER_SIZE_BYTES, "big"), data]
-            size += HEADER_SIZE_BYTES + len(data)
-            if size >= WRITE_SIZE_BYTES_MAX:
-                break
-            data = waiting.receive_nowait()
-    return b"".join(parts)

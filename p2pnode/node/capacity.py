@@ -116,6 +116,7 @@ class CapacityWatch:
             labels=host_resources.labels(config.name, {**cards.labels(gpus), **config.labels, **allowed}),
             total=total,
             free=total,
+            price_micros=self._worker.policy.price_micros,
             cached=await self._cached(await docker.cached_images() if docker else {}),
             fetch_rate=self._inputs.rate.told,
         )

@@ -155,6 +155,7 @@ class Node:
         self.links = self._make_links()
         # Neighbours are to hear of other addresses, as they would of a neighbour that joined.
         self.reaching = Reaching(config, host, self._at_other_addresses, self.addresses_of)
+        self.reaching.own_addresses.watch(self.links.moved)
         self.scheduling = OperatorScheduling(self.driver, journal, self.clock, self.changes)
 
     def _make_executor(self) -> Executor:

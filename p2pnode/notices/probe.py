@@ -57,7 +57,12 @@ class Probe:
             return self._failed(f"no answer within {RUN_S_MAX:.0f} s")
         except (Retryable, DataFailed) as error:
             return self._failed(str(error))
-        return "" if 200 <= status < 300 else f"{_REFUSES}: {_reason_in(answer) or said}"
+        found = _object_in(answer)
+        if 200 <= status < 300:
+            if found.get("shouldbid") is not False:
+                return ""
+            said = "its answer is shouldBid: false"
+        return f"{_REFUSES}: {_reason_in(found) or said}"
 
     async def _ask_program(self, data: bytes) -> str:
         end = None
@@ -80,11 +85,16 @@ class Probe:
         return "its operator's probe could not be asked"
 
 
-def _reason_in(answer: bytes) -> str:
-    """The `reason` of a JSON object, as one line; "" where there is none."""
+def _object_in(answer: bytes) -> dict[str, object]:
+    """The JSON object that it is, its names in lower case since Bacalhau takes any; {} for another."""
     try:
         found = json.loads(answer)
     except (ValueError, RecursionError):
-        return ""
-    reason = found.get("reason") if isinstance(found, dict) else None
+        return {}
+    return {name.lower(): value for name, value in found.items()} if isinstance(found, dict) else {}
+
+
+def _reason_in(found: dict[str, object]) -> str:
+    """Its `reason`, as one line; "" where there is none."""
+    reason = found.get("reason")
     return reason_of(reason.encode("utf-8", "replace"), OUTPUT_LENGTH_MAX) if isinstance(reason, str) else ""

@@ -53,6 +53,7 @@ def services_of(node: Node, discovery: Discovery, network: OwnNetwork | None) ->
             node.scheduling,
             Metrics(node),
             network,
+            node.clock,
             node.reaching.state,
             lambda: node.finding.state(*node.providing.figures),
         ),

@@ -112,6 +112,8 @@ class Commands:
         record = self._lookup.record(job_id)
         if record.ended:
             raise ServiceError(Code.CONFLICT, f"the job has ended: it is {record.state}")
+        me = self._driver.core.me
+        reason = reason or ("stopped by its owner" if record.requester == me else f"stopped by operator {me}")
         action = JobStopped(record.id, reason, self._journalled(record.id))
         await self._command(action, lambda record: record.ended)
 

@@ -28,6 +28,7 @@ from p2pnode.core.node import Core
 from p2pnode.core.records import membership as memberships
 from p2pnode.core.records.reservations import Reservation, ReservationState
 from p2pnode.core.values.finding import FindingState
+from p2pnode.core.values.units import PRICE_MICROS
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire import protocols
 from p2pnode.core.wire.spec import Resources
@@ -37,6 +38,7 @@ from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.network.discovery import Discovery
 from p2pnode.network.host import Host, Unreachable
 from p2pnode.network.streams import NetworkError
+from p2pnode.node.clock import Clock
 from p2pnode.node.driver import EventRefused
 from p2pnode.node.engines import Engines
 from p2pnode.node.executor import Executor
@@ -65,6 +67,7 @@ class Nodes:
         scheduling: OperatorScheduling,
         metrics: Metrics,
         network: OwnNetwork | None,
+        clock: Clock,
         reach: Callable[[], ReachState],
         finding: Callable[[], FindingState],
     ) -> None:
@@ -79,6 +82,7 @@ class Nodes:
         self._scheduling = scheduling
         self._metrics = metrics
         self._network = network
+        self._clock = clock
         self._reach = reach
         self._finding = finding
 
@@ -134,6 +138,7 @@ class Nodes:
                     "issued": advert.issued_ms / 1000,
                     "self": peer == me,
                     "scheduling": capacity.scheduling.value,
+                    "price": capacity.price_micros / PRICE_MICROS,
                     "protocols": list(advert.protocols),
                     "problem": protocols.why_no_link(advert.protocols),
                     "role": member.role.value if member else None,
@@ -183,8 +188,10 @@ class Nodes:
         return peer
 
     def unreached(self) -> list[UnreachedJson]:
+        own = self._network
+        ended = memberships.why_ended(own.member, self._clock.now()) if own else None
         return [
-            {"peer": one.peer, "addresses": list(one.addresses), "reason": one.reason}
+            {"peer": one.peer, "addresses": list(one.addresses), "reason": ended or one.reason}
             for one in self._discovery.unreached()
         ]
 

@@ -65,7 +65,7 @@ def why_no_deputy(record: JobRecord, advert: Advert, trust: Trust) -> str | None
     if (distrusted := trust.why_not(advert.peer)) is not None:
         return distrusted
     labels, role = advert.capacity.labels, memberships.role_of(advert) or ""
-    if (misplaced := trust.why_not_placed(advert.peer, role, labels)) is not None:
+    if (misplaced := trust.why_not_placed(advert.peer, role, labels, 0)) is not None:
         return misplaced
     unmet = (constraints.why_not(one, labels) for one in constraints.requirements(record.spec.constraints))
     return next((reason for reason in unmet if reason is not None), None)

@@ -16,6 +16,8 @@ from p2pnode.core.records.lifecycle import (
     Execution,
     ExecutionState,
 )
+from p2pnode.core.values.trust import Trust
+from p2pnode.core.values.units import format_price
 from p2pnode.core.wire.fields import PEERS_NAMED_MAX
 from p2pnode.core.wire.messages import (
     Ask,
@@ -32,6 +34,7 @@ from p2pnode.core.wire.messages import (
 from p2pnode.core.wire.signing import Signed
 from p2pnode.core.wire.states import Fault, RefusalKind
 
+from .desired import why_misplaced
 from .limits import deadline_of
 from .transitions import JobTransitions
 
@@ -46,8 +49,9 @@ def _of_peer(transitions: JobTransitions, id: str, peer: str) -> Execution | Non
     return execution if execution is not None and execution.peer == peer else None
 
 
-def bid(transitions: JobTransitions, peer: str, bid: Bid, now: float) -> None:
-    """Take a peer's bid, which holds resources there, or release it if its ask is over."""
+def bid(transitions: JobTransitions, trust: Trust, peer: str, bid: Bid, now: float) -> None:
+    """Take a peer's bid, which holds resources there; release it if its ask is over or it costs too much."""
+    known = transitions.known.get(peer)
     execution = _of_peer(transitions, bid.execution, peer)
     if execution is None or execution.state not in (*OPEN, *LIVE):
         # The peer answers an ask that is over; until it hears so, it holds resources.
@@ -59,6 +63,10 @@ def bid(transitions: JobTransitions, peer: str, bid: Bid, now: float) -> None:
         transitions.cancel(execution, reason, now)
         transitions.remember_refusal(peer, RefusalKind.BUSY, reason, now)
         transitions.reliance.failed(peer, now)
+    elif known and (dear := why_misplaced(transitions.record, known.advert, trust, bid.price_micros)):
+        reason = f"bid for {format_price(bid.price_micros)}: {dear}"
+        transitions.cancel(execution, reason, now)
+        transitions.remember_refusal(peer, RefusalKind.UNSUITABLE, reason, now)
     else:
         execution.move(ExecutionState.BID, now)
         execution.bid = bid

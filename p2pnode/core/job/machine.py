@@ -207,7 +207,7 @@ class Job:
     def _received(self, peer: str, message: object, now: float) -> None:
         match message:
             case Bid() as bid:
-                incoming.bid(self._steps, peer, bid, now)
+                incoming.bid(self._steps, self._trust, peer, bid, now)
             case Refusal() as refusal:
                 incoming.refused(self._steps, peer, refusal, now)
             case Update() as update:

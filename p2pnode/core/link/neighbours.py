@@ -114,6 +114,11 @@ class Neighbours:
         """The peer says where it is."""
         self._attempts.pop(peer, None)
 
+    def moved(self) -> None:
+        """This node is in another network: whoever failed before is worth a try."""
+        for attempts in self._attempts.values():
+            attempts.failures, attempts.dial_at = 0, -inf
+
     def choose(self, peer: str) -> None:
         """The user wants a connection with the peer."""
         self._chosen.add(peer)

@@ -37,6 +37,10 @@ class Observed:
         if len(self._sights) > OBSERVERS_MAX:
             self._sights.popitem(last=False)
 
+    def forget(self) -> None:
+        """Begin anew: this node is somewhere else."""
+        self._sights.clear()
+
     def hosts(self) -> list[str]:
         """The hosts at which enough others see this node, those of most first."""
         seen = {one.host: self._observers(one.host) for one in self._sights.values()}

@@ -126,11 +126,16 @@ class Reachability:
         for found in self._rounds.values():
             found.waiting.discard(peer)
 
-    def moved(self, own_networks: OwnNetworks, now: float) -> None:
-        """This node is at other addresses than before: all is to be asked again."""
+    def moved(self, own_networks: OwnNetworks, now: float, *, elsewhere: bool = False) -> None:
+        """This node is at other addresses than before: all is to be asked again.
+
+        `elsewhere`: where it was reached it is not any more.
+        """
         self.own_networks = own_networks
         for scope in self._rounds:
-            self._begin(scope, now)
+            begun = self._begin(scope, now)
+            if elsewhere:
+                begun.addresses_before = ()
 
     def asks(self, now: float) -> list[str]:
         """The neighbours to ask now; each is to be `answered`."""

@@ -83,6 +83,8 @@ class TakeRule:
     labels: Mapping[str, str] = field(default_factory=dict)
     # A requester of no known role fits none.
     roles: tuple[str, ...] = ()
+    # The cost of an execution of such a job; None: as the policy says.
+    price_micros: int | None = None
 
     def fits(self, facts: Facts) -> bool | None:
         """Whether the job fits; None where that is not known yet."""
@@ -165,6 +167,13 @@ class TakePolicy:
     # Whether a job that fits no rule is taken.
     otherwise: bool = True
     quotas: tuple[Quota, ...] = ()
+    # The cost of an execution whose price no rule names; told in the advert.
+    price_micros: int = 0
+
+    def price_of(self, facts: Facts) -> int:
+        """The price in a bid on what an ask tells: that of the first rule that fits for sure and has one."""
+        prices = (one.price_micros for one in self.rules if one.price_micros is not None and one.fits(facts))
+        return next(prices, self.price_micros)
 
     def decide(self, facts: Facts, me: str) -> Decision:
         """The decision of the first rule that fits; left open where an earlier one may fit and differs."""

@@ -35,6 +35,8 @@ OPEN_NETWORK = "the open network"
 MEMBERSHIP_EXTENSION = "membership/1"
 # Said when so much of a membership's time is left: three days of thirty.
 ENDS_SOON_SHARE = 0.1
+_ASK = "ask its operator for a new invitation, then p2pnode network leave and join"
+_UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
 _READ_MAX = 2_000
 # The form of a token; another form gets another number.
 TOKEN_PREFIX = "p2pnet1-"
@@ -210,17 +212,24 @@ def why_may_not(advert: Advert, right: Right) -> str | None:
     return None if role is None else why_role_may_not(role, right)
 
 
+def why_ended(member: Member, now: float) -> str | None:
+    """A line that a membership has ended, and what to do; None where it lasts."""
+    if member.expires is None or now < member.expires:
+        return None
+    return f"the membership of the network {member.network} has ended: {_ASK}"
+
+
 def ends_soon(member: Member, now: float) -> str | None:
     """A line that a membership ends, or has ended, and what to do; None where there is time."""
-    name, expires = member.network, member.expires
+    expires = member.expires
     if expires is None or expires - now > ENDS_SOON_SHARE * (expires - member.joined_ms / 1000):
         return None
-    ask = "ask its operator for a new invitation, then p2pnode network leave and join"
-    if expires <= now:
-        return f"the membership of the network {name} has ended: {ask}"
-    days, hours = divmod(int((expires - now) // 3600), 24)
-    left = f"{days} day{'s' if days > 1 else ''}" if days else f"{max(1, hours)} h"
-    return f"the membership of the network {name} ends in {left}: {ask}"
+    if ended := why_ended(member, now):
+        return ended
+    left_s = max(1, int(expires - now))
+    unit, unit_s = next(one for one in _UNITS if left_s >= one[1])
+    left = f"{left_s // unit_s} {unit}{'s' * (left_s >= 2 * unit_s)}"
+    return f"the membership of the network {member.network} ends in {left}: {_ASK}"
 
 
 def write_token(token: InvitationToken) -> str:

@@ -9,24 +9,30 @@ from fnmatch import fnmatchcase
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Peers that fit all that it names: an id, a role, and every label. `*` is any text."""
+    """Peers that fit all that it names: an id, a role, every label, and a price. `*` is any text."""
 
     name: str
     peers: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     # In the private network; a peer in none has no role.
     roles: tuple[str, ...] = ()
+    # The most that an execution costs there; None: any price.
+    price_micros_max: int | None = None
 
-    def holds(self, peer: str, role: str, labels: Mapping[str, str]) -> bool:
+    def holds(self, peer: str, role: str, labels: Mapping[str, str], price_micros: int) -> bool:
+        if self.price_micros_max is not None and price_micros > self.price_micros_max:
+            return False
         named = not self.peers or any_fits(self.peers, peer)
         return named and (not self.roles or role in self.roles) and labels_fit(self.labels, labels)
 
 
-def why_not_in(places: Iterable[Place], peer: str, role: str, labels: Mapping[str, str]) -> str | None:
+def why_not_in(
+    places: Iterable[Place], peer: str, role: str, labels: Mapping[str, str], price_micros: int
+) -> str | None:
     """Why a peer is in none of these places; None where it is, and where there are none."""
     names = []
     for place in places:
-        if place.holds(peer, role, labels):
+        if place.holds(peer, role, labels, price_micros):
             return None
         names.append(place.name)
     return f"is not where this node's policy places its jobs: {' or '.join(names)}" if names else None

@@ -23,9 +23,11 @@ class Trust:
         named = (*self.operators, *self.peers)
         return "is neither an operator nor trusted" if named and peer not in named else None
 
-    def why_not_placed(self, peer: str, role: str, labels: Mapping[str, str]) -> str | None:
-        """Why no job of this node goes to a peer with such a role and labels; None where one may."""
-        return why_not_in(self.places, peer, role, labels)
+    def why_not_placed(
+        self, peer: str, role: str, labels: Mapping[str, str], price_micros: int
+    ) -> str | None:
+        """Why no job of this node goes to a peer with such a role, labels and price; None where one may."""
+        return why_not_in(self.places, peer, role, labels, price_micros)
 
 
 # For jobs of others: their requesters' choice is not known here.

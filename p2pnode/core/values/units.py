@@ -28,9 +28,12 @@ _POWERS = "kmgtpe"
 _UNITS = {letter: 1000 ** (power + 1) for power, letter in enumerate(_POWERS)} | {
     f"{letter}i": 1024 ** (power + 1) for power, letter in enumerate(_POWERS)
 }
+# Millionths of the unit that a network's members agree on for prices: finer than any coin.
+PRICE_MICROS = 1_000_000
 _NUMBER = r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+"
 _CPU = re.compile(rf"(?:(?P<millis>[0-9]+)m|(?P<cores>{_NUMBER}))")
 _BYTES = re.compile(rf"(?P<number>{_NUMBER})(?P<unit>[{_POWERS}]i?)?b?")
+_PRICE = re.compile(r"[0-9]+(?:\.[0-9]{1,6})?")
 _DURATION = re.compile(r"(?:(?P<h>[0-9]+)h)?(?:(?P<m>[0-9]+)m)?(?:(?P<s>[0-9]+)s?)?")
 
 # The texts that readers take, for the schema of job files: regular expressions as JavaScript knows them.
@@ -39,6 +42,7 @@ BYTES_PATTERN = rf"^\s*({_NUMBER})\s*([{_POWERS}{_POWERS.upper()}][iI]?)?[bB]?\s
 GPU_PATTERN = r"^\s*[0-9]{1,4}\s*$"
 DURATION_PATTERN = r"^\s*([0-9]+[sS]?|(?=[0-9])([0-9]+[hH])?([0-9]+[mM])?([0-9]+[sS])?)\s*$"
 
+PRICE_ALLOWED = "an amount of at most 6 decimals, such as 0.05"
 CPU_ALLOWED = "cores such as 2 or 0.25, or whole millicores such as 250m"
 BYTES_ALLOWED = "a number with a unit such as 512MB, 1.5GB (powers of 1000) or 2GiB (powers of 1024)"
 GPU_ALLOWED = f"a whole number from 0 to {GPUS_MAX}"
@@ -57,6 +61,20 @@ def parse_cpu(text: str) -> int:
     if not 0 < millis <= AMOUNT_MAX:
         raise _not(text, "an amount of CPU that a job can run with", f"at least 1m, {CPU_ALLOWED}")
     return millis
+
+
+def parse_price(text: str) -> int:
+    """A price in millionths of its unit: `0.05`, `2`. Raises `ValueError` for anything else."""
+    match = _whole(_PRICE, text)
+    if match is None or (micros := _scaled(match[0], PRICE_MICROS)) > AMOUNT_MAX:
+        raise _not(text, "a price", PRICE_ALLOWED)
+    return micros
+
+
+def format_price(micros: int) -> str:
+    """A price as its reader takes it, without needless zeros."""
+    whole, rest = divmod(micros, PRICE_MICROS)
+    return f"{whole}.{rest:06d}".rstrip("0").rstrip(".")
 
 
 def parse_bytes(text: str) -> int:

@@ -22,6 +22,13 @@ def why_not_ask(worker: WorkerState, reservation: Reservation) -> tuple[RefusalK
     return (RefusalKind.UNSUITABLE, reason) if reason else None
 
 
+def price_micros_of(worker: WorkerState, reservation: Reservation) -> int:
+    """The price of a bid on an ask, by what the ask tells."""
+    owner = reservation.owner
+    facts = facts_of_ask(owner, worker.role_of(owner), reservation.requirements)
+    return worker.policy.price_of(facts)
+
+
 def why_not_award(
     worker: WorkerState, reservation: Reservation, award: Award, lacks: str
 ) -> tuple[RefusalKind, str] | None:

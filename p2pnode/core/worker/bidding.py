@@ -155,7 +155,7 @@ def _bid(worker: WorkerState, reservation: Reservation, now: float) -> Send:
             execution=reservation.execution,
             round=reservation.round,
             valid_ms=max(0, int((reservation.deadline - now) * 1000)),
-            price_micros=worker.capacity.price_micros,
+            price_micros=admission.price_micros_of(worker, reservation),
             start_ms=_start_ms(worker, reservation),
         ),
     )
