@@ -226,9 +226,7 @@ async def test_a_user_s_name_for_peers_connects_with_the_first_that_is_there_and
         open_host(new_identity(), [LOOPBACK]) as host,
     ):
         names = DnsAddresses(server.where)
-        with pytest.raises(
-            ServiceError, match="to /dnsaddr/lan: _dnsaddr.lan has no TXT record"
-        ):
+        with pytest.raises(ServiceError, match=r"to /dnsaddr/lan: _dnsaddr.lan has no TXT record"):
             await meet(host, names, "/dnsaddr/lan")
         gone = new_identity().peer_id
         texts = [f"dnsaddr={one}" for one in host.addresses()]
