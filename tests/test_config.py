@@ -67,6 +67,7 @@ def test_lists_are_read_from_every_source(tmp_path: Path) -> None:
         ({"peers": ["1.2.3.4"]}, {}, "", "--peer: expected multiaddrs"),
         ({"listen": ["/ip4/0.0.0.0/tcp/1/wss"]}, {}, "", "a reverse proxy has that before /ws"),
         ({"announce": [f"/dns4/a.example/tcp/443/wss/p2p/{PEER}"]}, {}, "", "--announce: .* names no peer"),
+        ({"announce": ["/ip4/0.0.0.0/tcp/4001"]}, {}, "", "--announce: .* others can dial"),
         ({"announce": ["/dns4/a.example/tcp/0/ws"]}, {}, "", "--announce: .* has a port"),
         ({"announce": [f"/dns4/a.example/tcp/{n}/ws" for n in range(1, 6)]}, {}, "", "expected at most 4"),
         ({}, {"P2PNODE_API_PORT": "70000"}, "", "P2PNODE_API_PORT: expected a port"),

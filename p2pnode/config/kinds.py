@@ -120,6 +120,8 @@ def _read_announced(value: object) -> tuple[str, ...]:
         address = addresses.parse(text)
         if address.relay or address.peer or not address.port:
             raise addresses.BadAddress(f"{text!r}: to be announced, an address has a port, and names no peer")
+        if address.host in ("0.0.0.0", "::"):
+            raise addresses.BadAddress(f"{text!r}: to be announced, an address is one that others can dial")
     if len(texts) > ANNOUNCED_MAX:
         raise ValueError(value)
     return tuple(texts)
