@@ -23,11 +23,11 @@ from .nodes import Node, Nodes
 
 # Nothing outside sees these addresses, so any will do.
 SUBNET, SUBNET6 = "10.77.0.", "fd77::"
+# Public as programs see it, unlike the ranges for documentation.
+CROWD = "9.0.0.0/8"
 # Where a node comes to that moves.
 OTHER_SUBNET = "10.78.0."
 EVERYWHERE = "/ip4/0.0.0.0/tcp/"
-# Public as programs see it, unlike the ranges for documentation.
-CROWD = "9.0.0.0/8"
 COMMAND_TIMEOUT_S = 10.0
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -146,6 +146,12 @@ class TwoSwitches:
         nodes.all[-1] = placed
         return placed
 
+    def crowd(self, side: str) -> str:
+        """A namespace at this switch in which programs may bind to each address of CROWD, and are reached."""
+        netns = self._plugged(side, "crowd", "9.0.0.1/32")
+        self._ip("-n", netns, "route", "add", "local", CROWD, "dev", "lo")
+        return netns
+
     def roaming(
         self, nodes: Nodes, side: str, name: str, *arguments: str, peers: tuple[Node, ...] = ()
     ) -> RoamingNode:
@@ -167,12 +173,6 @@ class TwoSwitches:
         self._ip("-n", node.netns, "route", "replace", f"{SUBNET}0/24", "dev", "eth0")
         for other in others:
             self._ip("-n", other.netns, "route", "replace", f"{OTHER_SUBNET}0/24", "dev", "eth0")
-
-    def crowd(self, side: str) -> str:
-        """A namespace at this switch in which programs may bind to each address of CROWD, and are reached."""
-        netns = self._plugged(side, "crowd", "9.0.0.1/32")
-        self._ip("-n", netns, "route", "add", "local", CROWD, "dev", "lo")
-        return netns
 
     def cut(self) -> None:
         self._ip("-n", self._hub, "link", "set", "cable0", "down")

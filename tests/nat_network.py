@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from .cut_network import COMMAND_TIMEOUT_S, CannotMake, PlacedNode
 from .docker_engine import cannot_run
@@ -19,6 +21,7 @@ from .nodes import Node, Nodes
 
 # Public as programs see it; nothing leaves the namespaces.
 PUBLIC = "8.8.8."
+PUBLIC6, HOME6 = "2001:4860:1::", "2001:4860:2::"
 HOME_HOST, HOME_ROUTER = "192.168.1.2", "192.168.1.1"
 
 
@@ -28,6 +31,7 @@ class Internet:
     def __init__(self) -> None:
         self._prefix = f"p2pnode-nat-{os.getpid()}-"
         self._made: list[str] = []
+        self._gateways: list[subprocess.Popen[str]] = []
         self._hub = ""
 
     def make(self) -> None:
@@ -89,7 +93,48 @@ class Internet:
         node.port = forwarded
         return node
 
+    def public_by_ip6(self, nodes: Nodes, name: str, *arguments: str) -> Node:
+        """A node in the public network that is not started yet, with an address of IPv6 alone."""
+        netns, host = self._plugged(name)
+        self._ip("-n", netns, "address", "delete", f"{host}/24", "dev", "eth0")
+        host = self._numbered6(netns)
+        placed = self._placed(nodes, netns, host, name, *arguments, peers=())
+        placed.host = f"/ip6/{host}/tcp/"
+        return placed
+
+    def route_ip6(self, name: str, *others: str) -> str:
+        """Have the router of a node at home pass on IPv6 of these public nodes; the node's address."""
+        router, netns = f"{self._prefix}{name}-nat", f"{self._prefix}{name}"
+        outside = self._numbered6(router)
+        self._inside(router, "sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding")
+        for where, device, host in ((router, "lan", f"{HOME6}1"), (netns, "eth0", f"{HOME6}2")):
+            self._ip("-n", where, "address", "add", f"{host}/64", "dev", device, "nodad")
+        self._ip("-n", netns, "route", "add", "default", "via", f"{HOME6}1", "dev", "eth0")
+        for other in others:
+            self._ip("-n", f"{self._prefix}{other}", "route", "add", f"{HOME6}/64", "via", outside)
+        return f"{HOME6}2"
+
+    def speak_upnp(self, name: str, external: str, *arguments: str) -> subprocess.Popen[str]:
+        """Have the router of a node at home map ports; its stdout tells what it was asked, a line each."""
+        program = Path(__file__).with_name("fake_gateway.py")
+        command = ["ip", "netns", "exec", f"{self._prefix}{name}-nat", sys.executable, str(program)]
+        gateway = subprocess.Popen(
+            [*command, HOME_ROUTER, external, *arguments], stdout=subprocess.PIPE, text=True
+        )
+        self._gateways.append(gateway)
+        assert gateway.stdout is not None and gateway.stdout.readline() == "ready\n"
+        return gateway
+
+    def outside_of(self, name: str) -> str:
+        """The address of the router of a node at home."""
+        return f"{PUBLIC}{self._made.index(f'{self._prefix}{name}-nat') + 1}"
+
     def remove(self) -> None:
+        for gateway in self._gateways:
+            gateway.kill()
+            gateway.wait()
+            assert gateway.stdout is not None
+            gateway.stdout.close()
         for netns in self._made:
             self._ip("netns", "delete", netns)
 
@@ -112,6 +157,13 @@ class Internet:
         for device in ("lo", "eth0"):
             self._ip("-n", netns, "link", "set", device, "up")
         return netns, host
+
+    def _numbered6(self, netns: str) -> str:
+        """The address of IPv6 that a plugged namespace has got."""
+        host = f"{PUBLIC6}{self._made.index(netns) + 1}"
+        # Without the wait for others who might have the address.
+        self._ip("-n", netns, "address", "add", f"{host}/64", "dev", "eth0", "nodad")
+        return host
 
     def _namespace(self, name: str) -> str:
         netns = self._prefix + name

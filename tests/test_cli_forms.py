@@ -123,6 +123,7 @@ def a_node(peer: str, self: bool = False) -> NodeJson:
         connected=True,
         connection="direct",
         reach="direct",
+        reach_by={"ip4": "direct"},
         issued=START,
         role=None,
         invitation=None,

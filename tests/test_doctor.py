@@ -15,7 +15,7 @@ from p2pnode.cli.main import main
 from p2pnode.config import CONFIG_FILE
 from p2pnode.doctor import checks, probes
 from p2pnode.doctor.findings import Finding
-from p2pnode.doctor.probes import ClockFacts, EngineFacts, NodeFacts, PathFacts
+from p2pnode.doctor.probes import ClockFacts, EngineFacts, NodeFacts, PathFacts, RouterFacts
 from p2pnode.system.host_resources import DISK_RESERVE_BYTES
 from tests.fake_node import PEER, RESOURCES, START, Served
 
@@ -44,6 +44,7 @@ def a_peer(
         connected=connected,
         connection="direct" if connected and not own else "",
         reach="none",
+        reach_by={},
         issued=issued,
         role=None,
         invitation=None,
@@ -66,6 +67,7 @@ def an_identity(version: str) -> IdentityJson:
         version=version,
         addresses=[],
         reach="direct",
+        reach_by={"ip4": "direct"},
         data_dir="/d",
         engines=[],
         labels={},
@@ -142,6 +144,9 @@ def a_problem(*, aside: bool) -> ProblemJson:
         (lambda: checks.problems(NodeFacts()), "ok", "nothing is set aside"),
         (lambda: checks.problems(NodeFacts(problems=(a_problem(aside=False),))), "ok", "nothing"),
         (lambda: checks.problems(NodeFacts(problems=(a_problem(aside=True),))), "warn", "1 set aside"),
+        (lambda: checks.router(RouterFacts("192.168.1.1", "8.8.8.8")), "ok", "is 8.8.8.8 outside"),
+        (lambda: checks.router(RouterFacts("192.168.1.1", "100.64.7.7")), "warn", "100.64.7.7, is private"),
+        (lambda: checks.router(RouterFacts("192.168.1.1", problem="no UPnP")), "warn", "no UPnP"),
         (lambda: checks.kubo("0.38", ""), "ok", "Kubo 0.38"),
         (lambda: checks.kubo("", "no answer"), "FAIL", "no answer"),
     ],
@@ -185,6 +190,13 @@ def test_the_addresses_of_now_are_told_without_those_of_loopback_and_relays() ->
 def test_a_node_that_nobody_reaches_is_told_what_to_do(reach: str, level: str) -> None:
     found = checks.reach(NodeFacts(identity=an_identity("1") | {"reach": reach}))  # type: ignore[typeddict-item]
     assert found is not None and found.level == level and bool(found.advice) == (level == "warn")
+
+
+def test_a_node_that_is_reached_in_one_family_alone_is_told_which() -> None:
+    by_family = {"ip4": "none", "ip6": "direct"}
+    given = an_identity("1") | {"reach": "none", "reach_by": by_family}  # type: ignore[typeddict-item]
+    found = checks.reach(NodeFacts(identity=given))
+    assert found is not None and found.level == "warn" and found.text == "IPv4 none, IPv6 direct"
 
 
 def test_a_node_that_has_met_nobody_is_no_finding() -> None:

@@ -26,21 +26,25 @@ def _connection(node: Node, peer: Node) -> str:
     return str(found["connection"])
 
 
-def test_nodes_behind_two_routers_meet_where_these_keep_ports(net: tuple[Internet, Nodes]) -> None:
+def test_nodes_of_a_private_network_meet_with_one_public_node_where_routers_keep_ports(
+    net: tuple[Internet, Nodes],
+) -> None:
     made, nodes = net
-    relays = [made.public(nodes, f"relay{number}", "--no-compute").start(ready=False) for number in (1, 2)]
-    for one in relays:
-        one.wait_ready()
-    ada, bob = (made.at_home(nodes, name, "--reach", "relay", peers=(*relays,)) for name in ("ada", "bob"))
+    relay = made.public(nodes, "relay", "--no-compute")
+    assert relay.cli("network", "create", "acme").returncode == 0
+    relay.start()
+    token = relay.cli("network", "invite", "--expires", "1h", "--member-for", "1h").stdout.strip()
+    ada, bob = (made.at_home(nodes, name, "--reach", "relay") for name in ("ada", "bob"))
     for one in (ada, bob):
+        done = one.cli("join", token)
+        assert done.returncode == 0, done.stderr
         one.start(ready=False)
     for one in (ada, bob):
         one.wait_ready()
-    know_each_other(ada, bob, *relays)
+    know_each_other(ada, bob, relay)
     until("ada and bob need no relay", lambda: _connection(ada, bob) == "direct", DIRECT_S_MAX)
     assert "direct" in ada.cli("node", "list").stdout
-    for one in relays:
-        one.kill()
+    relay.kill()
     assert ada.cli("node", "cordon").returncode == 0
     job = ada.submit(wasm_job(add_waiting(ada, nodes.directory)))
     execution = ada.execution(job, "Running", bob.peer)["id"]

@@ -48,6 +48,30 @@ def test_nodes_of_a_network_that_dial_each_other_take_no_relays(net: tuple[Inter
     until("others hear of the router's address", lambda: any("/tcp/4101/" in one for one in told()))
 
 
+def test_a_node_that_is_reached_by_ip6_alone_keeps_relays_for_peers_of_ip4(
+    net: tuple[Internet, Nodes],
+) -> None:
+    made, nodes = net
+    four = made.public(nodes, "four", "--no-compute").start(ready=False)
+    six = made.public_by_ip6(nodes, "six", "--no-compute").start(ready=False)
+    for node in (four, six):
+        node.wait_ready()
+    home = made.at_home(nodes, "home", "--no-compute", peers=(four, six))
+    at = f"/ip6/{made.route_ip6('home', 'six')}/tcp/"
+    home.start("--listen", f"{at}0")
+    how = {"ip4": "relay", "ip6": "direct"}
+    until("the families differ", lambda: home.client.identity()["reach_by"] == how, DIRECT_S_MAX)
+    assert "IPv4 relay, IPv6 direct" in home.cli("id").stdout
+
+    def told() -> bool:
+        (found,) = [one for one in four.client.nodes() if one["name"] == "home"] or [{"addresses": []}]
+        relayed = {"/p2p-circuit/" in one for one in found["addresses"] if not one.startswith(at)}
+        return relayed == {True} and any(one.startswith(at) for one in found["addresses"])
+
+    until("others hear of its IPv6 and its relays", told, DIRECT_S_MAX)
+    assert "IPv4 relay, IPv6 direct" in four.cli("node", "list", "-o", "wide").stdout
+
+
 def _all_direct(*nodes: Node) -> None:
     for node in nodes:
         until(f"{node.name} is direct", lambda node=node: _reach(node) == "direct", DIRECT_S_MAX)

@@ -65,6 +65,6 @@ def test_where_the_node_was_reached_counts_no_more_once_it_is_elsewhere() -> Non
     found.met("peer", "8.8.8.8", 0, inbound=False)
     found.answered(*found.asks(0), DialBackAnswer.REACHED, "/ip4/8.8.4.4/tcp/1")
     found.moved(OwnNetworks(frozenset()), 1)
-    assert found.reached_at()
+    assert found.reached_at(0)
     found.moved(OwnNetworks(frozenset()), 2, elsewhere=True)
-    assert not found.reached_at()
+    assert not found.reached_at(0)

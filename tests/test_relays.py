@@ -66,6 +66,13 @@ def test_relays_at_public_addresses_are_asked_first() -> None:
     assert _asked(relays.handle(RelaysNeeded(True), 0)) == ["far", "near"]
 
 
+def test_relays_of_the_family_in_which_the_node_is_not_reached_are_asked_first() -> None:
+    relays = Relays()
+    for peer, family in (("six", "ip6"), ("four", "ip4")):
+        relays.handle(RelayMet(peer, public=True, family=family), 0)
+    assert _asked(relays.handle(RelaysNeeded(True, frozenset({"ip4"})), 0)) == ["four", "six"]
+
+
 def test_another_is_asked_at_once_where_one_refuses_or_goes() -> None:
     relays, _ = _needing("a", "b", "c", "d")
     assert _asked(relays.handle(RelayRefused("a"), 1)) == ["c"]

@@ -223,7 +223,10 @@ class NodeJson(TypedDict):
     addresses: Annotated[list[str], "Where it can be reached, as multiaddrs."]
     connected: Annotated[bool, "This node is connected to it."]
     connection: Annotated[str, "'direct', 'relay' or, of one that is not connected or itself, ''."]
-    reach: Annotated[str, "How it says that it is reached: 'direct', 'relay' or 'none'."]
+    reach: Annotated[
+        str, "How it says that it is reached: 'direct', 'relay' or 'none'; the worse in reach_by."
+    ]
+    reach_by: Annotated[dict[str, str], "The same by family, 'ip4' and 'ip6'."]
     issued: Annotated[float, "When its advert was made, by its own clock."]
     self: Annotated[bool, "True for the node that answers."]
     scheduling: Annotated[str, "'schedulable', 'cordoned' or 'draining'."]
@@ -291,7 +294,8 @@ class IdentityJson(TypedDict):
     name: Annotated[str, "Its name."]
     version: Annotated[str, "Its program's version."]
     addresses: Annotated[list[str], "Where it listens, then where its relays do, as multiaddrs."]
-    reach: Annotated[str, "How others reach it: 'direct', 'relay', 'none', or as yet 'unknown'."]
+    reach: Annotated[str, "How others reach it: 'direct', 'relay', 'none', 'unknown'; the worse in reach_by."]
+    reach_by: Annotated[dict[str, str], "The same by family, 'ip4' and 'ip6', where it is known."]
     finding: Annotated[FindingJson, "How it looks beyond its own network, and is found there."]
     data_dir: Annotated[str, "Its data directory."]
     engines: Annotated[list[str], "What can run jobs here, such as wasm and docker."]

@@ -31,6 +31,7 @@ from p2pnode.cli.status import CommandError, Status
 from p2pnode.client.errors import NodeUnreachable
 from p2pnode.core.records.membership import OPEN_NETWORK, described
 from p2pnode.core.values.units import about_bytes, parse_duration
+from p2pnode.core.wire.addresses import reach_text
 from p2pnode.core.wire.states import Scheduling
 from p2pnode.system.host_resources import BUILT_IN_LABELS
 
@@ -150,7 +151,7 @@ def _identity_fields(identity: OwnIdentityJson, wide: bool) -> list[tuple[str, s
         ("Data", identity["data_dir"]),
         ("Network", network_text(identity.get("network"))),
         ("API", identity["api"]),
-        ("Reach", identity.get("reach", "")),
+        ("Reach", reach_text(identity.get("reach", ""), identity.get("reach_by", {}))),
         *(("Address", address) for address in identity["addresses"]),
     ]
 
@@ -206,7 +207,7 @@ _NODES: Sequence[Column[NodeJson]] = (
     wide_column("PRICE", lambda one: f"{one.get('price', 0):g}"),
     time_column("ADVERT", lambda one: one["issued"], in_table=False),
     wide_column("PROTOCOLS", lambda one: ",".join(one["protocols"])),
-    wide_column("REACH", lambda one: one.get("reach", "")),
+    wide_column("REACH", lambda one: reach_text(one.get("reach", ""), one.get("reach_by", {}))),
     wide_column("ADDRESSES", lambda one: ",".join(one["addresses"])),
     column("LABELS", lambda one: labels_text(_own(one["labels"])), lambda one: labels_text(one["labels"])),
 )

@@ -20,7 +20,7 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from p2pnode.core.link.observed import Observed
-from p2pnode.core.link.punching import PUNCHES_MAX, TRIES_MAX, Punching
+from p2pnode.core.link.punching import PUNCHES_MAX, TRIES_MAX, Punching, PunchPlaces, of_one_line
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire.addresses import Address, Scope
 from p2pnode.core.wire.codec import BadMessage
@@ -49,8 +49,10 @@ MESSAGE_S_MAX = 5.0
 REVERSE_S_MAX = 5.0
 # A first packet that comes too early is dropped by the router, and sent again after 1 s and 3 s.
 PUNCH_S_MAX = 4.0
-# A router that refuses what comes too early has refused it for this long.
+# A router that refuses what comes too early has refused it for this long, each time twice as long up to the
+# second: who is dialled and did not want it gets a dozen packets.
 REFUSED_AGAIN_S = 0.05
+REFUSED_AGAIN_S_MAX = 0.4
 # Handshakes that begin on both sides.
 UPGRADE_S_MAX = 10.0
 # How often what runs by a relay is looked at, once there is a direct connection.
@@ -68,6 +70,7 @@ class HolePuncher:
         self._observed = observed
         self._addresses_of = addresses_of
         self._punching = Punching()
+        self._places = PunchPlaces()
         self._asked = trio.CapacityLimiter(PUNCHES_MAX)
         self._nursery: trio.Nursery | None = None
         self._wake = trio.Event()
@@ -108,13 +111,15 @@ class HolePuncher:
     async def _meet(self, peer: str) -> None:
         """Try to have a direct connection with a peer that came by a relay."""
         try:
+            await self._host.door.admitted(peer)
             await self._reverse(peer)
             for _ in range(TRIES_MAX):
                 if self._host.remote_host(peer) or not self._relayed(peer):
                     return
                 await self._punch(peer)
-        except (NetworkError, BadMessage) as exc:
-            log.debug("no direct connection with %s: %s", peer, exc)
+        # The guard: libp2p raises what it does not say, and that ends this try alone.
+        except Exception as exc:  # noqa: BLE001
+            log.debug("no direct connection with %s: %r", peer, exc)
         finally:
             self._punching.ended(peer, trio.current_time())
             self._wake.set()
@@ -164,16 +169,22 @@ class HolePuncher:
 
     def _own_addresses(self) -> tuple[bytes, ...]:
         """The addresses where this node may be met: its public ones, or of a router that keeps its ports."""
-        own = [addressing.parse(one) for one in self._host.addresses()]
+        # Both sides of a WebSocket cannot be the one that listens.
+        own = [one for one in map(addressing.parse, self._host.addresses()) if not one.web]
         found = [one for one in own if addressing.scope_of(one.host) is Scope.PUBLIC]
-        for host in filter(self._observed.keeps_ports, self._observed.hosts()):
-            family = "ip6" if ":" in host else "ip4"
+        for host in filter(self._observed.keeps_ports, self._observed.hosts_to_try()):
+            family = addressing.family_of(host)
             found += [Address(family, host, one.port) for one in own if one.family == family]
         texts = dict.fromkeys(one.transport for one in found)
         return tuple(Multiaddr(text).to_bytes() for text in texts)[:PUNCH_ADDRESSES_MAX]
 
     async def _dial_all(self, peer: str, targets: Sequence[Address], *, inbound: bool) -> None:
-        """Dial until there is a direct connection, whichever of the dials it comes from."""
+        """Dial until there is a direct connection, whichever of the dials it comes from.
+
+        Raises `NetworkError` where this was done too often.
+        """
+        if not self._places.allows(peer, trio.current_time()):
+            raise NetworkError("enough has been dialled for it of late")
         # Both sides may have begun: then two tries wait for one connection.
         came = self._came.setdefault(peer, trio.Event())
         try:
@@ -188,13 +199,14 @@ class HolePuncher:
                 del self._came[peer]
 
     async def _dial_one(self, peer: str, target: Address, inbound: bool) -> None:
-        source = self._source(target.family)
+        source, again_s = self._source(target.family), REFUSED_AGAIN_S
         while source is not None and self._nursery is not None:
             try:
                 connected = await _connect(source, target)
             except OSError as exc:
                 log.debug("%s is not met at %s: %s", peer, target, exc)
-                await trio.sleep(REFUSED_AGAIN_S)
+                await trio.sleep(again_s)
+                again_s = min(2 * again_s, REFUSED_AGAIN_S_MAX)
                 continue
             # The connection lives on after the tries.
             self._nursery.start_soon(self._upgrade, peer, connected, target, inbound)
@@ -203,7 +215,7 @@ class HolePuncher:
     def _source(self, family: str) -> tuple[str, int] | None:
         """Where this node listens: the router's hole is to lead there."""
         bound = (addressing.parse(str(one)) for one in self._host.inner.get_transport_addrs())
-        return next(((one.host, one.port) for one in bound if one.family == family), None)
+        return next(((one.host, one.port) for one in bound if one.family == family and not one.web), None)
 
     async def _upgrade(self, peer: str, stream: trio.SocketStream, target: Address, inbound: bool) -> None:
         """Make a connection of what has become one on both sides, where each has a part that is agreed on."""
@@ -217,8 +229,9 @@ class HolePuncher:
                 with trio.move_on_after(UPGRADE_S_MAX):
                     await self._swarm.upgrade_outbound_raw_conn(raw, ID.from_string(peer))
                     made = True
-        except (BaseLibp2pError, OSError) as exc:
-            log.debug("a connection met with %s has ended: %s", peer, exc)
+        # The guard, as for all tries.
+        except Exception as exc:  # noqa: BLE001
+            log.debug("a connection met with %s has ended: %r", peer, exc)
         finally:
             if not made:
                 await trio.aclose_forcefully(stream)
@@ -251,16 +264,16 @@ async def _connect(source: tuple[str, int], target: Address) -> trio.SocketStrea
 
 
 def _targets_untrusted(message: PunchMessage) -> list[Address]:
-    """Public addresses alone: nobody has this node dial those of its own network."""
+    """Public addresses of one line alone: nobody has this node dial those of its own network, or many."""
     found = []
     for data in message.addresses:
         # Another transport than TCP, or no address at all, is passed over.
         with suppress(ValueError):
             address = addressing.parse(str(Multiaddr(data)))
             public = addressing.scope_of(address.host) is Scope.PUBLIC
-            if address.family in ("ip4", "ip6") and address.port and not address.relay and public:
+            if addressing.is_listened_at(address) and address.port and not address.web and public:
                 found.append(address)
-    return found
+    return of_one_line(found)
 
 
 async def _read(stream: Stream, kind: PunchKind) -> PunchMessage:

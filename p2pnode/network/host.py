@@ -46,7 +46,7 @@ from .libp2p_host import (
     to_process,
 )
 from .libp2p_tasks import guard_tasks
-from .member_gate import MemberGate, gated
+from .member_gate import MemberGate, OpenDoor, gated
 from .private_network import NetworkKeys
 from .scopes import shielded, unwrapped
 from .streams import Stream
@@ -124,8 +124,8 @@ class Host:
         # Tells whether the machine can hold more connections.
         self.has_room = has_room
         self._network = inner.get_network()
-        # Lets streams of members alone through; None: of anybody.
-        self._door = door
+        # Lets streams of members alone through, where these are asked for.
+        self.door: MemberGate = door or OpenDoor()
         if door is not None:
             inner.set_stream_handler = gated(inner.set_stream_handler, door)
         guard_tasks(self._network.manager)
@@ -140,8 +140,8 @@ class Host:
         self.relayed_addresses: Sequence[str] = ()
         # Where others have reached it, without the peer, beside where it listens (an address of its router).
         self.reached_at: Sequence[str] = ()
-        # Whether nobody is told to dial it itself.
-        self.by_relays_alone = False
+        # Others are told of its own addresses of these families alone.
+        self.dialled_by: Container[str] = addressing.FAMILIES
         self._relays: Callable[[], Collection[str]] = tuple
         self._circuits = Circuits(self._network, self._open_relay_stream, lambda peer: peer in self._relays())
         self._dialler = Dialler(self._network, peer_id, self._circuits.dial, network_keys)
@@ -155,8 +155,8 @@ class Host:
     def tellable_addresses(self) -> list[str]:
         """The addresses that may be gossiped: those that all peers connected now can use; by relays last."""
         seen = filter(None, map(self.remote_host, self.connected()))
-        reached = [f"{one}/p2p/{self.peer_id}" for one in self.reached_at]
-        own = [] if self.by_relays_alone else [*self.addresses(), *reached]
+        own = [*self.addresses(), *(f"{one}/p2p/{self.peer_id}" for one in self.reached_at)]
+        own = [one for one in own if addressing.parse(one).family in self.dialled_by]
         return addressing.tellable(dict.fromkeys([*own, *self.relayed_addresses]), list(seen))
 
     def remote_host(self, peer: str) -> str:
@@ -236,7 +236,7 @@ class Host:
 
         The addresses are tried in their order, each a little after the one before.
         """
-        if self._door is not None and (why := self._door.why_not_dialled(peer)) is not None:
+        if (why := self.door.why_not_dialled(peer)) is not None:
             raise Unreachable(f"{peer} is not dialled", why)
         await self._dialler.connect(peer, addresses, timeout_s)
 
@@ -269,8 +269,8 @@ class Host:
         """
         if not self._dialler.is_connected(peer):
             raise Unreachable(f"{peer} is not connected")
-        if self._door is not None and MEMBER not in protocols:
-            await self._door.admitted(peer)
+        if MEMBER not in protocols:
+            await self.door.admitted(peer)
         try:
             with trio.fail_after(timeout_s), to_process(process):
                 inner = await self.inner.new_stream(
@@ -336,8 +336,7 @@ class Host:
         others = [one for one in self._network.get_connections(ID.from_string(peer)) if one is not connection]
         host = remote_host_of(connection)
         if not others or (host and not any(map(remote_host_of, others))):
-            inbound = not others and connection.direction == Direction.INBOUND
-            self._tell(Connected(peer, host, inbound))
+            self._tell(Connected(peer, host, not others and connection.direction == Direction.INBOUND))
 
     def _notify_disconnected(self, connection: INetConn) -> None:
         peer = str(connection.muxed_conn.peer_id)

@@ -27,6 +27,15 @@ class MemberGate(Protocol):
         """Why no connection with a peer is made now; None where one is."""
 
 
+class OpenDoor:
+    """Implements `MemberGate` for the open network: admits anybody."""
+
+    async def admitted(self, peer: str) -> None: ...
+
+    def why_not_dialled(self, peer: str) -> str | None:
+        return None
+
+
 def gated(register: Register, door: MemberGate) -> Register:
     """Make of libp2p's registration of handlers one whose handlers get streams of admitted peers alone."""
 

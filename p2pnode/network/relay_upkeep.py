@@ -58,10 +58,10 @@ class RelayUpkeep:
         """The relays by which this node is reached now."""
         return self._relays.held(trio.current_time())
 
-    def need(self, needed: bool) -> None:
-        """Have relays from now on, or none."""
-        if needed != self._relays.needed:
-            self._give(RelaysNeeded(needed))
+    def need(self, needed: bool, families: frozenset[str] = frozenset()) -> None:
+        """Have relays from now on, or none; `families` are those in which this node is not reached."""
+        if (needed, families) != (self._relays.needed, self._relays.families):
+            self._give(RelaysNeeded(needed, families))
 
     async def run(self) -> None:
         """Works until cancelled."""
@@ -81,7 +81,7 @@ class RelayUpkeep:
             self._give(RelayGone(event.peer))
         elif event.host:
             public = addressing.scope_of(event.host) is addressing.Scope.PUBLIC
-            self._give(RelayMet(event.peer, public))
+            self._give(RelayMet(event.peer, public, addressing.family_of(event.host)))
 
     def _give(self, event: RelayEvent) -> None:
         actions = self._relays.handle(event, trio.current_time())
@@ -122,6 +122,8 @@ class RelayUpkeep:
                 found.setdefault(address.dialled, addressing.scope_of(address.host))
         seen_at = addressing.scope_of(self._host.remote_host(relay))
         useful = sorted((one for one in found if found[one] >= seen_at), key=lambda one: -found[one])
+        # One of each family, where it has both.
+        useful = addressing.interleaved(useful)
         return [
             f"{one}/p2p/{relay}/p2p-circuit/p2p/{self._host.peer_id}"
             for one in useful[:ADDRESSES_PER_RELAY_MAX]

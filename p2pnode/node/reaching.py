@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Sequence
 import trio
 
 from p2pnode.config.settings import NodeConfig
-from p2pnode.core.link.reach import Reachability, ReachMode, ReachState, RelayMode
+from p2pnode.core.link.port_mapping import UpnpMode
+from p2pnode.core.link.reach import Reachability, Reached, ReachMode, ReachState, RelayMode
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire.addresses import OwnNetworks
 from p2pnode.network.dial_backs import DialBackService, ask_to_dial
@@ -16,6 +17,7 @@ from p2pnode.network.hole_punching import HolePuncher
 from p2pnode.network.host import Connected, Disconnected, Host
 from p2pnode.network.observations import Observations
 from p2pnode.network.own_addresses import AddressWatch
+from p2pnode.network.port_mapper import PortMapper
 from p2pnode.network.relay_service import RelayService
 from p2pnode.network.relay_upkeep import RelayUpkeep
 
@@ -39,7 +41,15 @@ class Reaching:
         self._upkeep = RelayUpkeep(host, self._tell)
         self._observed = Observations(host).observed
         self._puncher = HolePuncher(host, self._observed, addresses_of)
-        host.by_relays_alone = config.reach is ReachMode.RELAY
+        self._mapped_at: Sequence[str] = ()
+        # The dial-backs that are under way; those asked for before a move are waited for.
+        self._asked = 0
+        self._is_moved = False
+        maps = config.upnp is not UpnpMode.OFF and config.reach is not ReachMode.RELAY
+        self._mapper = PortMapper(host, self._mapped) if maps else None
+        self._dialled_by = frozenset[str]() if config.reach is ReachMode.RELAY else addressing.FAMILIES
+        host.dialled_by = self._dialled_by
+        self._announced = host.reached_at = config.announce
         self._told = self._tellable()
         self._wake = trio.Event()
         host.watch(self._on_connection)
@@ -51,7 +61,7 @@ class Reaching:
         """The relays by which this node is reached now."""
         return self._upkeep.held()
 
-    def state(self) -> ReachState:
+    def state(self) -> Reached:
         return self._reachability.state(trio.current_time(), has_relays=bool(self.relays()))
 
     async def run(self) -> None:
@@ -60,18 +70,25 @@ class Reaching:
             nursery.start_soon(self._upkeep.run)
             nursery.start_soon(self._puncher.run)
             nursery.start_soon(self.own_addresses.run)
+            if self._mapper is not None:
+                nursery.start_soon(self._mapper.run)
             while True:
                 now = trio.current_time()
-                for peer in self._reachability.asks(now):
+                # An answer to what was asked before says nothing of now; nobody dials one peer twice at once.
+                self._is_moved = self._is_moved and self._asked > 0
+                for peer in () if self._is_moved else self._reachability.asks(now):
+                    self._asked += 1
                     nursery.start_soon(self._ask, peer)
-                self._upkeep.need(self._reachability.needs_relays(now))
+                needs = self._reachability.needs_relays(now)
+                self._upkeep.need(needs, self._reachability.families(now, reached=False))
                 self._tell()
                 with trio.move_on_at(self._reachability.deadline(now)):
                     await self._wake.wait()
                 self._wake = trio.Event()
 
     async def _ask(self, peer: str) -> None:
-        answer, address = await ask_to_dial(self._host, peer)
+        answer, address = await ask_to_dial(self._host, peer, self._mapped_at)
+        self._asked -= 1
         self._reachability.answered(peer, answer, address)
         self._wake.set()
 
@@ -79,8 +96,17 @@ class Reaching:
         self._addresses = self._host.addresses()
         if elsewhere:
             self._observed.forget()
-        self._reachability.moved(self._own_networks(), trio.current_time(), elsewhere=elsewhere)
+        self._ask_anew(elsewhere)
         self._tell()
+
+    def _mapped(self, outside: Sequence[str]) -> None:
+        """Have neighbours dial the router where it leads here: told is what they have reached."""
+        self._mapped_at = outside
+        self._ask_anew(elsewhere=False)
+
+    def _ask_anew(self, elsewhere: bool) -> None:
+        self._reachability.moved(self._own_networks(), trio.current_time(), elsewhere=elsewhere)
+        self._is_moved = True
         self._wake.set()
 
     def _own_networks(self) -> OwnNetworks:
@@ -88,10 +114,14 @@ class Reaching:
 
     def _tell(self) -> None:
         """Have neighbours hear where this node is, where that is another place than they have heard."""
-        self._host.reached_at = [one for one in self._reachability.reached_at() if self._is_believed(one)]
-        # Others dial its own addresses in vain; while it has no relay they are better than none.
-        alone = self.state() is ReachState.RELAY
-        self._host.by_relays_alone = alone or self._reachability.reach is ReachMode.RELAY
+        now = trio.current_time()
+        believed = [one for one in self._reachability.reached_at(now) if self._is_believed(one)]
+        self._host.reached_at = [*self._announced, *believed]
+        # Others dial its other addresses in vain; while it has no relay they are better than none.
+        by_relays = self.state().state is ReachState.RELAY and not self._announced
+        by_relays = by_relays or self._reachability.reach is ReachMode.RELAY
+        direct = self._reachability.families(now, reached=True)
+        self._host.dialled_by = self._dialled_by = direct if by_relays else addressing.FAMILIES
         if (told := self._tellable()) != self._told:
             self._told = told
             self._changed()
@@ -105,11 +135,11 @@ class Reaching:
     def _tellable(self) -> tuple[object, ...]:
         """The addresses that change by themselves; what neighbours there are says which of them are told."""
         host = self._host
-        return host.by_relays_alone, *self._addresses, *host.reached_at, *host.relayed_addresses
+        return self._dialled_by, *self._addresses, *host.reached_at, *host.relayed_addresses
 
     def _on_connection(self, event: Connected | Disconnected) -> None:
         if isinstance(event, Connected):
             self._reachability.met(event.peer, event.host, trio.current_time(), inbound=event.inbound)
         else:
-            self._reachability.gone(event.peer)
+            self._reachability.gone(event.peer, trio.current_time())
         self._wake.set()

@@ -23,7 +23,7 @@ from p2pnode.api.shapes import (
     UnreachedJson,
 )
 from p2pnode.config.settings import NodeConfig, standing
-from p2pnode.core.link.reach import ReachState
+from p2pnode.core.link.reach import Reached
 from p2pnode.core.node import Core
 from p2pnode.core.records import membership as memberships
 from p2pnode.core.records.reservations import Reservation, ReservationState
@@ -36,8 +36,8 @@ from p2pnode.core.wire.states import Scheduling
 from p2pnode.faults.problems import JournalError
 from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.network.discovery import Discovery
-from p2pnode.network.host import Host, Unreachable
-from p2pnode.network.streams import NetworkError
+from p2pnode.network.dns_addresses import DnsAddresses
+from p2pnode.network.host import Host
 from p2pnode.node.clock import Clock
 from p2pnode.node.driver import EventRefused
 from p2pnode.node.engines import Engines
@@ -46,9 +46,8 @@ from p2pnode.node.scheduling import OperatorScheduling
 from p2pnode.own_network import OwnNetwork
 
 from .lookup import Lookup
+from .meeting import meet
 from .metrics import Metrics
-
-CONNECT_TIMEOUT_S = 10.0
 
 
 class Nodes:
@@ -68,7 +67,7 @@ class Nodes:
         metrics: Metrics,
         network: OwnNetwork | None,
         clock: Clock,
-        reach: Callable[[], ReachState],
+        reach: Callable[[], Reached],
         finding: Callable[[], FindingState],
     ) -> None:
         self._config = config
@@ -83,17 +82,20 @@ class Nodes:
         self._metrics = metrics
         self._network = network
         self._clock = clock
+        self._names = DnsAddresses()
         self._reach = reach
         self._finding = finding
 
     def identity(self) -> IdentityJson:
         capacity = self._core.worker.capacity
+        reached = self._reach()
         return {
             "peer": self._core.me,
             "name": self._config.name,
             "version": __version__,
             "addresses": [*self._host.addresses(), *self._host.relayed_addresses],
-            "reach": self._reach().value,
+            "reach": reached.state.value,
+            "reach_by": {family: one.value for family, one in reached.by_family.items()},
             "finding": finding_json(self._finding()),
             "data_dir": str(self._config.data_dir),
             "engines": list(capacity.engines) if capacity else [],
@@ -123,6 +125,7 @@ class Nodes:
             shown = memberships.advertised(advert) if self._network else None
             member = memberships.read(shown) if shown else None
             capacity = own or advert.capacity
+            reach_by = addressing.reach_of(advert.addresses)
             found.append(
                 {
                     "peer": peer,
@@ -134,7 +137,8 @@ class Nodes:
                     "addresses": list(advert.addresses),
                     "connected": peer in connected or peer == me,
                     "connection": self._connection(peer) if peer in connected else "",
-                    "reach": addressing.reach_of(advert.addresses),
+                    "reach": addressing.worst_reach(reach_by),
+                    "reach_by": reach_by,
                     "issued": advert.issued_ms / 1000,
                     "self": peer == me,
                     "scheduling": capacity.scheduling.value,
@@ -172,19 +176,9 @@ class Nodes:
         }
 
     async def connect(self, address: str) -> str:
-        try:
-            peer = addressing.parse(addressing.parse_peer(address)).peer
-        except addressing.BadAddress as exc:
-            raise ServiceError(Code.BAD_REQUEST, str(exc)) from exc
-        try:
-            if peer != self._core.me:
-                await self._host.connect(peer, [address], CONNECT_TIMEOUT_S)
-                self._discovery.choose(peer)
-        except NetworkError as exc:
-            why = exc.why if isinstance(exc, Unreachable) else str(exc)
-            raise ServiceError(
-                Code.UNAVAILABLE, f"cannot connect to {why if address in why else f'{address}: {why}'}"
-            ) from exc
+        peer = await meet(self._host, self._names, address)
+        if peer != self._core.me:
+            self._discovery.choose(peer)
         return peer
 
     def unreached(self) -> list[UnreachedJson]:

@@ -116,7 +116,7 @@ class SimHost:
         self.alive = True
         self.reached_at: Sequence[str] = ()
         self.relayed_addresses: Sequence[str] = ()
-        self.by_relays_alone = False
+        self.dialled_by: Collection[str] = ()
         # In place of libp2p's host: no connection is by a relay.
         network = SimpleNamespace(get_connections=lambda peer: [])
         self.inner = SimpleNamespace(get_network=lambda: network)

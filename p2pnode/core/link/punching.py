@@ -1,10 +1,15 @@
-"""Hole punching: with which peers it is tried, and when again; decided without I/O."""
+"""Hole punching: with which peers it is tried, and when again, and what is dialled; decided without I/O."""
 
 from __future__ import annotations
 
+import ipaddress
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import inf
+
+from p2pnode.core.values.rate import TokenBucket
+from p2pnode.core.wire.addresses import LAN_BITS, Address
 
 # Three as go-libp2p has it.
 TRIES_MAX = 3
@@ -14,6 +19,13 @@ PUNCHES_MAX = 4
 AGAIN_S = 600.0
 # Ids cost a stranger nothing.
 PEERS_REMEMBERED_MAX = 1_000
+# Nobody else knows where a peer by a relay is: it may have this node dial others, who do not want it.
+# Each side may begin its tries.
+PER_PEER_BURST = 2.0 * TRIES_MAX
+PER_PEER_PER_S = PER_PEER_BURST / AGAIN_S
+# A node that starts meets as many as it keeps connections with; ids cost nothing.
+IN_ALL_BURST = 64.0
+IN_ALL_PER_S = 1 / 5
 
 
 @dataclass(slots=True)
@@ -61,3 +73,35 @@ class Punching:
         if len(self._under_way) >= PUNCHES_MAX:
             return inf
         return min((at for peer, at in self._due.items() if peer not in self._under_way), default=inf)
+
+
+@dataclass(slots=True)
+class PunchPlaces:
+    """How often addresses that peers name are dialled, whoever begins."""
+
+    _in_all: TokenBucket = field(default_factory=lambda: TokenBucket(IN_ALL_PER_S, IN_ALL_BURST))
+    _peers: OrderedDict[str, TokenBucket] = field(default_factory=OrderedDict)
+
+    def allows(self, peer: str, now: float) -> bool:
+        """Whether to dial for a peer once more."""
+        bucket = self._peers.setdefault(peer, TokenBucket(PER_PEER_PER_S, PER_PEER_BURST))
+        self._peers.move_to_end(peer)
+        if len(self._peers) > PEERS_REMEMBERED_MAX:
+            self._peers.popitem(last=False)
+        return bucket.allows(1, now) and self._in_all.allows(1, now)
+
+
+def of_one_line(targets: Iterable[Address]) -> list[Address]:
+    """The targets at the first host of each family, in IPv6 in its network: a peer is at one line.
+
+    Hosts are numbers.
+    """
+    lines: dict[str, object] = {}
+    kept = []
+    for target in targets:
+        line: object = target.host
+        if target.family == "ip6":
+            line = ipaddress.IPv6Network((target.host, LAN_BITS), strict=False)
+        if lines.setdefault(target.family, line) == line:
+            kept.append(target)
+    return kept

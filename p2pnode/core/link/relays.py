@@ -24,6 +24,7 @@ class RelayMet:
 
     peer: str
     public: bool
+    family: str = "ip4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,10 @@ class RelayRefused:
 
 @dataclass(frozen=True, slots=True)
 class RelaysNeeded:
-    """Whether this node needs relays from now on."""
+    """Whether this node needs relays from now on; `families` are those in which it is not reached."""
 
     needed: bool
+    families: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ RelayEvent = RelayMet | RelayGone | Reserved | RelayRefused | RelaysNeeded | Rel
 @dataclass(slots=True)
 class _Candidate:
     public: bool
+    family: str
     asked: bool = False
     refusals: int = 0
     ask_at: float = -inf
@@ -85,6 +88,7 @@ class Relays:
     """The decision; without I/O."""
 
     needed: bool = False
+    families: frozenset[str] = frozenset()
     _candidates: dict[str, _Candidate] = field(default_factory=dict)
 
     def held(self, now: float) -> list[str]:
@@ -93,8 +97,8 @@ class Relays:
 
     def handle(self, event: RelayEvent, now: float) -> list[AskRelay]:
         match event:
-            case RelayMet(peer, public):
-                self._candidates[peer] = _Candidate(public)
+            case RelayMet(peer, public, family):
+                self._candidates[peer] = _Candidate(public, family)
             case RelayGone(peer):
                 self._candidates.pop(peer, None)
             case Reserved(peer, lasts_s) if one := self._candidates.get(peer):
@@ -104,8 +108,8 @@ class Relays:
                 one.asked, one.held_until = False, -inf
                 one.ask_at = now + min(REFUSED_AGAIN_S * 2**one.refusals, REFUSED_AGAIN_S_MAX)
                 one.refusals += 1
-            case RelaysNeeded(needed):
-                self.needed = needed
+            case RelaysNeeded(needed, families):
+                self.needed, self.families = needed, families
                 if not needed:
                     for one in self._candidates.values():
                         one.held_until = -inf
@@ -131,11 +135,7 @@ class Relays:
         renewed = [peer for peer in due if peer in held]
         asked = sum(one.asked for peer, one in self._candidates.items() if peer not in held)
         missing = RELAYS_WANTED - len(held) - asked
-        # The least refusing first, then those at public addresses, which all peers reach.
-        others = sorted(
-            (peer for peer in due if peer not in held),
-            key=lambda peer: (self._candidates[peer].refusals, not self._candidates[peer].public),
-        )
+        others = sorted((peer for peer in due if peer not in held), key=self._rank)
         chosen = [*renewed, *others[: max(missing, 0)]]
         for peer in chosen:
             self._candidates[peer].asked = True
@@ -143,3 +143,8 @@ class Relays:
             # Not asked again before somebody goes: no deadline is due to them.
             self._candidates[peer].ask_at = -inf
         return [AskRelay(peer) for peer in chosen]
+
+    def _rank(self, peer: str) -> tuple[int, bool, bool]:
+        """The least refusing first, then those at public addresses, then of a family that needs them."""
+        one = self._candidates[peer]
+        return one.refusals, not one.public, bool(self.families) and one.family not in self.families
