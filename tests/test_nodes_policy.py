@@ -104,4 +104,4 @@ def test_the_plan_names_the_places_that_a_peer_is_not_in(network: Network, tmp_p
     path.write_bytes(text_of(wasm_job(network.waiting)))
     done = asks.cli("plan", str(path))
     assert done.returncode == 3, done.stderr
-    assert "is not where this node's policy places its jobs: zone=north" in done.stdout
+    assert "is not where the requester's policy places its jobs: zone=north" in done.stdout

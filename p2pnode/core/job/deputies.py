@@ -21,7 +21,7 @@ from p2pnode.core.records import membership as memberships
 from p2pnode.core.records.events import Send
 from p2pnode.core.records.lifecycle import LIVE, JobRecord
 from p2pnode.core.records.membership import Right
-from p2pnode.core.replication.sync import header, replicates
+from p2pnode.core.replication.sync import header, told_to
 from p2pnode.core.values.trust import Trust
 from p2pnode.core.wire import protocols
 from p2pnode.core.wire.fields import MEMBERS_NAMED_MAX, PEERS_NAMED_MAX
@@ -74,15 +74,10 @@ def why_no_deputy(record: JobRecord, advert: Advert, trust: Trust) -> str | None
 def name_deputies(
     transitions: JobTransitions, known: Mapping[str, Known], lost: Collection[str], trust: Trust, now: float
 ) -> None:
-    """Replace deputies that are lost, as far as there are others, and those that may be none.
-
-    `trust` is this node's own, which counts for its own jobs.
-    """
+    """Replace deputies that are lost, as far as there are others, and those that may be none."""
     record = transitions.record
     if record.ended:
         return
-    if record.requester != transitions.me:
-        trust = Trust(peers=record.authority.charter.trusted)
     fit = [
         peer
         for peer in recipients(record)
@@ -236,9 +231,7 @@ def tell_deputies(transitions: JobTransitions, lost: Collection[str], now: float
             record.synced.pop(peer, None)
             continue
         since = record.synced.get(peer)
-        transitions.actions += [
-            Send(peer, message) for message in replicates(record, transitions.lines, since, now)
-        ]
+        transitions.actions += told_to(peer, record, transitions.lines, since, now)
         record.synced[peer] = now
     transitions.lines, transitions.tell_by = [], inf
 

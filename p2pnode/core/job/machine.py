@@ -60,6 +60,7 @@ from .asking import BETTER_WAIT_S, ENOUGH_WAIT_S, Asking
 from .desired import MissingPlacement, learn_targets, missing_placements, placeable, surplus
 from .retries import hopeless
 from .transitions import JobTransitions
+from .trusting import trust_in
 
 # A node that was away asks its deputies whether a job is still its own before it acts for it.
 HOLD_S = 5.0
@@ -75,14 +76,17 @@ class Job:
         lost: Collection[str] = (),
         trust: Trust = ANYBODY,
     ) -> None:
-        """`known` and `lost` are the owner's live table of peers, and those that are silent."""
+        """`known` and `lost` are the owner's live table of peers, and those that are silent.
+
+        `trust` is this node's own, which counts for its own jobs.
+        """
         self.record = record
         self.deadline = inf
         # Does news of peers concern this job?
         self.waits = False
         self._known = known
         self._lost = lost
-        self._trust = trust
+        self._trust = trust_in(record, me, trust)
         self._steps = JobTransitions(record, me, known, keys)
         self._hold_until = 0.0
 
