@@ -127,7 +127,7 @@ def test_a_deputy_places_a_job_only_where_the_policy_of_its_requester_that_is_go
         first = asks.execution(job, "Running")
         north = {one.peer for one in others[:2]}
         assert first["peer"] in north and set(deputies_of(asks, job)) == north
-        # It hands over to a deputy, which has nobody to ask about its policy from then on.
+        # The requester hands over to a deputy, which has nobody to ask about its policy from then on.
         asks.end()
         acts = until("a deputy acts", lambda: next((one for one in others[:2] if owns(one, job)), None))
         nodes.of(first["peer"]).finish(first["id"])

@@ -180,14 +180,27 @@ def _replace(transitions: JobTransitions, kept: tuple[str, ...], lost: Collectio
         transitions.note("Ownership", f"Deputies, who would take over: {', '.join(live)}", now, urgent=True)
 
 
-def recharter(transitions: JobTransitions, members: tuple[str, ...]) -> None:
+def recharter(
+    transitions: JobTransitions, members: tuple[str, ...], controllers: tuple[str, ...] | None = None
+) -> None:
     """Sign the requester's next charter; who is no member any more is a past one."""
     record = transitions.record
     removed = [peer for peer in record.authority.members if peer not in members]
     record.mandate = mandate.recharter(
-        transitions.keys, record.mandate, members, record.version, record.spec_hash
+        transitions.keys, record.mandate, members, record.version, record.spec_hash, controllers
     )
     record.past_members = tuple(dict.fromkeys((*removed, *record.past_members)))[:PEERS_NAMED_MAX]
+
+
+def name_controllers(transitions: JobTransitions, controllers: tuple[str, ...], now: float) -> None:
+    """Sign the requester's next charter with these controllers, and tell who is concerned."""
+    record = transitions.record
+    recharter(transitions, record.authority.members, controllers)
+    # Whoever runs something shows it to controllers.
+    for one in record.of(*LIVE):
+        transitions.adopt(one)
+    said = ", ".join(controllers) or "none but its requester"
+    transitions.note("Ownership", f"Controllers, whose users may change it: {said}", now, urgent=True)
 
 
 def answer_unneeded(transitions: JobTransitions, signers: Collection[str], now: float) -> None:
