@@ -27,12 +27,11 @@ from p2pnode.core.wire.membership import InvitationBody, Role
 from p2pnode.core.wire.messages import Adopt, Advert, Replicate
 from p2pnode.core.wire.spec import Timeouts
 from p2pnode.core.wire.states import JobState
-from p2pnode.identity import Identity
 
 from .core_support import JOB, NONCE, a_command, advert, sent, signed, spec
 from .fake_keys import FakeKeys
 
-OPERATOR, INVITED = (Identity(bytes([number] * 32)) for number in (1, 2))
+OPERATOR, INVITED = FakeKeys("operator"), FakeKeys("invited")
 WAITS = spec(timeouts=Timeouts(queue_s=3600), deputies=1)
 
 
@@ -40,10 +39,10 @@ def shown(peer: str, role: Role, number: int = 1, *, leaving: bool = False) -> A
     """The advert of a member with this role."""
     body = InvitationBody(
         network="acme",
-        operator=OPERATOR.peer_id,
+        operator="operator",
         number=1,
         role=role,
-        key=INVITED.peer_id,
+        key="invited",
         expires_ms=10**12,
         member_for_ms=None,
     )

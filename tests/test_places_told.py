@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import cbor2
 import pytest
 
 from p2pnode.core.job.machine import Job
@@ -21,7 +20,6 @@ from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.extensions import EXTENSION_SIZE_BYTES_MAX
 from p2pnode.core.wire.messages import Ask, Award, Replicate, WhoOwns
 from p2pnode.core.wire.places import NAME_LENGTH_MAX, PLACES_EXTENSION, PLACES_MAX, heard_untrusted, told
-from p2pnode.node.journal import Journal
 
 from .core_support import JOB, NONCE, a_mandate, advert, bid, known, new_record, sent, signed, spec
 from .fake_keys import FakeKeys
@@ -158,20 +156,6 @@ def test_the_requester_s_own_policy_counts_for_it_and_is_told_anew_where_it_is_a
     assert (record.places, record.synced) == ((), {})
     record.places = (NORTH,)
     assert trust_in(record, "a", Trust(places=(CHEAP,))).places == (NORTH,)
-
-
-def test_a_journal_keeps_places_and_one_of_before_has_none(tmp_path: Any) -> None:
-    record = new_record("j-" + "1" * 32, "me", spec(), 0)
-    record.places = (NORTH, CHEAP)
-    journal = Journal(tmp_path)
-    journal.save_job(record)
-    journal.close()
-    journal = Journal(tmp_path)
-    assert journal.job(record.id) == record
-    journal.close()
-    plain = codec.plain(record)
-    del plain["places"]
-    assert codec.decode(cbor2.dumps(plain), JobRecord).places is None
 
 
 @pytest.mark.parametrize("seed", range(8))
