@@ -23,6 +23,8 @@ from .nodes import Node, Nodes
 
 # Nothing outside sees these addresses, so any will do.
 SUBNET, SUBNET6 = "10.77.0.", "fd77::"
+# Public as programs see it, unlike the ranges for documentation.
+CROWD = "9.0.0.0/8"
 # Where a node comes to that moves.
 OTHER_SUBNET = "10.78.0."
 EVERYWHERE = "/ip4/0.0.0.0/tcp/"
@@ -127,24 +129,28 @@ class TwoSwitches:
         *arguments: str,
         peers: tuple[Node, ...] = (),
         ip6: bool = False,
+        public: bool = False,
     ) -> PlacedNode:
-        """A node at this switch that is not started yet; `ip6`: with an address of IPv6 alone."""
-        netns = self._namespace(name)
-        number = len(self._made)
-        plug = f"to{number}"
-        self._ip("-n", self._hub, "link", "add", plug, "type", "veth", "peer", "name", "eth0", "netns", netns)
-        self._ip("-n", self._hub, "link", "set", plug, "master", side, "up")
-        host = f"{SUBNET6}{number}" if ip6 else f"{SUBNET}{number}"
+        """A node at this switch that is not started yet.
+
+        `ip6`: with an address of IPv6 alone; `public`: with one in a public range of its own.
+        """
+        number = len(self._made) + 1
+        host = f"{SUBNET6}{number}" if ip6 else f"20.{number}.1.1" if public else f"{SUBNET}{number}"
         # Without the wait for others who might have the address.
-        added = (f"{host}/64", "nodad") if ip6 else (f"{host}/24",)
-        self._ip("-n", netns, "address", "add", *added, "dev", "eth0")
-        for device in ("lo", "eth0"):
-            self._ip("-n", netns, "link", "set", device, "up")
+        added = (f"{host}/64", "nodad") if ip6 else (f"{host}/{32 if public else 24}",)
+        netns = self._plugged(side, name, *added)
         plain = nodes.new(name, *arguments, peers=peers)
         placed = PlacedNode(name, plain.data_dir, plain.arguments, plain.log, netns=netns)
         placed.host = f"/{'ip6' if ip6 else 'ip4'}/{host}/tcp/"
         nodes.all[-1] = placed
         return placed
+
+    def crowd(self, side: str) -> str:
+        """A namespace at this switch in which programs may bind to each address of CROWD, and are reached."""
+        netns = self._plugged(side, "crowd", "9.0.0.1/32")
+        self._ip("-n", netns, "route", "add", "local", CROWD, "dev", "lo")
+        return netns
 
     def roaming(
         self, nodes: Nodes, side: str, name: str, *arguments: str, peers: tuple[Node, ...] = ()
@@ -177,6 +183,18 @@ class TwoSwitches:
     def remove(self) -> None:
         for netns in self._made:
             self._ip("netns", "delete", netns)
+
+    def _plugged(self, side: str, name: str, *address: str) -> str:
+        netns = self._namespace(name)
+        plug = f"to{len(self._made)}"
+        self._ip("-n", self._hub, "link", "add", plug, "type", "veth", "peer", "name", "eth0", "netns", netns)
+        self._ip("-n", self._hub, "link", "set", plug, "master", side, "up")
+        self._ip("-n", netns, "address", "add", *address, "dev", "eth0")
+        for device in ("lo", "eth0"):
+            self._ip("-n", netns, "link", "set", device, "up")
+        if "/32" in address[0]:
+            self._ip("-n", netns, "route", "add", "default", "dev", "eth0")
+        return netns
 
     def _namespace(self, name: str) -> str:
         netns = self._prefix + name

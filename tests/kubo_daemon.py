@@ -48,12 +48,13 @@ def running_daemon(
     dht: bool = False,
     listen: str = "",
     relay: str = "",
+    web: bool = False,
 ) -> Iterator[str]:
     """Runs it on a repository in `directory`, which may be there from before; gives its API's multiaddr.
 
     With `swarm_key` it is in that private network; if it `relays`, it is a relay of others, and dials
     them back; with `dht` it is in the DHT of those that it is connected with. It listens on loopback,
-    or on that address; with `relay` it lives by that one.
+    or on that address, with `web` for WebSocket alone; with `relay` it lives by that one.
     """
     ipfs = program()
     repository = directory / "repository"
@@ -73,8 +74,8 @@ def running_daemon(
         if relay:
             config["Swarm"]["RelayClient"] = {"Enabled": True, "StaticRelays": [relay]}
             config["Internal"] = {"Libp2pForceReachability": "private"}
-        if listen:
-            config["Addresses"]["Swarm"] = [f"/ip4/{listen}/tcp/0"]
+        if listen or web:
+            config["Addresses"]["Swarm"] = [f"/ip4/{listen or '127.0.0.1'}/tcp/0{'/ws' if web else ''}"]
         (repository / "config").write_text(json.dumps(config))
     if swarm_key is not None:
         (repository / "swarm.key").write_text(f"/key/swarm/psk/1.0.0/\n/base16/\n{swarm_key.hex()}\n")

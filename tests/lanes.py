@@ -27,11 +27,11 @@ NOT_QUICK = (
     r"test_gpus\.py::test_the_driver_is_a_program",
     r"test_ipfs_result_store\.py::test_(a_result_gets_to_a_daemon|nothing_is_lost_while)",
     r"test_identity\.py::test_the_module_does_not_import",
-    r"test_(notice_targets|probe|relays_kubo)\.py",
+    r"test_(notice_targets|probe|relays_kubo|websocket_others)\.py",
     r"test_mutations\.py::test_tests_and_networks",
     r"test_private\.py::test_another_user",
     # Real networks, on this machine's clock.
-    r"test_network_(discovery|first_contact|gossip|host|links|multistream|private|relays|strangers|unused)",
+    r"test_network_(discovery|first_contact|gossip|host|links|multistream|private|relays|strangers|unused|websocket)",
     r"test_ipfs_bitswap",
     # Long tests: bombs, chance in quantity, the table of 2,600 rows, and simulated networks by the dozen.
     r"test_(cli_get_hostile|explore|fairness|fuzz|placement_figures|shell_simulation|who_may_say_what)\.py",

@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from .cut_network import COMMAND_TIMEOUT_S, CannotMake, PlacedNode
 from .docker_engine import cannot_run
@@ -28,6 +30,7 @@ class Internet:
     def __init__(self) -> None:
         self._prefix = f"p2pnode-nat-{os.getpid()}-"
         self._made: list[str] = []
+        self._gateways: list[subprocess.Popen[str]] = []
         self._hub = ""
 
     def make(self) -> None:
@@ -89,7 +92,27 @@ class Internet:
         node.port = forwarded
         return node
 
+    def speak_upnp(self, name: str, external: str, *arguments: str) -> subprocess.Popen[str]:
+        """Have the router of a node at home map ports; its stdout tells what it was asked, a line each."""
+        program = Path(__file__).with_name("fake_gateway.py")
+        command = ["ip", "netns", "exec", f"{self._prefix}{name}-nat", sys.executable, str(program)]
+        gateway = subprocess.Popen(
+            [*command, HOME_ROUTER, external, *arguments], stdout=subprocess.PIPE, text=True
+        )
+        self._gateways.append(gateway)
+        assert gateway.stdout is not None and gateway.stdout.readline() == "ready\n"
+        return gateway
+
+    def outside_of(self, name: str) -> str:
+        """The address of the router of a node at home."""
+        return f"{PUBLIC}{self._made.index(f'{self._prefix}{name}-nat') + 1}"
+
     def remove(self) -> None:
+        for gateway in self._gateways:
+            gateway.kill()
+            gateway.wait()
+            assert gateway.stdout is not None
+            gateway.stdout.close()
         for netns in self._made:
             self._ip("netns", "delete", netns)
 

@@ -76,10 +76,12 @@ class Node:
     within: tuple[str, ...] = ()
     # Where others reach it, up to the port.
     host: str = LOOPBACK
+    # "/ws": it listens for WebSocket alone.
+    web: str = ""
 
     def start(self, *arguments: str, ready: bool = True, moved: bool = False) -> Node:
         """Run it, again on the port that it had unless it has `moved`; `arguments` are for this time only."""
-        own = [*self.arguments, "--listen", f"{self.host}{0 if moved else self.port}", *arguments]
+        own = [*self.arguments, "--listen", f"{self.host}{0 if moved else self.port}{self.web}", *arguments]
         command = [*self.within, sys.executable, "-m", "p2pnode", "serve", *own]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

@@ -32,7 +32,7 @@ class Behind:
         return list(self.host.relayed_addresses)
 
 
-async def _echo(stream: Stream) -> None:
+async def echo(stream: Stream) -> None:
     while data := await stream.read_some(1 << 16, TIMEOUT_S):
         await stream.write(data, TIMEOUT_S)
 
@@ -53,7 +53,7 @@ async def open_behind(key: bytes | None = None) -> AsyncIterator[Behind]:
     ):
         changes: list[list[str]] = []
         upkeep = RelayUpkeep(host, lambda: changes.append(list(host.relayed_addresses)))
-        host.handle(ECHO, _echo)
+        host.handle(ECHO, echo)
         upkeep.need(True)
         nursery.start_soon(upkeep.run)
         yield Behind(host, upkeep, changes)

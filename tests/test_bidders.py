@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from math import inf
-
 import pytest
 
 from p2pnode.core.job.asking import BID_WINDOW_S
+from p2pnode.core.job.limits import PREPARE_SILENCE_S
 from p2pnode.core.job.transitions import AWARD_CONFIRM_S
 from p2pnode.core.placement.reliance import FAILING_FOR_S, SLOW_S, STRANGERS_FAILED_MAX, Reliance
 
@@ -17,6 +16,10 @@ INVENTED = 1_000
 FEWER = 250
 # Twice what the slowest job of ten seeds waits without the invented.
 USUAL_S = 0.1
+# Honest peers among liars that sign failures, and what the first job may wait with 30 of those: each costs it
+# a second.
+FREE = 5
+LIARS_S_MAX = 30.0
 # Jobs of each requester that meet the invented before it has learnt.
 LESSONS_MAX = STRANGERS_FAILED_MAX + 1
 
@@ -35,9 +38,22 @@ def test_each_requester_waits_for_a_few_invented_bidders_and_no_job_fails(kind: 
 
 
 def test_who_says_to_prepare_for_ever_gets_what_is_submitted_until_that_is_noticed_and_no_more() -> None:
-    waits = Bidders(2, Kind.PREPARING, FEWER, warm=True).waits()
-    assert waits.count(inf) <= HONEST * (LESSONS_MAX + SLOW_S / HONEST)
-    assert waits[JOBS // 2] <= USUAL_S
+    waits = Bidders(2, Kind.PREPARING, FEWER, warm=True).waits(PREPARE_SILENCE_S)
+    late = [one for one in waits if one > USUAL_S]
+    assert len(late) <= HONEST * (LESSONS_MAX + SLOW_S / HONEST)
+    assert waits[-1] <= PREPARE_SILENCE_S + USUAL_S
+
+
+@pytest.mark.parametrize("warm", [True, False])
+@pytest.mark.parametrize(("liars", "ranges"), [(3, 3), (10, 10), (30, 2), (30, 30)])
+def test_liars_that_win_and_fail_at_once_end_no_job_while_an_honest_peer_is_free(
+    liars: int, ranges: int, warm: bool
+) -> None:
+    sim = Bidders(2, Kind.FAILING, liars, warm=warm, ranges=ranges, honest=1 + FREE, requesters=1)
+    waits = sim.waits()
+    assert waits[-1] <= LIARS_S_MAX
+    assert sim.awarded_in_vain <= (LESSONS_MAX if warm else liars)
+    assert waits[JOBS * 9 // 10] <= USUAL_S
 
 
 def test_strangers_are_asked_after_the_proven_once_two_of_them_have_failed_and_for_a_while() -> None:

@@ -13,6 +13,7 @@ import dns.rrset
 import pytest
 import trio
 
+from p2pnode.api.shapes import ServiceError
 from p2pnode.core.wire.addresses import BadAddress
 from p2pnode.core.wire.bootstrap import (
     BOOTSTRAP_PEERS_MAX,
@@ -27,6 +28,7 @@ from p2pnode.network.bootstrap import Bootstrap
 from p2pnode.network.discovery import Discovery
 from p2pnode.network.dns_addresses import DnsAddresses, NamesNothing
 from p2pnode.network.host import open_host
+from p2pnode.service.meeting import meet
 
 from .network_support import LOOPBACK, new_identity, until
 
@@ -215,3 +217,26 @@ async def test_a_node_joins_through_a_name_that_is_in_dns_later_and_tells_of_it_
         assert discovery.unreached() == []
         assert discovery.given == {other.peer_id}
         nursery.cancel_scope.cancel()
+
+
+async def test_a_user_s_name_for_peers_connects_with_the_first_that_is_there_and_says_why_none_is() -> None:
+    async with (
+        open_names() as server,
+        open_host(new_identity(), [LOOPBACK]) as other,
+        open_host(new_identity(), [LOOPBACK]) as host,
+    ):
+        names = DnsAddresses(server.where)
+        with pytest.raises(ServiceError, match=r"to /dnsaddr/lan: _dnsaddr.lan has no TXT record"):
+            await meet(host, names, "/dnsaddr/lan")
+        gone = new_identity().peer_id
+        texts = [f"dnsaddr={one}" for one in host.addresses()]
+        server.texts["_dnsaddr.lan"] = texts
+        assert await meet(host, names, "/dnsaddr/lan") == host.peer_id
+        texts.append(f"dnsaddr=/ip4/127.0.0.1/tcp/1/p2p/{gone}")
+        with pytest.raises(ServiceError, match=r"/ip4/127.0.0.1/tcp/1: refused"):
+            await meet(host, names, "/dnsaddr/lan")
+        texts += [f"dnsaddr={one}" for one in other.addresses()]
+        assert await meet(host, names, "/dnsaddr/lan") == other.peer_id
+        assert other.peer_id in host.connected()
+        with pytest.raises(ServiceError, match="is not like /dnsaddr/NAME"):
+            await meet(host, names, "/dnsaddr/")

@@ -68,16 +68,17 @@ def test_all_together_have_few_at_once() -> None:
     assert len(given) == DIAL_BACKS_MAX
 
 
+@pytest.mark.parametrize("web", ["", "/ws"])
 @pytest.mark.parametrize("key", [None, secrets.token_bytes(32)], ids=["open", "private"])
-async def test_a_peer_dials_whoever_asks_at_its_port_and_says_where(key: bytes | None) -> None:
+async def test_a_peer_dials_whoever_asks_at_its_port_and_says_where(key: bytes | None, web: str) -> None:
     async with open_host(new_identity(), [LOOPBACK], network_keys=keys_of(key)) as server:
         DialBackService(server)
-        async with open_host(new_identity(), [EVERYWHERE], network_keys=keys_of(key)) as asker:
+        async with open_host(new_identity(), [EVERYWHERE + web], network_keys=keys_of(key)) as asker:
             await asker.connect(server.peer_id, server.addresses(), TIMEOUT_S)
             before = len(asker.connected())
             port = asker.addresses()[0].split("/")[4]
             found = await ask_to_dial(asker, server.peer_id)
-            assert found == (DialBackAnswer.REACHED, f"/ip4/127.0.0.1/tcp/{port}")
+            assert found == (DialBackAnswer.REACHED, f"/ip4/127.0.0.1/tcp/{port}{web}")
             assert len(asker.connected()) == before and server.remote_host(asker.peer_id)
 
 

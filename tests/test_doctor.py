@@ -15,7 +15,7 @@ from p2pnode.cli.main import main
 from p2pnode.config import CONFIG_FILE
 from p2pnode.doctor import checks, probes
 from p2pnode.doctor.findings import Finding
-from p2pnode.doctor.probes import ClockFacts, EngineFacts, NodeFacts, PathFacts
+from p2pnode.doctor.probes import ClockFacts, EngineFacts, NodeFacts, PathFacts, RouterFacts
 from p2pnode.system.host_resources import DISK_RESERVE_BYTES
 from tests.fake_node import PEER, RESOURCES, START, Served
 
@@ -142,6 +142,9 @@ def a_problem(*, aside: bool) -> ProblemJson:
         (lambda: checks.problems(NodeFacts()), "ok", "nothing is set aside"),
         (lambda: checks.problems(NodeFacts(problems=(a_problem(aside=False),))), "ok", "nothing"),
         (lambda: checks.problems(NodeFacts(problems=(a_problem(aside=True),))), "warn", "1 set aside"),
+        (lambda: checks.router(RouterFacts("192.168.1.1", "8.8.8.8")), "ok", "is 8.8.8.8 outside"),
+        (lambda: checks.router(RouterFacts("192.168.1.1", "100.64.7.7")), "warn", "100.64.7.7, is private"),
+        (lambda: checks.router(RouterFacts("192.168.1.1", problem="no UPnP")), "warn", "no UPnP"),
         (lambda: checks.kubo("0.38", ""), "ok", "Kubo 0.38"),
         (lambda: checks.kubo("", "no answer"), "FAIL", "no answer"),
     ],

@@ -20,15 +20,30 @@ from .sim.weather import EPOCH
 MINUTES_S = 200
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_joiner_keeps_honest_neighbours_among_strangers_that_connect_at_once(seed: int) -> None:
-    sim = Eclipse(seed)
+@pytest.mark.parametrize(("seed", "ranges"), [(0, 4), (1, 4), (2, 50), (3, 200)])
+def test_a_joiner_keeps_honest_neighbours_among_strangers_that_connect_at_once(
+    seed: int, ranges: int
+) -> None:
+    sim = Eclipse(seed, ranges=ranges)
     sim.run(MINUTES_S)
     assert sim.honest_links >= OWN
     assert sim.honest_known == len(sim.honest)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("ranges", [600, 0], ids=["a range for each", "one range for all"])
+def test_whoever_has_as_many_ranges_as_ids_takes_its_links_and_not_its_knowledge_of_the_honest(
+    ranges: int,
+) -> None:
+    sim = Eclipse(1, ranges=ranges)
+    sim.run(60)
+    known = []
+    for _ in range(MINUTES_S - 60):
+        sim.step()
+        known.append(sim.honest_known)
+    assert min(known) == len(sim.honest)
+
+
+@pytest.mark.parametrize("seed", range(2))
 def test_it_finds_them_again_though_the_given_peer_is_gone_and_after_a_restart(seed: int) -> None:
     sim = Eclipse(seed)
     sim.run(60)

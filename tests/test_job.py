@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from p2pnode.core.job.conclusion import EXECUTIONS_ENDED_KEPT_MAX
-from p2pnode.core.job.incoming import OVERDUE_GRACE_S
+from p2pnode.core.job.limits import OVERDUE_GRACE_S
 from p2pnode.core.job.machine import Job
-from p2pnode.core.job.retries import ATTEMPTS_MAX
+from p2pnode.core.job.retries import TRIES_PER_PEER_MAX
 from p2pnode.core.records.events import PeerLost, Received, Tick
 from p2pnode.core.records.lifecycle import (
     LIVE,
@@ -70,22 +70,23 @@ def test_a_failure_that_is_the_jobs_own_fails_it_without_another_try(
     assert not sent(actions, Ask)
 
 
-def test_a_failure_of_the_peer_is_tried_elsewhere_and_the_tries_end() -> None:
+def test_a_failure_of_the_peer_is_tried_at_all_others_before_there_again_and_the_tries_end() -> None:
     job = new_job("abcd")
     job.begin(0)
     now = 0.0
-    for _ in range(ATTEMPTS_MAX):
+    while not job.record.ended:
         for peer, execution in asked(job).items():
             job.handle(Received(peer, bid(execution)), now)
-        (one,) = job.record.of(*LIVE)
-        job.handle(end(job, one.id, None, Fault.PEER), now)
-        if not job.record.of(*LIVE) and not job.record.ended:
+        for one in job.record.of(*LIVE):
+            job.handle(end(job, one.id, None, Fault.PEER), now)
+        if not asked(job) and not job.record.ended:
             now = job.deadline
             job.handle(Tick(), now)
     failed = [one.peer for one in job.record.of(ExecutionState.FAILED)]
-    assert len(set(failed)) == ATTEMPTS_MAX
+    assert set(failed[:4]) == set(failed[4:]) == set("abcd")
+    assert len(failed) == 4 * TRIES_PER_PEER_MAX
     assert (job.record.state, job.record.outcome) == (JobState.FAILED, Outcome.EXECUTION)
-    assert job.record.reason == f"replica 0 failed {ATTEMPTS_MAX} times; the first: it broke"
+    assert job.record.reason.startswith("it broke; then no peer can take it: 4 of 4: failed this job 2 times")
 
 
 def test_a_lost_peer_is_not_asked_again_at_once_and_is_not_why_the_job_failed() -> None:
@@ -98,7 +99,7 @@ def test_a_lost_peer_is_not_asked_again_at_once_and_is_not_why_the_job_failed() 
         for peer, other in asked(job).items():
             job.handle(Received(peer, bid(other)), now)
         (one,) = job.record.of(*LIVE)
-        job.handle(end(job, one.id, None, Fault.PEER), now)
+        job.handle(end(job, one.id, None, Fault.NETWORK), now)
         if not job.record.of(*LIVE) and not job.record.ended:
             now = job.deadline
             job.handle(Tick(), now)

@@ -8,7 +8,9 @@ from p2pnode.core.wire.addresses import (
     Address,
     BadAddress,
     Scope,
+    WebLayer,
     by_peer,
+    is_listened_at,
     parse,
     reach_of,
     scope_of,
@@ -28,6 +30,10 @@ LOOPBACK, PRIVATE, PUBLIC = "/ip4/127.0.0.1/tcp/1", "/ip4/192.168.1.2/tcp/1", "/
         "/ip6/::1/tcp/0",
         "/dns/node.example.org/tcp/65535",
         f"/ip4/192.0.2.1/tcp/4001/p2p/{RELAY}/p2p-circuit",
+        f"/ip4/192.0.2.1/tcp/4001/ws/p2p/{RELAY}/p2p-circuit/p2p/{PEER}",
+        "/ip6/::1/tcp/0/ws",
+        f"/dns4/node.example.org/tcp/443/wss/p2p/{PEER}",
+        f"/ip4/192.0.2.1/tcp/443/tls/sni/node.example.org/ws/p2p/{PEER}",
         f"/dns4/relay.example.org/tcp/4001/p2p/{RELAY}/p2p-circuit/p2p/{PEER}",
     ],
 )
@@ -37,6 +43,13 @@ def test_an_address_is_written_as_it_was_read(text: str) -> None:
 
 def test_an_address_has_parts() -> None:
     assert parse(f"/ip4/192.0.2.1/tcp/4001/p2p/{PEER}") == Address("ip4", "192.0.2.1", 4001, PEER)
+
+
+def test_tls_below_websocket_is_written_in_one_way_and_dialled_alone() -> None:
+    both = [parse(f"/dns4/a.example/tcp/443/{web}") for web in ("wss", "tls/ws")]
+    assert both[0] == both[1] == Address("dns4", "a.example", 443, web=WebLayer.TLS)
+    listened = [is_listened_at(parse(f"/ip4/0.0.0.0/tcp/1{web}")) for web in ("", "/ws", "/wss")]
+    assert listened == [True, True, False]
 
 
 def test_an_address_by_a_relay_is_dialled_at_the_relay_and_is_of_the_peer_behind_it() -> None:
@@ -71,7 +84,13 @@ def test_addresses_tell_how_their_peer_is_reached(told: list[str], reach: str) -
         "192.0.2.1:4001",
         "/ip4/192.0.2.1",
         "/ip4/192.0.2.1/udp/4001/quic-v1",
-        "/ip4/192.0.2.1/tcp/4001/ws",
+        "/ip4/192.0.2.1/tcp/4001/ws/ws",
+        "/ip4/192.0.2.1/tcp/4001/ws\n",
+        "/ip4/192.0.2.1/tcp/4001/wsx",
+        "/ip4/192.0.2.1/tcp/4001/tls",
+        "/ip4/192.0.2.1/tcp/4001/tls/sni//ws",
+        "/ip4/192.0.2.1/tcp/4001/tls/sni/a b/ws",
+        f"/ip4/192.0.2.1/tcp/4001/p2p/{PEER}/ws",
         "/ip4/192.0.2.256/tcp/4001",
         "/ip4/192.0.2.1/tcp/65536",
         "/ip4/192.0.2.1/tcp/-1",

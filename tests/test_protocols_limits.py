@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pnode.core.job import asking, deputies, incoming, machine, refusals, transitions
+from p2pnode.core.job import limits as stage_limits
 from p2pnode.core.jobfile import kinds, yamltree
 from p2pnode.core.link import detection_times
 from p2pnode.core.placement import advertising, adverts, arrival, hearsay, standing
@@ -138,12 +139,13 @@ def test_the_pages_name_the_limits_that_the_code_has() -> None:
             f"{queueing.LOANS_MAX} ",
         ],
         "execution": [
-            f"{executions.PREPARE_TIMEOUT_S / 60:g} minutes",
+            f"{ending.PREPARE_TIMEOUT_S / 60:g} minutes",
             f"{ending.PUBLISH_TIMEOUT_S / 60:g} minutes",
             f"{spec.STOP_GRACE_S} s if null",
             f"{spec.STOP_GRACE_S_MAX} s, or",
             f"{ending.KEEP_TIMEOUT_S:g} s, or",
-            f"{incoming.OVERDUE_GRACE_S:g} s",
+            f"{stage_limits.OVERDUE_GRACE_S:g} s",
+            f"{stage_limits.PREPARE_SILENCE_S / 60:g} minutes without an update",
             f"{detection_times.LOST_AFTER_CLOSE_S:g} s",
         ],
         "ownership": [

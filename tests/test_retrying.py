@@ -9,6 +9,7 @@ from p2pnode.core.job.retries import (
     ATTEMPTS_MAX,
     BACK_OFF_S_MAX,
     FAILURE_COUNTS_S,
+    PEERS_AT_FAULT_MAX,
     STEADY_S,
 )
 from p2pnode.core.records.lifecycle import (
@@ -63,6 +64,20 @@ def test_what_ran_for_a_while_has_started_well_and_fails_as_if_for_the_first_tim
     assert waits(JobType.SERVICE, *[Fault.JOB] * 8, ran_s=STEADY_S) < 2
 
 
+@pytest.mark.parametrize("kind", [JobType.BATCH, JobType.SERVICE])
+def test_another_peer_is_not_waited_for_since_many_have_failed_by_their_own_fault(kind: JobType) -> None:
+    assert waits(kind, *[Fault.PEER] * PEERS_AT_FAULT_MAX) <= 1
+    assert waits(kind, *[Fault.PEER] * PEERS_AT_FAULT_MAX, Fault.PEER, Fault.PEER) > 1
+
+
+def test_a_peer_that_fails_again_and_again_counts_once_and_waits_for_longer() -> None:
+    record = record_of(JobType.BATCH, *[Fault.PEER] * PEERS_AT_FAULT_MAX)
+    for one in record.executions.values():
+        one.peer = "peer0"
+    assert not retrying.hopeless(record, {0})
+    assert retrying.back_off_s(record, last(record)) > BACK_OFF_S_MAX / 2
+
+
 def test_what_was_lost_or_moved_is_tried_at_once() -> None:
     assert waits(JobType.BATCH, Fault.PEER, Fault.MOVED) == 0
     record = record_of(JobType.BATCH, Fault.PEER)
@@ -74,9 +89,11 @@ def test_what_was_lost_or_moved_is_tried_at_once() -> None:
     ("faults", "ends"),
     [
         ([Fault.JOB], True),
-        ([Fault.PEER] * (ATTEMPTS_MAX - 1), False),
-        ([Fault.PEER] * ATTEMPTS_MAX, True),
-        ([Fault.NETWORK, Fault.PEER, Fault.NETWORK], True),
+        ([Fault.NETWORK] * (ATTEMPTS_MAX - 1), False),
+        ([Fault.NETWORK] * ATTEMPTS_MAX, True),
+        ([Fault.PEER] * (PEERS_AT_FAULT_MAX - 1), False),
+        ([Fault.PEER] * PEERS_AT_FAULT_MAX, True),
+        ([Fault.NETWORK, Fault.PEER, Fault.NETWORK], False),
         ([Fault.MOVED] * (ATTEMPTS_MAX + 1), False),
         ([Fault.PEER, Fault.JOB], True),
     ],

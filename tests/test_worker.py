@@ -7,7 +7,7 @@ from math import inf
 import pytest
 
 from p2pnode.core.placement.locality import source_cache_key
-from p2pnode.core.records.ending import KEEP_TIMEOUT_S, PUBLISH_TIMEOUT_S
+from p2pnode.core.records.ending import KEEP_TIMEOUT_S, PREPARE_TIMEOUT_S, PUBLISH_TIMEOUT_S
 from p2pnode.core.records.events import (
     DropReservation,
     Kill,
@@ -24,7 +24,7 @@ from p2pnode.core.wire import codec
 from p2pnode.core.wire.messages import Adopt, Bid, Ended, Refusal, Update
 from p2pnode.core.wire.spec import STOP_GRACE_S, STOP_GRACE_S_MAX, InputSource, JobType, Source, Timeouts
 from p2pnode.core.wire.states import Fault, RefusalKind, Scheduling, Stage
-from p2pnode.core.worker.executions import ENDED_KEPT_MAX, PREPARE_TIMEOUT_S
+from p2pnode.core.worker.executions import ENDED_KEPT_MAX
 
 from .core_support import a_mandate, ask, award, sent, spec
 from .worker_support import ASK, CANCEL, ID, RELEASE, finished, held, kill, new, offered, refusal_of, running

@@ -150,4 +150,7 @@ class TokenBody(JsonBody):
 class AddressBody(JsonBody):
     """A peer to connect to."""
 
-    address: Annotated[str, Meta(description="Its multiaddr, with /p2p/PEER.", max_length=1024)]
+    address: Annotated[
+        str,
+        Meta(description="Its multiaddr, with /p2p/PEER, or /dnsaddr/NAME for one of them.", max_length=1024),
+    ]

@@ -19,7 +19,7 @@ from p2pnode.client.errors import ClientError
 from p2pnode.config import PROFILE_VARIABLE, ConfigError, check_profile
 from p2pnode.core.jobfile.template.variables import parse_assignment, select_environment
 from p2pnode.core.values.text import visible
-from p2pnode.core.wire.addresses import parse_peer
+from p2pnode.core.wire.bootstrap import parse_given
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 # More would be no help to choose from.
@@ -109,9 +109,9 @@ peers = click.option(
     "--peer",
     "peers",
     metavar="ADDR",
-    type=ParsedValue("address", parse_peer),
+    type=ParsedValue("address", parse_given),
     multiple=True,
-    help="A node to connect to first; may be repeated.",
+    help="A node to connect to first, or /dnsaddr/NAME; may be repeated.",
 )
 
 

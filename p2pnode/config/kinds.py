@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from p2pnode.core.link.port_mapping import UpnpMode
 from p2pnode.core.link.reach import ReachMode, RelayMode
 from p2pnode.core.placement.forwarding import parse_pattern
 from p2pnode.core.values import units
@@ -39,7 +40,9 @@ URL_LENGTH_MAX = 2_000
 LENDABLE_NETWORKS = (NetworkType.BRIDGE, NetworkType.HOST)
 
 T = TypeVar("T")
-Mode = TypeVar("Mode", ReachMode, RelayMode, DhtMode, ProvideMode)
+# Others dial eight addresses of a node, its own among them.
+ANNOUNCED_MAX = 4
+Mode = TypeVar("Mode", ReachMode, RelayMode, UpnpMode, DhtMode, ProvideMode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +107,24 @@ def _matching(pattern: str) -> Callable[[object], str]:
 
 def _read_listened_at(text: str) -> str:
     address = addresses.parse(text)
-    if address.family not in ("ip4", "ip6") or address.relay:
-        raise addresses.BadAddress(f"{text!r}: to listen, an IP address is needed")
+    if not addresses.is_listened_at(address):
+        raise addresses.BadAddress(
+            f"{text!r}: to listen, an IP address is needed, without TLS: a reverse proxy has that before /ws"
+        )
     return text
+
+
+def _read_announced(value: object) -> tuple[str, ...]:
+    texts = _texts(value)
+    for text in texts:
+        address = addresses.parse(text)
+        if address.relay or address.peer or not address.port:
+            raise addresses.BadAddress(f"{text!r}: to be announced, an address has a port, and names no peer")
+        if address.host in ("0.0.0.0", "::"):
+            raise addresses.BadAddress(f"{text!r}: to be announced, an address is one that others can dial")
+    if len(texts) > ANNOUNCED_MAX:
+        raise ValueError(value)
+    return tuple(texts)
 
 
 def _read_peer_ids(value: object) -> tuple[str, ...]:
@@ -248,6 +266,7 @@ LOG_LEVEL = SettingKind("LEVEL", f"one of {', '.join(LOG_LEVELS)}", "info", _rea
 LOG_FORMAT = SettingKind("FORM", f"one of {', '.join(LOG_FORMATS)}", "json", _read_log_format)
 REACH = SettingKind("MODE", f"one of {', '.join(ReachMode)}", "relay", _one_of(ReachMode))
 RELAY = SettingKind("MODE", f"one of {', '.join(RelayMode)}", "off", _one_of(RelayMode))
+UPNP = SettingKind("MODE", f"one of {', '.join(UpnpMode)}", "off", _one_of(UpnpMode))
 COMMAND = SettingKind(
     "WORD",
     "an absolute path such as /usr/local/bin/tell, then the arguments, one by one",
@@ -281,6 +300,13 @@ LISTEN = SettingKind(
     "multiaddrs such as /ip4/0.0.0.0/tcp/4001",
     "/ip4/0.0.0.0/tcp/4001",
     _list_of(_read_listened_at),
+    _words,
+)
+ANNOUNCE = SettingKind(
+    "ADDR",
+    f"at most {ANNOUNCED_MAX} multiaddrs such as /dns4/node.example.org/tcp/443/wss",
+    "/dns4/node.example.org/tcp/443/wss",
+    _read_announced,
     _words,
 )
 PEERS = SettingKind(

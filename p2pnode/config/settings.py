@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_type_hints
 
 from p2pnode.config import DEFAULT_ORIGIN, SettingOrigin, kinds
 from p2pnode.config.kinds import SettingKind
+from p2pnode.core.link.port_mapping import UpnpMode
 from p2pnode.core.link.reach import ReachMode, RelayMode
 from p2pnode.core.values import units
 from p2pnode.core.values.finding import DhtMode, ProvideMode
@@ -63,6 +64,10 @@ class NodeConfig:
             f"{ALL_IP4}, and {ALL_IP6} where there is IPv6",
         ),
     ] = field(default_factory=lambda: _default_listen())
+    announce: Annotated[
+        tuple[str, ...],
+        Setting("--announce", kinds.ANNOUNCE, "One more address at which others dial it, as of a proxy.", ""),
+    ] = ()
     # With /p2p/PEER, or names in DNS.
     peers: Annotated[
         tuple[str, ...], Setting("--peer", kinds.PEERS, "A node to join through, or /dnsaddr/NAME for some.")
@@ -183,6 +188,15 @@ class NodeConfig:
             "auto",
         ),
     ] = RelayMode.AUTO
+    upnp: Annotated[
+        UpnpMode,
+        Setting(
+            "--upnp",
+            kinds.UPNP,
+            "Have the router pass the port on to this node (UPnP); auto: where both have private addresses.",
+            "auto",
+        ),
+    ] = UpnpMode.AUTO
     # As DOCKER_HOST names it.
     docker_host: Annotated[
         str,

@@ -7,13 +7,14 @@ from collections.abc import Collection
 from statistics import median
 
 from p2pnode.api.shapes import IdentityJson
+from p2pnode.core.link.port_mapping import is_double_nat
 from p2pnode.core.placement.adverts import ADVERT_TTL_MS_MAX
 from p2pnode.core.values.units import about_bytes
 from p2pnode.core.wire import addresses
 from p2pnode.system.host_resources import DISK_RESERVE_BYTES
 
 from .findings import Finding, fail, ok, warn
-from .probes import ClockFacts, EngineFacts, NetworkFacts, NodeFacts, PathFacts
+from .probes import ClockFacts, EngineFacts, NetworkFacts, NodeFacts, PathFacts, RouterFacts
 
 # As pyproject.toml has them: the first that works, the first that does not.
 PYTHON_FIRST, PYTHON_END = (3, 11), (3, 14)
@@ -243,6 +244,20 @@ def reach(found: NodeFacts) -> Finding | None:
         )
     says = {"direct": "others connect to this node", "relay": "others reach this node by relays"}
     return ok("reach", says[how]) if how in says else None
+
+
+def router(found: RouterFacts) -> Finding:
+    """The router of a node that is not dialled, which might pass its port on."""
+    if found.problem:
+        advice = "have it forward the port of --listen here, or let it do so by UPnP"
+        return warn("router", found.problem, advice)
+    if is_double_nat(found.external):
+        return warn(
+            "router",
+            f"{found.gateway} is behind another router: its own address, {found.external}, is private",
+            "have that one forward the port, too, or ask the provider for a public address",
+        )
+    return ok("router", f"{found.gateway} speaks UPnP, and is {found.external} outside")
 
 
 def finding(found: NodeFacts) -> Finding | None:

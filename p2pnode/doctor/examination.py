@@ -6,8 +6,10 @@ import os
 from collections.abc import Iterator, Mapping
 
 from p2pnode import __version__
+from p2pnode.api.shapes import IdentityJson
 from p2pnode.config import ConfigError, loading, place_of, policy
 from p2pnode.config.settings import NodeConfig
+from p2pnode.core.link.port_mapping import UpnpMode
 from p2pnode.core.wire import addresses
 
 from . import checks, probes
@@ -44,6 +46,7 @@ def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
         yield checks.own_addresses(node.identity)
         if reach := checks.reach(node):
             yield reach
+        yield from _router(config, node.identity)
         if finding := checks.finding(node):
             yield finding
         yield checks.problems(node)
@@ -67,6 +70,14 @@ def _engines(config: NodeConfig, environ: Mapping[str, str]) -> Iterator[Finding
     if engine.images:
         yield checks.disk("images", engine.images, engine.images_free_bytes)
     yield checks.wasm(probes.wasm_problem())
+
+
+def _router(config: NodeConfig, identity: IdentityJson) -> Iterator[Finding]:
+    """The router, where one stands before a node that nobody dials."""
+    if config.upnp is UpnpMode.OFF or identity.get("reach") not in ("relay", "none"):
+        return
+    if (router := probes.router(identity["addresses"])) is not None:
+        yield checks.router(router)
 
 
 def _ports(config: NodeConfig, node: probes.NodeFacts) -> Iterator[Finding]:

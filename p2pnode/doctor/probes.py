@@ -10,7 +10,7 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from p2pnode import own_network
 from p2pnode.api.shapes import IdentityJson, NodeJson, ProblemJson, ServiceError, UnreachedJson
 from p2pnode.client.errors import NodeUnreachable
 from p2pnode.client.finding import find, running_node
+from p2pnode.core.link.port_mapping import Behind
 from p2pnode.core.records import membership
 from p2pnode.core.records.membership import OPEN_NETWORK
 from p2pnode.core.wire import addresses
@@ -28,6 +29,8 @@ from p2pnode.engines.docker.answers import Info
 from p2pnode.engines.docker.api import EngineGone, EngineRefused
 from p2pnode.engines.wasm import engine as wasm_engine
 from p2pnode.ipfs.kubo import KuboDaemon, KuboFailed
+from p2pnode.network.gateway import NoGateway, find_gateway
+from p2pnode.network.port_mapper import behind_here
 
 # An engine may neither answer nor refuse; a person waits so long for one line.
 ENGINE_ANSWERS_S = 15.0
@@ -206,6 +209,30 @@ def network(data_dir: Path, now: float) -> NetworkFacts:
         ends=ends,
         of_another=of_another or "",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class RouterFacts:
+    """The router of this machine; `external` is its own address, where it speaks UPnP and gives one."""
+
+    gateway: str
+    external: str = ""
+    # Why it gives none.
+    problem: str = ""
+
+
+def router(listened: Iterable[str]) -> RouterFacts | None:
+    """The router of a node that listens there; None where it is behind none."""
+    behind = behind_here(listened)
+    return trio.run(_asked_router, behind) if behind else None
+
+
+async def _asked_router(behind: Behind) -> RouterFacts:
+    try:
+        found = await find_gateway(behind.gateway, behind.own[0].host)
+        return RouterFacts(behind.gateway, await found.external_host())
+    except NoGateway as error:
+        return RouterFacts(behind.gateway, problem=str(error))
 
 
 def _lives(data_dir: Path) -> bool:

@@ -12,7 +12,10 @@ from libp2p.rcmgr import Direction
 from multiaddr import Multiaddr
 from multiaddr.utils import get_network_addrs, get_thin_waist_addresses
 
+from p2pnode.core.wire import addresses as addressing
+
 from .tcp import TcpStream
+from .websocket import WebSocketStream
 
 # A connection says goodbye, which takes libp2p 0.1 s, all of them at once.
 CLOSE_S_MAX = 2.0
@@ -38,12 +41,18 @@ async def close_all(connections: Iterable[INetConn]) -> None:
 def listening_at(bound: Iterable[Multiaddr]) -> list[str]:
     """Addresses at which a host is reached that is bound to these, wildcards replaced by all interfaces."""
     found = [
-        str(concrete)
+        concrete
         for one in bound
-        for concrete in [*get_thin_waist_addresses(one), _loopback(one)]
+        for concrete in [*(f"{tcp}{_web(one)}" for tcp in get_thin_waist_addresses(one)), _loopback(one)]
         if concrete is not None
     ]
     return list(dict.fromkeys(found))
+
+
+def _web(bound: Multiaddr) -> str:
+    """The part of an address that says that WebSocket is listened for, which libp2p leaves out."""
+    web = addressing.parse(str(bound)).web
+    return f"/{web}" if web else ""
 
 
 def remote_host_of(connection: INetConn) -> str:
@@ -55,12 +64,12 @@ def remote_host_of(connection: INetConn) -> str:
 def local_address_of(connection: INetConn) -> tuple[str, int] | None:
     """The IP address and port at this end; None for a connection by a relay, or one that is closed."""
     below = connection.muxed_conn.secured_conn.conn.read_writer.read_write_closer
-    while isinstance(below, RawConnection):
+    while isinstance(below, RawConnection | WebSocketStream):
         below = below.stream
     if not isinstance(below, TcpStream):
         return None
     try:
-        host, port, *_ = below.stream.socket.getsockname()
+        host, port, *_ = below.socket.getsockname()
     except OSError:
         return None
     return str(host).partition("%")[0], int(port)

@@ -7,6 +7,7 @@ strangers. The dial is a connection of its own, which ends once the peer has sho
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import trio
 from libp2p.exceptions import BaseLibp2pError
@@ -49,9 +50,12 @@ PORTS_MAX = 3
 SERVE_S_MAX = REQUEST_S_MAX + DIAL_S_MAX + WRITE_S_MAX + 1.0
 
 
-async def ask_to_dial(host: Host, peer: str) -> tuple[DialBackAnswer, str]:
-    """Have a connected peer dial this node; with the answer, where it was reached ("": it does not say)."""
-    own = [addressing.parse(one) for one in host.addresses()]
+async def ask_to_dial(host: Host, peer: str, mapped_at: Sequence[str] = ()) -> tuple[DialBackAnswer, str]:
+    """Have a connected peer dial this node; with the answer, where it was reached ("": it does not say).
+
+    The router is said to lead here from `mapped_at`.
+    """
+    own = [addressing.parse(one) for one in (*mapped_at, *host.addresses())]
     wide = [one for one in own if addressing.scope_of(one.host) > addressing.Scope.LOOPBACK]
     asked = DialBackRequest(
         ID.from_string(host.peer_id).to_bytes(),
@@ -142,13 +146,13 @@ def _targets_untrusted(addresses: tuple[bytes, ...], host: str) -> list[addressi
     if not host:
         return []
     family = "ip6" if ":" in host else "ip4"
-    ports: dict[int, None] = {}
+    ports: dict[tuple[int, addressing.WebLayer], None] = {}
     for data in addresses:
         try:
             found = addressing.parse(str(Multiaddr(data)))
         except ValueError:
             # Another transport than TCP, or no address at all.
             continue
-        if found.port and not found.relay and found.family in ("ip4", "ip6"):
-            ports[found.port] = None
-    return [addressing.Address(family, host, port) for port in list(ports)[:PORTS_MAX]]
+        if found.port and addressing.is_listened_at(found):
+            ports[found.port, found.web] = None
+    return [addressing.Address(family, host, port, web=web) for port, web in list(ports)[:PORTS_MAX]]

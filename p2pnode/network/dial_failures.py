@@ -14,6 +14,7 @@ from p2pnode.core.wire.reasons import one_line
 
 from .names import NameUnknown
 from .private_network import OtherNetwork
+from .websocket import NoWebSocket
 
 _OF_ERRNO = {
     errno.ECONNREFUSED: "refused: nothing listens there",
@@ -33,7 +34,7 @@ class WrongPeer(SecurityUpgradeFailure):  # type: ignore[misc]  # libp2p is not 
 def reason_of_failure(error: BaseException) -> str:
     causes = list(_causes(error))
     for cause in causes:
-        if isinstance(cause, WrongPeer | NameUnknown | OtherNetwork):
+        if isinstance(cause, WrongPeer | NameUnknown | OtherNetwork | NoWebSocket):
             return str(cause)
     for cause in causes:
         if isinstance(cause, MultiselectError):

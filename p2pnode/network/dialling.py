@@ -25,6 +25,8 @@ DIAL_STAGGER_S = 0.25
 ADDRESSES_DIALLED_MAX = 8
 # So many of them by relays, where a peer has so many addresses.
 RELAYED_DIALLED_MAX = 2
+# So many of WebSocket.
+WEB_DIALLED_MAX = 2
 # The rest of the caller's time is for the peer.
 RELAY_CONNECT_S_MAX = 3.0
 # The part of a caller's time that the dials get.
@@ -149,11 +151,16 @@ class Dialler:
 
 
 def _in_order(addresses: Sequence[str]) -> list[str]:
-    """The addresses to dial: IPv4 and IPv6 by turns; by relays last, which are slower and another's line."""
+    """The addresses to dial: IPv4 and IPv6 by turns; WebSocket after that.
+
+    By relays last, which are slower and another's line.
+    """
     relayed = [one for one in dict.fromkeys(addresses) if _is_relayed(one)]
-    direct = [one for one in dict.fromkeys(addresses) if one not in relayed]
-    kept = max(RELAYED_DIALLED_MAX, ADDRESSES_DIALLED_MAX - len(direct))
-    return [*addressing.interleaved(direct)[: ADDRESSES_DIALLED_MAX - len(relayed[:kept])], *relayed[:kept]]
+    plain, web = addressing.plain_first([one for one in dict.fromkeys(addresses) if one not in relayed])
+    relayed = relayed[: max(RELAYED_DIALLED_MAX, ADDRESSES_DIALLED_MAX - len(plain) - len(web))]
+    room = ADDRESSES_DIALLED_MAX - len(relayed)
+    web = addressing.interleaved(web)[: max(WEB_DIALLED_MAX, room - len(plain))]
+    return [*addressing.interleaved(plain)[: room - len(web)], *web, *relayed]
 
 
 def _is_relayed(address: str) -> bool:

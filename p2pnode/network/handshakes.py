@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import trio
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
@@ -11,19 +10,19 @@ from p2pnode.core.wire.addresses import Address
 
 from .private_network import NetworkKeys, PrivateConnection
 from .scopes import shielded
-from .tcp import TcpStream
+from .tcp import connected
 
 CLOSE_S_MAX = 1.0
 
 
 async def shake_hands(swarm: Swarm, keys: NetworkKeys | None, peer: str, at: Address) -> None:
     """Connect with a peer, and let it go; raises `OSError`, and what libp2p raises if it is another."""
-    stream = await trio.open_tcp_stream(at.host, at.port)
-    raw = RawConnection(TcpStream(stream), initiator=True)
+    stream = await connected(at)
+    raw = RawConnection(stream, initiator=True)
     if keys is not None:
         raw = PrivateConnection(raw, keys()[:1])
     try:
         await swarm.upgrader.upgrade_security(raw, True, ID.from_string(peer))
     finally:
         with shielded(CLOSE_S_MAX):
-            await stream.aclose()
+            await stream.close()

@@ -164,7 +164,8 @@ class HolePuncher:
 
     def _own_addresses(self) -> tuple[bytes, ...]:
         """The addresses where this node may be met: its public ones, or of a router that keeps its ports."""
-        own = [addressing.parse(one) for one in self._host.addresses()]
+        # Both sides of a WebSocket cannot be the one that listens.
+        own = [one for one in map(addressing.parse, self._host.addresses()) if not one.web]
         found = [one for one in own if addressing.scope_of(one.host) is Scope.PUBLIC]
         for host in filter(self._observed.keeps_ports, self._observed.hosts()):
             family = "ip6" if ":" in host else "ip4"
@@ -203,7 +204,7 @@ class HolePuncher:
     def _source(self, family: str) -> tuple[str, int] | None:
         """Where this node listens: the router's hole is to lead there."""
         bound = (addressing.parse(str(one)) for one in self._host.inner.get_transport_addrs())
-        return next(((one.host, one.port) for one in bound if one.family == family), None)
+        return next(((one.host, one.port) for one in bound if one.family == family and not one.web), None)
 
     async def _upgrade(self, peer: str, stream: trio.SocketStream, target: Address, inbound: bool) -> None:
         """Make a connection of what has become one on both sides, where each has a part that is agreed on."""
@@ -258,7 +259,7 @@ def _targets_untrusted(message: PunchMessage) -> list[Address]:
         with suppress(ValueError):
             address = addressing.parse(str(Multiaddr(data)))
             public = addressing.scope_of(address.host) is Scope.PUBLIC
-            if address.family in ("ip4", "ip6") and address.port and not address.relay and public:
+            if addressing.is_listened_at(address) and address.port and not address.web and public:
                 found.append(address)
     return found
 

@@ -29,7 +29,7 @@ from multiaddr import Multiaddr
 from p2pnode.core.link.inbound import INBOUND_MAX
 from p2pnode.core.link.knocking import HANDSHAKES_MAX
 from p2pnode.core.wire import addresses as addressing
-from p2pnode.core.wire.addresses import Address
+from p2pnode.core.wire.addresses import Address, WebLayer
 from p2pnode.identity import Identity
 
 from .connections import close_all
@@ -201,8 +201,8 @@ def check_free(text: str) -> None:
         address = addressing.parse(text)
     except addressing.BadAddress as exc:
         raise CannotListen(f"cannot listen: {exc}") from exc
-    if address.family not in ("ip4", "ip6") or address.relay:
-        raise CannotListen(f"cannot listen on {text}: an IP address is needed")
+    if not addressing.is_listened_at(address):
+        raise CannotListen(f"cannot listen on {text}: an IP address is needed, without TLS")
     try:
         with _bound(address, address.port) as probe:
             probe.listen(1)
@@ -212,15 +212,22 @@ def check_free(text: str) -> None:
 
 @contextmanager
 def ports_chosen(listen: Sequence[str]) -> Iterator[list[str]]:
-    """The addresses, with one free port for all that leave theirs open; it is held within."""
+    """The addresses, with one free port for all of plain TCP that leave theirs open, and one for WebSocket.
+
+    They are held within. Raises `CannotListen`.
+    """
     parsed = [addressing.parse(text) for text in listen]
-    open_ones = [one for one in parsed if not one.port]
-    if len(open_ones) < 2:
-        yield list(listen)
-        return
+    given = [
+        {one.port for one in parsed if one.port and one.web is web} for web in (WebLayer.NONE, WebLayer.PLAIN)
+    ]
+    if shared := given[0] & given[1]:
+        raise CannotListen(f"cannot listen on port {min(shared)} for /ws and without: it needs another port")
     with ExitStack() as held:
-        port = _hold_one_port(held, open_ones)
-        yield [str(one if one.port else dataclasses.replace(one, port=port)) for one in parsed]
+        chosen = dict[WebLayer, int]()
+        for web in (WebLayer.NONE, WebLayer.PLAIN):
+            if open_ones := [one for one in parsed if not one.port and one.web is web]:
+                chosen[web] = _hold_one_port(held, open_ones)
+        yield [str(one if one.port else dataclasses.replace(one, port=chosen[one.web])) for one in parsed]
 
 
 def _hold_one_port(held: ExitStack, addresses: Sequence[Address]) -> int:

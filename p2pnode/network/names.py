@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 
 import trio
 
-from p2pnode.core.wire.addresses import Address
+from p2pnode.core.wire.addresses import Address, WebLayer
 
 # The resolver's own tries take 10 s and more; a dial has less.
 RESOLVE_S_MAX = 4.0
@@ -45,7 +46,9 @@ async def resolve(address: Address) -> list[Address]:
     hosts = dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found)
     # A link-local address needs an interface, which an address cannot name.
     fit = [host for host in hosts if "%" not in host][:RESOLVED_MAX]
-    return [Address("ip6" if ":" in host else "ip4", host, address.port, address.peer) for host in fit]
+    # The certificate is the name's, not the number's.
+    name = address.name or (address.host if address.web is WebLayer.TLS else "")
+    return [replace(address, family="ip6" if ":" in host else "ip4", host=host, name=name) for host in fit]
 
 
 def _threads() -> trio.CapacityLimiter:

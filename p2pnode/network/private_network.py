@@ -87,7 +87,8 @@ class PrivateConnection(RawConnection):  # type: ignore[misc]  # libp2p is not f
     """
 
     def __init__(self, raw: IRawConnection, keys: Sequence[bytes], *, dialled: bool = False) -> None:
-        super().__init__(raw, getattr(raw, "is_initiator", False))
+        at = raw.get_transport_addresses()
+        super().__init__(raw, getattr(raw, "is_initiator", False), addresses=at)
         self._keys = tuple(keys)
         self._dialled = dialled
         self._encrypt: Any = None

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 import trio
 
 from p2pnode.config.settings import NodeConfig
+from p2pnode.core.link.port_mapping import UpnpMode
 from p2pnode.core.link.reach import Reachability, ReachMode, ReachState, RelayMode
 from p2pnode.core.wire import addresses as addressing
 from p2pnode.core.wire.addresses import OwnNetworks
@@ -16,6 +17,7 @@ from p2pnode.network.hole_punching import HolePuncher
 from p2pnode.network.host import Connected, Disconnected, Host
 from p2pnode.network.observations import Observations
 from p2pnode.network.own_addresses import AddressWatch
+from p2pnode.network.port_mapper import PortMapper
 from p2pnode.network.relay_service import RelayService
 from p2pnode.network.relay_upkeep import RelayUpkeep
 
@@ -39,7 +41,14 @@ class Reaching:
         self._upkeep = RelayUpkeep(host, self._tell)
         self._observed = Observations(host).observed
         self._puncher = HolePuncher(host, self._observed, addresses_of)
+        self._mapped_at: Sequence[str] = ()
+        # The dial-backs that are under way; those asked for before a move are waited for.
+        self._asked = 0
+        self._is_moved = False
+        maps = config.upnp is not UpnpMode.OFF and config.reach is not ReachMode.RELAY
+        self._mapper = PortMapper(host, self._mapped) if maps else None
         host.by_relays_alone = config.reach is ReachMode.RELAY
+        self._announced = host.reached_at = config.announce
         self._told = self._tellable()
         self._wake = trio.Event()
         host.watch(self._on_connection)
@@ -60,9 +69,14 @@ class Reaching:
             nursery.start_soon(self._upkeep.run)
             nursery.start_soon(self._puncher.run)
             nursery.start_soon(self.own_addresses.run)
+            if self._mapper is not None:
+                nursery.start_soon(self._mapper.run)
             while True:
                 now = trio.current_time()
-                for peer in self._reachability.asks(now):
+                # An answer to what was asked before says nothing of now; nobody dials one peer twice at once.
+                self._is_moved = self._is_moved and self._asked > 0
+                for peer in () if self._is_moved else self._reachability.asks(now):
+                    self._asked += 1
                     nursery.start_soon(self._ask, peer)
                 self._upkeep.need(self._reachability.needs_relays(now))
                 self._tell()
@@ -71,7 +85,8 @@ class Reaching:
                 self._wake = trio.Event()
 
     async def _ask(self, peer: str) -> None:
-        answer, address = await ask_to_dial(self._host, peer)
+        answer, address = await ask_to_dial(self._host, peer, self._mapped_at)
+        self._asked -= 1
         self._reachability.answered(peer, answer, address)
         self._wake.set()
 
@@ -79,8 +94,17 @@ class Reaching:
         self._addresses = self._host.addresses()
         if elsewhere:
             self._observed.forget()
-        self._reachability.moved(self._own_networks(), trio.current_time(), elsewhere=elsewhere)
+        self._ask_anew(elsewhere)
         self._tell()
+
+    def _mapped(self, outside: Sequence[str]) -> None:
+        """Have neighbours dial the router where it leads here: told is what they have reached."""
+        self._mapped_at = outside
+        self._ask_anew(elsewhere=False)
+
+    def _ask_anew(self, elsewhere: bool) -> None:
+        self._reachability.moved(self._own_networks(), trio.current_time(), elsewhere=elsewhere)
+        self._is_moved = True
         self._wake.set()
 
     def _own_networks(self) -> OwnNetworks:
@@ -88,9 +112,10 @@ class Reaching:
 
     def _tell(self) -> None:
         """Have neighbours hear where this node is, where that is another place than they have heard."""
-        self._host.reached_at = [one for one in self._reachability.reached_at() if self._is_believed(one)]
+        believed = [one for one in self._reachability.reached_at() if self._is_believed(one)]
+        self._host.reached_at = [*self._announced, *believed]
         # Others dial its own addresses in vain; while it has no relay they are better than none.
-        alone = self.state() is ReachState.RELAY
+        alone = self.state() is ReachState.RELAY and not self._announced
         self._host.by_relays_alone = alone or self._reachability.reach is ReachMode.RELAY
         if (told := self._tellable()) != self._told:
             self._told = told

@@ -36,8 +36,8 @@ from p2pnode.core.wire.states import Scheduling
 from p2pnode.faults.problems import JournalError
 from p2pnode.ipfs.blocks import BlockStore
 from p2pnode.network.discovery import Discovery
-from p2pnode.network.host import Host, Unreachable
-from p2pnode.network.streams import NetworkError
+from p2pnode.network.dns_addresses import DnsAddresses
+from p2pnode.network.host import Host
 from p2pnode.node.clock import Clock
 from p2pnode.node.driver import EventRefused
 from p2pnode.node.engines import Engines
@@ -46,9 +46,8 @@ from p2pnode.node.scheduling import OperatorScheduling
 from p2pnode.own_network import OwnNetwork
 
 from .lookup import Lookup
+from .meeting import meet
 from .metrics import Metrics
-
-CONNECT_TIMEOUT_S = 10.0
 
 
 class Nodes:
@@ -83,6 +82,7 @@ class Nodes:
         self._metrics = metrics
         self._network = network
         self._clock = clock
+        self._names = DnsAddresses()
         self._reach = reach
         self._finding = finding
 
@@ -172,19 +172,9 @@ class Nodes:
         }
 
     async def connect(self, address: str) -> str:
-        try:
-            peer = addressing.parse(addressing.parse_peer(address)).peer
-        except addressing.BadAddress as exc:
-            raise ServiceError(Code.BAD_REQUEST, str(exc)) from exc
-        try:
-            if peer != self._core.me:
-                await self._host.connect(peer, [address], CONNECT_TIMEOUT_S)
-                self._discovery.choose(peer)
-        except NetworkError as exc:
-            why = exc.why if isinstance(exc, Unreachable) else str(exc)
-            raise ServiceError(
-                Code.UNAVAILABLE, f"cannot connect to {why if address in why else f'{address}: {why}'}"
-            ) from exc
+        peer = await meet(self._host, self._names, address)
+        if peer != self._core.me:
+            self._discovery.choose(peer)
         return peer
 
     def unreached(self) -> list[UnreachedJson]:

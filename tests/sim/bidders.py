@@ -9,13 +9,13 @@ from __future__ import annotations
 import enum
 from typing import Any
 
-from p2pnode.core.records import vetting
+from p2pnode.core.records import mandate, vetting
 from p2pnode.core.records.events import AdvertHeard, ConnectionChanged, Received
-from p2pnode.core.wire.codec import replace
-from p2pnode.core.wire.messages import Advert, Ask, Award, Bid, Message, Refusal, Update
+from p2pnode.core.wire.codec import decode, digest, replace
+from p2pnode.core.wire.messages import Advert, Ask, Award, Bid, Ended, Message, Receipt, Refusal, Update
 from p2pnode.core.wire.spec import Resources
-from p2pnode.core.wire.states import ExecutionState, RefusalKind, Stage
-from tests.core_support import signed
+from p2pnode.core.wire.states import ExecutionState, Fault, RefusalKind, Stage
+from tests.core_support import receipt, signed
 
 from .network import Node
 from .placing import PlacingSimulation
@@ -38,24 +38,38 @@ class Kind(enum.Enum):
     HOLDING = "has asks wait for room for ever"
     LAPSING = "bids for a moment only"
     PREPARING = "confirms an award, and runs nothing"
+    FAILING = "signs at once that it failed by its own fault"
 
 
 class Bidders(PlacingSimulation):
     """`invented` of one kind, behind four ranges of addresses."""
 
-    def __init__(self, seed: int, kind: Kind, invented: int, *, warm: bool, ranges: int = 4) -> None:
-        super().__init__(seed, HONEST, {"module": 60}, {0: ["module"]}, slots=4)
+    def __init__(
+        self,
+        seed: int,
+        kind: Kind,
+        invented: int,
+        *,
+        warm: bool,
+        ranges: int = 4,
+        honest: int = HONEST,
+        requesters: int = HONEST,
+    ) -> None:
+        """`requesters`: so many of the honest submit jobs; one that is alone does not compute."""
+        super().__init__(seed, honest, {"module": 60}, {0: ["module"]}, slots=4)
         self.kind, self.warm = kind, warm
+        if requesters == 1:
+            alone = self.nodes["peer00"]
+            alone.capacity = replace(alone.capacity, engines=())
         self.asked_in_vain = self.awarded_in_vain = 0
-        honest = dict(self.nodes)
-        self.nodes = _WithNobody(honest)
+        self.nodes = _WithNobody(dict(self.nodes))
         for number in range(invented):
             self.at(BEGIN_S - 10 + number / 1000, self._come, f"invented{number}", number, ranges)
         if warm:
             for number in range(JOBS):
-                self.order_at(5 + number * WARM_S / JOBS, number % HONEST, 1.0, "module")
+                self.order_at(5 + number * WARM_S / JOBS, number % requesters, 1.0, "module")
         for number in range(JOBS):
-            self.order_at(BEGIN_S + number, number % HONEST, 1.0, "module")
+            self.order_at(BEGIN_S + number, number % requesters, 1.0, "module")
 
     def _come(self, peer: str, number: int, ranges: int) -> None:
         host = f"9.{number % ranges % 250}.{number % ranges // 250}.{number // ranges % 250}"
@@ -84,11 +98,12 @@ class Bidders(PlacingSimulation):
         message = vetting.message_untrusted(data, lambda peer: None)
         self.asked_in_vain += isinstance(message, Ask)
         self.awarded_in_vain += isinstance(message, Award)
-        answer = self._answer(message)
+        answer = self._answer(to.peer, message)
         if answer is not None:
-            self.at(0.001, self.give, sender, sender.incarnation, Received(to.peer, answer, None, None))
+            found = decode(answer.receipt.body, Receipt) if isinstance(answer, Ended) else None
+            self.at(0.001, self.give, sender, sender.incarnation, Received(to.peer, answer, found))
 
-    def _answer(self, message: Message) -> Message | None:
+    def _answer(self, peer: str, message: Message) -> Message | None:
         kind = self.kind
         if kind is Kind.SILENT or not isinstance(message, Ask | Award):
             return None
@@ -96,6 +111,8 @@ class Bidders(PlacingSimulation):
         if isinstance(message, Award):
             if kind is Kind.PREPARING:
                 return Update(**of, sequence=1, stage=Stage.PREPARING, detail="")
+            if kind is Kind.FAILING:
+                return Ended(**of, receipt=signed(_receipt(peer, message)))
             late = {Kind.LATE: RefusalKind.BUSY, Kind.UNSUITED: RefusalKind.UNSUITABLE}.get(kind)
             return None if late is None else Refusal(**of, refusal_kind=late, reason="no")
         if kind is Kind.HOLDING:
@@ -103,9 +120,9 @@ class Bidders(PlacingSimulation):
         valid_ms = 1_001 if kind is Kind.LAPSING else 10_000
         return Bid(**of, valid_ms=valid_ms, price_micros=0, start_ms=0)
 
-    def waits(self) -> list[float]:
+    def waits(self, longer_s: float = 0.0) -> list[float]:
         """Seconds until each job ran, the shortest first; a job that failed is as one that never did."""
-        self.run(BEGIN_S + JOBS + 60)
+        self.run(BEGIN_S + JOBS + 60 + longer_s)
         found = []
         for record in self.records():
             if record.created >= self.began:
@@ -117,6 +134,22 @@ class Bidders(PlacingSimulation):
     @property
     def began(self) -> float:
         return EPOCH + BEGIN_S
+
+
+def _receipt(peer: str, award: Award) -> Receipt:
+    authority = mandate.read(award.mandate)
+    return receipt(
+        award.execution,
+        job=authority.charter.job,
+        round=award.round,
+        replica=award.replica,
+        peer=peer,
+        requester=authority.requester,
+        spec_hash=digest(award.spec),
+        exit_code=None,
+        fault=Fault.PEER,
+        reason="no luck",
+    )
 
 
 class _WithNobody(dict[str, Node]):

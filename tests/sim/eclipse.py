@@ -24,7 +24,10 @@ SIGNED = signed(advert("any"))
 
 
 class Eclipse:
-    """`honest` nodes, each in a range of its own, one of them given; strangers share `ranges`."""
+    """`honest` nodes, each in a range of its own, one of them given; strangers share `ranges`.
+
+    In a lab (`ranges` 0) all have one range.
+    """
 
     def __init__(self, seed: int, honest: int = 24, strangers: int = 600, ranges: int = 4) -> None:
         self.random = random.Random(seed)
@@ -33,7 +36,10 @@ class Eclipse:
         self.honest = list(self.address)
         self.strangers = [f"stranger {n}" for n in range(strangers)]
         for n, peer in enumerate(self.strangers):
-            self.address[peer] = f"9.{n % ranges}.9.{n // ranges % 250}"
+            near = n % max(ranges, 1)
+            self.address[peer] = f"9.{near % 250}.{near // 250}.{n // max(ranges, 1) % 250}"
+        if not ranges:
+            self.address = {peer: f"10.0.{n // 250}.{n % 250}" for n, peer in enumerate(self.address)}
         self.given_alive = True
         self.remembered = Remembered()
         self.begin()

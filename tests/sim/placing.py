@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from .network import Node
 
 LINE_BYTES_PER_S = 12_500_000
+# Nodes say how much is fetched, if more often.
+TOLD_EVERY_S = 60.0
 SLOT = Resources(cpu_millis=1000, memory_bytes=100_000_000)
 CALM = Weather(delay_s=(0.001, 0.01), failures=0.0)
 
@@ -120,6 +122,8 @@ class _Lines(SimEngines):
         ran = prepared + float(award.spec.meta["runs_s"])
         if lacks:
             sim.at(prepared, self._fetched, node, lacks, size_bytes, here_at - began)
+        for told in range(int(prepared / TOLD_EVERY_S)):
+            sim.at(TOLD_EVERY_S * (told + 1), self.progress, node, life, id, Stage.PREPARING)
         sim.at(prepared, self.progress, node, life, id, Stage.RUNNING)
         sim.at(ran, self._end, node, life, id)
 

@@ -44,7 +44,13 @@ function byPeer(jobs) {
   return found;
 }
 
-const stateOf = (node) => (node.self ? "this node" : node.connected ? "connected" : "heard of");
+const CONNECTIONS = { relay: "connected by a relay" };
+const REACHED = { relay: "reached by relays", none: "nobody can dial it" };
+
+function stateOf(node) {
+  const state = node.self ? "this node" : node.connected ? CONNECTIONS[node.connection] || "connected" : "heard of";
+  return [state, node.role, REACHED[node.reach]].filter(Boolean).join(", ");
+}
 
 function row(node, runs) {
   const bar = (label, field, text) => html`<${Bar} label=${`${label} of ${node.name}`} shown="" used=${node.total[field] - node.free[field]}

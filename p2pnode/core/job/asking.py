@@ -159,19 +159,14 @@ class Asking:
         return [
             advert
             for group in groups
-            for advert in self._alternating(
-                rank_candidates(
-                    record.id,
-                    record.round + 1,
-                    self.need,
-                    group,
-                    self.used,
-                    self.failures,
-                    record.deputies,
-                    self.sizes,
-                )
-            )
+            for advert in self._alternating(self._ranked(record.round + 1, group, self.used))
         ]
+
+    def _ranked(self, round: int, peers: Sequence[Known], used: Mapping[str, int]) -> list[Advert]:
+        """These peers in the order in which to ask them."""
+        record = self.record
+        of_job = self.failures, record.deputies, self.sizes, self.doubts
+        return rank_candidates(record.id, round, self.need, peers, used, *of_job)
 
     def _alternating(self, ranked: Sequence[Advert]) -> list[Advert]:
         met = [one for one in ranked if self.known[one.peer].brought_by is None]
@@ -232,17 +227,17 @@ class Asking:
 
     @cached_property
     def _out_of_reach(self) -> frozenset[str]:
-        return out_of_reach(self.known, self.now) | self._doubts.failing
+        return out_of_reach(self.known, self.now) | self.doubts.failing
 
     @cached_property
-    def _doubts(self) -> Doubts:
+    def doubts(self) -> Doubts:
         return doubts_of(self.record, self.known, lambda advert: self.why_not(advert) is None, self.now)
 
     def _group(self, peer: str, *, roomy: bool) -> int:
         """The peers of a lower number are asked before: with room, without, doubted, and failing."""
         if peer in self._out_of_reach:
             return 3
-        return 2 if peer in self._doubts.strangers else int(not roomy)
+        return 2 if peer in self.doubts.strangers else int(not roomy)
 
     def _ask(self, asks: Sequence[tuple[Advert, int, int | None]]) -> list[Send]:
         """Each is a peer's advert, which of several asks to it this is, and the replica, if it is given."""
@@ -295,8 +290,7 @@ class Asking:
         if self.used or record.spec.count > 1 or None in peers:
             return False
         asked = [one for one in peers if one is not None]
-        place = record.id, record.round, self.need
-        first = rank_candidates(*place, asked, {}, self.failures, record.deputies, self.sizes)[0]
+        first = self._ranked(record.round, asked, {})[0]
         bid = bids.get(first.peer)
         return bid is not None and not bid.start_ms and bid.price_micros <= first.capacity.price_micros
 

@@ -31,6 +31,9 @@ def end_overdue(transitions: JobTransitions, now: float) -> None:
         elif execution.state is ExecutionState.AWARDED:
             transitions.reliance.failed(execution.peer, now)
             transitions.give_up(execution, f"did not confirm its award within {AWARD_CONFIRM_S:.0f} s", now)
+        elif execution.state is ExecutionState.PREPARING:
+            transitions.reliance.failed(execution.peer, now)
+            transitions.give_up(execution, "is still preparing, and has told of no progress", now)
         else:
             transitions.give_up(execution, "is long past its timeout", now)
 

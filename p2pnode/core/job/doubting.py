@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from p2pnode.core.placement.adverts import Known, KnownPeers, doubts
 from p2pnode.core.placement.reliance import Doubts
-from p2pnode.core.records.lifecycle import ExecutionState, JobRecord
+from p2pnode.core.records.lifecycle import BROKEN, ExecutionState, JobRecord
 from p2pnode.core.wire.messages import Advert
 
 
@@ -19,5 +19,5 @@ def doubts_of(
     suspects = {peer for peer, one in record.refusals.items() if one.of_award}
     waiting = (one.peer for one in record.of(ExecutionState.QUEUED) if one.peer in known)
     suspects |= {peer for peer in waiting if has_room(known[peer].advert)}
-    wary = any(one.is_unbegun for one in record.of(ExecutionState.LOST))
+    wary = any(one.is_unbegun or one.is_peers_fault for one in record.of(*BROKEN))
     return doubts(known, record.owner, suspects, now, wary=wary)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from p2pnode.core.records import lifecycle
-from p2pnode.core.records.ending import run_limit_s, stop_grace_s
 from p2pnode.core.records.events import Action, Send
 from p2pnode.core.records.lifecycle import (
     GIVEN_UP,
@@ -39,14 +38,13 @@ from p2pnode.core.wire.signing import Signed
 from p2pnode.core.wire.states import Fault, RefusalKind
 
 from .desired import why_misplaced
+from .limits import deadline_of
 from .transitions import JobTransitions
 
 # A bid is not awarded in its last moments: the award has to travel, too.
 BID_MARGIN_S = 1.0
 # A peer that bids for less would be asked again and again, before any other has answered.
 BID_VALID_MS_MIN = 2_000
-# The peer itself ends what runs too long; this covers publishing and a slow link before we do it for it.
-OVERDUE_GRACE_S = 60.0
 
 
 def _of_peer(transitions: JobTransitions, id: str, peer: str) -> Execution | None:
@@ -163,9 +161,7 @@ def updated(transitions: JobTransitions, peer: str, update: Update, now: float) 
         transitions.note("Execution", update.detail or state.value, now, execution, urgent=runs)
     elif update.detail:
         transitions.note("Execution", update.detail, now, execution)
-    seconds = run_limit_s(transitions.record.spec)
-    if execution.state is ExecutionState.RUNNING and seconds is not None and not execution.deadline:
-        execution.deadline = now + seconds + stop_grace_s(transitions.record.spec) + OVERDUE_GRACE_S
+    execution.deadline = deadline_of(transitions.record, execution, now)
 
 
 def ended(transitions: JobTransitions, peer: str, ended: Ended, receipt: Receipt, now: float) -> None:
@@ -197,7 +193,10 @@ def ended(transitions: JobTransitions, peer: str, ended: Ended, receipt: Receipt
     else:
         execution.move(ExecutionState.FAILED, now, receipt.reason)
         execution.fault = receipt.fault or Fault.JOB
-        transitions.reliance.began(peer)
+        if execution.is_peers_fault:
+            transitions.reliance.failed(peer, now)
+        else:
+            transitions.reliance.began(peer)
         topic = "Moved" if execution.fault is Fault.MOVED else "Failed"
         transitions.note("Execution", f"{topic}: {receipt.reason}", now, execution, True)
     if execution.state is ExecutionState.FAILED or transitions.record.spec.type in LONG_RUNNING:

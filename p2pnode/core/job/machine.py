@@ -56,6 +56,7 @@ from p2pnode.core.wire.spec import JobSpec, JobType
 from . import changing, conclusion, deputies, handover, incoming
 from .asking import BETTER_WAIT_S, ENOUGH_WAIT_S, Asking
 from .desired import MissingPlacement, learn_targets, missing_placements, placeable, surplus
+from .limits import excuse
 from .retries import hopeless
 from .transitions import JobTransitions
 from .trusting import trust_in
@@ -102,6 +103,7 @@ class Job:
         record = self.record
         record.synced = {}
         self._steps.tell_by = now
+        excuse(record, now)
         if record.deputies:
             self._hold_until = now + HOLD_S
             ask = WhoOwns(job=record.id, owner=record.owner, whole=False)

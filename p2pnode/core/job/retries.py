@@ -20,9 +20,13 @@ from p2pnode.core.records.lifecycle import (
 from p2pnode.core.wire.spec import RETRIES_MAX, RETRIES_META_KEY, JobType
 from p2pnode.core.wire.states import Fault
 
-# Tries of one replica that fail for reasons other than the job's own.
+# Tries of one replica that fail for the network's reasons, or whose peers were lost while it ran: it may be
+# what harms them.
 ATTEMPTS_MAX = 3
-# And tries of which their peers never said a word: these are the peers' fault, and invented peers do that.
+# Peers that sign that they failed a replica by their own fault: ids cost nothing, and so many liars that
+# offer most must not end a job that an honest peer would run.
+PEERS_AT_FAULT_MAX = 30
+# And tries of which no program ran, as far as their lost peers said: invented peers do that.
 UNBEGUN_MAX = 10
 # Tries of one job on one peer that failed there.
 TRIES_PER_PEER_MAX = 2
@@ -41,7 +45,7 @@ def back_off_s(record: JobRecord, execution: Execution) -> float:
     """
     if execution.fault is Fault.MOVED or execution.state is ExecutionState.LOST:
         return 0.0
-    tries = _failures_in_a_row(record, execution.replica)
+    tries = _failures_in_a_row(record, execution.replica) - _elsewhere(record, execution)
     jitter = 0.75 + rendezvous_hash(record.id, tries, str(execution.replica)) / 2**66
     return float(min(BACK_OFF_S_MAX, BACK_OFF_S * 2 ** min(max(tries - 1, 0), 10)) * jitter)
 
@@ -50,10 +54,12 @@ def hopeless(record: JobRecord, replicas: set[int]) -> list[Execution]:
     """The failures of one of these replicas if no further try would mend it, else none; for batch jobs."""
     for replica in sorted(replicas):
         failed = _failed(record, replica)
-        own = [one for one in failed if one.fault in OWN_FAULTS]
+        own = sum(one.fault in OWN_FAULTS for one in failed)
         unbegun = sum(one.is_unbegun for one in failed)
-        peers = len(failed) - len(own) - unbegun
-        if len(own) > retries(record) or peers >= ATTEMPTS_MAX or unbegun >= UNBEGUN_MAX:
+        at_fault = [one.peer for one in failed if one.is_peers_fault]
+        others = len(failed) - own - unbegun - len(at_fault)
+        spent = others >= ATTEMPTS_MAX or unbegun >= UNBEGUN_MAX
+        if own > retries(record) or spent or len(set(at_fault)) >= PEERS_AT_FAULT_MAX:
             return failed
     return []
 
@@ -99,6 +105,13 @@ def failures_by_peer(record: JobRecord, now: float) -> dict[str, int]:
 def _failed(record: JobRecord, replica: int) -> list[Execution]:
     failed = record.now_of(*BROKEN)
     return [one for one in failed if one.replica == replica and one.fault is not Fault.MOVED]
+
+
+def _elsewhere(record: JobRecord, execution: Execution) -> int:
+    """The failures that were other peers' fault: nothing is to be waited for because of those."""
+    failed = record.now_of(ExecutionState.FAILED)
+    others = [one for one in failed if one.replica == execution.replica and one.peer != execution.peer]
+    return min(sum(one.is_peers_fault for one in others), PEERS_AT_FAULT_MAX)
 
 
 def _failures_in_a_row(record: JobRecord, replica: int | None) -> int:

@@ -81,9 +81,8 @@ class JobTransitions:
     def award(self, missing: MissingPlacement, bids: list[Execution], now: float) -> None:
         """Give the replica to the best of the bids."""
         record, asking = self.record, Asking(self.record, self.known, now)
-        best = best_bid(
-            record.id, asking.need, bids, self.known, asking.used, asking.failures, record.deputies
-        )
+        of_job = asking.used, asking.failures, record.deputies, asking.doubts
+        best = best_bid(record.id, asking.need, bids, self.known, *of_job)
         best.move(ExecutionState.AWARDED, now)
         best.replica, best.owner, best.deadline = missing.replica, self.me, now + AWARD_CONFIRM_S
         award = Award(

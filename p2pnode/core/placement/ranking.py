@@ -16,6 +16,7 @@ from p2pnode.core.wire.messages import Advert, Requirements
 from .adverts import Known
 from .arrival import start_s, step
 from .matching import RESOURCE_NAMES, favours
+from .reliance import NO_DOUBTS, Doubts
 
 # The label that names a failure domain, over which replicas are spread.
 ZONE_LABEL = "zone"
@@ -65,12 +66,13 @@ def rank_candidates(
     failures: Mapping[str, int],
     deputies: Collection[str] = (),
     sizes: Mapping[int, int] | None = None,
+    doubts: Doubts = NO_DOUBTS,
 ) -> list[Advert]:
     """Peers in the order in which to ask them.
 
     `used` counts the job's replicas on each peer, `failures` how often it failed the job; `sizes` are
     those of what the job uses. What dies with a peer should not be both an execution and the copy of its
-    job's record: `deputies` come later.
+    job's record: `deputies` come later. What is offered by those in `doubts` may count for nothing.
     """
 
     def key(known: Known) -> tuple[int, ...]:
@@ -78,6 +80,7 @@ def rank_candidates(
         return (
             failures.get(peer, 0),
             used.get(peer, 0),
+            rendezvous_hash(job, round, peer) if doubts.draws(peer) else 0,
             -favours(need, capacity),
             capacity.price_micros,
             step(start_s(sizes or {}, capacity)),
@@ -99,6 +102,7 @@ def best_bid(
     used: Mapping[str, int],
     failures: Mapping[str, int],
     deputies: Collection[str] = (),
+    doubts: Doubts = NO_DOUBTS,
 ) -> Execution:
     """The bid to award next, of at least one: spread over peers and zones, cheap, soon, roomy."""
     zones: dict[str, int] = {}
@@ -110,16 +114,19 @@ def best_bid(
     def key(execution: Execution) -> tuple[int, ...]:
         assert execution.bid is not None
         peer = known.get(execution.peer)
+        lot = rendezvous_hash(job, execution.round, execution.peer)
         return (
             used.get(execution.peer, 0),
             failures.get(execution.peer, 0),
+            doubts.lateness(execution.peer),
+            lot if doubts.draws(execution.peer) else 0,
             zones.get(_zone(peer), 0),
             -favours(need, peer.advert.capacity) if peer else 0,
             execution.bid.price_micros,
             step(execution.bid.start_ms / 1000),
             -free_tenths(need, peer) if peer else 0,
             execution.peer in deputies,
-            rendezvous_hash(job, execution.round, execution.peer),
+            lot,
         )
 
     return min(bids, key=key)

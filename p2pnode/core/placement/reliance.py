@@ -2,7 +2,8 @@
 
     proven      a program of ours has ended there, and it has kept its word since
     stranger    nothing has yet: new identities cost nothing, and offers even less
-    failing     it did not begin what it won, of late, and neither may others of its range of addresses
+    failing     it did not begin what it won, of late, or failed it by its own fault; so may others of its
+                range of addresses
 
 While some strangers have failed, others are asked only where the proven and this node itself have no room: so
 a crowd of them costs each requester a few awards, however many they are. Nothing of it outlives the node.
@@ -37,6 +38,19 @@ class Doubts:
 
     strangers: frozenset[str] = frozenset()
     failing: frozenset[str] = frozenset()
+    # Offers of the doubted say nothing: who fails by design offers most.
+    by_lot: bool = False
+
+    def lateness(self, peer: str) -> int:
+        """The peers of a lower number win before."""
+        return 2 if peer in self.failing else int(peer in self.strangers)
+
+    def draws(self, peer: str) -> bool:
+        """Is it drawn by lot from among its like?"""
+        return self.by_lot and self.lateness(peer) > 0
+
+
+NO_DOUBTS = Doubts()
 
 
 @dataclass(slots=True)
@@ -61,7 +75,7 @@ class Reliance:
         _renew(self._proven, peer, None)
 
     def failed(self, peer: str, now: float) -> None:
-        """The peer won, and did not begin."""
+        """The peer won, and did not begin, or failed by its own fault."""
         self._won.pop(peer, None)
         if peer not in self._proven:
             _renew(self._failed, peer, now)
@@ -82,14 +96,15 @@ class Reliance:
         """
         failing = {peer for peer, at in self._failed.items() if now < at + FAILING_FOR_S}
         failing |= {peer for peer, at in self._won.items() if at + SLOW_S <= now and peer not in self._proven}
+        many = len(failing) > STRANGERS_FAILED_MAX
         mute = {peer for peer in silent if peer not in self._proven}
-        if not wary and len(failing) <= STRANGERS_FAILED_MAX and len(mute) <= STRANGERS_SILENT_MAX:
+        if not wary and not many and len(mute) <= STRANGERS_SILENT_MAX:
             return Doubts(failing=frozenset(failing))
         crowds = Counter(range_of(peer) for peer in failing | mute)
         bad = {near for near, count in crowds.items() if near and count > RANGE_FAILED_MAX}
         strangers = {peer for peer in peers if peer not in self._proven}
         failing |= {peer for peer in strangers if bad and range_of(peer) in bad}
-        return Doubts(frozenset(strangers - failing), frozenset(failing))
+        return Doubts(frozenset(strangers - failing), frozenset(failing), many)
 
 
 def _renew(of: dict[str, _Value], peer: str, value: _Value) -> None:

@@ -17,6 +17,8 @@ from .reservations import Ending, Reservation, ReservationState
 
 # When the node itself ends: service managers kill it after 90 s, and results are stored after the grace.
 LEAVING_GRACE_S_MAX = 60
+# Pulling a large image over a slow line; without a limit a stuck pull would hold its resources for ever.
+PREPARE_TIMEOUT_S = 30 * 60.0
 # Hashing and storing some 100 GB.
 PUBLISH_TIMEOUT_S = 10 * 60.0
 # A program that was ended: killing it takes an engine 20 s at most, and some 10 GB are stored in the rest.

@@ -125,14 +125,19 @@ class Execution(State, kw_only=True):
         return self.exit_code not in (None, 0) and self.fault in _BY_ITSELF
 
     @property
+    def is_peers_fault(self) -> bool:
+        """Whether its peer has signed that it failed by the peer's own fault."""
+        return self.state is ExecutionState.FAILED and self.fault is Fault.PEER
+
+    @property
     def awaits_receipt(self) -> bool:
         """Whether it was given up, and its peer's word of its end, and what it left, may still come."""
         return self.state in GIVEN_UP and self.receipt is None
 
     @property
     def is_unbegun(self) -> bool:
-        """Whether it was lost without a word of its peer on the award, so that it says nothing of the job."""
-        return self.state is ExecutionState.LOST and self.sequence < 0
+        """Whether it was lost and its program never ran, so that it says nothing of the job."""
+        return self.state is ExecutionState.LOST and self.started is None
 
     def move(self, state: ExecutionState, now: float, reason: str = "") -> None:
         assert state in EXECUTION_MOVES[self.state], (self.id, self.state, state)

@@ -1,9 +1,9 @@
 """Peers' addresses: taken apart, and told only to those who can use them.
 
 An address is a multiaddr such as `/ip4/192.0.2.1/tcp/4001/p2p/12D3Koo...`. This node
-speaks TCP alone, so that is the whole grammar here:
-`/(ip4|ip6|dns|dns4|dns6)/HOST/tcp/PORT[/p2p/PEER]`, and of a peer that is reached by a relay
-the relay's address and `/p2p-circuit[/p2p/PEER]`. All functions are pure.
+speaks TCP, and WebSocket over it, so that is the whole grammar here:
+`/(ip4|ip6|dns|dns4|dns6)/HOST/tcp/PORT[/ws|/wss|/tls[/sni/NAME]/ws][/p2p/PEER]`, and of a peer that is
+reached by a relay the relay's address and `/p2p-circuit[/p2p/PEER]`. All functions are pure.
 """
 
 from __future__ import annotations
@@ -24,11 +24,21 @@ _DNS_NAME = re.compile(r"(?!-)[A-Za-z0-9_.-]{1,253}")
 # One LAN has an IPv6 network of so many bits.
 LAN_BITS = 64
 _CIRCUIT = "p2p-circuit"
+# Three ways of writing that TLS is below WebSocket; the last says for which name the certificate is to be.
+_WEB = re.compile(r"(/(?P<plain>ws)|/wss|/tls/ws|/tls/sni/(?P<name>[^/]*)/ws)(?=/|\Z)")
 _PEER = re.compile(r"[1-9A-HJ-NP-Za-km-z]{20,64}")
 
 
 class BadAddress(ValueError):
     """Not an address that this node can listen on or dial; the message says what is expected."""
+
+
+class WebLayer(enum.StrEnum):
+    """Whether a connection is one of WebSocket."""
+
+    NONE = ""
+    PLAIN = "ws"
+    TLS = "wss"
 
 
 class Scope(enum.IntEnum):
@@ -43,7 +53,8 @@ class Scope(enum.IntEnum):
 class Address:
     """One address; `peer` is "" where it does not say whose it is.
 
-    `relay` is the peer that is dialled at the host in place of it, "" where it is dialled itself.
+    `relay` is the peer that is dialled at the host in place of it, "" where it is dialled itself. `name` is
+    that of the certificate of TLS where it is not the host, else "".
     """
 
     family: str
@@ -51,11 +62,14 @@ class Address:
     port: int
     peer: str = ""
     relay: str = ""
+    web: WebLayer = WebLayer.NONE
+    name: str = ""
 
     @property
     def dialled(self) -> str:
         """Where the connection goes to, without any peer."""
-        return f"/{self.family}/{self.host}/tcp/{self.port}"
+        web = f"/tls/sni/{self.name}/ws" if self.name else f"/{self.web}" if self.web else ""
+        return f"/{self.family}/{self.host}/tcp/{self.port}{web}"
 
     @property
     def transport(self) -> str:
@@ -76,13 +90,26 @@ def parse(text: str) -> Address:
         raise BadAddress(f"{text!r} has no port between 0 and {PORT_MAX}")
     if not _is_host(family, host):
         raise BadAddress(f"{text!r}: {host!r} does not go with /{family}/ (ip4, ip6, dns, dns4 or dns6)")
+    web, name, rest = _web(text, rest)
     relay = ""
     if _CIRCUIT in rest:
         relay = _named(text, rest[: rest.index(_CIRCUIT)])
         rest = rest[rest.index(_CIRCUIT) + 1 :]
         if not relay:
             raise BadAddress(f"{text!r} does not say before /{_CIRCUIT} which relay: /p2p/RELAY/{_CIRCUIT}")
-    return Address(family, host, int(port), _named(text, rest), relay)
+    return Address(family, host, int(port), _named(text, rest), relay, web, name)
+
+
+def _web(text: str, parts: Sequence[str]) -> tuple[WebLayer, str, list[str]]:
+    """The WebSocket that parts of an address begin with, its certificate's name, and what comes after."""
+    found = _WEB.match(joined := "/" + "/".join(parts))
+    if found is None:
+        return WebLayer.NONE, "", list(parts)
+    name = found["name"]
+    if name is not None and not _DNS_NAME.fullmatch(name):
+        raise BadAddress(f"{text!r}: {name!r} after /sni/ is no name")
+    rest = joined[found.end() :].split("/")[1:]
+    return WebLayer.PLAIN if found["plain"] else WebLayer.TLS, name or "", rest
 
 
 def _named(text: str, parts: Sequence[str]) -> str:
@@ -185,6 +212,24 @@ def interleaved(addresses: Sequence[str]) -> list[str]:
 
 def _is_of_ip6(address: str) -> bool:
     return address.startswith(("/ip6/", "/dns6/"))
+
+
+def is_listened_at(address: Address) -> bool:
+    """Whether a node may listen there: TLS is a reverse proxy's, which has the certificate."""
+    return address.family in ("ip4", "ip6") and not address.relay and address.web is not WebLayer.TLS
+
+
+def plain_first(addresses: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The addresses of plain TCP, and those of WebSocket, which costs more and is for where TCP fails."""
+    web = [one for one in addresses if _is_web(one)]
+    return [one for one in addresses if one not in web], web
+
+
+def _is_web(address: str) -> bool:
+    try:
+        return bool(parse(address).web)
+    except BadAddress:
+        return False
 
 
 def reach_of(addresses: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from p2pnode.core.placement.matching import requirements_of
 from p2pnode.core.records import ending, mandate
 from p2pnode.core.records.ending import (
     LEAVING_GRACE_S_MAX,
+    PREPARE_TIMEOUT_S,
     PUBLISH_TIMEOUT_S,
     run_limit_s,
     stop_grace_s,
@@ -23,8 +24,6 @@ from p2pnode.core.wire.states import Fault, RefusalKind, Stage
 from . import admission, owner_tracking
 from .state import WorkerState, refuse
 
-# Pulling a large image over a slow line; without a limit a stuck pull would hold its resources for ever.
-PREPARE_TIMEOUT_S = 30 * 60.0
 # A receipt is small; an owner that is away for longer finds the result by its job's deputies.
 ENDED_KEPT_S = 60 * 60.0
 ENDED_KEPT_MAX = 1_000
