@@ -284,7 +284,7 @@ async def _work(node: Node, end: _End, network: OwnNetwork | None) -> None:
 
     async with trio.open_nursery() as nursery:
         if node.door is not None:
-            await nursery.start(node.door.run, host, node.adverts.forget)
+            await nursery.start(node.door.run, host, node.forget_members)
         await nursery.start(node.run)
         keep_running = node.guards.keep_running
         with node.guards.guard(Compartment.TASK, "capacity"):

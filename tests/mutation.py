@@ -54,11 +54,14 @@ UNIT_TESTS = (
     "simulation",
     "fairness",
     "mandates",
+    "places_told",
+    "controlling",
 )
 # Tests that find a room's faults soonest.
 FIRST_TESTS = {
     "node.py": ("core_node",),
     "handovers.py": ("core_node", "who_may_say_what"),
+    "controlling.py": ("controlling",),
     "message_vetting.py": ("who_may_say_what",),
     "worker": ("worker", "worker_bids", "worker_turns"),
     "replication": ("replication", "replication_behind", "commands", "told_ends", "handover"),

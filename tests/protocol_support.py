@@ -26,6 +26,7 @@ from p2pnode.core.wire.membership import (
     MemberShown,
 )
 from p2pnode.core.wire.messages import Adopt, Advert, Command, Message, Owned, Receipt, Replicate
+from p2pnode.core.wire.places import PlacesTold
 from p2pnode.core.wire.signing import Signed
 from p2pnode.core.worker import entering
 from p2pnode.identity import Identity
@@ -42,6 +43,7 @@ KINDS: dict[str, tuple[Any, str]] = {
     "charter": (Charter, "charter"),
     "extension": (Extension, "extension"),
     "mandate": (Mandate, "mandate"),
+    "places-told": (PlacesTold, "places-told"),
     "command-body": (CommandBody, "command-body"),
     "logs-request": (LogsRequest, "logs-request"),
     "logs-piece": (LogsPiece, "logs-piece"),

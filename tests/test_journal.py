@@ -5,11 +5,13 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
+import cbor2
 import pytest
 
 from p2pnode.core.link.events import LinkRecord
 from p2pnode.core.records import history
 from p2pnode.core.records.lifecycle import Execution, JobRecord
+from p2pnode.core.values.places import Place
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.spec import (
     JobSpec,
@@ -61,6 +63,17 @@ def test_a_job_and_its_history_are_there_after_a_restart(tmp_path, journal):
     assert again.history("j-1", 1) == []
     assert again.journal_id == id
     again.close()
+
+
+def test_places_of_a_job_are_there_after_a_restart_and_a_record_of_before_has_none(tmp_path, journal):
+    one = record("j-1")
+    one.places = (Place("north", ("12D3*",), {"zone": "n*"}, ("member",), 5), Place("b", roles=("operator",)))
+    journal.save_job(one)
+    journal.close()
+    assert Journal(tmp_path).job("j-1") == one
+    of_before = codec.plain(one)
+    del of_before["places"]
+    assert codec.decode(cbor2.dumps(of_before), JobRecord).places is None
 
 
 def test_a_transaction_that_raises_leaves_nothing(journal):

@@ -67,7 +67,7 @@ async def machine(me: Identity, own: Membership) -> AsyncIterator[Machine]:
         trio.open_nursery() as nursery,
     ):
         made.host.handle(ECHO, echo)
-        await nursery.start(made.door.run, made.host, made.gone.append)
+        await nursery.start(made.door.run, made.host, made.gone.extend)
         yield made
         nursery.cancel_scope.cancel()
 

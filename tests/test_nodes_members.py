@@ -85,6 +85,10 @@ def test_guests_are_given_nothing_and_the_expelled_and_those_without_membership_
         assert gus.peer not in known(bob)
         assert gus.end() == 0
 
+        timeouts = {"QueueTimeout": 3600}
+        job = wasm_job(bob.add(JOBS / "noop.wasm"), Constraints=[only_gus], Timeouts=timeouts)
+        waits = bob.submit(job)
+        assert controllers_of(bob, waits) == {ada.peer}
         new = joined(nodes, "new", invited(ada, "operator"))
         know_each_other(ada, bob, new)
         assert {one["name"]: one["role"] for one in new.client.nodes()} == {
@@ -92,12 +96,21 @@ def test_guests_are_given_nothing_and_the_expelled_and_those_without_membership_
             "bob": "member",
             "new": "operator",
         }
-        timeouts = {"QueueTimeout": 3600}
-        job = wasm_job(bob.add(JOBS / "noop.wasm"), Constraints=[only_gus], Timeouts=timeouts)
-        waits = bob.submit(job)
+        until(
+            "an operator that came later is named", lambda: controllers_of(bob, waits) == {ada.peer, new.peer}
+        )
         stopped = new.cli("job", "stop", waits)
         assert stopped.returncode == 0, stopped.stderr
         assert bob.ended(waits)["state"] == "Stopped"
+
+        waits = bob.submit(job)
+        assert controllers_of(bob, waits) == {ada.peer, new.peer}
+        assert ada.cli("network", "expel", new.peer).returncode == 0
+        until("who is expelled controls no more", lambda: controllers_of(bob, waits) == {ada.peer})
+
+
+def controllers_of(node: Node, job: str) -> set[str]:
+    return {one["peer"] for one in node.job(job)["controllers"]}
 
 
 def keys_known(node: Node) -> int:

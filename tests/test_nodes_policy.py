@@ -11,6 +11,7 @@ import pytest
 
 from p2pnode.config.policy import POLICY_FILE
 
+from .job_views import add_waiting, copy_of, deputies_of
 from .nodes import Node, know_each_other, running_nodes, until
 from .programs import text_of, waiting_module, wasm_job
 
@@ -104,4 +105,41 @@ def test_the_plan_names_the_places_that_a_peer_is_not_in(network: Network, tmp_p
     path.write_bytes(text_of(wasm_job(network.waiting)))
     done = asks.cli("plan", str(path))
     assert done.returncode == 3, done.stderr
-    assert "is not where this node's policy places its jobs: zone=north" in done.stdout
+    assert "is not where the requester's policy places its jobs: zone=north" in done.stdout
+
+
+def test_a_deputy_places_a_job_only_where_the_policy_of_its_requester_that_is_gone_says(
+    tmp_path: Path,
+) -> None:
+    with running_nodes(tmp_path) as nodes:
+        asks = nodes.new("asks", "--no-compute")
+        asks.data_dir.mkdir()
+        (asks.data_dir / POLICY_FILE).write_text('[[place]]\nlabels = { zone = "north" }\n')
+        asks.start()
+        zones = {"n1": "north", "n2": "north", "south": "south"}
+        others = [nodes.new(name, "--label", f"zone={zone}", peers=(asks,)) for name, zone in zones.items()]
+        for one in others[:2]:
+            # The south is cheaper.
+            one.data_dir.mkdir()
+            (one.data_dir / POLICY_FILE).write_text("price = 5\n")
+        know_each_other(asks, *(one.wait_ready() for one in [one.start(ready=False) for one in others]))
+        job = asks.submit(wasm_job(add_waiting(asks, tmp_path), Type="service"))
+        first = asks.execution(job, "Running")
+        north = {one.peer for one in others[:2]}
+        assert first["peer"] in north and set(deputies_of(asks, job)) == north
+        # The requester hands over to a deputy, which has nobody to ask about its policy from then on.
+        asks.end()
+        acts = until("a deputy acts", lambda: next((one for one in others[:2] if owns(one, job)), None))
+        nodes.of(first["peer"]).finish(first["id"])
+
+        def second() -> str | None:
+            found = [one for one in acts.job(job)["executions"] if one["id"] != first["id"]]
+            return next((one["peer"] for one in found if one["state"] == "Running"), None)
+
+        assert until("it runs again", second) in north
+        assert copy_of(others[2], job) is None
+
+
+def owns(node: Node, job: str) -> bool:
+    found = copy_of(node, job)
+    return found is not None and found["owner"] == node.peer

@@ -154,7 +154,7 @@ def test_a_job_goes_where_one_of_the_places_fits() -> None:
     assert why_not_in(places, BOB, "", {"zone": "north-1"}, 0) is None
     assert why_not_in(places, ADA, "", {}, 0) is None
     why = why_not_in(places, BOB, "", {}, 0)
-    assert why == "is not where this node's policy places its jobs: north or ada"
+    assert why == "is not where the requester's policy places its jobs: north or ada"
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_a_place_may_be_of_a_role(tmp_path: Path) -> None:
     assert why_not_in(found.places, BOB, "member", {"zone": "north"}, 0) is None
     for role, zone in (("guest", "north"), ("", "north"), ("member", "south")):
         why = why_not_in(found.places, BOB, role, {"zone": zone}, 0)
-        assert why == "is not where this node's policy places its jobs: a role of member and zone=n*"
+        assert why == "is not where the requester's policy places its jobs: a role of member and zone=n*"
     assert found.of_roles == ("a role of member and zone=n*",)
     assert read(tmp_path, GUESTS + BOBS).of_roles == ("no guests",)
 
@@ -286,4 +286,12 @@ def test_a_place_may_have_a_price_that_peers_there_do_not_exceed(tmp_path: Path)
     found = read(tmp_path, "[[place]]\nprice_max = 0.1\n").places
     assert why_not_in(found, BOB, "", {}, 100_000) is None
     why = why_not_in(found, BOB, "", {}, 100_001)
-    assert why == "is not where this node's policy places its jobs: at most 0.1"
+    assert why == "is not where the requester's policy places its jobs: at most 0.1"
+
+
+def test_places_that_deputies_could_not_be_told_are_refused_with_what_to_write_instead(
+    tmp_path: Path,
+) -> None:
+    peers = ", ".join(['"12D3KooWJ1*"'] * 65)
+    with pytest.raises(ConfigError, match=r":2: \[\[place\]\] 1: .*labels or roles in place of peer ids"):
+        read(tmp_path, f"# many\n[[place]]\npeers = [{peers}]\n")

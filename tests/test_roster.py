@@ -190,7 +190,6 @@ def test_an_advert_counts_as_long_as_the_membership_in_it_and_for_what_its_role_
     for right in Right:
         assert (membership.why_may_not(shown, right) is None) == (right in membership.RIGHTS[role])
         assert membership.why_may_not(plain, right) is None
-    assert roster.operators([shown], ME.peer_id) == ((PEER.peer_id,) if role is Role.OPERATOR else ())
 
 
 def test_a_membership_that_ends_soon_is_told_of_with_what_to_do() -> None:

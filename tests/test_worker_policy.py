@@ -154,7 +154,7 @@ def test_peers_that_cost_too_much_are_not_asked_and_a_bid_above_its_advert_is_le
     actions = job.handle(Received("b", bid(asked.execution, price=6_000_000)), 0)
     assert not sent(actions, Award) and [peer for peer, _ in sent(actions, Release)] == ["b"]
     (refused,) = job.record.refusals.values()
-    assert refused.reason == "bid for 6: is not where this node's policy places its jobs: cheap"
+    assert refused.reason == "bid for 6: is not where the requester's policy places its jobs: cheap"
 
 
 def test_a_job_costs_nothing_on_its_requester_s_own_node() -> None:

@@ -20,6 +20,7 @@ from p2pnode.core.wire.exec import (
 from p2pnode.core.wire.inquiries import LogsPiece, LogsRequest
 from p2pnode.core.wire.mandates import NONCE_SIZE_BYTES, Charter, CommandBody, Extension, Mandate
 from p2pnode.core.wire.messages import Advert, Capacity, Receipt
+from p2pnode.core.wire.places import PlacesTold, PlaceTold
 from p2pnode.core.wire.signing import Signed
 from p2pnode.core.wire.spec import JobSpec, NetworkType, Resources
 from p2pnode.core.wire.states import ExecutionState, JobState, Outcome
@@ -292,6 +293,19 @@ RECORDS: dict[str, st.SearchStrategy[Any]] = {
         action=st.sampled_from(mandates.CommandAction),
         reason=_TEXTS,
         spec_hash=optional(_DIGESTS),
+    ),
+    "places-told": st.builds(
+        PlacesTold,
+        places=some(
+            st.builds(
+                PlaceTold,
+                name=_SOME,
+                peers=some(_SOME),
+                labels=st.dictionaries(_SOME, _TEXTS, max_size=2),
+                roles=some(_SOME),
+                price_micros_max=optional(_NATURALS),
+            )
+        ),
     ),
     "receipt": st.builds(
         Receipt,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from p2pnode.core.placement.policy import NO_POLICY, Quota, QuotaParty, TakePoli
 from p2pnode.core.values import units
 from p2pnode.core.values.places import Place
 from p2pnode.core.wire import peer_ids
+from p2pnode.core.wire import places as wire_places
+from p2pnode.core.wire.codec import BadMessage
 from p2pnode.core.wire.membership import Role
 from p2pnode.core.wire.spec import NetworkType
 
@@ -118,6 +120,7 @@ class _Reading:
             Place(found.pop("name", _shown(found)), price_micros_max=found.pop("price_max", None), **found)
             for found in self._tables("place", _PLACE, needs="peers or labels or roles or price_max")
         ]
+        self._check_told(places)
         policy = TakePolicy(
             tuple(self._rules()),
             self._read(("otherwise",), _TAKE["decision"], otherwise),
@@ -125,6 +128,16 @@ class _Reading:
             self._read(("price",), _PRICE, self._values.get("price", 0)),
         )
         return PolicyFile(self._path, True, policy, tuple(places), **self._probe())
+
+    def _check_told(self, places: Collection[Place]) -> None:
+        """Raises `ConfigError` for more than the deputies of this node's jobs can be told."""
+        try:
+            wire_places.told(places)
+        except BadMessage as exc:
+            fewer = "write fewer or shorter ones, such as labels or roles in place of peer ids"
+            raise self._error(
+                ("place", 0), f"deputies cannot be told these places: {fewer} ({exc})"
+            ) from None
 
     def _rules(self) -> Iterator[TakeRule]:
         for number, found in enumerate(self._tables("take", _TAKE, needs="decision")):

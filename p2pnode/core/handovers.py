@@ -218,14 +218,14 @@ class Handovers:
             return [SaveJob(record), Send(peer, sync.header(record, now))]
         if ask.owner == self._me and not ask.whole and not record.ended:
             return [Send(peer, self._replication.answer(record))]
-        return [SaveJob(record), *(Send(peer, message) for message in sync.replicates(record, (), None, now))]
+        return [SaveJob(record), *sync.told_to(peer, record, (), None, now)]
 
     def _show(self, record: JobRecord, peer: str, ask: WhoOwns, reads: bool, now: float) -> Iterable[Action]:
         """All of a copy here, which stays as it is: its owner counts what it tells."""
         if not reads or not ask.whole or self._me not in record.authority.members:
             return []
         shown = codec.replace(record, revision=record.revision)
-        return [Send(peer, message) for message in sync.replicates(shown, (), None, now)]
+        return sync.told_to(peer, shown, (), None, now)
 
     def _yield(self, job: Job, owner: str, now: float) -> list[Action]:
         record = job.record

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import inf
 
+from p2pnode.core.controlling import Controlling
 from p2pnode.core.handovers import Handovers
+from p2pnode.core.job import incoming
 from p2pnode.core.job.owned import OwnedJobs
 from p2pnode.core.message_vetting import MessageVetting
 from p2pnode.core.placement.advertising import Advertising
@@ -33,6 +35,7 @@ from p2pnode.core.records.events import (
     JobSubmitted,
     JobUpdated,
     Leaving,
+    MembersLeft,
     NeighbourJoined,
     PeerBack,
     PeerLost,
@@ -51,7 +54,6 @@ from p2pnode.core.replication.readings import Readings, whom_to_ask
 from p2pnode.core.replication.replicas import Replication
 from p2pnode.core.values.trust import ANYBODY, Trust
 from p2pnode.core.wire.compartments import Compartment, compartment
-from p2pnode.core.wire.mandates import Mandate
 from p2pnode.core.wire.messages import (
     Adopt,
     Ask,
@@ -73,8 +75,6 @@ from p2pnode.core.wire.signing import Keys
 from p2pnode.core.wire.spec import JobSpec
 from p2pnode.core.worker.machine import Worker
 from p2pnode.core.worker.reservations import Reservations
-
-from .records import mandate, roster
 
 # Each look of a job that waits goes through all peers: a flood of adverts must not bring one look for each.
 NEWS_GAP_S = 0.25
@@ -108,6 +108,7 @@ class Core:
     replication: Replication = field(init=False)
     # Jobs that are others', and that users here look at.
     readings: Readings = field(init=False)
+    _controlling: Controlling = field(init=False)
     _handovers: Handovers = field(init=False)
     _vetting: MessageVetting = field(init=False)
     _peers_changed: bool = False
@@ -121,6 +122,7 @@ class Core:
             standing=Standing(self.me),
             lost=self.lost,
         )
+        self._controlling = Controlling(self.me, self.keys, self.trust)
         self._begin()
 
     def _begin(self) -> None:
@@ -174,6 +176,7 @@ class Core:
     @property
     def deadline(self) -> float:
         mine = min(self.worker.deadline, self.replication.deadline, self.readings.deadline)
+        mine = min(mine, self._controlling.due)
         news = self._news_at + NEWS_GAP_S if self._peers_changed else inf
         return min(self.jobs.deadline, mine, news, self.table.deadline, self.advertising.deadline)
 
@@ -267,6 +270,7 @@ class Core:
                 self.advertising.due = min(self.advertising.due, self.advertising.soonest(now))
                 return []
             case AdvertHeard(signed, advert, remaining_ms, forwarder, clock_set_s):
+                self._controlling.heard(advert, now)
                 self._peers_changed |= self.table.learn(
                     signed, advert, remaining_ms, now, forwarder, clock_set_s
                 )
@@ -277,10 +281,12 @@ class Core:
                 return self.worker.handle(event, now)
             case JobSubmitted(id, spec, nonce):
                 assert id not in self.jobs, id
-                job = self.jobs.take(new_record(self._charter(id, spec, nonce), spec, now))
+                charter = self._controlling.charter(id, spec, nonce)
+                job = self.jobs.take(new_record(charter, spec, now))
                 with self.jobs.worked_on(job):
                     return job.begin(now)
             case JobStopped() | JobUpdated() | JobRerun():
+                self._controlling.look(now)
                 return self._handovers.command(event, now)
             case JobSought(job=id):
                 if id in self.jobs or id in self.replication.copies or id in self.aside:
@@ -302,6 +308,9 @@ class Core:
                 return self.replication.peer_back(peer) + self._tell_all(event, now)
             case ConnectionChanged(peer, connected, host):
                 self.table.connection_changed(peer, connected=connected, host=host)
+                return []
+            case MembersLeft(peers):
+                self._controlling.left(peers, now)
                 return []
             case NeighbourJoined():
                 self.advertising.due = min(self.advertising.due, self.advertising.soonest(now))
@@ -331,7 +340,9 @@ class Core:
                 return self.jobs.give(job, event, now) if job else []
             case Bid() | Refusal() | Update():
                 job = self.jobs.of_execution(message.execution)
-                return self.jobs.give(job, event, now) if job else self._of_no_job(peer, message)
+                if job is not None:
+                    return self.jobs.give(job, event, now)
+                return incoming.of_no_job(peer, message, set().union(*self.aside.values()))
             case Owned():
                 return self.worker.handle(event, now) + self._handovers.owned(peer, message, event, now)
             case Replicate():
@@ -345,27 +356,8 @@ class Core:
                 job = self._handovers.job_of(id, event.record)
                 return self.jobs.give(job, event, now) if job else []
             case Command():
+                self._controlling.look(now)
                 return self._handovers.commanded(message, event, now)
-
-    def _charter(self, id: str, spec: JobSpec, nonce: bytes) -> Mandate:
-        operators = roster.operators([one.advert for one in self.table.known.values()], self.me)
-        charter = mandate.first_charter(id, nonce, self.me, spec, self.trust, operators)
-        return mandate.chartered(self.keys, charter)
-
-    # Jobs of this node
-
-    def _of_no_job(self, peer: str, message: Message) -> list[Action]:
-        """An answer to what is over: the peer may hold resources for it, or run it still."""
-        match message:
-            case Bid(execution=execution, round=round):
-                return [Send(peer, Release(execution=execution, round=round))]
-            case Update(execution=execution, round=round) if not self._is_aside(execution):
-                return [Send(peer, Cancel(execution=execution, round=round, reason="the job is over"))]
-            case _:
-                return []
-
-    def _is_aside(self, execution: str) -> bool:
-        return any(execution in executions for executions in self.aside.values())
 
     # Time
 
@@ -377,6 +369,8 @@ class Core:
         actions += self.readings.ask_owners(now)
         for job in self.jobs.due(now):
             actions += self.jobs.give(job, event, now)
+        if self._controlling.due <= now:
+            actions += self._controlling.recharter(self.jobs, now)
         return actions
 
     def _advertise(self, now: float) -> list[Action]:

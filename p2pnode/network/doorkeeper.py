@@ -8,7 +8,7 @@ members in a frame of their own.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -117,10 +117,10 @@ class Doorkeeper:
     async def run(
         self,
         host: Host,
-        gone: Callable[[str], None],
+        gone: Callable[[Sequence[str]], None],
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Works until cancelled; `gone` is told each peer that is a member no more."""
+        """Works until cancelled; `gone` is told the peers that are members no more."""
         may_show = rate_per_peer(host, SHOWN_RATE_PER_S, SHOWN_BURST)
         async with trio.open_nursery() as nursery:
 
@@ -153,8 +153,8 @@ class Doorkeeper:
                     self._hear(expulsion, "")
                 if (keyring := self._kept.keyring()) is not None and self.roster.take_own_keyring(keyring):
                     self._tell_of_keys("")
-                for peer in self.roster.drop_ended(self._now_ms()):
-                    gone(peer)
+                if ended := self.roster.drop_ended(self._now_ms()):
+                    gone(ended)
                 for peer in host.connected():
                     if peer not in self._waiting and (why := self.why_out(peer)) is not None:
                         nursery.start_soon(self._refuse, host, peer, f"it {why}")

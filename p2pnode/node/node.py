@@ -31,6 +31,7 @@ from p2pnode.core.records.events import (
     Event,
     Kill,
     Leaving,
+    MembersLeft,
     NeighbourJoined,
     Start,
 )
@@ -231,6 +232,12 @@ class Node:
     def note_hook(self, name: str, reason: str) -> None:
         """Keep for people why a program or URL of the operator's failed."""
         self.journal.problems.add(Compartment.TASK, name, reason, aside=False)
+
+    def forget_members(self, peers: Sequence[str]) -> None:
+        """Go on without peers that are in the private network no more."""
+        for peer in peers:
+            self.adverts.forget(peer)
+        self.tell(MembersLeft(tuple(peers)))
 
     def _at_other_addresses(self) -> None:
         self.tell(NeighbourJoined())

@@ -76,7 +76,7 @@ class Asking:
     record: JobRecord
     known: Mapping[str, Known]
     now: float
-    # The acting node's own.
+    # The requester's, as far as it is known here.
     trust: Trust = ANYBODY
 
     @cached_property

@@ -21,7 +21,7 @@ from p2pnode.core.records import membership as memberships
 from p2pnode.core.records.events import Send
 from p2pnode.core.records.lifecycle import LIVE, JobRecord
 from p2pnode.core.records.membership import Right
-from p2pnode.core.replication.sync import header, replicates
+from p2pnode.core.replication.sync import header, told_to
 from p2pnode.core.values.trust import Trust
 from p2pnode.core.wire import protocols
 from p2pnode.core.wire.fields import MEMBERS_NAMED_MAX, PEERS_NAMED_MAX
@@ -74,15 +74,10 @@ def why_no_deputy(record: JobRecord, advert: Advert, trust: Trust) -> str | None
 def name_deputies(
     transitions: JobTransitions, known: Mapping[str, Known], lost: Collection[str], trust: Trust, now: float
 ) -> None:
-    """Replace deputies that are lost, as far as there are others, and those that may be none.
-
-    `trust` is this node's own, which counts for its own jobs.
-    """
+    """Replace deputies that are lost, as far as there are others, and those that may be none."""
     record = transitions.record
     if record.ended:
         return
-    if record.requester != transitions.me:
-        trust = Trust(peers=record.authority.charter.trusted)
     fit = [
         peer
         for peer in recipients(record)
@@ -185,14 +180,27 @@ def _replace(transitions: JobTransitions, kept: tuple[str, ...], lost: Collectio
         transitions.note("Ownership", f"Deputies, who would take over: {', '.join(live)}", now, urgent=True)
 
 
-def recharter(transitions: JobTransitions, members: tuple[str, ...]) -> None:
+def recharter(
+    transitions: JobTransitions, members: tuple[str, ...], controllers: tuple[str, ...] | None = None
+) -> None:
     """Sign the requester's next charter; who is no member any more is a past one."""
     record = transitions.record
     removed = [peer for peer in record.authority.members if peer not in members]
     record.mandate = mandate.recharter(
-        transitions.keys, record.mandate, members, record.version, record.spec_hash
+        transitions.keys, record.mandate, members, record.version, record.spec_hash, controllers
     )
     record.past_members = tuple(dict.fromkeys((*removed, *record.past_members)))[:PEERS_NAMED_MAX]
+
+
+def name_controllers(transitions: JobTransitions, controllers: tuple[str, ...], now: float) -> None:
+    """Sign the requester's next charter with these controllers, and tell who is concerned."""
+    record = transitions.record
+    recharter(transitions, record.authority.members, controllers)
+    # Whoever runs something shows it to controllers.
+    for one in record.of(*LIVE):
+        transitions.adopt(one)
+    said = ", ".join(controllers) or "none but its requester"
+    transitions.note("Ownership", f"Controllers, whose users may change it: {said}", now, urgent=True)
 
 
 def answer_unneeded(transitions: JobTransitions, signers: Collection[str], now: float) -> None:
@@ -236,9 +244,7 @@ def tell_deputies(transitions: JobTransitions, lost: Collection[str], now: float
             record.synced.pop(peer, None)
             continue
         since = record.synced.get(peer)
-        transitions.actions += [
-            Send(peer, message) for message in replicates(record, transitions.lines, since, now)
-        ]
+        transitions.actions += told_to(peer, record, transitions.lines, since, now)
         record.synced[peer] = now
     transitions.lines, transitions.tell_by = [], inf
 

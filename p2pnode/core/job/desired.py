@@ -49,13 +49,11 @@ class MissingPlacement:
 def why_misplaced(
     record: JobRecord, advert: Advert, trust: Trust, price_micros: int | None = None
 ) -> str | None:
-    """Why the policy of the job's requester places nothing on a peer, which only its own node knows.
+    """Why the policy of the job's requester places nothing on a peer; None where it may.
 
     `price_micros` is that of the peer's bid, where it differs from its advert's. On the requester's own node
     a job costs nothing.
     """
-    if record.requester != record.owner:
-        return None
     price = advert.capacity.price_micros if price_micros is None else price_micros
     price = 0 if advert.peer == record.requester else price
     return trust.why_not_placed(advert.peer, role_of(advert) or "", advert.capacity.labels, price)

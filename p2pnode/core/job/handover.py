@@ -151,9 +151,7 @@ def yield_to(transitions: JobTransitions, owner: str, now: float) -> list[Action
     """Another looks after the job now: tell it all that is known here, and act for the job no more."""
     record = transitions.record
     transitions.cancel_all(record.of(*OPEN), "another owner looks after the job", now)
-    transitions.actions += [
-        Send(owner, message) for message in sync.replicates(record, transitions.lines, None, now)
-    ]
+    transitions.actions += sync.told_to(owner, record, transitions.lines, None, now)
     transitions.lines = []
     # The peers that run something, and the other members, obey the new owner by the word of this one;
     # controllers that look at the job ask it.

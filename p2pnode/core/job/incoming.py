@@ -6,8 +6,10 @@ over gets a release or a cancel, since whoever gave it may hold resources, or st
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from p2pnode.core.records import lifecycle
-from p2pnode.core.records.events import Send
+from p2pnode.core.records.events import Action, Send
 from p2pnode.core.records.lifecycle import (
     GIVEN_UP,
     LIVE,
@@ -23,6 +25,7 @@ from p2pnode.core.wire.messages import (
     Ask,
     Award,
     Bid,
+    Cancel,
     Ended,
     Message,
     Receipt,
@@ -71,6 +74,17 @@ def bid(transitions: JobTransitions, trust: Trust, peer: str, bid: Bid, now: flo
         execution.move(ExecutionState.BID, now)
         execution.bid = bid
         execution.deadline = now + bid.valid_ms / 1000 - BID_MARGIN_S
+
+
+def of_no_job(peer: str, message: Bid | Refusal | Update, aside: Collection[str]) -> list[Action]:
+    """Answer what is over: the peer may hold resources for it, or run it still. `aside` is left alone."""
+    match message:
+        case Bid(execution=execution, round=round):
+            return [Send(peer, Release(execution=execution, round=round))]
+        case Update(execution=execution, round=round) if execution not in aside:
+            return [Send(peer, Cancel(execution=execution, round=round, reason="the job is over"))]
+        case _:
+            return []
 
 
 def refused(transitions: JobTransitions, peer: str, refusal: Refusal, now: float) -> None:

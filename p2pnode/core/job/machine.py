@@ -40,13 +40,11 @@ from p2pnode.core.records.lifecycle import (
     LIVE,
     LONG_RUNNING,
     OPEN,
-    VERSIONS_KEPT_MAX,
     Execution,
     ExecutionState,
     JobRecord,
     JobState,
     Outcome,
-    job_version,
 )
 from p2pnode.core.values.trust import ANYBODY, Trust
 from p2pnode.core.wire import codec
@@ -55,13 +53,14 @@ from p2pnode.core.wire.messages import Bid, Command, Ended, Orphan, Owned, Refus
 from p2pnode.core.wire.signing import Keys, Signed
 from p2pnode.core.wire.spec import JobSpec, JobType
 
-from . import conclusion, deputies, handover, incoming
+from . import changing, conclusion, deputies, handover, incoming
 from .asking import BETTER_WAIT_S, ENOUGH_WAIT_S, Asking
 from .desired import MissingPlacement, learn_targets, missing_placements, placeable, surplus
 from .doubting import disbelieved, late
 from .limits import excuse
 from .retries import hopeless
 from .transitions import JobTransitions
+from .trusting import trust_in
 
 # A node that was away asks its deputies whether a job is still its own before it acts for it.
 HOLD_S = 5.0
@@ -77,14 +76,17 @@ class Job:
         lost: Collection[str] = (),
         trust: Trust = ANYBODY,
     ) -> None:
-        """`known` and `lost` are the owner's live table of peers, and those that are silent."""
+        """`known` and `lost` are the owner's live table of peers, and those that are silent.
+
+        `trust` is this node's own, which counts for its own jobs.
+        """
         self.record = record
         self.deadline = inf
         # Does news of peers concern this job?
         self.waits = False
         self._known = known
         self._lost = lost
-        self._trust = trust
+        self._trust = trust_in(record, me, trust)
         self._steps = JobTransitions(record, me, known, keys)
         self._hold_until = 0.0
 
@@ -108,6 +110,14 @@ class Job:
             ask = WhoOwns(job=record.id, owner=record.owner, whole=False)
             self._steps.actions += [Send(peer, ask) for peer in record.deputies]
         self._steps.actions += Asking(record, self._known, now, self._trust).again()
+        return self._settle(now)
+
+    def is_held(self, now: float) -> bool:
+        """Whether this node still asks the deputies if the job is its own."""
+        return now < self._hold_until and not self.record.ended
+
+    def name_controllers(self, controllers: tuple[str, ...], now: float) -> list[Action]:
+        deputies.name_controllers(self._steps, controllers, now)
         return self._settle(now)
 
     def heard_all_the_time(self, peers: Iterable[str]) -> None:
@@ -161,9 +171,10 @@ class Job:
             case CommandAction.STOP if not record.ended:
                 self._steps.end(JobState.STOPPED, Outcome.STOPPED, body.reason, now)
             case CommandAction.RERUN:
-                self._begin_anew(f"Job begun anew{': ' * bool(body.reason)}{body.reason}", now)
+                text = f"Job begun anew{': ' * bool(body.reason)}{body.reason}"
+                changing.begin_anew(self._steps, text, now)
             case CommandAction.UPDATE if spec is not None:
-                self._update(spec, now)
+                changing.update(self._steps, spec, self._lost, now)
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take in an event that concerns this job, or a `Tick`, or news of peers."""
@@ -217,49 +228,11 @@ class Job:
                 self._hold_until = 0.0
                 handover.owned(self._steps, peer, owned, now)
 
-    def _update(self, spec: JobSpec, now: float) -> None:
-        record = self.record
-        if spec.type is not record.spec.type:
-            self._steps.note("Submission", f"Change refused: the job's type stays {record.spec.type}", now)
-            return
-        if spec.deputies < record.spec.deputies:
-            deputies.keep_at_most(self._steps, spec.deputies, self._lost, now)
-        record.version += 1
-        record.spec = spec
-        version = record.versions[record.version] = job_version(spec, now)
-        record.spec_hash = version.spec_hash
-        for old in sorted(record.versions)[:-VERSIONS_KEPT_MAX]:
-            del record.versions[old]
-        self._steps.cancel_all(record.of(*OPEN), "the job was changed", now)
-        if record.ended or spec.type not in LONG_RUNNING:
-            self._begin_anew(f"Job changed to version {record.version}", now)
-            self._charter()
-            return
-        record.refusals, record.retry_at, record.waiting_since = {}, {}, None
-        record.modified = now
-        self._steps.note("Submission", f"Job changed to version {record.version}", now, urgent=True)
-        self._charter()
-
-    def _charter(self) -> None:
-        """Have the requester's charter name the newest version of the file."""
-        if self._steps.me == self.record.requester:
-            deputies.recharter(self._steps, self.record.authority.members)
-
-    def _begin_anew(self, text: str, now: float) -> None:
-        record = self.record
-        self._steps.cancel_all(record.of(*OPEN), "the job was begun anew", now)
-        record.run += 1
-        record.begun = now
-        record.refusals, record.retry_at, record.targets = {}, {}, {}
-        record.waiting_since, record.first_failure = None, ""
-        record.move(JobState.PENDING, now)
-        self._steps.note("Submission", text, now, urgent=True)
-
     # The steps that the record calls for
 
     def _settle(self, now: float) -> list[Action]:
         record, transitions = self.record, self._steps
-        held = now < self._hold_until and not record.ended
+        held = self.is_held(now)
         if not record.ended and not held:
             self._reconcile(now)
             conclusion.forget_old(record)

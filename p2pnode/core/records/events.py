@@ -170,6 +170,13 @@ class ConnectionChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class MembersLeft:
+    """These are in the private network no more: expelled, or their membership has ended."""
+
+    peers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Leaving:
     """This node is shutting down: tell the others not to ask it."""
 
@@ -193,6 +200,7 @@ Event = (
     | SchedulingChanged
     | NeighbourJoined
     | ConnectionChanged
+    | MembersLeft
     | Leaving
 )
 

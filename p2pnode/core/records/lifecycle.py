@@ -15,6 +15,7 @@ the same record, as the owner tells it (`core.replication.sync`).
 
 from __future__ import annotations
 
+from p2pnode.core.values.places import Place
 from p2pnode.core.wire import codec
 from p2pnode.core.wire.codec import Record, State
 from p2pnode.core.wire.fields import COMMANDS_TOLD_MAX, REASON_LENGTH_MAX
@@ -199,6 +200,8 @@ class JobRecord(State, kw_only=True):
     commands: tuple[Signed, ...] = ()
     # The number of the last command on it that this node has signed, carried out or not.
     signed_number: int = 0
+    # Where its requester's policy places it, () for anywhere; None where nobody has told.
+    places: tuple[Place, ...] | None = None
     # Peers that did not take a copy when they were made deputies.
     declined: tuple[str, ...] = ()
     # The version of the file of which the history says that there are too few deputies.

@@ -7,7 +7,7 @@ Of two mandates under one charter the one whose first differing extension is of 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -79,13 +79,33 @@ def chartered(keys: Keys, charter: Charter) -> Mandate:
     return Mandate(charter=sign(keys, CHARTER_DOMAIN, charter))
 
 
+def controllers_after(before: tuple[str, ...], trust: Trust, operates: Mapping[str, bool]) -> tuple[str, ...]:
+    """The controllers of a job's next charter: of its network's members, `operates` says who is an operator.
+
+    Nobody leaves who is only not heard of, or whom this node's settings name.
+    """
+    kept = [peer for peer in before if operates.get(peer, True) or peer in trust.operators]
+    more = sorted(peer for peer, is_one in operates.items() if is_one and peer not in kept)
+    return tuple(dict.fromkeys((*kept, *more)))[:CONTROLLERS_MAX]
+
+
 def recharter(
-    keys: Keys, mandate: Mandate, members: tuple[str, ...], version: int, spec_hash: str
+    keys: Keys,
+    mandate: Mandate,
+    members: tuple[str, ...],
+    version: int,
+    spec_hash: str,
+    controllers: tuple[str, ...] | None = None,
 ) -> Mandate:
-    """The requester's next charter of a job."""
+    """The requester's next charter of a job; the controllers stay where none are given."""
     before = read(mandate).charter
     after = codec.replace(
-        before, serial=before.serial + 1, members=members, version=version, spec_hash=spec_hash
+        before,
+        serial=before.serial + 1,
+        members=members,
+        version=version,
+        spec_hash=spec_hash,
+        controllers=before.controllers if controllers is None else controllers,
     )
     return chartered(keys, after)
 

@@ -19,7 +19,6 @@ from p2pnode.core.wire.membership import (
     KeyringGiven,
     Membership,
     MemberShown,
-    Role,
 )
 from p2pnode.core.wire.messages import Adopt, Advert, Ask, Award, Bid, Command, Message, Owned, Replicate
 from p2pnode.core.wire.signing import EXPULSION_DOMAIN, Keys, Signed
@@ -48,6 +47,8 @@ class Roster:
     _expelled: ExpulsionBody | None = None
     _expelled_peers: frozenset[str] = frozenset()
     _expelled_numbers: frozenset[int] = frozenset()
+    # Peers that the records since the last `drop_ended` name for the first time.
+    _newly_expelled: set[str] = field(default_factory=set)
     _proven: dict[str, tuple[Membership, Member]] = field(default_factory=dict)
     _member: Member = field(init=False)
 
@@ -119,6 +120,7 @@ class Roster:
         if self._expelled is not None and body.serial <= self._expelled.serial:
             return False
         self.expulsion, self._expelled = signed, body
+        self._newly_expelled.update(set(body.peers) - self._expelled_peers)
         self._expelled_peers, self._expelled_numbers = frozenset(body.peers), frozenset(body.invitations)
         return True
 
@@ -163,11 +165,13 @@ class Roster:
         return memberships.why_role_may_not(role, right)
 
     def drop_ended(self, now_ms: int) -> list[str]:
-        """Forget those that are members no more; who they are."""
+        """Forget those that are members no more; who they are, with all that were expelled since."""
         gone = [peer for peer in self._proven if self.why_out(peer, now_ms) is not None]
         for peer in gone:
             del self._proven[peer]
-        return gone
+        unknown = sorted(self._newly_expelled.difference(gone))
+        self._newly_expelled.clear()
+        return [*gone, *unknown]
 
     def vet_message_untrusted(self, peer: str, message: Message, now_ms: int) -> None:
         """Raises `Untimely` for a message that its sender, or a command's controller, may not send."""
@@ -200,12 +204,6 @@ def _right_for(peer: str, message: Message) -> Right | None:
 def _requester(mandate: Mandate) -> str:
     """The requester that an unchecked mandate names."""
     return codec.decode_untrusted(mandate.charter.body, Charter, SIGNED_WILL_SIZE_BYTES_MAX).members[0]
-
-
-def operators(adverts: Collection[Advert], me: str) -> tuple[str, ...]:
-    """The other peers of these adverts that have the role of operator."""
-    found = (one.peer for one in adverts if memberships.role_of(one) is Role.OPERATOR)
-    return tuple(sorted(peer for peer in found if peer != me))
 
 
 def expel(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from p2pnode.core.wire import codec, extensions
+from p2pnode.core.wire import codec, extensions, places
 from p2pnode.core.wire.codec import BadMessage, Untimely
 from p2pnode.core.wire.fields import COUNTER_MAX, RECEIPT_SIZE_BYTES_MAX
 from p2pnode.core.wire.mandates import Charter, CommandBody, Extension, Mandate
@@ -195,6 +195,7 @@ def _vet_replicate(message: Replicate) -> None:
         raise BadMessage("an execution that is told twice")
     for one in message.executions:
         _vet_execution(one, message.version)
+    places.heard_untrusted(message)
 
 
 def _vet_execution(one: ExecutionCopy, newest: int) -> None:

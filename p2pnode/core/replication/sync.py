@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import inf
 
+from p2pnode.core.records.events import Send
 from p2pnode.core.records.lifecycle import (
     ENDED,
     EVERYWHERE,
@@ -24,7 +25,7 @@ from p2pnode.core.records.lifecycle import (
     job_version,
     reason_for,
 )
-from p2pnode.core.wire import codec
+from p2pnode.core.wire import codec, places
 from p2pnode.core.wire.fields import COPIES_PER_MESSAGE_MAX, MOMENT_MS_MAX
 from p2pnode.core.wire.messages import ExecutionCopy, Line, Receipt, Replicate, VersionCopy
 
@@ -32,6 +33,17 @@ from p2pnode.core.wire.messages import ExecutionCopy, Line, Receipt, Replicate, 
 COPIES_SIZE_BYTES_MAX = 384 * 1024
 # A copy without its reason and receipt; its CID and peers are the longest that the wire allows.
 COPY_SIZE_BYTES = 1_024
+
+
+def told_to(
+    peer: str, record: JobRecord, lines: Sequence[Line], since: float | None, now: float
+) -> list[Send]:
+    """The messages that tell a peer what has changed since then; only members learn where the job may go."""
+    messages = replicates(record, lines, since, now)
+    if since is None and record.places is not None and peer in record.authority.members:
+        told = {places.PLACES_EXTENSION: places.told(record.places)}
+        messages[0] = codec.replace(messages[0], extensions=told)
+    return [Send(peer, message) for message in messages]
 
 
 def replicates(record: JobRecord, lines: Sequence[Line], since: float | None, now: float) -> list[Replicate]:
@@ -89,6 +101,9 @@ def header(record: JobRecord, now: float) -> Replicate:
 def applied(record: JobRecord | None, message: Replicate, owner: str, now: float) -> JobRecord | None:
     """The copy after this message of its owner; None where its beginning was missed."""
     before = record.versions if record else {}
+    told = places.heard_untrusted(message)
+    # One that does not know the extension, or its sender, may have acted meanwhile.
+    kept = told if told is not None or record is None else record.places
     if message.full or record is None:
         if not message.full or message.spec is None:
             return None
@@ -105,6 +120,7 @@ def applied(record: JobRecord | None, message: Replicate, owner: str, now: float
     if message.version not in record.versions and message.spec is None:
         # The version that the message goes on from was missed.
         return None
+    record.places = kept
     record.owner, record.acts_since_ms, record.revision = owner, message.acts_since_ms, message.revision
     # A header, which may reach who is a member after all, names none.
     record.past_members, record.commands = message.past_members, message.commands or record.commands

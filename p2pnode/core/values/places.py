@@ -35,7 +35,7 @@ def why_not_in(
         if place.holds(peer, role, labels, price_micros):
             return None
         names.append(place.name)
-    return f"is not where this node's policy places its jobs: {' or '.join(names)}" if names else None
+    return f"is not where the requester's policy places its jobs: {' or '.join(names)}" if names else None
 
 
 def any_fits(patterns: Iterable[str], text: str) -> bool:

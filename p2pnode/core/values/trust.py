@@ -1,4 +1,4 @@
-"""The peers to which a node entrusts its own jobs, as its configuration names them."""
+"""The peers to which a requester entrusts its jobs, as its configuration names them."""
 
 from __future__ import annotations
 
@@ -26,9 +26,8 @@ class Trust:
     def why_not_placed(
         self, peer: str, role: str, labels: Mapping[str, str], price_micros: int
     ) -> str | None:
-        """Why no job of this node goes to a peer with such a role, labels and price; None where one may."""
+        """Why no job of the requester's goes to such a peer; None where one may."""
         return why_not_in(self.places, peer, role, labels, price_micros)
 
 
-# For jobs of others: their requesters' choice is not known here.
 ANYBODY = Trust()
