@@ -7,9 +7,10 @@ from p2pnode.core.job.machine import Job
 from p2pnode.core.placement.adverts import KnownPeers
 from p2pnode.core.records.events import Received, Tick
 from p2pnode.core.records.lifecycle import LIVE, ExecutionState, JobState
+from p2pnode.core.wire.spec import RETRIES_META_KEY
 from p2pnode.core.wire.states import Fault
 
-from .core_support import advert, asked, bid, end, known, new_job
+from .core_support import advert, asked, bid, end, known, new_job, spec
 
 
 def test_a_proven_peer_is_asked_in_the_place_of_the_last_for_each_second_replica_that_is_needed() -> None:
@@ -26,14 +27,14 @@ def test_a_proven_peer_is_asked_in_the_place_of_the_last_for_each_second_replica
     assert asked(1, 1, "h") == "a"
 
 
-def failed_by_a(*, proven: str) -> Job:
+def failed_by_a(*, proven: str, **meta: str) -> Job:
     """A job for which both peers bid, and that a, the cheaper one, says to fail wherever it runs."""
     table = KnownPeers()
     for peer, held in known(*map(advert, "ab")).items():
         table[peer] = held
     for peer in proven:
         table.reliance.ended(peer)
-    job = new_job(table=table)
+    job = new_job(wanted=spec(meta=meta), table=table)
     job.begin(0)
     both = asked(job)
     job.handle(Received("b", bid(both["b"], price=5)), 0)
@@ -75,3 +76,8 @@ def test_a_stranger_whose_word_was_wrong_is_asked_last() -> None:
 def test_a_failure_is_shown_at_once_where_nobody_has_kept_its_word_or_the_failing_peer_has() -> None:
     for proven in ("", "a", "ab"):
         assert failed_by_a(proven=proven).record.state is JobState.FAILED
+
+
+def test_a_job_that_says_how_often_it_is_tried_again_is_tried_no_more_often() -> None:
+    assert failed_by_a(proven="b", **{RETRIES_META_KEY: "0"}).record.state is JobState.FAILED
+    assert not failed_by_a(proven="b", **{RETRIES_META_KEY: "1"}).record.ended

@@ -13,7 +13,7 @@ from p2pnode.core.placement.adverts import Known, KnownPeers, doubts
 from p2pnode.core.placement.reliance import Doubts
 from p2pnode.core.records.lifecycle import BROKEN, OPEN, Execution, ExecutionState, JobRecord
 from p2pnode.core.wire.messages import Advert
-from p2pnode.core.wire.spec import JobType
+from p2pnode.core.wire.spec import RETRIES_META_KEY, JobType
 
 if TYPE_CHECKING:
     from .asking import Asking
@@ -57,10 +57,12 @@ def late(asking: Asking, bids: Iterable[Execution]) -> list[Execution]:
 def disbelieved(asking: Asking) -> Collection[str]:
     """The strangers that failed the job while another is free whose word alone ends it.
 
-    That is a proven peer; and this node itself, where many strangers say that jobs fail.
+    That is a proven peer; and this node itself, where many strangers say that jobs fail. A job that says how
+    often it is tried again is tried no more often.
     """
     record, known = asking.record, asking.known
-    if record.spec.type is not JobType.BATCH or not isinstance(known, KnownPeers):
+    says_itself = RETRIES_META_KEY in record.spec.meta
+    if says_itself or record.spec.type is not JobType.BATCH or not isinstance(known, KnownPeers):
         return ()
     believed = set(known.reliance.proven)
     if known.reliance.are_excuses_many(asking.now):
