@@ -181,7 +181,7 @@ async def test_an_execution_on_a_peer_that_lies_is_lost_with_a_reason(
         if lie != "silence":
             enemy.send(a, Ended(execution=award.execution, round=award.round, receipt=signed))
         lost = await in_thread(network.a.execution, job, "Lost")
-        assert (lost["reason"], lost["result_cid"]) == (reason.format(peer=enemy.peer), None)
+        assert (lost["reason"], lost["result_cid"]) == (reason.format(peer="liar"), None)
         await in_thread(network.a.client.stop, job, "enough")
     await completes(network, *await running_job(network))
 
