@@ -56,7 +56,7 @@ from p2pnode.core.wire.spec import JobSpec, JobType
 from . import changing, conclusion, deputies, handover, incoming
 from .asking import BETTER_WAIT_S, ENOUGH_WAIT_S, Asking
 from .desired import MissingPlacement, learn_targets, missing_placements, placeable, surplus
-from .doubting import disbelieved, late
+from .disbelieving import disbelieved, late
 from .limits import excuse
 from .retries import hopeless
 from .transitions import JobTransitions
