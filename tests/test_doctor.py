@@ -180,7 +180,7 @@ def test_the_addresses_of_now_are_told_without_those_of_loopback_and_relays() ->
     own, relay = f"/tcp/1/p2p/{PEER}", f"/ip4/10.0.0.9/tcp/1/p2p/{PEER}/p2p-circuit/p2p/{PEER}"
     listens = [f"/ip4/10.0.0.1{own}", f"/ip6/fd00::1{own}", f"/ip4/127.0.0.1{own}", relay]
     told = an_identity("1")
-    told["addresses"] = listens
+    told["addresses"] = [*listens, "/ip4/10.0.0.1/udp/1/quic-v1"]
     assert checks.own_addresses(told).text == "/ip4/10.0.0.1/tcp/1, /ip6/fd00::1/tcp/1"
     told["addresses"] = listens[2:3]
     assert checks.own_addresses(told).text == "none but those of this machine alone"

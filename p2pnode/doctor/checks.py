@@ -228,8 +228,8 @@ def peers(found: NodeFacts) -> list[Finding]:
 
 def own_addresses(told: IdentityJson) -> Finding:
     """Where the node that runs is now."""
-    listens = [addresses.parse(text) for text in told["addresses"]]
-    wide = [str(one.transport) for one in listens if addresses.scope_of(one.host) and not one.relay]
+    listens = addresses.understood(told["addresses"])
+    wide = [one.transport for one in listens if addresses.scope_of(one.host) and not one.relay]
     return ok("addresses", ", ".join(wide) or "none but those of this machine alone")
 
 

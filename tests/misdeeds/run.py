@@ -32,6 +32,8 @@ LOOK_INTERVAL_S = 0.01
 RATIO_MAX = 2.0
 GROWTH_MAX = 1.25
 END_S_MAX = 15.0
+# Ten times as many as were tried.
+CROWD_MAX = 10_000
 # Ranges of addresses of a crowd, and its identities that are there at a time.
 RANGES = 4
 AT_ONCE = 40
@@ -172,13 +174,19 @@ def _lines(outcome: Outcome, seed: int, only: str | None) -> Iterator[str]:
     yield "done: " + ", ".join(f"{name} {count}" for name, count in sorted(outcome.done.items()))
 
 
+def _crowd_size(text: str) -> int:
+    if not 1 <= (size := int(text)) <= CROWD_MAX:
+        raise argparse.ArgumentTypeError(f"expected 1 to {CROWD_MAX} strangers, got {size}")
+    return size
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/hostile", description=__doc__)
     parser.add_argument("--seconds", type=float, default=180)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3), "big"))
     parser.add_argument("--only", choices=sorted(ACTS), help="one misdeed, by all three")
     parser.add_argument(
-        "--crowd", type=int, metavar="N", help="N strangers from four ranges instead; as root"
+        "--crowd", type=_crowd_size, metavar="N", help="N strangers from four ranges instead; as root"
     )
     arguments = parser.parse_args()
     seed, only = arguments.seed, arguments.only

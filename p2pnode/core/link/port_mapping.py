@@ -44,7 +44,7 @@ class Behind:
         """None where no mapping is needed: router or node are public, or it does not listen there."""
         if not gateway or {addressing.scope_of(gateway), addressing.scope_of(own_host)} != {Scope.PRIVATE}:
             return None
-        own = [one for one in map(addressing.parse, listened) if one.host == own_host]
+        own = [one for one in addressing.understood(listened) if one.host == own_host]
         return cls(gateway, tuple(sorted(own, key=lambda one: one.web)[:PORTS_MAX])) if own else None
 
 

@@ -241,18 +241,25 @@ def _is_web(address: str) -> bool:
         return False
 
 
+def understood(addresses: Iterable[str]) -> list[Address]:
+    """The addresses without those that only later versions know."""
+    found = []
+    for text in addresses:
+        with suppress(BadAddress):
+            found.append(parse(text))
+    return found
+
+
 def reach_of(addresses: Iterable[str]) -> dict[str, str]:
     """How a peer is reached that tells these addresses, "direct" or "relay", by "ip4" and "ip6".
 
     By its relays it is reached in the family in which it does not say that it is dialled.
     """
     direct, relays = set[str](), False
-    for text in addresses:
-        with suppress(BadAddress):
-            address = parse(text)
-            relays = relays or bool(address.relay)
-            if not address.relay:
-                direct |= _IP_FAMILIES[address.family]
+    for address in understood(addresses):
+        relays = relays or bool(address.relay)
+        if not address.relay:
+            direct |= _IP_FAMILIES[address.family]
     others = _IP_FAMILIES["dns"] if relays else ()
     return {one: "direct" if one in direct else "relay" for one in sorted({*direct, *others})}
 
